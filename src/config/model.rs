@@ -1,0 +1,308 @@
+//! What a valid file means: every reference resolved, every secret in hand, every default filled in.
+//!
+//! A [`Config`] is only ever made by [`super::parse`]; nothing that holds one has to check it again.
+
+use crate::secret::Secret;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// The whole file.
+#[derive(Debug)]
+pub struct Config {
+    /// Where attache listens. A change needs a restart.
+    pub listen: Listen,
+    /// The outside address of the webhook listener, without a trailing slash.
+    pub public_url: Option<String>,
+    /// Worker threads; `None` is one a core. A change needs a restart.
+    pub threads: Option<NonZeroUsize>,
+    /// The names under which a webhook's identity is told to our programs.
+    pub identity_headers: IdentityHeaders,
+    /// How long requests in flight may go on after SIGTERM.
+    pub drain: Duration,
+    /// Where the access log goes, and how much the log on stderr says.
+    pub log: Log,
+    /// Reusable accounts by their key under `accounts`.
+    pub accounts: BTreeMap<String, Arc<Account>>,
+    /// Users by their key under `users`.
+    pub users: BTreeMap<String, Arc<User>>,
+    /// Services by their key under `services`.
+    pub services: BTreeMap<String, Arc<Service>>,
+    /// Lowercase hex SHA-256 of the configuration's text (not of the secrets behind it): what `/status` and
+    /// `attache_config_info` show.
+    pub hash: String,
+    /// SHA-256 over the text *and* every secret and certificate it refers to. Two configurations with the same
+    /// fingerprint behave alike. Never shown: it would confirm a guessed secret.
+    pub fingerprint: [u8; 32],
+}
+
+/// `listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Our programs send here. Default `127.0.0.1:8080`.
+    pub outbound: ListenAddr,
+    /// Third parties call here. Default `127.0.0.1:8081`.
+    pub webhooks: ListenAddr,
+    /// Metrics, health, status. Default `127.0.0.1:9090`.
+    pub admin: ListenAddr,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// `127.0.0.1:8080`, `[::1]:8080`.
+    Tcp(SocketAddr),
+    /// `unix:/run/attache/outbound.sock`.
+    Unix(PathBuf),
+}
+
+/// `identity_headers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityHeaders {
+    /// Default `X-Attache-User`.
+    pub user: HeaderName,
+    /// Default `X-Attache-Service`.
+    pub service: HeaderName,
+    /// Default `X-Attache-Key-Id`.
+    pub key_id: HeaderName,
+}
+
+/// `log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Where the access log goes. A change needs a restart.
+    pub access: AccessLog,
+    /// How much is said on stderr.
+    pub level: LogLevel,
+}
+
+/// `log.access`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// One JSON line a request on stdout (the default).
+    Stdout,
+    /// None.
+    Off,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// `log.level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what needs a person.
+    Error,
+    /// And what may soon.
+    Warn,
+    /// And what happened (the default).
+    Info,
+    /// And why.
+    Debug,
+}
+
+/// A user: an identity of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its key under `users`: what is sent upstream.
+    pub key: String,
+    /// `name`, for people.
+    pub name: Option<String>,
+    /// `active`: false shuts its webhooks.
+    pub active: bool,
+}
+
+/// Reusable credentials.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The key under `accounts`; for one written in place, `services/NAME`.
+    pub name: String,
+    /// How it opens a service.
+    pub authorization: Authorization,
+}
+
+/// `authorization`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// `none`: the caller's headers go as they are.
+    None,
+    /// `header`, `headers` or `basic`: headers with fixed values, each marked sensitive.
+    Headers(Vec<(HeaderName, HeaderValue)>),
+    /// `query`: a parameter with a fixed value.
+    Query {
+        /// The parameter's name, not yet percent-encoded.
+        name: String,
+        /// Its value, not yet percent-encoded.
+        value: Secret,
+    },
+    /// `oauth2`: a token that is asked for, kept and renewed.
+    OAuth2(OAuth2),
+}
+
+/// `authorization.oauth2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth2 {
+    /// How the token is asked for.
+    pub grant: Grant,
+    /// The token endpoint. Checked: https, or loopback, or `allow_plaintext`.
+    pub token_url: url::Url,
+    /// `client_id`.
+    pub client_id: String,
+    /// `client_secret`.
+    pub client_secret: Secret,
+    /// How the client proves itself.
+    pub client_auth: ClientAuth,
+    /// In the file's order; sent separated by spaces, left out if empty.
+    pub scopes: Vec<String>,
+    /// Which member of the answer is sent.
+    pub bearer_token_type: BearerTokenType,
+    /// Extra form members.
+    pub token_params: Vec<(String, String)>,
+}
+
+/// `grant`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    /// RFC 6749 section 4.4.
+    ClientCredentials,
+    /// RFC 6749 section 4.3.
+    Password {
+        /// `username`.
+        username: Secret,
+        /// `password`.
+        password: Secret,
+    },
+}
+
+/// `client_auth`, RFC 6749 section 2.3.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// HTTP Basic, id and secret form-encoded first (the default).
+    Basic,
+    /// In the form.
+    Post,
+}
+
+/// `bearer_token_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BearerTokenType {
+    /// `access_token` (the default).
+    AccessToken,
+    /// `id_token`.
+    IdToken,
+}
+
+/// A connected service.
+#[derive(Debug, PartialEq)]
+pub struct Service {
+    /// Its key under `services`: the first path segment of outbound requests.
+    pub key: String,
+    /// `name`, for people.
+    pub name: Option<String>,
+    /// The way out, if it has a `server_url`.
+    pub outbound: Option<Outbound>,
+    /// The way in, if it has a `webhook`.
+    pub webhook: Option<Webhook>,
+}
+
+/// The outbound half of a service.
+#[derive(Debug, PartialEq)]
+pub struct Outbound {
+    /// Which account opens it.
+    pub account: Arc<Account>,
+    /// Where it is.
+    pub server_url: ServerUrl,
+    /// From the request's arrival to the third party's response headers. Default 30 s.
+    pub timeout: Duration,
+    /// What the answer on time-out says. `None`: a sentence of ours.
+    pub timeout_message: Option<String>,
+    /// The whole answer on time-out, if the operator wants another one than ours.
+    pub timeout_response: Option<TimeoutResponse>,
+    /// How long a started answer may stall. Default 60 s.
+    pub idle_timeout: Duration,
+    /// `tls.ca`: the only roots trusted for this service; `None` is the system's.
+    pub ca: Option<CaBundle>,
+    /// Whether a *name* may resolve to a loopback, private or link-local address.
+    pub private_network: bool,
+}
+
+/// `server_url` or `forward_to`: an http or https URL without query, fragment and user info.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrl {
+    /// https.
+    pub tls: bool,
+    /// The host.
+    pub host: Host,
+    /// The port, the scheme's default filled in.
+    pub port: u16,
+    /// What `Host` says: the host, and the port unless it is the scheme's default.
+    pub authority: String,
+    /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash.
+    pub path: String,
+}
+
+/// A URL's host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// A name, lowercase, to be resolved.
+    Name(String),
+    /// An address literal.
+    Ip(IpAddr),
+}
+
+/// `timeout_response`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeoutResponse {
+    /// `status`, 200 to 599. Default 504.
+    pub status: StatusCode,
+    /// `content_type`. Default `text/plain; charset=utf-8`.
+    pub content_type: HeaderValue,
+    /// `body`. Default: the service's `timeout_message`, or ours.
+    pub body: Option<String>,
+    /// `headers`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// `tls.ca`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaBundle {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// DER, at least one.
+    pub certificates: Vec<Vec<u8>>,
+}
+
+/// The webhook half of a service.
+#[derive(Debug, PartialEq)]
+pub struct Webhook {
+    /// As whom calls are let in.
+    pub user: Arc<User>,
+    /// Our program.
+    pub forward_to: ServerUrl,
+    /// What a third party may call with.
+    pub api_keys: Vec<ApiKey>,
+    /// Default POST.
+    pub methods: Vec<Method>,
+    /// In bytes. Default 1 MiB.
+    pub max_body: u64,
+    /// Until our program's response headers. Default 10 s.
+    pub timeout: Duration,
+}
+
+/// One of `webhook.api_keys`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// What stands for the key wherever it is spoken of.
+    pub id: String,
+    /// SHA-256 of the key's text.
+    pub sha256: [u8; 32],
+    /// The key itself, where the file gives a `value`: only `attache urls --reveal` reads it.
+    pub value: Option<Secret>,
+    /// Good from then on.
+    pub not_before: Option<SystemTime>,
+    /// Good until then.
+    pub expires_at: Option<SystemTime>,
+}

@@ -1,0 +1,162 @@
+//! The answers that are attache's own: their code, status, title, and `Proxy-Status` error (RFC 9209).
+
+/// Why attache answered itself instead of passing on what the other side said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ErrorCode {
+    /// No service of that name.
+    ServiceUnknown,
+    /// The request is not one that can be passed on: a dot segment, ambiguous framing, a malformed head.
+    RequestInvalid,
+    /// The head did not arrive in time.
+    RequestTimeout,
+    /// The head is larger than attache reads.
+    RequestHeadTooLarge,
+    /// The body is larger than allowed.
+    RequestTooLarge,
+    /// The method is not one this route takes.
+    MethodDenied,
+    /// The third party did not send response headers before the deadline.
+    ServiceTimeout,
+    /// Refused, reset, or its name does not resolve.
+    ServiceUnreachable,
+    /// Its certificate, or the handshake.
+    ServiceTls,
+    /// What it said is not HTTP.
+    ServiceProtocol,
+    /// Its name resolves to an address of our own network.
+    AddressDenied,
+    /// The token endpoint said no.
+    TokenRejected,
+    /// The token endpoint is down or talks nonsense.
+    TokenUnavailable,
+    /// No such webhook key.
+    WebhookUnknown,
+    /// The key is good, its user is not active.
+    UserInactive,
+    /// A fault of attache itself.
+    Internal,
+}
+
+impl ErrorCode {
+    /// Every code, in the order of their numbers.
+    pub const ALL: [Self; 16] = [
+        Self::ServiceUnknown,
+        Self::RequestInvalid,
+        Self::RequestTimeout,
+        Self::RequestHeadTooLarge,
+        Self::RequestTooLarge,
+        Self::MethodDenied,
+        Self::ServiceTimeout,
+        Self::ServiceUnreachable,
+        Self::ServiceTls,
+        Self::ServiceProtocol,
+        Self::AddressDenied,
+        Self::TokenRejected,
+        Self::TokenUnavailable,
+        Self::WebhookUnknown,
+        Self::UserInactive,
+        Self::Internal,
+    ];
+
+    /// The code as it stands in answers, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status of the answer.
+    pub fn status(self) -> u16 {
+        self.row().1
+    }
+
+    /// `Proxy-Status: attache; error=…`, where the cause says nothing more exact.
+    pub fn proxy_status(self) -> &'static str {
+        self.row().2
+    }
+
+    /// `title` of the problem document (RFC 9457): the same for every occurrence.
+    pub fn title(self) -> &'static str {
+        self.row().3
+    }
+
+    fn row(self) -> (&'static str, u16, &'static str, &'static str) {
+        match self {
+            Self::ServiceUnknown => {
+                ("service_unknown", 404, "destination_not_found", "There is no such service")
+            }
+            Self::RequestInvalid => {
+                ("request_invalid", 400, "http_request_error", "The request can't be passed on as it is")
+            }
+            Self::RequestTimeout => {
+                ("request_timeout", 408, "http_request_error", "The request's head did not arrive in time")
+            }
+            Self::RequestHeadTooLarge => {
+                ("request_head_too_large", 431, "http_request_error", "The request's head is too large")
+            }
+            Self::RequestTooLarge => {
+                ("request_too_large", 413, "http_request_error", "The request's body is too large")
+            }
+            Self::MethodDenied => {
+                ("method_denied", 405, "http_request_denied", "The method is not allowed here")
+            }
+            Self::ServiceTimeout => (
+                "service_timeout",
+                504,
+                "http_response_timeout",
+                "The connected service did not answer in time",
+            ),
+            Self::ServiceUnreachable => {
+                ("service_unreachable", 502, "connection_refused", "The connected service can't be reached")
+            }
+            Self::ServiceTls => (
+                "service_tls",
+                502,
+                "tls_protocol_error",
+                "No trusted TLS connection to the connected service",
+            ),
+            Self::ServiceProtocol => (
+                "service_protocol",
+                502,
+                "http_protocol_error",
+                "The connected service did not answer in valid HTTP",
+            ),
+            Self::AddressDenied => (
+                "address_denied",
+                502,
+                "destination_ip_prohibited",
+                "The connected service's name leads to an address that is not allowed",
+            ),
+            Self::TokenRejected => (
+                "token_rejected",
+                502,
+                "proxy_configuration_error",
+                "The token endpoint refused the account's credentials",
+            ),
+            Self::TokenUnavailable => (
+                "token_unavailable",
+                503,
+                "destination_unavailable",
+                "No token could be had for the account",
+            ),
+            Self::WebhookUnknown => {
+                ("webhook_unknown", 404, "http_request_denied", "There is no such webhook")
+            }
+            Self::UserInactive => {
+                ("user_inactive", 403, "http_request_denied", "The webhook's user is not active")
+            }
+            Self::Internal => ("internal", 500, "proxy_internal_error", "attache failed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorCode;
+
+    #[test]
+    fn all_lists_every_code_at_its_number() {
+        for (i, code) in ErrorCode::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, i, "{}", code.as_str());
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The thin binary: parses the command line, runs it, ends the process.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let status = attache::cli::main();
+    #[expect(clippy::disallowed_methods, reason = "the one place that ends the process")]
+    std::process::exit(status)
+}
