@@ -132,12 +132,9 @@ impl ErrorCode {
                 "proxy_configuration_error",
                 "The token endpoint refused the account's credentials",
             ),
-            Self::TokenUnavailable => (
-                "token_unavailable",
-                503,
-                "destination_unavailable",
-                "No token could be had for the account",
-            ),
+            Self::TokenUnavailable => {
+                ("token_unavailable", 503, "destination_unavailable", "No token could be had for the account")
+            }
             Self::WebhookUnknown => {
                 ("webhook_unknown", 404, "http_request_denied", "There is no such webhook")
             }

@@ -1,2 +1,99 @@
-//! Placeholder.
-fn main() {}
+//! Broken files beside the exact output they lead to, and good ones beside none.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test config_cases` rewrites the expectations. Every secret in a case contains
+//! [`MARKER`], which must appear in no output.
+
+use attache::config::{Mode, load};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CASES: &str = "tests/config_cases";
+const MARKER: &str = "hunter2";
+
+/// Files and folders of files, without their expectations.
+fn cases() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(CASES)
+        .expect("the cases are there")
+        .map(|entry| Path::new(CASES).join(entry.expect("an entry").file_name()))
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml" || e == "d"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_case_says_exactly_what_is_expected() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let loaded = load(&case, Mode::Full);
+        let said = loaded.problems.render_human(false);
+        assert_eq!(loaded.config.is_none(), loaded.problems.has_errors(), "{}", case.display());
+        let golden = case.with_extension("stderr");
+        if update {
+            fs::write(&golden, &said).expect("the expectation is written");
+        } else if fs::read_to_string(&golden).unwrap_or_default() != said {
+            wrong.push(format!("{}:\n{said}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "not as expected:\n\n{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn there_is_an_expectation_for_every_case_and_none_without() {
+    let golden = fs::read_dir(CASES)
+        .expect("the cases are there")
+        .filter(|entry| entry.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|e| e == "stderr")))
+        .count();
+    assert_eq!(golden, cases().len());
+}
+
+#[test]
+fn no_output_shows_a_secret() {
+    let mut seen = 0;
+    for case in cases() {
+        for mode in [Mode::Full, Mode::Offline] {
+            let problems = load(&case, mode).problems;
+            for output in
+                [problems.render_human(false), problems.render_human(true), problems.to_json().to_string()]
+            {
+                assert!(!output.contains(MARKER), "{} shows a secret:\n{output}", case.display());
+            }
+            assert!(!format!("{problems:?}").contains(MARKER), "{}", case.display());
+        }
+        seen += usize::from(fs::read_to_string(&case).is_ok_and(|text| text.contains(MARKER)));
+    }
+    assert!(seen > 10, "only {seen} cases have a secret to show");
+}
+
+#[test]
+fn json_says_the_same_as_the_human_form() {
+    for case in cases() {
+        let problems = load(&case, Mode::Full).problems;
+        let human = problems.render_human(false);
+        let serde_json::Value::Array(json) = problems.to_json() else { panic!("an array") };
+        assert_eq!(json.len(), problems.len());
+        for problem in json {
+            let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+            assert!(human.contains(&format!("{}: {}\n", text("severity"), text("message"))), "{problem}");
+            if let Some(line) = problem["line"].as_u64() {
+                let place = format!("--> {}:{line}:{}\n", text("file"), problem["column"]);
+                assert!(human.contains(&place), "{problem}");
+            }
+        }
+    }
+}
+
+#[test]
+fn offline_asks_for_no_secret() {
+    let problems = load(&Path::new(CASES).join("secret_unavailable.yaml"), Mode::Offline).problems;
+    assert!(!problems.has_errors(), "{}", problems.render_human(false));
+}
+
+#[test]
+fn what_was_read_or_missing_is_listed() {
+    let files = load(&Path::new(CASES).join("secret_unavailable.yaml"), Mode::Full).files;
+    let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+    assert!(names.contains(&format!("{CASES}/secret_unavailable.yaml")), "{names:?}");
+    assert!(names.contains(&format!("{CASES}/secrets/missing")), "{names:?}");
+}

@@ -1,6 +1,6 @@
 //! What a valid file means: every reference resolved, every secret in hand, every default filled in.
 //!
-//! A [`Config`] is only ever made by [`super::parse`]; nothing that holds one has to check it again.
+//! A [`Config`] is only ever made by [`super::load()`]; nothing that holds one has to check it again.
 
 use crate::secret::Secret;
 use http::{HeaderName, HeaderValue, Method, StatusCode};

@@ -1,0 +1,215 @@
+//! From a path to a configuration: which files, what they say, and which others they depend on.
+//!
+//! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
+
+use super::mask::Masks;
+use super::model::Config;
+use super::parse::parse;
+use super::problem::{Finding, Problems};
+use super::secrets::SecretSource;
+use super::source::Source;
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// Of the whole configuration.
+const MAX_SIZE: u64 = 64 << 20;
+/// Of one secret or certificate file.
+const MAX_SIDE_FILE: u64 = 4 << 20;
+
+/// Whether secrets are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As `run` does.
+    Full,
+    /// No secret is asked for; placeholders stand in, so the result must not be served.
+    Offline,
+}
+
+/// What came of a path.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, unless a problem is an error.
+    pub config: Option<Config>,
+    /// Errors and warnings.
+    pub problems: Problems,
+    /// Everything that was read or found missing: the path itself, its files, secrets, certificates.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads a file, or a folder of `*.yaml`.
+pub fn load(path: &Path, mode: Mode) -> Loaded {
+    let mut files = vec![path.to_owned()];
+    let (sources, findings) = read_texts(path, &mut files);
+    if !findings.is_empty() {
+        let problems = Problems::new(&[], &Masks::default(), findings);
+        return Loaded { config: None, problems, files };
+    }
+    let machine = Machine { files: RefCell::new(files) };
+    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline);
+    let mut files = machine.files.into_inner();
+    files.sort();
+    files.dedup();
+    Loaded { config, problems, files }
+}
+
+/// `$ATTACHE_CONFIG`, else the first that exists of `./attache.yaml` and `/etc/attache/attache.yaml`.
+///
+/// # Errors
+/// A message that lists what was looked for.
+pub fn default_path() -> Result<PathBuf, String> {
+    default_path_from(std::env::var_os("ATTACHE_CONFIG").map(PathBuf::from), Path::exists)
+}
+
+fn default_path_from(given: Option<PathBuf>, exists: impl Fn(&Path) -> bool) -> Result<PathBuf, String> {
+    if let Some(path) = given.filter(|p| !p.as_os_str().is_empty()) {
+        return Ok(path);
+    }
+    let places = ["attache.yaml", "/etc/attache/attache.yaml"];
+    places.iter().map(PathBuf::from).find(|path| exists(path)).ok_or_else(|| {
+        "no configuration: $ATTACHE_CONFIG is not set, and neither ./attache.yaml nor /etc/attache/attache.yaml exists; \
+         give one with -c PATH"
+            .to_owned()
+    })
+}
+
+fn read_texts(path: &Path, files: &mut Vec<PathBuf>) -> (Vec<Source>, Vec<Finding>) {
+    let unreadable = |path: &Path, error: &io::Error| {
+        let name = path.display().to_string();
+        let message = format!("{name} can't be read: {}", reason(error));
+        Finding::without_place("unreadable_file", name, message)
+    };
+    let mut findings = Vec::new();
+    let paths = match yaml_files(path) {
+        Ok(None) => vec![path.to_owned()],
+        Ok(Some(listed)) if listed.is_empty() => {
+            let name = path.display().to_string();
+            let message = format!("{name} has no *.yaml files in it");
+            return (Vec::new(), vec![Finding::without_place("empty_folder", name, message)]);
+        }
+        Ok(Some(listed)) => {
+            files.extend(listed.iter().cloned());
+            listed
+        }
+        Err(error) => return (Vec::new(), vec![unreadable(path, &error)]),
+    };
+    let mut left = MAX_SIZE;
+    let mut sources = Vec::new();
+    for path in paths {
+        let bytes = match read_up_to(&path, left) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                let message = "the configuration is larger than 64 MiB";
+                findings.push(Finding::without_place("too_large", path.display().to_string(), message));
+                break;
+            }
+            Err(error) => {
+                findings.push(unreadable(&path, &error));
+                continue;
+            }
+        };
+        left -= bytes.len() as u64;
+        match String::from_utf8(bytes) {
+            Ok(text) => sources.push(Source::new(path, text)),
+            Err(error) => {
+                let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+                    .iter()
+                    .filter(|b| **b == b'\n')
+                    .count();
+                let name = path.display().to_string();
+                let message =
+                    format!("{name} is not UTF-8: line {} has a byte that is no character", line + 1);
+                findings.push(Finding::without_place("not_utf8", name, message));
+            }
+        }
+    }
+    (sources, findings)
+}
+
+/// A folder's `*.yaml` files in lexical order, hidden ones left out; `None` if the path is no folder.
+pub(super) fn yaml_files(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        let file = path.join(&name);
+        if !hidden && Path::new(&name).extension().is_some_and(|e| e == "yaml") && !file.is_dir() {
+            found.push(file);
+        }
+    }
+    found.sort();
+    Ok(Some(found))
+}
+
+/// `None` if there is more than `limit`.
+fn read_up_to(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    // Opening a pipe waits for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+}
+
+/// What the system says, without its error number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// The real environment and file system.
+struct Machine {
+    files: RefCell<Vec<PathBuf>>,
+}
+
+impl SecretSource for Machine {
+    fn env(&self, name: &str) -> Result<String, String> {
+        std::env::var(name).map_err(|error| match error {
+            std::env::VarError::NotPresent => "is not set".to_owned(),
+            std::env::VarError::NotUnicode(_) => "is not UTF-8".to_owned(),
+        })
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        self.files.borrow_mut().push(path.to_owned());
+        // A pipe or a device could block, and is empty the second time.
+        match fs::metadata(path) {
+            Ok(meta) if !meta.is_file() => return Err("not a regular file".to_owned()),
+            Ok(_) => {}
+            Err(error) => return Err(reason(&error)),
+        }
+        match read_up_to(path, MAX_SIDE_FILE) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err("larger than 4 MiB".to_owned()),
+            Err(error) => Err(reason(&error)),
+        }
+    }
+
+    fn credential(&self, name: &str) -> Result<Vec<u8>, String> {
+        match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            Some(folder) if !folder.is_empty() => self.file(&Path::new(&folder).join(name)),
+            _ => Err("$CREDENTIALS_DIRECTORY is not set".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_path_is_the_first_that_exists() {
+        let etc = |path: &Path| path == Path::new("/etc/attache/attache.yaml");
+        assert_eq!(default_path_from(Some("a.yaml".into()), |_| false), Ok("a.yaml".into()));
+        assert_eq!(default_path_from(None, |_| true), Ok("attache.yaml".into()));
+        assert_eq!(default_path_from(Some("".into()), etc), Ok("/etc/attache/attache.yaml".into()));
+        assert!(default_path_from(None, |_| false).is_err_and(|e| e.contains("$ATTACHE_CONFIG")));
+    }
+}

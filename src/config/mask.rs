@@ -1,0 +1,321 @@
+//! Keeps secrets out of the lines a problem shows.
+//!
+//! A value is shown only if it stands under a key that never holds a secret. The rule is that way round so that a
+//! misspelt `vlaue: …` is masked too, and so that no rule of the file has to remember to hide anything. A file that
+//! is not YAML has no keys to go by; its lines are masked by the same rule over what looks like a key.
+
+use super::source::{Line, Source, Span};
+use super::tree::{NodeId, Tree, View};
+use std::collections::HashSet;
+
+/// What stands for each character of a masked value.
+const MASK: char = '•';
+
+/// Keys of single values that never are, and never contain, a secret.
+const SHOWN: [&str; 44] = [
+    "access",
+    "account",
+    "active",
+    "admin",
+    "allow_anonymous_callers",
+    "allow_plaintext",
+    "bearer_token_type",
+    "body",
+    "ca",
+    "client_auth",
+    "client_id",
+    "content_type",
+    "credential",
+    "drain",
+    "env",
+    "expires_at",
+    "file",
+    "forward_to",
+    "grant",
+    "id",
+    "idle_timeout",
+    "key_id",
+    "level",
+    "max_body",
+    "methods",
+    "name",
+    "not_before",
+    "outbound",
+    "prefix",
+    "private_network",
+    "public_url",
+    "scopes",
+    "server_url",
+    "service",
+    "sha256",
+    "status",
+    "threads",
+    "timeout",
+    "timeout_message",
+    "token_url",
+    "user",
+    "webhooks",
+    "connect_timeout",
+    "version",
+];
+
+/// Keys whose value is a secret or says where it comes from.
+const SECRET: [&str; 4] = ["client_secret", "password", "username", "value"];
+
+/// What such a value may consist of.
+const SECRET_PARTS: [&str; 4] = ["credential", "env", "file", "prefix"];
+
+/// Keys that hold no value themselves, only other keys.
+const SECTIONS: [&str; 11] = [
+    "accounts",
+    "api_keys",
+    "authorization",
+    "basic",
+    "header",
+    "headers",
+    "oauth2",
+    "query",
+    "services",
+    "token_params",
+    "webhook",
+];
+
+/// Which parts of which files must not be shown.
+#[derive(Debug, Default)]
+pub(super) struct Masks {
+    spans: Vec<Span>,
+    /// Files without a tree.
+    unparsed: HashSet<u32>,
+}
+
+impl Masks {
+    /// Walks every file's tree, and `hidden`: values that no longer have a meaning (those of unknown keys).
+    pub(super) fn new(
+        tree: &Tree<'_>,
+        sources: &[Source],
+        roots: &[Option<NodeId>],
+        hidden: &[NodeId],
+    ) -> Self {
+        let mut masks = Self::default();
+        for (root, file) in roots.iter().zip(0..) {
+            match root {
+                Some(root) => masks.walk(tree, sources, *root, Rule::Mask),
+                None => {
+                    masks.unparsed.insert(file);
+                }
+            }
+        }
+        for (key, value) in &tree.repeated {
+            masks.walk(tree, sources, *value, Rule::under(tree.key(*key)));
+        }
+        for node in hidden {
+            masks.walk(tree, sources, *node, Rule::MaskAll);
+        }
+        masks.spans.sort_unstable();
+        masks
+    }
+
+    /// The characters of a line, or of a part of it: offset in the file, and what is shown there.
+    pub(super) fn mask_line<'a>(
+        &'a self,
+        source: &'a Source,
+        file: u32,
+        line: &Line,
+    ) -> impl Iterator<Item = (usize, char)> + 'a {
+        let text = &source.text()[line.start..line.end];
+        let from = line.start;
+        let hidden: Vec<(usize, usize)> = if self.unparsed.contains(&file) {
+            lexical(text).into_iter().map(|(start, end)| (start + from, end + from)).collect()
+        } else {
+            self.in_line(file, line)
+        };
+        // Spaces within a secret are hidden as well; those around it place the excerpt.
+        let (blank, end) = (from + text.len() - text.trim_start().len(), from + text.trim_end().len());
+        text.char_indices().map(move |(at, original)| {
+            let at = at + from;
+            let masked =
+                (blank..end).contains(&at) && hidden.iter().any(|(from, to)| (*from..*to).contains(&at));
+            (at, if masked { MASK } else { original })
+        })
+    }
+
+    fn in_line(&self, file: u32, line: &Line) -> Vec<(usize, usize)> {
+        // Spans are sorted and do not overlap, so those of a line lie side by side.
+        let behind = self.spans.partition_point(|s| (s.file, s.start as usize) < (file, line.end));
+        let overlaps = |s: &&Span| s.file == file && s.end as usize > line.start;
+        let within = self.spans[..behind].iter().rev().take_while(overlaps);
+        within.map(|s| (s.start as usize, s.end as usize)).collect()
+    }
+
+    fn walk(&mut self, tree: &Tree<'_>, sources: &[Source], node: NodeId, rule: Rule) {
+        let span = tree.span(node);
+        match tree.view(node) {
+            View::Scalar { .. } if rule == Rule::Show => self.url_parts(&sources[span.file as usize], span),
+            View::Scalar { text: "none", .. } if rule == Rule::Mask => {}
+            View::Scalar { text: "", plain: true } => {}
+            View::Scalar { .. } => self.spans.push(span),
+            View::Sequence(items) => {
+                for item in items {
+                    self.walk(tree, sources, *item, rule);
+                }
+            }
+            View::Mapping(entries) => {
+                for (key, value) in entries {
+                    let name = tree.key(*key);
+                    let below = match rule {
+                        Rule::MaskAll => Rule::MaskAll,
+                        Rule::Secret if !SECRET_PARTS.contains(&name) => {
+                            self.spans.push(tree.span(*key));
+                            Rule::MaskAll
+                        }
+                        Rule::Secret | Rule::Mask | Rule::Show => Rule::under(name),
+                    };
+                    self.walk(tree, sources, *value, below);
+                }
+            }
+        }
+    }
+
+    /// The user info, query and fragment of a URL that is otherwise shown.
+    fn url_parts(&mut self, source: &Source, span: Span) {
+        let raw = &source.text()[span.start as usize..span.end as usize];
+        let mut mask = |from: usize, to: usize| {
+            self.spans.push(Span {
+                file: span.file,
+                start: span.start + from as u32,
+                end: span.start + to as u32,
+            });
+        };
+        for (from, to) in url_secrets(raw) {
+            mask(from, to);
+        }
+    }
+}
+
+/// How the scalars below a key are treated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Show,
+    Mask,
+    /// And unknown keys of a mapping, too: `value: {the-secret-itself}`.
+    Secret,
+    MaskAll,
+}
+
+impl Rule {
+    fn under(key: &str) -> Self {
+        if SECRET.contains(&key) {
+            Self::Secret
+        } else if SHOWN.contains(&key) {
+            Self::Show
+        } else {
+            Self::Mask
+        }
+    }
+}
+
+/// The ranges of a URL's user info, and of its query and fragment.
+fn url_secrets(raw: &str) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let scheme = raw.find("//");
+    let mut rest = scheme.map_or(0, |at| at + 2);
+    if let Some(at) = raw.rfind('@')
+        && at > rest
+    {
+        found.push((rest, at));
+        rest = at;
+    }
+    // Without a scheme it may be a sentence that asks something.
+    if let Some(query) = raw[rest..].find(['?', '#']).map(|at| rest + at + 1)
+        && (scheme.is_some() || raw[query..].contains('='))
+    {
+        found.push((query, raw.len()));
+    }
+    found
+}
+
+/// The ranges of a line of broken YAML that may hold a secret: whatever does not follow a key that is [`SHOWN`].
+fn lexical(line: &str) -> Vec<(usize, usize)> {
+    let mut hidden = Vec::new();
+    let hide =
+        |hidden: &mut Vec<(usize, usize)>, from: usize, to: usize, shown: bool| match line.get(from..to) {
+            Some(text) if shown => {
+                hidden.extend(url_secrets(text).into_iter().map(|(s, e)| (s + from, e + from)))
+            }
+            Some("") | None => {}
+            Some(_) => hidden.push((from, to)),
+        };
+    let (mut from, mut shown, mut at) = (0, false, 0);
+    while at < line.len() {
+        let starts_word = !line[..at].chars().next_back().is_some_and(is_key_char);
+        let len = line[at..].find(|c| !is_key_char(c)).unwrap_or(line.len() - at);
+        let word = &line[at..at + len];
+        let after = &line[at + len..];
+        if starts_word
+            && len > 0
+            && is_key(word, after, line[..at].trim_matches([' ', '\t', '-', '{']).is_empty())
+        {
+            hide(&mut hidden, from, at, shown);
+            shown = SHOWN.contains(&word);
+            at += len + 1;
+            from = at;
+        } else if len > 0 {
+            at += len;
+        } else {
+            at += line[at..].chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    hide(&mut hidden, from, line.len(), shown);
+    let punctuation =
+        |c: char| matches!(c, '{' | '[' | '-' | ']' | '}' | ',' | '?' | ':') || c.is_whitespace();
+    hidden.retain(|(start, end)| !line[*start..*end].chars().all(punctuation));
+    for (start, end) in &mut hidden {
+        let text = &line[*start..*end];
+        (*start, *end) = (*end - text.trim_start().len(), *start + text.trim_end().len());
+    }
+    hidden
+}
+
+fn is_key_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+}
+
+fn is_key(word: &str, after: &str, first: bool) -> bool {
+    let Some(value) = after.strip_prefix(':') else { return false };
+    if !(value.is_empty() || value.starts_with([' ', '\t'])) {
+        return false;
+    }
+    let known = SHOWN.contains(&word) || SECRET.contains(&word) || SECTIONS.contains(&word);
+    let value = value.trim_start();
+    known || (first && (value.is_empty() || value.starts_with(['{', '['])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> String {
+        let source = Source::new("a.yaml".into(), line.to_owned());
+        let masks = Masks { spans: Vec::new(), unparsed: HashSet::from([0]) };
+        masks.mask_line(&source, 0, &source.line(0)).map(|(_, shown)| shown).collect()
+    }
+
+    #[test]
+    fn a_line_of_broken_yaml_shows_known_keys_and_their_harmless_values_only() {
+        assert_eq!(shown("    timeout: 10s: x"), "    timeout: 10s: x");
+        assert_eq!(shown("  mailer:"), "  mailer:");
+        assert_eq!(shown("  value: hunter2: x"), "  value: ••••••••••");
+        assert_eq!(shown("  - { id: a, value: \"hunter2 }"), "  - { id: a, value: ••••••••••");
+        assert_eq!(shown("  hunter2 goes on"), "  •••••••••••••••");
+        assert_eq!(
+            shown("header: { name: X, value: hunter2, id: b"),
+            "header: { name: X, value: •••••••• id: b"
+        );
+    }
+
+    #[test]
+    fn a_url_is_shown_without_user_info_and_query() {
+        assert_eq!(url_secrets("https://u:p@a.example/x?key=1"), [(8, 11), (24, 29)]);
+        assert_eq!(url_secrets("https://a.example/x"), []);
+    }
+}

@@ -1,0 +1,230 @@
+//! Trees to a [`Config`], or to every problem at once. Pure: no clock, no file, no environment but through
+//! [`SecretSource`].
+//!
+//! "Parse, don't validate": each part is returned whole or not at all, so a [`Config`] needs no second look.
+
+mod accounts;
+mod services;
+mod top;
+mod urls;
+mod webhooks;
+
+use super::decode::{At, Decoder, Map};
+use super::mask::Masks;
+use super::model::Config;
+use super::problem::{Finding, Problems};
+use super::scalar;
+use super::secrets::{SecretSource, Secrets};
+use super::source::{Source, Span};
+use super::tree::{Entry, NodeId, Tree, View};
+use crate::secret::{hex, sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The maps that several files fill together.
+const MERGED: [&str; 3] = ["accounts", "users", "services"];
+
+const KEYS: [&str; 10] = [
+    "listen",
+    "public_url",
+    "threads",
+    "identity_headers",
+    "shutdown",
+    "log",
+    "allow_anonymous_callers",
+    "accounts",
+    "users",
+    "services",
+];
+
+/// What a name refers to; `None` where it is defined, but wrongly, which has been reported at its own place.
+type Named<T> = BTreeMap<String, Option<Arc<T>>>;
+
+/// Reads the files of one configuration, in their order, which must not be empty.
+pub(super) fn parse(
+    sources: &[Source],
+    machine: &dyn SecretSource,
+    offline: bool,
+) -> (Option<Config>, Problems) {
+    let mut tree = Tree::default();
+    let mut findings = Vec::new();
+    let roots: Vec<Option<NodeId>> =
+        sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut findings)).collect();
+    let whole: Option<Vec<NodeId>> = roots.iter().copied().collect();
+    let Some(whole) = whole else {
+        let masks = Masks::new(&tree, sources, &roots, &[]);
+        return (None, Problems::new(sources, &masks, findings));
+    };
+    let merged = merge(&mut tree, &whole, &mut findings);
+    let decoder = Decoder::new(&tree, sources, Secrets::new(machine, offline));
+    let config = merged.and_then(|root| decode(&decoder, root));
+    let (found, hidden) = decoder.into_findings();
+    findings.extend(found);
+    let config = if findings.iter().any(Finding::is_error) { None } else { config };
+    if findings.is_empty() {
+        return (config, Problems::default());
+    }
+    let masks = Masks::new(&tree, sources, &roots, &hidden);
+    (config, Problems::new(sources, &masks, findings))
+}
+
+/// One root for all files: `accounts`, `users` and `services` by key, the rest from one file each.
+fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> Option<NodeId> {
+    let mut top: Vec<Entry> = Vec::new();
+    let mut merged: [Option<(NodeId, Vec<Entry>)>; 3] = [const { None }; 3];
+    let mut seen: HashMap<(usize, String), Span> = HashMap::new();
+    let mut mappings = 0;
+    for root in roots {
+        let View::Mapping(entries) = tree.view(*root) else {
+            let finding =
+                Finding::error("wrong_type", tree.span(*root), "the configuration must be a mapping");
+            findings.push(finding.label("no keys here").help("a configuration has at least `services`"));
+            continue;
+        };
+        mappings += 1;
+        for (key, value) in entries {
+            let name = tree.key(*key);
+            let mut claim = |section: usize, path: String, key: NodeId| {
+                let span = tree.span(key);
+                match seen.get(&(section, path.clone())) {
+                    Some(first) => {
+                        let finding =
+                            Finding::error("duplicate_key", span, format!("{path} is set in two files"));
+                        findings.push(finding.label("set again here").secondary(*first, "first set here"));
+                        false
+                    }
+                    None => {
+                        seen.insert((section, path), span);
+                        true
+                    }
+                }
+            };
+            let section = MERGED.iter().position(|m| *m == name);
+            match (section, tree.view(*value)) {
+                // A single file's keys are known to differ.
+                _ if roots.len() == 1 => top.push((*key, *value)),
+                (Some(section), View::Mapping(below)) => {
+                    let (_, all) = merged[section].get_or_insert((*key, Vec::new()));
+                    all.extend(
+                        below.iter().filter(|(k, _)| claim(section, format!("{name}.{}", tree.key(*k)), *k)),
+                    );
+                }
+                _ => {
+                    if claim(MERGED.len(), name.to_owned(), *key) {
+                        top.push((*key, *value));
+                    }
+                }
+            }
+        }
+    }
+    for (key, entries) in merged.into_iter().flatten() {
+        let value = tree.add_mapping(tree.span(key), &entries);
+        top.push((key, value));
+    }
+    let span = tree.span(*roots.first()?);
+    (mappings == roots.len()).then(|| tree.add_mapping(span, &top))
+}
+
+fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
+    for source in decoder.sources {
+        decoder.secrets.digest(source.text().as_bytes());
+    }
+    let root = At::root(root);
+    let map = decoder.mapping(&root, &KEYS)?;
+    let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
+    let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous);
+    let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
+    let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
+    let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref());
+    let drain = top::drain(decoder, map.get("shutdown").as_ref());
+    let log = top::log(decoder, map.get("log").as_ref());
+
+    let accounts =
+        named(decoder, &map, "accounts", |at, name| accounts::account(decoder, at, name.to_owned()));
+    let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
+    let mut seen_keys = webhooks::SeenKeys::default();
+    let services = named(decoder, &map, "services", |at, name| {
+        services::service(decoder, at, name, &accounts, &users, &mut seen_keys)
+    });
+    Some(Config {
+        listen: listen?,
+        public_url,
+        threads,
+        identity_headers: identity_headers?,
+        drain,
+        log,
+        accounts: all(accounts)?,
+        users: all(users)?,
+        services: all(services)?,
+        hash: hash(decoder.sources),
+        fingerprint: decoder.secrets.fingerprint(),
+    })
+}
+
+/// A section of the operator's own names.
+fn named<T>(
+    decoder: &Decoder<'_>,
+    root: &Map<'_>,
+    section: &'static str,
+    mut read: impl FnMut(&At<'_>, &str) -> Option<T>,
+) -> Named<T> {
+    let Some(at) = root.get(section) else { return Named::new() };
+    // `users:` with everything under it commented out says what it means.
+    if section == "users" && decoder.is_null(&at) {
+        return Named::new();
+    }
+    let Some(map) = decoder.names(&at) else { return Named::new() };
+    map.entries()
+        .map(|(name, at)| {
+            let fine = scalar::name(name).map_err(|invalid| {
+                let finding =
+                    Finding::error("invalid_name", decoder.key(&at), format!("{at} is not a valid name"));
+                decoder.report(finding.label(invalid.label));
+            });
+            let value = read(&at, name).filter(|_| fine.is_ok());
+            (name.to_owned(), value.map(Arc::new))
+        })
+        .collect()
+}
+
+fn all<T>(named: Named<T>) -> Option<BTreeMap<String, Arc<T>>> {
+    named.into_iter().map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Looks a reference up, and suggests what may have been meant.
+fn refer<T>(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    kind: &str,
+    named: &Named<T>,
+    otherwise: &str,
+) -> Option<Arc<T>> {
+    let name = decoder.string(at)?;
+    if let Some(found) = named.get(name) {
+        return found.clone();
+    }
+    let message = format!("{at} refers to unknown {kind} `{name}`");
+    let help =
+        decoder.suggest(name, named.keys().map(String::as_str)).unwrap_or_else(|| otherwise.to_owned());
+    let finding = Finding::error(
+        if kind == "user" { "unknown_user" } else { "unknown_account" },
+        decoder.place(at),
+        message,
+    );
+    decoder.reject(finding.label(format!("no such {kind}")).help(help))
+}
+
+/// Of one file, what `sha256sum` says (a byte order mark apart); of several, over their digests in order.
+fn hash(sources: &[Source]) -> String {
+    match sources {
+        [one] => hex(&sha256(one.text().as_bytes())),
+        many => {
+            let digests: Vec<u8> = many.iter().flat_map(|s| sha256(s.text().as_bytes())).collect();
+            hex(&sha256(&digests))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

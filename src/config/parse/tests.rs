@@ -1,0 +1,175 @@
+use super::*;
+use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr};
+use proptest::prelude::*;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// A machine on which every variable and file says the same.
+struct Says(&'static str);
+
+impl SecretSource for Says {
+    fn env(&self, _: &str) -> Result<String, String> {
+        Ok(self.0.to_owned())
+    }
+    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+        Ok(self.0.into())
+    }
+    fn credential(&self, _: &str) -> Result<Vec<u8>, String> {
+        Ok(self.0.into())
+    }
+}
+
+/// A machine that must not be asked.
+struct Silent;
+
+impl SecretSource for Silent {
+    fn env(&self, _: &str) -> Result<String, String> {
+        panic!("asked for a variable")
+    }
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        assert!(path.ends_with("ca.pem"), "asked for {}", path.display());
+        Err("missing".into())
+    }
+    fn credential(&self, _: &str) -> Result<Vec<u8>, String> {
+        panic!("asked for a credential")
+    }
+}
+
+fn read(text: &str, machine: &dyn SecretSource, offline: bool) -> (Option<Config>, Problems) {
+    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline)
+}
+
+fn good(text: &str) -> Config {
+    let (config, problems) = read(text, &Says("s3cret\n"), false);
+    config.unwrap_or_else(|| panic!("{}", problems.render_human(false)))
+}
+
+fn account(authorization: &str) -> Config {
+    good(&format!("accounts: {{ a: {{ authorization: {authorization} }} }}"))
+}
+
+fn headers(config: &Config) -> Vec<(String, String)> {
+    let Authorization::Headers(headers) = &config.accounts["a"].authorization else { panic!("no headers") };
+    assert!(headers.iter().all(|(_, value)| value.is_sensitive()));
+    headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let config = good("services: {}");
+    assert_eq!(config.listen.outbound, ListenAddr::Tcp("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(config.listen.webhooks, ListenAddr::Tcp("127.0.0.1:8081".parse().unwrap()));
+    assert_eq!(config.listen.admin, ListenAddr::Tcp("127.0.0.1:9090".parse().unwrap()));
+    assert_eq!(config.identity_headers.key_id, "x-attache-key-id");
+    assert_eq!(config.drain, Duration::from_secs(30));
+    let config = good(
+        "accounts: { a: { authorization: none } }\nusers: { u: }\nservices: { s: { account: a, server_url: 'http://b.example', \
+         webhook: { user: u, forward_to: 'http://c.example', api_keys: [{ id: k, value: { env: KEY, prefix: 0123456789abcdefghij } }] } } }",
+    );
+    let service = &config.services["s"];
+    let (outbound, webhook) = (service.outbound.as_ref().unwrap(), service.webhook.as_ref().unwrap());
+    assert_eq!((outbound.timeout.as_secs(), outbound.idle_timeout.as_secs()), (30, 60));
+    assert_eq!(
+        (webhook.timeout.as_secs(), webhook.max_body, webhook.methods.as_slice()),
+        (10, 1 << 20, &[http::Method::POST][..])
+    );
+    assert!(webhook.user.active);
+    assert_eq!(webhook.api_keys[0].sha256, sha256(b"0123456789abcdefghijs3cret"));
+    assert!(webhook.api_keys[0].value.is_some());
+}
+
+#[test]
+fn each_authorization_is_what_will_be_sent() {
+    let header = account("{ header: { name: X-API-KEY, value: { env: K, prefix: 'Bearer ' } } }");
+    assert_eq!(headers(&header), [("x-api-key".into(), "Bearer s3cret".into())]);
+    let basic = account("{ basic: { username: us, password: { env: K } } }");
+    assert_eq!(headers(&basic), [("authorization".into(), "Basic dXM6czNjcmV0".into())]);
+    let several = account("{ headers: [{ name: A, value: { env: K } }, { name: B, value: { file: f } }] }");
+    assert_eq!(headers(&several).len(), 2);
+    let query = account("{ query: { name: key, value: { credential: k } } }");
+    let Authorization::Query { name, value } = &query.accounts["a"].authorization else { panic!("no query") };
+    assert_eq!((name.as_str(), value.expose()), ("key", "s3cret"));
+    assert_eq!(account("none").accounts["a"].authorization, Authorization::None);
+}
+
+#[test]
+fn the_three_spellings_of_scopes_are_one() {
+    for scopes in ["[a.b, c]", "'a.b,c'", "a.b c", "'a.b, c'", "\"a.b  ,c,\""] {
+        let config = account(&format!(
+            "{{ oauth2: {{ grant: client_credentials, token_url: 'https://i.example/t', client_id: 12345, client_secret: {{ env: S }}, scopes: {scopes}, token_params: {{ audience: x, level: 3 }} }} }}"
+        ));
+        let Authorization::OAuth2(oauth2) = &config.accounts["a"].authorization else { panic!("no oauth2") };
+        assert_eq!(oauth2.scopes, ["a.b", "c"], "{scopes}");
+        assert_eq!((oauth2.client_id.as_str(), oauth2.client_secret.expose()), ("12345", "s3cret"));
+        assert_eq!(
+            (oauth2.client_auth, oauth2.bearer_token_type),
+            (ClientAuth::Basic, BearerTokenType::AccessToken)
+        );
+        assert_eq!(oauth2.token_params, [("audience".into(), "x".into()), ("level".into(), "3".into())]);
+        assert_eq!(oauth2.grant, Grant::ClientCredentials);
+    }
+}
+
+#[test]
+fn services_share_an_account_and_one_written_in_place_is_named_after_its_service() {
+    let config = good(
+        "accounts: { a: { authorization: none } }\nservices:\n  s: { account: a, server_url: 'https://s.example' }\n  t: { account: a, server_url: 'https://t.example' }\n  u: { account: { authorization: none }, server_url: 'https://u.example' }",
+    );
+    let account = |service: &str| &config.services[service].outbound.as_ref().unwrap().account;
+    assert!(Arc::ptr_eq(account("s"), account("t")));
+    assert_eq!(account("u").name, "services/u");
+    assert!(!config.accounts.contains_key("services/u"));
+}
+
+#[test]
+fn the_fingerprint_follows_the_secrets_and_the_hash_only_the_text() {
+    let text = "accounts: { a: { authorization: { query: { name: k, value: { env: K } } } } }";
+    let [one, same, other] = ["s", "s", "t"].map(|secret| match secret {
+        "s" => read(text, &Says("s"), false).0.unwrap(),
+        _ => read(text, &Says("t"), false).0.unwrap(),
+    });
+    assert_eq!((one.fingerprint, &one.hash), (same.fingerprint, &other.hash));
+    assert_ne!(one.fingerprint, other.fingerprint);
+    assert_eq!(one.hash, hex(&sha256(text.as_bytes())));
+}
+
+#[test]
+fn offline_nothing_is_asked_for() {
+    let text = "accounts:\n  a: { authorization: { basic: { username: { env: A }, password: { file: b } } } }\n  b: { authorization: { headers: [{ name: A, value: { env: A } }] } }\nusers: { u: {} }\nservices:\n  s: { account: a, server_url: 'https://s.example', tls: { ca: ca.pem }, webhook: { user: u, forward_to: 'http://127.0.0.1', api_keys: [{ id: a, value: { env: A } }, { id: b, value: { env: B } }] } }";
+    let (config, problems) = read(text, &Silent, true);
+    assert!(config.is_some(), "{}", problems.render_human(false));
+}
+
+#[test]
+fn a_hundred_thousand_services_are_read() {
+    let mut text = "accounts: { a: { authorization: none } }\nservices:\n".to_owned();
+    for n in 0..100_000 {
+        let _ = writeln!(
+            text,
+            "  service-{n}: {{ account: a, server_url: https://s{n}.example/v3, timeout: 10s }}"
+        );
+    }
+    assert_eq!(good(&text).services.len(), 100_000);
+}
+
+proptest! {
+    #[test]
+    fn no_tree_makes_the_decoder_panic_and_no_marked_secret_is_shown(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "accounts:", "services:", "users:", "listen:", "a:", "authorization:", "header:", "oauth2:", "name: x", "value: hunter2",
+            "value:", "client_secret: hunter2", "- hunter2", "vlaue: hunter2", "webhook:", "api_keys:", "- { id: a, value: hunter2 }",
+            "account: a", "server_url: https://u:hunter2@a.example/?hunter2", "timeout: 10", "basic: { username: u, password: hunter2 }",
+            "password: \"hunter2", "value: hunter2: x",  "value: |", "hunter2", "token: hunter2", "none", "---",
+        ]), 1..20),
+        indents in prop::collection::vec(0usize..6, 20),
+    ) {
+        let text: String = words.iter().zip(indents).map(|(word, indent)| format!("{}{word}\n", "  ".repeat(indent))).collect();
+        let (_, problems) = read(&text, &Says("s3cret"), false);
+        for shown in [problems.render_human(false), problems.to_json().to_string()] {
+            // A secret may look like a key or a name only where the file says it is one.
+            let shown = shown.replace("hunter2: x", "");
+            prop_assert!(!shown.contains("hunter2"), "{}\n{}", text, shown);
+        }
+    }
+}

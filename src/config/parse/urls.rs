@@ -1,0 +1,26 @@
+//! URLs in their places: what stands around one, and when it may be http.
+
+use crate::config::decode::{At, Decoder};
+use crate::config::model::{Host, ServerUrl};
+use crate::config::problem::Finding;
+use crate::config::scalar;
+
+/// `server_url`, `forward_to`, `public_url`.
+pub(super) fn server_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<ServerUrl> {
+    decoder.parsed(at, "invalid_url", "a valid URL", scalar::server_url)
+}
+
+/// Refuses to send a credential over http: anyone on the way could keep it.
+pub(super) fn require_tls(decoder: &Decoder<'_>, at: &At<'_>, what: &str, exception: &str) {
+    let message = format!("{at} would send {what} over http, readable by anyone on the way");
+    decoder.report(
+        Finding::error("plaintext_credential", decoder.place(at), message)
+            .label("use https, or a loopback address such as 127.0.0.1")
+            .help(format!("`allow_plaintext: true` {exception} would allow it")),
+    );
+}
+
+/// Whether what is sent there can't be overheard: https, or a loopback literal.
+pub(super) fn is_private(url: &ServerUrl) -> bool {
+    url.tls || matches!(&url.host, Host::Ip(ip) if ip.is_loopback())
+}

@@ -1,0 +1,315 @@
+//! What is wrong with a configuration, and how it is shown: as a compiler would, or as JSON.
+//!
+//! A [`Finding`] points into the text while it is being read. A [`Problem`] has taken the few lines it shows with it,
+//! every secret in them already masked, so that it can be kept, logged and served without the text behind it.
+
+use super::mask::Masks;
+use super::source::{Source, Span};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use std::ops::Range;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration is taken, but someone should look at this.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One problem, at its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of problem, in snake case: for programs.
+    pub code: &'static str,
+    /// The file, as the user gave it; empty if it concerns none.
+    pub file: String,
+    /// One sentence that names the full key path.
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+    label: String,
+    excerpt: Option<Excerpt>,
+    secondary: Option<Secondary>,
+}
+
+/// A line of the file, secrets masked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Excerpt {
+    line: usize,
+    column: usize,
+    text: String,
+    marked: Range<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Secondary {
+    file: String,
+    excerpt: Excerpt,
+    label: String,
+}
+
+impl Problem {
+    /// The line, counted from 1, if the problem has a place in the file.
+    pub fn line(&self) -> Option<usize> {
+        self.excerpt.as_ref().map(|e| e.line)
+    }
+
+    /// The column in characters, counted from 1.
+    pub fn column(&self) -> Option<usize> {
+        self.excerpt.as_ref().map(|e| e.column)
+    }
+
+    fn render(&self, renderer: &Renderer) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(&self.message));
+        let label = match (&*self.label, &self.help) {
+            ("", None) => String::new(),
+            ("", Some(help)) => help.clone(),
+            (label, None) => label.to_owned(),
+            (label, Some(help)) => format!("{label}; {help}"),
+        };
+        let Some(excerpt) = &self.excerpt else {
+            if !self.file.is_empty() {
+                group = group.element(Origin::path(&self.file));
+            }
+            if !label.is_empty() {
+                group = group.element(Level::HELP.message(label));
+            }
+            return renderer.render(&[group]);
+        };
+        let mut snippet = excerpt.snippet(&self.file, AnnotationKind::Primary, &label);
+        if let Some(second) = &self.secondary {
+            if second.file == self.file
+                && second.excerpt.text == excerpt.text
+                && second.excerpt.line == excerpt.line
+            {
+                let mark = AnnotationKind::Context.span(second.excerpt.marked.clone()).label(&second.label);
+                snippet = snippet.annotation(mark);
+            } else {
+                group = group.element(snippet);
+                snippet = second.excerpt.snippet(&second.file, AnnotationKind::Context, &second.label);
+            }
+        }
+        let rendered = excerpt.correct_column(&self.file, renderer.render(&[group.element(snippet)]));
+        match &self.secondary {
+            Some(second) => second.excerpt.correct_column(&second.file, rendered),
+            None => rendered,
+        }
+    }
+}
+
+impl Excerpt {
+    /// Of a longer line, as much is shown on either side of where the mark starts.
+    const CONTEXT: usize = 120;
+
+    fn new(source: &Source, span: Span, masks: &Masks) -> Self {
+        let mut line = source.line(span.start);
+        let text = source.text();
+        let start = (span.start as usize).min(line.end);
+        let column = text[line.start..start].chars().count() + 1;
+        let (mut before, mut after) = ("", "");
+        if line.end - line.start > 3 * Self::CONTEXT {
+            let (first, last) = (start.saturating_sub(Self::CONTEXT), start + 2 * Self::CONTEXT);
+            if first > line.start {
+                before = "…";
+                line.start = (first..=start).find(|at| text.is_char_boundary(*at)).unwrap_or(start);
+            }
+            if last < line.end {
+                after = "…";
+                line.end = (start..=last).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(start);
+            }
+        }
+        let end = (span.end as usize).clamp(start, line.end);
+        let mut excerpt =
+            Self { line: line.number, column, text: before.to_owned(), marked: before.len()..before.len() };
+        for (offset, shown) in masks.mask_line(source, span.file, &line) {
+            if offset < start {
+                excerpt.marked.start += shown.len_utf8();
+            }
+            if offset < end {
+                excerpt.marked.end += shown.len_utf8();
+            }
+            excerpt.text.push(shown);
+        }
+        excerpt.text.push_str(after);
+        excerpt
+    }
+
+    /// Puts the true place where the renderer has counted the column within what is left of a cut line.
+    fn correct_column(&self, file: &str, rendered: String) -> String {
+        let counted = self.text[..self.marked.start].chars().count() + 1;
+        if counted == self.column {
+            return rendered;
+        }
+        let place = |column| format!("{file}:{}:{column}", self.line);
+        rendered.replacen(&place(counted), &place(self.column), 1)
+    }
+
+    fn snippet<'a>(
+        &'a self,
+        file: &'a str,
+        kind: AnnotationKind,
+        label: &'a str,
+    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let mark = kind.span(self.marked.clone()).label((!label.is_empty()).then_some(label));
+        Snippet::source(&self.text).line_start(self.line).path(file).annotation(mark)
+    }
+}
+
+/// Every problem of a configuration, by file and place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Whether the configuration is refused.
+    pub fn has_errors(&self) -> bool {
+        self.0.iter().any(|p| p.severity == Severity::Error)
+    }
+
+    /// Whether there is a warning among them.
+    pub fn has_warnings(&self) -> bool {
+        self.0.iter().any(|p| p.severity == Severity::Warning)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+
+    /// As a compiler would print them, a blank line between two; each line ends with a line break.
+    pub fn render_human(&self, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let mut out = String::new();
+        for problem in &self.0 {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            out.push_str(&problem.render(&renderer));
+            out.push('\n');
+        }
+        out
+    }
+
+    /// `[{severity, code, file, line, column, message, help}]`; what does not apply is null.
+    pub fn to_json(&self) -> serde_json::Value {
+        let problem = |p: &Problem| {
+            serde_json::json!({
+                "severity": p.severity.as_str(),
+                "code": p.code,
+                "file": (!p.file.is_empty()).then_some(&p.file),
+                "line": p.line(),
+                "column": p.column(),
+                "message": p.message,
+                "help": p.help.as_ref().or((!p.label.is_empty()).then_some(&p.label)),
+            })
+        };
+        self.0.iter().map(problem).collect()
+    }
+
+    pub(super) fn new(sources: &[Source], masks: &Masks, mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|finding| finding.span);
+        let name = |span: Span| sources[span.file as usize].path.display().to_string();
+        let excerpt = |span: Span| Excerpt::new(&sources[span.file as usize], span, masks);
+        let problem = |finding: Finding| Problem {
+            severity: finding.severity,
+            code: finding.code,
+            file: finding.span.map(name).unwrap_or(finding.file),
+            message: finding.message,
+            help: finding.help,
+            label: finding.label,
+            excerpt: finding.span.map(excerpt),
+            secondary: finding.secondary.map(|(span, label)| Secondary {
+                file: name(span),
+                excerpt: excerpt(span),
+                label,
+            }),
+        };
+        Self(findings.into_iter().map(problem).collect())
+    }
+}
+
+/// A problem that still points into the text.
+#[derive(Debug)]
+pub(super) struct Finding {
+    severity: Severity,
+    code: &'static str,
+    span: Option<Span>,
+    file: String,
+    message: String,
+    label: String,
+    help: Option<String>,
+    secondary: Option<(Span, String)>,
+}
+
+impl Finding {
+    pub(super) fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            span: Some(span),
+            file: String::new(),
+            message: message.into(),
+            label: String::new(),
+            help: None,
+            secondary: None,
+        }
+    }
+
+    /// A problem with a whole file that could not be read, or with none at all.
+    pub(super) fn without_place(
+        code: &'static str,
+        file: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        let nowhere = Span { file: 0, start: 0, end: 0 };
+        Self { span: None, file: file.into(), ..Self::error(code, nowhere, message) }
+    }
+
+    pub(super) fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
+    /// What stands under the marked text.
+    pub(super) fn label(self, label: impl Into<String>) -> Self {
+        Self { label: label.into(), ..self }
+    }
+
+    /// What would be right.
+    pub(super) fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
+    pub(super) fn secondary(self, span: Span, label: impl Into<String>) -> Self {
+        Self { secondary: Some((span, label.into())), ..self }
+    }
+
+    pub(super) fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}

@@ -1,0 +1,325 @@
+//! The small languages inside scalars: durations, sizes, addresses, names of headers and methods, URLs.
+//!
+//! Pure functions from text to value; an error is what would be right, to be put under the text. Errors never quote
+//! the text.
+
+use super::model::{Host, ListenAddr, ServerUrl};
+use http::{HeaderName, Method};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+/// What is wrong, and what would be right.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Invalid {
+    pub(super) label: &'static str,
+    pub(super) help: Option<String>,
+}
+
+fn invalid<T>(label: &'static str) -> Result<T, Invalid> {
+    Err(Invalid { label, help: None })
+}
+
+fn invalid_try<T>(label: &'static str, help: impl Into<String>) -> Result<T, Invalid> {
+    Err(Invalid { label, help: Some(help.into()) })
+}
+
+/// `500ms`, `10s`, `1m30s`, `2h`: whole numbers, each with its unit, larger units first.
+pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
+    const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return invalid_try("the unit is missing", format!("write `{text}s` for seconds"));
+    }
+    let wrong = || invalid_try("this is not a duration", "write it like `500ms`, `10s`, `1m30s` or `2h`");
+    let (mut rest, mut total, mut last) = (text, 0u64, u64::MAX);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let Ok(number) = rest[..digits].parse::<u64>() else { return wrong() };
+        rest = &rest[digits..];
+        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let Some((_, millis)) = UNITS.iter().find(|(unit, _)| *unit == &rest[..letters]) else {
+            return wrong();
+        };
+        if *millis >= last {
+            return wrong();
+        }
+        (rest, last) = (&rest[letters..], *millis);
+        let Some(sum) = number.checked_mul(*millis).and_then(|n| total.checked_add(n)) else {
+            return wrong();
+        };
+        total = sum;
+    }
+    if text.is_empty() { wrong() } else { Ok(Duration::from_millis(total)) }
+}
+
+/// `64KiB`, `1MiB`, `512B`, or plain bytes.
+pub(super) fn size(text: &str) -> Result<u64, Invalid> {
+    let wrong = || invalid_try("this is not a size", "write it like `64KiB`, `1MiB` or `512B`");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let Ok(number) = text[..digits].parse::<u64>() else { return wrong() };
+    let unit = match &text[digits..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        other => {
+            let meant = ["KiB", "MiB", "GiB"]
+                .into_iter()
+                .find(|unit| unit[..1].eq_ignore_ascii_case(other.get(..1).unwrap_or("")));
+            return match meant {
+                Some(unit) => invalid_try("the unit is not known", format!("write `{number}{unit}`")),
+                None => wrong(),
+            };
+        }
+    };
+    number.checked_mul(unit).map_or_else(wrong, Ok)
+}
+
+/// `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.
+pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, Invalid> {
+    // `sockaddr_un` holds 108 bytes, the last of them NUL.
+    const MAX_UNIX_PATH: usize = 107;
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path {
+            "" => invalid_try("the path is missing", "write it like `unix:/run/attache/outbound.sock`"),
+            path if path.len() > MAX_UNIX_PATH => invalid("the path of a unix socket has at most 107 bytes"),
+            path => Ok(ListenAddr::Unix(path.into())),
+        };
+    }
+    match text.parse() {
+        Ok(addr) => Ok(ListenAddr::Tcp(addr)),
+        Err(_) => {
+            let port = text.rsplit_once(':').map_or(text, |(_, port)| port);
+            let port = if port.parse::<u16>().is_ok() { port } else { "8080" };
+            let help = format!("write an IP address and a port, like `127.0.0.1:{port}`, or `unix:/path`");
+            invalid_try("this is not an address to listen on", help)
+        }
+    }
+}
+
+/// An RFC 3339 instant.
+pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
+    let dated = text.len() > 10 && matches!(text.as_bytes()[10], b'T' | b't' | b' ') && !text.contains('[');
+    match text.parse::<jiff::Timestamp>() {
+        Ok(timestamp) if dated => {
+            SystemTime::try_from(timestamp).or_else(|_| invalid("this time is out of range"))
+        }
+        _ => {
+            let date =
+                text.get(..10).filter(|d| d.parse::<jiff::civil::Date>().is_ok()).unwrap_or("2026-12-31");
+            invalid_try("this is not a point in time", format!("write it like `{date}T00:00:00Z`"))
+        }
+    }
+}
+
+/// A header name that an operator may set: a token, and none that frames the message or names its target.
+pub(super) fn header_name(text: &str) -> Result<HeaderName, Invalid> {
+    const OURS: [&str; 10] = [
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
+        return invalid_try("this is not a header name", "a header name has letters, digits and `-`");
+    };
+    if OURS.contains(&name.as_str()) {
+        return invalid("this header belongs to the connection and can't be set");
+    }
+    Ok(name)
+}
+
+/// A request method.
+pub(super) fn method(text: &str) -> Result<Method, Invalid> {
+    match Method::from_bytes(text.as_bytes()) {
+        Ok(Method::CONNECT) => invalid("CONNECT asks for a tunnel, which no webhook is"),
+        Ok(_) if text.bytes().any(|b| b.is_ascii_lowercase()) => {
+            invalid_try("methods are case-sensitive", format!("write `{}`", text.to_ascii_uppercase()))
+        }
+        Ok(method) => Ok(method),
+        Err(_) => invalid_try("this is not a method", "write it like `POST`"),
+    }
+}
+
+/// The name of an account, a user or a service.
+pub(super) fn name(text: &str) -> Result<(), Invalid> {
+    identifier(
+        text,
+        128,
+        "a name has letters, digits, `.`, `_` and `-`, starts with a letter or digit, and is at most 128 long",
+    )
+}
+
+/// What stands for an API key.
+pub(super) fn key_id(text: &str) -> Result<(), Invalid> {
+    identifier(
+        text,
+        64,
+        "an id has letters, digits, `.`, `_` and `-`, starts with a letter or digit, and is at most 64 long",
+    )
+}
+
+fn identifier(text: &str, max: usize, label: &'static str) -> Result<(), Invalid> {
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let all = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if first && all && text.len() <= max { Ok(()) } else { invalid(label) }
+}
+
+/// One `scope-token` of RFC 6749 section 3.3.
+pub(super) fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+}
+
+/// 64 lowercase hexadecimal digits.
+pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    let digits: Option<Vec<u8>> = text.bytes().map(digit).collect();
+    match digits {
+        Some(digits) if digits.len() == 64 => {
+            let mut out = [0; 32];
+            for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+                *byte = pair[0] << 4 | pair[1];
+            }
+            Ok(out)
+        }
+        _ if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            invalid_try("the digits must be lowercase", format!("write `{}`", text.to_ascii_lowercase()))
+        }
+        _ => invalid_try("this is not a SHA-256 in 64 hexadecimal digits", "`attache keys new` prints one"),
+    }
+}
+
+/// `server_url`, `forward_to`, `public_url`: http or https, no user info, query or fragment. The path stays byte for
+/// byte as written but for slashes at its end.
+pub(super) fn server_url(text: &str) -> Result<ServerUrl, Invalid> {
+    let (tls, rest) = scheme(text)?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return invalid_try("a user or password does not belong in a URL", "use an account with `basic`");
+    }
+    if path.contains('?') {
+        return invalid_try(
+            "a query is not allowed here",
+            "a credential in the query is an account with `query`",
+        );
+    }
+    if path.contains('#') {
+        return invalid("a fragment is not allowed here");
+    }
+    let base = format!("{}://{authority}/", if tls { "https" } else { "http" });
+    let url = match url::Url::parse(&base) {
+        Ok(url) => url,
+        Err(url::ParseError::EmptyHost) => return invalid("the host is missing"),
+        Err(url::ParseError::InvalidPort) => return invalid("the port is not a number below 65536"),
+        Err(_) => return invalid("this host is not valid"),
+    };
+    let host = match url.host() {
+        Some(url::Host::Domain(name)) => Host::Name(name.to_owned()),
+        Some(url::Host::Ipv4(ip)) => Host::Ip(IpAddr::V4(ip)),
+        Some(url::Host::Ipv6(ip)) => Host::Ip(IpAddr::V6(ip)),
+        None => return invalid("the host is missing"),
+    };
+    let default = if tls { 443 } else { 80 };
+    let port = url.port().unwrap_or(default);
+    if port == 0 {
+        return invalid("there is no port 0 to connect to");
+    }
+    check_path(path)?;
+    let host_text = url.host_str().unwrap_or_default();
+    let authority = if port == default { host_text.to_owned() } else { format!("{host_text}:{port}") };
+    Ok(ServerUrl { tls, host, port, authority, path: path.trim_end_matches('/').to_owned() })
+}
+
+/// `token_url`: http or https, no user info, no fragment.
+pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
+    scheme(text)?;
+    let Ok(url) = url::Url::parse(text) else { return invalid("this URL is not valid") };
+    if !url.username().is_empty() || url.password().is_some() {
+        return invalid_try(
+            "a user or password does not belong in a URL",
+            "use `client_id` and `client_secret`",
+        );
+    }
+    if url.fragment().is_some() {
+        return invalid("a fragment is not allowed here");
+    }
+    if url.port() == Some(0) {
+        return invalid("there is no port 0 to connect to");
+    }
+    Ok(url)
+}
+
+/// Whether the host is a loopback *literal*; a name that resolves to one does not count.
+pub(super) fn is_loopback(host: Option<&url::Host<&str>>) -> bool {
+    match host {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(_)) | None => false,
+    }
+}
+
+fn scheme(text: &str) -> Result<(bool, &str), Invalid> {
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return invalid("a URL has no spaces");
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return invalid_try("the scheme is missing", "write it like `https://api.example.com/v3`");
+    };
+    if scheme.eq_ignore_ascii_case("https") {
+        Ok((true, rest))
+    } else if scheme.eq_ignore_ascii_case("http") {
+        Ok((false, rest))
+    } else {
+        invalid_try("only `https` and `http` are spoken", "write it like `https://api.example.com/v3`")
+    }
+}
+
+/// No request may leave this path as its prefix, so nothing in it may be read as a step up.
+fn check_path(path: &str) -> Result<(), Invalid> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b);
+    if path.contains('\\') {
+        return invalid_try("a path has no `\\`", "write `/`");
+    }
+    if !path.bytes().all(allowed) {
+        return invalid("the path has characters that must be percent-encoded");
+    }
+    let Some(decoded) = percent_decode(path) else {
+        return invalid("`%` must be followed by two hexadecimal digits");
+    };
+    let step = |segment: &[u8]| {
+        let name = segment.split(|b| *b == b';').next().unwrap_or_default();
+        name == b"." || name == b".."
+    };
+    if decoded.split(|b| matches!(b, b'/' | b'\\')).any(step) {
+        return invalid("a path has no `.` or `..` segments");
+    }
+    Ok(())
+}
+
+fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        out.push((high << 4 | low) as u8);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+#[path = "scalar_tests.rs"]
+mod tests;

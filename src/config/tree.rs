@@ -1,0 +1,432 @@
+//! Text to a tree in which every node, mapping keys too, knows its place.
+//!
+//! Nodes lie in one arena for all files of a configuration; an alias is the same [`NodeId`] a second time. Time and
+//! memory are linear in the text: nesting, nodes, and what aliases would expand to are bounded, so that neither
+//! `[[[[…` nor a "billion laughs" file costs more than its bytes.
+//!
+//! Rejected: deserialising with serde. It stops at the first error, silently keeps the last of two equal keys,
+//! turns `key:` into an empty string, and reading nested text takes quadratic time.
+
+use super::problem::Finding;
+use super::source::{Source, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+const MAX_DEPTH: usize = 64;
+const MAX_NODES: usize = 16 << 20;
+const MAX_ALIASED_NODES: u64 = 1 << 20;
+
+/// A node's number in its [`Tree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NodeId(u32);
+
+/// A key and its value.
+pub(super) type Entry = (NodeId, NodeId);
+
+#[derive(Debug)]
+struct Node<'t> {
+    span: Span,
+    kind: Kind<'t>,
+}
+
+#[derive(Debug)]
+enum Kind<'t> {
+    Scalar { text: Cow<'t, str>, plain: bool },
+    Sequence(u32, u32),
+    Mapping(u32, u32),
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum View<'a> {
+    /// A scalar; `plain` if unquoted, so that `null` and `true` mean what they say.
+    Scalar {
+        text: &'a str,
+        plain: bool,
+    },
+    Sequence(&'a [NodeId]),
+    Mapping(&'a [Entry]),
+}
+
+/// Every node of every file.
+#[derive(Debug, Default)]
+pub(super) struct Tree<'t> {
+    nodes: Vec<Node<'t>>,
+    items: Vec<NodeId>,
+    entries: Vec<Entry>,
+    /// Entries left out because their key was there already: no meaning, but their text may be shown.
+    pub(super) repeated: Vec<Entry>,
+}
+
+impl<'t> Tree<'t> {
+    pub(super) fn span(&self, id: NodeId) -> Span {
+        self.nodes[id.0 as usize].span
+    }
+
+    pub(super) fn view(&self, id: NodeId) -> View<'_> {
+        match &self.nodes[id.0 as usize].kind {
+            Kind::Scalar { text, plain } => View::Scalar { text, plain: *plain },
+            Kind::Sequence(from, to) => View::Sequence(&self.items[*from as usize..*to as usize]),
+            Kind::Mapping(from, to) => View::Mapping(&self.entries[*from as usize..*to as usize]),
+        }
+    }
+
+    /// The text of a key; keys are always scalars.
+    pub(super) fn key(&self, id: NodeId) -> &str {
+        match self.view(id) {
+            View::Scalar { text, .. } => text,
+            View::Sequence(_) | View::Mapping(_) => "",
+        }
+    }
+
+    /// Whether the node is `null`, `~` or nothing at all.
+    pub(super) fn is_null(&self, id: NodeId) -> bool {
+        matches!(self.view(id), View::Scalar { text: "" | "~" | "null" | "Null" | "NULL", plain: true })
+    }
+
+    /// A mapping that stands in no file: what several files say together.
+    pub(super) fn add_mapping(&mut self, span: Span, entries: &[Entry]) -> NodeId {
+        let from = self.entries.len() as u32;
+        self.entries.extend_from_slice(entries);
+        self.push(span, Kind::Mapping(from, self.entries.len() as u32))
+    }
+
+    /// Reads one file. `None` if there is no tree to go on with; then the last finding says why.
+    pub(super) fn read(
+        &mut self,
+        file: u32,
+        source: &'t Source,
+        findings: &mut Vec<Finding>,
+    ) -> Option<NodeId> {
+        let offsets = Offsets::new(source.text());
+        let mut builder = Builder {
+            tree: self,
+            findings,
+            offsets,
+            file,
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            aliased: 0,
+            root: None,
+        };
+        let read = builder.run(source.text());
+        let root = builder.root;
+        if let Err(finding) = read {
+            findings.push(*finding);
+            return None;
+        }
+        match root {
+            Some(root) if !self.is_null(root) => Some(root),
+            _ => {
+                let span = Span { file, start: 0, end: 0 };
+                findings.push(
+                    Finding::error("empty_file", span, "the configuration file is empty")
+                        .label("there is nothing in it")
+                        .help("a configuration has at least `services`"),
+                );
+                None
+            }
+        }
+    }
+
+    fn push(&mut self, span: Span, kind: Kind<'t>) -> NodeId {
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(Node { span, kind });
+        id
+    }
+}
+
+/// A container whose end has not been seen yet.
+struct Frame {
+    mapping: bool,
+    anchor: usize,
+    start: Marker,
+    /// Keys and values in turn, for a mapping.
+    children: Vec<NodeId>,
+    extent: Extent,
+}
+
+/// What a node costs each time it is used.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    nodes: u64,
+    height: usize,
+}
+
+const LEAF: Extent = Extent { nodes: 1, height: 0 };
+
+struct Builder<'b, 't> {
+    tree: &'b mut Tree<'t>,
+    findings: &'b mut Vec<Finding>,
+    offsets: Offsets<'t>,
+    file: u32,
+    stack: Vec<Frame>,
+    anchors: HashMap<usize, (NodeId, Extent)>,
+    aliased: u64,
+    root: Option<NodeId>,
+}
+
+impl<'t> Builder<'_, 't> {
+    fn run(&mut self, text: &'t str) -> Result<(), Box<Finding>> {
+        let mut documents = 0;
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            let (event, place) = event.map_err(|e| self.syntax(*e.marker(), e.info()))?;
+            let span = self.span(place.start, place.end);
+            if self.tree.nodes.len() > MAX_NODES {
+                return Err(fatal(
+                    "too_many_nodes",
+                    span,
+                    "the file has too many values",
+                    "reading stopped here",
+                ));
+            }
+            match event {
+                Event::DocumentStart(_) => {
+                    documents += 1;
+                    if documents > 1 {
+                        let message = "the file has more than one document";
+                        let finding = Finding::error("multiple_documents", span, message)
+                            .label("a second document starts here")
+                            .help("use a folder of files instead");
+                        return Err(Box::new(finding));
+                    }
+                }
+                Event::Scalar(text, style, anchor, tag) => {
+                    let plain = style == ScalarStyle::Plain && self.keeps_meaning(tag.as_deref(), span);
+                    let id = self.tree.push(span, Kind::Scalar { text, plain });
+                    self.add(id, anchor, LEAF);
+                }
+                Event::SequenceStart(anchor, tag) => self.open(false, anchor, place.start, tag.as_deref())?,
+                Event::MappingStart(anchor, tag) => self.open(true, anchor, place.start, tag.as_deref())?,
+                Event::SequenceEnd | Event::MappingEnd => self.close(place.end),
+                Event::Alias(anchor) => self.alias(anchor, span)?,
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        mapping: bool,
+        anchor: usize,
+        start: Marker,
+        tag: Option<&Tag>,
+    ) -> Result<(), Box<Finding>> {
+        let span = self.span(start, start);
+        if self.stack.len() >= MAX_DEPTH {
+            return Err(too_deep(span));
+        }
+        self.keeps_meaning(tag, span);
+        let extent = Extent { nodes: 1, height: 1 };
+        self.stack.push(Frame { mapping, anchor, start, children: Vec::new(), extent });
+        Ok(())
+    }
+
+    fn close(&mut self, end: Marker) {
+        let Some(frame) = self.stack.pop() else { return };
+        let span = self.span(frame.start, end);
+        let kind = if frame.mapping {
+            self.mapping(&frame.children)
+        } else {
+            let from = self.tree.items.len() as u32;
+            self.tree.items.extend_from_slice(&frame.children);
+            Kind::Sequence(from, self.tree.items.len() as u32)
+        };
+        let id = self.tree.push(span, kind);
+        self.add(id, frame.anchor, frame.extent);
+    }
+
+    fn mapping(&mut self, children: &[NodeId]) -> Kind<'t> {
+        let from = self.tree.entries.len() as u32;
+        let pairs = || children.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+        // Small mappings are by far the most: comparing each with each beats hashing there.
+        let large = children.len() > 32;
+        let mut first: HashMap<&str, NodeId> =
+            HashMap::with_capacity(if large { children.len() / 2 } else { 0 });
+        let mut kept: Vec<Entry> = Vec::with_capacity(children.len() / 2);
+        let mut repeated = Vec::new();
+        let mut odd = Vec::new();
+        for (key, value) in pairs() {
+            let View::Scalar { text, .. } = self.tree.view(key) else {
+                odd.push(key);
+                repeated.push((key, value, None));
+                continue;
+            };
+            let before = if large {
+                let before = first.get(text).copied();
+                first.entry(text).or_insert(key);
+                before
+            } else {
+                kept.iter().find(|(k, _)| self.tree.key(*k) == text).map(|(k, _)| *k)
+            };
+            match before {
+                Some(before) => repeated.push((key, value, Some(before))),
+                None => kept.push((key, value)),
+            }
+        }
+        drop(first);
+        let path = if repeated.is_empty() { String::new() } else { self.path() };
+        for key in odd {
+            let message = format!(
+                "{} has a key that is not a string",
+                if path.is_empty() { "the file" } else { &path }
+            );
+            self.findings.push(
+                Finding::error("invalid_key", self.tree.span(key), message)
+                    .label("a key must be a plain string"),
+            );
+        }
+        for (key, value, before) in repeated {
+            self.tree.repeated.push((key, value));
+            let Some(before) = before else { continue };
+            let name = self.tree.key(key);
+            let message = if path.is_empty() {
+                format!("{name} is set twice")
+            } else {
+                format!("{path}.{name} is set twice")
+            };
+            self.findings.push(
+                Finding::error("duplicate_key", self.tree.span(key), message)
+                    .label("set again here")
+                    .secondary(self.tree.span(before), "first set here"),
+            );
+        }
+        self.tree.entries.extend_from_slice(&kept);
+        Kind::Mapping(from, self.tree.entries.len() as u32)
+    }
+
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Box<Finding>> {
+        let Some(&(id, extent)) = self.anchors.get(&anchor) else {
+            return Err(fatal(
+                "syntax",
+                span,
+                "the alias stands inside what it refers to",
+                "this can't be resolved",
+            ));
+        };
+        self.aliased += extent.nodes;
+        if self.aliased > MAX_ALIASED_NODES {
+            return Err(fatal(
+                "too_many_nodes",
+                span,
+                "the file's aliases expand to too many values",
+                "reading stopped here",
+            ));
+        }
+        if self.stack.len() + extent.height > MAX_DEPTH {
+            return Err(too_deep(span));
+        }
+        self.add(id, 0, extent);
+        Ok(())
+    }
+
+    fn add(&mut self, id: NodeId, anchor: usize, extent: Extent) {
+        if anchor != 0 {
+            self.anchors.insert(anchor, (id, extent));
+        }
+        match self.stack.last_mut() {
+            Some(frame) => {
+                frame.children.push(id);
+                frame.extent.nodes = frame.extent.nodes.saturating_add(extent.nodes);
+                frame.extent.height = frame.extent.height.max(extent.height + 1);
+            }
+            None => self.root = Some(id),
+        }
+    }
+
+    /// Whether a plain scalar with this tag is still read by the core schema; reports tags of other schemas.
+    fn keeps_meaning(&mut self, tag: Option<&Tag>, span: Span) -> bool {
+        let Some(tag) = tag else { return true };
+        if tag.is_yaml_core_schema() {
+            return tag.suffix != "str";
+        }
+        if !(tag.handle.is_empty() && tag.suffix == "!") {
+            self.findings.push(
+                Finding::error("unsupported_tag", span, "YAML tags have no meaning here")
+                    .label("leave the tag out"),
+            );
+        }
+        false
+    }
+
+    /// The path of the container that has just been popped.
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for frame in &self.stack {
+            if !frame.mapping {
+                let _ = write!(path, "[{}]", frame.children.len());
+            } else if let Some(key) = frame.children.last() {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(self.tree.key(*key));
+            }
+        }
+        path
+    }
+
+    fn syntax(&self, at: Marker, info: &str) -> Box<Finding> {
+        let start = self.offsets.byte(at.index());
+        let end = self.offsets.byte(at.index() + 1);
+        let span = Span { file: self.file, start, end };
+        // The scanner looks ahead, and may meet its own limit before ours is reached.
+        if info.contains("recursion limit") {
+            return too_deep(span);
+        }
+        Box::new(Finding::error("syntax", span, "the file is not valid YAML").label(info))
+    }
+
+    fn span(&self, start: Marker, end: Marker) -> Span {
+        let from = self.offsets.byte(start.index());
+        let to = if end.index() == start.index() { from } else { self.offsets.byte(end.index()) };
+        Span { file: self.file, start: from, end: to.max(from) }
+    }
+}
+
+fn fatal(code: &'static str, span: Span, message: &str, label: &str) -> Box<Finding> {
+    Box::new(Finding::error(code, span, message).label(label))
+}
+
+fn too_deep(span: Span) -> Box<Finding> {
+    fatal("too_deep", span, "the file is nested deeper than 64 levels", "reading stopped here")
+}
+
+/// Character positions, as the scanner counts them, to byte positions.
+struct Offsets<'t> {
+    text: &'t str,
+    /// The byte at which every 64th character starts; `None` where a character is a byte.
+    every_64: Option<Vec<u32>>,
+}
+
+impl<'t> Offsets<'t> {
+    fn new(text: &'t str) -> Self {
+        let every_64 = (!text.is_ascii())
+            .then(|| text.char_indices().step_by(64).map(|(byte, _)| byte as u32).collect());
+        Self { text, every_64 }
+    }
+
+    fn byte(&self, char_index: usize) -> u32 {
+        let end = self.text.len();
+        let byte = match &self.every_64 {
+            None => char_index.min(end),
+            Some(every_64) => match every_64.get(char_index / 64) {
+                None => end,
+                Some(&from) => {
+                    let rest = &self.text[from as usize..];
+                    let within =
+                        rest.char_indices().nth(char_index % 64).map_or(rest.len(), |(byte, _)| byte);
+                    from as usize + within
+                }
+            },
+        };
+        byte as u32
+    }
+}
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;
