@@ -1,1 +1,84 @@
-//! credentials.
+//! What opens a third party's door: the credential of an account, ready to be put into a request.
+//!
+//! Everything that can be prepared is prepared here, once a snapshot: header values are made and marked
+//! sensitive, the query parameter is percent-encoded. Only an OAuth2 token is had at the time of the request,
+//! from its [`oauth2::TokenSource`]. The alternative, a trait object with an `apply` that awaits, would hide
+//! from the proxy the one thing it must know: whether a request has to wait for somebody else.
+
+pub mod oauth2;
+mod query;
+mod stats;
+
+pub use query::QueryCredential;
+pub use stats::{AccountStats, TokenResult};
+
+use crate::config::model::{self, Account, Authorization};
+use http::{HeaderName, HeaderValue};
+use std::fmt;
+use std::sync::Arc;
+
+/// How an account opens a service.
+#[derive(Clone)]
+pub enum Credential {
+    /// The caller's headers go as they are.
+    None,
+    /// Headers with fixed values, each replacing what the caller sent under that name.
+    Headers(Box<[(HeaderName, HeaderValue)]>),
+    /// A query parameter with a fixed value.
+    Query(QueryCredential),
+    /// A token that is asked for, kept and renewed.
+    OAuth2(Arc<oauth2::TokenSource>),
+}
+
+impl Credential {
+    /// Prepares the account's credential. `token_source` is asked for an OAuth2 account's source: a new one, or
+    /// the one that an earlier snapshot left behind (see [`oauth2::identity`]).
+    pub fn new(
+        account: &Account,
+        token_source: impl FnOnce(&model::OAuth2) -> Arc<oauth2::TokenSource>,
+    ) -> Self {
+        match &account.authorization {
+            Authorization::None => Self::None,
+            Authorization::Headers(headers) => Self::Headers(headers.iter().map(sensitive).collect()),
+            Authorization::Query { name, value } => Self::Query(QueryCredential::new(name, value)),
+            Authorization::OAuth2(config) => Self::OAuth2(token_source(config)),
+        }
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Headers(_) => "Headers([secret])",
+            Self::Query(_) => "Query([secret])",
+            Self::OAuth2(_) => "OAuth2([secret])",
+        })
+    }
+}
+
+fn sensitive((name, value): &(HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
+    let mut value = value.clone();
+    value.set_sensitive(true);
+    (name.clone(), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_credential_is_sensitive_and_prints_nothing() {
+        let account = Account {
+            name: "mailer".into(),
+            authorization: Authorization::Headers(vec![(
+                HeaderName::from_static("x-api-key"),
+                HeaderValue::from_static("hunter2"),
+            )]),
+        };
+        let credential = Credential::new(&account, |_| unreachable!());
+        assert!(!format!("{credential:?}").contains("hunter2"));
+        let Credential::Headers(headers) = credential else { panic!("not headers") };
+        assert!(headers[0].1.is_sensitive());
+    }
+}

@@ -1,0 +1,226 @@
+//! One test an oddity. Each goes over a socket and through the whole client.
+
+use super::super::exchange::Answer;
+use super::super::stub::Stub;
+use super::*;
+
+const JSON: &str = "content-type: application/json\r\n";
+
+async fn answered(status: &str, headers: &str, body: &str) -> Result<Answer, Failure> {
+    let idp = Stub::with(status, headers, body).await;
+    idp.exchange(&idp.config()).await
+}
+
+async fn lifetime(expires_in: &str) -> Option<u64> {
+    let body = format!(r#"{{"access_token":"t0ken","token_type":"Bearer","expires_in":{expires_in}}}"#);
+    answered("200 OK", JSON, &body).await.unwrap().expires_in.map(|d| d.as_secs())
+}
+
+async fn gives_the_token(status: &str, headers: &str, body: &str) {
+    assert_eq!(answered(status, headers, body).await.unwrap().header, "Bearer t0ken");
+}
+
+async fn refused(status: &str, headers: &str, body: &str) -> String {
+    match answered(status, headers, body).await {
+        Err(Failure::Rejected { error, .. }) => error.to_string(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+async fn unavailable(status: &str, headers: &str, body: &str) -> Unavailability {
+    match answered(status, headers, body).await {
+        Err(Failure::Unavailable { reason, .. }) => reason,
+        other => panic!("not unavailable: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn expires_in_as_a_text() {
+    assert_eq!(lifetime(r#""3600""#).await, Some(3600));
+    assert_eq!(lifetime(r#"" 3599.5 ""#).await, Some(3599));
+}
+
+#[tokio::test]
+async fn expires_in_as_a_float() {
+    assert_eq!(lifetime("3599.98").await, Some(3599));
+}
+
+#[tokio::test]
+async fn expires_in_beyond_reason_is_clamped() {
+    assert_eq!(lifetime("99999999999999999999").await, Some(30 * 24 * 3600));
+    assert_eq!(lifetime(r#""inf""#).await, Some(30 * 24 * 3600));
+    assert_eq!(lifetime("0").await, Some(0));
+    assert_eq!(lifetime("-1").await, Some(0));
+}
+
+#[tokio::test]
+async fn expires_in_that_says_nothing_is_as_if_missing() {
+    for nothing in ["null", r#""""#, r#""never""#, r#""nan""#, "true", "[]"] {
+        assert_eq!(lifetime(nothing).await, None, "{nothing}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_token_type() {
+    gives_the_token("200 OK", JSON, r#"{"access_token":"t0ken"}"#).await;
+}
+
+#[tokio::test]
+async fn an_odd_token_type() {
+    for odd in [r#""BEARER""#, r#""BearerToken""#, r#""""#, "null", "7", r#"["Bearer"]"#] {
+        gives_the_token("200 OK", JSON, &format!(r#"{{"access_token":"t0ken","token_type":{odd}}}"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_type_that_needs_a_key() {
+    for bound in ["DPoP", "mac"] {
+        let body = format!(r#"{{"access_token":"t0ken","token_type":"{bound}"}}"#);
+        assert_eq!(unavailable("200 OK", JSON, &body).await, Unavailability::TokenType);
+    }
+}
+
+#[tokio::test]
+async fn scopes_in_an_array() {
+    gives_the_token("200 OK", JSON, r#"{"access_token":"t0ken","token_type":"Bearer","scope":["a","b"]}"#)
+        .await;
+}
+
+#[tokio::test]
+async fn unknown_members_of_any_shape() {
+    gives_the_token("200 OK", JSON, r#"{"access_token":"t0ken","id_token":7,"refresh_token":{},"x":[1]}"#)
+        .await;
+}
+
+#[tokio::test]
+async fn status_201() {
+    gives_the_token("201 Created", JSON, r#"{"access_token":"t0ken"}"#).await;
+}
+
+#[tokio::test]
+async fn json_as_text() {
+    for content_type in ["content-type: text/plain; charset=utf-8\r\n", "content-type: text/html\r\n", ""] {
+        gives_the_token("200 OK", content_type, r#"{"access_token":"t0ken"}"#).await;
+    }
+}
+
+#[tokio::test]
+async fn a_form() {
+    for content_type in ["application/x-www-form-urlencoded", "text/plain"] {
+        let headers = format!("content-type: {content_type}\r\n");
+        let answer =
+            answered("200 OK", &headers, "access_token=t0ken&expires_in=60&token_type=bearer\n").await;
+        let answer = answer.unwrap();
+        assert_eq!(
+            (answer.header, answer.expires_in),
+            (HeaderValue::from_static("Bearer t0ken"), Some(Duration::from_secs(60)))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark() {
+    gives_the_token("200 OK", JSON, "\u{feff}{\"access_token\":\"t0ken\"}").await;
+}
+
+#[tokio::test]
+async fn an_error_with_status_200() {
+    let body = r#"{"error":"bad_verification_code","error_description":"x"}"#;
+    assert_eq!(refused("200 OK", JSON, body).await, "bad_verification_code");
+    assert_eq!(refused("200 OK", "", "error=invalid_client&error_description=x").await, "invalid_client");
+}
+
+#[tokio::test]
+async fn an_error_that_is_none_beside_a_token() {
+    for none in ["null", r#""""#, "false", "0", "{}"] {
+        gives_the_token("200 OK", JSON, &format!(r#"{{"error":{none},"access_token":"t0ken"}}"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_codes_of_the_rfc() {
+    for code in ["invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope"] {
+        for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "422 Unprocessable"] {
+            assert_eq!(refused(status, JSON, &format!(r#"{{"error":"{code}"}}"#)).await, code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_a_form_or_as_an_object_or_in_latin1() {
+    assert_eq!(refused("400 Bad Request", "", "error=invalid_grant").await, "invalid_grant");
+    assert_eq!(refused("400 Bad Request", JSON, r#"{"error":{"code":101}}"#).await, "unspecified");
+    let mut latin1 = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
+    latin1.extend_from_slice(b"{\"error\":\"invalid_client\",\"error_description\":\"ung\xfcltig\"}");
+    let idp = Stub::answering(latin1).await;
+    assert!(matches!(idp.exchange(&idp.config()).await, Err(Failure::Rejected { .. })));
+}
+
+#[tokio::test]
+async fn status_401_is_a_refusal_whatever_it_says() {
+    assert_eq!(refused("401 Unauthorized", "", "").await, "http_401");
+    assert_eq!(refused("401 Unauthorized", "content-type: text/html\r\n", "<h1>no</h1>").await, "http_401");
+}
+
+#[tokio::test]
+async fn codes_that_ask_for_patience_are_no_refusal() {
+    for code in ["temporarily_unavailable", "server_error", "slow_down"] {
+        for status in ["200 OK", "400 Bad Request", "401 Unauthorized"] {
+            let body = format!(r#"{{"error":"{code}"}}"#);
+            assert_eq!(unavailable(status, JSON, &body).await, Unavailability::Busy);
+        }
+    }
+}
+
+#[tokio::test]
+async fn statuses_of_an_endpoint_in_trouble_are_no_refusal() {
+    let body = r#"{"error":"invalid_client"}"#;
+    for status in [408, 429, 500, 502, 503, 504] {
+        let line = format!("{status} Trouble");
+        assert_eq!(unavailable(&line, JSON, body).await, Unavailability::Status(status));
+    }
+    for status in [400, 403, 404, 405] {
+        let line = format!("{status} Page");
+        assert_eq!(unavailable(&line, "", "<html>a=b</html>").await, Unavailability::Status(status));
+    }
+    assert_eq!(
+        unavailable("404 Not Found", JSON, r#"{"error":"Not Found"}"#).await,
+        Unavailability::Status(404)
+    );
+}
+
+#[tokio::test]
+async fn nonsense() {
+    for body in ["", "null", "[]", "\"t0ken\"", "{", "<html>access=1</html>", r#"{"access_token":"#] {
+        assert_eq!(unavailable("200 OK", JSON, body).await, Unavailability::Malformed, "{body}");
+    }
+    for body in ["{}", r#"{"access_token":""}"#, r#"{"access_token":7}"#, r#"{"id_token":"t0ken"}"#] {
+        assert_eq!(unavailable("200 OK", JSON, body).await, Unavailability::NoToken, "{body}");
+    }
+    assert_eq!(unavailable("204 No Content", "", "").await, Unavailability::Malformed);
+}
+
+#[tokio::test]
+async fn an_id_token_that_is_wanted_and_missing() {
+    for (body, result) in [
+        (r#"{"access_token":"a"}"#, Err(Failure::from(Unavailability::NoIdToken))),
+        (r#"{"id_token":"t0ken"}"#, Ok("Bearer t0ken")),
+    ] {
+        let idp = Stub::with("200 OK", JSON, body).await;
+        let mut config = idp.config();
+        config.bearer_token_type = BearerTokenType::IdToken;
+        let header = idp.exchange(&config).await.map(|answer| answer.header);
+        assert_eq!(header, result.map(HeaderValue::from_static));
+    }
+}
+
+#[test]
+fn retry_after_in_seconds_or_as_a_date() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let read = |text| retry_after(&HeaderValue::from_static(text), now).map(|d| d.as_secs());
+    assert_eq!(read("120"), Some(120));
+    assert_eq!(read("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+    assert_eq!(read("Sun, 06 Nov 1994 08:48:37 GMT"), Some(0));
+    assert_eq!(read("soon"), None);
+    assert_eq!(read("-1"), None);
+}

@@ -1,0 +1,416 @@
+//! The source against a token endpoint that is a closure, on a paused clock.
+
+use super::super::exchange::Answer;
+use super::super::{TOKEN_TIMEOUT, stub};
+use super::*;
+use async_trait::async_trait;
+use http::HeaderValue;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+type Reply = Result<Answer, Failure>;
+
+/// Answers the n-th request (from 1) after a second, unless told otherwise.
+struct Idp {
+    calls: AtomicUsize,
+    at_once: AtomicUsize,
+    takes: Duration,
+    reply: Box<dyn Fn(usize) -> Reply + Send + Sync>,
+}
+
+impl Idp {
+    fn new(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+        Self::slow(secs(1), reply)
+    }
+
+    fn slow(takes: Duration, reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+        let (calls, at_once) = Default::default();
+        Arc::new(Self { calls, at_once, takes, reply: Box::new(reply) })
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn source(self: &Arc<Self>) -> Arc<TokenSource> {
+        let stats = Arc::new(AccountStats::new("erp"));
+        let config = stub::config("https://id.erp.example/token");
+        TokenSource::with_exchange("erp", config, self.clone(), stats, Handle::current())
+    }
+}
+
+#[async_trait]
+impl Exchange for Idp {
+    async fn exchange(&self, _: &OAuth2) -> Reply {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        assert_eq!(self.at_once.fetch_add(1, Ordering::SeqCst), 0, "two requests at once");
+        let _leave = Leave(&self.at_once);
+        sleep(self.takes).await;
+        (self.reply)(call)
+    }
+}
+
+struct Leave<'a>(&'a AtomicUsize);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A token that lives so many seconds from when it was asked for.
+fn token(lifetime: u64) -> Reply {
+    Ok(Answer { header: HeaderValue::from_static("Bearer t0ken"), expires_in: Some(secs(lifetime)) })
+}
+
+fn down() -> Reply {
+    Err(Unavailability::Status(503).into())
+}
+
+fn refused() -> Reply {
+    Err(Failure::Rejected { error: "invalid_client".into(), description: None })
+}
+
+fn usable_now(source: &TokenSource) -> Option<u64> {
+    source.current(Instant::now()).map(|token| token.generation())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_cold_requests_make_one_token_request() {
+    let idp = Idp::new(|_| token(3600));
+    let source = idp.source();
+    let mut callers = JoinSet::new();
+    for _ in 0..1000 {
+        let source = source.clone();
+        callers.spawn(async move { source.get().await.unwrap().generation() });
+    }
+    assert_eq!(callers.join_all().await, vec![1; 1000]);
+    assert_eq!(idp.calls(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_threads_make_one_token_request() {
+    let idp = Idp::slow(Duration::from_millis(20), |_| token(3600));
+    let source = idp.source();
+    let mut callers = JoinSet::new();
+    for _ in 0..1000 {
+        let source = source.clone();
+        callers.spawn(async move { source.get().await.unwrap().generation() });
+    }
+    assert_eq!(callers.join_all().await, vec![1; 1000]);
+    assert_eq!(idp.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_to_all_who_wait() {
+    let idp = Idp::new(|_| refused());
+    let source = idp.source();
+    let mut callers = JoinSet::new();
+    for _ in 0..100 {
+        let source = source.clone();
+        callers.spawn(async move { matches!(source.get().await, Err(TokenError::Rejected { .. })) });
+    }
+    assert_eq!(callers.join_all().await, vec![true; 100]);
+    assert_eq!(idp.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_leaves_cancels_nothing() {
+    let idp = Idp::slow(secs(2), |_| token(3600));
+    let source = idp.source();
+    assert!(timeout(secs(1), source.get()).await.is_err());
+    let next = timeout(secs(2), source.get()).await.unwrap().unwrap();
+    assert_eq!((next.generation(), idp.calls()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_flight_lands_though_nobody_waits_any_more() {
+    let idp = Idp::new(|_| token(3600));
+    let source = idp.source();
+    assert!(timeout(Duration::from_millis(1), source.get()).await.is_err());
+    sleep(secs(2)).await;
+    assert_eq!(usable_now(&source), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_in_use_is_renewed_in_the_background_and_nobody_waits() {
+    let idp = Idp::slow(secs(3), |_| token(100));
+    let source = idp.source();
+    source.get().await.unwrap();
+    for second in 4..1000 {
+        sleep(secs(1)).await;
+        let generation = usable_now(&source).unwrap_or_else(|| panic!("nothing usable at {second} s"));
+        assert!(generation >= second / 92, "{generation} at {second} s");
+    }
+    assert!((12..=15).contains(&idp.calls()), "{}", idp.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_nobody_uses_is_not_renewed_for_ever() {
+    let idp = Idp::new(|_| token(100));
+    let source = idp.source();
+    source.get().await.unwrap();
+    sleep(secs(100_000)).await;
+    // The first was used; the second, its renewal, was not.
+    assert_eq!(idp.calls(), 2);
+    assert_eq!(source.status(Instant::now()).state, TokenState::Expired);
+    assert_eq!(source.get().await.unwrap().generation(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_first_use_still_renews_before_the_end() {
+    let idp = Idp::new(|_| token(100));
+    let source = idp.source();
+    source.get().await.unwrap();
+    while source.status(Instant::now()).generation < 2 {
+        sleep(secs(1)).await;
+    }
+    sleep(secs(86)).await;
+    assert_eq!(idp.calls(), 2);
+    assert_eq!(usable_now(&source), Some(2));
+    sleep(secs(1) + Duration::from_millis(10)).await;
+    assert_eq!(usable_now(&source), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_never_given_out_and_the_source_fails_closed() {
+    let idp = Idp::new(|call| if call == 1 { token(100) } else { down() });
+    let source = idp.source();
+    let began = Instant::now();
+    source.get().await.unwrap();
+    sleep(Duration::from_millis(89_999) - began.elapsed()).await;
+    assert_eq!(usable_now(&source), Some(1));
+    assert_eq!(source.status(Instant::now()).state, TokenState::Valid);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(usable_now(&source), None);
+    assert!(matches!(source.get().await, Err(TokenError::Unavailable { .. })));
+    assert_eq!(source.status(Instant::now()).state, TokenState::Failing);
+    sleep(secs(1000)).await;
+    assert_eq!(usable_now(&source), None);
+    assert!(source.get().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_renewal_is_tried_again_while_the_old_token_is_good() {
+    let idp = Idp::new(|call| if matches!(call, 2..=4) { down() } else { token(1000) });
+    let source = idp.source();
+    let began = Instant::now();
+    source.get().await.unwrap();
+    while began.elapsed() < secs(3000) {
+        assert!(source.get().await.is_ok(), "at {:?}", began.elapsed());
+        assert!(usable_now(&source).is_some());
+        sleep(Duration::from_millis(250)).await;
+    }
+    assert_eq!(source.stats().requests(TokenResult::Unavailable), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_down_is_asked_with_growing_pauses() {
+    let idp = Idp::new(|_| down());
+    let source = idp.source();
+    let began = Instant::now();
+    while began.elapsed() < secs(300) {
+        let error = source.get().await.unwrap_err();
+        assert!(error.retry_after() <= secs(30));
+        sleep(Duration::from_millis(100)).await;
+    }
+    // 0.5 + 1 + 2 + 4 + 8 + 16 + 30…, a fifth less at most, and a second each.
+    assert!((13..=19).contains(&idp.calls()), "{}", idp.calls());
+    assert_eq!(source.stats().requests(TokenResult::Unavailable), idp.calls() as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_asks_in_vain_when_nobody_wants_a_token() {
+    let idp = Idp::new(|_| down());
+    let source = idp.source();
+    assert!(source.get().await.is_err());
+    sleep(secs(10_000)).await;
+    assert_eq!(idp.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_the_answer_at_once_until_its_pause_is_over() {
+    let idp = Idp::new(|call| if call == 1 { refused() } else { token(100) });
+    let source = idp.source();
+    let first = source.get().await.unwrap_err().retry_after();
+    assert!((secs(24)..=secs(30)).contains(&first));
+    sleep(secs(20)).await;
+    let asked = Instant::now();
+    assert_eq!(source.get().await.unwrap_err().retry_after(), first - secs(20));
+    assert_eq!((asked.elapsed(), idp.calls()), (Duration::ZERO, 1));
+    sleep(secs(10)).await;
+    assert!(source.get().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured() {
+    let idp = Idp::new(|_| {
+        let reason = Unavailability::Status(429);
+        Err(Failure::Unavailable { reason, retry_after: Some(secs(7)), cause: None })
+    });
+    let source = idp.source();
+    assert_eq!(source.get().await.unwrap_err().retry_after(), secs(7));
+    sleep(secs(6)).await;
+    assert!(source.get().await.is_err());
+    assert_eq!(idp.calls(), 1);
+    sleep(secs(1)).await;
+    assert!(source.get().await.is_err());
+    assert_eq!(idp.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_without_a_lifetime_serves_those_who_waited_and_nobody_after() {
+    let idp = Idp::new(|_| token(0));
+    let source = idp.source();
+    let (one, two) = tokio::join!(source.get(), source.get());
+    assert_eq!((one.unwrap().generation(), two.unwrap().generation()), (1, 1));
+    assert_eq!(usable_now(&source), None);
+    assert_eq!(source.get().await.unwrap().generation(), 2);
+    sleep(secs(1000)).await;
+    assert_eq!(idp.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_expires_in_lives_five_minutes() {
+    let idp = Idp::new(|_| Ok(Answer { header: HeaderValue::from_static("Bearer t0ken"), expires_in: None }));
+    let source = idp.source();
+    let token = source.get().await.unwrap();
+    assert_eq!(token.usable_until() + secs(10), Instant::now() - secs(1) + secs(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_hangs_is_given_up() {
+    let idp = Idp::slow(secs(100_000), |_| token(100));
+    let source = idp.source();
+    let began = Instant::now();
+    let error = source.get().await.unwrap_err();
+    assert!(matches!(error, TokenError::Unavailable { reason: Unavailability::TimedOut, .. }));
+    assert_eq!(began.elapsed(), TOKEN_TIMEOUT);
+    assert_eq!(source.stats().requests(TokenResult::Timeout), 1);
+    assert_eq!(source.status(Instant::now()).last.unwrap().result, TokenResult::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_its_source() {
+    for asleep in [Duration::from_millis(500), secs(2)] {
+        let idp = Idp::new(|_| token(100));
+        let source = idp.source();
+        let _ = timeout(asleep, source.get()).await;
+        let inner = Arc::downgrade(&source.inner);
+        drop(source);
+        tokio::task::yield_now().await;
+        assert!(inner.upgrade().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_exchange_leaves_nobody_waiting() {
+    let idp = Idp::new(|call| if call == 1 { panic!("as the test wants it") } else { token(100) });
+    let source = idp.source();
+    assert!(timeout(secs(5), source.get()).await.unwrap().is_err());
+    sleep(secs(1)).await;
+    assert!(timeout(secs(5), source.get()).await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_tells_state_outcome_and_numbers_but_no_token() {
+    let idp = Idp::new(|call| if call == 1 { refused() } else { token(100) });
+    let source = idp.source();
+    let status = source.status(Instant::now());
+    assert_eq!((status.state, status.last, status.expires_at), (TokenState::None, None, None));
+
+    assert!(source.get().await.is_err());
+    let status = source.status(Instant::now());
+    assert_eq!((status.state, status.requests, status.generation), (TokenState::Failing, 1, 0));
+    let reason = status.last.unwrap().reason.unwrap();
+    assert_eq!(reason, "the token endpoint refused the account: invalid_client");
+
+    sleep(secs(30)).await;
+    assert!(source.get().await.is_ok());
+    let status = source.status(Instant::now());
+    assert_eq!((status.state, status.requests, status.generation), (TokenState::Valid, 2, 1));
+    assert!(status.expires_at.unwrap() > SystemTime::now() + secs(90));
+    assert_eq!(source.stats().durations().get_sample_count(), 2);
+    assert!(source.stats().expiry_timestamp_seconds().is_some());
+    assert!(!format!("{status:?}{source:?}").contains("t0ken"));
+}
+
+/// What is logged on this thread while the guard lives.
+fn capture() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    // A place in the code that first logs where nobody listens, in another test's thread, is remembered as one that
+    // nobody wants to hear of: so somebody always listens.
+    static LISTENER: std::sync::Once = std::sync::Once::new();
+    LISTENER.call_once(|| {
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+    });
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let sink = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || Sink(sink.clone()))
+        .finish();
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_what_went_wrong_and_nothing_secret_at_any_level() {
+    let basic = "YXR0YWNoZTpjbGllbnQtczNjcmV0";
+    let refusals = [
+        (r#"{"error":"invalid_client","error_description":"client is locked","hint":"b0dy"}"#, true),
+        (r#"{"error":"invalid_client","error_description":"client is locked: client-s3cret b0dy"}"#, false),
+        (
+            r#"{"error":"invalid_client","error_description":"client is locked: YXR0YWNoZTpjbGllbnQtczNjcmV0 b0dy"}"#,
+            false,
+        ),
+    ];
+    for (body, described) in refusals {
+        let (log, _guard) = capture();
+        let idp = stub::Stub::with("401 Unauthorized", "", body).await;
+        let stats = Arc::new(AccountStats::new("erp"));
+        let http = Arc::new(stub::client());
+        let source = TokenSource::new("erp", idp.config(), http, stats, Handle::current());
+        let error = source.get().await.unwrap_err();
+        let told = format!("{error} {}", error.detail());
+        let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("account=\"erp\" error=\"invalid_client\""), "{log}");
+        assert_eq!(log.contains("client is locked"), described, "{log}");
+        for secret in ["client-s3cret", basic, "b0dy"] {
+            assert!(!log.contains(secret) && !told.contains(secret), "{secret}: {log} {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_from_a_real_socket_is_logged_without_itself() {
+    let (log, _guard) = capture();
+    let idp = stub::Stub::with("200 OK", "", r#"{"access_token":"t0ken","expires_in":"60"}"#).await;
+    let stats = Arc::new(AccountStats::new("erp"));
+    let source =
+        TokenSource::new("erp", idp.config(), Arc::new(stub::client()), stats.clone(), Handle::current());
+    let token = source.get().await.unwrap();
+    assert_eq!(token.header_name(), "authorization");
+    assert_eq!(token.header_value(), "Bearer t0ken");
+    assert_eq!(source.get().await.unwrap().generation(), 1);
+    assert_eq!((idp.requests(), stats.requests(TokenResult::Ok)), (1, 1));
+    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("token obtained"), "{log}");
+    assert!(!log.contains("t0ken") && !log.contains("s3cret"), "{log}");
+}

@@ -1,0 +1,55 @@
+//! What `/status` says of an account's token: everything but the token.
+
+use crate::credentials::TokenResult;
+use std::time::SystemTime;
+
+/// What `/status` says of an account's token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenStatus {
+    /// Whether requests can be sent.
+    pub state: TokenState,
+    /// When the last token obtained expires, or did.
+    pub expires_at: Option<SystemTime>,
+    /// How the last token request ended.
+    pub last: Option<LastOutcome>,
+    /// How many tokens there have been.
+    pub generation: u64,
+    /// How many token requests have been started.
+    pub requests: u64,
+}
+
+/// See [`TokenStatus::state`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenState {
+    /// Not asked for yet.
+    None,
+    /// There is one that may be sent.
+    Valid,
+    /// There was one; the next request gets another.
+    Expired,
+    /// There is none, and the last try failed.
+    Failing,
+}
+
+impl TokenState {
+    /// The word in `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Valid => "valid",
+            Self::Expired => "expired",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+/// How a token request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastOutcome {
+    /// As the metric counts it.
+    pub result: TokenResult,
+    /// For people; `None` when it went well.
+    pub reason: Option<String>,
+    /// When it ended.
+    pub at: SystemTime,
+}
