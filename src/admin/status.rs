@@ -1,0 +1,126 @@
+//! What `/status` and `/metrics` say of the snapshot in effect. No secret, no key: key ids stand for keys.
+
+use crate::config::model::Account;
+use crate::credentials::{Credential, TokenResult};
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::{Direction, Exposition};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment as RFC 3339, in UTC, to the millisecond.
+pub fn rfc3339(time: SystemTime) -> String {
+    let rounded = jiff::Timestamp::try_from(time).and_then(|time| time.round(jiff::Unit::Millisecond));
+    rounded.map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// `services`, `accounts`, `users`, `webhooks` of `/status`.
+pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
+    let config = &snapshot.config;
+    let services: serde_json::Map<String, Value> = config
+        .services
+        .values()
+        .map(|service| {
+            let outbound = service.outbound.as_ref().map(|outbound| {
+                let url = &outbound.server_url;
+                json!({
+                    "server": format!("{}://{}", if url.tls { "https" } else { "http" }, url.authority),
+                    "account": outbound.account.name,
+                    "timeout_ms": outbound.timeout.as_millis() as u64,
+                })
+            });
+            (
+                service.key.clone(),
+                json!({ "name": service.name, "outbound": outbound, "webhook": service.webhook.is_some() }),
+            )
+        })
+        .collect();
+    let inline = config.services.values().filter_map(|service| service.outbound.as_ref()).map(|o| &o.account);
+    let accounts: serde_json::Map<String, Value> = config
+        .accounts
+        .values()
+        .chain(inline)
+        .map(|account| (account.name.clone(), describe_account(snapshot, account)))
+        .collect();
+    let users: serde_json::Map<String, Value> = config
+        .users
+        .values()
+        .map(|user| (user.key.clone(), json!({ "name": user.name, "active": user.active })))
+        .collect();
+    let mut webhooks: Vec<(&str, &str, Value)> = snapshot
+        .keys
+        .iter()
+        .map(|key| {
+            let state = if !key.user.active {
+                "user_inactive"
+            } else if key.not_before.is_some_and(|from| now < from) {
+                "not_yet_valid"
+            } else if key.expires_at.is_some_and(|until| until <= now) {
+                "expired"
+            } else {
+                "active"
+            };
+            let row = json!({
+                "service": key.route.service,
+                "key_id": key.id,
+                "user": key.user.key,
+                "state": state,
+                "last_used_at": key.stats.last_used().map(rfc3339),
+                "expires_at": key.expires_at.map(rfc3339),
+            });
+            (key.route.service.as_str(), key.id.as_str(), row)
+        })
+        .collect();
+    webhooks.sort_by_key(|(service, key, _)| (*service, *key));
+    let webhooks: Vec<Value> = webhooks.into_iter().map(|(_, _, row)| row).collect();
+    json!({ "services": services, "accounts": accounts, "users": users, "webhooks": webhooks })
+}
+
+fn describe_account(snapshot: &Snapshot, account: &Account) -> Value {
+    let credential = snapshot.accounts.get(&account.name).map(|running| &*running.credential);
+    match credential {
+        Some(Credential::OAuth2(source)) => {
+            let status = source.status(Instant::now().into());
+            let last = status.last.as_ref().map(|last| {
+                json!({ "result": last.result.as_str(), "reason": last.reason, "at": rfc3339(last.at) })
+            });
+            json!({
+                "authorization": "oauth2",
+                "token": {
+                    "state": status.state.as_str(),
+                    "expires_at": status.expires_at.map(rfc3339),
+                    "generation": status.generation,
+                    "requests": status.requests,
+                    "last_request": last,
+                },
+            })
+        }
+        Some(Credential::Headers(_)) => json!({ "authorization": "header" }),
+        Some(Credential::Query(_)) => json!({ "authorization": "query" }),
+        Some(Credential::None) | None => json!({ "authorization": "none" }),
+    }
+}
+
+/// Adds everything the snapshot knows to a scrape.
+pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
+    for direction in [Direction::Outbound, Direction::Webhook] {
+        exposition.service(direction, "", snapshot.unmatched(direction));
+    }
+    for route in snapshot.routes.iter() {
+        exposition.service(Direction::Outbound, &route.service, &route.stats);
+    }
+    for (service, stats) in snapshot.webhook_stats() {
+        exposition.service(Direction::Webhook, service, stats);
+    }
+    for (name, account) in &snapshot.accounts {
+        if let Credential::OAuth2(source) = &*account.credential {
+            let stats = source.stats();
+            let requests = TokenResult::ALL.map(|result| (result.as_str(), stats.requests(result)));
+            let expiry = stats.expiry_timestamp_seconds().map(|s| UNIX_EPOCH + Duration::from_secs_f64(s));
+            exposition.account(name, &requests, expiry, stats.durations());
+        }
+    }
+    for key in snapshot.keys.iter() {
+        exposition.key(&key.route.service, &key.id, &key.stats, key.expires_at);
+    }
+    exposition.config_hash(&snapshot.config.hash);
+}

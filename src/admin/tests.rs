@@ -1,0 +1,195 @@
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::connections::{Bounds, serve_within};
+use super::{View, router, serve};
+
+#[derive(Default)]
+struct Stub {
+    draining: AtomicBool,
+    panics: AtomicBool,
+}
+
+impl View for Stub {
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> bool {
+        !self.draining.load(Relaxed)
+    }
+
+    fn status(&self) -> serde_json::Value {
+        json!({"config": {"hash": "abc"}})
+    }
+
+    fn metrics(&self) -> String {
+        assert!(!self.panics.load(Relaxed), "a fault in the view");
+        "attache_config_info{hash=\"abc\"} 1\n".to_owned()
+    }
+}
+
+/// An admin listener on a port of its own, until it is dropped.
+struct Running {
+    view: Arc<Stub>,
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    tasks: JoinSet<()>,
+}
+
+async fn running() -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let view = Arc::new(Stub::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(listener, Arc::clone(&view) as Arc<dyn View>, async {
+        let _ = stopped.await;
+    }));
+    Running { view, address, stop, tasks }
+}
+
+impl Running {
+    async fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await
+    }
+
+    async fn send(&self, request: &str) -> String {
+        exchange(TcpStream::connect(self.address).await.unwrap(), request).await
+    }
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn each_path_has_its_document() {
+    let admin = running().await;
+    for (path, status, content_type, body) in [
+        (
+            "/metrics",
+            "200 OK",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "attache_config_info{hash=\"abc\"} 1\n",
+        ),
+        ("/livez", "200 OK", "text/plain; charset=utf-8", "ok"),
+        ("/readyz", "200 OK", "text/plain; charset=utf-8", "ok"),
+        ("/status", "200 OK", "application/json", "{\n  \"config\": {\n    \"hash\": \"abc\"\n  }\n}\n"),
+        ("/", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
+        ("/metrics/", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
+    ] {
+        let answer = admin.get(path).await;
+        let (head, got) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {head}");
+        assert!(head.contains(&format!("content-type: {content_type}\r\n")), "{path}: {head}");
+        assert!(head.contains("cache-control: no-store"), "{path}: {head}");
+        assert!(head.contains("x-content-type-options: nosniff"), "{path}: {head}");
+        assert_eq!(got, body, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn not_ready_is_503_and_live_stays() {
+    let admin = running().await;
+    admin.view.draining.store(true, Relaxed);
+    let answer = admin.get("/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\nnot ready"), "{answer}");
+    assert!(admin.get("/livez").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn other_methods_are_405_with_allow_and_head_has_no_body() {
+    let admin = running().await;
+    let answer = admin.send("POST /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert!(answer.contains("allow: GET,HEAD\r\n") && answer.contains("no-store"), "{answer}");
+    let answer = admin.send("HEAD /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("content-length: 34\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_fault_in_the_view_is_500_and_the_next_request_is_served() {
+    let admin = running().await;
+    admin.view.panics.store(true, Relaxed);
+    for _ in 0..=super::WRITERS {
+        assert!(admin.get("/metrics").await.starts_with("HTTP/1.1 500 "));
+    }
+    admin.view.panics.store(false, Relaxed);
+    assert!(admin.get("/metrics").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn shutdown_closes_the_port_and_idle_connections() {
+    let mut admin = running().await;
+    let mut idle = TcpStream::connect(admin.address).await.unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut head = [0; 12];
+    idle.read_exact(&mut head).await.unwrap();
+    admin.stop.send(()).unwrap();
+    admin.tasks.join_next().await.unwrap().unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(b"\r\n\r\nok"));
+    assert!(TcpStream::connect(admin.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("admin.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(listener, Arc::new(Stub::default()), pending()));
+    let request = "GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = exchange(UnixStream::connect(&path).await.unwrap(), request).await;
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_head_gives_its_place_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let bounds = Bounds {
+        connections: 1,
+        head: Duration::from_millis(50),
+        life: Duration::from_secs(60),
+        end: Duration::from_secs(1),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve_within(bounds, listener, router(Arc::new(Stub::default())), pending()));
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /liv").await.unwrap();
+    let request = "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_that_outlives_its_time_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let bounds = Bounds {
+        connections: 8,
+        head: Duration::from_secs(60),
+        life: Duration::from_millis(50),
+        end: Duration::from_millis(50),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve_within(bounds, listener, router(Arc::new(Stub::default())), pending()));
+    let answer =
+        exchange(TcpStream::connect(address).await.unwrap(), "GET /livez HTTP/1.1\r\nHost: a\r\n").await;
+    assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}

@@ -1,0 +1,175 @@
+//! The bounded queue between the requests and the one thread that writes.
+//!
+//! Bytes wait in chunks, which are written whole: a line costs a copy, a write system call is shared by hundreds of
+//! them. Invariant: `queued` counts what has been accepted and is neither written nor lost, the chunk being written
+//! included, so `queued == 0` is what a flush waits for.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::sink::Sink;
+
+const CHUNK: usize = 64 * 1024;
+
+/// How long the writer lets lines gather after a write, so that a busy process pays one wake-up for all of them.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the writer waits before it tries again a sink that is non-blocking and full.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Something for the writer to do.
+    work: Condvar,
+    /// `queued` fell to zero while someone waited for that.
+    drained: Condvar,
+    limit: usize,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chunks: VecDeque<Vec<u8>>,
+    spare: Option<Vec<u8>>,
+    queued: usize,
+    /// The writer sleeps until it is told.
+    idle: bool,
+    flushing: usize,
+    stopped: bool,
+}
+
+impl Queue {
+    /// Starts the writer; it ends after [`Queue::stop`].
+    pub(super) fn start(sink: Box<dyn Sink>, limit: usize) -> std::io::Result<Arc<Self>> {
+        let queue = Arc::new(Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            drained: Condvar::new(),
+            limit,
+            dropped: AtomicU64::new(0),
+        });
+        let writer = Arc::clone(&queue);
+        // Not joined: a reader that has stalled for good must not keep the process. `stop` ends it.
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(sink))?;
+        Ok(queue)
+    }
+
+    pub(super) fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        if state.stopped || state.queued + line.len() > self.limit {
+            drop(state);
+            self.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        state.queued += line.len();
+        match state.chunks.back_mut() {
+            Some(chunk) if chunk.len() + line.len() <= CHUNK => chunk.extend_from_slice(line),
+            _ => {
+                let mut chunk = state.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK));
+                chunk.extend_from_slice(line);
+                state.chunks.push_back(chunk);
+            }
+        }
+        let wake = std::mem::take(&mut state.idle);
+        drop(state);
+        if wake {
+            self.work.notify_one();
+        }
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    /// Waits until nothing is queued, for at most `within`.
+    pub(super) fn flush(&self, within: Duration) -> bool {
+        let mut state = self.lock();
+        state.flushing += 1;
+        self.work.notify_one();
+        let (mut state, _) = self
+            .drained
+            .wait_timeout_while(state, within, |state| state.queued > 0 && !state.stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.flushing -= 1;
+        state.queued == 0
+    }
+
+    /// Ends the writer; what is queued is lost, so flush first.
+    pub(super) fn stop(&self) {
+        self.lock().stopped = true;
+        self.work.notify_one();
+    }
+
+    fn run(&self, mut sink: Box<dyn Sink>) {
+        let mut gather = false;
+        while let Some(chunk) = self.next(gather) {
+            self.write(sink.as_mut(), &chunk);
+            gather = self.done(chunk);
+        }
+    }
+
+    /// The next chunk; `None` once stopped. With `gather`, lets more lines come first unless someone is waiting.
+    fn next(&self, gather: bool) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        if gather {
+            (state, _) = self
+                .work
+                .wait_timeout_while(state, GATHER, |state| state.flushing == 0 && !state.stopped)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        while state.chunks.is_empty() && !state.stopped {
+            state.idle = true;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.idle = false;
+        if state.stopped { None } else { state.chunks.pop_front() }
+    }
+
+    /// Writes the chunk, or counts the lines that were lost.
+    fn write(&self, sink: &mut dyn Sink, chunk: &[u8]) {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            match sink.write(rest) {
+                Ok(0) => break,
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.lock().stopped {
+                        break;
+                    }
+                    std::thread::sleep(FULL_PAUSE);
+                }
+                Err(error) => {
+                    let written = &chunk[..chunk.len() - rest.len()];
+                    sink.failed(&error, written.last().is_some_and(|byte| *byte != b'\n'));
+                    break;
+                }
+            }
+        }
+        let lost = rest.iter().filter(|byte| **byte == b'\n').count();
+        self.dropped.fetch_add(lost as u64, Relaxed);
+    }
+
+    /// Accounts for a chunk; true if the writer has caught up and may let lines gather.
+    fn done(&self, mut chunk: Vec<u8>) -> bool {
+        let mut state = self.lock();
+        state.queued -= chunk.len();
+        if chunk.capacity() <= 2 * CHUNK {
+            chunk.clear();
+            state.spare = Some(chunk);
+        }
+        if state.queued == 0 && state.flushing > 0 {
+            self.drained.notify_all();
+        }
+        state.chunks.len() <= 1
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every update leaves the state whole, so a panic elsewhere doesn't spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,301 @@
+//! The numbers: what each service, webhook key and reload has seen so far.
+//!
+//! Metrics are derived state. Whoever lives (a service's direction, a webhook key) holds its own statistics; the
+//! snapshot carries them over a reload by name and drops them with their owner, and [`Exposition`] writes what it
+//! is shown. So a series cannot outlive its service, and no label is looked up on a request's path.
+//!
+//! Rejected: a registry of labelled vectors. It costs a hash and a lock a request, and wants every series of a
+//! service that is gone to be found and removed one by one.
+
+mod exposition;
+mod process;
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::{Histogram, HistogramOpts};
+
+use crate::error_code::ErrorCode;
+
+pub use exposition::Exposition;
+
+/// Upper bounds, in seconds, of the latency histograms: from a hit in the same rack to the longest usual deadline.
+const LATENCY_BUCKETS: [f64; 13] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Which way a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Our programs to the third party.
+    Outbound,
+    /// The third party to our program.
+    Webhook,
+}
+
+impl Direction {
+    /// As it stands in labels and log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// What a request was doing when its time was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Waiting for the account's token.
+    Token,
+    /// Resolving, connecting, shaking hands.
+    Connect,
+    /// Sending the request.
+    Send,
+    /// Waiting for the response headers.
+    Wait,
+    /// Waiting for more of an answer that had begun.
+    Idle,
+}
+
+impl Phase {
+    /// Every phase, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Token, Self::Connect, Self::Send, Self::Wait, Self::Idle];
+
+    /// As it stands in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Wait => "wait",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// One direction of one service. 16 bytes until its first request: a file may name 100,000 services that nobody
+/// calls. Afterwards about 2 KiB, and 800 bytes more for each class of status it has seen.
+///
+/// Every update is a handful of relaxed atomics.
+#[derive(Debug, Default)]
+pub struct ServiceStats {
+    used: OnceLock<Box<Used>>,
+}
+
+#[derive(Debug)]
+struct Used {
+    in_flight: AtomicI64,
+    /// 1xx to 5xx, a hundred each.
+    statuses: [OnceLock<Box<[AtomicU64; 100]>>; 5],
+    /// A number outside 100 to 599; these share a series, as the third party chooses them.
+    other_status: AtomicU64,
+    errors: [AtomicU64; ErrorCode::ALL.len()],
+    timeouts: [AtomicU64; Phase::ALL.len()],
+    duration: Histogram,
+    response_headers: Histogram,
+}
+
+impl ServiceStats {
+    /// Statistics of a direction that has seen no request.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A request has come; it is in flight until the guard is dropped.
+    pub fn started(self: &Arc<Self>) -> InFlight {
+        self.used().in_flight.fetch_add(1, Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// A request has ended: the status that was sent, attache's own code if the answer was attache's own, the time
+    /// to the last byte, and to the response headers if any came.
+    pub fn finished(
+        &self,
+        status: u16,
+        code: Option<ErrorCode>,
+        total: Duration,
+        response_headers: Option<Duration>,
+    ) {
+        let used = self.used();
+        used.status(status).fetch_add(1, Relaxed);
+        if let Some(code) = code {
+            used.errors[code as usize].fetch_add(1, Relaxed);
+        }
+        used.duration.observe(total.as_secs_f64());
+        if let Some(headers) = response_headers {
+            used.response_headers.observe(headers.as_secs_f64());
+        }
+    }
+
+    /// A request ran out of time in this phase.
+    pub fn timed_out(&self, phase: Phase) {
+        self.used().timeouts[phase as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many requests are in flight.
+    pub fn in_flight(&self) -> i64 {
+        self.used.get().map_or(0, |used| used.in_flight.load(Relaxed))
+    }
+
+    fn used(&self) -> &Used {
+        self.used.get_or_init(Box::default)
+    }
+}
+
+impl Used {
+    fn status(&self, status: u16) -> &AtomicU64 {
+        let class = usize::from(status / 100).checked_sub(1).and_then(|class| self.statuses.get(class));
+        class.map_or(&self.other_status, |class| {
+            &class.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]))[usize::from(status % 100)]
+        })
+    }
+
+    /// The statuses seen, in order, with how often; `None` stands for all that are no HTTP status.
+    fn statuses_seen(&self) -> impl Iterator<Item = (Option<u16>, u64)> {
+        let known = (1u16..).zip(&self.statuses).flat_map(|(class, seen)| {
+            let seen = seen.get().into_iter().flat_map(move |seen| (class * 100..).zip(seen.iter()));
+            seen.map(|(status, count)| (Some(status), count.load(Relaxed)))
+        });
+        known.chain([(None, self.other_status.load(Relaxed))]).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Default for Used {
+    fn default() -> Self {
+        Self {
+            in_flight: AtomicI64::new(0),
+            statuses: Default::default(),
+            other_status: AtomicU64::new(0),
+            errors: Default::default(),
+            timeouts: Default::default(),
+            duration: latency_histogram(),
+            response_headers: latency_histogram(),
+        }
+    }
+}
+
+/// A request in flight: counted from [`ServiceStats::started`] until it is dropped, however it ends.
+#[derive(Debug)]
+pub struct InFlight(Arc<ServiceStats>);
+
+impl Deref for InFlight {
+    type Target = ServiceStats;
+
+    fn deref(&self) -> &ServiceStats {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.used().in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A histogram of seconds with the buckets that all of attache's histograms share. Its name is given when it is
+/// written out, by [`Exposition`].
+pub fn latency_histogram() -> Histogram {
+    let opts = HistogramOpts::new("latency_seconds", "latency").buckets(LATENCY_BUCKETS.to_vec());
+    Histogram::with_opts(opts).expect("a constant name and ascending buckets are valid")
+}
+
+/// One webhook key.
+#[derive(Debug, Default)]
+pub struct KeyStats {
+    /// Unix milliseconds; 0 is never.
+    last_used: AtomicU64,
+}
+
+impl KeyStats {
+    /// A key that has not been used.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The key has let a request in. Never goes back when requests are counted out of turn.
+    pub fn used_at(&self, now: SystemTime) {
+        self.last_used.fetch_max(unix_millis(now), Relaxed);
+    }
+
+    /// When the key last let a request in, to the millisecond.
+    pub fn last_used(&self) -> Option<SystemTime> {
+        match self.last_used.load(Relaxed) {
+            0 => None,
+            millis => Some(UNIX_EPOCH + Duration::from_millis(millis)),
+        }
+    }
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ReloadResult {
+    /// The file took effect.
+    Applied,
+    /// The file says what is already in effect.
+    Unchanged,
+    /// The file has problems; the last good one stays.
+    Rejected,
+    /// The file is good, but changes what can only change by a restart.
+    NeedsRestart,
+}
+
+impl ReloadResult {
+    /// Every result, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Applied, Self::Unchanged, Self::Rejected, Self::NeedsRestart];
+
+    /// As it stands in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Rejected => "rejected",
+            Self::NeedsRestart => "needs_restart",
+        }
+    }
+
+    /// Whether what the file says is now what is served.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Applied | Self::Unchanged)
+    }
+}
+
+/// The reloads since the start.
+#[derive(Debug)]
+pub struct Reloads {
+    results: [AtomicU64; ReloadResult::ALL.len()],
+    last_successful: AtomicBool,
+    /// Unix milliseconds.
+    last_success: AtomicU64,
+}
+
+impl Reloads {
+    /// No reload yet: the first configuration was taken at `loaded_at`.
+    pub fn new(loaded_at: SystemTime) -> Self {
+        Self {
+            results: Default::default(),
+            last_successful: AtomicBool::new(true),
+            last_success: AtomicU64::new(unix_millis(loaded_at)),
+        }
+    }
+
+    /// A reload ended.
+    pub fn record(&self, result: ReloadResult, now: SystemTime) {
+        self.results[result as usize].fetch_add(1, Relaxed);
+        self.last_successful.store(result.is_success(), Relaxed);
+        if result.is_success() {
+            self.last_success.store(unix_millis(now), Relaxed);
+        }
+    }
+}
+
+fn unix_millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

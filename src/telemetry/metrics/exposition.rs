@@ -1,0 +1,390 @@
+//! The numbers as Prometheus text, version 0.0.4.
+//!
+//! Invariant: one family is written whole before the next (a scraper that finds a family torn in two refuses it), the
+//! rows in an order that does not depend on who added them first. A direction that has seen no request has no series:
+//! with 100,000 services the zeros would be millions of lines.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::core::Metric as _;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Histogram, TextEncoder};
+
+use super::process::Process;
+use super::{Direction, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, Used};
+use crate::error_code::ErrorCode;
+
+/// A scrape in the making: it is shown everything alive, and writes it down.
+#[derive(Debug, Default)]
+pub struct Exposition<'a> {
+    services: Vec<(&'a str, Direction, &'a Used)>,
+    accounts: Vec<AccountRow<'a>>,
+    keys: Vec<KeyRow<'a>>,
+    reloads: Option<&'a Reloads>,
+    config_hash: Option<&'a str>,
+    access_log_dropped: Option<u64>,
+}
+
+#[derive(Debug)]
+struct AccountRow<'a> {
+    account: &'a str,
+    requests: Vec<(&'static str, u64)>,
+    expiry: Option<SystemTime>,
+    duration: &'a Histogram,
+}
+
+#[derive(Debug)]
+struct KeyRow<'a> {
+    service: &'a str,
+    key_id: &'a str,
+    last_used: Option<SystemTime>,
+    expires_at: Option<SystemTime>,
+}
+
+impl<'a> Exposition<'a> {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A service's direction; `service` is empty for the requests that matched none.
+    pub fn service(&mut self, direction: Direction, service: &'a str, stats: &'a ServiceStats) -> &mut Self {
+        if let Some(used) = stats.used.get() {
+            self.services.push((service, direction, used));
+        }
+        self
+    }
+
+    /// An account that asks for tokens: how its requests ended by result (ok, rejected, unavailable, timeout), when
+    /// the token in hand expires, and how long the requests took.
+    pub fn account(
+        &mut self,
+        account: &'a str,
+        requests: &[(&'static str, u64)],
+        expiry: Option<SystemTime>,
+        duration: &'a Histogram,
+    ) -> &mut Self {
+        self.accounts.push(AccountRow { account, requests: requests.to_vec(), expiry, duration });
+        self
+    }
+
+    /// A webhook key, by its id.
+    pub fn key(
+        &mut self,
+        service: &'a str,
+        key_id: &'a str,
+        stats: &KeyStats,
+        expires_at: Option<SystemTime>,
+    ) -> &mut Self {
+        self.keys.push(KeyRow { service, key_id, last_used: stats.last_used(), expires_at });
+        self
+    }
+
+    /// The reloads.
+    pub fn reloads(&mut self, reloads: &'a Reloads) -> &mut Self {
+        self.reloads = Some(reloads);
+        self
+    }
+
+    /// The hash of the configuration in effect.
+    pub fn config_hash(&mut self, hash: &'a str) -> &mut Self {
+        self.config_hash = Some(hash);
+        self
+    }
+
+    /// How many lines the access log has dropped.
+    pub fn access_log_dropped(&mut self, lines: u64) -> &mut Self {
+        self.access_log_dropped = Some(lines);
+        self
+    }
+
+    /// The text, with the build's and the process's own figures. Reads `/proc`: not for an async thread.
+    pub fn render(&mut self) -> String {
+        self.render_with(&Process::read())
+    }
+
+    pub(super) fn render_with(&mut self, process: &Process) -> String {
+        self.services.sort_by_key(|(service, direction, _)| (*service, *direction));
+        self.accounts.sort_by_key(|row| row.account);
+        self.keys.sort_by_key(|row| (row.service, row.key_id));
+        let mut text = Text::default();
+        self.write_services(&mut text);
+        self.write_accounts(&mut text);
+        self.write_keys(&mut text);
+        self.write_config(&mut text);
+        write_process(process, &mut text);
+        text.out
+    }
+
+    fn write_services(&self, text: &mut Text) {
+        text.family(
+            "attache_requests_total",
+            "Requests that have ended, by the status that was sent.",
+            MetricType::COUNTER,
+            self.services.iter().flat_map(|&(service, direction, used)| {
+                used.statuses_seen().map(move |(status, count)| {
+                    let status = status.map_or_else(|| "other".to_owned(), |status| status.to_string());
+                    let labels =
+                        [("direction", direction.as_str()), ("service", service), ("status", &status)];
+                    counter(&labels, count)
+                })
+            }),
+        );
+        text.family(
+            "attache_errors_total",
+            "Answers that were attache's own, by their code.",
+            MetricType::COUNTER,
+            self.services.iter().flat_map(|&(service, direction, used)| {
+                ErrorCode::ALL.iter().zip(&used.errors).filter_map(move |(code, count)| {
+                    let labels =
+                        [("direction", direction.as_str()), ("service", service), ("code", code.as_str())];
+                    Some(count.load(Relaxed)).filter(|count| *count > 0).map(|count| counter(&labels, count))
+                })
+            }),
+        );
+        text.family(
+            "attache_request_duration_seconds",
+            "Seconds from a request's arrival to the last byte of its answer.",
+            MetricType::HISTOGRAM,
+            self.each_direction(|labels, used| histogram(labels, &used.duration)),
+        );
+        text.family(
+            "attache_response_headers_seconds",
+            "Seconds from a request's arrival to the response headers from the other side.",
+            MetricType::HISTOGRAM,
+            self.each_direction(|labels, used| histogram(labels, &used.response_headers)),
+        );
+        text.family(
+            "attache_requests_in_flight",
+            "Requests that have arrived and not yet ended.",
+            MetricType::GAUGE,
+            self.each_direction(|labels, used| gauge(labels, used.in_flight.load(Relaxed) as f64)),
+        );
+        text.family(
+            "attache_timeouts_total",
+            "Requests that ran out of time, by what they were waiting for.",
+            MetricType::COUNTER,
+            self.timeouts().into_iter().flat_map(|(service, counts)| {
+                Phase::ALL.into_iter().zip(counts).map(move |(phase, count)| {
+                    counter(&[("service", service), ("phase", phase.as_str())], count)
+                })
+            }),
+        );
+    }
+
+    fn each_direction(
+        &self,
+        metric: impl Fn(&[(&str, &str)], &Used) -> Metric,
+    ) -> impl Iterator<Item = Metric> {
+        self.services.iter().map(move |&(service, direction, used)| {
+            metric(&[("direction", direction.as_str()), ("service", service)], used)
+        })
+    }
+
+    /// The time-outs of a service's two directions together. A request without a service waits for nobody.
+    fn timeouts(&self) -> BTreeMap<&'a str, [u64; Phase::ALL.len()]> {
+        let mut timeouts = BTreeMap::new();
+        for &(service, _, used) in self.services.iter().filter(|(service, ..)| !service.is_empty()) {
+            let sums: &mut [u64; Phase::ALL.len()] = timeouts.entry(service).or_default();
+            sums.iter_mut().zip(&used.timeouts).for_each(|(sum, count)| *sum += count.load(Relaxed));
+        }
+        timeouts
+    }
+
+    fn write_accounts(&self, text: &mut Text) {
+        text.family(
+            "attache_token_requests_total",
+            "Requests to token endpoints, by how they ended.",
+            MetricType::COUNTER,
+            self.accounts.iter().flat_map(|row| {
+                row.requests
+                    .iter()
+                    .map(|(result, count)| counter(&[("account", row.account), ("result", result)], *count))
+            }),
+        );
+        text.family(
+            "attache_token_expiry_timestamp_seconds",
+            "When the token in hand expires, in Unix seconds.",
+            MetricType::GAUGE,
+            self.accounts
+                .iter()
+                .filter_map(|row| Some(gauge(&[("account", row.account)], unix_seconds(row.expiry?)))),
+        );
+        text.family(
+            "attache_token_request_duration_seconds",
+            "Seconds a request to the token endpoint took.",
+            MetricType::HISTOGRAM,
+            self.accounts.iter().map(|row| histogram(&[("account", row.account)], row.duration)),
+        );
+    }
+
+    fn write_keys(&self, text: &mut Text) {
+        let labelled = |row: &KeyRow<'_>, time: Option<SystemTime>| {
+            Some(gauge(&[("service", row.service), ("key_id", row.key_id)], unix_seconds(time?)))
+        };
+        text.family(
+            "attache_webhook_key_last_used_timestamp_seconds",
+            "When the webhook key last let a request in, in Unix seconds; absent before its first use.",
+            MetricType::GAUGE,
+            self.keys.iter().filter_map(|row| labelled(row, row.last_used)),
+        );
+        text.family(
+            "attache_webhook_key_expiry_timestamp_seconds",
+            "When the webhook key expires, in Unix seconds; absent for a key that doesn't.",
+            MetricType::GAUGE,
+            self.keys.iter().filter_map(|row| labelled(row, row.expires_at)),
+        );
+    }
+
+    fn write_config(&self, text: &mut Text) {
+        text.family(
+            "attache_config_reloads_total",
+            "Reloads of the configuration, by how they ended.",
+            MetricType::COUNTER,
+            self.reloads.into_iter().flat_map(|reloads| {
+                ReloadResult::ALL
+                    .iter()
+                    .zip(&reloads.results)
+                    .map(|(result, count)| counter(&[("result", result.as_str())], count.load(Relaxed)))
+            }),
+        );
+        text.family(
+            "attache_config_last_reload_successful",
+            "1 if what the file said at the last reload is what is served, else 0.",
+            MetricType::GAUGE,
+            self.reloads.map(|reloads| gauge(&[], f64::from(reloads.last_successful.load(Relaxed)))),
+        );
+        text.family(
+            "attache_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last loaded with success, in Unix seconds.",
+            MetricType::GAUGE,
+            self.reloads.map(|reloads| gauge(&[], millis_as_seconds(&reloads.last_success))),
+        );
+        text.family(
+            "attache_config_info",
+            "Always 1; the hash of the configuration in effect.",
+            MetricType::GAUGE,
+            self.config_hash.map(|hash| gauge(&[("hash", hash)], 1.0)),
+        );
+        text.family(
+            "attache_build_info",
+            "Always 1; the version and commit of this build.",
+            MetricType::GAUGE,
+            [gauge(
+                &[
+                    ("version", env!("CARGO_PKG_VERSION")),
+                    ("commit", option_env!("ATTACHE_COMMIT").unwrap_or("unknown")),
+                ],
+                1.0,
+            )],
+        );
+        text.family(
+            "attache_access_log_dropped_total",
+            "Access log lines that were lost because their reader stalled or the write failed.",
+            MetricType::COUNTER,
+            self.access_log_dropped.map(|lines| counter(&[], lines)),
+        );
+    }
+}
+
+fn write_process(process: &Process, text: &mut Text) {
+    text.family(
+        "process_cpu_seconds_total",
+        "Seconds of CPU time the process has used.",
+        MetricType::COUNTER,
+        process.cpu_seconds.map(|seconds| counter_f64(&[], seconds)),
+    );
+    text.family(
+        "process_open_fds",
+        "Open file descriptors.",
+        MetricType::GAUGE,
+        process.open_fds.map(|fds| gauge(&[], fds)),
+    );
+    text.family(
+        "process_resident_memory_bytes",
+        "Resident memory in bytes.",
+        MetricType::GAUGE,
+        process.resident_bytes.map(|bytes| gauge(&[], bytes)),
+    );
+    text.family(
+        "process_start_time_seconds",
+        "When the process started, in Unix seconds.",
+        MetricType::GAUGE,
+        process.start_time.map(|seconds| gauge(&[], seconds)),
+    );
+}
+
+/// Encodes family by family, so that only one at a time is held as objects.
+#[derive(Default)]
+struct Text {
+    out: String,
+}
+
+impl Text {
+    fn family(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        metrics: impl IntoIterator<Item = Metric>,
+    ) {
+        let metrics: Vec<Metric> = metrics.into_iter().collect();
+        if metrics.is_empty() {
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(metrics);
+        TextEncoder::new()
+            .encode_utf8(&[family], &mut self.out)
+            .expect("a named family with metrics, written to memory, can't fail");
+    }
+}
+
+fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
+    counter_f64(labels, value as f64)
+}
+
+fn counter_f64(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    let mut metric = Metric::from_label(label_pairs(labels));
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(label_pairs(labels));
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn histogram(labels: &[(&str, &str)], histogram: &Histogram) -> Metric {
+    let mut metric = histogram.metric();
+    metric.set_label(label_pairs(labels));
+    metric
+}
+
+fn label_pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
+    let pair = |&(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    };
+    labels.iter().map(pair).collect()
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64 / 1000.0
+}
+
+fn millis_as_seconds(millis: &AtomicU64) -> f64 {
+    millis.load(Relaxed) as f64 / 1000.0
+}

@@ -1,0 +1,157 @@
+use std::mem::size_of;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::process::Process;
+use super::{Direction, Exposition, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, latency_histogram};
+use crate::error_code::ErrorCode;
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn render(exposition: &mut Exposition<'_>) -> String {
+    exposition.render_with(&Process::default())
+}
+
+/// The lines of one family, without its HELP.
+fn family(text: &str, name: &str) -> String {
+    text.lines()
+        .skip_while(|line| *line != format!("# TYPE {name} {}", line.rsplit(' ').next().unwrap()))
+        .skip(1)
+        .take_while(|line| !line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[test]
+fn a_service_never_used_is_small_and_has_no_series() {
+    assert!(size_of::<ServiceStats>() <= 16, "{}", size_of::<ServiceStats>());
+    let stats = ServiceStats::new();
+    assert_eq!(stats.in_flight(), 0);
+    let text = render(Exposition::new().service(Direction::Outbound, "mailer", &stats));
+    assert!(!text.contains("mailer"), "{text}");
+}
+
+#[test]
+fn the_whole_text_of_a_used_service() {
+    let stats = Arc::new(ServiceStats::new());
+    let request = stats.started();
+    request.finished(200, None, Duration::from_millis(500), Some(Duration::from_millis(250)));
+    request.timed_out(Phase::Wait);
+    request.finished(504, Some(ErrorCode::ServiceTimeout), Duration::from_secs(64), None);
+    let text = render(Exposition::new().service(Direction::Outbound, "mailer", &stats));
+    let expected = include_str!("golden.txt").replace("$VERSION", env!("CARGO_PKG_VERSION"));
+    let commit = option_env!("ATTACHE_COMMIT").unwrap_or("unknown");
+    assert_eq!(text, expected.replace("$COMMIT", commit), "{text}");
+}
+
+#[test]
+fn in_flight_ends_with_its_guard() {
+    let stats = Arc::new(ServiceStats::new());
+    let first = stats.started();
+    let second = stats.started();
+    assert_eq!(stats.in_flight(), 2);
+    drop(first);
+    drop(second);
+    assert_eq!(stats.in_flight(), 0);
+}
+
+#[test]
+fn statuses_that_are_none_share_a_series() {
+    let stats = ServiceStats::new();
+    for status in [0, 99, 100, 599, 600, 999, u16::MAX] {
+        stats.finished(status, None, Duration::ZERO, None);
+    }
+    let text = render(Exposition::new().service(Direction::Webhook, "", &stats));
+    assert_eq!(
+        family(&text, "attache_requests_total"),
+        "attache_requests_total{direction=\"webhook\",service=\"\",status=\"100\"} 1\n\
+         attache_requests_total{direction=\"webhook\",service=\"\",status=\"599\"} 1\n\
+         attache_requests_total{direction=\"webhook\",service=\"\",status=\"other\"} 5\n"
+    );
+    assert_eq!(family(&text, "attache_timeouts_total"), "");
+}
+
+#[test]
+fn rows_are_sorted_and_time_outs_of_both_directions_add_up() {
+    let (b_out, b_in, a_out) = (ServiceStats::new(), ServiceStats::new(), ServiceStats::new());
+    b_out.timed_out(Phase::Token);
+    b_in.timed_out(Phase::Token);
+    a_out.timed_out(Phase::Idle);
+    let text = render(
+        Exposition::new()
+            .service(Direction::Webhook, "b", &b_in)
+            .service(Direction::Outbound, "b", &b_out)
+            .service(Direction::Outbound, "a", &a_out),
+    );
+    assert_eq!(
+        family(&text, "attache_requests_in_flight"),
+        "attache_requests_in_flight{direction=\"outbound\",service=\"a\"} 0\n\
+         attache_requests_in_flight{direction=\"outbound\",service=\"b\"} 0\n\
+         attache_requests_in_flight{direction=\"webhook\",service=\"b\"} 0\n"
+    );
+    let timeouts = family(&text, "attache_timeouts_total");
+    assert!(timeouts.contains("{service=\"b\",phase=\"token\"} 2\n"), "{timeouts}");
+    assert!(timeouts.contains("{service=\"a\",phase=\"idle\"} 1\n"), "{timeouts}");
+    assert_eq!(timeouts.lines().count(), 10);
+}
+
+#[test]
+fn accounts_keys_and_reloads() {
+    let duration = latency_histogram();
+    duration.observe(0.25);
+    let (used, unused) = (KeyStats::new(), KeyStats::new());
+    used.used_at(at(1_700_000_000) + Duration::from_millis(250));
+    used.used_at(at(1_600_000_000));
+    let reloads = Reloads::new(at(1_700_000_000));
+    reloads.record(ReloadResult::Applied, at(1_700_000_100));
+    reloads.record(ReloadResult::Rejected, at(1_700_000_200));
+    let text = render(
+        Exposition::new()
+            .account("erp", &[("ok", 2), ("rejected", 0)], Some(at(1_800_000_000)), &duration)
+            .key("mailer", "2026-11", &used, Some(at(1_900_000_000)))
+            .key("mailer", "2026-05", &unused, None)
+            .reloads(&reloads)
+            .config_hash("abc")
+            .access_log_dropped(3),
+    );
+    for line in [
+        "attache_token_requests_total{account=\"erp\",result=\"ok\"} 2",
+        "attache_token_requests_total{account=\"erp\",result=\"rejected\"} 0",
+        "attache_token_expiry_timestamp_seconds{account=\"erp\"} 1800000000",
+        "attache_token_request_duration_seconds_sum{account=\"erp\"} 0.25",
+        "attache_webhook_key_last_used_timestamp_seconds{service=\"mailer\",key_id=\"2026-11\"} 1700000000.25",
+        "attache_webhook_key_expiry_timestamp_seconds{service=\"mailer\",key_id=\"2026-11\"} 1900000000",
+        "attache_config_reloads_total{result=\"applied\"} 1",
+        "attache_config_reloads_total{result=\"unchanged\"} 0",
+        "attache_config_reloads_total{result=\"rejected\"} 1",
+        "attache_config_reloads_total{result=\"needs_restart\"} 0",
+        "attache_config_last_reload_successful 0",
+        "attache_config_last_reload_success_timestamp_seconds 1700000100",
+        "attache_config_info{hash=\"abc\"} 1",
+        "attache_access_log_dropped_total 3",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("2026-05"), "{text}");
+}
+
+#[test]
+fn label_values_are_escaped() {
+    let text = render(Exposition::new().config_hash("a\"b\\c\nd"));
+    assert!(text.contains(r#"attache_config_info{hash="a\"b\\c\nd"} 1"#), "{text}");
+}
+
+#[test]
+fn the_processs_own_figures_are_there() {
+    let text = Exposition::new().render();
+    for name in [
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_cpu_seconds_total",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}\n{text}");
+    }
+}
