@@ -1,1 +1,64 @@
-//! plan.
+//! What is to be done with a request: the one place where the two directions meet.
+//!
+//! A [`Plan`] or a [`Refusal`] is made from (snapshot, request head, now) without I/O, and carried out by
+//! [`crate::proxy`]. What is the same for every request of a service stands prepared in its [`Route`]; the plan adds
+//! what this request alone decides.
+
+use crate::error_code::ErrorCode;
+use crate::route::Route;
+use crate::webhook::keys::Key;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A request that is passed on.
+pub struct Plan {
+    /// The service's side of it: upstream, credential, deadline and its answer, limits, metrics.
+    pub route: Arc<Route>,
+    /// Path and query to send, in origin form.
+    pub target: Vec<u8>,
+    /// For a webhook: the key it came with, and so the identity to announce.
+    pub key: Option<Arc<Key>>,
+}
+
+/// A request that attache answers itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub code: ErrorCode,
+    /// What happened and what to do, for a person. Holds nothing that came from the other side, and no secret.
+    pub detail: Cow<'static, str>,
+    /// The service, where one is known that the caller may be told of.
+    pub service: Option<String>,
+    /// `Proxy-Status` error, where it is more exact than the code's own.
+    pub proxy_status: Option<&'static str>,
+    /// Seconds for `Retry-After`.
+    pub retry_after: Option<u64>,
+    /// What `Allow` says with a 405.
+    pub allow: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal for `code` that tells `detail`.
+    pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            service: None,
+            proxy_status: None,
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// Names the service.
+    pub fn of(mut self, service: &str) -> Self {
+        self.service = Some(service.to_owned());
+        self
+    }
+
+    /// Sets a more exact `Proxy-Status` error.
+    pub fn proxy_status(mut self, error: &'static str) -> Self {
+        self.proxy_status = Some(error);
+        self
+    }
+}

@@ -1,1 +1,169 @@
-//! snapshot.
+//! A configuration made ready to serve: one immutable value, built off to the side, published by one swap, pinned by each
+//! request.
+//!
+//! What must outlive a change of file is taken over from the predecessor when it is built: token caches of accounts whose
+//! identity is unchanged, and counters, by name. Everything else is dropped with the old snapshot when its last request
+//! ends, so nothing has to be cleaned up.
+
+use crate::config::model::{Account, Authorization, Config};
+use crate::credentials::oauth2::{TokenClient, TokenSource, identity};
+use crate::credentials::{AccountStats, Credential};
+use crate::outbound::Routes;
+use crate::route::Route;
+use crate::telemetry::metrics::{Direction, KeyStats, ServiceStats};
+use crate::webhook::identity::Reserved;
+use crate::webhook::keys::{Key, KeyTable};
+use arc_swap::ArcSwap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Where the current snapshot stands. Cloning it copies the reference.
+#[derive(Clone)]
+pub struct Handle(Arc<ArcSwap<Snapshot>>);
+
+impl Handle {
+    /// Publishes the first snapshot.
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(snapshot)))
+    }
+
+    /// Pins the current snapshot.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Publishes another one: requests that come from here on are served by it.
+    pub fn store(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}
+
+/// What accounts need to ask for tokens.
+#[derive(Clone)]
+pub struct Tokens {
+    /// Speaks with token endpoints.
+    pub client: Arc<TokenClient>,
+    /// Runs renewals.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// An account in use.
+pub struct RunningAccount {
+    /// What it adds to requests.
+    pub credential: Arc<Credential>,
+    /// Every field that shapes its token, hashed; `None` without OAuth2.
+    identity: Option<[u8; 32]>,
+}
+
+/// See the module's documentation.
+pub struct Snapshot {
+    /// The configuration it was made from.
+    pub config: Arc<Config>,
+    /// The way out.
+    pub routes: Routes,
+    /// The way in.
+    pub keys: KeyTable,
+    /// The header names no caller may send.
+    pub reserved: Reserved,
+    /// Accounts by name, those written in place included.
+    pub accounts: BTreeMap<String, RunningAccount>,
+    unmatched: [Arc<ServiceStats>; 2],
+    key_stats: HashMap<(String, String), Arc<KeyStats>>,
+    webhook_stats: HashMap<String, Arc<ServiceStats>>,
+}
+
+impl Snapshot {
+    /// Prepares `config`, taking over what is unchanged from `previous`. No I/O: tokens are asked for when needed.
+    pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens) -> Self {
+        let inline = config.services.values().filter_map(|service| service.outbound.as_ref());
+        let all = config.accounts.values().chain(inline.map(|outbound| &outbound.account));
+        let accounts: BTreeMap<String, RunningAccount> = all
+            .map(|account| {
+                let before = previous.and_then(|previous| previous.accounts.get(&account.name));
+                (account.name.clone(), RunningAccount::new(account, before, tokens))
+            })
+            .collect();
+
+        let outbound_stats: HashMap<&str, &Arc<ServiceStats>> = previous
+            .iter()
+            .flat_map(|previous| previous.routes.iter())
+            .map(|route| (route.service.as_str(), &route.stats))
+            .collect();
+        let routes = Routes::new(config.services.values().filter_map(|service| {
+            let outbound = service.outbound.as_ref()?;
+            let credential = Arc::clone(&accounts.get(&outbound.account.name)?.credential);
+            let stats = outbound_stats.get(service.key.as_str()).copied().cloned().unwrap_or_default();
+            Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats)))
+        }));
+
+        let mut key_stats = HashMap::new();
+        let mut webhook_stats = HashMap::new();
+        let mut keys = Vec::new();
+        for service in config.services.values() {
+            let Some(webhook) = &service.webhook else { continue };
+            let stats = previous.and_then(|previous| previous.webhook_stats.get(&service.key)).cloned();
+            let stats = stats.unwrap_or_default();
+            webhook_stats.insert(service.key.clone(), Arc::clone(&stats));
+            let route = Arc::new(Route::webhook(&service.key, webhook, stats));
+            for key in &webhook.api_keys {
+                let name = (service.key.clone(), key.id.clone());
+                let stats =
+                    previous.and_then(|previous| previous.key_stats.get(&name)).cloned().unwrap_or_default();
+                key_stats.insert(name, Arc::clone(&stats));
+                let prepared = Key::new(key, Arc::clone(&webhook.user), Arc::clone(&route), stats);
+                keys.push((key.sha256, Arc::new(prepared)));
+            }
+        }
+
+        Self {
+            routes,
+            keys: KeyTable::new(keys),
+            reserved: Reserved::new(&config.identity_headers),
+            accounts,
+            unmatched: previous.map_or_else(Default::default, |previous| previous.unmatched.clone()),
+            key_stats,
+            webhook_stats,
+            config: Arc::new(config),
+        }
+    }
+
+    /// The webhook side's counters, by service.
+    pub fn webhook_stats(&self) -> impl Iterator<Item = (&str, &ServiceStats)> {
+        self.webhook_stats.iter().map(|(service, stats)| (service.as_str(), &**stats))
+    }
+
+    /// Where requests count that match no service.
+    pub fn unmatched(&self, direction: Direction) -> &Arc<ServiceStats> {
+        &self.unmatched[direction as usize]
+    }
+}
+
+impl RunningAccount {
+    fn new(account: &Account, before: Option<&Self>, tokens: &Tokens) -> Self {
+        let identity = match &account.authorization {
+            Authorization::OAuth2(config) => Some(identity(config)),
+            _ => None,
+        };
+        let kept = before.filter(|before| identity.is_some() && before.identity == identity);
+        // Counters belong to the name, whatever becomes of the account.
+        let stats = match before.map(|before| &*before.credential) {
+            Some(Credential::OAuth2(source)) => Arc::clone(source.stats()),
+            _ => Arc::new(AccountStats::new(&account.name)),
+        };
+        let credential = kept.map_or_else(
+            || {
+                Arc::new(Credential::new(account, |config| {
+                    TokenSource::new(
+                        &account.name,
+                        config.clone(),
+                        Arc::clone(&tokens.client),
+                        stats,
+                        tokens.runtime.clone(),
+                    )
+                }))
+            },
+            |before| Arc::clone(&before.credential),
+        );
+        Self { credential, identity }
+    }
+}

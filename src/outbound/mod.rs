@@ -1,1 +1,88 @@
-//! outbound.
+//! The way out: from a request's target to the service it means.
+
+pub mod path;
+
+use crate::error_code::ErrorCode;
+use crate::plan::{Plan, Refusal};
+use crate::route::Route;
+use path::{Target, has_dot_segment};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The services that can be sent to, by the first segment of the path.
+#[derive(Default)]
+pub struct Routes(HashMap<Box<[u8]>, Arc<Route>>);
+
+impl Routes {
+    /// Collects the routes under their services' keys.
+    pub fn new(routes: impl IntoIterator<Item = Arc<Route>>) -> Self {
+        Self(routes.into_iter().map(|route| (route.service.as_bytes().into(), route)).collect())
+    }
+
+    /// Every route, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.0.values()
+    }
+
+    /// What to do with a request for `raw_target`. Pure; one look-up, one allocation (the upstream target).
+    pub fn plan(&self, raw_target: &[u8]) -> Result<Plan, Refusal> {
+        let Some(target) = Target::parse(raw_target) else {
+            return Err(Refusal::new(
+                ErrorCode::RequestInvalid,
+                "the request target must be a path: `/SERVICE/…`, without a fragment",
+            ));
+        };
+        if has_dot_segment(target.path) {
+            return Err(Refusal::new(
+                ErrorCode::RequestInvalid,
+                "the path has a dot segment (`.` or `..`, in some spelling); paths are passed on byte for byte, so \
+                 send it without",
+            ));
+        }
+        let (service, rest) = target.first_segment();
+        let Some(route) = self.0.get(service) else {
+            return Err(Refusal::new(
+                ErrorCode::ServiceUnknown,
+                "no connected service answers to the first segment of the path",
+            ));
+        };
+        // The rest of the path and the query stand next to each other in the caller's bytes.
+        let tail = &raw_target[raw_target.len() - rest.len() - target.query.len()..];
+        Ok(Plan { route: Arc::clone(route), target: route.upstream.target(tail), key: None })
+    }
+}
+
+/// The path as the access log may show it; `known` is whether it leads to a service. Of one that does not, no more than a
+/// first segment too short for a key: somebody may have sent a webhook's URL to the wrong listener.
+pub fn log_path(raw_target: &[u8], known: bool) -> &[u8] {
+    const SHORTEST_KEY: usize = 22;
+    let Some(target) = Target::parse(raw_target) else { return UNMATCHED };
+    match target.first_segment().0 {
+        _ if known => target.path,
+        first if first.len() < SHORTEST_KEY && !first.eq_ignore_ascii_case(b"webhooks") => {
+            &target.path[..=first.len()]
+        }
+        _ => UNMATCHED,
+    }
+}
+
+/// Stands for a path that matches no rule.
+pub const UNMATCHED: &[u8] = b"{unmatched}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_shows_no_path_that_may_hold_a_webhook_key() {
+        let key = "whk_qI60KVQ2gS3RcLrNZFvWs4PrTuAtj";
+        assert_eq!(log_path(b"/mailer/x?y", true), b"/mailer/x");
+        assert_eq!(log_path(b"/mailr/x?y", false), b"/mailr");
+        for path in
+            [format!("/webhooks/{key}"), format!("/{key}"), format!("//webhooks/{key}"), "*".to_owned()]
+        {
+            let shown = String::from_utf8_lossy(log_path(path.as_bytes(), false)).into_owned();
+            assert!(!shown.contains(key), "{shown}");
+        }
+    }
+}

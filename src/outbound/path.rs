@@ -1,0 +1,176 @@
+//! What a request target may look like before it is joined to a prefix.
+//!
+//! Paths travel byte for byte, so a dot segment can't be normalised away: it is refused, in every spelling that some
+//! server somewhere takes for one. Normalising instead would change bytes that a third party may have signed.
+
+/// A request target in its parts.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct Target<'a> {
+    /// Starts with a slash.
+    pub path: &'a [u8],
+    /// The query with its question mark; empty if there is none.
+    pub query: &'a [u8],
+}
+
+impl<'a> Target<'a> {
+    /// Splits an origin-form or absolute-form request target. `None` for `*`, an authority, a fragment.
+    pub fn parse(raw: &'a [u8]) -> Option<Self> {
+        let origin = if raw.starts_with(b"/") {
+            raw
+        } else {
+            // absolute-form (RFC 9112 section 3.2.2): a server has to accept it
+            let after_scheme = [&b"http://"[..], b"https://"].iter().find_map(|scheme| {
+                let head = raw.get(..scheme.len())?;
+                head.eq_ignore_ascii_case(scheme).then(|| &raw[scheme.len()..])
+            })?;
+            let path = after_scheme.iter().position(|b| matches!(b, b'/' | b'?'));
+            match path {
+                Some(at) if after_scheme[at] == b'/' => &after_scheme[at..],
+                _ => return None,
+            }
+        };
+        if origin.contains(&b'#') {
+            return None;
+        }
+        let query = origin.iter().position(|&b| b == b'?').unwrap_or(origin.len());
+        let (path, query) = origin.split_at(query);
+        Some(Self { path, query })
+    }
+
+    /// The first path segment, and the rest from its slash on.
+    pub fn first_segment(&self) -> (&'a [u8], &'a [u8]) {
+        let path = &self.path[1..];
+        path.split_at(path.iter().position(|&b| b == b'/').unwrap_or(path.len()))
+    }
+}
+
+/// Whether `path` has a segment that a server might take for `.` or `..`: percent-encoded, ended by a backslash or an
+/// encoded slash, or with parameters after a semicolon.
+///
+/// One pass, no allocation.
+pub fn has_dot_segment(path: &[u8]) -> bool {
+    let mut dots = 0u8; // dots seen since the segment began
+    let mut only_dots = true; // and nothing else
+    let mut i = 0;
+    while i < path.len() {
+        let (byte, width) = decoded(&path[i..]);
+        i += width;
+        match byte {
+            b'/' | b'\\' => {
+                if only_dots && (dots == 1 || dots == 2) {
+                    return true;
+                }
+                (dots, only_dots) = (0, true);
+            }
+            // `..;x` is `..` to servers that cut path parameters
+            b';' if only_dots && (dots == 1 || dots == 2) => return true,
+            b'.' => dots = dots.saturating_add(1),
+            _ => only_dots = false,
+        }
+    }
+    only_dots && (dots == 1 || dots == 2)
+}
+
+/// The first byte, percent-decoded if it is one of those that matter, and how many bytes stand for it.
+fn decoded(bytes: &[u8]) -> (u8, usize) {
+    if let [b'%', high, low, ..] = bytes {
+        match (high, low.to_ascii_lowercase()) {
+            (b'2', b'e') => return (b'.', 3),
+            (b'2', b'f') => return (b'/', 3),
+            (b'5', b'c') => return (b'\\', 3),
+            (b'3', b'b') => return (b';', 3),
+            _ => {}
+        }
+    }
+    (bytes[0], 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dot_segments_are_found_in_every_spelling() {
+        for path in [
+            "/..",
+            "/.",
+            "/../",
+            "/./",
+            "/a/..",
+            "/a/../b",
+            "/%2e%2E",
+            "/%2e",
+            "/.%2E/x",
+            "/..%2f",
+            "/..%2Fx",
+            "/..\\",
+            "/..\\x",
+            "/a%5c..",
+            "/a%5C..%5cb",
+            "/a\\..",
+            "/..;",
+            "/..;a=b/x",
+            "/.;/x",
+            "/a/%2e%2e;x",
+            "/..%3bx",
+            "/a%2f..",
+        ] {
+            assert!(has_dot_segment(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_dots_are_not_dot_segments() {
+        for path in [
+            "/",
+            "/a",
+            "/a..b",
+            "/...",
+            "/.well-known/x",
+            "/a.",
+            "/a/..b",
+            "/b../c",
+            "/%2e%2e%2e",
+            "/..a;b",
+            "//",
+            "/%252e%252e/",
+            "/a;..",
+            "/x%2e",
+        ] {
+            assert!(!has_dot_segment(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn targets_split_into_path_and_query() {
+        let target = |raw: &'static str| Target::parse(raw.as_bytes());
+        let parts = |path: &'static str, query: &'static str| {
+            Some(Target { path: path.as_bytes(), query: query.as_bytes() })
+        };
+        assert_eq!(target("/a/b?c?d"), parts("/a/b", "?c?d"));
+        assert_eq!(target("/a?"), parts("/a", "?"));
+        assert_eq!(target("http://x:1/a?b"), parts("/a", "?b"));
+        assert_eq!(target("HTTPS://x/"), parts("/", ""));
+        for raw in ["*", "x:1", "http://x", "http://x?/y", "/a#b", "", "ftp://x/y", "a/b"] {
+            assert_eq!(target(raw), None, "{raw}");
+        }
+    }
+
+    #[test]
+    fn the_first_segment_ends_at_a_slash() {
+        let split = |raw: &'static str| Target::parse(raw.as_bytes()).map(|t| t.first_segment());
+        assert_eq!(split("/mailer/x/y?z"), Some((&b"mailer"[..], &b"/x/y"[..])));
+        assert_eq!(split("/mailer?z"), Some((&b"mailer"[..], &b""[..])));
+        assert_eq!(split("/"), Some((&b""[..], &b""[..])));
+        assert_eq!(split("//x"), Some((&b""[..], &b"/x"[..])));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_path_without_dots_never_has_a_dot_segment(path in "/[a-z/%0-9A-F\\\\;]*") {
+            let dotless = !path.to_ascii_lowercase().contains("%2e");
+            proptest::prop_assume!(dotless);
+            proptest::prop_assert!(!has_dot_segment(path.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The one outcome of a request: its metrics, its line in the access log, and, where an operator should know why, in the
+//! log.
+
+use super::context::Context;
+use super::failure;
+use crate::error_code::ErrorCode;
+use crate::plan::Refusal;
+use crate::telemetry::access_log::{AccessLog, Outcome};
+use http::HeaderValue;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// The status that stands for a caller who left before there was an answer.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// Trouble with one upstream is told once in this time.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// Records a finished request.
+pub(super) fn request(session: &Session, ctx: &mut Context, log: &AccessLog) {
+    let plan = ctx.plan.as_ref();
+    let key = plan.and_then(|plan| plan.key.as_ref()).or(ctx.refused_key.as_ref());
+    let route = plan.map(|plan| &plan.route).or(key.map(|key| &key.route));
+    let status = session.response_written().map_or(CLIENT_CLOSED_REQUEST, |head| head.status.as_u16());
+    let code = ctx.failure.as_ref().map(|refusal| refusal.code);
+    let duration = ctx.arrived.elapsed();
+    let stats = route.map_or(ctx.snapshot.unmatched(ctx.direction), |route| &route.stats);
+    stats.finished(status, code, duration, ctx.response_headers);
+    if code == Some(ErrorCode::ServiceTimeout) {
+        stats.timed_out(ctx.phase);
+    }
+    ctx.in_flight = None;
+    if !log.is_on() {
+        return;
+    }
+    let head = session.req_header();
+    log.write(&Outcome {
+        time: ctx.time,
+        direction: ctx.direction,
+        service: route.map_or("", |route| &route.service),
+        account: route.and_then(|route| route.account.as_deref()),
+        caller: None,
+        user: key.map(|key| key.user.key.as_str()),
+        key_id: key.map(|key| key.id.as_str()),
+        method: head.method.as_str(),
+        path: &ctx.log_path,
+        status,
+        code,
+        bytes_in: session.as_downstream().body_bytes_read() as u64,
+        bytes_out: session.as_downstream().body_bytes_sent() as u64,
+        duration,
+        response_headers: ctx.response_headers,
+        token_wait: ctx.token_wait,
+        upstream: ctx.upstream,
+        retried: ctx.attempts > 1,
+        request_id: ctx.id.as_str(),
+        traceparent: head.headers.get("traceparent").and_then(trace_parent),
+    });
+}
+
+/// A `traceparent` as W3C Trace Context defines it; nothing else that stands under the name.
+fn trace_parent(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok().filter(|text| text.len() <= 128)?;
+    let mut parts = text.split('-');
+    let hex = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
+    [2, 32, 16, 2]
+        .into_iter()
+        .all(|length| parts.next().is_some_and(|part| hex(part, length)))
+        .then_some(text)
+}
+
+/// Tells the log why an upstream failed: what the caller's answer leaves out, and nothing that came over the wire.
+pub(super) fn warn(ctx: &Context, error: &Error, refusal: Option<&Refusal>) {
+    let (Some(plan), Some(refusal)) = (&ctx.plan, refusal) else { return };
+    if ctx.timed_out || *error.esource() == ErrorSource::Downstream {
+        return; // the access log and the metrics say all there is
+    }
+    let route = &plan.route;
+    let now = u64::try_from(process_start().elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    let last = route.upstream.last_warning.load(Ordering::Relaxed);
+    let due = last == 0 || now - last.min(now) >= WARN_EVERY.as_millis() as u64;
+    if !due
+        || route
+            .upstream
+            .last_warning
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+    {
+        return;
+    }
+    tracing::warn!(
+        service = %route.service,
+        code = refusal.code.as_str(),
+        kind = error.etype().as_str(),
+        certificate = failure::certificate_fault(error),
+        upstream = ctx.upstream.map(tracing::field::display),
+        request_id = ctx.id.as_str(),
+        "an upstream failed"
+    );
+}
+
+fn process_start() -> Instant {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *START.get_or_init(Instant::now)
+}

@@ -1,0 +1,204 @@
+//! A request on its way out: planned, made ready, and sealed with what only the upstream may see.
+
+use super::Proxy;
+use super::context::Context;
+use super::failure;
+use super::headers;
+use super::resolve::NoAddress;
+use crate::credentials::{Credential, oauth2::TokenError};
+use crate::error_code::ErrorCode;
+use crate::outbound;
+use crate::plan::{Plan, Refusal};
+use crate::request_id::RequestId;
+use crate::telemetry::metrics::{Direction, Phase};
+use crate::webhook;
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+use std::time::Instant;
+use tokio::time::timeout_at;
+
+type Refused = std::result::Result<(), Box<Refusal>>;
+
+/// The caller's `Accept`.
+pub(super) fn accept(session: &Session) -> Option<Vec<u8>> {
+    session.req_header().headers.get(header::ACCEPT).map(|value| value.as_bytes().to_vec())
+}
+
+/// Decides what to do with the request, and cleans its header list.
+pub(super) fn plan(session: &mut Session, ctx: &mut Context) -> Refused {
+    let head = session.req_header();
+    let target = head.raw_path();
+    // A stranger's id is not taken: it would stand in our logs.
+    let callers_id = head.headers.get("x-request-id").filter(|_| ctx.direction == Direction::Outbound);
+    ctx.id = RequestId::from_caller(callers_id);
+    let planned = match ctx.direction {
+        Direction::Outbound => {
+            let planned = ctx.snapshot.routes.plan(target);
+            ctx.log_path = outbound::log_path(target, planned.is_ok()).to_vec();
+            planned.map_err(Box::new)
+        }
+        Direction::Webhook => match webhook::plan(&ctx.snapshot.keys, &head.method, target, ctx.time) {
+            Ok(plan) => {
+                ctx.log_path = webhook::log_path(target, true);
+                Ok(plan)
+            }
+            Err(refused) => {
+                ctx.log_path = webhook::log_path(target, refused.key.is_some());
+                ctx.refused_key = refused.key;
+                Err(Box::new(refused.refusal))
+            }
+        },
+    };
+    let plan = planned?;
+    if let Some(key) = &plan.key {
+        key.stats.used_at(ctx.time);
+    }
+    let too_large =
+        plan.route.max_body.is_some_and(|max| content_length(head).is_some_and(|length| length > max));
+    let headers_to_replace = &plan.route.replaced;
+    ctx.websocket =
+        headers::clean_request(session.req_header_mut(), &ctx.snapshot.reserved, headers_to_replace);
+    ctx.in_flight = Some(plan.route.stats.started());
+    let refusal = too_large.then(|| body_too_large(&plan));
+    ctx.plan = Some(plan);
+    refusal.map_or(Ok(()), |refusal| Err(Box::new(refusal)))
+}
+
+fn content_length(head: &RequestHeader) -> Option<u64> {
+    head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn body_too_large(plan: &Plan) -> Refusal {
+    let max = plan.route.max_body.unwrap_or_default();
+    Refusal::new(ErrorCode::RequestTooLarge, format!("the largest body taken here is {max} bytes"))
+        .of(&plan.route.service)
+}
+
+/// Gets what the request needs before a connection is chosen: the token, the addresses. All within the deadline.
+pub(super) async fn prepare(proxy: &Proxy, ctx: &mut Context) -> Refused {
+    let (Some(plan), Some(deadline)) = (&ctx.plan, ctx.deadline()) else {
+        return Err(Box::new(failure::internal()));
+    };
+    if let Credential::OAuth2(source) = &*plan.route.credential {
+        ctx.token = source.current(Instant::now().into());
+        if ctx.token.is_none() {
+            let began = Instant::now();
+            let waited = timeout_at(deadline.into(), source.get()).await;
+            ctx.token_wait = Some(began.elapsed());
+            match waited {
+                Ok(Ok(token)) => ctx.token = Some(token),
+                Ok(Err(error)) => return Err(Box::new(no_token(plan, &error))),
+                Err(_) => return Err(Box::new(failure::timeout(plan, Phase::Token))),
+            }
+        }
+    }
+    ctx.phase = Phase::Connect;
+    match timeout_at(deadline.into(), proxy.resolver.addresses(&plan.route.upstream)).await {
+        Ok(Ok(addresses)) => {
+            ctx.addresses = addresses;
+            Ok(())
+        }
+        Ok(Err(NoAddress::NotFound)) => Err(Box::new(failure::unreachable(plan, "dns_error"))),
+        Ok(Err(NoAddress::Denied)) => Err(Box::new(
+            Refusal::new(
+                ErrorCode::AddressDenied,
+                "the service's name resolves to an address of a private network; if that is meant, set \
+                 `private_network: true` on the service",
+            )
+            .of(&plan.route.service),
+        )),
+        Err(_) => Err(Box::new(failure::timeout(plan, Phase::Connect))),
+    }
+}
+
+fn no_token(plan: &Plan, error: &TokenError) -> Refusal {
+    let (code, retry_after) = match error {
+        TokenError::Rejected { .. } => (ErrorCode::TokenRejected, None),
+        TokenError::Unavailable { .. } => {
+            (ErrorCode::TokenUnavailable, Some(error.retry_after().as_secs_f64().ceil().max(1.0) as u64))
+        }
+    };
+    let refusal = Refusal::new(code, error.detail()).of(&plan.route.service);
+    Refusal { retry_after, ..refusal }
+}
+
+/// Adds what the engine must not see earlier, since it strips what `Connection` names before this: the target, the
+/// authority, and the credential or the identity.
+pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    let Some(plan) = &ctx.plan else {
+        return Error::e_explain(ErrorType::InternalError, "no plan");
+    };
+    let route = &plan.route;
+    let host = request.remove_header(&header::HOST);
+    match &*route.credential {
+        Credential::Query(credential) => {
+            let mut parts = plan.target.splitn(2, |&b| b == b'?');
+            let path = parts.next().unwrap_or_default();
+            let query = credential.replace(parts.next());
+            request.set_raw_path(&[path, b"?", &query].concat())?;
+        }
+        _ => request.set_raw_path(&plan.target)?,
+    }
+    request.insert_header(header::HOST, route.upstream.authority.clone())?;
+    match &*route.credential {
+        Credential::None | Credential::Query(_) => {}
+        Credential::Headers(headers) => {
+            for (name, value) in headers.iter() {
+                request.insert_header(name, value.clone())?;
+            }
+        }
+        Credential::OAuth2(source) => {
+            // Between the plan and here lies a connect: the token may have come to its end.
+            let now = Instant::now().into();
+            let waited_for = || ctx.token.clone().filter(|token| token.may_be_sent(now));
+            let token = source.current(now).or_else(waited_for);
+            let Some(token) = token else {
+                return Error::e_explain(ErrorType::InternalError, "the token expired while connecting");
+            };
+            request.insert_header(header::AUTHORIZATION, token.header_value().clone())?;
+        }
+    }
+    if let Some(key) = &plan.key {
+        let names = &ctx.snapshot.config.identity_headers;
+        for (name, value) in [&names.user, &names.service, &names.key_id].into_iter().zip(&key.identity) {
+            request.insert_header(name, value.clone())?;
+        }
+        request.insert_header("X-Request-Id", ctx.id.as_str())?;
+        if let Some(peer) = ctx.connection.peer {
+            request.insert_header("X-Forwarded-For", peer.ip().to_canonical().to_string())?;
+        }
+        request.insert_header("X-Forwarded-Proto", HeaderValue::from_static("http"))?;
+        if let Some(host) = host.or_else(|| session.req_header().headers.get(header::HOST).cloned()) {
+            request.insert_header("X-Forwarded-Host", host)?;
+        }
+    }
+    Ok(())
+}
+
+/// A part of the body passes by.
+pub(super) fn body(body: &Option<Bytes>, end_of_stream: bool, ctx: &mut Context) -> Result<()> {
+    ctx.body_seen += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+    if let Some(exchange) = &ctx.exchange {
+        // A tunnel is alive if either side speaks.
+        exchange.touch();
+    }
+    if end_of_stream {
+        ctx.request_sent = true;
+        if ctx.phase == Phase::Send {
+            ctx.phase = Phase::Wait;
+        }
+        if ctx.answered {
+            ctx.complete();
+        }
+    }
+    match &ctx.plan {
+        Some(plan) if plan.route.max_body.is_some_and(|max| ctx.body_seen > max) => {
+            ctx.failure = Some(body_too_large(plan));
+            Error::e_explain(ErrorType::HTTPStatus(413), "the body is too large")
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,107 @@
+//! One direction of one service, made ready for the request path: what a [`crate::plan::Plan`] points to.
+//!
+//! Everything here is prepared when a snapshot is built, so that a request costs look-ups and reference counts, not
+//! formatting.
+
+use crate::config::model::{Outbound, TimeoutResponse, Webhook};
+use crate::credentials::Credential;
+use crate::telemetry::metrics::{Direction, ServiceStats};
+use crate::upstream::Upstream;
+use crate::webhook::identity;
+use http::Method;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One direction of one service.
+pub struct Route {
+    /// Outbound or webhook.
+    pub direction: Direction,
+    /// The service's key.
+    pub service: String,
+    /// The account's name, outbound only.
+    pub account: Option<String>,
+    /// What is added to open the service; `None` on webhooks.
+    pub credential: Arc<Credential>,
+    /// The header names we send something under, folded: what a caller sends under any spelling of them is dropped.
+    pub replaced: Vec<String>,
+    /// Where it goes.
+    pub upstream: Upstream,
+    /// From arrival to response headers.
+    pub timeout: Duration,
+    /// How long a started answer may stall.
+    pub idle_timeout: Duration,
+    /// What is answered when the deadline passes, or the service can't be reached.
+    pub timeout_message: String,
+    /// The operator's own answer on time-out.
+    pub timeout_response: Option<TimeoutResponse>,
+    /// The largest body let through, in bytes.
+    pub max_body: Option<u64>,
+    /// The methods let through; empty is all.
+    pub methods: Vec<Method>,
+    /// Counters and histograms; carried over a reload by name.
+    pub stats: Arc<ServiceStats>,
+}
+
+impl Route {
+    /// The way out to a service.
+    pub fn outbound(
+        service: &str,
+        outbound: &Outbound,
+        credential: Arc<Credential>,
+        stats: Arc<ServiceStats>,
+    ) -> Self {
+        Self {
+            direction: Direction::Outbound,
+            service: service.to_owned(),
+            account: Some(outbound.account.name.clone()),
+            replaced: replaced(&credential),
+            credential,
+            upstream: Upstream::new(
+                service,
+                &outbound.server_url,
+                outbound.ca.as_ref(),
+                outbound.private_network,
+            ),
+            timeout: outbound.timeout,
+            idle_timeout: outbound.idle_timeout,
+            timeout_message: outbound
+                .timeout_message
+                .clone()
+                .unwrap_or_else(|| format!("The service {service} did not answer in time.")),
+            timeout_response: outbound.timeout_response.clone(),
+            max_body: None,
+            methods: Vec::new(),
+            stats,
+        }
+    }
+
+    /// The way in to our program.
+    pub fn webhook(service: &str, webhook: &Webhook, stats: Arc<ServiceStats>) -> Self {
+        Self {
+            direction: Direction::Webhook,
+            service: service.to_owned(),
+            account: None,
+            credential: Arc::new(Credential::None),
+            // The identity is replaced on every route; the request id only here, where it is ours.
+            replaced: vec!["x-request-id".to_owned()],
+            // Our own program stands in our own network.
+            upstream: Upstream::new(service, &webhook.forward_to, None, true),
+            timeout: webhook.timeout,
+            idle_timeout: Duration::from_secs(60),
+            timeout_message: "The webhook's receiver did not answer in time.".to_owned(),
+            timeout_response: None,
+            max_body: Some(webhook.max_body),
+            methods: webhook.methods.clone(),
+            stats,
+        }
+    }
+}
+
+fn replaced(credential: &Credential) -> Vec<String> {
+    let fold = |name: &str| name.bytes().map(identity::fold).map(char::from).collect();
+    match credential {
+        Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
+        Credential::OAuth2(_) => vec![fold("authorization")],
+        Credential::None | Credential::Query { .. } => Vec::new(),
+    }
+}

@@ -1,0 +1,331 @@
+//! The composition root: binds the listeners, starts the tasks, follows the file and the signals, and drains.
+//!
+//! Everything started here is owned here and ends before [`run`] returns: the runtime is dropped with its tasks.
+
+mod listen;
+mod reload;
+
+use crate::admin::{self, View, status};
+use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogLevel};
+use crate::config::watch::Watcher;
+use crate::config::{self, Mode};
+use crate::credentials::oauth2::TokenClient;
+use crate::proxy::deadline::Watchdog;
+use crate::proxy::resolve::Resolver;
+use crate::proxy::{Gate, Listener, Proxy, serve};
+use crate::snapshot::{Handle, Snapshot, Tokens};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::logging::{self, Logging};
+use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
+use listen::bind;
+use pingora::server::configuration::ServerConf;
+use reload::Reloader;
+use serde_json::{Value, json};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::level_filters::LevelFilter;
+
+/// What no event tells (NFS, a Kubernetes volume) is found this often.
+const POLL: Duration = Duration::from_secs(10);
+/// Idle upstream connections kept, for each worker thread.
+const POOL_SIZE: usize = 512;
+
+/// What [`run`] takes.
+#[derive(Debug)]
+pub struct Options {
+    /// The file or folder.
+    pub config: PathBuf,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. Returns the exit status: 0, or 1 if the file is bad or a listener can't
+/// be bound, which is said on stderr.
+pub fn run(options: Options) -> i32 {
+    // Fails only if one is installed, which does as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let loaded = config::load(&options.config, Mode::Full);
+    eprint!("{}", loaded.problems.render_human(false));
+    let Some(config) = loaded.config else { return 1 };
+    match start(&options.config, config, loaded.problems.to_json(), loaded.files) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("error: {error}");
+            1
+        }
+    }
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("can't listen on {address} (listen.{listener}): {cause}")]
+    Bind { listener: &'static str, address: String, cause: io::Error },
+    #[error("can't start: {0}")]
+    Io(#[from] io::Error),
+    #[error("can't open the access log {}: {cause}", path.display())]
+    AccessLog { path: PathBuf, cause: io::Error },
+    #[error("can't set up the client for token endpoints: {0}")]
+    TokenClient(String),
+}
+
+fn start(path: &Path, config: Config, problems: Value, files: Vec<PathBuf>) -> Result<(), StartError> {
+    // In a process that has a log already (a test, the demo), the level stays as it is.
+    let log = logging::init(level(config.log.level)).ok();
+    let threads = config
+        .threads
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("attache")
+        .enable_all()
+        .build()?;
+    let drain = runtime.block_on(async {
+        let server = Server::new(path, config, problems, log, threads)?;
+        server.serve(files).await
+    });
+    // Blocking work (a file being read) must not hold the exit up.
+    runtime.shutdown_background();
+    drain
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    }
+}
+
+/// How the last reload, or the first load, ended, for people.
+struct LastReload {
+    at: SystemTime,
+    result: &'static str,
+    problems: Value,
+}
+
+/// What the tasks share.
+struct State {
+    snapshots: Handle,
+    watchdog: Arc<Watchdog>,
+    access_log: Arc<AccessLog>,
+    reloads: Reloads,
+    loaded_at: Mutex<SystemTime>,
+    last_reload: Mutex<LastReload>,
+    draining: watch::Receiver<bool>,
+}
+
+struct Server {
+    path: PathBuf,
+    state: Arc<State>,
+    tokens: Tokens,
+    log: Option<Logging>,
+    drain: watch::Sender<bool>,
+    threads: usize,
+    /// How many the process may have open.
+    descriptors: usize,
+    outbound: Listener,
+    webhooks: Listener,
+    admin: Listener,
+    /// Unix sockets, to be removed at the end.
+    sockets: Vec<PathBuf>,
+}
+
+impl Server {
+    /// Binds every listener before anything is served: a port that is taken is an error, not half a server.
+    fn new(
+        path: &Path,
+        config: Config,
+        problems: Value,
+        log: Option<Logging>,
+        threads: usize,
+    ) -> Result<Self, StartError> {
+        let access_log = match &config.log.access {
+            AccessLogTo::Off => AccessLog::off(),
+            AccessLogTo::Stdout => AccessLog::stdout()?,
+            AccessLogTo::File(path) => {
+                AccessLog::file(path).map_err(|cause| StartError::AccessLog { path: path.clone(), cause })?
+            }
+        };
+        // As many as may be: each request in flight takes three, and the soft limit is often 1024.
+        let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        let listen = &config.listen;
+        let outbound = bind("outbound", &listen.outbound)?;
+        let webhooks = bind("webhooks", &listen.webhooks)?;
+        let admin = bind("admin", &listen.admin)?;
+        let sockets = [&listen.outbound, &listen.webhooks, &listen.admin]
+            .into_iter()
+            .filter_map(|address| match address {
+                ListenAddr::Unix(path) => Some(path.clone()),
+                ListenAddr::Tcp(_) => None,
+            })
+            .collect();
+        let client = TokenClient::new().map_err(|error| StartError::TokenClient(error.to_string()))?;
+        let tokens = Tokens { client: Arc::new(client), runtime: tokio::runtime::Handle::current() };
+        let (drain, draining) = watch::channel(false);
+        let now = SystemTime::now();
+        let state = Arc::new(State {
+            snapshots: Handle::new(Snapshot::build(config, None, &tokens)),
+            watchdog: Arc::default(),
+            access_log: Arc::new(access_log),
+            reloads: Reloads::new(now),
+            loaded_at: Mutex::new(now),
+            last_reload: Mutex::new(LastReload { at: now, result: ReloadResult::Applied.as_str(), problems }),
+            draining,
+        });
+        Ok(Self {
+            path: path.to_owned(),
+            state,
+            tokens,
+            log,
+            drain,
+            threads,
+            descriptors,
+            outbound,
+            webhooks,
+            admin,
+            sockets,
+        })
+    }
+
+    async fn serve(self, files: Vec<PathBuf>) -> Result<(), StartError> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let state = Arc::clone(&self.state);
+        let app = Arc::new(pingora::proxy::http_proxy(
+            &Arc::new(engine(self.threads, self.descriptors)),
+            Proxy {
+                snapshots: state.snapshots.clone(),
+                watchdog: Arc::clone(&state.watchdog),
+                resolver: Resolver::from_system(),
+                access_log: Arc::clone(&state.access_log),
+                draining: state.draining.clone(),
+            },
+        ));
+        let gate = Arc::new(Gate {
+            max_connections: self.descriptors / 4,
+            snapshots: state.snapshots.clone(),
+            access_log: Arc::clone(&state.access_log),
+            draining: state.draining.clone(),
+        });
+
+        let mut background = JoinSet::new();
+        let watchdog = Arc::clone(&state.watchdog);
+        background.spawn(async move { watchdog.run().await });
+        let view: Arc<dyn View> = Arc::clone(&state) as _;
+        match self.admin {
+            Listener::Tcp(listener) => background.spawn(admin::serve(listener, view, std::future::pending())),
+            Listener::Unix(listener) => {
+                background.spawn(admin::serve(listener, view, std::future::pending()))
+            }
+        };
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(self.outbound, Direction::Outbound, Arc::clone(&app), Arc::clone(&gate)));
+        serving.spawn(serve(self.webhooks, Direction::Webhook, app, gate));
+        tracing::info!("ready");
+
+        let mut reloader =
+            Reloader { path: self.path, state: Arc::clone(&state), tokens: self.tokens, log: self.log };
+        let mut watcher = Watcher::start(&files, POLL);
+        loop {
+            tokio::select! {
+                () = watcher.changed() => {}
+                Some(()) = hangup.recv() => {}
+                () = ended(&mut terminate, &mut interrupt) => break,
+            }
+            // A file system that hangs must not make the process deaf.
+            tokio::select! {
+                files = reloader.reload() => {
+                    if let Some(files) = files {
+                        watcher.rearm(&files);
+                    }
+                }
+                () = ended(&mut terminate, &mut interrupt) => break,
+            }
+        }
+
+        let limit = state.snapshots.load().config.drain;
+        tracing::info!(limit = ?limit, "draining");
+        // Readiness goes down and the listeners close in the same moment.
+        self.drain.send_replace(true);
+        for socket in &self.sockets {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(socket);
+        }
+        let all_ended = tokio::select! {
+            ended = tokio::time::timeout(limit, async { while serving.join_next().await.is_some() {} }) => ended.is_ok(),
+            // A second signal is somebody in a hurry.
+            () = ended(&mut terminate, &mut interrupt) => false,
+        };
+        if !all_ended {
+            tracing::warn!("ended with requests in flight");
+        }
+        drop(serving);
+        let log = Arc::clone(&state.access_log);
+        // The lines of the last requests; the writer waits for a reader for two seconds at most.
+        let _ = tokio::task::spawn_blocking(move || log.flush(Duration::from_secs(2))).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// An upstream connection has two descriptors: idle ones may hold a quarter of them all.
+fn engine(threads: usize, descriptors: usize) -> ServerConf {
+    let pool = (descriptors / 8 / threads.max(1)).clamp(8, POOL_SIZE);
+    ServerConf { threads, upstream_keepalive_pool_size: pool, ..ServerConf::default() }
+}
+
+impl View for State {
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> bool {
+        !*self.draining.borrow()
+    }
+
+    fn status(&self) -> Value {
+        let snapshot = self.snapshots.load();
+        let last_reload = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_reload = json!({
+            "at": status::rfc3339(last_reload.at),
+            "result": last_reload.result,
+            "problems": last_reload.problems,
+        });
+        let loaded_at = *self.loaded_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut document = json!({
+            "build": { "version": env!("CARGO_PKG_VERSION"), "commit": option_env!("ATTACHE_COMMIT").unwrap_or("unknown") },
+            "config": {
+                "hash": snapshot.config.hash,
+                "loaded_at": status::rfc3339(loaded_at),
+                "last_reload": last_reload,
+            },
+        });
+        let parts = status::describe(&snapshot, SystemTime::now());
+        if let (Value::Object(document), Value::Object(parts)) = (&mut document, parts) {
+            document.extend(parts);
+        }
+        document
+    }
+
+    fn metrics(&self) -> String {
+        let snapshot = self.snapshots.load();
+        let mut exposition = Exposition::new();
+        status::expose(&snapshot, &mut exposition);
+        exposition.reloads(&self.reloads).access_log_dropped(self.access_log.dropped());
+        exposition.render()
+    }
+}
