@@ -1,0 +1,276 @@
+//! `attache keys new`: a fresh webhook key, said once, and the lines by which the file will know it.
+//!
+//! attache keeps the hash only, so nothing here writes to the file: the key goes to the third party, the hash into
+//! the configuration, and a person carries both. (A command that edited the file would have to keep its comments
+//! and would race with whatever deploys it.)
+
+use super::file::{self, File};
+use super::stdout;
+use crate::config::Mode;
+use crate::config::model::{Config, Service};
+use crate::secret::{Secret, hex};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{Timestamp, Unit};
+use ring::rand::SecureRandom as _;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Stands in the URL for an address that isn't known.
+const PLACEHOLDER: &str = "https://YOUR-PUBLIC-HOST";
+
+/// What `attache keys` takes.
+#[derive(Debug, clap::Args)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum KeysCommand {
+    /// Make a new webhook key; it is shown once
+    New(NewArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct NewArgs {
+    /// The service whose webhook the key opens
+    #[arg(long, value_name = "NAME")]
+    service: String,
+    /// What stands for the key in logs and metrics [default: the year and month, as 2026-11]
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    id: Option<String>,
+    /// When it stops being good: a time (2026-12-31T00:00:00Z) or how long from now (90d, 12h)
+    #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
+    expires: Option<Expiry>,
+    /// The file or folder [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
+    #[arg(short, long, value_name = "PATH")]
+    config: Option<PathBuf>,
+}
+
+/// Makes the key and prints it; returns the exit status.
+pub fn run(args: &KeysArgs) -> i32 {
+    let KeysCommand::New(args) = &args.command;
+    let config = match file::read(args.config.as_deref(), Mode::Offline) {
+        Ok(File::Valid(config)) => Some(config),
+        Ok(File::Missing(_)) => None,
+        Err(status) => return status,
+    };
+    let public_url = config.as_deref().and_then(|c| c.public_url.as_deref());
+    if public_url.is_none() {
+        let why = if config.is_some() { "the file has no public_url" } else { "no file was found" };
+        eprintln!("note: {why}; {PLACEHOLDER} stands for your address");
+    }
+    let made = plan(args, config.as_deref(), Timestamp::now())
+        .and_then(|entry| page(&args.service, &entry, &fresh()?, public_url));
+    match made {
+        Ok(page) => stdout::write(page.as_bytes()),
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            1
+        }
+    }
+}
+
+/// 256 random bits; the prefix lets a secret scanner know one where it sees it.
+fn fresh() -> Result<Secret, String> {
+    let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
+    ring::rand::SystemRandom::new()
+        .fill(bytes.as_mut_slice())
+        .map_err(|_| "the system gave no random bytes".to_owned())?;
+    Ok(Secret::new(format!("whk_{}", URL_SAFE_NO_PAD.encode(bytes.as_slice()))))
+}
+
+/// What is decided before the key is known.
+struct Entry {
+    id: String,
+    expires_at: Option<Timestamp>,
+    /// The service is there and has no webhook yet, which can't be written without a key.
+    first: bool,
+}
+
+fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry, String> {
+    let service = config.map(|config| find(config, &args.service)).transpose()?;
+    let webhook = service.and_then(|service| service.webhook.as_ref());
+    let taken: Vec<&str> = webhook.iter().flat_map(|w| &w.api_keys).map(|key| key.id.as_str()).collect();
+    let id = match &args.id {
+        Some(id) if taken.contains(&id.as_str()) => {
+            return Err(format!("services.{}.webhook already has a key with the id `{id}`", args.service));
+        }
+        Some(id) => id.clone(),
+        None => free_id(&now.strftime("%Y-%m").to_string(), &taken),
+    };
+    let expires_at = match args.expires {
+        None => None,
+        Some(Expiry::At(at)) if at <= now => return Err(format!("--expires {at} is in the past")),
+        Some(Expiry::At(at)) => Some(at),
+        Some(Expiry::In(span)) => Some(
+            now.checked_add(span)
+                .and_then(|at| at.round(Unit::Second))
+                .map_err(|_| "--expires is further away than dates go".to_owned())?,
+        ),
+    };
+    // Without a file nothing is known to be missing.
+    let first = service.is_some() && webhook.is_none();
+    Ok(Entry { id, expires_at, first })
+}
+
+fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
+    config.services.get(name).map(Arc::as_ref).ok_or_else(|| {
+        let nearest = config
+            .services
+            .keys()
+            .map(|known| (strsim::damerau_levenshtein(known, name), known))
+            .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+            .min();
+        let hint = nearest.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default();
+        format!("there is no service `{name}`{hint}")
+    })
+}
+
+fn free_id(base: &str, taken: &[&str]) -> String {
+    if !taken.contains(&base) {
+        return base.to_owned();
+    }
+    (2..).map(|n: u64| format!("{base}-{n}")).find(|id| !taken.contains(&id.as_str())).unwrap_or_default()
+}
+
+/// One item of `webhook.api_keys`.
+#[derive(serde::Serialize)]
+struct Item<'a> {
+    id: &'a str,
+    sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+/// A `webhook` to be completed.
+#[derive(serde::Serialize)]
+struct FirstWebhook<'a> {
+    user: &'static str,
+    forward_to: &'static str,
+    api_keys: [Item<'a>; 1],
+}
+
+fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) -> Result<String, String> {
+    let item = Item {
+        id: &entry.id,
+        sha256: hex(&key.sha256()),
+        expires_at: entry.expires_at.map(|at| at.to_string()),
+    };
+    let (lines, place) = if entry.first {
+        let webhook = FirstWebhook { user: "USER", forward_to: "http://YOUR-PROGRAM", api_keys: [item] };
+        let lines = serde_yaml::to_string(&BTreeMap::from([("webhook", webhook)]));
+        (lines, format!("services.{service}, with your user and program"))
+    } else {
+        (serde_yaml::to_string(&[item]), format!("services.{service}.webhook.api_keys"))
+    };
+    let lines = lines.map_err(|e| format!("can't write the lines to paste: {e}"))?;
+    let base = public_url.unwrap_or(PLACEHOLDER);
+    Ok(format!(
+        "key: {key}\nurl: {base}/webhooks/{key}\n\n\
+         # The key is shown only now: give the URL to the third party.\n\
+         # Add these lines under {place}:\n{lines}",
+        key = key.expose()
+    ))
+}
+
+/// `--expires`, before it is known what time it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Expiry {
+    At(Timestamp),
+    In(Duration),
+}
+
+fn parse_expiry(text: &str) -> Result<Expiry, String> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(Expiry::At(at));
+    }
+    parse_span(text).map(Expiry::In).ok_or_else(|| {
+        "neither a time like 2026-12-31T00:00:00Z nor a span like 90d, 12h or 1d12h".to_owned()
+    })
+}
+
+fn parse_span(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut seconds: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = match rest[digits..].chars().next()? {
+            'w' => 604_800,
+            'd' => 86_400,
+            'h' => 3_600,
+            'm' => 60,
+            's' => 1,
+            _ => return None,
+        };
+        seconds = seconds.checked_add(number.checked_mul(unit)?)?;
+        rest = &rest[digits + 1..];
+    }
+    // Zero is no span, nor is the empty text; and jiff counts in signed seconds.
+    (seconds > 0 && i64::try_from(seconds).is_ok()).then(|| Duration::from_secs(seconds))
+}
+
+fn parse_id(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    fits.then(|| text.to_owned()).ok_or_else(|| "an id has letters, digits, `.`, `_` and `-`, starts with a letter or digit, and is at most 64 long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(expires: Option<Expiry>) -> NewArgs {
+        NewArgs { service: "mailer".into(), id: None, expires, config: None }
+    }
+
+    #[test]
+    fn a_key_has_256_bits_and_no_two_are_alike() {
+        let (a, b) = (fresh().unwrap(), fresh().unwrap());
+        assert_eq!(a.expose().len(), "whk_".len() + 43);
+        assert!(a != b);
+    }
+
+    #[test]
+    fn spans_and_times_are_read() {
+        assert_eq!(parse_expiry("90d"), Ok(Expiry::In(Duration::from_secs(90 * 86_400))));
+        assert_eq!(parse_expiry("1d12h"), Ok(Expiry::In(Duration::from_secs(36 * 3_600))));
+        assert!(matches!(parse_expiry("2026-12-31T00:00:00Z"), Ok(Expiry::At(_))));
+        for bad in ["", "90", "d", "0d", "-1d", "1y", "soon", "99999999999999999999d"] {
+            assert!(parse_expiry(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_are_the_month_and_made_unique() {
+        assert_eq!(free_id("2026-11", &[]), "2026-11");
+        assert_eq!(free_id("2026-11", &["2026-11", "2026-11-2"]), "2026-11-3");
+    }
+
+    #[test]
+    fn the_lines_to_paste_hold_the_hash_and_the_page_says_the_key_and_its_url() {
+        let now: Timestamp = "2026-11-23T10:00:00.25Z".parse().unwrap();
+        let args = args(Some(Expiry::In(Duration::from_secs(86_400))));
+        let entry = plan(&args, None, now).unwrap();
+        let page =
+            page(&args.service, &entry, &Secret::new("whk_abc"), Some("https://hooks.example")).unwrap();
+        assert!(page.starts_with("key: whk_abc\nurl: https://hooks.example/webhooks/whk_abc\n"), "{page}");
+        let yaml = page.split_once("api_keys:\n").unwrap().1;
+        let items: Vec<BTreeMap<String, String>> = serde_yaml::from_str(yaml).unwrap();
+        assert_eq!(items[0]["id"], "2026-11");
+        assert_eq!(items[0]["sha256"], hex(&Secret::new("whk_abc").sha256()));
+        assert_eq!(items[0]["expires_at"], "2026-11-24T10:00:00Z");
+    }
+
+    #[test]
+    fn a_time_in_the_past_is_refused() {
+        let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+        let past = "2026-11-22T10:00:00Z".parse().unwrap();
+        assert!(plan(&args(Some(Expiry::At(past))), None, now).is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! `attache urls`: every webhook URL, one a key.
+//!
+//! Masked by default, so that the list can be pasted into a ticket. `--reveal` shows a key only where the file (or
+//! what it refers to) has its `value`; of a `sha256` nobody, attache included, knows more than the hash.
+
+use super::file::{self, File};
+use super::stdout;
+use crate::config::Mode;
+use crate::config::model::{ApiKey, Config, User};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// What `attache urls` takes.
+#[derive(Debug, clap::Args)]
+pub struct UrlsArgs {
+    /// The file or folder [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
+    #[arg(short, long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Show the keys that the configuration holds in full
+    #[arg(long)]
+    reveal: bool,
+}
+
+/// Prints the list; returns the exit status.
+pub fn run(args: &UrlsArgs) -> i32 {
+    // Masked, no secret is needed, and asking for none lets the command run where they are not to be had.
+    let mode = if args.reveal { Mode::Full } else { Mode::Offline };
+    let config = match file::read(args.config.as_deref(), mode) {
+        Ok(File::Valid(config)) => config,
+        Ok(File::Missing(looked_for)) => {
+            eprintln!("error: {looked_for}");
+            return 1;
+        }
+        Err(status) => return status,
+    };
+    if config.public_url.is_none() {
+        eprintln!("note: the file has no public_url; the URLs are relative to your address");
+    }
+    stdout::write(table(&rows(&config, SystemTime::now(), args.reveal)).as_bytes())
+}
+
+const HEAD: [&str; 5] = ["SERVICE", "USER", "KEY ID", "STATE", "URL"];
+
+type Row = [String; HEAD.len()];
+
+fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
+    let base = config.public_url.as_deref().unwrap_or("");
+    let mut rows = Vec::new();
+    for service in config.services.values() {
+        let Some(webhook) = &service.webhook else { continue };
+        for key in &webhook.api_keys {
+            let url = match (&key.value, reveal) {
+                (Some(value), true) => format!("{base}/webhooks/{}", value.expose()),
+                (None, true) => format!("{base}/webhooks/{{key:{}}} (only the hash is known)", key.id),
+                (_, false) => format!("{base}/webhooks/{{key:{}}}", key.id),
+            };
+            let state = state(key, &webhook.user, now).to_owned();
+            rows.push([service.key.clone(), webhook.user.key.clone(), key.id.clone(), state, url]);
+        }
+    }
+    rows
+}
+
+/// In the order in which a call would meet them: a key that isn't good answers 404 whoever its user is.
+fn state(key: &ApiKey, user: &User, now: SystemTime) -> &'static str {
+    if key.expires_at.is_some_and(|end| end <= now) {
+        "expired"
+    } else if key.not_before.is_some_and(|start| now < start) {
+        "not yet valid"
+    } else if !user.active {
+        "user inactive"
+    } else {
+        "active"
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut widths = HEAD.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let head = HEAD.map(str::to_owned);
+    for row in std::iter::once(&head).chain(rows) {
+        let [service, user, id, state, url] = row;
+        let [a, b, c, d, _] = widths;
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "{service:a$}  {user:b$}  {id:c$}  {state:d$}  {url}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn key(not_before: Option<u64>, expires_at: Option<u64>) -> ApiKey {
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        ApiKey {
+            id: "k".into(),
+            sha256: [0; 32],
+            value: None,
+            not_before: not_before.map(at),
+            expires_at: expires_at.map(at),
+        }
+    }
+
+    #[test]
+    fn states_are_what_a_call_would_meet() {
+        let user = |active| User { key: "u".into(), name: None, active };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        assert_eq!(state(&key(None, None), &user(true), now), "active");
+        assert_eq!(state(&key(None, None), &user(false), now), "user inactive");
+        assert_eq!(state(&key(None, Some(100)), &user(false), now), "expired");
+        assert_eq!(state(&key(Some(101), None), &user(true), now), "not yet valid");
+        assert_eq!(state(&key(Some(100), Some(101)), &user(true), now), "active");
+    }
+
+    #[test]
+    fn the_table_lines_up() {
+        let row = ["mailer", "bot", "2026-11", "active", "/webhooks/{key:2026-11}"].map(str::to_owned);
+        let text = table(&[row]);
+        let columns: Vec<_> = text.lines().map(|l| l.find("active").or_else(|| l.find("STATE"))).collect();
+        assert_eq!(columns[0], columns[1]);
+    }
+}
