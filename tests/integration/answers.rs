@@ -1,0 +1,217 @@
+//! The third party's answers, which come back as they are, and attache's own.
+
+use crate::harness::*;
+use regex::Regex;
+
+#[tokio::test]
+async fn an_answer_comes_back_unmodified() {
+    for status in [200, 201, 302, 400, 401, 404, 418, 429, 500, 502, 503, 504] {
+        let third_party = third_party().answers_raw(format!(
+            "HTTP/1.1 {status} Theirs\r\nX-Case: Kept\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nServer: theirs\r\n\
+             WWW-Authenticate: Basic\r\nProxy-Status: theirs; error=dns_error\r\nX-Request-Id: theirs\r\n\
+             Content-Length: 4\r\n\r\nbody"
+        ));
+        let attache = attache_for(&third_party, "").await;
+        let answer = attache.send(get("/mailer/x")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (status, "body"));
+        assert_eq!(answer.all("set-cookie"), ["a=1", "b=2"]);
+        assert_eq!(answer.all("server"), ["theirs"]);
+        assert_eq!(answer.all("proxy-status"), ["theirs; error=dns_error"]);
+        assert_eq!(answer.all("x-request-id"), ["theirs"]);
+        assert_eq!(answer.all("x-attache-request-id").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn hop_by_hop_headers_of_an_answer_end_here() {
+    let third_party = third_party().answers_raw(
+        "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Theirs\r\nKeep-Alive: timeout=5\r\nX-Theirs: bogus\r\n\
+         Proxy-Connection: bogus\r\nProxy-Authenticate: bogus\r\nUpgrade: h2c-bogus\r\nTrailer: bogus\r\n\
+         X-Stays: 1\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let attache = attache_for(&third_party, "").await;
+    let answer = attache.send(get("/mailer/x")).await;
+    assert!(!String::from_utf8_lossy(&answer.raw).contains("bogus"), "{:?}", answer.fields);
+    assert_eq!((answer.header("keep-alive"), answer.header("x-stays")), (None, Some("1")));
+}
+
+#[tokio::test]
+async fn a_well_formed_request_id_of_the_callers_is_used() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    for id in ["abc.DEF_1-2", &"x".repeat(128)] {
+        let answer = attache.send(get("/mailer/x").header("X-Request-Id", id)).await;
+        assert_eq!(answer.request_id(), id);
+        let refused = attache.send(get("/nobody/x").header("X-Request-Id", id)).await;
+        assert_eq!(refused.problem("service_unknown", 404, "destination_not_found")["request_id"], id);
+    }
+}
+
+#[tokio::test]
+async fn an_ill_formed_request_id_is_replaced_by_a_uuid() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let v7 = Regex::new("^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+        .expect("a pattern");
+    for id in ["", "a b", "a/b", "{}", "a\"b", &"x".repeat(129)] {
+        let answer = attache.send(get("/mailer/x").header("X-Request-Id", id)).await;
+        assert!(v7.is_match(answer.request_id()), "{id:?} became {:?}", answer.request_id());
+    }
+    let first = attache.send(get("/mailer/x")).await;
+    let second = attache.send(get("/mailer/x")).await;
+    assert_ne!(first.request_id(), second.request_id());
+}
+
+#[tokio::test]
+async fn answers_without_a_body_have_none() {
+    for (method, head) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n"),
+    ] {
+        let third_party = third_party().answers_raw(head);
+        let attache = attache_for(&third_party, "").await;
+        let mut connection = Connection::open(attache.outbound()).await;
+        for _ in 0..2 {
+            let answer = connection.exchange(request(method, "/mailer/x")).await;
+            assert_eq!(answer.body_length, 0);
+            assert_eq!(answer.header("transfer-encoding"), None, "{head}");
+        }
+        assert_eq!(third_party.seen().opened, 1, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_head_request_has_no_body() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let mut connection = Connection::open(attache.outbound()).await;
+    let refused = connection.exchange(request("HEAD", "/nobody/x")).await;
+    assert_eq!((refused.status, refused.header("content-type")), (404, Some("application/problem+json")));
+    assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);
+}
+
+#[tokio::test]
+async fn informational_answers_pass() {
+    let third_party = third_party().answers_raw(
+        "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let attache = attache_for(&third_party, "").await;
+    let answer = attache.send(get("/mailer/x")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert!(answer.informational.iter().all(|head| head.start.starts_with(b"HTTP/1.1 103")));
+}
+
+#[tokio::test]
+async fn an_http_1_0_client_gets_no_chunks() {
+    let third_party = third_party()
+        .answers_raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+    let attache = attache_for(&third_party, "").await;
+    let answer = attache.send(get("/mailer/x").http10()).await;
+    assert_eq!(answer.header("transfer-encoding"), None);
+    assert_eq!((answer.text().as_str(), answer.complete), ("abcde", true));
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_comes_whole() {
+    let third_party = third_party().answers_raw_and_closes("HTTP/1.1 200 OK\r\n\r\nuntil the end");
+    let attache = attache_for(&third_party, "").await;
+    let answer = attache.send(get("/mailer/x")).await;
+    assert_eq!((answer.text().as_str(), answer.complete), ("until the end", true));
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_short_is_not_made_whole() {
+    for start in ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"] {
+        let third_party = third_party().answers_raw_and_closes(format!("HTTP/1.1 200 OK\r\n{start}"));
+        let attache = attache_for(&third_party, "").await;
+        let answer = attache.send(get("/mailer/x")).await;
+        assert!(!answer.complete, "{start}");
+        assert!(!answer.text().contains("urn:attache"), "{start}");
+    }
+}
+
+#[tokio::test]
+async fn an_unasked_for_101_is_refused() {
+    let third_party = third_party()
+        .answers_raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n");
+    let attache = attache_for(&third_party, "").await;
+    attache.send(get("/mailer/x")).await.problem("service_protocol", 502, "http_protocol_error");
+}
+
+#[tokio::test]
+async fn accept_chooses_between_json_and_text() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    for (accept, text) in [
+        ("text/plain", true),
+        ("text/plain, application/json;q=0.5", true),
+        ("text/*", true),
+        ("*/*", false),
+        ("application/json", false),
+        ("application/problem+json, text/plain", false),
+        ("text/plain;q=0.1, application/json", false),
+        ("text/plain;q=0", false),
+        ("nonsense", false),
+    ] {
+        let answer = attache.send(get("/nobody/x").header("Accept", accept)).await;
+        let kind = answer.header("content-type").expect("a content type");
+        assert_eq!(kind.starts_with("text/plain"), text, "{accept}: {kind}");
+        if text {
+            assert!(!answer.text().starts_with('{') && !answer.body.is_empty(), "{}", answer.text());
+            assert_eq!(answer.all("proxy-status"), ["attache; error=destination_not_found"]);
+            assert!(!answer.request_id().is_empty());
+        } else {
+            answer.problem("service_unknown", 404, "destination_not_found");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_can_not_be_reached_is_a_502_with_the_services_message() {
+    let (nobody, _held) = refused();
+    let given = attache().given("third_party", format!("http://{nobody}"));
+    let attache = given.with(&mailer("timeout_message: Mailer is away.")).await;
+    let problem =
+        attache.send(get("/mailer/x")).await.problem("service_unreachable", 502, "connection_refused");
+    assert_eq!((&problem["detail"], &problem["service"]), (&"Mailer is away.".into(), &"mailer".into()));
+}
+
+#[tokio::test]
+async fn a_service_that_breaks_off_is_unreachable() {
+    for third_party in [third_party().resets(), third_party().closes_without_answer()] {
+        let attache = attache_for(&third_party, "").await;
+        let answer = attache.send(get("/mailer/x")).await;
+        let problem = answer.problem("service_unreachable", 502, "connection_terminated");
+        assert_eq!(problem["detail"], "Mailer is not answering.");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_speak_http_is_a_502() {
+    let third_party = third_party().answers_garbage();
+    let attache = attache_for(&third_party, "").await;
+    attache.send(get("/mailer/x")).await.problem("service_protocol", 502, "http_protocol_error");
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_unreachable() {
+    let attache = attache().with(&mailer("server_url: https://no-such-host.invalid")).await;
+    attache.send(get("/mailer/x")).await.problem("service_unreachable", 502, "dns_error");
+}
+
+#[tokio::test]
+async fn a_name_that_leads_into_our_own_network_is_denied() {
+    let third_party = third_party().named("localhost");
+    let attache = attache_for(&third_party, "").await;
+    attache.send(get("/mailer/x")).await.problem("address_denied", 502, "destination_ip_prohibited");
+    assert_eq!(third_party.seen().opened, 0);
+}
+
+#[tokio::test]
+async fn a_name_in_our_own_network_may_be_allowed() {
+    let third_party = third_party().named("localhost");
+    let attache = attache_for(&third_party, "private_network: true").await;
+    assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+    assert_eq!(third_party.only_request().await.all("host"), [third_party.authority()]);
+}

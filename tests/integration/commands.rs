@@ -1,0 +1,268 @@
+//! The commands, by their exit status and what they print.
+
+use crate::harness::*;
+use regex::Regex;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// A file on disk, for as long as the folder lives.
+fn file(yaml: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("attache.yaml");
+    std::fs::write(&path, yaml).expect("write");
+    (folder, path)
+}
+
+const GOOD: &str = "services:
+  mailer:
+    account: { authorization: { header: { name: X-Key, value: { env: KEY } } } }
+    server_url: https://api.mailer.example/v3
+";
+
+async fn check(yaml: &str, arguments: &[&str]) -> Finished {
+    let (_folder, path) = file(yaml);
+    let path = path.display().to_string();
+    let arguments = [&["check", "-c", &path], arguments].concat();
+    command(&arguments).env("KEY", &secret("key")).finish().await
+}
+
+#[tokio::test]
+async fn check_says_whether_a_file_is_good() {
+    let good = check(GOOD, &[]).await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    let bad = check(&GOOD.replace("server_url", "server_ulr"), &[]).await;
+    assert_eq!(bad.code, Some(1), "{bad:?}");
+    assert!(bad.stderr.contains("attache.yaml:4:5") && bad.stderr.contains("server_ulr"), "{}", bad.stderr);
+    assert!(bad.stderr.contains("did you mean `server_url`?"), "{}", bad.stderr);
+    assert_eq!(bad.stdout, "");
+}
+
+#[tokio::test]
+async fn check_finds_every_problem_in_one_pass() {
+    let yaml = "
+accounts: { a: { authorization: nonsense } }
+services:
+  one: { account: missing, server_url: 'ftp://x' }
+  two: { account: a, server_url: https://x.example, timeout: soon, typo: 1 }
+";
+    let bad = check(yaml, &[]).await;
+    assert_eq!(bad.code, Some(1));
+    for part in ["accounts.a.authorization", "missing", "ftp", "soon", "typo"] {
+        assert!(bad.stderr.contains(part), "{part}:\n{}", bad.stderr);
+    }
+}
+
+#[tokio::test]
+async fn check_speaks_json() {
+    let bad = check(&GOOD.replace("server_url", "server_ulr"), &["--format", "json"]).await;
+    assert_eq!(bad.code, Some(1), "{bad:?}");
+    let problems: Vec<Value> = serde_json::from_str(&bad.stdout).expect("a list");
+    let problem =
+        problems.iter().find(|problem| problem.to_string().contains("server_ulr")).expect("the problem");
+    assert_eq!(
+        (&problem["severity"], &problem["line"], &problem["column"]),
+        (&"error".into(), &4.into(), &5.into())
+    );
+    assert!(problem["file"].as_str().is_some_and(|file| file.ends_with("attache.yaml")), "{problem}");
+    for key in ["code", "message", "help"] {
+        assert!(problem.get(key).is_some(), "{key}: {problem}");
+    }
+    let good = check(GOOD, &["--format", "json"]).await;
+    assert_eq!((good.code, good.stdout.trim()), (Some(0), "[]"));
+}
+
+#[tokio::test]
+async fn a_secret_in_plain_text_is_a_warning_that_may_be_denied() {
+    let plain = GOOD.replace("{ env: KEY }", &secret("plain"));
+    let warned = check(&plain, &[]).await;
+    assert_eq!(warned.code, Some(0), "{warned:?}");
+    assert!(warned.stderr.contains("warning"), "{}", warned.stderr);
+    assert_eq!(check(&plain, &["--deny-warnings"]).await.code, Some(3));
+    assert_eq!(check(GOOD, &["--deny-warnings"]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn check_offline_asks_for_no_secret() {
+    let (_folder, path) = file(GOOD);
+    let path = path.display().to_string();
+    assert_eq!(command(&["check", "-c", &path]).finish().await.code, Some(1));
+    assert_eq!(command(&["check", "-c", &path, "--offline"]).finish().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_a_2() {
+    assert_eq!(command(&["check", "--nonsense"]).finish().await.code, Some(2));
+    assert_eq!(command(&["nonsense"]).finish().await.code, Some(2));
+}
+
+#[tokio::test]
+async fn keys_that_are_not_yet_there_are_unknown() {
+    for (place, key) in [
+        ("callers:", "callers: { a: {} }\n"),
+        ("limits:", "limits: {}\n"),
+        ("state:", "state: {}\n"),
+        ("version:", "version: 1\n"),
+    ] {
+        let bad = check(&format!("{key}{GOOD}"), &[]).await;
+        assert_eq!(bad.code, Some(1), "{place}");
+    }
+    for key in [
+        "connect_timeout: 1s",
+        "retry_on_401: false",
+        "retries: { attempts: 2 }",
+        "allow: { methods: [GET] }",
+        "set_headers: { A: b }",
+        "remove_headers: [A]",
+        "hosts: [a.example]",
+        "http2: true",
+        "max_body: 1MiB",
+        "max_concurrent: 1",
+        "rate_limit: { requests: 1, per: 1s }",
+        "tls: { server_name: x }",
+    ] {
+        let bad = check(&format!("{GOOD}    {key}\n"), &[]).await;
+        assert_eq!(bad.code, Some(1), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn anonymous_callers_need_loopback_or_a_word() {
+    let open = format!("listen: {{ outbound: 0.0.0.0:8080 }}\n{GOOD}");
+    assert_eq!(check(&open, &[]).await.code, Some(1));
+    assert_eq!(check(&format!("allow_anonymous_callers: true\n{open}"), &[]).await.code, Some(0));
+    let unix = format!("listen: {{ outbound: 'unix:/tmp/attache.sock' }}\n{GOOD}");
+    assert_eq!(check(&unix, &[]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_credential_over_plaintext_needs_loopback_or_a_word() {
+    let plain = GOOD.replace("https:", "http:");
+    assert_eq!(check(&plain, &[]).await.code, Some(1));
+    assert_eq!(check(&format!("{plain}    allow_plaintext: true\n"), &[]).await.code, Some(0));
+    let loopback = plain.replace("api.mailer.example", "127.0.0.1:9");
+    assert_eq!(check(&loopback, &[]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn run_refuses_a_bad_file_with_its_diagnostic() {
+    let (_folder, path) = file("services: { mailer: { account: mailr, server_url: https://x.example } }\n");
+    let ended = command(&["run", "-c", &path.display().to_string()]).finish().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("mailr") && ended.stderr.contains("attache.yaml:1:"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn run_without_a_file_says_where_it_looked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ended = command(&["run"]).in_folder(folder.path()).finish().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("attache.yaml"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn the_file_is_found_in_the_environment_and_the_folder() {
+    let (folder, path) = file(GOOD);
+    let key = secret("key");
+    assert_eq!(command(&["check"]).in_folder(folder.path()).env("KEY", &key).finish().await.code, Some(0));
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let named = command(&["check"]).in_folder(elsewhere.path()).env("KEY", &key);
+    assert_eq!(named.env("ATTACHE_CONFIG", &path.display().to_string()).finish().await.code, Some(0));
+}
+
+const HOOK: &str = "public_url: https://hooks.example.com
+users: { bot: {} }
+services:
+  mailer:
+    webhook:
+      user: bot
+      forward_to: http://127.0.0.1:3000/hooks/mailer
+      api_keys:
+        - { id: by-value, value: { env: HOOK_KEY } }
+        - { id: by-digest, sha256: 5e20dfe2397513938b8ab7dbcfd225179d6d504189012a286364ce0a37da168f }
+";
+
+#[tokio::test]
+async fn a_new_key_its_url_and_its_lines_belong_together() {
+    let (folder, path) = file(HOOK);
+    let at = path.display().to_string();
+    let made = command(&["keys", "new", "-c", &at, "--service", "mailer", "--id", "2026-11"]);
+    let made = made.env("HOOK_KEY", &webhook_key()).finish().await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let url = Regex::new(r"https://hooks\.example\.com/webhooks/([A-Za-z0-9._~-]+)").expect("a pattern");
+    let key = url.captures(&made.stdout).unwrap_or_else(|| panic!("no URL in {}", made.stdout))[1].to_owned();
+    assert!(key.len() >= 22, "{key}");
+    let digest = sha256_hex(&key);
+    assert!(made.stdout.contains(&digest), "the digest is that of the key:\n{}", made.stdout);
+    assert!(!made.stderr.contains(&key));
+    // The lines to paste are the last that are printed; in their place in the file, they are good.
+    let lines = made.stdout.lines().skip_while(|line| !line.trim_start().starts_with("- "));
+    let lines: String = lines.flat_map(|line| ["        ", line, "\n"]).collect();
+    assert!(lines.contains(&digest) && lines.contains("2026-11"), "no lines to paste in {}", made.stdout);
+    std::fs::write(folder.path().join("attache.yaml"), format!("{HOOK}{lines}")).expect("write");
+    let checked = command(&["check", "-c", &at]).env("HOOK_KEY", &webhook_key()).finish().await;
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    let again = command(&["keys", "new", "-c", &at, "--service", "mailer"]).env("HOOK_KEY", &webhook_key());
+    assert!(!again.finish().await.stdout.contains(&key));
+}
+
+#[tokio::test]
+async fn urls_are_masked_unless_revealed() {
+    let (_folder, path) = file(HOOK);
+    let (at, key) = (path.display().to_string(), webhook_key());
+    let masked = command(&["urls", "-c", &at]).env("HOOK_KEY", &key).finish().await;
+    assert_eq!(masked.code, Some(0), "{masked:?}");
+    assert_no_leak("urls", masked.stdout.as_bytes());
+    for part in ["https://hooks.example.com/webhooks/", "by-value", "by-digest", "mailer"] {
+        assert!(masked.stdout.contains(part), "{part}:\n{}", masked.stdout);
+    }
+    let revealed = command(&["urls", "-c", &at, "--reveal"]).env("HOOK_KEY", &key).finish().await;
+    assert!(
+        revealed.stdout.contains(&format!("https://hooks.example.com/webhooks/{key}")),
+        "{}",
+        revealed.stdout
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_short_is_refused() {
+    let (_folder, path) = file(HOOK);
+    let ended =
+        command(&["check", "-c", &path.display().to_string()]).env("HOOK_KEY", "short").finish().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(!ended.stderr.contains("short\n"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn completions_are_a_script_the_shell_reads() {
+    let made = command(&["completions", "bash"]).finish().await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stdout.contains("complete -F") && made.stdout.contains("attache"), "{}", made.stdout);
+    for shell in ["zsh", "fish"] {
+        assert_eq!(command(&["completions", shell]).finish().await.code, Some(0), "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn help_names_every_command() {
+    let help = command(&["--help"]).finish().await;
+    assert_eq!(help.code, Some(0));
+    for name in ["run", "check", "demo", "keys", "urls", "completions"] {
+        assert!(help.stdout.contains(name), "{name}:\n{}", help.stdout);
+    }
+    assert_eq!(command(&["--version"]).finish().await.code, Some(0));
+}
+
+/// Each `curl` line that the demo prints works as it stands there.
+#[tokio::test]
+async fn the_demos_commands_work() {
+    let demo = attache().demo().await;
+    let said = demo.said();
+    let commands: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
+    assert!(!commands.is_empty(), "no command to try in:\n{said}");
+    for line in commands {
+        let ran = tokio::process::Command::new("sh").args(["-c", line]).output();
+        let ran = within(PATIENCE, line, ran).await.expect("sh");
+        assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
+        assert!(!ran.stdout.is_empty(), "{line}");
+    }
+}

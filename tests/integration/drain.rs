@@ -1,0 +1,76 @@
+//! SIGTERM: nothing new, what is in flight ends, exit 0.
+
+use crate::harness::*;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// A third party that answers `ok` after a while.
+fn slow(after: Duration) -> Stub {
+    third_party().scripted(move |_request| {
+        vec![Step::Pause(after), Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec())]
+    })
+}
+
+#[tokio::test]
+async fn an_idle_attache_ends_at_once() {
+    let third_party = third_party();
+    let mut attache = attache_for(&third_party, "").await;
+    // Kept alive, with nothing in flight.
+    let mut connection = Connection::open(attache.outbound()).await;
+    connection.exchange(get("/mailer/x")).await;
+    let start = Instant::now();
+    attache.sigterm();
+    assert_eq!(attache.wait_exit().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_in_flight_ends_and_nothing_new_begins() {
+    let third_party = slow(Duration::from_secs(2));
+    let mut attache = attache_for(&third_party, "").await;
+    let outbound = attache.outbound();
+    let mut in_flight = JoinSet::new();
+    in_flight.spawn(send(outbound, get("/mailer/x")));
+    third_party.head(0).await;
+    attache.sigterm();
+    let unready = async || (send(attache.admin(), get("/readyz")).await.status == 503).then_some(());
+    eventually("readiness to go down", unready).await;
+    assert_eq!(send(attache.admin(), get("/livez")).await.status, 200);
+    let closed = async || Connection::try_open(outbound).await.is_err().then_some(());
+    eventually("the listener to close", closed).await;
+    assert!(Connection::try_open(attache.webhooks()).await.is_err());
+    let answer = in_flight.join_next().await.expect("one").expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert!(answer.says_close(), "{:?}", answer.fields);
+    assert_eq!(attache.wait_exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_drain_limit_is_kept() {
+    let third_party = third_party().hangs();
+    let yaml = format!("shutdown: {{ drain: 1s }}\n{}", mailer("timeout: 60s"));
+    let mut attache = attache().given("third_party", third_party.url()).with(&yaml).await;
+    let outbound = attache.outbound();
+    let mut in_flight = JoinSet::new();
+    in_flight.spawn(try_send(outbound, get("/mailer/x")));
+    third_party.head(0).await;
+    let start = Instant::now();
+    attache.sigterm();
+    assert_eq!(attache.wait_exit().await.code(), Some(0));
+    let took = start.elapsed();
+    assert!(took >= ms(900) && took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test]
+async fn the_access_log_is_whole_after_the_end() {
+    let third_party = slow(ms(500));
+    let mut attache = attache_for(&third_party, "").await;
+    let outbound = attache.outbound();
+    let mut in_flight = JoinSet::new();
+    in_flight.spawn(send(outbound, get("/mailer/last")));
+    third_party.head(0).await;
+    attache.sigterm();
+    in_flight.join_next().await.expect("one").expect("an answer");
+    attache.wait_exit().await;
+    attache.access_log_line("the last request", |line| line["path"] == "/mailer/last").await;
+}

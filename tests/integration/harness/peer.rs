@@ -1,0 +1,150 @@
+//! Programs nobody here wrote, which `./.ci/setup test` installs: started, listened to, and ended by their own id.
+//!
+//! A test that needs one which isn't there fails and says how to get it: a peer that is skipped proves nothing.
+
+use super::attache::{Finished, Output};
+use super::leaks::assert_no_leak;
+use super::{PATIENCE, within};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A peer that serves until its standard input ends. Each says `ready PORT` when it does.
+pub(crate) struct Peer {
+    child: Child,
+    /// Its end is the sign to end, so that no peer outlives a test that was killed.
+    stdin: Option<ChildStdin>,
+    stdout: Output,
+    stderr: Output,
+    port: u16,
+}
+
+impl Peer {
+    /// A server in JavaScript, by its path in the folder of the peers.
+    pub(crate) async fn serve(script: &str, environment: &[(&str, &str)]) -> Self {
+        let mut command = bare(&node_program());
+        command.arg(peers().join(script)).envs(environment.iter().copied());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("start {script}: {error}"));
+        let stdin = child.stdin.take();
+        let stdout = Output::read(child.stdout.take().expect("stdout"));
+        let stderr = Output::read(child.stderr.take().expect("stderr"));
+        let mut peer = Self { child, stdin, stdout, stderr, port: 0 };
+        let ready = peer.line("ready PORT", |line| line.starts_with("ready ")).await;
+        peer.port = ready["ready ".len()..].parse().expect("a port");
+        peer
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// The first line it printed for which `wanted` holds.
+    pub(crate) async fn line(&self, what: &str, wanted: impl FnMut(&str) -> bool) -> String {
+        self.stdout.line(what, wanted).await
+    }
+
+    /// How often it has printed this very line.
+    pub(crate) fn count(&self, wanted: &str) -> usize {
+        self.stdout.text().lines().filter(|line| *line == wanted).count()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        end(&mut self.child, Duration::from_secs(2));
+        self.stdout.end();
+        self.stderr.end();
+        if std::thread::panicking() {
+            println!("--- the peer's stdout\n{}", self.stdout.text());
+            println!("--- the peer's stderr\n{}", self.stderr.text());
+        }
+    }
+}
+
+/// curl, quiet and deaf to its configuration file; the rest is for the arguments to say.
+pub(crate) async fn curl(arguments: &[&str]) -> Finished {
+    let mut command = bare(&program("curl"));
+    command.args(["-q", "--silent", "--show-error", "--max-time", "30"]).args(arguments);
+    finish(command).await
+}
+
+/// A script in JavaScript that ends by itself.
+pub(crate) async fn node(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut command = bare(&node_program());
+    command.arg(peers().join(script)).args(arguments).envs(environment.iter().copied());
+    finish(command).await
+}
+
+/// `python/client.py`: the same exchange with each of the two clients it has, a line of JSON for each.
+pub(crate) async fn python_client(arguments: &[&str]) -> Vec<serde_json::Value> {
+    installed(&peers().join(".venv/.stamp"), "the Python packages of the tests");
+    let mut command = bare(&peers().join(".venv/bin/python"));
+    command.arg(peers().join("python/client.py")).args(arguments);
+    let finished = finish(command).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+    finished.stdout.lines().map(parse).collect()
+}
+
+/// The absolute path of a program, also if it is kept where only root looks.
+pub(super) fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_absolute() && path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not installed: run `./.ci/setup test`"))
+}
+
+/// A command with nothing of our environment but what a process needs to start: no proxy, least of all.
+pub(super) fn bare(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    for name in ["PATH", "HOME", "TMPDIR"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    command
+}
+
+/// Where the peers are.
+pub(super) fn peers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers")
+}
+
+/// Waits that long for the process to end by itself, then ends it.
+pub(super) fn end(child: &mut Child, patience: Duration) {
+    let start = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) && start.elapsed() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ended_already = child.kill();
+    let _status = child.wait();
+}
+
+fn node_program() -> PathBuf {
+    installed(&peers().join("node_modules/.stamp"), "the Node packages of the tests");
+    program("node")
+}
+
+#[track_caller]
+fn installed(stamp: &Path, what: &str) {
+    assert!(stamp.is_file(), "{what} are not installed: run `./.ci/setup test`");
+}
+
+/// Whatever such a program prints was sent to it, so no secret may be in it.
+async fn finish(command: Command) -> Finished {
+    let what = command.get_program().to_owned();
+    let mut command = tokio::process::Command::from(command);
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = within(2 * PATIENCE, "a peer to end", output).await;
+    let output = output.unwrap_or_else(|error| panic!("start {}: {error}", what.display()));
+    assert_no_leak("a peer's stdout", &output.stdout);
+    assert_no_leak("a peer's stderr", &output.stderr);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Finished { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}

@@ -1,0 +1,103 @@
+//! Bodies stream both ways in constant memory.
+
+use crate::harness::*;
+use std::time::Duration;
+
+const MIB: u64 = 1024 * 1024;
+
+/// 256 MiB, or what `ATTACHE_STREAM_MIB` says.
+fn size() -> u64 {
+    let asked = std::env::var("ATTACHE_STREAM_MIB").ok().map(|mib| mib.parse::<u64>().expect("a number"));
+    asked.unwrap_or(256) * MIB
+}
+
+/// What memory has grown by at most, since `before`.
+fn assert_constant(attache: &Attache, before: u64) {
+    let grown = attache.peak().saturating_sub(before);
+    println!("grown by {} KiB for {} MiB", grown / 1024, size() / MIB);
+    assert!(grown <= 16 * MIB, "grown by {} KiB", grown / 1024);
+}
+
+#[tokio::test]
+async fn a_big_upload_takes_no_memory() {
+    let third_party = third_party().counts_bodies();
+    let attache = attache_for(&third_party, "timeout: 10m").await;
+    attache.send(post("/mailer/x", "warm")).await;
+    let before = attache.resident();
+    let answer = attache.send(request("PUT", "/mailer/x").zeros(size())).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(third_party.head(1).await.body_length, size());
+    assert_constant(&attache, before);
+}
+
+#[tokio::test]
+async fn a_big_download_takes_no_memory() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "timeout: 10m").await;
+    attache.send(get("/mailer/x")).await;
+    let before = attache.resident();
+    let third_party = third_party.streams(size());
+    let answer = attache.send(get("/mailer/x")).await;
+    assert_eq!((answer.body_length, answer.complete), (size(), true));
+    assert_constant(&attache, before);
+    drop(third_party);
+}
+
+/// The third party is faster than the caller, who reads nothing for a while.
+#[tokio::test]
+async fn a_slow_reader_holds_the_third_party_back() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    attache.send(get("/mailer/x")).await;
+    let before = attache.resident();
+    let third_party = third_party.streams(size());
+    let mut connection = Connection::open(attache.outbound()).await;
+    connection.write(b"GET /mailer/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    third_party.head(1).await;
+    // Time for the buffers to fill is the subject here.
+    tokio::time::sleep(ms(1000)).await;
+    assert_constant(&attache, before);
+}
+
+#[tokio::test]
+async fn an_upload_is_passed_on_as_it_comes() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let mut connection = Connection::open(attache.outbound()).await;
+    connection.write(b"POST /mailer/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nfirst").await;
+    third_party.wait_until("the first half", |seen| seen.body_bytes == 5).await;
+    connection.write(b"-then").await;
+    assert_eq!(connection.response_to("POST").await.expect("an answer").status, 200);
+    assert_eq!(third_party.only_request().await.body, b"first-then");
+}
+
+#[tokio::test]
+async fn a_chunked_upload_stays_one() {
+    let third_party = third_party().echoes();
+    let attache = attache_for(&third_party, "").await;
+    let answer = attache.send(request("POST", "/mailer/x").chunked([b"one", b"two", b"three"])).await;
+    assert_eq!(answer.text(), "onetwothree");
+    let received = third_party.only_request().await;
+    assert_eq!(
+        (received.header("transfer-encoding"), received.header("content-length")),
+        (Some("chunked"), None)
+    );
+}
+
+/// As an event stream needs it: nothing is held back until more comes.
+#[tokio::test]
+async fn an_answer_is_passed_on_as_it_comes() {
+    for start in ["Content-Length: 10\r\n\r\nfirst", "Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"] {
+        let start = format!("HTTP/1.1 200 OK\r\n{start}").into_bytes();
+        let third_party = third_party().scripted(move |_request| vec![Step::Send(start.clone()), Step::Hang]);
+        let attache = attache_for(&third_party, "idle_timeout: 60s").await;
+        let mut connection = Connection::open(attache.outbound()).await;
+        connection.write(b"GET /mailer/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let head =
+            within(Duration::from_secs(5), "the head of an unfinished answer", connection.head()).await;
+        let chunked = head.header("transfer-encoding").is_some();
+        let expected: &[u8] = if chunked { b"5\r\nfirst\r\n" } else { b"first" };
+        let first = connection.bytes(expected.len());
+        assert_eq!(within(Duration::from_secs(5), "the first piece of a body", first).await, expected);
+    }
+}

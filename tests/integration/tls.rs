@@ -1,0 +1,90 @@
+//! TLS to the third party: the file's roots, the right name, and no connection shared between two trusts.
+
+use crate::harness::*;
+
+#[tokio::test]
+async fn the_services_ca_is_trusted_for_an_address() {
+    let ca = CertificateAuthority::new();
+    let third_party = third_party().with_tls(&ca);
+    let setup = attache().given("third_party", third_party.url()).file("ca", &ca.pem());
+    let attache = setup.with(&mailer("tls: { ca: '{{ca}}' }")).await;
+    let answer = attache.send(post("/mailer/x", "body")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(third_party.only_request().await.body, b"body");
+}
+
+#[tokio::test]
+async fn the_services_ca_is_trusted_for_a_name() {
+    let ca = CertificateAuthority::new();
+    let third_party = third_party().named("localhost").with_tls(&ca);
+    let setup = attache().given("third_party", third_party.url()).file("ca", &ca.pem());
+    let attache = setup.with(&mailer("tls: { ca: '{{ca}}' }\nprivate_network: true")).await;
+    let answer = attache.send(get("/mailer/x")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_certificate_nobody_vouches_for_is_refused() {
+    let ca = CertificateAuthority::new();
+    let third_party = third_party().with_tls(&ca);
+    let attache = attache_for(&third_party, "").await;
+    attache.send(get("/mailer/x")).await.problem("service_tls", 502, "tls_certificate_error");
+    assert_eq!(third_party.seen().heads, 0);
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let ca = CertificateAuthority::new();
+    let third_party = third_party().with_tls_for(&ca, "other.example");
+    let setup = attache().given("third_party", third_party.url()).file("ca", &ca.pem());
+    let attache = setup.with(&mailer("tls: { ca: '{{ca}}' }")).await;
+    attache.send(get("/mailer/x")).await.problem("service_tls", 502, "tls_certificate_error");
+    assert_eq!(third_party.seen().heads, 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_speak_tls_is_refused() {
+    let third_party = third_party().with_greeting(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let url = third_party.url().replace("http:", "https:");
+    let attache = attache().given("third_party", url).with(&mailer("")).await;
+    attache.send(get("/mailer/x")).await.problem("service_tls", 502, "tls_protocol_error");
+}
+
+/// A pooled connection that one service's CA vouched for must not serve another service with another CA.
+#[tokio::test]
+async fn a_connection_is_not_shared_between_two_trusts() {
+    let (right, wrong) = (CertificateAuthority::new(), CertificateAuthority::new());
+    let third_party = third_party().with_tls(&right);
+    let yaml = "
+        services:
+          trusting:
+            account: { authorization: none }
+            server_url: {{third_party}}
+            tls: { ca: '{{right}}' }
+          doubting:
+            account: { authorization: none }
+            server_url: {{third_party}}
+            tls: { ca: '{{wrong}}' }
+          plain:
+            account: { authorization: none }
+            server_url: {{third_party}}";
+    let setup = attache().given("third_party", third_party.url());
+    let attache = setup.file("right", &right.pem()).file("wrong", &wrong.pem()).with(yaml).await;
+    for _ in 0..3 {
+        assert_eq!(attache.send(get("/trusting/x")).await.status, 200);
+        attache.send(get("/doubting/x")).await.problem("service_tls", 502, "tls_certificate_error");
+        attache.send(get("/plain/x")).await.problem("service_tls", 502, "tls_certificate_error");
+    }
+    assert_eq!(third_party.seen().heads, 3);
+}
+
+#[tokio::test]
+async fn the_deadline_holds_over_tls() {
+    let ca = CertificateAuthority::new();
+    let third_party = third_party().with_tls(&ca).hangs();
+    let setup = attache().given("third_party", third_party.url()).file("ca", &ca.pem());
+    let attache = setup.with(&mailer("tls: { ca: '{{ca}}' }\ntimeout: 500ms")).await;
+    let answer = attache.send(get("/mailer/x")).await;
+    answer.problem("service_timeout", 504, "http_response_timeout");
+    assert!(answer.head_after < ms(1500), "{:?}", answer.head_after);
+}

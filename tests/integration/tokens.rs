@@ -1,0 +1,239 @@
+//! OAuth2 tokens: asked for once, kept, renewed, and their absence answered as ours.
+
+use crate::harness::*;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// One account `erp` for one service `erp`.
+fn erp(lines: &str) -> String {
+    let mut yaml = String::from(
+        "accounts:
+  erp:
+    authorization:
+      oauth2:
+        token_url: {{token_url}}
+        client_id: attache
+        client_secret: { env: CLIENT_SECRET }
+",
+    );
+    for line in lines.lines() {
+        yaml.push_str(&format!("        {}\n", line.trim()));
+    }
+    if !lines.contains("grant:") {
+        yaml.push_str("        grant: client_credentials\n");
+    }
+    yaml.push_str("services:\n  erp: { account: erp, server_url: '{{third_party}}', timeout: 5s }\n");
+    yaml
+}
+
+async fn attache_with(third_party: &Stub, token_url: &str, lines: &str) -> Attache {
+    let setup = attache().given("third_party", third_party.url()).given("token_url", token_url);
+    setup.env("CLIENT_SECRET", secret("client")).env("PASSWORD", secret("password")).with(&erp(lines)).await
+}
+
+#[tokio::test]
+async fn a_token_is_injected() {
+    let (third_party, token) = (third_party(), secret("token"));
+    let endpoint = token_endpoint().issues(&token);
+    let attache = attache_with(&third_party, &endpoint.url(), "").await;
+    assert_eq!(attache.send(get("/erp/x").header("authorization", "Bearer mine")).await.status, 200);
+    assert_eq!(third_party.only_request().await.all("authorization"), [format!("Bearer {token}")]);
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_however_many_need_it() {
+    let third_party = third_party();
+    let endpoint = token_endpoint().issues(&secret("token")).delays(ms(300));
+    let attache = attache_with(&third_party, &endpoint.url(), "").await;
+    let outbound = attache.outbound();
+    let mut waiting = JoinSet::new();
+    for _ in 0..50 {
+        waiting.spawn(send(outbound, get("/erp/x")));
+    }
+    while let Some(answer) = waiting.join_next().await {
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+    assert_eq!((endpoint.count(), third_party.seen().heads), (1, 50));
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_does_not_cancel_the_token() {
+    let third_party = third_party();
+    let endpoint = token_endpoint().issues(&secret("token")).delays(ms(500));
+    let attache = attache_with(&third_party, &endpoint.url(), "").await;
+    let mut impatient = Connection::open(attache.outbound()).await;
+    impatient.write(b"GET /erp/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    endpoint.request(0).await;
+    drop(impatient);
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    assert_eq!(endpoint.count(), 1);
+}
+
+#[tokio::test]
+async fn the_request_for_a_token_is_that_of_the_rfc() {
+    let third_party = third_party();
+    for (spelling, scope) in [
+        ("scopes: [contacts.read, contacts.write]", Some("contacts.read+contacts.write")),
+        ("scopes: contacts.read, contacts.write", Some("contacts.read+contacts.write")),
+        ("scopes: contacts.read contacts.write", Some("contacts.read+contacts.write")),
+        ("token_params: { audience: 'https://erp' }", None),
+    ] {
+        let endpoint = token_endpoint().issues(&secret("token"));
+        let attache = attache_with(&third_party, &endpoint.url(), spelling).await;
+        assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+        let asked = endpoint.request(0).await;
+        let body = String::from_utf8_lossy(&asked.body).replace("%20", "+");
+        let form: Vec<&str> = body.split('&').collect();
+        assert!(form.contains(&"grant_type=client_credentials"), "{form:?}");
+        let sent = form.iter().find_map(|member| member.strip_prefix("scope="));
+        assert_eq!(sent, scope, "{spelling}");
+        assert_eq!(form.contains(&"audience=https%3A%2F%2Ferp"), scope.is_none(), "{form:?}");
+        assert!(asked.header("authorization").is_some_and(|value| value.starts_with("Basic ")));
+        assert!(!body.contains("client_secret"));
+        assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
+    }
+}
+
+#[tokio::test]
+async fn the_client_may_prove_itself_in_the_form() {
+    let third_party = third_party();
+    let endpoint = token_endpoint().issues(&secret("token"));
+    let attache = attache_with(&third_party, &endpoint.url(), "client_auth: post").await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    let asked = endpoint.request(0).await;
+    let body = String::from_utf8_lossy(&asked.body);
+    assert!(body.contains("client_id=attache") && body.contains("client_secret="), "{body}");
+    assert_eq!(asked.header("authorization"), None);
+}
+
+#[tokio::test]
+async fn the_password_grant_sends_both() {
+    let third_party = third_party();
+    let endpoint = token_endpoint().issues(&secret("token"));
+    let lines = "grant: password\nusername: us\npassword: { env: PASSWORD }";
+    let attache = attache_with(&third_party, &endpoint.url(), lines).await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    let asked = endpoint.request(0).await;
+    let body = String::from_utf8_lossy(&asked.body);
+    for member in ["grant_type=password", "username=us", "password=s3cr3t"] {
+        assert!(body.contains(member), "{member}");
+    }
+}
+
+#[tokio::test]
+async fn the_id_token_may_be_the_one_that_is_sent() {
+    let (third_party, access, id) = (third_party(), secret("access"), secret("id"));
+    let body =
+        format!(r#"{{"access_token":"{access}","id_token":"{id}","token_type":"Bearer","expires_in":3600}}"#);
+    let endpoint = token_endpoint().answers(200, &body);
+    let attache = attache_with(&third_party, &endpoint.url(), "bearer_token_type: id_token").await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    assert_eq!(third_party.only_request().await.all("authorization"), [format!("Bearer {id}")]);
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_a_502() {
+    let third_party = third_party();
+    let endpoint = token_endpoint().rejects("invalid_client");
+    let attache = attache_with(&third_party, &endpoint.url(), "").await;
+    let problem =
+        attache.send(get("/erp/x")).await.problem("token_rejected", 502, "proxy_configuration_error");
+    assert_eq!(problem["service"], "erp");
+    assert_eq!(third_party.seen().heads, 0);
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_is_down_or_talks_nonsense_is_a_503() {
+    let (nobody, _held) = refused();
+    let (down, garbage) = (token_endpoint().down(), token_endpoint().garbage());
+    for url in [down.url(), garbage.url(), format!("http://{nobody}/token")] {
+        let third_party = third_party();
+        let attache = attache_with(&third_party, &url, "").await;
+        let answer = attache.send(get("/erp/x")).await;
+        answer.problem("token_unavailable", 503, "destination_unavailable");
+        let seconds: Option<u64> = answer.header("retry-after").and_then(|value| value.parse().ok());
+        assert!(seconds.is_some_and(|seconds| seconds > 0), "{:?}", answer.header("retry-after"));
+        assert_eq!(third_party.seen().heads, 0);
+    }
+}
+
+#[tokio::test]
+async fn one_accounts_trouble_delays_no_other() {
+    let third_party = third_party();
+    let (hangs, issues) = (token_endpoint().hangs(), token_endpoint().issues(&secret("token")));
+    let yaml = "
+        accounts:
+          bad:
+            authorization:
+              oauth2: { grant: client_credentials, token_url: '{{bad}}', client_id: a, client_secret: { env: S } }
+          good:
+            authorization:
+              oauth2: { grant: client_credentials, token_url: '{{good}}', client_id: a, client_secret: { env: S } }
+        services:
+          bad: { account: bad, server_url: '{{third_party}}', timeout: 3s }
+          good: { account: good, server_url: '{{third_party}}', timeout: 3s }";
+    let setup = attache().given("third_party", third_party.url()).given("bad", hangs.url());
+    let attache = setup.given("good", issues.url()).env("S", secret("client")).with(yaml).await;
+    let outbound = attache.outbound();
+    let mut stuck = JoinSet::new();
+    for _ in 0..20 {
+        stuck.spawn(send(outbound, get("/bad/x")));
+    }
+    hangs.request(0).await;
+    let answer = attache.send(get("/good/x")).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.head_after < Duration::from_secs(2), "{:?}", answer.head_after);
+}
+
+#[tokio::test]
+async fn a_token_outlives_a_reload_of_something_else() {
+    let third_party = third_party();
+    let endpoint = token_endpoint().issues(&secret("token"));
+    let attache = attache_with(&third_party, &endpoint.url(), "").await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    attache.reload(&erp("").replace("timeout: 5s", "timeout: 6s"), "applied").await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    assert_eq!(endpoint.count(), 1);
+}
+
+#[tokio::test]
+async fn a_changed_account_asks_for_a_token_of_its_own() {
+    let third_party = third_party();
+    let tokens = [secret("first"), secret("second")];
+    let issued = tokens.clone();
+    let endpoint = token_endpoint().issues_each(move |nth| issued[nth].clone());
+    let attache = attache_with(&third_party, &endpoint.url(), "").await;
+    attache.send(get("/erp/x")).await;
+    attache.reload(&erp("scopes: contacts.read"), "applied").await;
+    attache.send(get("/erp/x")).await;
+    assert_eq!(endpoint.count(), 2);
+    assert_eq!(third_party.head(1).await.all("authorization"), [format!("Bearer {}", tokens[1])]);
+}
+
+#[tokio::test]
+async fn services_that_share_an_account_share_its_token() {
+    let third_party = third_party();
+    let endpoint = token_endpoint().issues(&secret("token"));
+    let yaml = format!("{}  crm: {{ account: erp, server_url: '{{{{third_party}}}}' }}\n", erp(""));
+    let setup = attache().given("third_party", third_party.url()).given("token_url", endpoint.url());
+    let attache = setup.env("CLIENT_SECRET", secret("client")).with(&yaml).await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    assert_eq!(attache.send(get("/crm/x")).await.status, 200);
+    assert_eq!(endpoint.count(), 1);
+}
+
+#[tokio::test]
+async fn a_token_is_never_sent_after_it_has_expired() {
+    let third_party = third_party();
+    let endpoint = token_endpoint().issues_for(&secret("first"), 2);
+    let attache = attache_with(&third_party, &endpoint.url(), "").await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    let endpoint = endpoint.down();
+    let refused = async || {
+        let answer = attache.send(get("/erp/x")).await;
+        (answer.status == 503).then_some(answer)
+    };
+    let answer = eventually("the token to expire", refused).await;
+    answer.problem("token_unavailable", 503, "destination_unavailable");
+    drop(endpoint);
+}

@@ -1,0 +1,85 @@
+//! WebSocket: a tunnel once the third party has agreed.
+
+use crate::harness::*;
+use std::net::SocketAddr;
+use tokio::task::JoinSet;
+
+const UPGRADE: &str = "GET /mailer/socket?x=1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+async fn upgrade(at: SocketAddr, early: &[u8]) -> (Connection, Response) {
+    let mut connection = Connection::open(at).await;
+    connection.write(&[UPGRADE.as_bytes(), early].concat()).await;
+    let answer = connection.response().await.expect("an answer");
+    (connection, answer)
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel() {
+    let (third_party, key) = (third_party().websocket_echo(), secret("api"));
+    let lines = "account: { authorization: { header: { name: X-API-KEY, value: { env: KEY } } } }";
+    let attache =
+        attache().given("third_party", third_party.url()).env("KEY", &key).with(&mailer(lines)).await;
+    let (mut connection, answer) = upgrade(attache.outbound(), b"").await;
+    assert_eq!(answer.status, 101);
+    assert_eq!(answer.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert!(answer.header("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket")));
+    for message in ["one", "two", "three"] {
+        connection.write(message.as_bytes()).await;
+        assert_eq!(connection.bytes(message.len()).await, message.as_bytes());
+    }
+    let received = third_party.head(0).await;
+    assert_eq!((received.target().as_str(), received.all("x-api-key")), ("/socket?x=1", vec![key.as_str()]));
+    assert!(received.header("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket")));
+    drop(connection);
+    third_party.wait_until("the tunnel's end", |seen| seen.closed == 1).await;
+}
+
+#[tokio::test]
+async fn two_hundred_instant_upgrades_half_of_them_with_early_bytes() {
+    let third_party = third_party().websocket_echo();
+    let attache = attache_for(&third_party, "").await;
+    let outbound = attache.outbound();
+    let mut tunnels = JoinSet::new();
+    for n in 0..200 {
+        tunnels.spawn(async move {
+            let early: &[u8] = if n % 2 == 0 { b"early" } else { b"" };
+            let (mut connection, answer) = upgrade(outbound, early).await;
+            assert_eq!(answer.status, 101, "upgrade {n}");
+            connection.write(b"-late").await;
+            let expected = [early, b"-late"].concat();
+            assert_eq!(connection.bytes(expected.len()).await, expected, "tunnel {n}");
+        });
+    }
+    while let Some(tunnel) = tunnels.join_next().await {
+        tunnel.expect("every tunnel carries both ways");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_outlives_the_deadline() {
+    let third_party = third_party().websocket_echo();
+    let attache = attache_for(&third_party, "timeout: 300ms").await;
+    let (mut connection, answer) = upgrade(attache.outbound(), b"").await;
+    assert_eq!(answer.status, 101);
+    // The passing of time is the subject here.
+    tokio::time::sleep(ms(800)).await;
+    connection.write(b"still here").await;
+    assert_eq!(connection.bytes(10).await, b"still here");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_declined_is_an_answer_like_any_other() {
+    let third_party = third_party().answers(403, "no");
+    let attache = attache_for(&third_party, "").await;
+    let (_connection, answer) = upgrade(attache.outbound(), b"").await;
+    assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
+}
+
+#[tokio::test]
+async fn an_upgrade_nobody_answers_is_a_504() {
+    let third_party = third_party().hangs();
+    let attache = attache_for(&third_party, "timeout: 500ms").await;
+    let (_connection, answer) = upgrade(attache.outbound(), b"").await;
+    answer.problem("service_timeout", 504, "http_response_timeout");
+}
