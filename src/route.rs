@@ -84,8 +84,9 @@ impl Route {
             credential: Arc::new(Credential::None),
             // The identity is replaced on every route; the request id only here, where it is ours.
             replaced: vec!["x-request-id".to_owned()],
-            // Our own program stands in our own network.
-            upstream: Upstream::new(service, &webhook.forward_to, None, true),
+            // Our own program stands in our own network, and is sent no credential: webhooks of many services that lead
+            // to it share its connections.
+            upstream: Upstream::new("", &webhook.forward_to, None, true),
             timeout: webhook.timeout,
             idle_timeout: Duration::from_secs(60),
             timeout_message: "The webhook's receiver did not answer in time.".to_owned(),

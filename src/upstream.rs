@@ -54,14 +54,14 @@ pub struct Resolved {
 }
 
 impl Upstream {
-    /// Prepares `url` as reached by the service `service`. Connections are shared by requests of the same service
-    /// and the same trust only, and survive a reload that changes neither.
-    pub fn new(service: &str, url: &ServerUrl, ca: Option<&CaBundle>, private_network: bool) -> Self {
+    /// Prepares `url`. Connections are shared by requests of the same `sharing` (a service's key, or empty) and the same
+    /// trust only, and survive a reload that changes neither.
+    pub fn new(sharing: &str, url: &ServerUrl, ca: Option<&CaBundle>, private_network: bool) -> Self {
         let server_name = match &url.host {
             Host::Name(name) => name.clone(),
             Host::Ip(ip) => ip.to_string(),
         };
-        let mut identity = Vec::from(service.as_bytes());
+        let mut identity = Vec::from(sharing.as_bytes());
         for certificate in ca.iter().flat_map(|ca| &ca.certificates) {
             identity.push(0);
             identity.extend_from_slice(&sha256(certificate));

@@ -305,3 +305,21 @@ async fn each_listener_serves_its_own_direction_only() {
     answer.problem("service_unknown", 404, "destination_not_found");
     assert_eq!(app.seen().heads, 0);
 }
+
+#[tokio::test]
+async fn webhooks_of_many_services_share_the_connections_to_one_program() {
+    let app = app().answers(200, "ok");
+    let yaml = "
+        users: { u: {} }
+        services:
+          one: { webhook: { user: u, forward_to: '{{app}}/1', api_keys: [{ id: k, sha256: {{one}} }] } }
+          two: { webhook: { user: u, forward_to: '{{app}}/2', api_keys: [{ id: k, sha256: {{two}} }] } }
+        ";
+    let keys = [webhook_key(), webhook_key()];
+    let given = attache().given("app", app.url()).given("one", sha256_hex(&keys[0]));
+    let attache = given.given("two", sha256_hex(&keys[1])).with(yaml).await;
+    for n in 0..6 {
+        attache.hook(post(format!("/webhooks/{}", keys[n % 2]), "{}")).await;
+    }
+    assert_eq!(app.seen().opened, 1);
+}
