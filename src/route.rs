@@ -67,7 +67,7 @@ impl Route {
             timeout_message: outbound
                 .timeout_message
                 .clone()
-                .unwrap_or_else(|| format!("The service {service} did not answer in time.")),
+                .unwrap_or_else(|| format!("The service {service} is not answering.")),
             timeout_response: outbound.timeout_response.clone(),
             max_body: None,
             methods: Vec::new(),
@@ -89,7 +89,7 @@ impl Route {
             upstream: Upstream::new("", &webhook.forward_to, None, true),
             timeout: webhook.timeout,
             idle_timeout: Duration::from_secs(60),
-            timeout_message: "The webhook's receiver did not answer in time.".to_owned(),
+            timeout_message: "The webhook's receiver is not answering.".to_owned(),
             timeout_response: None,
             max_body: Some(webhook.max_body),
             methods: webhook.methods.clone(),

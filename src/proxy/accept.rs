@@ -225,7 +225,7 @@ async fn read_head(stream: &mut Downstream, draining: &mut watch::Receiver<bool>
             buffer = buffer.split_off(2);
             seen = 0;
         }
-        if let Some(end) = head::end(&buffer, seen) {
+        if let Some(end) = head::end(&buffer, seen).filter(|&end| end <= head::MAX_HEAD) {
             return match head::check(&buffer[..end]) {
                 Ok(head) => {
                     stream.confine(&mut buffer, end, head.body);

@@ -230,8 +230,13 @@ impl Server {
         serving.spawn(serve(self.webhooks, Direction::Webhook, app, gate));
         tracing::info!("ready");
 
-        let mut reloader =
-            Reloader { path: self.path, state: Arc::clone(&state), tokens: self.tokens, log: self.log };
+        let mut reloader = Reloader {
+            path: self.path,
+            state: Arc::clone(&state),
+            tokens: self.tokens,
+            log: self.log,
+            started_with: Arc::clone(&state.snapshots.load().config),
+        };
         let mut watcher = Watcher::start(&files, POLL);
         loop {
             tokio::select! {

@@ -16,6 +16,8 @@ pub(super) struct Reloader {
     pub(super) state: Arc<State>,
     pub(super) tokens: Tokens,
     pub(super) log: Option<Logging>,
+    /// The configuration at the start: what was bound and opened then stays so.
+    pub(super) started_with: Arc<Config>,
 }
 
 impl Reloader {
@@ -44,8 +46,22 @@ impl Reloader {
                 );
                 ReloadResult::Rejected
             }
-            Some(config) if config.fingerprint == current.config.fingerprint => ReloadResult::Unchanged,
-            Some(config) => self.swap(config, &current, now),
+            Some(config) => {
+                let waiting = self.waiting(&config);
+                let unchanged = config.fingerprint == current.config.fingerprint;
+                if !unchanged {
+                    self.swap(config, &current, now);
+                }
+                if !waiting.is_empty() {
+                    let keys = waiting.join(", ");
+                    tracing::warn!(keys, "these take effect at the next start; the rest is in effect");
+                    ReloadResult::NeedsRestart
+                } else if unchanged {
+                    ReloadResult::Unchanged
+                } else {
+                    ReloadResult::Applied
+                }
+            }
         };
         if result != ReloadResult::Rejected {
             tracing::info!(result = result.as_str(), "configuration read");
@@ -56,28 +72,21 @@ impl Reloader {
         loaded.files
     }
 
-    fn swap(&mut self, config: Config, current: &Snapshot, now: SystemTime) -> ReloadResult {
-        let running = &current.config;
-        let fixed = [
-            ("listen", config.listen != running.listen),
-            ("threads", config.threads != running.threads),
-            ("log.access", config.log.access != running.log.access),
-        ];
-        let waiting: Vec<&str> =
-            fixed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect();
+    fn swap(&mut self, config: Config, current: &Snapshot, now: SystemTime) {
         if let Some(log) = &self.log {
             log.set_level(level(config.log.level));
         }
         self.state.snapshots.store(Snapshot::build(config, Some(current), &self.tokens));
         *self.state.loaded_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        if waiting.is_empty() {
-            ReloadResult::Applied
-        } else {
-            tracing::warn!(
-                keys = waiting.join(", "),
-                "these take effect at the next start; the rest is in effect"
-            );
-            ReloadResult::NeedsRestart
-        }
+    }
+
+    /// The keys of `config` that differ from what the process was started with, and so wait for the next start.
+    fn waiting(&self, config: &Config) -> Vec<&'static str> {
+        let fixed = [
+            ("listen", config.listen != self.started_with.listen),
+            ("threads", config.threads != self.started_with.threads),
+            ("log.access", config.log.access != self.started_with.log.access),
+        ];
+        fixed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }
 }

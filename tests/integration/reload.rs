@@ -84,6 +84,9 @@ async fn a_change_of_listen_needs_a_restart() {
     let listen = "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.2:0 }\n";
     attache.reload(&format!("{listen}{}", mailer("")), "needs_restart").await;
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+    // It goes on to wait, whatever else changes, until it is started anew or the change is taken back.
+    attache.reload(&format!("{listen}{}", mailer("timeout: 9s")), "needs_restart").await;
+    attache.reload(&mailer("timeout: 9s"), "applied").await;
 }
 
 #[tokio::test]
