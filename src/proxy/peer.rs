@@ -6,7 +6,7 @@ use crate::telemetry::metrics::Phase;
 use pingora::connectors::L4Connect;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorType, Result};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -83,9 +83,7 @@ pub(super) fn answering(ctx: &mut Context) -> Result<()> {
     };
     if !exchange.answering() {
         ctx.timed_out = true;
-        let mut error = Error::explain(ErrorType::ReadTimedout, "the deadline passed with the headers");
-        error.esource = ErrorSource::Upstream;
-        return Err(error);
+        return Err(Error::explain(ErrorType::ReadTimedout, "the deadline passed with the headers").into_up());
     }
     ctx.phase = Phase::Idle;
     ctx.response_headers = Some(ctx.arrived.elapsed());

@@ -9,7 +9,7 @@ use crate::plan::Refusal;
 use http::{Method, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorType, Result};
 use std::sync::atomic::Ordering;
 
 /// The answer of ours that `refusal` leads to; on time-out that may be the operator's own.
@@ -44,11 +44,13 @@ pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Context) -> Resul
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !ctx.websocket {
         // Nobody asked for it: what follows is bytes that both sides read differently.
-        return Err(upstream_error(ErrorType::InvalidHTTPHeader, "an unsolicited 101"));
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unsolicited 101").into_up());
     }
     let coding = response.headers.get(header::TRANSFER_ENCODING);
     if coding.is_some_and(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-        return Err(upstream_error(ErrorType::InvalidHTTPHeader, "a transfer coding that was not offered"));
+        return Err(
+            Error::explain(ErrorType::InvalidHTTPHeader, "a transfer coding that was not offered").into_up()
+        );
     }
     if switching || !response.status.is_informational() {
         ctx.close_delimited = coding.is_none() && !response.headers.contains_key(header::CONTENT_LENGTH);
@@ -96,15 +98,9 @@ pub(super) fn body(end_of_stream: bool, ctx: &mut Context) -> Result<()> {
     }
     if ctx.timed_out && ctx.close_delimited {
         // It was the watchdog that closed the connection: this end is none.
-        return Err(upstream_error(ErrorType::ReadTimedout, "the answer stalled"));
+        return Err(Error::explain(ErrorType::ReadTimedout, "the answer stalled").into_up());
     }
     // What came whole came in time, whatever the clock says now.
     ctx.timed_out = false;
     Ok(())
-}
-
-fn upstream_error(kind: ErrorType, what: &'static str) -> Box<Error> {
-    let mut error = Error::explain(kind, what);
-    error.esource = ErrorSource::Upstream;
-    error
 }
