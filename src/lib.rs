@@ -25,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod error_code;
+pub mod jwt;
 pub mod outbound;
 pub mod plan;
 pub mod proxy;

@@ -1,0 +1,253 @@
+//! JSON Web Tokens that attache signs (RFC 7519, in the compact form of RFC 7515).
+//!
+//! Signing only, over `ring`, which is here anyway. The `jsonwebtoken` crate was looked at: it signs with `aws-lc-rs`, a
+//! second cryptographic library, or with the `rsa` crate, whose private key operations leak their timing
+//! (RUSTSEC-2023-0071); with neither, the signing would be ours all the same.
+
+use crate::secret::{Secret, sha256};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaEncoding, RsaKeyPair,
+};
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::sync::Arc;
+
+/// How a token is signed (RFC 7518 section 3.1, RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// ECDSA over P-256 with SHA-256.
+    Es256,
+    /// Ed25519, under the name that servers know.
+    EdDsa,
+    /// The same signature under the name of RFC 9864, which some insist on.
+    Ed25519,
+}
+
+impl Algorithm {
+    /// Its name in a token's header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+            Self::Ed25519 => "Ed25519",
+        }
+    }
+}
+
+/// Why a text is no key that can sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No PEM block with a private key.
+    #[error("not a private key in PEM")]
+    NotPem,
+    /// A PEM block without its line breaks, as a variable or a quoted text often has it.
+    #[error(
+        "a private key whose line breaks are lost (spaces or `\\n` stand for them); `{{ file: PATH }}` keeps them"
+    )]
+    NoLines,
+    /// `ENCRYPTED PRIVATE KEY`: there is nowhere to give a passphrase.
+    #[error("a private key with a passphrase; `openssl pkcs8 -in KEY -out NEW` takes it off")]
+    Encrypted,
+    /// `CERTIFICATE` or `PUBLIC KEY`: what the other side is given.
+    #[error("a certificate or a public key, not the private key that belongs to it")]
+    Public,
+    /// `EC PRIVATE KEY`, which has to be converted.
+    #[error("an EC key in the SEC1 form; `openssl pkcs8 -topk8 -nocrypt` makes the PKCS#8 form of it")]
+    Sec1,
+    /// Neither RSA of 2048 to 4096 bits, nor P-256, nor Ed25519.
+    #[error("not an RSA key of 2048 to 4096 bits, a P-256 key or an Ed25519 key")]
+    Unsupported,
+    /// The key is of another kind than the algorithm.
+    #[error("a key of another kind than the algorithm")]
+    WrongAlgorithm,
+}
+
+impl KeyError {
+    /// What a text is in which no private key was found. It is never quoted.
+    fn of_no_key(text: &str) -> Self {
+        let begins = |label: &str| text.contains(&format!("-----BEGIN {label}-----"));
+        if begins("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+            Self::Encrypted
+        } else if ["", "RSA ", "EC "].iter().any(|kind| begins(&format!("{kind}PRIVATE KEY"))) {
+            let first = text.lines().find(|line| line.contains("-----BEGIN "));
+            if first.is_some_and(|line| !line.trim_end().ends_with("-----") || line.contains("-----END ")) {
+                Self::NoLines
+            } else {
+                Self::NotPem
+            }
+        } else if ["CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY"].iter().any(|label| begins(label)) {
+            Self::Public
+        } else {
+            Self::NotPem
+        }
+    }
+}
+
+/// A private key and the algorithm it is used with.
+#[derive(Clone)]
+pub struct SigningKey {
+    algorithm: Algorithm,
+    pair: Arc<Pair>,
+    digest: [u8; 32],
+}
+
+enum Pair {
+    Rsa(RsaKeyPair),
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+impl SigningKey {
+    /// Reads a private key in PEM: PKCS#8, or PKCS#1 for RSA. Without `algorithm`, the key's kind decides: RS256, ES256
+    /// or EdDSA.
+    ///
+    /// # Errors
+    ///
+    /// If it is no such key, or not one for `algorithm`.
+    pub fn from_pem(pem: &str, algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
+        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| KeyError::of_no_key(pem))?;
+        let pair = match &der {
+            PrivateKeyDer::Pkcs1(der) => {
+                Pair::Rsa(RsaKeyPair::from_der(der.secret_pkcs1_der()).map_err(|_| KeyError::Unsupported)?)
+            }
+            PrivateKeyDer::Pkcs8(der) => pkcs8(der.secret_pkcs8_der())?,
+            PrivateKeyDer::Sec1(_) => return Err(KeyError::Sec1),
+            _ => return Err(KeyError::Unsupported),
+        };
+        let algorithm = match (&pair, algorithm) {
+            (Pair::Rsa(_), None) => Algorithm::Rs256,
+            (Pair::Rsa(_), Some(fits @ (Algorithm::Rs256 | Algorithm::Ps256))) => fits,
+            (Pair::P256(_), None | Some(Algorithm::Es256)) => Algorithm::Es256,
+            (Pair::Ed25519(_), None) => Algorithm::EdDsa,
+            (Pair::Ed25519(_), Some(fits @ (Algorithm::EdDsa | Algorithm::Ed25519))) => fits,
+            _ => return Err(KeyError::WrongAlgorithm),
+        };
+        Ok(Self { algorithm, pair: Arc::new(pair), digest: sha256(der.secret_der()) })
+    }
+
+    /// A key that everybody knows, for a configuration that is only looked at.
+    ///
+    /// # Errors
+    ///
+    /// None: 32 bytes are an Ed25519 key.
+    pub(crate) fn placeholder() -> Result<Self, KeyError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[0; 32]).map_err(|_| KeyError::Unsupported)?;
+        Ok(Self { algorithm: Algorithm::EdDsa, pair: Arc::new(Pair::Ed25519(pair)), digest: [0; 32] })
+    }
+
+    /// The algorithm it signs with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Stands for the key where two have to be compared. Never show it.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// A signed token of these claims. `alg` is added to `header`.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no random numbers, or the key turns out to be unfit.
+    pub fn sign(&self, header: Map<String, Value>, claims: &Map<String, Value>) -> Result<Secret, SignError> {
+        compact(self.algorithm, header, claims, |message| {
+            let random = SystemRandom::new();
+            let rsa = |pair: &RsaKeyPair, encoding: &'static dyn RsaEncoding| {
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(encoding, &random, message, &mut signature).map_err(|_| SignError)?;
+                Ok(signature)
+            };
+            match &*self.pair {
+                Pair::Rsa(pair) if self.algorithm == Algorithm::Ps256 => rsa(pair, &RSA_PSS_SHA256),
+                Pair::Rsa(pair) => rsa(pair, &RSA_PKCS1_SHA256),
+                Pair::P256(pair) => {
+                    pair.sign(&random, message).map(|s| s.as_ref().to_vec()).map_err(|_| SignError)
+                }
+                Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            }
+        })
+    }
+}
+
+fn pkcs8(der: &[u8]) -> Result<Pair, KeyError> {
+    if let Ok(pair) = RsaKeyPair::from_pkcs8(der) {
+        return Ok(Pair::Rsa(pair));
+    }
+    if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &SystemRandom::new()) {
+        return Ok(Pair::P256(pair));
+    }
+    // OpenSSL writes version 1, without the public key that `from_pkcs8` insists on.
+    Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Pair::Ed25519).map_err(|_| KeyError::Unsupported)
+}
+
+/// A token signed with a shared secret (HS256).
+///
+/// # Errors
+///
+/// None today; the signature is that of [`SigningKey::sign`].
+pub fn sign_hs256(
+    secret: &Secret,
+    header: Map<String, Value>,
+    claims: &Map<String, Value>,
+) -> Result<Secret, SignError> {
+    compact(Algorithm::Hs256, header, claims, |message| {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.expose().as_bytes());
+        Ok(ring::hmac::sign(&key, message).as_ref().to_vec())
+    })
+}
+
+/// A token could not be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the token could not be signed")]
+pub struct SignError;
+
+fn compact(
+    algorithm: Algorithm,
+    mut header: Map<String, Value>,
+    claims: &Map<String, Value>,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, SignError>,
+) -> Result<Secret, SignError> {
+    header.insert("alg".to_owned(), algorithm.as_str().into());
+    header.entry("typ").or_insert_with(|| "JWT".into());
+    let part = |map: &Map<String, Value>| {
+        serde_json::to_vec(map).map(|json| BASE64_URL_SAFE_NO_PAD.encode(json)).map_err(|_| SignError)
+    };
+    let mut token = format!("{}.{}", part(&header)?, part(claims)?);
+    let signature = sign(token.as_bytes())?;
+    token.push('.');
+    BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+    Ok(Secret::new(token))
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({}, [secret])", self.algorithm.as_str())
+    }
+}
+
+impl PartialEq for SigningKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self.digest == other.digest
+    }
+}
+
+impl Eq for SigningKey {}
+
+#[cfg(test)]
+mod tests;
