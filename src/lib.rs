@@ -34,6 +34,7 @@ pub mod route;
 pub mod secret;
 pub mod server;
 pub mod snapshot;
+pub mod state;
 pub mod telemetry;
 pub mod upstream;
 pub mod webhook;

@@ -1,0 +1,136 @@
+//! What the holder of an account's lock does, step by step. Blocking; a kill between any two steps, or within one,
+//! leaves the old entry or the new one.
+
+use super::file::{Folder, OrFail as _, open_file, read_file, remove_file, try_lock};
+use super::{Entry, StateError, seal};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is made sure of before a token is spent: several times the largest refresh tokens that are seen.
+const RESERVE: usize = 64 * 1024;
+
+/// An account whose lock is held.
+pub(super) struct Locked {
+    folder: Arc<Folder>,
+    account: String,
+    /// `ACCOUNT.new` with blocks of its own, to be filled.
+    reserve: Option<File>,
+    /// Let go of last.
+    _lock: File,
+}
+
+impl Locked {
+    /// `None` when another holds the lock.
+    pub(super) fn try_take(folder: Arc<Folder>, account: String) -> Result<Option<Self>, StateError> {
+        let path = folder.path(&account, "lock");
+        let lock = open_file(&path, false).or_fail("open the lock", &path)?;
+        if !try_lock(&lock).or_fail("lock", &path)? || !is_at(&lock, &path)? {
+            return Ok(None);
+        }
+        let locked = Self { folder, account, reserve: None, _lock: lock };
+        locked.complete_the_last_write()?;
+        Ok(Some(locked))
+    }
+
+    /// A predecessor that was killed behind the last byte of the new entry has left it whole in `ACCOUNT.new`, and
+    /// the old token is spent. Whatever else is there was a reserve, or half an entry.
+    fn complete_the_last_write(&self) -> Result<(), StateError> {
+        let path = self.folder.path(&self.account, "new");
+        let Some(sealed) = read_file(&path)? else { return Ok(()) };
+        let Ok(new) = self.folder.unseal(&self.account, &sealed) else { return Ok(()) };
+        let outdated = matches!(
+            self.folder.read(&self.account),
+            Ok(Some(kept)) if kept.bound_to == new.bound_to && kept.rotation > new.rotation
+        );
+        if outdated {
+            return Ok(());
+        }
+        File::open(&path).and_then(|file| file.sync_all()).or_fail("write to the disk", &path)?;
+        self.publish()?;
+        self.folder.sync()
+    }
+
+    pub(super) fn read(&self) -> Result<Option<Entry>, StateError> {
+        self.folder.read(&self.account)
+    }
+
+    /// Makes `ACCOUNT.new` with room for an entry, on the disk: so that a full one shows now.
+    pub(super) fn reserve(&mut self) -> Result<(), StateError> {
+        if self.reserve.is_some() {
+            return Ok(());
+        }
+        let path = self.folder.path(&self.account, "new");
+        remove_file(&path)?;
+        let mut file = open_file(&path, true).or_fail("make", &path)?;
+        // Random, or a file system that compresses would reserve next to nothing.
+        let mut filling = vec![0; RESERVE];
+        let filled = seal::random(&mut filling)
+            .and_then(|()| file.write_all(&filling))
+            .and_then(|()| file.sync_all())
+            .or_fail("reserve space for a new token in", &path);
+        if filled.is_err() {
+            let _ = remove_file(&path);
+            return filled;
+        }
+        self.reserve = Some(file);
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, entry: &Entry) -> Result<(), StateError> {
+        let path = self.folder.path(&self.account, "new");
+        let sealed = self.folder.seal(&self.account, entry).or_fail("seal", &path)?;
+        self.reserve()?;
+        self.fill(&sealed)?;
+        self.publish()?;
+        self.folder.sync()
+    }
+
+    /// Puts the sealed entry in the reserve's place: into blocks that are there, and only then is the rest cut off.
+    pub(super) fn fill(&mut self, sealed: &[u8]) -> Result<(), StateError> {
+        let path = self.folder.path(&self.account, "new");
+        // Taken: from here on the file may hold the newest token, and is no longer ours to remove.
+        let Some(mut file) = self.reserve.take() else { return Err(StateError::BrokenOff) };
+        file.rewind()
+            .and_then(|()| file.write_all(sealed))
+            .and_then(|()| file.set_len(sealed.len() as u64))
+            .and_then(|()| file.sync_all())
+            .or_fail("write to", &path)
+    }
+
+    /// From here on the new entry is the account's.
+    pub(super) fn publish(&self) -> Result<(), StateError> {
+        let new = self.folder.path(&self.account, "new");
+        fs::rename(&new, self.folder.path(&self.account, "grant")).or_fail("rename to .grant", &new)
+    }
+
+    pub(super) fn remove(&mut self) -> Result<(), StateError> {
+        // The new one first: alone, it would be taken for a write to complete.
+        self.reserve = None;
+        remove_file(&self.folder.path(&self.account, "new"))?;
+        remove_file(&self.folder.path(&self.account, "grant"))?;
+        self.folder.sync()
+    }
+}
+
+impl Drop for Locked {
+    /// A reserve that came to no use goes; the one short system call may fall to a thread that serves requests.
+    fn drop(&mut self) {
+        if self.reserve.is_some() {
+            let _ = remove_file(&self.folder.path(&self.account, "new"));
+        }
+    }
+}
+
+/// Whether `path` still leads to `file`: if somebody has emptied the folder, the lock is on a file that nobody else
+/// will find.
+fn is_at(file: &File, path: &Path) -> Result<bool, StateError> {
+    let held = file.metadata().or_fail("look at", path)?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(StateError::Io { doing: "look at", path: path.to_owned(), cause }),
+    }
+}

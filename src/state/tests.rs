@@ -1,0 +1,482 @@
+//! The promises of the store, kills included: by hand between the steps, and with SIGKILL from outside.
+
+use super::file::{Folder, stem};
+use super::locked::Locked;
+use super::*;
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Lines};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+pub(super) const KEY: &str = "correct-horse-battery-staple";
+const LONG: Duration = Duration::from_secs(60);
+
+pub(super) fn keys(texts: &[&str]) -> Vec<Secret> {
+    texts.iter().map(|text| Secret::new(*text)).collect()
+}
+
+fn store(dir: &Path) -> FileStore {
+    FileStore::open(dir, &keys(&[KEY])).unwrap()
+}
+
+pub(super) fn entry(rotation: u64) -> Entry {
+    Entry {
+        bound_to: [7; 32],
+        rotation,
+        refresh_token: Secret::new(format!("refresh-\"{rotation}\"-ü")),
+        obtained_at: SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 123_456_789),
+        lost: None,
+    }
+}
+
+async fn write(store: &FileStore, account: &str, entry: &Entry) {
+    store.lock(account, LONG).await.unwrap().write(entry).await.unwrap();
+}
+
+async fn read(store: &FileStore, account: &str) -> Result<Option<Entry>, StateError> {
+    store.lock(account, LONG).await.unwrap().read().await
+}
+
+fn names(dir: &Path) -> HashSet<String> {
+    fs::read_dir(dir).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+/// What a kill at this moment would leave: the folder as another process finds it, without the lock's holder.
+fn snapshot(dir: &Path) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    for name in names(dir) {
+        fs::copy(dir.join(&name), copy.path().join(&name)).unwrap();
+    }
+    copy
+}
+
+// ---- an entry
+
+#[tokio::test]
+async fn an_entry_outlives_the_store() {
+    let dir = TempDir::new().unwrap();
+    let lost = Entry { lost: Some("invalid_grant".to_owned()), ..entry(3) };
+    write(&store(dir.path()), "services/erp", &lost).await;
+
+    let fresh = store(dir.path());
+    assert_eq!(fresh.peek("services/erp").await.unwrap(), Some(lost.clone()));
+    assert_eq!(read(&fresh, "services/erp").await.unwrap(), Some(lost));
+    assert_eq!(read(&fresh, "services/other").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_removed_entry_is_gone_and_may_be_removed_again() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    write(&store, "erp", &entry(1)).await;
+    let mut held = store.lock("erp", LONG).await.unwrap();
+    held.prepare().await.unwrap();
+    held.remove().await.unwrap();
+    held.remove().await.unwrap();
+    assert_eq!(held.read().await.unwrap(), None);
+    assert_eq!(names(dir.path()), HashSet::from(["erp.lock".to_owned()]));
+}
+
+#[tokio::test]
+async fn the_token_shows_neither_in_the_file_nor_in_debug() {
+    let dir = TempDir::new().unwrap();
+    let entry = Entry { refresh_token: Secret::new("tell-no-one-4711"), ..entry(1) };
+    write(&store(dir.path()), "erp", &entry).await;
+    let sealed = fs::read(dir.path().join("erp.grant")).unwrap();
+    assert!(!String::from_utf8_lossy(&sealed).contains("4711"));
+    assert!(!format!("{entry:?}").contains("4711"));
+    assert!(!format!("{:?}", store(dir.path())).contains("horse"));
+}
+
+// ---- keys and damage
+
+#[tokio::test]
+async fn the_first_key_seals_and_all_open() {
+    let dir = TempDir::new().unwrap();
+    let open = |texts: &[&str]| FileStore::open(dir.path(), &keys(texts)).unwrap();
+    write(&open(&["the-old-key"]), "erp", &entry(1)).await;
+
+    let both = open(&["the-new-key", "the-old-key"]);
+    assert_eq!(read(&both, "erp").await.unwrap(), Some(entry(1)));
+    write(&both, "erp", &entry(2)).await;
+    assert_eq!(read(&open(&["the-new-key"]), "erp").await.unwrap(), Some(entry(2)));
+
+    let error = read(&open(&["the-old-key"]), "erp").await.unwrap_err();
+    assert!(matches!(error, StateError::WrongKey { .. }), "{error}");
+    assert!(error.to_string().contains("erp.grant can't be opened with `state.key`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_can_be_replaced() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("erp.grant"), "garbage").unwrap();
+    let store = store(dir.path());
+    assert!(matches!(read(&store, "erp").await, Err(StateError::NotAGrant { .. })));
+    write(&store, "erp", &entry(1)).await;
+    assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(1)));
+}
+
+#[tokio::test]
+async fn another_accounts_file_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    write(&store, "erp", &entry(1)).await;
+    fs::copy(dir.path().join("erp.grant"), dir.path().join("crm.grant")).unwrap();
+    assert!(matches!(read(&store, "crm").await, Err(StateError::Damaged { .. })));
+}
+
+// ---- the lock
+
+#[tokio::test]
+async fn a_second_holder_waits_and_then_is_told() {
+    let dir = TempDir::new().unwrap();
+    let (one, other) = (store(dir.path()), store(dir.path()));
+    let held = one.lock("erp", LONG).await.unwrap();
+
+    let error = other.lock("erp", Duration::from_millis(30)).await.err().unwrap();
+    let StateError::Locked { account, waited, .. } = &error else { panic!("{error}") };
+    assert_eq!(account, "erp");
+    assert!(*waited >= Duration::from_millis(30), "{waited:?}");
+
+    assert!(one.lock("erp", Duration::ZERO).await.is_err());
+    other.lock("crm", Duration::ZERO).await.unwrap();
+    drop(held);
+    other.lock("erp", Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_goes_by_the_runtimes_clock() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    let _held = store.lock("erp", LONG).await.unwrap();
+    let begun = std::time::Instant::now();
+    assert!(store.lock("erp", LONG).await.is_err());
+    assert!(begun.elapsed() < LONG);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_rotation_is_used_twice() {
+    let dir = TempDir::new().unwrap();
+    let inside = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let (store, inside) = (store(dir.path()), Arc::clone(&inside));
+        tasks.spawn(async move {
+            for _ in 0..5 {
+                let mut held = store.lock("erp", LONG).await.unwrap();
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
+                let rotation = held.read().await.unwrap().map_or(0, |entry| entry.rotation);
+                held.prepare().await.unwrap();
+                held.write(&entry(rotation + 1)).await.unwrap();
+                inside.fetch_sub(1, Ordering::SeqCst);
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(read(&store(dir.path()), "erp").await.unwrap(), Some(entry(40)));
+}
+
+#[tokio::test]
+async fn a_dropped_wait_leaves_no_lock_behind() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    let held = store.lock("erp", LONG).await.unwrap();
+    let waiting = store.lock("erp", LONG);
+    assert!(tokio::time::timeout(Duration::from_millis(20), waiting).await.is_err());
+    drop(held);
+    store.lock("erp", LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_whose_future_is_dropped_is_carried_through_under_the_lock() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    let mut held = store.lock("erp", LONG).await.unwrap();
+    // One poll hands the step to its thread; whether that is done by then doesn't matter.
+    let _ = tokio::time::timeout(Duration::ZERO, held.write(&entry(2))).await;
+    drop(held);
+    assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(2)));
+}
+
+#[tokio::test]
+async fn a_lock_file_that_was_removed_locks_nobody_in() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    let _held = store.lock("erp", LONG).await.unwrap();
+    fs::remove_file(dir.path().join("erp.lock")).unwrap();
+    let _new = store.lock("erp", LONG).await.unwrap();
+    assert!(store.lock("erp", Duration::ZERO).await.is_err());
+}
+
+// ---- the folder
+
+#[test]
+fn a_missing_folder_is_made_for_its_owner_alone() {
+    let dir = TempDir::new().unwrap();
+    let nested = dir.path().join("var/state");
+    store(&nested);
+    assert_eq!(mode(&nested), 0o700);
+    assert!(names(&nested).is_empty());
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_alone() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    write(&store, "erp", &entry(1)).await;
+    let mut held = store.lock("erp", LONG).await.unwrap();
+    held.prepare().await.unwrap();
+    for name in ["erp.grant", "erp.lock", "erp.new"] {
+        assert_eq!(mode(&dir.path().join(name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_is_refused() {
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let error = FileStore::open(dir.path(), &keys(&[KEY])).unwrap_err();
+    assert!(matches!(error, StateError::OpenToOthers { mode: 0o1777, .. }), "{error}");
+    assert!(error.to_string().contains("(mode 1777)"), "{error}");
+}
+
+#[test]
+fn a_folder_of_ours_is_taken_from_its_group() {
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o775)).unwrap();
+    store(dir.path());
+    assert_eq!(mode(dir.path()), 0o755);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_refused_at_once() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    // Neither place takes a file even from root, as whom tests may run.
+    for dir in [file.as_path(), &file.join("below"), Path::new("/proc/self/fd")] {
+        let error = FileStore::open(dir, &keys(&[KEY])).unwrap_err();
+        assert!(matches!(error, StateError::Io { .. }), "{error}");
+        assert!(error.to_string().starts_with("can't make "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_behind_a_link_is_as_good() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("real")).unwrap();
+    symlink(dir.path().join("real"), dir.path().join("link")).unwrap();
+    let linked = store(&dir.path().join("link"));
+    let _held = linked.lock("erp", LONG).await.unwrap();
+    assert!(store(&dir.path().join("real")).lock("erp", Duration::ZERO).await.is_err());
+}
+
+#[test]
+fn a_store_needs_a_key() {
+    let dir = TempDir::new().unwrap();
+    assert!(matches!(FileStore::open(dir.path(), &[]), Err(StateError::NoKey)));
+}
+
+#[tokio::test]
+async fn a_write_that_would_fail_shows_in_prepare_and_the_old_entry_stays() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    write(&store, "erp", &entry(1)).await;
+    // A full disk, as far as one can be had without mounting: the reserve's place is one that takes no byte.
+    fs::create_dir(dir.path().join("erp.new")).unwrap();
+    assert!(matches!(store.lock("erp", LONG).await.err(), Some(StateError::Io { .. })));
+    fs::remove_dir(dir.path().join("erp.new")).unwrap();
+    let mut held = store.lock("erp", LONG).await.unwrap();
+    fs::create_dir(dir.path().join("erp.new")).unwrap();
+    assert!(matches!(held.prepare().await, Err(StateError::Io { .. })));
+    assert_eq!(held.read().await.unwrap(), Some(entry(1)));
+}
+
+#[tokio::test]
+async fn a_prepared_write_that_is_not_needed_leaves_nothing() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    let mut held = store.lock("erp", LONG).await.unwrap();
+    held.prepare().await.unwrap();
+    held.prepare().await.unwrap();
+    assert!(dir.path().join("erp.new").exists());
+    drop(held);
+    assert_eq!(names(dir.path()), HashSet::from(["erp.lock".to_owned()]));
+}
+
+// ---- names
+
+#[test]
+fn a_name_stays_readable_and_in_its_folder() {
+    assert_eq!(stem("erp-2.prod_EU"), "erp-2.prod_EU");
+    assert_eq!(stem("services/mailer"), "services%2Fmailer");
+    assert_eq!(stem("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
+    assert_eq!(stem(".hidden"), "%2Ehidden");
+    assert_eq!(stem("50%\0ü"), "50%25%00%C3%BC");
+}
+
+#[test]
+fn two_names_never_share_a_file() {
+    let long = "x".repeat(250);
+    let digest = stem(&long);
+    let names = ["a", "A", "a.lock", "a/b", "a%2Fb", "%2E", ".", "", &long, &"x".repeat(249), &digest];
+    let stems: HashSet<_> = names.iter().map(|name| stem(name)).collect();
+    assert_eq!(stems.len(), names.len());
+    assert!(stems.iter().all(|stem| stem.len() <= 249), "{stems:?}");
+}
+
+#[tokio::test]
+async fn the_longest_names_can_be_kept() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    for name in ["x".repeat(249), "ü".repeat(1000)] {
+        write(&store, &name, &entry(1)).await;
+        assert_eq!(read(&store, &name).await.unwrap(), Some(entry(1)));
+    }
+}
+
+// ---- kills
+
+#[tokio::test]
+async fn a_kill_between_any_two_steps_leaves_the_old_entry_or_the_new() {
+    let dir = TempDir::new().unwrap();
+    write(&store(dir.path()), "erp", &entry(1)).await;
+    let folder = Arc::new(Folder::new(dir.path(), &keys(&[KEY])));
+    let left = async || read(&store(snapshot(dir.path()).path()), "erp").await.unwrap().unwrap().rotation;
+
+    let mut locked = Locked::try_take(Arc::clone(&folder), "erp".to_owned()).unwrap().unwrap();
+    assert_eq!(left().await, 1, "locked");
+    locked.reserve().unwrap();
+    assert_eq!(left().await, 1, "reserved");
+    locked.fill(&folder.seal("erp", &entry(2)).unwrap()).unwrap();
+    assert_eq!(left().await, 2, "filled: the write is completed by the next holder");
+    locked.publish().unwrap();
+    assert_eq!(left().await, 2, "published");
+}
+
+#[tokio::test]
+async fn a_kill_at_any_byte_leaves_the_old_entry_or_the_new() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    write(&store, "erp", &entry(1)).await;
+    let new = seal::seal(&Secret::new(KEY), "erp", &entry(2)).unwrap();
+    let path = dir.path().join("erp.new");
+    for written in 0..=new.len() {
+        let mut file = vec![0x5a; new.len() + 100];
+        file[..written].copy_from_slice(&new[..written]);
+        fs::write(&path, &file).unwrap();
+        assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(1)), "{written} bytes over the reserve");
+        fs::write(&path, &new[..written]).unwrap();
+        let expected = if written == new.len() { 2 } else { 1 };
+        assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(expected)), "{written} bytes alone");
+    }
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_a_kill_leaves_is_cleared_by_the_next_write() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    fs::write(dir.path().join("erp.new"), [0x5a; 1000]).unwrap();
+    write(&store, "erp", &entry(1)).await;
+    assert_eq!(names(dir.path()), HashSet::from(["erp.lock".to_owned(), "erp.grant".to_owned()]));
+}
+
+#[tokio::test]
+async fn an_older_entry_left_behind_does_not_come_back() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    write(&store, "erp", &entry(5)).await;
+    let old = seal::seal(&Secret::new(KEY), "erp", &entry(4)).unwrap();
+    fs::write(dir.path().join("erp.new"), old).unwrap();
+    assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(5)));
+}
+
+/// This test program once more, as another process; killed when it is dropped.
+struct OtherProcess(Child, Lines<BufReader<ChildStdout>>);
+
+impl OtherProcess {
+    fn start(role: &str, dir: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["state::tests::the_other_process", "--exact", "--ignored", "--nocapture"])
+            .env("ATTACHE_TEST_ROLE", role)
+            .env("ATTACHE_TEST_DIR", dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self(child, lines)
+    }
+
+    /// The next thing it says, which begins with `@`, unlike what the test runner in it says.
+    fn says(&mut self) -> String {
+        self.1.find_map(|line| line.unwrap().strip_prefix('@').map(str::to_owned)).unwrap()
+    }
+}
+
+impl Drop for OtherProcess {
+    /// SIGKILL.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+#[ignore = "runs only as the child of the tests below"]
+async fn the_other_process() {
+    let (Ok(role), Ok(dir)) = (std::env::var("ATTACHE_TEST_ROLE"), std::env::var("ATTACHE_TEST_DIR")) else {
+        return;
+    };
+    let store = store(Path::new(&dir));
+    let mut rotation = read(&store, "erp").await.unwrap().map_or(0, |entry| entry.rotation);
+    loop {
+        let mut held = store.lock("erp", LONG).await.unwrap();
+        held.prepare().await.unwrap();
+        if role == "hold" {
+            println!("\n@held");
+            return std::future::pending().await;
+        }
+        rotation += 1;
+        held.write(&entry(rotation)).await.unwrap();
+        println!("\n@{rotation}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_excludes_another_process_and_dies_with_it() {
+    let dir = TempDir::new().unwrap();
+    let mut other = OtherProcess::start("hold", dir.path());
+    assert_eq!(other.says(), "held");
+
+    let store = store(dir.path());
+    assert!(matches!(store.lock("erp", Duration::ZERO).await.err(), Some(StateError::Locked { .. })));
+    drop(other);
+    store.lock("erp", Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sigkill_in_the_middle_of_writes_loses_nothing_that_was_kept() {
+    let dir = TempDir::new().unwrap();
+    for round in 0..12 {
+        let mut other = OtherProcess::start("rotate", dir.path());
+        let mut kept: u64 = other.says().parse().unwrap();
+        for _ in 0..round % 4 {
+            kept = other.says().parse().unwrap();
+        }
+        drop(other);
+        let found = read(&store(dir.path()), "erp").await.unwrap().unwrap();
+        assert!(found.rotation >= kept, "{} after {kept}", found.rotation);
+        assert_eq!(found, entry(found.rotation));
+    }
+}
