@@ -11,7 +11,8 @@
 //! prepared header values, takes over the unchanged token caches of its predecessor, and is published by one swap.
 //!
 //! **A token.** A request asks its account's [`credentials::oauth2::TokenSource`]: a valid token is there (one
-//! atomic load), or the request joins the single flight.
+//! atomic load), or the request joins the single flight. [`jwt`] signs what proves the account; a refresh token that
+//! rotates is spent under the lock of [`state`], and its successor kept there before the token is of use to anyone.
 //!
 //! # Invariants
 //!

@@ -3,12 +3,12 @@
 //! Everything here is prepared when a snapshot is built, so that a request costs look-ups and reference counts, not
 //! formatting.
 
-use crate::config::model::{Outbound, TimeoutResponse, Webhook};
+use crate::config::model::{Authorization, Outbound, TimeoutResponse, Webhook};
 use crate::credentials::Credential;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::upstream::Upstream;
 use crate::webhook::identity;
-use http::Method;
+use http::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,11 @@ pub struct Route {
     pub upstream: Upstream,
     /// From arrival to response headers.
     pub timeout: Duration,
+    /// The statuses by which the third party refuses the account's token; empty where there is none. Not the token
+    /// source's own list: a source outlives reloads that change no more than this.
+    pub token_refused_by: Vec<StatusCode>,
+    /// Whether a request whose token the third party refused is sent once more, with another.
+    pub retry_on_401: bool,
     /// How long a started answer may stall.
     pub idle_timeout: Duration,
     /// What is answered when the deadline passes, or the service can't be reached.
@@ -63,6 +68,11 @@ impl Route {
                 outbound.private_network,
             ),
             timeout: outbound.timeout,
+            token_refused_by: match &outbound.account.authorization {
+                Authorization::OAuth2(config) => config.retry_on.clone(),
+                _ => Vec::new(),
+            },
+            retry_on_401: outbound.retry_on_401,
             idle_timeout: outbound.idle_timeout,
             timeout_message: outbound
                 .timeout_message
@@ -88,6 +98,8 @@ impl Route {
             // to it share its connections.
             upstream: Upstream::new("", &webhook.forward_to, None, true),
             timeout: webhook.timeout,
+            token_refused_by: Vec::new(),
+            retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
             timeout_message: "The webhook's receiver is not answering.".to_owned(),
             timeout_response: None,
@@ -102,7 +114,7 @@ fn replaced(credential: &Credential) -> Vec<String> {
     let fold = |name: &str| name.bytes().map(identity::fold).map(char::from).collect();
     match credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
-        Credential::OAuth2(_) => vec![fold("authorization")],
+        Credential::OAuth2(source) => vec![fold(source.header().as_str())],
         Credential::None | Credential::Query { .. } => Vec::new(),
     }
 }

@@ -6,7 +6,7 @@
 //! ends, so nothing has to be cleaned up.
 
 use crate::config::model::{Account, Authorization, Config};
-use crate::credentials::oauth2::{TokenClient, TokenSource, identity};
+use crate::credentials::oauth2::{TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
 use crate::outbound::Routes;
 use crate::route::Route;
@@ -16,6 +16,7 @@ use crate::webhook::keys::{Key, KeyTable};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Where the current snapshot stands. Cloning it copies the reference.
 #[derive(Clone)]
@@ -36,15 +37,6 @@ impl Handle {
     pub fn store(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }
-}
-
-/// What accounts need to ask for tokens.
-#[derive(Clone)]
-pub struct Tokens {
-    /// Speaks with token endpoints.
-    pub client: Arc<TokenClient>,
-    /// Runs renewals.
-    pub runtime: tokio::runtime::Handle,
 }
 
 /// An account in use.
@@ -127,6 +119,29 @@ impl Snapshot {
         }
     }
 
+    /// The token sources that have none of `previous`'s tokens though their account had one in use there: what has to be
+    /// fetched before requests are served from here.
+    pub fn cold_sources(&self, previous: &Self, now: Instant) -> Vec<Arc<TokenSource>> {
+        let before = |name: &String| previous.accounts.get(name).map(|account| &*account.credential);
+        let all =
+            self.accounts.iter().filter_map(|(name, account)| Some((before(name)?, &*account.credential)));
+        all.filter_map(|(before, after)| match (before, after) {
+            (Credential::OAuth2(before), Credential::OAuth2(after)) => {
+                (!Arc::ptr_eq(before, after) && before.is_in_use(now)).then(|| Arc::clone(after))
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Every account's token source.
+    pub fn token_sources(&self) -> impl Iterator<Item = &Arc<TokenSource>> {
+        self.accounts.values().filter_map(|account| match &*account.credential {
+            Credential::OAuth2(source) => Some(source),
+            _ => None,
+        })
+    }
+
     /// The webhook side's counters, by service.
     pub fn webhook_stats(&self) -> impl Iterator<Item = (&str, &ServiceStats)> {
         self.webhook_stats.iter().map(|(service, stats)| (service.as_str(), &**stats))
@@ -153,13 +168,7 @@ impl RunningAccount {
         let credential = kept.map_or_else(
             || {
                 Arc::new(Credential::new(account, |config| {
-                    TokenSource::new(
-                        &account.name,
-                        config.clone(),
-                        Arc::clone(&tokens.client),
-                        stats,
-                        tokens.runtime.clone(),
-                    )
+                    TokenSource::new(&account.name, config.clone(), stats, tokens)
                 }))
             },
             |before| Arc::clone(&before.credential),

@@ -91,6 +91,32 @@ fn offline_asks_for_no_secret() {
 }
 
 #[test]
+fn every_example_is_good() {
+    let listed = fs::read_dir("examples").expect("the examples are there");
+    let examples = listed.map(|entry| entry.expect("an entry").path());
+    let mut seen = 0;
+    for path in examples.chain([PathBuf::from("config/attache.yaml")]) {
+        let loaded = load(&path, Mode::Offline);
+        let said = loaded.problems.render_human(false);
+        assert!(loaded.config.is_some() && said.is_empty(), "{}:\n{said}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 20, "only {seen} examples");
+}
+
+#[test]
+fn a_token_that_is_read_for_each_request_is_not_watched() {
+    let files = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).files;
+    let watched = |name: &str| files.contains(&Path::new(CASES).join("secrets").join(name));
+    assert!(watched("p256.pem") && watched("client-certificate.pem") && watched("state-key"), "{files:?}");
+    let files = load(&Path::new(CASES).join("valid_token_exchange.yaml"), Mode::Full).files;
+    assert_eq!(files, [Path::new(CASES).join("valid_token_exchange.yaml")]);
+    // Its coming is waited for.
+    let files = load(&Path::new(CASES).join("oauth2_token_exchange.yaml"), Mode::Full).files;
+    assert!(files.contains(&Path::new(CASES).join("secrets/missing")), "{files:?}");
+}
+
+#[test]
 fn what_was_read_or_missing_is_listed() {
     let files = load(&Path::new(CASES).join("secret_unavailable.yaml"), Mode::Full).files;
     let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();

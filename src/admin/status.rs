@@ -1,9 +1,10 @@
 //! What `/status` and `/metrics` say of the snapshot in effect. No secret, no key: key ids stand for keys.
 
 use crate::config::model::Account;
+use crate::credentials::oauth2::TokenState;
 use crate::credentials::{Credential, TokenResult};
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{Direction, Exposition};
+use crate::telemetry::metrics::{AccountRow, Direction, Exposition};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -39,7 +40,7 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
         .accounts
         .values()
         .chain(inline)
-        .map(|account| (account.name.clone(), describe_account(snapshot, account)))
+        .map(|account| (account.name.clone(), describe_account(snapshot, account, now)))
         .collect();
     let users: serde_json::Map<String, Value> = config
         .users
@@ -75,19 +76,27 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
     json!({ "services": services, "accounts": accounts, "users": users, "webhooks": webhooks })
 }
 
-fn describe_account(snapshot: &Snapshot, account: &Account) -> Value {
+fn describe_account(snapshot: &Snapshot, account: &Account, now: SystemTime) -> Value {
     let credential = snapshot.accounts.get(&account.name).map(|running| &*running.credential);
     match credential {
         Some(Credential::OAuth2(source)) => {
             let status = source.status(Instant::now().into());
             let last = status.last.as_ref().map(|last| {
-                json!({ "result": last.result.as_str(), "reason": last.reason, "at": rfc3339(last.at) })
+                json!({
+                    "result": last.result.as_str(),
+                    "reason": last.reason,
+                    "at": rfc3339(last.at),
+                    "duration_ms": last.took.map(|took| took.as_millis() as u64),
+                })
             });
+            let expires_in = status.expires_at.map(|at| at.duration_since(now).unwrap_or_default().as_secs());
             json!({
                 "authorization": "oauth2",
                 "token": {
                     "state": status.state.as_str(),
                     "expires_at": status.expires_at.map(rfc3339),
+                    "expires_in_seconds": expires_in,
+                    "refused": source.stats().refused(),
                     "generation": status.generation,
                     "requests": status.requests,
                     "last_request": last,
@@ -114,9 +123,16 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     for (name, account) in &snapshot.accounts {
         if let Credential::OAuth2(source) = &*account.credential {
             let stats = source.stats();
-            let requests = TokenResult::ALL.map(|result| (result.as_str(), stats.requests(result)));
-            let expiry = stats.expiry_timestamp_seconds().map(|s| UNIX_EPOCH + Duration::from_secs_f64(s));
-            exposition.account(name, &requests, expiry, stats.durations());
+            let status = source.status(Instant::now().into());
+            exposition.account(AccountRow {
+                account: name,
+                requests: TokenResult::ALL.map(|result| (result.as_str(), stats.requests(result))).into(),
+                refused: stats.refused(),
+                generation: status.generation,
+                needs_login: status.state == TokenState::NeedsLogin,
+                expiry: stats.expiry_timestamp_seconds().map(|s| UNIX_EPOCH + Duration::from_secs_f64(s)),
+                duration: stats.durations(),
+            });
         }
     }
     for key in snapshot.keys.iter() {

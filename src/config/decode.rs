@@ -91,6 +91,11 @@ impl<'a> Map<'a> {
         })
     }
 
+    /// Whether the key is one of the schema's.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.known.contains(&key)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -179,13 +184,27 @@ impl<'t> Decoder<'t> {
     }
 
     pub(super) fn required<'a>(&self, map: &Map<'a>, key: &'static str) -> Option<At<'a>> {
+        self.required_or(map, key, None)
+    }
+
+    /// As [`Self::required`], with what would be right if it is missing.
+    pub(super) fn required_or<'a>(
+        &self,
+        map: &Map<'a>,
+        key: &'static str,
+        help: Option<&str>,
+    ) -> Option<At<'a>> {
         map.get(key).or_else(|| {
             if self.is_misspelt(map, key) {
                 return None;
             }
             let place = self.place(map.at);
             let finding = Finding::error("missing_key", place, format!("{} has no `{key}`", map.at));
-            self.reject(finding.label(format!("`{key}` is missing")))
+            let finding = finding.label(format!("`{key}` is missing"));
+            self.reject(match help {
+                Some(help) => finding.help(help),
+                None => finding,
+            })
         })
     }
 
@@ -290,6 +309,12 @@ impl<'t> Decoder<'t> {
             self.hide(at.node);
         }
         parsed
+    }
+
+    /// A key that is fine elsewhere, and of no use beside `what`.
+    pub(super) fn no_use(&self, at: &At<'_>, what: &str, label: &str, help: &str) {
+        let message = format!("{at} has no use with {what}");
+        self.report(Finding::error("conflicting_keys", self.key(at), message).label(label).help(help));
     }
 
     /// A duration of at most a day, above zero unless `zero`.

@@ -179,17 +179,12 @@ impl SecretSource for Machine {
 
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
         self.files.borrow_mut().push(path.to_owned());
-        // A pipe or a device could block, and is empty the second time.
-        match fs::metadata(path) {
-            Ok(meta) if !meta.is_file() => return Err("not a regular file".to_owned()),
-            Ok(_) => {}
-            Err(error) => return Err(reason(&error)),
-        }
-        match read_up_to(path, MAX_SIDE_FILE) {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err("larger than 4 MiB".to_owned()),
-            Err(error) => Err(reason(&error)),
-        }
+        read_side_file(path)
+    }
+
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        // One that is missing keeps the configuration from being taken: so its coming is waited for.
+        read_side_file(path).inspect_err(|_| self.files.borrow_mut().push(path.to_owned()))
     }
 
     fn credential(&self, name: &str) -> Result<Vec<u8>, String> {
@@ -197,6 +192,20 @@ impl SecretSource for Machine {
             Some(folder) if !folder.is_empty() => self.file(&Path::new(&folder).join(name)),
             _ => Err("$CREDENTIALS_DIRECTORY is not set".to_owned()),
         }
+    }
+}
+
+fn read_side_file(path: &Path) -> Result<Vec<u8>, String> {
+    // A pipe or a device could block, and is empty the second time.
+    match fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => return Err("not a regular file".to_owned()),
+        Ok(_) => {}
+        Err(error) => return Err(reason(&error)),
+    }
+    match read_up_to(path, MAX_SIDE_FILE) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err("larger than 4 MiB".to_owned()),
+        Err(error) => Err(reason(&error)),
     }
 }
 

@@ -12,20 +12,31 @@ use std::collections::HashSet;
 const MASK: char = '•';
 
 /// Keys of single values that never are, and never contain, a secret.
-const SHOWN: [&str; 44] = [
+const SHOWN: [&str; 63] = [
     "access",
     "account",
     "active",
+    "actor_token_type",
     "admin",
+    "algorithm",
     "allow_anonymous_callers",
     "allow_plaintext",
+    "audience",
+    "authorization_url",
     "bearer_token_type",
     "body",
     "ca",
+    "certificate",
     "client_auth",
+    "client_certificate",
     "client_id",
+    "client_key",
+    "connect_timeout",
     "content_type",
     "credential",
+    "default_lifetime",
+    "device_authorization_url",
+    "dir",
     "drain",
     "env",
     "expires_at",
@@ -34,8 +45,10 @@ const SHOWN: [&str; 44] = [
     "grant",
     "id",
     "idle_timeout",
+    "issuer",
     "key_id",
     "level",
+    "lifetime",
     "max_body",
     "methods",
     "name",
@@ -44,38 +57,75 @@ const SHOWN: [&str; 44] = [
     "prefix",
     "private_network",
     "public_url",
+    "redirect_url",
+    "requested_token_type",
+    "retry_on",
+    "retry_on_401",
     "scopes",
     "server_url",
     "service",
     "sha256",
     "status",
+    "subject",
+    "subject_token_type",
     "threads",
     "timeout",
     "timeout_message",
+    "token_timeout",
     "token_url",
     "user",
-    "webhooks",
-    "connect_timeout",
     "version",
+    "webhooks",
 ];
 
 /// Keys whose value is a secret or says where it comes from.
-const SECRET: [&str; 4] = ["client_secret", "password", "username", "value"];
+const SECRET: [&str; 9] = [
+    "actor_token",
+    "client_secret",
+    "key",
+    "password",
+    "refresh_token",
+    "subject_token",
+    "token",
+    "username",
+    "value",
+];
 
 /// What such a value may consist of.
 const SECRET_PARTS: [&str; 4] = ["credential", "env", "file", "prefix"];
 
+/// Keys of maps from the operator's own names to values that may be secrets: no name there says that one is not.
+const NAMED_VALUES: [&str; 4] = ["authorization_params", "claims", "token_headers", "token_params"];
+
+/// Of a long line of broken YAML, as much is looked at before what is shown.
+const MAX_BEFORE: usize = 512;
+/// As far above a line of broken YAML the key it stands below is looked for.
+const MAX_LINES_UP: usize = 1000;
+
+/// Keys of maps whose keys are the operator's own, so that `accounts: { key: … }` is an account and no secret.
+const NAMES: [&str; 3] = ["accounts", "services", "users"];
+
+/// How PEM begins: what belongs into a file, pasted where the file's path should be.
+const PEM: &str = "-----BEGIN";
+
 /// Keys that hold no value themselves, only other keys.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 18] = [
     "accounts",
     "api_keys",
+    "assertion",
     "authorization",
+    "authorization_params",
     "basic",
+    "claims",
+    "client_assertion",
     "header",
     "headers",
     "oauth2",
     "query",
     "services",
+    "state",
+    "tls",
+    "token_headers",
     "token_params",
     "webhook",
 ];
@@ -125,7 +175,7 @@ impl Masks {
         let text = &source.text()[line.start..line.end];
         let from = line.start;
         let hidden: Vec<(usize, usize)> = if self.unparsed.contains(&file) {
-            lexical(text).into_iter().map(|(start, end)| (start + from, end + from)).collect()
+            lexical_at(source.text(), from, line.end)
         } else {
             self.in_line(file, line)
         };
@@ -168,6 +218,8 @@ impl Masks {
                             self.spans.push(tree.span(*key));
                             Rule::MaskAll
                         }
+                        Rule::NamedValues => Rule::Secret,
+                        Rule::Names => Rule::Mask,
                         Rule::Secret | Rule::Mask | Rule::Show => Rule::under(name),
                     };
                     self.walk(tree, sources, *value, below);
@@ -176,9 +228,13 @@ impl Masks {
         }
     }
 
-    /// The user info, query and fragment of a URL that is otherwise shown.
+    /// The user info, query and fragment of a URL that is otherwise shown; and what is a key rather than its path.
     fn url_parts(&mut self, source: &Source, span: Span) {
         let raw = &source.text()[span.start as usize..span.end as usize];
+        if raw.contains(PEM) {
+            self.spans.push(span);
+            return;
+        }
         let mut mask = |from: usize, to: usize| {
             self.spans.push(Span {
                 file: span.file,
@@ -199,6 +255,10 @@ enum Rule {
     Mask,
     /// And unknown keys of a mapping, too: `value: {the-secret-itself}`.
     Secret,
+    /// And the scalars below every key of a mapping, whatever its name.
+    NamedValues,
+    /// Whatever the keys of a mapping are called, what stands below them is no value.
+    Names,
     MaskAll,
 }
 
@@ -206,6 +266,10 @@ impl Rule {
     fn under(key: &str) -> Self {
         if SECRET.contains(&key) {
             Self::Secret
+        } else if NAMED_VALUES.contains(&key) {
+            Self::NamedValues
+        } else if NAMES.contains(&key) {
+            Self::Names
         } else if SHOWN.contains(&key) {
             Self::Show
         } else {
@@ -234,12 +298,30 @@ fn url_secrets(raw: &str) -> Vec<(usize, usize)> {
     found
 }
 
+/// The ranges of `from..to`, which lies within one line of broken YAML, that may hold a secret. What stands before it
+/// on its line counts, and so does the key above: below `token_headers:` no name says that a value may be shown.
+fn lexical_at(text: &str, from: usize, to: usize) -> Vec<(usize, usize)> {
+    let start = text[..from].rfind('\n').map_or(0, |at| at + 1);
+    // A line without end must not cost more than it shows.
+    let cut = from.saturating_sub(MAX_BEFORE).max(start);
+    let cut = (cut..=from).find(|at| text.is_char_boundary(*at)).unwrap_or(from);
+    let line = &text[cut..to];
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
+    let above = text[..start].lines().rev().take(MAX_LINES_UP);
+    let above = above.filter(|above| !above.trim_start().is_empty() && !above.trim_start().starts_with('#'));
+    let parent = above.into_iter().find(|above| indent(above) < indent(line));
+    let key = parent.and_then(|parent| parent.trim_start_matches([' ', '-']).split(':').next());
+    let named_values = key.is_some_and(|key| NAMED_VALUES.contains(&key));
+    let all = lexical(line, named_values).into_iter().map(|(s, e)| (s + cut, e + cut));
+    all.filter(|(s, e)| *s < to && *e > from).collect()
+}
+
 /// The ranges of a line of broken YAML that may hold a secret: whatever does not follow a key that is [`SHOWN`].
-fn lexical(line: &str) -> Vec<(usize, usize)> {
+fn lexical(line: &str, mut named_values: bool) -> Vec<(usize, usize)> {
     let mut hidden = Vec::new();
     let hide =
         |hidden: &mut Vec<(usize, usize)>, from: usize, to: usize, shown: bool| match line.get(from..to) {
-            Some(text) if shown => {
+            Some(text) if shown && !text.contains(PEM) => {
                 hidden.extend(url_secrets(text).into_iter().map(|(s, e)| (s + from, e + from)))
             }
             Some("") | None => {}
@@ -256,7 +338,8 @@ fn lexical(line: &str) -> Vec<(usize, usize)> {
             && is_key(word, after, line[..at].trim_matches([' ', '\t', '-', '{']).is_empty())
         {
             hide(&mut hidden, from, at, shown);
-            shown = SHOWN.contains(&word);
+            named_values |= NAMED_VALUES.contains(&word);
+            shown = SHOWN.contains(&word) && !named_values;
             at += len + 1;
             from = at;
         } else if len > 0 {
@@ -311,6 +394,37 @@ mod tests {
             shown("header: { name: X, value: hunter2, id: b"),
             "header: { name: X, value: •••••••• id: b"
         );
+    }
+
+    #[test]
+    fn a_line_of_broken_yaml_shows_nothing_of_a_key_or_a_token() {
+        assert_eq!(
+            shown("state: { dir: /var/x, key: hunter2: x }"),
+            "state: { dir: /var/x, key: ••••••••••••"
+        );
+        assert_eq!(shown("  token: hunter2: x"), "  token: ••••••••••");
+        assert_eq!(shown("  subject_token: hunter2: x"), "  subject_token: ••••••••••");
+        assert_eq!(shown("  MIIEvQIBADANBgkq"), "  ••••••••••••••••");
+        assert_eq!(shown("  \"private_key\": \"hunter2\","), "  •••••••••••••••••••••••••");
+        assert_eq!(
+            shown("  client_key: -----BEGIN PRIVATE KEY-----: x"),
+            "  client_key: ••••••••••••••••••••••••••••••"
+        );
+        assert_eq!(shown("token_headers: { id: hunter2: x"), "token_headers: { id: ••••••••••");
+        assert_eq!(shown("prefix: Bearer : x"), "prefix: Bearer : x");
+    }
+
+    #[test]
+    fn a_line_of_broken_yaml_below_headers_of_a_token_request_shows_no_value() {
+        let text = "token_headers:\n  # who\n  X-Id: a\n\n  id: hunter2\nclient_id: b";
+        let source = Source::new("a.yaml".into(), text.to_owned());
+        let masks = Masks { spans: Vec::new(), unparsed: HashSet::from([0]) };
+        let line = |start: usize| -> String {
+            let line = source.line(u32::try_from(start).unwrap());
+            masks.mask_line(&source, 0, &line).map(|(_, shown)| shown).collect()
+        };
+        assert_eq!(line(text.find("id: h").unwrap()), "  id: •••••••");
+        assert_eq!(line(text.find("client_id").unwrap()), "client_id: b");
     }
 
     #[test]

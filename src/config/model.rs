@@ -2,6 +2,7 @@
 //!
 //! A [`Config`] is only ever made by [`super::load()`]; nothing that holds one has to check it again.
 
+use crate::jwt::SigningKey;
 use crate::secret::Secret;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Config {
     pub drain: Duration,
     /// Where the access log goes, and how much the log on stderr says.
     pub log: Log,
+    /// Where refresh tokens are kept. Never `None` if a grant has one to keep.
+    pub state: Option<StateStore>,
     /// Reusable accounts by their key under `accounts`.
     pub accounts: BTreeMap<String, Arc<Account>>,
     /// Users by their key under `users`.
@@ -38,6 +41,18 @@ pub struct Config {
     /// SHA-256 over the text *and* every secret and certificate it refers to. Two configurations with the same
     /// fingerprint behave alike. Never shown: it would confirm a guessed secret.
     pub fingerprint: [u8; 32],
+}
+
+impl Config {
+    /// The OAuth2 accounts that have a refresh token to keep, those written in place included.
+    pub fn rotating(&self) -> impl Iterator<Item = &OAuth2> {
+        let inline =
+            self.services.values().filter_map(|service| service.outbound.as_ref()).map(|o| &o.account);
+        self.accounts.values().chain(inline).filter_map(|account| match &account.authorization {
+            Authorization::OAuth2(oauth2) if oauth2.grant.refreshes() => Some(&**oauth2),
+            _ => None,
+        })
+    }
 }
 
 /// `listen`.
@@ -69,6 +84,15 @@ pub struct IdentityHeaders {
     pub service: HeaderName,
     /// Default `X-Attache-Key-Id`.
     pub key_id: HeaderName,
+}
+
+/// `state`. Another `dir` needs a restart, so that the files can be moved along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateStore {
+    /// `dir`. Default `$STATE_DIRECTORY`, else `state` beside the configuration.
+    pub dir: PathBuf,
+    /// `key`: what the files are sealed with; the first seals, all open.
+    pub keys: Vec<Secret>,
 }
 
 /// `log`.
@@ -139,7 +163,7 @@ pub enum Authorization {
         value: Secret,
     },
     /// `oauth2`: a token that is asked for, kept and renewed.
-    OAuth2(OAuth2),
+    OAuth2(Box<OAuth2>),
 }
 
 /// `authorization.oauth2`.
@@ -149,18 +173,30 @@ pub struct OAuth2 {
     pub grant: Grant,
     /// The token endpoint. Checked: https, or loopback, or `allow_plaintext`.
     pub token_url: url::Url,
-    /// `client_id`.
-    pub client_id: String,
-    /// `client_secret`.
-    pub client_secret: Secret,
+    /// `client_id`. May be absent only where the grant speaks for itself: `jwt_bearer`, `token_exchange`.
+    pub client_id: Option<String>,
     /// How the client proves itself.
     pub client_auth: ClientAuth,
+    /// `tls`: for the token endpoint's connections.
+    pub tls: TokenTls,
     /// In the file's order; sent separated by spaces, left out if empty.
     pub scopes: Vec<String>,
     /// Which member of the answer is sent.
     pub bearer_token_type: BearerTokenType,
-    /// Extra form members.
+    /// Extra form members; a name may stand more than once.
     pub token_params: Vec<(String, String)>,
+    /// Extra headers of the token request, marked sensitive.
+    pub token_headers: Vec<(HeaderName, HeaderValue)>,
+    /// `header`: what the token is sent in. Default `Authorization`.
+    pub header: HeaderName,
+    /// `prefix`: what stands before the token there. Default `Bearer `, with its space.
+    pub prefix: String,
+    /// What a token lives whose answer does not say. Default 5 min.
+    pub default_lifetime: Duration,
+    /// How long one token request may take. Default 10 s.
+    pub token_timeout: Duration,
+    /// The third party's statuses that mean "this token is not good". Default 401; empty is none.
+    pub retry_on: Vec<StatusCode>,
 }
 
 /// `grant`.
@@ -175,15 +211,152 @@ pub enum Grant {
         /// `password`.
         password: Secret,
     },
+    /// RFC 6749 section 6, from a token that the operator got by other means.
+    RefreshToken {
+        /// `refresh_token`: the first one; those that follow are kept in the state store.
+        refresh_token: Secret,
+    },
+    /// RFC 6749 section 4.1 with PKCE (RFC 7636), through `attache login`.
+    AuthorizationCode {
+        /// `authorization_url`.
+        authorization_url: url::Url,
+        /// `redirect_url`: a loopback URL. `None`: `http://127.0.0.1:PORT/callback` with any port (RFC 8252 section 7.3).
+        redirect_url: Option<url::Url>,
+        /// `authorization_params`: extra parameters of the authorization request (`access_type`, `prompt`…).
+        authorization_params: Vec<(String, String)>,
+    },
+    /// RFC 8628, through `attache login`.
+    DeviceCode {
+        /// `device_authorization_url`.
+        device_authorization_url: url::Url,
+    },
+    /// RFC 7523 section 2.1.
+    JwtBearer(Assertion),
+    /// RFC 8693.
+    TokenExchange {
+        /// `subject_token`.
+        subject_token: PresentedToken,
+        /// `subject_token_type`. Default `urn:ietf:params:oauth:token-type:jwt`.
+        subject_token_type: String,
+        /// `actor_token` and `actor_token_type`.
+        actor: Option<(PresentedToken, String)>,
+        /// `requested_token_type`.
+        requested_token_type: Option<String>,
+    },
 }
 
-/// `client_auth`, RFC 6749 section 2.3.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Grant {
+    /// Its name in the file.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::Password { .. } => "password",
+            Self::RefreshToken { .. } => "refresh_token",
+            Self::AuthorizationCode { .. } => "authorization_code",
+            Self::DeviceCode { .. } => "device_code",
+            Self::JwtBearer(_) => "jwt_bearer",
+            Self::TokenExchange { .. } => "token_exchange",
+        }
+    }
+
+    /// Whether its tokens come from a refresh token that has to be kept in the state store.
+    pub fn refreshes(&self) -> bool {
+        matches!(self, Self::RefreshToken { .. } | Self::AuthorizationCode { .. } | Self::DeviceCode { .. })
+    }
+
+    /// What a person does for `account` if its refresh token is missing or refused. Begins with a verb.
+    pub fn remedy(&self, account: &str) -> String {
+        match self {
+            // Nobody can sign in to it: the token came by other means.
+            Self::RefreshToken { .. } => "give the account another `refresh_token`".to_owned(),
+            _ => format!("run `attache login {account}`"),
+        }
+    }
+}
+
+/// A token that somebody else made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresentedToken {
+    /// The same as long as the configuration is.
+    Fixed(Secret),
+    /// Read anew for every token request: a projected service-account token rotates without a reload.
+    File(PathBuf),
+}
+
+/// `assertion` (RFC 7523 section 2.1) or `client_assertion` (section 2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assertion {
+    /// Signed here, anew for every token request.
+    Signed(Box<SignedAssertion>),
+    /// `token`: made elsewhere.
+    Presented(PresentedToken),
+}
+
+/// An assertion that attache signs. Defaults are filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedAssertion {
+    /// `key` and `algorithm`.
+    pub key: SigningKey,
+    /// `key_id`: the header's `kid`.
+    pub key_id: Option<String>,
+    /// SHA-256 of the DER of `certificate`: the header's `x5t#S256`.
+    pub certificate_sha256: Option<[u8; 32]>,
+    /// `issuer`: `iss`.
+    pub issuer: String,
+    /// `subject`: `sub`.
+    pub subject: String,
+    /// `audience`: `aud`.
+    pub audience: String,
+    /// `lifetime`: from `iat` to `exp`. Default 5 min.
+    pub lifetime: Duration,
+    /// `claims`: further claims, as texts.
+    pub claims: Vec<(String, String)>,
+    /// Whether the scopes go into the claim `scope` (Google) instead of the form.
+    pub scope_claim: bool,
+}
+
+/// `client_auth`. Of several client secrets the first is tried first.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// HTTP Basic, id and secret form-encoded first (the default).
-    Basic,
-    /// In the form.
-    Post,
+    /// `none`: the client's id in the form, if there is one, and nothing more (but what `tls` shows, RFC 8705).
+    None,
+    /// `basic`: HTTP Basic, id and secret form-encoded first (RFC 6749 section 2.3.1; the default).
+    Basic(Vec<Secret>),
+    /// `basic_raw`: HTTP Basic without the form-encoding.
+    BasicRaw(Vec<Secret>),
+    /// `post`: in the form.
+    Post(Vec<Secret>),
+    /// `client_secret_jwt`: an assertion signed with the secret (HS256).
+    ClientSecretJwt {
+        /// `client_secret`.
+        secrets: Vec<Secret>,
+        /// `client_assertion.audience`. Default: the token URL.
+        audience: String,
+    },
+    /// `private_key_jwt`: an assertion signed with a private key, or one made elsewhere.
+    PrivateKeyJwt(Assertion),
+}
+
+impl ClientAuth {
+    /// The client secrets, in the order in which they are tried.
+    pub fn secrets(&self) -> &[Secret] {
+        match self {
+            Self::Basic(secrets)
+            | Self::BasicRaw(secrets)
+            | Self::Post(secrets)
+            | Self::ClientSecretJwt { secrets, .. } => secrets,
+            Self::None | Self::PrivateKeyJwt(_) => &[],
+        }
+    }
+}
+
+/// `oauth2.tls`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenTls {
+    /// `ca`: the only roots trusted; `None` is the system's.
+    pub ca: Option<CaBundle>,
+    /// `client_certificate` and `client_key`, one PEM text (RFC 8705).
+    pub identity: Option<Secret>,
 }
 
 /// `bearer_token_type`.
@@ -223,6 +396,8 @@ pub struct Outbound {
     pub timeout_response: Option<TimeoutResponse>,
     /// How long a started answer may stall. Default 60 s.
     pub idle_timeout: Duration,
+    /// Whether a request is sent once more after the third party refused its token. Default true.
+    pub retry_on_401: bool,
     /// `tls.ca`: the only roots trusted for this service; `None` is the system's.
     pub ca: Option<CaBundle>,
     /// Whether a *name* may resolve to a loopback, private or link-local address.

@@ -258,6 +258,18 @@ pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
     Ok(url)
 }
 
+/// `redirect_url`: where a browser on this machine finds `attache login` (RFC 8252 section 7.3).
+pub(super) fn redirect_url(text: &str) -> Result<url::Url, Invalid> {
+    let url = token_url(text)?;
+    if url.scheme() == "http" && (is_loopback(url.host().as_ref()) || url.host_str() == Some("localhost")) {
+        return Ok(url);
+    }
+    invalid_try(
+        "only http on this machine's loopback address is listened on",
+        "write it like `http://127.0.0.1:8400/callback`",
+    )
+}
+
 /// Whether the host is a loopback *literal*; a name that resolves to one does not count.
 pub(super) fn is_loopback(host: Option<&url::Host<&str>>) -> bool {
     match host {

@@ -4,6 +4,7 @@
 //! is taken in is also digested for [`super::model::Config::fingerprint`]. No message here quotes a value.
 
 use super::decode::{At, Decoder};
+use super::model::PresentedToken;
 use super::problem::Finding;
 use super::tree::View;
 use crate::secret::Secret;
@@ -16,6 +17,8 @@ pub(super) trait SecretSource {
     fn env(&self, name: &str) -> Result<String, String>;
     /// A file.
     fn file(&self, path: &Path) -> Result<Vec<u8>, String>;
+    /// A file that is read anew whenever its content is put to use: a change of it is no change of the configuration.
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String>;
     /// A systemd credential.
     fn credential(&self, name: &str) -> Result<Vec<u8>, String>;
 }
@@ -52,6 +55,11 @@ impl<'t> Secrets<'t> {
         self.digest(&bytes);
         Ok(bytes)
     }
+
+    /// A variable that need not be set.
+    pub(super) fn env_if_set(&self, name: &str) -> Option<String> {
+        if self.offline { None } else { self.source.env(name).ok().filter(|value| !value.is_empty()) }
+    }
 }
 
 /// What is said about a secret in the file's own text.
@@ -68,15 +76,93 @@ impl PlainText<'static> {
         Self::Warn("use `{ env: NAME }`, `{ file: PATH }` or `{ credential: NAME }`");
 }
 
+/// What a secret may look like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// What fits into a header or a form.
+    Line,
+    /// And line breaks: PEM, JSON.
+    Lines,
+}
+
 const SOURCES: [&str; 3] = ["env", "file", "credential"];
 
 impl Decoder<'_> {
     /// A secret: a string, or exactly one of `env`, `file`, `credential`, with an optional `prefix`.
     pub(super) fn secret(&self, at: &At<'_>, plain_text: PlainText<'_>) -> Option<Secret> {
+        self.shaped(at, plain_text, Shape::Line)
+    }
+
+    /// As [`Self::secret`], of several lines.
+    pub(super) fn secret_text(&self, at: &At<'_>, plain_text: PlainText<'_>) -> Option<Secret> {
+        self.shaped(at, plain_text, Shape::Lines)
+    }
+
+    /// Whether a placeholder stands in for what this secret says.
+    pub(super) fn is_placeholder(&self, at: &At<'_>) -> bool {
+        self.secrets.offline && matches!(self.tree.view(at.node), View::Mapping(_))
+    }
+
+    /// One secret, or a list of up to `most`, no two of which are the same.
+    pub(super) fn secrets(&self, at: &At<'_>, most: usize) -> Option<Vec<Secret>> {
+        let View::Sequence(_) = self.tree.view(at.node) else {
+            return Some(vec![self.secret(at, PlainText::WARN)?]);
+        };
+        let mut all: Vec<(Secret, At<'_>)> = Vec::new();
+        let (mut count, mut fine) = (0, true);
+        for item in self.sequence(at)? {
+            count += 1;
+            let Some(secret) = self.secret(&item, PlainText::WARN) else {
+                fine = false;
+                continue;
+            };
+            if let Some((_, first)) = all.iter().find(|(before, _)| *before == secret) {
+                let message = format!("{item} is the same as {first}");
+                let finding = Finding::error("duplicate_secret", self.place(&item), message);
+                self.report(finding.label("the same again").help("leave one of them out"));
+                fine = false;
+            }
+            all.push((secret, item));
+        }
+        if count == 0 {
+            return self.empty(at);
+        }
+        if count > most {
+            let message = format!("{at} has more than {most} entries");
+            let finding = Finding::error("out_of_range", self.key(at), message);
+            return self.reject(finding.label("too many").help("leave the oldest out"));
+        }
+        fine.then(|| all.into_iter().map(|(secret, _)| secret).collect())
+    }
+
+    /// A token that somebody else keeps good. A `{ file: PATH }` is only named here, since it is read anew for each
+    /// token request; but it must be there now, so that a wrong path is found before it is needed.
+    pub(super) fn presented(&self, at: &At<'_>) -> Option<PresentedToken> {
+        if let View::Mapping(_) = self.tree.view(at.node)
+            && let Some(map) = self.names(at)
+            && let Some(file) = map.get("file")
+            && map.entries().all(|(name, _)| matches!(name, "file" | "prefix"))
+        {
+            if let Some(prefix) = map.get("prefix") {
+                let message = format!("{prefix} has no use before a file");
+                let finding = Finding::error("conflicting_keys", self.key(&prefix), message);
+                return self.reject(finding.label("the file is sent as it is").help("leave it out"));
+            }
+            let path = self.resolve(&file, self.string(&file)?);
+            if !self.secrets.offline {
+                let text = self.text(&file, self.secrets.source.fresh_file(&path))?;
+                drop(Secret::new(self.checked(&file, text, Shape::Line)?));
+            }
+            return Some(PresentedToken::File(path));
+        }
+        self.secret(at, PlainText::WARN).map(PresentedToken::Fixed)
+    }
+
+    fn shaped(&self, at: &At<'_>, plain_text: PlainText<'_>, shape: Shape) -> Option<Secret> {
         let value = match self.tree.view(at.node) {
             View::Scalar { text, .. } => {
                 let text = if self.is_null(at) { "" } else { text };
-                let value = self.checked(at, text.to_owned())?;
+                let value = self.checked(at, text.to_owned(), shape)?;
                 if let PlainText::Warn(help) = plain_text {
                     let message = format!("{at} is written in plain text");
                     let finding = Finding::warning("plaintext_secret", self.place(at), message);
@@ -84,7 +170,7 @@ impl Decoder<'_> {
                 }
                 value
             }
-            View::Mapping(_) => self.sourced(at)?,
+            View::Mapping(_) => self.sourced(at, shape)?,
             View::Sequence(_) => {
                 return self.wrong_type(at, "a string, or a mapping with `env`, `file` or `credential`");
             }
@@ -93,7 +179,7 @@ impl Decoder<'_> {
         Some(Secret::new(value))
     }
 
-    fn sourced(&self, at: &At<'_>) -> Option<String> {
+    fn sourced(&self, at: &At<'_>, shape: Shape) -> Option<String> {
         let map = self.names(at)?;
         // An unknown key is not quoted: in `value: {…}` it may be the secret itself.
         let unknown: Vec<At<'_>> = map
@@ -152,7 +238,7 @@ impl Decoder<'_> {
         } else {
             self.read_bytes(source, text, map.get("file").is_some())?
         };
-        let value = self.checked(source, value)?;
+        let value = self.checked(source, value, shape)?;
         Some(prefix.map_or_else(String::new, |(_, text)| text.to_owned()) + &value)
     }
 
@@ -195,6 +281,10 @@ impl Decoder<'_> {
         } else {
             self.secrets.source.credential(text)
         };
+        self.text(at, read)
+    }
+
+    fn text(&self, at: &At<'_>, read: Result<Vec<u8>, String>) -> Option<String> {
         match read.map(String::from_utf8) {
             Ok(Ok(value)) => Some(value),
             Ok(Err(_)) => {
@@ -213,7 +303,7 @@ impl Decoder<'_> {
     }
 
     /// Cuts one line break at the end, and refuses what no credential can hold.
-    fn checked(&self, at: &At<'_>, mut value: String) -> Option<String> {
+    fn checked(&self, at: &At<'_>, mut value: String, shape: Shape) -> Option<String> {
         if value.ends_with('\n') {
             value.pop();
             if value.ends_with('\r') {
@@ -222,8 +312,10 @@ impl Decoder<'_> {
         }
         let (what, label) = match &*value {
             "" => ("is empty", "there is no secret here"),
-            v if v.contains('\0') => ("has a NUL character in it", "a secret is one line of text"),
-            v if v.contains(['\r', '\n']) => ("has a line break in it", "a secret is one line of text"),
+            v if v.contains('\0') => ("has a NUL character in it", "a secret is text"),
+            v if shape == Shape::Line && v.contains(['\r', '\n']) => {
+                ("has a line break in it", "a secret is one line of text")
+            }
             _ => return Some(value),
         };
         self.reject(

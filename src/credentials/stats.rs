@@ -39,6 +39,7 @@ impl TokenResult {
 #[derive(Debug)]
 pub struct AccountStats {
     requests: [AtomicU64; TokenResult::ALL.len()],
+    refused: AtomicU64,
     /// In milliseconds since the epoch; 0 is none.
     expiry: AtomicU64,
     durations: Histogram,
@@ -55,6 +56,7 @@ impl AccountStats {
         .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
         Self {
             requests: Default::default(),
+            refused: AtomicU64::new(0),
             expiry: AtomicU64::new(0),
             durations: Histogram::with_opts(options).expect("the options are constant and valid"),
         }
@@ -70,6 +72,16 @@ impl AccountStats {
     pub(super) fn set_expiry(&self, at: SystemTime) {
         let millis = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         self.expiry.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts a token that a third party refused.
+    pub(super) fn record_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `attache_tokens_refused_total`.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// `attache_token_requests_total` of this result.

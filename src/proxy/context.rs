@@ -51,12 +51,19 @@ pub(crate) struct Context {
     /// How many times it was sent.
     pub(super) attempts: u32,
     pub(super) token: Option<Arc<Token>>,
+    /// The generation of the token that the last attempt was sent with.
+    pub(super) sent_token: Option<u64>,
+    /// The generation that the third party refused, once the request is sent again for that; it is never sent twice.
+    pub(super) refused_token: Option<u64>,
+    /// Over all attempts.
     pub(super) token_wait: Option<Duration>,
     pub(super) response_headers: Option<Duration>,
     /// The request was passed on to its end.
     pub(super) request_sent: bool,
     /// A 1xx came.
     pub(super) informed: bool,
+    /// One that says more than `100 Continue`, and was passed on.
+    pub(super) hinted: bool,
     /// The answer came to its end.
     pub(super) answered: bool,
     /// Only the end of the connection ends the answer's body.
@@ -93,10 +100,13 @@ impl Context {
             websocket: false,
             attempts: 0,
             token: None,
+            sent_token: None,
+            refused_token: None,
             token_wait: None,
             response_headers: None,
             request_sent: false,
             informed: false,
+            hinted: false,
             answered: false,
             close_delimited: false,
             body_seen: 0,

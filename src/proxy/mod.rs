@@ -13,6 +13,7 @@ mod gate;
 mod head;
 mod headers;
 mod peer;
+pub(crate) mod reach;
 mod record;
 mod request;
 pub(crate) mod resolve;
@@ -98,6 +99,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        request::replace_token(ctx).await?;
         peer::next(ctx)
     }
 
@@ -134,11 +136,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        response::arrived(response, ctx)
+        response::arrived(session, response, ctx)
     }
 
     async fn response_filter(

@@ -73,8 +73,8 @@ fn trace_parent(value: &HeaderValue) -> Option<&str> {
 /// Tells the log why an upstream failed: what the caller's answer leaves out, and nothing that came over the wire.
 pub(super) fn warn(ctx: &Context, error: &Error, refusal: Option<&Refusal>) {
     let (Some(plan), Some(refusal)) = (&ctx.plan, refusal) else { return };
-    if ctx.timed_out || *error.esource() == ErrorSource::Downstream {
-        return; // the access log and the metrics say all there is
+    if ctx.timed_out || ctx.failure.is_some() || *error.esource() == ErrorSource::Downstream {
+        return; // no upstream's fault, or the access log and the metrics say all there is
     }
     let route = &plan.route;
     let now = u64::try_from(process_start().elapsed().as_millis()).unwrap_or(u64::MAX).max(1);

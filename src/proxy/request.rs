@@ -79,22 +79,10 @@ fn body_too_large(plan: &Plan) -> Refusal {
 
 /// Gets what the request needs before a connection is chosen: the token, the addresses. All within the deadline.
 pub(super) async fn prepare(proxy: &Proxy, ctx: &mut Context) -> Refused {
+    token(ctx).await?;
     let (Some(plan), Some(deadline)) = (&ctx.plan, ctx.deadline()) else {
         return Err(Box::new(failure::internal()));
     };
-    if let Credential::OAuth2(source) = &*plan.route.credential {
-        ctx.token = source.current(Instant::now().into());
-        if ctx.token.is_none() {
-            let began = Instant::now();
-            let waited = timeout_at(deadline.into(), source.get()).await;
-            ctx.token_wait = Some(began.elapsed());
-            match waited {
-                Ok(Ok(token)) => ctx.token = Some(token),
-                Ok(Err(error)) => return Err(Box::new(no_token(plan, &error))),
-                Err(_) => return Err(Box::new(failure::timeout(plan, Phase::Token))),
-            }
-        }
-    }
     ctx.phase = Phase::Connect;
     match timeout_at(deadline.into(), proxy.resolver.addresses(&plan.route.upstream)).await {
         Ok(Ok(addresses)) => {
@@ -114,9 +102,46 @@ pub(super) async fn prepare(proxy: &Proxy, ctx: &mut Context) -> Refused {
     }
 }
 
+/// Gets the account's token, if it is one that has tokens. Without waiting where there is one.
+async fn token(ctx: &mut Context) -> Refused {
+    let (Some(plan), Some(deadline)) = (&ctx.plan, ctx.deadline()) else {
+        return Err(Box::new(failure::internal()));
+    };
+    let Credential::OAuth2(source) = &*plan.route.credential else { return Ok(()) };
+    ctx.token = source.current(Instant::now().into());
+    if ctx.token.is_some() {
+        return Ok(());
+    }
+    ctx.phase = Phase::Token;
+    let began = Instant::now();
+    let waited = timeout_at(deadline.into(), source.get()).await;
+    ctx.token_wait = Some(ctx.token_wait.unwrap_or_default() + began.elapsed());
+    match waited {
+        Ok(Ok(token)) => {
+            ctx.token = Some(token);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(Box::new(no_token(plan, &error))),
+        Err(_) => Err(Box::new(failure::timeout(plan, Phase::Token))),
+    }
+}
+
+/// Before each attempt: if the third party refused the token of the last one, gets another. Where there is none to be
+/// had, that is what the caller is told, not the third party's refusal: the caller's request was not at fault.
+pub(super) async fn replace_token(ctx: &mut Context) -> Result<()> {
+    if ctx.refused_token.is_none() || ctx.token.is_some() {
+        return Ok(());
+    }
+    // Boxed, because every request would carry the room for what hardly any of them does.
+    Box::pin(token(ctx)).await.map_err(|refusal| {
+        ctx.failure = Some(*refusal);
+        Error::explain(ErrorType::InternalError, "no token to send the request again with")
+    })
+}
+
 fn no_token(plan: &Plan, error: &TokenError) -> Refusal {
     let (code, retry_after) = match error {
-        TokenError::Rejected { .. } => (ErrorCode::TokenRejected, None),
+        TokenError::Rejected { .. } | TokenError::NeedsLogin { .. } => (ErrorCode::TokenRejected, None),
         TokenError::Unavailable { .. } => {
             (ErrorCode::TokenUnavailable, Some(error.retry_after().as_secs_f64().ceil().max(1.0) as u64))
         }
@@ -127,7 +152,7 @@ fn no_token(plan: &Plan, error: &TokenError) -> Refusal {
 
 /// Adds what the engine must not see earlier, since it strips what `Connection` names before this: the target, the
 /// authority, and the credential or the identity.
-pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
     let Some(plan) = &ctx.plan else {
         return Error::e_explain(ErrorType::InternalError, "no plan");
     };
@@ -155,10 +180,13 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &Context
             let now = Instant::now().into();
             let waited_for = || ctx.token.clone().filter(|token| token.may_be_sent(now));
             let token = source.current(now).or_else(waited_for);
+            // Once refused, a token is gone from its source; that it is not sent again does not rest on that alone.
+            let token = token.filter(|token| Some(token.generation()) != ctx.refused_token);
             let Some(token) = token else {
                 return Error::e_explain(ErrorType::InternalError, "the token expired while connecting");
             };
-            request.insert_header(header::AUTHORIZATION, token.header_value().clone())?;
+            ctx.sent_token = Some(token.generation());
+            request.insert_header(token.header_name(), token.header_value().clone())?;
         }
     }
     if let Some(key) = &plan.key {

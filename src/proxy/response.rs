@@ -4,6 +4,7 @@ use super::answer::{Answer, REQUEST_ID};
 use super::context::Context;
 use super::headers;
 use super::peer;
+use super::retry;
 use crate::error_code::ErrorCode;
 use crate::plan::Refusal;
 use http::{Method, StatusCode, Version, header};
@@ -40,7 +41,7 @@ pub(super) async fn write(session: &mut Session, ctx: &Context, answer: Answer) 
 }
 
 /// Headers came from upstream.
-pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+pub(super) fn arrived(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !ctx.websocket {
         // Nobody asked for it: what follows is bytes that both sides read differently.
@@ -53,10 +54,12 @@ pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Context) -> Resul
         );
     }
     if switching || !response.status.is_informational() {
+        retry::after_refusal(session, response.status, ctx)?;
         ctx.close_delimited = coding.is_none() && !response.headers.contains_key(header::CONTENT_LENGTH);
         peer::answering(ctx)?;
     } else {
         ctx.informed = true;
+        ctx.hinted |= response.status != StatusCode::CONTINUE;
     }
     headers::clean_response(response);
     Ok(())

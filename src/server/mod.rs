@@ -2,6 +2,7 @@
 //!
 //! Everything started here is owned here and ends before [`run`] returns: the runtime is dropped with its tasks.
 
+mod grants;
 mod listen;
 mod reload;
 
@@ -9,14 +10,16 @@ use crate::admin::{self, View, status};
 use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogLevel};
 use crate::config::watch::Watcher;
 use crate::config::{self, Mode};
-use crate::credentials::oauth2::TokenClient;
+use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::proxy::deadline::Watchdog;
 use crate::proxy::resolve::Resolver;
 use crate::proxy::{Gate, Listener, Proxy, serve};
-use crate::snapshot::{Handle, Snapshot, Tokens};
+use crate::snapshot::{Handle, Snapshot};
+use crate::state::StateError;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, Logging};
 use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
+use grants::Grants;
 use listen::bind;
 use pingora::server::configuration::ServerConf;
 use reload::Reloader;
@@ -68,6 +71,8 @@ enum StartError {
     Io(#[from] io::Error),
     #[error("can't open the access log {}: {cause}", path.display())]
     AccessLog { path: PathBuf, cause: io::Error },
+    #[error("can't keep refresh tokens (state.dir): {0}")]
+    State(#[from] StateError),
     #[error("can't set up the client for token endpoints: {0}")]
     TokenClient(String),
 }
@@ -123,6 +128,7 @@ struct Server {
     path: PathBuf,
     state: Arc<State>,
     tokens: Tokens,
+    grants: Grants,
     log: Option<Logging>,
     drain: watch::Sender<bool>,
     threads: usize,
@@ -166,7 +172,8 @@ impl Server {
             })
             .collect();
         let client = TokenClient::new().map_err(|error| StartError::TokenClient(error.to_string()))?;
-        let tokens = Tokens { client: Arc::new(client), runtime: tokio::runtime::Handle::current() };
+        let tokens = Tokens::new(client, tokio::runtime::Handle::current());
+        let grants = Grants::open(&config, &tokens)?;
         let (drain, draining) = watch::channel(false);
         let now = SystemTime::now();
         let state = Arc::new(State {
@@ -182,6 +189,7 @@ impl Server {
             path: path.to_owned(),
             state,
             tokens,
+            grants,
             log,
             drain,
             threads,
@@ -218,6 +226,7 @@ impl Server {
         let mut background = JoinSet::new();
         let watchdog = Arc::clone(&state.watchdog);
         background.spawn(async move { watchdog.run().await });
+        background.spawn(grants::watch(state.snapshots.clone()));
         let view: Arc<dyn View> = Arc::clone(&state) as _;
         match self.admin {
             Listener::Tcp(listener) => background.spawn(admin::serve(listener, view, std::future::pending())),
@@ -233,7 +242,8 @@ impl Server {
         let mut reloader = Reloader {
             path: self.path,
             state: Arc::clone(&state),
-            tokens: self.tokens,
+            tokens: self.tokens.clone(),
+            grants: self.grants,
             log: self.log,
             started_with: Arc::clone(&state.snapshots.load().config),
         };
@@ -272,6 +282,10 @@ impl Server {
             tracing::warn!("ended with requests in flight");
         }
         drop(serving);
+        // A refresh token that has been spent must not be lost with its successor on the way.
+        if !self.tokens.finish(&state.snapshots.load().config).await {
+            tracing::error!("ended while a refresh token was being exchanged: its account may need a login");
+        }
         let log = Arc::clone(&state.access_log);
         // The lines of the last requests; the writer waits for a reader for two seconds at most.
         let _ = tokio::task::spawn_blocking(move || log.flush(Duration::from_secs(2))).await;

@@ -1,20 +1,31 @@
 //! Takes a changed file up: all of it by one swap, or nothing.
 
+use super::grants::Grants;
 use super::{LastReload, State, level};
 use crate::config::model::Config;
 use crate::config::{self, Loaded, Mode};
-use crate::snapshot::{Snapshot, Tokens};
+use crate::credentials::oauth2::{TokenSource, Tokens};
+use crate::snapshot::Snapshot;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::ReloadResult;
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// The longest a swap waits for the tokens of changed accounts.
+const WARM_UP: Duration = Duration::from_secs(15);
+/// How many of them are asked for at the same time.
+const AT_ONCE: usize = 32;
 
 /// Takes a changed file up.
 pub(super) struct Reloader {
     pub(super) path: PathBuf,
     pub(super) state: Arc<State>,
     pub(super) tokens: Tokens,
+    pub(super) grants: Grants,
     pub(super) log: Option<Logging>,
     /// The configuration at the start: what was bound and opened then stays so.
     pub(super) started_with: Arc<Config>,
@@ -26,7 +37,7 @@ impl Reloader {
         let path = self.path.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&path, Mode::Full)).await;
         match loaded {
-            Ok(loaded) => Some(self.apply(loaded)),
+            Ok(loaded) => Some(self.apply(loaded).await),
             Err(error) => {
                 tracing::error!(%error, "the configuration could not be read");
                 None
@@ -34,23 +45,37 @@ impl Reloader {
         }
     }
 
-    fn apply(&mut self, loaded: Loaded) -> Vec<PathBuf> {
-        let now = SystemTime::now();
+    async fn apply(&mut self, loaded: Loaded) -> Vec<PathBuf> {
         let current = self.state.snapshots.load();
-        let problems = loaded.problems.to_json();
-        let result = match loaded.config {
-            None => {
+        let mut problems = loaded.problems.to_json();
+        let opened = match &loaded.config {
+            Some(config) if config.state != current.config.state || !self.grants.are_open() => {
+                self.grants.take_up(config).await
+            }
+            _ => Ok(()),
+        };
+        let result = match (loaded.config, opened) {
+            (None, _) => {
                 let problems = loaded.problems.render_human(false);
                 tracing::error!(
                     "the changed configuration has problems, the last good one stays in effect\n{problems}"
                 );
                 ReloadResult::Rejected
             }
-            Some(config) => {
+            (Some(_), Err(error)) => {
+                tracing::error!(
+                    %error,
+                    "refresh tokens can't be kept in state.dir, the last good configuration stays in effect"
+                );
+                problems =
+                    json!([{ "severity": "error", "code": "state_unusable", "message": error.to_string() }]);
+                ReloadResult::Rejected
+            }
+            (Some(config), Ok(())) => {
                 let waiting = self.waiting(&config);
                 let unchanged = config.fingerprint == current.config.fingerprint;
                 if !unchanged {
-                    self.swap(config, &current, now);
+                    self.swap(config, &current).await;
                 }
                 if !waiting.is_empty() {
                     let keys = waiting.join(", ");
@@ -66,18 +91,21 @@ impl Reloader {
         if result != ReloadResult::Rejected {
             tracing::info!(result = result.as_str(), "configuration read");
         }
+        let now = SystemTime::now();
         self.state.reloads.record(result, now);
         *self.state.last_reload.lock().unwrap_or_else(PoisonError::into_inner) =
             LastReload { at: now, result: result.as_str(), problems };
         loaded.files
     }
 
-    fn swap(&mut self, config: Config, current: &Snapshot, now: SystemTime) {
+    async fn swap(&mut self, config: Config, current: &Snapshot) {
         if let Some(log) = &self.log {
             log.set_level(level(config.log.level));
         }
-        self.state.snapshots.store(Snapshot::build(config, Some(current), &self.tokens));
-        *self.state.loaded_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let next = Snapshot::build(config, Some(current), &self.tokens);
+        warm(next.cold_sources(current, Instant::now())).await;
+        self.state.snapshots.store(next);
+        *self.state.loaded_at.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
     }
 
     /// The keys of `config` that differ from what the process was started with, and so wait for the next start.
@@ -86,7 +114,26 @@ impl Reloader {
             ("listen", config.listen != self.started_with.listen),
             ("threads", config.threads != self.started_with.threads),
             ("log.access", config.log.access != self.started_with.log.access),
+            ("state.dir", self.grants.moves(config)),
         ];
         fixed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+    }
+}
+
+/// Gets the tokens of changed accounts while the old ones still serve, so that no request has to wait for one. An account
+/// that gets none is served as it is: the file says so, and the failure has been logged.
+async fn warm(sources: Vec<Arc<TokenSource>>) {
+    let all = async {
+        let mut asking = JoinSet::new();
+        for source in sources {
+            if asking.len() >= AT_ONCE {
+                asking.join_next().await;
+            }
+            asking.spawn(async move { source.get().await.is_ok() });
+        }
+        while asking.join_next().await.is_some() {}
+    };
+    if timeout(WARM_UP, all).await.is_err() {
+        tracing::warn!("some changed accounts have no token yet");
     }
 }

@@ -19,7 +19,7 @@ use prometheus::{Histogram, HistogramOpts};
 
 use crate::error_code::ErrorCode;
 
-pub use exposition::Exposition;
+pub use exposition::{AccountRow, Exposition};
 
 /// Upper bounds, in seconds, of the latency histograms: from a hit in the same rack to the longest usual deadline.
 const LATENCY_BUCKETS: [f64; 13] =

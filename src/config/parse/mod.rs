@@ -4,7 +4,10 @@
 //! "Parse, don't validate": each part is returned whole or not at all, so a [`Config`] needs no second look.
 
 mod accounts;
+mod oauth2;
 mod services;
+mod state;
+mod tls;
 mod top;
 mod urls;
 mod webhooks;
@@ -24,13 +27,14 @@ use std::sync::Arc;
 /// The maps that several files fill together.
 const MERGED: [&str; 3] = ["accounts", "users", "services"];
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "listen",
     "public_url",
     "threads",
     "identity_headers",
     "shutdown",
     "log",
+    "state",
     "allow_anonymous_callers",
     "accounts",
     "users",
@@ -139,12 +143,17 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let drain = top::drain(decoder, map.get("shutdown").as_ref());
     let log = top::log(decoder, map.get("log").as_ref());
 
-    let accounts =
-        named(decoder, &map, "accounts", |at, name| accounts::account(decoder, at, name.to_owned()));
+    let state = map.get("state").map(|at| state::state(decoder, &at));
+
+    let mut refresh_tokens =
+        oauth2::RefreshTokens::new(state.is_some() || decoder.is_misspelt(&map, "state"));
+    let accounts = named(decoder, &map, "accounts", |at, name| {
+        accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
+    });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
     let mut seen_keys = webhooks::SeenKeys::default();
     let services = named(decoder, &map, "services", |at, name| {
-        services::service(decoder, at, name, &accounts, &users, &mut seen_keys)
+        services::service(decoder, at, name, &accounts, &users, &mut refresh_tokens, &mut seen_keys)
     });
     Some(Config {
         listen: listen?,
@@ -153,6 +162,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         identity_headers: identity_headers?,
         drain,
         log,
+        state: state.map_or(Some(None), |found| found.map(Some))?,
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,

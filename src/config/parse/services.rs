@@ -1,14 +1,13 @@
 //! Services: the way out, the account that opens it, and what is said when nobody answers.
 
-use super::{Named, accounts, refer, urls, webhooks};
+use super::oauth2::RefreshTokens;
+use super::{Named, accounts, refer, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{Account, Authorization, CaBundle, Outbound, Service, TimeoutResponse, User};
+use crate::config::model::{Account, Authorization, Outbound, Service, TimeoutResponse, User};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +15,18 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What only the way out is about.
-const OUTBOUND: [&str; 7] = [
+const OUTBOUND: [&str; 8] = [
     "timeout",
     "timeout_message",
     "timeout_response",
     "idle_timeout",
+    "retry_on_401",
     "tls",
     "private_network",
     "allow_plaintext",
 ];
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "account",
     "server_url",
@@ -34,6 +34,7 @@ const KEYS: [&str; 11] = [
     "timeout_message",
     "timeout_response",
     "idle_timeout",
+    "retry_on_401",
     "tls",
     "private_network",
     "allow_plaintext",
@@ -46,11 +47,12 @@ pub(super) fn service(
     key: &str,
     accounts: &Named<Account>,
     users: &Named<User>,
+    refresh_tokens: &mut RefreshTokens,
     seen_keys: &mut webhooks::SeenKeys,
 ) -> Option<Service> {
     let map = decoder.mapping(at, &KEYS)?;
     let name = map.get("name").and_then(|at| decoder.string(&at)).map(str::to_owned);
-    let account = map.get("account").map(|at| account(decoder, &at, key, accounts));
+    let account = map.get("account").map(|at| account(decoder, &at, key, accounts, refresh_tokens));
     let outbound = match map.get("server_url") {
         Some(server_url) => outbound(decoder, &map, &server_url, account).map(Some),
         None => without_server_url(decoder, &map).map(|()| None),
@@ -98,9 +100,12 @@ fn account(
     at: &At<'_>,
     service: &str,
     named: &Named<Account>,
+    refresh_tokens: &mut RefreshTokens,
 ) -> Option<Arc<Account>> {
     match decoder.tree.view(at.node) {
-        View::Mapping(_) => accounts::account(decoder, at, format!("services/{service}")).map(Arc::new),
+        View::Mapping(_) => {
+            accounts::account(decoder, at, format!("services/{service}"), refresh_tokens).map(Arc::new)
+        }
         View::Scalar { text: "none", .. } if !named.contains_key("none") => {
             refer(decoder, at, "account", named, "write `account: { authorization: none }`")
         }
@@ -118,14 +123,15 @@ fn outbound(
 ) -> Option<Outbound> {
     let server_url = urls::server_url(decoder, url_at);
     let duration = |key, default| map.get(key).and_then(|at| decoder.duration(&at, false)).unwrap_or(default);
-    let flag = |key| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(false);
+    let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
     let timeout = duration("timeout", DEFAULT_TIMEOUT);
     let idle_timeout = duration("idle_timeout", DEFAULT_IDLE_TIMEOUT);
     let timeout_message = map.get("timeout_message").and_then(|at| decoder.string(&at)).map(str::to_owned);
     let timeout_response = map.get("timeout_response").map(|at| timeout_response(decoder, &at));
-    let ca = map.get("tls").map(|at| ca(decoder, &at));
-    let private_network = flag("private_network");
-    let allow_plaintext = flag("allow_plaintext");
+    let retry_on_401 = flag("retry_on_401", true);
+    let ca = map.get("tls").map(|at| tls::ca(decoder, decoder.mapping(&at, &["ca"])?));
+    let private_network = flag("private_network", false);
+    let allow_plaintext = flag("allow_plaintext", false);
     if account.is_none() && !decoder.is_misspelt(map, "account") {
         let message = format!("{} has no `account`", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
@@ -145,13 +151,8 @@ fn outbound(
     if let (Some(url), Some(tls)) = (&server_url, map.get("tls"))
         && !url.tls
     {
-        let finding = Finding::error(
-            "conflicting_keys",
-            decoder.key(&tls),
-            format!("{tls} has no use with an http server_url"),
-        );
-        decoder
-            .report(finding.label("there is no TLS here").help("use an https `server_url`, or leave it out"));
+        let help = "use an https `server_url`, or leave it out";
+        decoder.no_use(&tls, "an http server_url", "there is no TLS here", help);
     }
     Some(Outbound {
         account: account??,
@@ -160,6 +161,7 @@ fn outbound(
         timeout_message,
         timeout_response: timeout_response.map_or(Some(None), |found| found.map(Some))?,
         idle_timeout,
+        retry_on_401,
         ca: ca.map_or(Some(None), |found| found.map(Some))?,
         private_network,
     })
@@ -203,36 +205,4 @@ fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderValue> {
         HeaderValue::from_bytes(text.as_bytes())
             .map_err(|_| scalar::Invalid { label: "it has a control character in it", help: None })
     })
-}
-
-fn ca(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
-    let map = decoder.mapping(at, &["ca"])?;
-    let at = decoder.required(&map, "ca")?;
-    let path = decoder.resolve(&at, decoder.string(&at)?);
-    let bytes = match decoder.secrets.file(&path) {
-        Ok(bytes) => bytes,
-        // Trusts nothing; and nothing is served of a configuration that was read offline.
-        Err(_) if decoder.secrets.offline => return Some(CaBundle { path, certificates: Vec::new() }),
-        Err(reason) => {
-            let finding = Finding::error(
-                "unreadable_file",
-                decoder.place(&at),
-                format!("{at} can't be read: {reason}"),
-            );
-            return decoder.reject(finding.label(reason));
-        }
-    };
-    let certificates: Result<Vec<CertificateDer<'static>>, _> =
-        CertificateDer::pem_slice_iter(&bytes).collect();
-    let mut roots = rustls::RootCertStore::empty();
-    let label = match &certificates {
-        Ok(found) if found.is_empty() => "no `BEGIN CERTIFICATE` in this file",
-        Ok(found) if found.iter().all(|der| roots.add(der.clone()).is_ok()) => {
-            return Some(CaBundle { path, certificates: found.iter().map(|der| der.to_vec()).collect() });
-        }
-        Ok(_) => "a certificate in this file is malformed",
-        Err(_) => "this file is not valid PEM",
-    };
-    let message = format!("{at} has no certificates that can be used");
-    decoder.reject(Finding::error("invalid_certificate", decoder.place(&at), message).label(label))
 }

@@ -15,6 +15,9 @@ impl SecretSource for Says {
     fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
         Ok(self.0.into())
     }
+    fn fresh_file(&self, _: &Path) -> Result<Vec<u8>, String> {
+        Ok(self.0.into())
+    }
     fn credential(&self, _: &str) -> Result<Vec<u8>, String> {
         Ok(self.0.into())
     }
@@ -28,8 +31,11 @@ impl SecretSource for Silent {
         panic!("asked for a variable")
     }
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
-        assert!(path.ends_with("ca.pem"), "asked for {}", path.display());
+        assert!(path.extension().is_some_and(|e| e == "pem"), "asked for {}", path.display());
         Err("missing".into())
+    }
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        panic!("asked for {}", path.display())
     }
     fn credential(&self, _: &str) -> Result<Vec<u8>, String> {
         panic!("asked for a credential")
@@ -101,10 +107,10 @@ fn the_three_spellings_of_scopes_are_one() {
         ));
         let Authorization::OAuth2(oauth2) = &config.accounts["a"].authorization else { panic!("no oauth2") };
         assert_eq!(oauth2.scopes, ["a.b", "c"], "{scopes}");
-        assert_eq!((oauth2.client_id.as_str(), oauth2.client_secret.expose()), ("12345", "s3cret"));
+        assert_eq!(oauth2.client_id.as_deref(), Some("12345"));
         assert_eq!(
-            (oauth2.client_auth, oauth2.bearer_token_type),
-            (ClientAuth::Basic, BearerTokenType::AccessToken)
+            (&oauth2.client_auth, oauth2.bearer_token_type),
+            (&ClientAuth::Basic(vec![crate::secret::Secret::new("s3cret")]), BearerTokenType::AccessToken)
         );
         assert_eq!(oauth2.token_params, [("audience".into(), "x".into()), ("level".into(), "3".into())]);
         assert_eq!(oauth2.grant, Grant::ClientCredentials);
@@ -161,6 +167,9 @@ proptest! {
             "value:", "client_secret: hunter2", "- hunter2", "vlaue: hunter2", "webhook:", "api_keys:", "- { id: a, value: hunter2 }",
             "account: a", "server_url: https://u:hunter2@a.example/?hunter2", "timeout: 10", "basic: { username: u, password: hunter2 }",
             "password: \"hunter2", "value: hunter2: x",  "value: |", "hunter2", "token: hunter2", "none", "---",
+            "state: { key: hunter2 }", "grant: jwt_bearer", "assertion:", "key: |", "key: hunter2", "token_headers: { id: hunter2 }",
+            "subject_token: { hunter2 }", "grant: token_exchange", "tls:", "client_key: '-----BEGIN hunter2'", "claims: { sub: hunter2 }",
+            "header: hunter2", "refresh_token: [hunter2]", "client_secret: [hunter2, hunter2]",
         ]), 1..20),
         indents in prop::collection::vec(0usize..6, 20),
     ) {

@@ -4,6 +4,7 @@
 //! sentence of ours and at most an error code from the registry.
 
 use crate::credentials::TokenResult;
+use crate::secret::Secret;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,12 @@ pub enum TokenError {
         /// Until the next token request; calls before that are answered at once.
         retry_after: Duration,
     },
+    /// A person has to sign in (`token_rejected`): there is no refresh token yet, or the last one was refused.
+    #[error("the account needs a login")]
+    NeedsLogin {
+        /// Until the next look whether somebody did.
+        retry_after: Duration,
+    },
     /// The token endpoint is down, or what it said makes no sense (`token_unavailable`).
     #[error("no token to be had: {reason}")]
     Unavailable {
@@ -35,7 +42,9 @@ impl TokenError {
     /// How long to wait before the next try has a chance. May be zero.
     pub fn retry_after(&self) -> Duration {
         match self {
-            Self::Rejected { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::Rejected { retry_after, .. }
+            | Self::NeedsLogin { retry_after }
+            | Self::Unavailable { retry_after, .. } => *retry_after,
         }
     }
 
@@ -46,9 +55,17 @@ impl TokenError {
                 Some(code) => format!("The token endpoint refused the account's credentials ({code})."),
                 None => "The token endpoint refused the account's credentials.".to_owned(),
             },
+            Self::NeedsLogin { .. } => {
+                "The account needs a login, or another refresh token; attache's log says what to do."
+                    .to_owned()
+            }
             Self::Unavailable { reason: Unavailability::TimedOut, .. } => {
                 "The account's token endpoint did not answer in time.".to_owned()
             }
+            Self::Unavailable {
+                reason: Unavailability::State | Unavailability::Locked | Unavailability::Assertion,
+                ..
+            } => "attache can't read or keep what the account asks with; its log says why.".to_owned(),
             Self::Unavailable { .. } => "The account's token endpoint is not available.".to_owned(),
         }
     }
@@ -56,7 +73,9 @@ impl TokenError {
     pub(super) fn with_retry_after(&self, remaining: Duration) -> Self {
         let mut error = self.clone();
         match &mut error {
-            Self::Rejected { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
+            Self::Rejected { retry_after, .. }
+            | Self::NeedsLogin { retry_after }
+            | Self::Unavailable { retry_after, .. } => {
                 *retry_after = remaining;
             }
         }
@@ -102,6 +121,8 @@ pub enum Unavailability {
     TooLarge,
     /// An answer that is neither JSON nor a form.
     Malformed,
+    /// An answer of the device authorization endpoint that lacks what a person needs.
+    NoDeviceCode,
     /// No `access_token` in the answer.
     NoToken,
     /// `bearer_token_type: id_token`, and no `id_token` in the answer.
@@ -110,6 +131,12 @@ pub enum Unavailability {
     TokenType,
     /// A token with characters that no header may hold.
     TokenCharacters,
+    /// The folder of refresh tokens can't be used.
+    State,
+    /// Another process holds the account's refresh token.
+    Locked,
+    /// The file of a token or an assertion can't be read, or a key can't sign.
+    Assertion,
     /// attache stopped asking: it is shutting down.
     Interrupted,
 }
@@ -126,10 +153,14 @@ impl fmt::Display for Unavailability {
             Self::Busy => "the token endpoint asks to be tried later",
             Self::TooLarge => "the token endpoint's answer is too large",
             Self::Malformed => "the token endpoint's answer is neither json nor a form",
+            Self::NoDeviceCode => "the device authorization endpoint's answer is of no use",
             Self::NoToken => "the token endpoint's answer holds no access_token",
             Self::NoIdToken => "the token endpoint's answer holds no id_token",
             Self::TokenType => "the token endpoint's token is not a bearer token",
             Self::TokenCharacters => "the token holds characters that no header may hold",
+            Self::State => "the account's refresh token can't be read or kept",
+            Self::Locked => "another process holds the account's refresh token",
+            Self::Assertion => "the account's assertion can't be made",
             Self::Interrupted => "the token request was given up",
         })
     }
@@ -141,6 +172,9 @@ pub(super) enum Failure {
     /// See [`TokenError::Rejected`]; both texts are redacted already.
     #[error("rejected")]
     Rejected { error: Arc<str>, description: Option<Arc<str>> },
+    /// See [`TokenError::NeedsLogin`]. Without an `error`, nobody was asked.
+    #[error("needs a login")]
+    NeedsLogin { error: Option<Arc<str>>, description: Option<Arc<str>> },
     /// See [`TokenError::Unavailable`].
     #[error("unavailable")]
     Unavailable {
@@ -150,6 +184,9 @@ pub(super) enum Failure {
         /// The transport's own words or the endpoint's description, redacted. For the log only.
         cause: Option<Arc<str>>,
     },
+    /// A token that can't be sent, and beside it a refresh token: the one before may be spent, so it has to be kept.
+    #[error("unusable")]
+    Unusable { reason: Unavailability, refresh_token: Secret },
 }
 
 impl From<Unavailability> for Failure {
@@ -161,16 +198,19 @@ impl From<Unavailability> for Failure {
 impl Failure {
     pub(super) fn result(&self) -> TokenResult {
         match self {
-            Self::Rejected { .. } => TokenResult::Rejected,
+            Self::Rejected { .. } | Self::NeedsLogin { .. } => TokenResult::Rejected,
             Self::Unavailable { reason: Unavailability::TimedOut, .. } => TokenResult::Timeout,
-            Self::Unavailable { .. } => TokenResult::Unavailable,
+            Self::Unavailable { .. } | Self::Unusable { .. } => TokenResult::Unavailable,
         }
     }
 
     pub(super) fn into_error(self, retry_after: Duration) -> TokenError {
         match self {
             Self::Rejected { error, description } => TokenError::Rejected { error, description, retry_after },
-            Self::Unavailable { reason, .. } => TokenError::Unavailable { reason, retry_after },
+            Self::NeedsLogin { .. } => TokenError::NeedsLogin { retry_after },
+            Self::Unavailable { reason, .. } | Self::Unusable { reason, .. } => {
+                TokenError::Unavailable { reason, retry_after }
+            }
         }
     }
 }
@@ -194,5 +234,12 @@ mod tests {
             rejected("hello_from_the_idp").detail(),
             "The token endpoint refused the account's credentials."
         );
+    }
+
+    #[test]
+    fn a_fault_on_our_side_is_not_blamed_on_the_endpoint() {
+        let unavailable = |reason| TokenError::Unavailable { reason, retry_after: Duration::ZERO }.detail();
+        assert!(unavailable(Unavailability::State).contains("its log says why"));
+        assert!(unavailable(Unavailability::Connect).contains("token endpoint"));
     }
 }

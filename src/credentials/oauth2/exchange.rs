@@ -4,18 +4,23 @@
 //! closed meanwhile would fail a POST that must not be sent twice. No redirects and no proxy from the environment:
 //! the client's secret goes to the URL in the file and nowhere else.
 
+use super::details::Details;
 use super::error::{Failure, Unavailability};
-use super::response::{self, Raw};
-use super::{grant, redact};
-use crate::config::model::{BearerTokenType, OAuth2};
+use super::form::Form;
+use super::redact::Secrets;
+use super::response::{self, Raw, Reply};
+use super::{client_auth, grant};
+use crate::config::model::{BearerTokenType, OAuth2, TokenTls};
+use crate::secret::Secret;
 use async_trait::async_trait;
-use http::{HeaderValue, header};
-use oauth2::basic::BasicErrorResponse;
-use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse, RequestTokenError, TokenResponse};
+use http::{HeaderMap, HeaderValue, header};
+use oauth2::TokenResponse as _;
+use reqwest::{Certificate, Identity};
+use serde_json::{Map, Value};
 use std::error::Error;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use url::Url;
 
 /// How long a connection to a token endpoint may take, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,20 +35,37 @@ pub(super) struct Answer {
     pub(super) header: HeaderValue,
     /// From 0 (not to be kept) to [`super::schedule::MAX_LIFETIME`].
     pub(super) expires_in: Option<Duration>,
+    /// The refresh token beside it: the next one where they rotate.
+    pub(super) refresh_token: Option<Secret>,
+    /// What else it says, for people.
+    pub(super) details: Details,
+    /// Whether the client's first secret was refused and the second one did.
+    pub(super) second_secret: bool,
 }
 
 /// Gets one token. The seam at which tests count.
 #[async_trait]
 pub(super) trait Exchange: Send + Sync + 'static {
-    /// One request to the token endpoint, and not more. The caller limits its time.
-    async fn exchange(&self, config: &OAuth2) -> Result<Answer, Failure>;
+    /// Asks the token endpoint. `refresh_token` is for the grants that [refresh](crate::config::model::Grant::refreshes).
+    async fn exchange(&self, config: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure>;
+
+    /// Whether an exchange has what it needs, without asking anybody: an account that needs a login is seen before the
+    /// first request.
+    async fn look(&self, _: &OAuth2) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// The longest an exchange may take.
+    fn limit(&self, config: &OAuth2) -> Duration {
+        config.token_timeout
+    }
 }
 
-/// The HTTP client for token endpoints: one for all accounts.
+/// The HTTP client for token endpoints: one for all accounts without `tls` of their own.
 #[derive(Debug, Clone)]
 pub struct TokenClient(reqwest::Client);
 
-/// The client can't be made: the system's root certificates can't be used.
+/// The client can't be made: the system's root certificates can't be used, or those of an account's `tls`.
 #[derive(Debug, thiserror::Error)]
 #[error("no http client for token endpoints")]
 pub struct BuildError(#[source] reqwest::Error);
@@ -55,94 +77,182 @@ impl TokenClient {
     ///
     /// If the system's root certificates can't be used.
     pub fn new() -> Result<Self, BuildError> {
-        reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("attache/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
-            .map_err(BuildError)
+        builder().build().map(Self).map_err(BuildError)
+    }
+
+    /// A client for an account's `tls`: itself where that says nothing, else one that trusts `ca` alone (without it the
+    /// system's roots) and shows the client certificate. Blocks as [`TokenClient::new`] does.
+    ///
+    /// # Errors
+    ///
+    /// If a certificate or the key is none, or they do not belong together.
+    pub fn with_tls(&self, tls: &TokenTls) -> Result<Self, BuildError> {
+        if *tls == TokenTls::default() {
+            return Ok(self.clone());
+        }
+        let mut client = builder();
+        if let Some(ca) = &tls.ca {
+            let roots: Result<Vec<_>, _> =
+                ca.certificates.iter().map(|der| Certificate::from_der(der)).collect();
+            client = client.tls_certs_only(roots.map_err(BuildError)?);
+        }
+        if let Some(identity) = &tls.identity {
+            let identity = Identity::from_pem(identity.expose().as_bytes()).map_err(BuildError)?;
+            client = client.identity(identity);
+        }
+        client.build().map(Self).map_err(BuildError)
+    }
+
+    /// Sends one form to an endpoint of the account's identity provider, with the account's client authentication and
+    /// `token_headers`, and says what came: members, or an OAuth error that nobody has judged yet. It is the way of every
+    /// request, whatever it asks for: a token, a code's exchange, a device's code.
+    ///
+    /// Of several client secrets the next is tried where the endpoint [refuses the
+    /// client](response::Refusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
+    /// endpoint that has not let the first one in.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer, or one that is neither a success with members nor an OAuth error.
+    pub(super) async fn post(&self, config: &OAuth2, url: &Url, form: &Form) -> Result<Posted, Failure> {
+        let tries = client_auth::tries(&config.client_auth);
+        let mut secrets = Secrets::of(config);
+        let mut nth = 0;
+        loop {
+            let reply = self.attempt(config, url, form.clone(), nth, &mut secrets).await?;
+            nth += 1;
+            match reply {
+                Reply::Refused(refusal) if refusal.doubts_the_client() && nth < tries => {}
+                reply => return Ok(Posted { reply, secrets, second_secret: nth > 1 }),
+            }
+        }
+    }
+
+    /// With the client's `nth` secret. What is sent of it is added to `secrets`.
+    async fn attempt(
+        &self,
+        config: &OAuth2,
+        url: &Url,
+        mut form: Form,
+        nth: usize,
+        secrets: &mut Secrets,
+    ) -> Result<Reply, Failure> {
+        let authorization = client_auth::apply(config, nth, SystemTime::now(), &mut form, secrets).await?;
+        form.secrets(secrets);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        for (name, value) in &config.token_headers {
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        let request = self.0.post(url.clone()).headers(headers).body(form.encode());
+        response::read(&send(request, secrets).await?, secrets)
+    }
+}
+
+/// What came of a request.
+pub(super) struct Posted {
+    pub(super) reply: Reply,
+    /// What no text that came may hold.
+    pub(super) secrets: Secrets,
+    /// The client's first secret was refused.
+    second_secret: bool,
+}
+
+impl Posted {
+    /// A token, or why there is none.
+    pub(super) fn into_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
+        let members = match &self.reply {
+            Reply::Members(members) => members,
+            Reply::Refused(refusal) => return Err(refusal.judge(&self.secrets)),
+        };
+        let refresh_token = response::text(members, "refresh_token").map(Secret::new);
+        match (self.granted(members, config), refresh_token) {
+            (Err(Failure::Unavailable { reason, .. }), Some(refresh_token)) => {
+                Err(Failure::Unusable { reason, refresh_token })
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    fn granted(&self, members: &Map<String, Value>, config: &OAuth2) -> Result<Answer, Failure> {
+        let mut secrets = self.secrets.clone();
+        let granted = response::token(members, config.bearer_token_type)?;
+        let id_token = granted.extra_fields().id_token.as_deref();
+        let token = match config.bearer_token_type {
+            BearerTokenType::AccessToken => granted.access_token().secret(),
+            BearerTokenType::IdToken => id_token.ok_or(Unavailability::NoIdToken)?,
+        };
+        let refresh_token = granted.refresh_token().map(|token| Secret::new(token.secret()));
+        for came in [Some(granted.access_token().secret().as_str()), id_token].into_iter().flatten() {
+            secrets.add(&Secret::new(came));
+        }
+        refresh_token.iter().for_each(|token| secrets.add(token));
+        Ok(Answer {
+            header: bearer(&config.prefix, token)?,
+            expires_in: granted.expires_in(),
+            details: Details::of(&granted, token, &secrets),
+            refresh_token,
+            second_secret: self.second_secret,
+        })
     }
 }
 
 #[async_trait]
 impl Exchange for TokenClient {
-    async fn exchange(&self, config: &OAuth2) -> Result<Answer, Failure> {
-        let answer =
-            grant::ask(config, &Wire { http: &self.0, config }).await.map_err(|e| judge(e, config))?;
-        let token = match config.bearer_token_type {
-            BearerTokenType::AccessToken => answer.access_token().secret(),
-            BearerTokenType::IdToken => {
-                answer.extra_fields().id_token.as_ref().ok_or(Unavailability::NoIdToken)?
-            }
-        };
-        Ok(Answer { header: bearer(token)?, expires_in: answer.expires_in() })
+    async fn exchange(&self, config: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure> {
+        let form = grant::form(config, refresh_token, SystemTime::now()).await?;
+        self.post(config, &config.token_url, &form).await?.into_answer(config)
     }
 }
 
-/// The crate's errors as ours. Its `Parse` holds the raw body and must not be printed.
-fn judge(error: RequestTokenError<Failure, BasicErrorResponse>, config: &OAuth2) -> Failure {
-    match error {
-        RequestTokenError::Request(failure) => failure,
-        RequestTokenError::ServerResponse(refusal) => Failure::Rejected {
-            error: redact::code(refusal.error().as_ref(), config),
-            description: refusal.error_description().and_then(|d| redact::text(d, config)),
-        },
-        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => Unavailability::Malformed.into(),
-    }
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("attache/", env!("CARGO_PKG_VERSION")))
 }
 
 /// RFC 6750 section 2.1, but for its narrower alphabet, which real tokens overstep: any printable ASCII.
-fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+fn bearer(prefix: &str, token: &str) -> Result<HeaderValue, Failure> {
     let fits = token.trim() == token && token.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
-    let value = fits.then(|| HeaderValue::try_from(format!("Bearer {token}")).ok()).flatten();
+    let value = fits.then(|| HeaderValue::try_from(format!("{prefix}{token}")).ok()).flatten();
     let mut value = value.ok_or(Unavailability::TokenCharacters)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The `oauth2` crate's HTTP client for one exchange: sends, reads up to the cap, normalises.
-pub(super) struct Wire<'a> {
-    http: &'a reqwest::Client,
-    config: &'a OAuth2,
-}
-
-impl<'c> AsyncHttpClient<'c> for Wire<'_> {
-    type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Failure>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(async move { response::normalise(&self.send(request).await?, self.config) })
-    }
-}
-
-impl Wire<'_> {
-    async fn send(&self, mut request: HttpRequest) -> Result<Raw, Failure> {
-        if let Some(credentials) = request.headers_mut().get_mut(header::AUTHORIZATION) {
-            credentials.set_sensitive(true);
+/// Sends, and reads up to the cap.
+async fn send(request: reqwest::RequestBuilder, secrets: &Secrets) -> Result<Raw, Failure> {
+    let broken = |error| transport(error, secrets);
+    let mut answer = request.send().await.map_err(broken)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(Unavailability::TooLarge.into());
         }
-        let broken = |error| transport(error, self.config);
-        let request = reqwest::Request::try_from(request).map_err(broken)?;
-        let mut answer = self.http.execute(request).await.map_err(broken)?;
-        let retry_after = answer
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| response::retry_after(value, SystemTime::now()));
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(Unavailability::TooLarge.into());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Raw { status: answer.status(), retry_after, body })
+        body.extend_from_slice(&chunk);
     }
+    let header = |name| answer.headers().get(name).cloned();
+    Ok(Raw {
+        status: answer.status(),
+        retry_after: header(header::RETRY_AFTER)
+            .and_then(|value| response::retry_after(&value, SystemTime::now())),
+        content_type: header(header::CONTENT_TYPE),
+        content_encoding: header(header::CONTENT_ENCODING),
+        body,
+    })
 }
 
-fn transport(error: reqwest::Error, config: &OAuth2) -> Failure {
+fn transport(error: reqwest::Error, secrets: &Secrets) -> Failure {
     // The URL may carry a key in its query.
     let error = error.without_url();
     let chain: Vec<&(dyn Error + 'static)> =
@@ -157,7 +267,7 @@ fn transport(error: reqwest::Error, config: &OAuth2) -> Failure {
         Unavailability::Transport
     };
     let words: Vec<String> = chain.iter().map(ToString::to_string).collect();
-    let cause: Option<Arc<str>> = redact::text(&words.join(": "), config);
+    let cause: Option<Arc<str>> = secrets.text(&words.join(": "));
     Failure::Unavailable { reason, retry_after: None, cause }
 }
 
@@ -172,3 +282,5 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -15,9 +15,6 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long one token request may take, from resolving the name to the last byte of the answer.
-pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
-
 pub(super) type Outcome = Result<Arc<Token>, TokenError>;
 
 /// What those who wait hold: `None` until the flight lands.
@@ -69,17 +66,25 @@ impl Flight {
     pub(super) fn start(inner: &Arc<Inner>, state: &mut State, epoch: u64) -> (Self, Landing) {
         let (announce, landing) = watch::channel(None);
         state.flight = Some(landing.clone());
-        state.requests += 1;
         let started = (Instant::now(), SystemTime::now());
         (Self { inner: Arc::clone(inner), epoch, started, announce, landed: false }, landing)
     }
 
     async fn run(mut self) -> Next {
         let inner = Arc::clone(&self.inner);
-        let exchange = timeout(TOKEN_TIMEOUT, inner.exchange.exchange(&inner.config));
+        let exchange =
+            timeout(inner.exchange.limit(&inner.config), inner.exchange.exchange(&inner.config, None));
         let result = exchange.await.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()));
-        let recorded = result.as_ref().map_or_else(Failure::result, |_| TokenResult::Ok);
-        inner.stats.record(recorded, self.started.0.elapsed());
+        let recorded = match &result {
+            Ok(_) => Some(TokenResult::Ok),
+            // Nobody was asked.
+            Err(Failure::NeedsLogin { error: None, .. }) => None,
+            Err(failure) => Some(failure.result()),
+        };
+        if let Some(recorded) = recorded {
+            inner.stats.record(recorded, self.started.0.elapsed());
+            inner.lock().requests += 1;
+        }
         match result {
             Ok(answer) => self.succeed(answer),
             Err(failure) => self.fail(failure),
@@ -87,16 +92,25 @@ impl Flight {
     }
 
     fn succeed(&mut self, answer: Answer) -> Next {
-        let lifetime = answer.expires_in.unwrap_or(schedule::DEFAULT_LIFETIME).min(schedule::MAX_LIFETIME);
+        let lifetime =
+            answer.expires_in.unwrap_or(self.inner.config.default_lifetime).min(schedule::MAX_LIFETIME);
         let inner = Arc::clone(&self.inner);
+        if answer.second_secret {
+            tracing::warn!(
+                target: "attache",
+                account = &*inner.account,
+                "the token endpoint refused the first client secret and took the second"
+            );
+        }
         let mut state = inner.lock();
         state.generation += 1;
         state.failures = 0;
         state.pause = None;
-        state.last = Some(LastOutcome { result: TokenResult::Ok, reason: None, at: SystemTime::now() });
+        let took = Some(self.started.0.elapsed());
+        state.last = Some(LastOutcome { result: TokenResult::Ok, reason: None, at: SystemTime::now(), took });
         let now = Instant::now();
-        let token =
-            Arc::new(Token::new(answer.header, self.started, now, lifetime, random(), state.generation));
+        let header = (inner.config.header.clone(), answer.header);
+        let token = Arc::new(Token::new(header, self.started, now, lifetime, random(), state.generation));
         state.expires_at = Some(token.expires_at());
         inner.stats.set_expiry(token.expires_at());
         // One that is over on arrival is for those who waited; it must not displace one that is still good.
@@ -120,17 +134,26 @@ impl Flight {
         state.failures = state.failures.saturating_add(1);
         let pause = match &failure {
             Failure::Rejected { .. } => schedule::pause_rejected(state.failures, random()),
+            Failure::NeedsLogin { .. } => schedule::LOGIN_POLL,
             Failure::Unavailable { retry_after, .. } => {
                 schedule::pause_unavailable(state.failures, *retry_after, random())
             }
+            Failure::Unusable { .. } => schedule::pause_unavailable(state.failures, None, random()),
         };
         let (result, until) = (failure.result(), Instant::now() + pause);
         let error = failure.clone().into_error(pause);
+        // Found out before, and nobody was asked since.
+        let known = state.needs_login() && matches!(failure, Failure::NeedsLogin { error: None, .. });
         state.pause = Some((error.clone(), until));
-        state.last = Some(LastOutcome { result, reason: Some(error.to_string()), at: SystemTime::now() });
+        if !known {
+            let (reason, took) = (Some(error.to_string()), Some(self.started.0.elapsed()));
+            state.last = Some(LastOutcome { result, reason, at: SystemTime::now(), took });
+        }
         let old_is_good = inner.current.load().as_ref().is_some_and(|token| token.is_usable(until));
         self.land(state, Err(error));
-        log(&inner.account, &failure, pause);
+        if !known {
+            log(&inner, &failure, pause);
+        }
         if old_is_good { Next::Retry(until) } else { Next::Stop }
     }
 
@@ -152,7 +175,8 @@ impl Drop for Flight {
     }
 }
 
-fn log(account: &str, failure: &Failure, pause: Duration) {
+pub(super) fn log(inner: &Inner, failure: &Failure, pause: Duration) {
+    let account = &*inner.account;
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     match failure {
         // Its source is gone, or the panic has been told already.
@@ -165,6 +189,14 @@ fn log(account: &str, failure: &Failure, pause: Duration) {
             pause_ms,
             "the token endpoint refused the account"
         ),
+        Failure::NeedsLogin { error, description } => tracing::error!(
+            target: "attache",
+            account,
+            error = error.as_deref(),
+            error_description = description.as_deref(),
+            "the account needs a login: {}",
+            inner.config.grant.remedy(account)
+        ),
         Failure::Unavailable { reason, cause, .. } => tracing::warn!(
             target: "attache",
             account,
@@ -173,6 +205,9 @@ fn log(account: &str, failure: &Failure, pause: Duration) {
             pause_ms,
             "no token to be had"
         ),
+        Failure::Unusable { reason, .. } => {
+            tracing::warn!(target: "attache", account, reason = %reason, pause_ms, "no token to be had");
+        }
     }
 }
 

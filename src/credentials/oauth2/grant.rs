@@ -1,78 +1,61 @@
-//! The token requests of RFC 6749, as the `oauth2` crate makes them.
+//! What each grant sends to the token endpoint, client authentication apart.
+//!
+//! Scopes: a refresh request of the grant `refresh_token` names those of the file, because nobody has asked for them
+//! yet; after a login it names none, which means "those that were granted" (RFC 6749 section 6) and can't be refused as
+//! more than that.
 
+use super::assertion;
 use super::error::Failure;
-use super::exchange::Wire;
-use crate::config::model::{self, Grant};
-use oauth2::basic::{
-    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
-};
-use oauth2::{
-    AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, ExtraTokenFields, RequestTokenError,
-    ResourceOwnerPassword, ResourceOwnerUsername, Scope, StandardRevocableToken, StandardTokenResponse,
-    TokenUrl,
-};
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use super::form::Form;
+use crate::config::model::{Assertion, Grant, OAuth2};
+use crate::secret::Secret;
+use std::time::SystemTime;
 
-/// A token answer, with the member of OpenID Connect beside RFC 6749's.
-pub(super) type Answer = StandardTokenResponse<OpenId, BasicTokenType>;
-
-type Client = oauth2::Client<
-    BasicErrorResponse,
-    Answer,
-    BasicTokenIntrospectionResponse,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointSet,
->;
-
-/// What OpenID Connect adds to the answer.
-#[derive(Deserialize, Serialize)]
-pub(super) struct OpenId {
-    #[serde(default, skip_serializing)]
-    pub(super) id_token: Option<String>,
-}
-
-impl ExtraTokenFields for OpenId {}
-
-impl fmt::Debug for OpenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OpenId([secret])")
-    }
-}
-
-/// Asks for a token by the account's grant.
-pub(super) async fn ask(
-    config: &model::OAuth2,
-    wire: &Wire<'_>,
-) -> Result<Answer, RequestTokenError<Failure, BasicErrorResponse>> {
-    let client = client(config);
-    let scopes = config.scopes.iter().cloned().map(Scope::new);
-    let params = config.token_params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    match &config.grant {
-        Grant::ClientCredentials => {
-            let request = client.exchange_client_credentials().add_scopes(scopes);
-            params.fold(request, |r, (name, value)| r.add_extra_param(name, value)).request_async(wire).await
+/// The form of one token request at `now`. `refresh_token` is for the grants that [refresh](Grant::refreshes), which
+/// without it need a login; the grant's own first one is not taken in its place, since it may have been used up.
+pub(super) async fn form(
+    config: &OAuth2,
+    refresh_token: Option<&Secret>,
+    now: SystemTime,
+) -> Result<Form, Failure> {
+    let OAuth2 { grant, scopes, .. } = config;
+    let refresh = || {
+        let token = refresh_token.ok_or(Failure::NeedsLogin { error: None, description: None })?;
+        Ok::<_, Failure>(Form::new("refresh_token").with_secret("refresh_token", token.clone()))
+    };
+    let form = match grant {
+        Grant::ClientCredentials => Form::new("client_credentials").with_scopes(scopes),
+        Grant::Password { username, password } => Form::new("password")
+            .with_secret("username", username.clone())
+            .with_secret("password", password.clone())
+            .with_scopes(scopes),
+        Grant::RefreshToken { .. } => refresh()?.with_scopes(scopes),
+        Grant::AuthorizationCode { .. } | Grant::DeviceCode { .. } => refresh()?,
+        Grant::JwtBearer(assertion) => {
+            let form = Form::new("urn:ietf:params:oauth:grant-type:jwt-bearer")
+                .with_secret("assertion", assertion::make(assertion, scopes, now).await?);
+            if claims_scopes(assertion) { form } else { form.with_scopes(scopes) }
         }
-        Grant::Password { username, password } => {
-            let username = ResourceOwnerUsername::new(username.expose().to_owned());
-            let password = ResourceOwnerPassword::new(password.expose().to_owned());
-            let request = client.exchange_password(&username, &password).add_scopes(scopes);
-            params.fold(request, |r, (name, value)| r.add_extra_param(name, value)).request_async(wire).await
+        Grant::TokenExchange { subject_token, subject_token_type, actor, requested_token_type } => {
+            let mut form = Form::new("urn:ietf:params:oauth:grant-type:token-exchange")
+                .with_secret("subject_token", assertion::present(subject_token).await?)
+                .with("subject_token_type", subject_token_type);
+            if let Some((token, kind)) = actor {
+                form.push_secret("actor_token", assertion::present(token).await?);
+                form.push("actor_token_type", kind);
+            }
+            if let Some(kind) = requested_token_type {
+                form.push("requested_token_type", kind);
+            }
+            form.with_scopes(scopes)
         }
-    }
+    };
+    Ok(form.with_params(&config.token_params))
 }
 
-fn client(config: &model::OAuth2) -> Client {
-    oauth2::Client::new(ClientId::new(config.client_id.clone()))
-        .set_client_secret(ClientSecret::new(config.client_secret.expose().to_owned()))
-        .set_auth_type(match config.client_auth {
-            model::ClientAuth::Basic => AuthType::BasicAuth,
-            model::ClientAuth::Post => AuthType::RequestBody,
-        })
-        .set_token_uri(TokenUrl::from_url(config.token_url.clone()))
+fn claims_scopes(assertion: &Assertion) -> bool {
+    matches!(assertion, Assertion::Signed(signed) if signed.scope_claim)
 }
+
+#[cfg(test)]
+mod tests;

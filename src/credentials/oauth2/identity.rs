@@ -1,7 +1,9 @@
 //! Whether two OAuth2 accounts would get the same token.
 
-use crate::config::model::{BearerTokenType, ClientAuth, Grant, OAuth2};
-use crate::secret::sha256;
+use crate::config::model::{
+    Assertion, BearerTokenType, ClientAuth, Grant, OAuth2, PresentedToken, SignedAssertion,
+};
+use crate::secret::{Secret, sha256};
 use zeroize::Zeroizing;
 
 /// A digest over every field that shapes the token, secrets included: as long as it stays the same, a reload keeps
@@ -12,27 +14,29 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         grant,
         token_url,
         client_id,
-        client_secret,
         client_auth,
+        tls,
         scopes,
         bearer_token_type,
         token_params,
+        token_headers,
+        header,
+        prefix,
+        default_lifetime,
+        token_timeout,
+        // It shapes what is done with the token, not the token.
+        retry_on: _,
     } = config;
-    match grant {
-        Grant::ClientCredentials => fields.push("client_credentials"),
-        Grant::Password { username, password } => {
-            fields.push("password");
-            fields.push(username.expose());
-            fields.push(password.expose());
-        }
-    }
+    fields.grant(grant);
     fields.push(token_url.as_str());
-    fields.push(client_id);
-    fields.push(client_secret.expose());
-    fields.push(match client_auth {
-        ClientAuth::Basic => "basic",
-        ClientAuth::Post => "post",
-    });
+    fields.optional(client_id.as_deref());
+    fields.client_auth(client_auth);
+    fields.optional(tls.identity.as_ref().map(Secret::expose));
+    let roots = tls.ca.as_ref().map_or(&[][..], |ca| &ca.certificates);
+    fields.count(roots.len());
+    for root in roots {
+        fields.bytes(root);
+    }
     fields.count(scopes.len());
     for scope in scopes {
         fields.push(scope);
@@ -41,10 +45,40 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         BearerTokenType::AccessToken => "access_token",
         BearerTokenType::IdToken => "id_token",
     });
-    fields.count(token_params.len());
-    for (name, value) in token_params {
-        fields.push(name);
-        fields.push(value);
+    fields.pairs(token_params);
+    fields.count(token_headers.len());
+    for (name, value) in token_headers {
+        fields.push(name.as_str());
+        fields.bytes(value.as_bytes());
+    }
+    fields.push(header.as_str());
+    fields.push(prefix);
+    fields.bytes(&default_lifetime.as_nanos().to_le_bytes());
+    fields.bytes(&token_timeout.as_nanos().to_le_bytes());
+    sha256(&fields.0)
+}
+
+/// What an account's refresh token is bound to: one that was got for something else is not this account's. The client's
+/// secret is not part of it: it may rotate while the grant goes on.
+pub(super) fn grant_identity(account: &str, config: &OAuth2) -> [u8; 32] {
+    let mut fields = Fields(Zeroizing::new(Vec::with_capacity(256)));
+    fields.push("refresh token");
+    // Two people may sign in to one client; a first token is one account's, whatever that is called.
+    let account = if matches!(config.grant, Grant::RefreshToken { .. }) { "" } else { account };
+    fields.push(account);
+    fields.push(config.grant.as_str());
+    fields.push(config.token_url.as_str());
+    fields.optional(config.client_id.as_deref());
+    match &config.grant {
+        Grant::RefreshToken { refresh_token } => fields.push(refresh_token.expose()),
+        // Other scopes need another consent; their order doesn't.
+        _ => {
+            let mut scopes: Vec<&str> = config.scopes.iter().map(String::as_str).collect();
+            scopes.sort_unstable();
+            scopes.dedup();
+            fields.count(scopes.len());
+            scopes.into_iter().for_each(|scope| fields.push(scope));
+        }
     }
     sha256(&fields.0)
 }
@@ -54,8 +88,117 @@ struct Fields(Zeroizing<Vec<u8>>);
 
 impl Fields {
     fn push(&mut self, field: &str) {
+        self.bytes(field.as_bytes());
+    }
+
+    fn bytes(&mut self, field: &[u8]) {
         self.count(field.len());
-        self.0.extend_from_slice(field.as_bytes());
+        self.0.extend_from_slice(field);
+    }
+
+    fn optional(&mut self, field: Option<&str>) {
+        self.count(usize::from(field.is_some()));
+        self.push(field.unwrap_or_default());
+    }
+
+    fn secrets(&mut self, secrets: &[Secret]) {
+        self.count(secrets.len());
+        for secret in secrets {
+            self.push(secret.expose());
+        }
+    }
+
+    fn pairs(&mut self, pairs: &[(String, String)]) {
+        self.count(pairs.len());
+        for (name, value) in pairs {
+            self.push(name);
+            self.push(value);
+        }
+    }
+
+    fn grant(&mut self, grant: &Grant) {
+        self.push(grant.as_str());
+        match grant {
+            Grant::ClientCredentials => {}
+            Grant::Password { username, password } => {
+                self.push(username.expose());
+                self.push(password.expose());
+            }
+            Grant::RefreshToken { refresh_token } => self.push(refresh_token.expose()),
+            // What only `attache login` needs shapes no token.
+            Grant::AuthorizationCode { .. } | Grant::DeviceCode { .. } => {}
+            Grant::JwtBearer(assertion) => self.assertion(assertion),
+            Grant::TokenExchange { subject_token, subject_token_type, actor, requested_token_type } => {
+                self.presented(subject_token);
+                self.push(subject_token_type);
+                self.count(usize::from(actor.is_some()));
+                if let Some((token, kind)) = actor {
+                    self.presented(token);
+                    self.push(kind);
+                }
+                self.optional(requested_token_type.as_deref());
+            }
+        }
+    }
+
+    fn client_auth(&mut self, auth: &ClientAuth) {
+        self.push(match auth {
+            ClientAuth::None => "none",
+            ClientAuth::Basic(_) => "basic",
+            ClientAuth::BasicRaw(_) => "basic_raw",
+            ClientAuth::Post(_) => "post",
+            ClientAuth::ClientSecretJwt { .. } => "client_secret_jwt",
+            ClientAuth::PrivateKeyJwt(_) => "private_key_jwt",
+        });
+        self.secrets(auth.secrets());
+        match auth {
+            ClientAuth::ClientSecretJwt { audience, .. } => self.push(audience),
+            ClientAuth::PrivateKeyJwt(assertion) => self.assertion(assertion),
+            ClientAuth::None | ClientAuth::Basic(_) | ClientAuth::BasicRaw(_) | ClientAuth::Post(_) => {}
+        }
+    }
+
+    fn presented(&mut self, token: &PresentedToken) {
+        match token {
+            PresentedToken::Fixed(secret) => {
+                self.push("fixed");
+                self.push(secret.expose());
+            }
+            PresentedToken::File(path) => {
+                self.push("file");
+                self.bytes(path.as_os_str().as_encoded_bytes());
+            }
+        }
+    }
+
+    fn assertion(&mut self, assertion: &Assertion) {
+        match assertion {
+            Assertion::Presented(token) => self.presented(token),
+            Assertion::Signed(signed) => {
+                let SignedAssertion {
+                    key,
+                    key_id,
+                    certificate_sha256,
+                    issuer,
+                    subject,
+                    audience,
+                    lifetime,
+                    claims,
+                    scope_claim,
+                } = &**signed;
+                self.push("signed");
+                self.push(key.algorithm().as_str());
+                self.bytes(&key.digest());
+                self.optional(key_id.as_deref());
+                self.bytes(certificate_sha256.as_ref().map_or(&[][..], |digest| digest));
+                self.push(issuer);
+                self.push(subject);
+                self.push(audience);
+                self.bytes(&lifetime.as_nanos().to_le_bytes());
+                self.pairs(claims);
+                self.count(usize::from(*scope_claim));
+            }
+        }
     }
 
     fn count(&mut self, n: usize) {
@@ -67,7 +210,8 @@ impl Fields {
 mod tests {
     use super::super::stub;
     use super::*;
-    use crate::secret::Secret;
+    use crate::config::model::CaBundle;
+    use http::{HeaderName, HeaderValue};
 
     #[test]
     fn every_field_counts() {
@@ -75,19 +219,56 @@ mod tests {
             username: Secret::new(username),
             password: Secret::new(password),
         };
-        let changes: [&dyn Fn(&mut OAuth2); 12] = [
+        let signed = |change: fn(&mut SignedAssertion)| {
+            let mut assertion = stub::signed_assertion();
+            change(&mut assertion);
+            Assertion::Signed(Box::new(assertion))
+        };
+        let exchange = |subject: PresentedToken| Grant::TokenExchange {
+            subject_token: subject,
+            subject_token_type: "urn:ietf:params:oauth:token-type:jwt".into(),
+            actor: None,
+            requested_token_type: None,
+        };
+        let changes: [&dyn Fn(&mut OAuth2); 38] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
+            &|c| c.grant = Grant::RefreshToken { refresh_token: Secret::new("a") },
+            &|c| c.grant = Grant::RefreshToken { refresh_token: Secret::new("b") },
+            &|c| c.grant = exchange(PresentedToken::Fixed(Secret::new("/a"))),
+            &|c| c.grant = exchange(PresentedToken::File("/a".into())),
+            &|c| c.grant = Grant::JwtBearer(signed(|_| ())),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.key_id = Some("1".into()))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.certificate_sha256 = Some([1; 32]))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.issuer.push('x'))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.subject.push('x'))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.audience.push('x'))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.lifetime *= 2)),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.claims = vec![("a".into(), "b".into())])),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.scope_claim = true)),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.key = stub::other_signing_key())),
             &|c| c.token_url.set_path("/other"),
-            &|c| c.client_id.push('x'),
-            &|c| c.client_secret = Secret::new("rotated"),
-            &|c| c.client_auth = ClientAuth::Post,
+            &|c| c.client_id = Some("other".into()),
+            &|c| c.client_id = None,
+            &|c| c.client_auth = ClientAuth::Basic(vec![Secret::new("rotated")]),
+            &|c| c.client_auth = ClientAuth::Basic(vec![Secret::new("rotated"), Secret::new("old")]),
+            &|c| c.client_auth = ClientAuth::BasicRaw(vec![Secret::new("client-s3cret")]),
+            &|c| c.client_auth = ClientAuth::Post(vec![Secret::new("client-s3cret")]),
+            &|c| c.client_auth = ClientAuth::PrivateKeyJwt(signed(|_| ())),
+            &|c| c.client_auth = ClientAuth::None,
+            &|c| c.tls.identity = Some(Secret::new("certificate")),
+            &|c| c.tls.ca = Some(CaBundle { path: "a".into(), certificates: vec![vec![1]] }),
             &|c| c.scopes = vec!["a".into(), "b".into()],
             &|c| c.scopes = vec!["ab".into()],
             &|c| c.bearer_token_type = BearerTokenType::IdToken,
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],
+            &|c| c.token_headers = vec![(HeaderName::from_static("x"), HeaderValue::from_static("y"))],
+            &|c| c.header = HeaderName::from_static("x-token"),
+            &|c| c.prefix = String::new(),
+            &|c| c.default_lifetime *= 2,
+            &|c| c.token_timeout *= 2,
         ];
         let mut seen = std::collections::HashSet::new();
         for change in changes {

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-/// What a token lives whose answer has no `expires_in`.
-pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// No token is believed to live longer.
 pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The longest `Retry-After` that is honoured.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// How often an account that needs a login looks whether there was one: a look at a file, not a token request.
+pub(super) const LOGIN_POLL: Duration = Duration::from_secs(1);
 
 /// Token endpoints round the moment of expiry down to a second.
 const MIN_SKEW: Duration = Duration::from_secs(1);
@@ -24,9 +25,11 @@ pub(super) fn usable_for(lifetime: Duration) -> Duration {
     lifetime.saturating_sub((lifetime / 10).clamp(MIN_SKEW, MAX_SKEW))
 }
 
-/// When a token is renewed: at 70 to 85 % of its lifetime, which always is before it ceases to be usable.
-pub(super) fn renew_after(lifetime: Duration, random: f64) -> Duration {
-    lifetime.mul_f64(0.70 + 0.15 * random.clamp(0.0, 1.0)).min(usable_for(lifetime))
+/// When a token is renewed: at 70 to 85 % of the time it is used, and early enough that a renewal which takes twice as
+/// long as the last one still comes before the end. Of a token that took that long to get, nothing is left to wait for.
+pub(super) fn renew_after(lifetime: Duration, took: Duration, random: f64) -> Duration {
+    let usable = usable_for(lifetime);
+    usable.mul_f64(0.70 + 0.15 * random.clamp(0.0, 1.0)).min(usable.saturating_sub(took.saturating_mul(2)))
 }
 
 /// The pause after the `failures`-th failure in a row of an endpoint that is down: from 0.5 s doubling to 30 s, and
@@ -82,12 +85,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn renewal_comes_before_the_end_of_use_and_that_before_expiry(ms in 1_u64..=2_592_000_000, random in 0.0..=1.0) {
-            let lifetime = Duration::from_millis(ms);
-            let renew = renew_after(lifetime, random);
-            prop_assert!(renew >= lifetime.mul_f64(0.69));
-            prop_assert!(renew < usable_for(lifetime));
-            prop_assert!(usable_for(lifetime) < lifetime);
+        fn renewal_comes_before_the_end_of_use_and_that_before_expiry(
+            ms in 1001_u64..=2_592_000_000,
+            took in 0_u64..=10_000,
+            random in 0.0..=1.0,
+        ) {
+            let (lifetime, took) = (Duration::from_millis(ms), Duration::from_millis(took));
+            let (renew, usable) = (renew_after(lifetime, took, random), usable_for(lifetime));
+            prop_assert!(renew < usable && usable < lifetime);
+            prop_assert!(renew + 2 * took <= usable || renew.is_zero());
+            prop_assert!(renew >= usable.mul_f64(0.69) || renew + 2 * took >= usable - Duration::from_millis(1));
         }
     }
 }

@@ -13,10 +13,12 @@
 //! a request's coming in the last part of the token's life: rare callers would wait each time.
 
 use super::error::{Failure, TokenError, Unavailability};
-use super::exchange::{Exchange, TokenClient};
-use super::flight::{Flight, Landing, drive};
+use super::exchange::Exchange;
+use super::flight::{self, Flight, Landing, drive};
+use super::schedule;
 use super::status::{LastOutcome, TokenState, TokenStatus};
 use super::token::Token;
+use super::tokens::Tokens;
 use crate::config::model::OAuth2;
 use crate::credentials::{AccountStats, TokenResult};
 use arc_swap::ArcSwapOption;
@@ -27,6 +29,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
+
+/// A token that the third party refuses is dropped from this age on.
+pub const MIN_AGE: Duration = Duration::from_secs(10);
 
 /// Gives out one account's token. Its task ends when it is dropped.
 pub struct TokenSource {
@@ -62,15 +67,10 @@ pub(super) struct State {
 }
 
 impl TokenSource {
-    /// A source that has no token yet and asks for none until somebody does. Its task runs on `handle`.
-    pub fn new(
-        account: &str,
-        config: OAuth2,
-        http: Arc<TokenClient>,
-        stats: Arc<AccountStats>,
-        handle: Handle,
-    ) -> Arc<Self> {
-        Self::with_exchange(account, config, http, stats, handle)
+    /// A source that has no token yet and asks for none until somebody does.
+    pub fn new(account: &str, config: OAuth2, stats: Arc<AccountStats>, tokens: &Tokens) -> Arc<Self> {
+        let exchange = tokens.exchange(account, &config);
+        Self::with_exchange(account, config, exchange, stats, tokens.runtime.clone())
     }
 
     fn with_exchange(
@@ -128,12 +128,64 @@ impl TokenSource {
         }
     }
 
+    /// The third party refused the token of this generation: drops it, so that the next request gets another. A burst of
+    /// refusals drops it once. True if a request may be sent again: there is or will be another token than the refused.
+    ///
+    /// A token younger than [`MIN_AGE`] is kept: a third party that refuses whatever it is sent must not cost a token
+    /// request each time.
+    pub fn refuse(&self, generation: u64, now: Instant) -> bool {
+        let state = self.inner.lock();
+        match self.inner.current.load().as_ref() {
+            // A newer one is here, or on its way.
+            Some(token) if token.generation() != generation => return true,
+            None => return true,
+            Some(token) if now.saturating_duration_since(token.landed()) < MIN_AGE => return false,
+            Some(_) => {}
+        }
+        self.inner.stats.record_refusal();
+        self.inner.forget(state);
+        tracing::warn!(target: "attache", account = &*self.inner.account, generation, "a third party refused the token");
+        true
+    }
+
+    /// Drops a token whose end has come by the clock on the wall. The monotonic clock, by which tokens are given out, stands
+    /// still while the machine sleeps or a virtual one is moved.
+    pub fn expire(&self, wall: SystemTime) {
+        let over = || self.inner.current.load().as_ref().is_some_and(|token| token.expires_at() <= wall);
+        if over() {
+            let state = self.inner.lock();
+            // It may be another one by now.
+            if over() {
+                self.inner.forget(state);
+            }
+        }
+    }
+
+    /// Looks whether a person has to sign in first, or has done so meanwhile, and whether what is kept can be read. Asks nobody; only grants that live on a
+    /// refresh token read a file for it.
+    pub async fn look(&self) {
+        if !self.inner.config.grant.refreshes() {
+            return;
+        }
+        match self.inner.exchange.look(&self.inner.config).await {
+            Ok(()) => self.inner.found_with_grant(),
+            Err(failure) => self.inner.found_without_grant(failure),
+        }
+    }
+
+    /// Whether there is a token that requests are sent with.
+    pub fn is_in_use(&self, now: Instant) -> bool {
+        self.inner.current.load().as_ref().is_some_and(|token| token.is_usable(now) && token.is_used())
+    }
+
     /// What there is to say about the token at `now`.
     pub fn status(&self, now: Instant) -> TokenStatus {
         let usable = self.inner.current.load().as_ref().is_some_and(|token| token.is_usable(now));
         let state = self.inner.lock();
         TokenStatus {
             state: match &state.last {
+                // Though its token may be good for a while, it is the last.
+                _ if state.needs_login() => TokenState::NeedsLogin,
                 _ if usable => TokenState::Valid,
                 None => TokenState::None,
                 Some(LastOutcome { result: TokenResult::Ok, .. }) => TokenState::Expired,
@@ -144,6 +196,11 @@ impl TokenSource {
             generation: state.generation,
             requests: state.requests,
         }
+    }
+
+    /// The header that the token is sent in.
+    pub fn header(&self) -> &http::HeaderName {
+        &self.inner.config.header
     }
 
     /// The numbers behind the account's metrics.
@@ -186,6 +243,12 @@ impl TokenSource {
     }
 }
 
+impl State {
+    pub(super) fn needs_login(&self) -> bool {
+        matches!(self.pause, Some((TokenError::NeedsLogin { .. }, _)))
+    }
+}
+
 impl Drop for TokenSource {
     fn drop(&mut self) {
         let driver = self.inner.lock().driver.take();
@@ -204,6 +267,52 @@ impl fmt::Debug for TokenSource {
 impl Inner {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the current token. Unless it is renewing, the driver sleeps for a token that is gone then: the next request
+    /// starts another.
+    fn forget(&self, mut state: MutexGuard<'_, State>) {
+        self.current.store(None);
+        let idle = if state.flight.is_none() {
+            state.epoch += 1;
+            state.driver.take()
+        } else {
+            None
+        };
+        drop(state);
+        if let Some(idle) = idle {
+            idle.abort();
+        }
+    }
+
+    fn found_without_grant(&self, failure: Failure) {
+        let mut state = self.lock();
+        let error = failure.clone().into_error(schedule::LOGIN_POLL);
+        let reason = error.to_string();
+        // A flight knows better, and what was told once is not told again.
+        if state.flight.is_some()
+            || state.last.as_ref().is_some_and(|last| last.reason.as_ref() == Some(&reason))
+        {
+            return;
+        }
+        flight::log(self, &failure, schedule::LOGIN_POLL);
+        let result = failure.result();
+        state.last = Some(LastOutcome { result, reason: Some(reason), at: SystemTime::now(), took: None });
+        state.pause = match error {
+            TokenError::NeedsLogin { .. } => Some((error, Instant::now() + schedule::LOGIN_POLL)),
+            // A request tries for itself.
+            TokenError::Rejected { .. } | TokenError::Unavailable { .. } => None,
+        };
+    }
+
+    fn found_with_grant(&self) {
+        let mut state = self.lock();
+        let looked_only = state.last.as_ref().is_some_and(|last| last.took.is_none());
+        if state.flight.is_none() && (state.needs_login() || looked_only) {
+            state.pause = None;
+            state.failures = 0;
+            state.last = None;
+        }
     }
 
     fn note_use(&self, token: &Token) {

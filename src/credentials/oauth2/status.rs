@@ -1,7 +1,7 @@
 //! What `/status` says of an account's token: everything but the token.
 
 use crate::credentials::TokenResult;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What `/status` says of an account's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct TokenStatus {
     pub last: Option<LastOutcome>,
     /// How many tokens there have been.
     pub generation: u64,
-    /// How many token requests have been started.
+    /// How many token requests have ended.
     pub requests: u64,
 }
 
@@ -29,6 +29,8 @@ pub enum TokenState {
     Expired,
     /// There is none, and the last try failed.
     Failing,
+    /// There is none before a person signs in, or gives the account another refresh token.
+    NeedsLogin,
 }
 
 impl TokenState {
@@ -39,6 +41,7 @@ impl TokenState {
             Self::Valid => "valid",
             Self::Expired => "expired",
             Self::Failing => "failing",
+            Self::NeedsLogin => "needs_login",
         }
     }
 }
@@ -52,4 +55,6 @@ pub struct LastOutcome {
     pub reason: Option<String>,
     /// When it ended.
     pub at: SystemTime,
+    /// What it took; `None` if nobody was asked.
+    pub took: Option<Duration>,
 }

@@ -1,7 +1,7 @@
 //! A token, ready to be sent, that knows how long it may be.
 
 use super::schedule;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 /// One token and its times. Immutable but for the mark that it was asked for.
 pub struct Token {
+    name: HeaderName,
     value: HeaderValue,
+    landed: Instant,
     /// The real expiry less the skew.
     usable_until: Instant,
     renew_at: Instant,
@@ -24,7 +26,7 @@ impl Token {
     /// A token that came at `now` and whose lifetime began at `issued` (read on both clocks): when it was asked for,
     /// which is the side to err on. `random` (0 to 1) spreads the renewals of many accounts.
     pub(super) fn new(
-        value: HeaderValue,
+        (name, value): (HeaderName, HeaderValue),
         issued: (Instant, SystemTime),
         now: Instant,
         lifetime: Duration,
@@ -33,9 +35,11 @@ impl Token {
     ) -> Self {
         let usable_until = issued.0 + schedule::usable_for(lifetime);
         Self {
+            name,
             value,
+            landed: now,
             usable_until,
-            renew_at: issued.0 + schedule::renew_after(lifetime, random),
+            renew_at: issued.0 + schedule::renew_after(lifetime, now - issued.0, random),
             expires_at: issued.1 + lifetime,
             generation,
             single_use: now >= usable_until,
@@ -44,11 +48,11 @@ impl Token {
     }
 
     /// The header to set. It replaces the caller's.
-    pub fn header_name(&self) -> HeaderName {
-        header::AUTHORIZATION
+    pub fn header_name(&self) -> &HeaderName {
+        &self.name
     }
 
-    /// `Bearer …`, marked sensitive. Cloning it copies no bytes.
+    /// The prefix and the token, marked sensitive. Cloning it copies no bytes.
     pub fn header_value(&self) -> &HeaderValue {
         &self.value
     }
@@ -72,6 +76,11 @@ impl Token {
     /// from the start.
     pub fn may_be_sent(&self, now: Instant) -> bool {
         self.single_use || self.is_usable(now)
+    }
+
+    /// When it came.
+    pub(super) fn landed(&self) -> Instant {
+        self.landed
     }
 
     pub(super) fn usable_until(&self) -> Instant {

@@ -27,12 +27,23 @@ pub struct Exposition<'a> {
     access_log_dropped: Option<u64>,
 }
 
+/// What is told of one OAuth2 account.
 #[derive(Debug)]
-struct AccountRow<'a> {
-    account: &'a str,
-    requests: Vec<(&'static str, u64)>,
-    expiry: Option<SystemTime>,
-    duration: &'a Histogram,
+pub struct AccountRow<'a> {
+    /// Its name.
+    pub account: &'a str,
+    /// How many token requests ended in each of the results.
+    pub requests: Vec<(&'static str, u64)>,
+    /// How many of its tokens a third party has refused.
+    pub refused: u64,
+    /// How many tokens there have been since the account last changed.
+    pub generation: u64,
+    /// Whether it has to be signed in.
+    pub needs_login: bool,
+    /// When the token in hand expires.
+    pub expiry: Option<SystemTime>,
+    /// What token requests took.
+    pub duration: &'a Histogram,
 }
 
 #[derive(Debug)]
@@ -59,14 +70,8 @@ impl<'a> Exposition<'a> {
 
     /// An account that asks for tokens: how its requests ended by result (ok, rejected, unavailable, timeout), when
     /// the token in hand expires, and how long the requests took.
-    pub fn account(
-        &mut self,
-        account: &'a str,
-        requests: &[(&'static str, u64)],
-        expiry: Option<SystemTime>,
-        duration: &'a Histogram,
-    ) -> &mut Self {
-        self.accounts.push(AccountRow { account, requests: requests.to_vec(), expiry, duration });
+    pub fn account(&mut self, row: AccountRow<'a>) -> &mut Self {
+        self.accounts.push(row);
         self
     }
 
@@ -211,6 +216,26 @@ impl<'a> Exposition<'a> {
             self.accounts
                 .iter()
                 .filter_map(|row| Some(gauge(&[("account", row.account)], unix_seconds(row.expiry?)))),
+        );
+        text.family(
+            "attache_tokens_refused_total",
+            "Tokens that a third party refused before their end.",
+            MetricType::COUNTER,
+            self.accounts.iter().map(|row| counter(&[("account", row.account)], row.refused)),
+        );
+        text.family(
+            "attache_token_generation",
+            "Tokens obtained since the account last changed.",
+            MetricType::GAUGE,
+            self.accounts.iter().map(|row| gauge(&[("account", row.account)], row.generation as f64)),
+        );
+        text.family(
+            "attache_account_needs_login",
+            "1 if nobody but a person can get the account a token again: `attache login ACCOUNT`, or a new refresh_token.",
+            MetricType::GAUGE,
+            self.accounts
+                .iter()
+                .map(|row| gauge(&[("account", row.account)], f64::from(u8::from(row.needs_login)))),
         );
         text.family(
             "attache_token_request_duration_seconds",

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::process::Process;
-use super::{Direction, Exposition, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, latency_histogram};
+use super::{
+    AccountRow, Direction, Exposition, KeyStats, Phase, ReloadResult, Reloads, ServiceStats,
+    latency_histogram,
+};
 use crate::error_code::ErrorCode;
 
 fn at(seconds: u64) -> SystemTime {
@@ -109,7 +112,15 @@ fn accounts_keys_and_reloads() {
     reloads.record(ReloadResult::Rejected, at(1_700_000_200));
     let text = render(
         Exposition::new()
-            .account("erp", &[("ok", 2), ("rejected", 0)], Some(at(1_800_000_000)), &duration)
+            .account(AccountRow {
+                account: "erp",
+                requests: vec![("ok", 2), ("rejected", 0)],
+                refused: 4,
+                generation: 2,
+                needs_login: true,
+                expiry: Some(at(1_800_000_000)),
+                duration: &duration,
+            })
             .key("mailer", "2026-11", &used, Some(at(1_900_000_000)))
             .key("mailer", "2026-05", &unused, None)
             .reloads(&reloads)
@@ -120,6 +131,9 @@ fn accounts_keys_and_reloads() {
         "attache_token_requests_total{account=\"erp\",result=\"ok\"} 2",
         "attache_token_requests_total{account=\"erp\",result=\"rejected\"} 0",
         "attache_token_expiry_timestamp_seconds{account=\"erp\"} 1800000000",
+        "attache_tokens_refused_total{account=\"erp\"} 4",
+        "attache_token_generation{account=\"erp\"} 2",
+        "attache_account_needs_login{account=\"erp\"} 1",
         "attache_token_request_duration_seconds_sum{account=\"erp\"} 0.25",
         "attache_webhook_key_last_used_timestamp_seconds{service=\"mailer\",key_id=\"2026-11\"} 1700000000.25",
         "attache_webhook_key_expiry_timestamp_seconds{service=\"mailer\",key_id=\"2026-11\"} 1900000000",

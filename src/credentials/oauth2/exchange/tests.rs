@@ -1,19 +1,13 @@
 //! The client against a real socket: what it sends, byte for byte, and what it makes of what comes.
 
-use super::super::stub::{self, Stub};
+use super::super::stub::{self, JSON, Stub, TOKEN, http};
 use super::*;
-use crate::config::model::{ClientAuth, Grant};
+use crate::config::model::{Assertion, ClientAuth, Grant, PresentedToken};
 use crate::secret::Secret;
-use base64::Engine;
+use ::http::HeaderName;
+use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokio::net::TcpListener;
-
-const TOKEN: &str = r#"{"access_token":"t0ken","token_type":"Bearer","expires_in":3600}"#;
-const JSON: &str = "content-type: application/json\r\n";
-
-async fn good() -> Stub {
-    Stub::with("200 OK", JSON, TOKEN).await
-}
 
 fn reason(result: Result<Answer, Failure>) -> Unavailability {
     match result {
@@ -24,7 +18,7 @@ fn reason(result: Result<Answer, Failure>) -> Unavailability {
 
 #[tokio::test]
 async fn client_credentials_with_basic_authentication() {
-    let idp = good().await;
+    let idp = Stub::good().await;
     let answer = idp.exchange(&idp.config()).await.unwrap();
     assert_eq!(answer.header, "Bearer t0ken");
     assert!(answer.header.is_sensitive());
@@ -39,62 +33,6 @@ async fn client_credentials_with_basic_authentication() {
 }
 
 #[tokio::test]
-async fn basic_authentication_form_encodes_id_and_secret_first() {
-    let idp = good().await;
-    let mut config = idp.config();
-    config.client_id = "https://app.example/:ä".into();
-    config.client_secret = Secret::new("p+ss w%rd:&=/ü~");
-    idp.exchange(&config).await.unwrap();
-    let basic = idp.header("authorization").unwrap();
-    let decoded = BASE64_STANDARD.decode(basic.strip_prefix("Basic ").unwrap()).unwrap();
-    assert_eq!(
-        String::from_utf8(decoded).unwrap(),
-        "https%3A%2F%2Fapp.example%2F%3A%C3%A4:p%2Bss+w%25rd%3A%26%3D%2F%C3%BC%7E"
-    );
-    assert_eq!(idp.request().1, "grant_type=client_credentials");
-}
-
-#[tokio::test]
-async fn post_authentication_puts_id_and_secret_into_the_form() {
-    let idp = good().await;
-    let mut config = idp.config();
-    config.client_auth = ClientAuth::Post;
-    config.client_secret = Secret::new("a&b=c d");
-    idp.exchange(&config).await.unwrap();
-    assert_eq!(idp.request().1, "grant_type=client_credentials&client_id=attache&client_secret=a%26b%3Dc+d");
-    assert_eq!(idp.header("authorization"), None);
-}
-
-#[tokio::test]
-async fn scopes_are_separated_by_spaces_and_extra_members_follow() {
-    let idp = good().await;
-    let mut config = idp.config();
-    config.scopes = vec!["contacts.read".into(), "contacts.write".into()];
-    config.token_params =
-        vec![("audience".into(), "https://erp.example/".into()), ("resource".into(), "a b".into())];
-    idp.exchange(&config).await.unwrap();
-    assert_eq!(
-        idp.request().1,
-        "grant_type=client_credentials&scope=contacts.read+contacts.write\
-         &audience=https%3A%2F%2Ferp.example%2F&resource=a+b"
-    );
-}
-
-#[tokio::test]
-async fn the_password_grant_sends_user_name_and_password() {
-    let idp = good().await;
-    let mut config = idp.config();
-    config.grant = Grant::Password { username: Secret::new("bob@x"), password: Secret::new("p&w 1") };
-    config.scopes = vec!["all".into()];
-    config.token_params = vec![("audience".into(), "erp".into())];
-    idp.exchange(&config).await.unwrap();
-    assert_eq!(
-        idp.request().1,
-        "grant_type=password&username=bob%40x&password=p%26w+1&scope=all&audience=erp"
-    );
-}
-
-#[tokio::test]
 async fn the_id_token_is_sent_when_it_is_wanted() {
     let idp =
         Stub::with("200 OK", JSON, r#"{"access_token":"a","id_token":"i","token_type":"Bearer"}"#).await;
@@ -105,8 +43,160 @@ async fn the_id_token_is_sent_when_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn prefix_is_what_stands_before_the_token() {
+    for (prefix, header) in [("", "t0ken"), ("Token ", "Token t0ken")] {
+        let idp = Stub::good().await;
+        let mut config = idp.config();
+        config.prefix = prefix.into();
+        assert_eq!(idp.exchange(&config).await.unwrap().header, header);
+    }
+}
+
+#[tokio::test]
+async fn the_refresh_token_beside_it() {
+    for (member, refresh_token) in [
+        (r#","refresh_token":"r1""#, Some(Secret::new("r1"))),
+        (r#","refresh_token":null"#, None),
+        (r#","refresh_token":"""#, None),
+        ("", None),
+    ] {
+        let idp = Stub::with("200 OK", JSON, &format!(r#"{{"access_token":"t0ken"{member}}}"#)).await;
+        assert_eq!(idp.exchange(&idp.config()).await.unwrap().refresh_token, refresh_token, "{member}");
+    }
+    let idp = Stub::with("200 OK", "", "access_token=t0ken&refresh_token=r%2B1").await;
+    assert_eq!(idp.exchange(&idp.config()).await.unwrap().refresh_token, Some(Secret::new("r+1")));
+}
+
+#[tokio::test]
+async fn what_the_token_says_of_itself() {
+    let idp = Stub::with(
+        "200 OK",
+        JSON,
+        r#"{"access_token":"eyJhbGciOiJub25lIn0.eyJhdWQiOiJlcnAiLCJleHAiOjcsImlzcyI6ImlkIn0.",
+            "token_type":"BearerToken","scope":["a","b"]}"#,
+    )
+    .await;
+    let details = idp.exchange(&idp.config()).await.unwrap().details;
+    assert_eq!(details.token_type.as_deref(), Some("BearerToken"));
+    assert_eq!(details.scope.as_deref(), Some("a b"));
+    let claims = details.claims.unwrap();
+    assert_eq!((claims.iss.as_deref(), claims.aud, claims.exp), (Some("id"), vec!["erp".into()], Some(7)));
+}
+
+#[tokio::test]
+async fn a_token_where_something_else_belongs_is_not_shown() {
+    let body =
+        r#"{"access_token":"t0ken","token_type":"t0ken","scope":"a r3fresh","refresh_token":"r3fresh"}"#;
+    let idp = Stub::with("200 OK", JSON, body).await;
+    assert_eq!(idp.exchange(&idp.config()).await.unwrap().details, Details::default());
+}
+
+#[tokio::test]
+async fn token_headers_are_added_and_do_not_break_the_form() {
+    let idp = Stub::good().await;
+    let mut config = idp.config();
+    config.token_headers = vec![
+        (HeaderName::from_static("x-api-key"), HeaderValue::from_static("k3y")),
+        (header::ACCEPT, HeaderValue::from_static("application/vnd.example+json")),
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
+    ];
+    idp.exchange(&config).await.unwrap();
+    assert_eq!(idp.header("x-api-key").as_deref(), Some("k3y"));
+    assert_eq!(idp.header("accept").as_deref(), Some("application/vnd.example+json"));
+    assert_eq!(idp.header("content-type").as_deref(), Some("application/x-www-form-urlencoded"));
+}
+
+#[tokio::test]
+async fn nothing_that_was_sent_comes_back_in_an_error() {
+    let mut config = stub::config("http://127.0.0.1:1/token");
+    config.token_headers =
+        vec![(HeaderName::from_static("x-api-key"), HeaderValue::from_static("header-k3y"))];
+    config.client_auth = ClientAuth::Basic(vec![Secret::new("first&"), Secret::new("second&")]);
+    config.grant = Grant::RefreshToken { refresh_token: Secret::new("initial-token") };
+    let basic = BASE64_STANDARD.encode("attache:first%26");
+    for echoed in [
+        "r3fresh/1",
+        "r3fresh%2F1",
+        "initial-token",
+        "first&",
+        "first%26",
+        "second&",
+        "second%26",
+        &basic,
+        "header-k3y",
+    ] {
+        for status in ["400 Bad Request", "401 Unauthorized", "503 Busy"] {
+            let body = format!(r#"{{"error":"invalid_client","error_description":"not '{echoed}'"}}"#);
+            let idp = Stub::with(status, JSON, &body).await;
+            config.token_url = idp.url().parse().unwrap();
+            let refresh_token = Secret::new("r3fresh/1");
+            let failure = stub::client().exchange(&config, Some(&refresh_token)).await.unwrap_err();
+            match failure {
+                Failure::Rejected { description, .. } => assert_eq!(description, None, "{echoed}"),
+                Failure::Unavailable { cause, .. } => assert_eq!(cause, None, "{echoed}"),
+                Failure::NeedsLogin { .. } | Failure::Unusable { .. } => panic!("{failure:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_first_try_sent_does_not_come_back_in_the_seconds_error() {
+    for secret in ["first", "second"] {
+        let basic = BASE64_STANDARD.encode(format!("attache:{secret}"));
+        let body = format!(r#"{{"error":"invalid_client","error_description":"{basic}"}}"#);
+        let idp = Stub::with("401 Unauthorized", JSON, &body).await;
+        let mut config = idp.config();
+        config.client_auth = ClientAuth::Basic(vec![Secret::new("first"), Secret::new("second")]);
+        let refused = Failure::Rejected { error: "invalid_client".into(), description: None };
+        assert_eq!(idp.exchange(&config).await.unwrap_err(), refused);
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_does_not_come_back_in_an_error() {
+    let assertion = Assertion::Presented(PresentedToken::Fixed(Secret::new("a.b.c")));
+    let mut config = stub::config("http://127.0.0.1:1/token");
+    config.client_auth = ClientAuth::PrivateKeyJwt(assertion.clone());
+    let body = r#"{"error":"invalid_grant","error_description":"not a.b.c"}"#;
+    let idp = Stub::with("400 Bad Request", JSON, body).await;
+    config.token_url = idp.url().parse().unwrap();
+    let refused = Failure::Rejected { error: "invalid_grant".into(), description: None };
+    assert_eq!(idp.exchange(&config).await.unwrap_err(), refused);
+    config.client_auth = ClientAuth::None;
+    config.grant = Grant::JwtBearer(assertion);
+    assert_eq!(idp.exchange(&config).await.unwrap_err(), refused);
+}
+
+#[tokio::test]
+async fn a_compressed_answer_nobody_asked_for() {
+    for status in ["200 OK", "400 Bad Request"] {
+        let mut answer = http(status, "content-encoding: gzip\r\n", "");
+        answer = String::from_utf8(answer).unwrap().replace("content-length: 0", "content-length: 4").into();
+        answer.extend_from_slice(b"\x1f\x8b\x08\x00");
+        let idp = Stub::answering(answer).await;
+        let result = idp.exchange(&idp.config()).await;
+        assert_eq!(idp.header("accept-encoding"), None);
+        let Err(Failure::Unavailable { cause, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(cause.as_deref(), Some("content-encoding gzip, which was not asked for"));
+    }
+    let idp = Stub::with("200 OK", "content-encoding: identity\r\n", TOKEN).await;
+    assert!(idp.exchange(&idp.config()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_token_is_told_by_its_type() {
+    let idp = Stub::with("200 OK", "content-type: text/html; charset=utf-8\r\n", "<html>").await;
+    let Err(Failure::Unavailable { reason, cause, .. }) = idp.exchange(&idp.config()).await else {
+        panic!("a token")
+    };
+    assert_eq!(reason, Unavailability::Malformed);
+    assert_eq!(cause.as_deref(), Some("content-type text/html; charset=utf-8"));
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = good().await;
+    let elsewhere = Stub::good().await;
     let location = format!("location: {}\r\n", elsewhere.url());
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
         let idp = Stub::with(status, &location, "").await;
@@ -166,7 +256,7 @@ async fn nobody_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     drop(listener);
-    let result = stub::client().exchange(&stub::config(&url)).await;
+    let result = stub::client().exchange(&stub::config(&url), None).await;
     let Err(Failure::Unavailable { reason, cause, .. }) = result else { panic!("not unavailable") };
     assert_eq!(reason, Unavailability::Connect);
     assert!(cause.unwrap().to_lowercase().contains("refused"));
@@ -189,7 +279,7 @@ async fn a_certificate_of_nobody_we_trust() {
         let (socket, _) = listener.accept().await.unwrap();
         assert!(acceptor.accept(socket).await.is_err());
     });
-    let result = stub::client().exchange(&stub::config(&url)).await;
+    let result = stub::client().exchange(&stub::config(&url), None).await;
     let Err(Failure::Unavailable { reason, cause, .. }) = result else { panic!("not unavailable") };
     assert_eq!(reason, Unavailability::Tls);
     assert!(cause.unwrap().ends_with("invalid peer certificate: UnknownIssuer"));
@@ -203,6 +293,9 @@ async fn what_is_not_http_and_what_ends_early() {
     assert_eq!(reason(idp.exchange(&idp.config()).await), Unavailability::Transport);
     let idp = Stub::answering("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"access_token\":\"a").await;
     assert_eq!(reason(idp.exchange(&idp.config()).await), Unavailability::Transport);
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"acc\r\n99\r\ness";
+    let idp = Stub::answering(chunked).await;
+    assert_eq!(reason(idp.exchange(&idp.config()).await), Unavailability::Transport);
 }
 
 #[tokio::test]
@@ -213,7 +306,7 @@ async fn no_error_prints_a_token_or_a_secret() {
         let printed = format!("{failure:?} {failure}");
         assert!(!printed.contains("t0ken") && !printed.contains("s3cret"), "{printed}");
     }
-    let idp = good().await;
+    let idp = Stub::good().await;
     let printed = format!("{:?}", idp.exchange(&idp.config()).await.unwrap());
     assert!(!printed.contains("t0ken"), "{printed}");
 }

@@ -1,10 +1,8 @@
 //! One test an oddity. Each goes over a socket and through the whole client.
 
 use super::super::exchange::Answer;
-use super::super::stub::Stub;
+use super::super::stub::{JSON, Stub};
 use super::*;
-
-const JSON: &str = "content-type: application/json\r\n";
 
 async fn answered(status: &str, headers: &str, body: &str) -> Result<Answer, Failure> {
     let idp = Stub::with(status, headers, body).await;
@@ -48,7 +46,9 @@ async fn expires_in_as_a_float() {
 #[tokio::test]
 async fn expires_in_beyond_reason_is_clamped() {
     assert_eq!(lifetime("99999999999999999999").await, Some(30 * 24 * 3600));
-    assert_eq!(lifetime(r#""inf""#).await, Some(30 * 24 * 3600));
+    for absurd in [r#""inf""#, "1e300", "9223372036854775807", r#""1e300""#] {
+        assert_eq!(lifetime(absurd).await, Some(30 * 24 * 3600), "{absurd}");
+    }
     assert_eq!(lifetime("0").await, Some(0));
     assert_eq!(lifetime("-1").await, Some(0));
 }
@@ -67,7 +67,16 @@ async fn a_missing_token_type() {
 
 #[tokio::test]
 async fn an_odd_token_type() {
-    for odd in [r#""BEARER""#, r#""BearerToken""#, r#""""#, "null", "7", r#"["Bearer"]"#] {
+    for odd in [
+        r#""bearer""#,
+        r#""BEARER""#,
+        r#""BearerToken""#,
+        r#""application/json""#,
+        r#""""#,
+        "null",
+        "7",
+        r#"["Bearer"]"#,
+    ] {
         gives_the_token("200 OK", JSON, &format!(r#"{{"access_token":"t0ken","token_type":{odd}}}"#)).await;
     }
 }
@@ -84,6 +93,39 @@ async fn a_token_type_that_needs_a_key() {
 async fn scopes_in_an_array() {
     gives_the_token("200 OK", JSON, r#"{"access_token":"t0ken","token_type":"Bearer","scope":["a","b"]}"#)
         .await;
+}
+
+#[tokio::test]
+async fn scopes_of_any_shape() {
+    for scope in [r#""a b""#, r#""""#, "null", "7", "{}", "[]", "[7]"] {
+        gives_the_token("200 OK", JSON, &format!(r#"{{"access_token":"t0ken","scope":{scope}}}"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn of_a_member_that_comes_twice_the_last_counts() {
+    gives_the_token("200 OK", JSON, r#"{"access_token":"a","access_token":"t0ken"}"#).await;
+    gives_the_token("200 OK", "", "access_token=a&access_token=t0ken").await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_in_seconds_from_now_is_not_guessed() {
+    for member in
+        [r#""expires_on":"4102444800""#, r#""expires_at":4102444800"#, r#""issued_at":"1700000000000""#]
+    {
+        let body = format!(r#"{{"access_token":"t0ken",{member}}}"#);
+        assert_eq!(answered("200 OK", JSON, &body).await.unwrap().expires_in, None);
+    }
+    let azure = r#"{"access_token":"t0ken","expires_in":"3599","ext_expires_in":"3599","expires_on":"1"}"#;
+    let answer = answered("200 OK", JSON, azure).await.unwrap();
+    assert_eq!(answer.expires_in, Some(Duration::from_secs(3599)));
+}
+
+#[tokio::test]
+async fn a_token_below_another_member_is_not_guessed() {
+    for body in [r#"{"data":{"access_token":"t0ken"}}"#, r#"{"token":{"access_token":"t0ken"},"ok":true}"#] {
+        assert_eq!(unavailable("200 OK", JSON, body).await, Unavailability::NoToken);
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,13 @@
 //! The source against a token endpoint that is a closure, on a paused clock.
 
+mod counting;
+mod model;
+
 use super::super::exchange::Answer;
-use super::super::{TOKEN_TIMEOUT, stub};
+use super::super::stub;
 use super::*;
+use crate::config::model::ClientAuth;
+use crate::secret::Secret;
 use async_trait::async_trait;
 use http::HeaderValue;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +20,7 @@ type Reply = Result<Answer, Failure>;
 struct Idp {
     calls: AtomicUsize,
     at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
     takes: Duration,
     reply: Box<dyn Fn(usize) -> Reply + Send + Sync>,
 }
@@ -25,8 +31,8 @@ impl Idp {
     }
 
     fn slow(takes: Duration, reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Arc<Self> {
-        let (calls, at_once) = Default::default();
-        Arc::new(Self { calls, at_once, takes, reply: Box::new(reply) })
+        let (calls, at_once, most_at_once) = Default::default();
+        Arc::new(Self { calls, at_once, most_at_once, takes, reply: Box::new(reply) })
     }
 
     fn calls(&self) -> usize {
@@ -42,12 +48,19 @@ impl Idp {
 
 #[async_trait]
 impl Exchange for Idp {
-    async fn exchange(&self, _: &OAuth2) -> Reply {
+    async fn exchange(&self, _: &OAuth2, _: Option<&Secret>) -> Reply {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        assert_eq!(self.at_once.fetch_add(1, Ordering::SeqCst), 0, "two requests at once");
+        self.most_at_once.fetch_max(self.at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let _leave = Leave(&self.at_once);
         sleep(self.takes).await;
         (self.reply)(call)
+    }
+}
+
+impl Drop for Idp {
+    // A panic within the exchange would pass for a failure of the endpoint's.
+    fn drop(&mut self) {
+        assert!(*self.most_at_once.get_mut() <= 1, "two requests at once");
     }
 }
 
@@ -65,7 +78,11 @@ const fn secs(n: u64) -> Duration {
 
 /// A token that lives so many seconds from when it was asked for.
 fn token(lifetime: u64) -> Reply {
-    Ok(Answer { header: HeaderValue::from_static("Bearer t0ken"), expires_in: Some(secs(lifetime)) })
+    answer(Some(secs(lifetime)))
+}
+
+fn answer(expires_in: Option<Duration>) -> Reply {
+    Ok(stub::answer(HeaderValue::from_static("Bearer t0ken"), expires_in))
 }
 
 fn down() -> Reply {
@@ -277,7 +294,7 @@ async fn a_token_without_a_lifetime_serves_those_who_waited_and_nobody_after() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_expires_in_lives_five_minutes() {
-    let idp = Idp::new(|_| Ok(Answer { header: HeaderValue::from_static("Bearer t0ken"), expires_in: None }));
+    let idp = Idp::new(|_| answer(None));
     let source = idp.source();
     let token = source.get().await.unwrap();
     assert_eq!(token.usable_until() + secs(10), Instant::now() - secs(1) + secs(300));
@@ -290,7 +307,7 @@ async fn an_endpoint_that_hangs_is_given_up() {
     let began = Instant::now();
     let error = source.get().await.unwrap_err();
     assert!(matches!(error, TokenError::Unavailable { reason: Unavailability::TimedOut, .. }));
-    assert_eq!(began.elapsed(), TOKEN_TIMEOUT);
+    assert_eq!(began.elapsed(), stub::config("http://127.0.0.1:1").token_timeout);
     assert_eq!(source.stats().requests(TokenResult::Timeout), 1);
     assert_eq!(source.status(Instant::now()).last.unwrap().result, TokenResult::Timeout);
 }
@@ -385,8 +402,8 @@ async fn the_log_says_what_went_wrong_and_nothing_secret_at_any_level() {
         let (log, _guard) = capture();
         let idp = stub::Stub::with("401 Unauthorized", "", body).await;
         let stats = Arc::new(AccountStats::new("erp"));
-        let http = Arc::new(stub::client());
-        let source = TokenSource::new("erp", idp.config(), http, stats, Handle::current());
+        let tokens = Tokens::new(stub::client(), Handle::current());
+        let source = TokenSource::new("erp", idp.config(), stats, &tokens);
         let error = source.get().await.unwrap_err();
         let told = format!("{error} {}", error.detail());
         let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
@@ -403,8 +420,8 @@ async fn a_token_from_a_real_socket_is_logged_without_itself() {
     let (log, _guard) = capture();
     let idp = stub::Stub::with("200 OK", "", r#"{"access_token":"t0ken","expires_in":"60"}"#).await;
     let stats = Arc::new(AccountStats::new("erp"));
-    let source =
-        TokenSource::new("erp", idp.config(), Arc::new(stub::client()), stats.clone(), Handle::current());
+    let tokens = Tokens::new(stub::client(), Handle::current());
+    let source = TokenSource::new("erp", idp.config(), stats.clone(), &tokens);
     let token = source.get().await.unwrap();
     assert_eq!(token.header_name(), "authorization");
     assert_eq!(token.header_value(), "Bearer t0ken");
@@ -413,4 +430,21 @@ async fn a_token_from_a_real_socket_is_logged_without_itself() {
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
     assert!(log.contains("token obtained"), "{log}");
     assert!(!log.contains("t0ken") && !log.contains("s3cret"), "{log}");
+}
+
+#[tokio::test]
+async fn the_log_says_when_it_took_the_second_secret() {
+    let (log, _guard) = capture();
+    let idp = stub::Stub::refusing("401 Unauthorized", &["invalid_client"]).await;
+    let mut config = idp.config();
+    config.client_auth = ClientAuth::Post(vec![Secret::new("n3w"), Secret::new("0ld")]);
+    let stats = Arc::new(AccountStats::new("erp"));
+    let tokens = Tokens::new(stub::client(), Handle::current());
+    let source = TokenSource::new("erp", config, stats, &tokens);
+    source.get().await.unwrap();
+    source.get().await.unwrap();
+    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let warning = "the token endpoint refused the first client secret and took the second account=\"erp\"";
+    assert_eq!(log.matches(warning).count(), 1, "{log}");
+    assert!(!log.contains("n3w") && !log.contains("0ld"), "{log}");
 }

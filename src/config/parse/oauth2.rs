@@ -1,0 +1,218 @@
+//! `oauth2`: how an account gets its tokens.
+//!
+//! Which keys belong together depends on `grant` and `client_auth`: [`grant`] and [`client`] have a table each. What
+//! one part leaves out another may give (the token URL is the default of an audience, and a service account's key
+//! names the token URL), so the order in which they are read is this function's.
+
+mod assertion;
+mod client;
+mod grant;
+mod request;
+
+use super::{tls, urls};
+use crate::config::decode::{At, Decoder, Map};
+use crate::config::model::{BearerTokenType, OAuth2, TokenTls};
+use crate::config::problem::Finding;
+use crate::config::scalar;
+use crate::config::source::Span;
+use crate::secret::{Secret, sha256};
+use assertion::FromKey;
+use std::collections::HashMap;
+use std::time::Duration;
+
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const KEYS: [&str; 30] = [
+    "grant",
+    "token_url",
+    "client_id",
+    "client_secret",
+    "client_auth",
+    "client_assertion",
+    "scopes",
+    "bearer_token_type",
+    "token_params",
+    "token_headers",
+    "header",
+    "prefix",
+    "default_lifetime",
+    "token_timeout",
+    "retry_on",
+    "tls",
+    "allow_plaintext",
+    "username",
+    "password",
+    "refresh_token",
+    "authorization_url",
+    "redirect_url",
+    "authorization_params",
+    "device_authorization_url",
+    "assertion",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
+];
+
+/// A key's value: `None` if there is no such key, `Some(None)` if what it says is wrong, which has been reported.
+type Given<T> = Option<Option<T>>;
+
+/// What accounts with refresh tokens ask of the whole file: a place to keep them, and that no two share one.
+pub(super) struct RefreshTokens {
+    kept: bool,
+    seen: HashMap<[u8; 32], (Span, String)>,
+}
+
+impl RefreshTokens {
+    /// `kept`: whether the file says where and how.
+    pub(super) fn new(kept: bool) -> Self {
+        Self { kept, seen: HashMap::new() }
+    }
+
+    /// One account's grant needs the store. Said once: one `state` mends it for all.
+    fn need(&mut self, decoder: &Decoder<'_>, grant: &At<'_>) {
+        if std::mem::replace(&mut self.kept, true) {
+            return;
+        }
+        let message =
+            format!("{grant} has a refresh token to keep, and there is no `state.key` to seal it with");
+        decoder.report(
+            Finding::error("missing_key", decoder.place(grant), message)
+                .label("its refresh token must outlive the program")
+                .help("write at the top level `state: { key: { file: PATH } }`, with a key from `openssl rand -base64 32`"),
+        );
+    }
+
+    /// A refresh token that the file gives. Where they rotate, each is good for one use, by one account.
+    fn claim(&mut self, decoder: &Decoder<'_>, at: &At<'_>, token: &Secret, token_url: &str) -> Option<()> {
+        let mut both = token.sha256().to_vec();
+        both.extend_from_slice(token_url.as_bytes());
+        let digest = sha256(&both);
+        let place = decoder.place(at);
+        if let Some((first, path)) = self.seen.get(&digest) {
+            let message = format!("{at} is the same token as {path}");
+            let finding = Finding::error("duplicate_refresh_token", place, message);
+            return decoder.reject(
+                finding
+                    .label("used again here")
+                    .help("a refresh token serves one account: let the services share that account")
+                    .secondary(*first, "first used here"),
+            );
+        }
+        self.seen.insert(digest, (place, at.to_string()));
+        Some(())
+    }
+}
+
+pub(super) fn oauth2(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    refresh_tokens: &mut RefreshTokens,
+) -> Option<OAuth2> {
+    const BEARER: [(&str, BearerTokenType); 2] =
+        [("access_token", BearerTokenType::AccessToken), ("id_token", BearerTokenType::IdToken)];
+    let map = decoder.mapping(at, &KEYS)?;
+    let plaintext = map.get("allow_plaintext").and_then(|at| decoder.bool(&at)).unwrap_or(false);
+    let kind = grant::kind(decoder, &map, refresh_tokens);
+    let method = client::method(decoder, &map, kind);
+    let client_id = client::id(decoder, &map, kind, method);
+    let written_url = map.get("token_url").map(|at| {
+        let what = if map.get("client_secret").is_some() { "the client's secret" } else { "the token" };
+        Some((endpoint(decoder, &at, plaintext, what)?, decoder.string(&at)?))
+    });
+    let account = grant::Account {
+        map: &map,
+        plaintext,
+        client_id,
+        nameless: client::is_optional(kind, method),
+        token_url: written_url.as_ref().map(|given| given.as_ref().map(|(_, text)| *text)),
+    };
+    let (grant, from_key) = match kind {
+        Some(kind) => grant::grant(decoder, &account, kind, refresh_tokens),
+        None => (None, FromKey::Nothing),
+    };
+    let token_url = match (&written_url, &from_key) {
+        (Some(Some((url, text))), _) => Some((url.clone(), (*text).to_owned())),
+        (Some(None), _) => None,
+        (None, FromKey::TokenUrl(text)) => service_account_url(decoder, &map, text, plaintext),
+        (None, FromKey::Unknown) => scalar::token_url("https://offline.invalid/").ok().map(|url| {
+            let text = url.as_str().to_owned();
+            (url, text)
+        }),
+        (None, FromKey::Nothing) => decoder.required(&map, "token_url").and(None),
+    };
+    let audience = token_url.as_ref().map(|(_, text)| text.as_str());
+    let client_auth = client::auth(decoder, &map, method, client_id.flatten(), audience);
+    let tls = map.get("tls").map(|at| {
+        if let Some((url, _)) = &token_url
+            && url.scheme() == "http"
+        {
+            let help = "use an https `token_url`, or leave it out";
+            decoder.no_use(&at, "an http token_url", "there is no TLS here", help);
+        }
+        tls::token_tls(decoder, &at)
+    });
+    let duration =
+        |key, default| map.get(key).map_or(Some(default), |at: At<'_>| decoder.duration(&at, false));
+    let default_lifetime = duration("default_lifetime", DEFAULT_LIFETIME);
+    let token_timeout = duration("token_timeout", DEFAULT_TIMEOUT);
+    let bearer = map.get("bearer_token_type").and_then(|at| decoder.one_of(&at, &BEARER));
+    let scopes = map.get("scopes").and_then(|at| request::scopes(decoder, &at)).unwrap_or_default();
+    let token_params = map.get("token_params").and_then(|at| request::token_params(decoder, &at));
+    let token_headers = map.get("token_headers").and_then(|at| request::token_headers(decoder, &at));
+    let header = request::header(decoder, &map);
+    let prefix = request::prefix(decoder, &map);
+    let retry_on = request::retry_on(decoder, &map);
+    Some(OAuth2 {
+        grant: grant?,
+        token_url: token_url?.0,
+        client_id: client_id.flatten().map(str::to_owned),
+        client_auth: client_auth?,
+        tls: tls.unwrap_or_else(|| Some(TokenTls::default()))?,
+        scopes,
+        bearer_token_type: bearer.unwrap_or(BearerTokenType::AccessToken),
+        token_params: token_params.unwrap_or_default(),
+        token_headers: token_headers.unwrap_or_default(),
+        header: header?,
+        prefix: prefix?,
+        default_lifetime: default_lifetime?,
+        token_timeout: token_timeout?,
+        retry_on: retry_on?,
+    })
+}
+
+/// A URL of the authorization server, which `what` is sent to.
+fn endpoint(decoder: &Decoder<'_>, at: &At<'_>, plaintext: bool, what: &str) -> Option<url::Url> {
+    let url = decoder.parsed(at, "invalid_url", "a valid URL", scalar::token_url)?;
+    if !plaintext && is_public(&url) {
+        urls::require_tls(decoder, at, what, "on the oauth2 account");
+    }
+    Some(url)
+}
+
+/// The `token_uri` of a service account's key, where the file has no `token_url`.
+fn service_account_url(
+    decoder: &Decoder<'_>,
+    map: &Map<'_>,
+    text: &str,
+    plaintext: bool,
+) -> Option<(url::Url, String)> {
+    let assertion = map.get("assertion")?;
+    let url = scalar::token_url(text).ok().filter(|url| plaintext || !is_public(url));
+    if url.is_none() {
+        let message = format!("the service account of {assertion} has a token_uri that can't be used");
+        let finding = Finding::error("invalid_url", decoder.key(&assertion), message);
+        decoder
+            .report(finding.label("this is no https URL").help("give a `token_url`, which counts before it"));
+    }
+    Some((url?, text.to_owned()))
+}
+
+fn is_public(url: &url::Url) -> bool {
+    url.scheme() == "http" && !scalar::is_loopback(url.host().as_ref())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! Assertions: signed here with a key, or made elsewhere.
+//!
+//! The key of a grant's assertion may be a Google service account's JSON, which then says what is otherwise said key by
+//! key. What the file says counts before what the JSON says.
+
+use super::grant::Account;
+use super::request;
+use crate::config::decode::{At, Decoder, Map};
+use crate::config::model::{Assertion, SignedAssertion};
+use crate::config::parse::tls;
+use crate::config::problem::Finding;
+use crate::config::secrets::PlainText;
+use crate::jwt::{Algorithm, KeyError, SigningKey};
+use crate::secret::{Secret, sha256};
+use serde::Deserialize;
+use std::time::Duration;
+
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
+const MAX_LIFETIME: Duration = Duration::from_secs(3600);
+
+const ALGORITHMS: [(&str, Algorithm); 5] = [
+    ("RS256", Algorithm::Rs256),
+    ("PS256", Algorithm::Ps256),
+    ("ES256", Algorithm::Es256),
+    ("EdDSA", Algorithm::EdDsa),
+    ("Ed25519", Algorithm::Ed25519),
+];
+
+/// Claims that attache writes itself.
+const OURS: [&str; 7] = ["iss", "sub", "aud", "iat", "nbf", "exp", "jti"];
+
+/// What is said of one of these, and what would be right.
+const CLAIM: (&str, &str) = (
+    "not a further claim",
+    "`issuer`, `subject`, `audience`, `lifetime` and `scopes` say what such claims hold",
+);
+
+/// What the key of an assertion says about the token URL.
+pub(super) enum FromKey {
+    /// Nothing: the file has to.
+    Nothing,
+    /// The `token_uri` of a service account.
+    TokenUrl(String),
+    /// Not known: the key was not read, or is wrong, which has been reported.
+    Unknown,
+}
+
+/// What a key turned out to be.
+enum Material {
+    Pem(Secret),
+    ServiceAccount(ServiceAccount),
+    /// Offline, of a key that is not in the file.
+    Placeholder,
+}
+
+/// The JSON that Google gives out for a service account.
+struct ServiceAccount {
+    client_email: String,
+    private_key: Secret,
+    private_key_id: Option<String>,
+    token_uri: Option<String>,
+}
+
+/// `assertion`: the grant itself (RFC 7523 section 2.1).
+pub(super) fn bearer(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    account: &Account<'_>,
+) -> (Option<Assertion>, FromKey) {
+    const KEYS: [&str; 10] = [
+        "key",
+        "token",
+        "algorithm",
+        "key_id",
+        "certificate",
+        "lifetime",
+        "issuer",
+        "subject",
+        "audience",
+        "claims",
+    ];
+    let Some(map) = decoder.mapping(at, &KEYS) else { return (None, FromKey::Unknown) };
+    let key = match source(decoder, &map) {
+        Some(Source::Key(key)) => key,
+        Some(Source::Token(token)) => {
+            return (decoder.presented(&token).map(Assertion::Presented), FromKey::Nothing);
+        }
+        None => return (None, FromKey::Unknown),
+    };
+    let material = material(decoder, &key, true);
+    let from_key = match &material {
+        Some(Material::Pem(_)) => FromKey::Nothing,
+        Some(Material::ServiceAccount(ServiceAccount { token_uri: Some(uri), .. })) => {
+            FromKey::TokenUrl(uri.clone())
+        }
+        Some(Material::ServiceAccount(_)) => FromKey::Nothing,
+        Some(Material::Placeholder) | None => FromKey::Unknown,
+    };
+    let text = |key| map.get(key).map(|at| decoder.string(&at).map(str::to_owned));
+    let (issuer, subject, audience) = (text("issuer"), text("subject"), text("audience"));
+    let service_account = match &material {
+        Some(Material::ServiceAccount(found)) => Some(found),
+        _ => None,
+    };
+    let unread = matches!(material, Some(Material::Placeholder));
+    let issuer = issuer.unwrap_or_else(|| match (service_account, account.client_id) {
+        (Some(found), _) => Some(found.client_email.clone()),
+        (None, Some(client_id)) => client_id.map(str::to_owned),
+        (None, None) if unread => Some(String::new()),
+        (None, None) if account.nameless && material.is_some() => {
+            let help =
+                "it is the name by which the token endpoint knows the key; or give the account a `client_id`";
+            decoder.required_or(&map, "issuer", Some(help)).and(None)
+        }
+        (None, None) => None,
+    });
+    let subject = subject.unwrap_or_else(|| issuer.clone());
+    let audience = audience.unwrap_or_else(|| match (service_account, account.token_url) {
+        (Some(ServiceAccount { token_uri: Some(uri), .. }), _) => Some(uri.clone()),
+        (_, Some(token_url)) => token_url.map(str::to_owned),
+        // What is missing is the token URL.
+        (_, None) => unread.then(String::new),
+    });
+    let mut ours = OURS.to_vec();
+    ours.extend(service_account.map(|_| "scope"));
+    let claims = map.get("claims").map_or(Some(Vec::new()), |at| request::texts(decoder, &at, &ours, CLAIM));
+    let scope_claim = service_account.is_some();
+    let known_id = service_account.and_then(|found| found.private_key_id.clone());
+    let signed = signed(decoder, &map, &key, material);
+    let assertion = || {
+        let signed = signed?;
+        Some(SignedAssertion {
+            key_id: signed.key_id.or(known_id),
+            issuer: issuer?,
+            subject: subject?,
+            audience: audience?,
+            claims: claims?,
+            scope_claim,
+            key: signed.key,
+            certificate_sha256: signed.certificate_sha256,
+            lifetime: signed.lifetime,
+        })
+    };
+    (assertion().map(|assertion| Assertion::Signed(Box::new(assertion))), from_key)
+}
+
+/// `client_assertion`: what proves who the client is (RFC 7523 section 2.2). It speaks of the client, to the token
+/// endpoint.
+pub(super) fn client(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    id: Option<&str>,
+    token_url: Option<&str>,
+) -> Option<Assertion> {
+    const KEYS: [&str; 7] = ["key", "token", "algorithm", "key_id", "certificate", "audience", "lifetime"];
+    let map = decoder.mapping(at, &KEYS)?;
+    let key = match source(decoder, &map)? {
+        Source::Key(key) => key,
+        Source::Token(token) => return decoder.presented(&token).map(Assertion::Presented),
+    };
+    let material = material(decoder, &key, false);
+    let audience = map.get("audience").map_or(token_url, |at| decoder.string(&at)).map(str::to_owned);
+    let signed = signed(decoder, &map, &key, material)?;
+    Some(Assertion::Signed(Box::new(SignedAssertion {
+        key: signed.key,
+        key_id: signed.key_id,
+        certificate_sha256: signed.certificate_sha256,
+        issuer: id?.to_owned(),
+        subject: id?.to_owned(),
+        audience: audience?,
+        lifetime: signed.lifetime,
+        claims: Vec::new(),
+        scope_claim: false,
+    })))
+}
+
+/// `client_assertion` where the client's secret signs.
+pub(super) fn audience_only(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
+    const KEYS: [&str; 7] = ["key", "token", "algorithm", "key_id", "certificate", "audience", "lifetime"];
+    let map = decoder.mapping(at, &KEYS)?;
+    for key in KEYS.iter().filter(|key| **key != "audience") {
+        if let Some(at) = map.get(key) {
+            let help = "leave it out, or use `client_auth: private_key_jwt`";
+            decoder.no_use(&at, "`client_auth: client_secret_jwt`", "the client's secret signs", help);
+        }
+    }
+    decoder.required(&map, "audience").and_then(|at| decoder.string(&at)).map(str::to_owned)
+}
+
+enum Source<'a> {
+    Key(At<'a>),
+    Token(At<'a>),
+}
+
+/// Exactly one of `key` and `token`; beside a token, nothing about how to make one.
+fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
+    match (map.get("key"), map.get("token")) {
+        (Some(key), None) => Some(Source::Key(key)),
+        (None, Some(token)) => {
+            for (name, at) in map.entries().filter(|(name, _)| *name != "token" && map.knows(name)) {
+                let help = format!("leave `{name}` out, or give a `key` to sign with");
+                decoder.no_use(&at, "a `token`", "the token is made elsewhere", &help);
+            }
+            Some(Source::Token(token))
+        }
+        (Some(_), Some(token)) => {
+            let message = format!("{} has both `key` and `token`", map.at);
+            let finding = Finding::error("conflicting_keys", decoder.key(&token), message);
+            decoder.reject(finding.label("give only one of them"))
+        }
+        (None, None) => {
+            let help = "give a `key` to sign with, or a `token` that is made elsewhere";
+            decoder.required_or(map, "key", Some(help)).and(None)
+        }
+    }
+}
+
+fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Material> {
+    let text = decoder.secret_text(at, PlainText::WARN)?;
+    if decoder.is_placeholder(at) {
+        return Some(Material::Placeholder);
+    }
+    if !text.expose().trim_start().starts_with('{') {
+        return Some(Material::Pem(text));
+    }
+    if !may_be_json {
+        let finding = Finding::error("invalid_key", decoder.place(at), format!("{at} can't be used"));
+        return decoder.reject(
+            finding
+                .label("this is JSON, and not a private key in PEM")
+                .help("a Google service account is for `grant: jwt_bearer`"),
+        );
+    }
+    service_account(decoder, at, text.expose()).map(Material::ServiceAccount)
+}
+
+fn service_account(decoder: &Decoder<'_>, at: &At<'_>, json: &str) -> Option<ServiceAccount> {
+    #[derive(Deserialize)]
+    struct Json {
+        r#type: Option<String>,
+        client_email: Option<String>,
+        private_key: Option<String>,
+        private_key_id: Option<String>,
+        token_uri: Option<String>,
+    }
+    let refuse = |label: &str, help: &str| {
+        let message = format!("{at} is not the JSON of a service account");
+        decoder.reject(Finding::error("invalid_key", decoder.place(at), message).label(label).help(help))
+    };
+    let help = "Google gives it out as a service account's JSON key";
+    // The parser's own errors quote values.
+    let Ok(found) = serde_json::from_str::<Json>(json) else {
+        return refuse("it begins like JSON, and is not", help);
+    };
+    match found.r#type.as_deref() {
+        Some("service_account") => {}
+        Some("authorized_user") => {
+            return refuse(
+                "its `type` is `authorized_user`: a person's refresh token",
+                "use `grant: refresh_token` with its `refresh_token`",
+            );
+        }
+        Some("external_account") => {
+            return refuse(
+                "its `type` is `external_account`: it has no key",
+                "use `grant: token_exchange` with its `audience`",
+            );
+        }
+        _ => return refuse("its `type` is not `service_account`", help),
+    }
+    let Some(client_email) = found.client_email.filter(|text| !text.is_empty()) else {
+        return refuse("it has no `client_email`", help);
+    };
+    let Some(private_key) = found.private_key else {
+        return refuse("it has no `private_key`", help);
+    };
+    Some(ServiceAccount {
+        client_email,
+        private_key: Secret::new(private_key),
+        private_key_id: found.private_key_id,
+        token_uri: found.token_uri,
+    })
+}
+
+/// What both kinds of assertion have.
+struct Signed {
+    key: SigningKey,
+    key_id: Option<String>,
+    certificate_sha256: Option<[u8; 32]>,
+    lifetime: Duration,
+}
+
+fn signed(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>, material: Option<Material>) -> Option<Signed> {
+    let algorithm = map.get("algorithm").map(|at| decoder.one_of(&at, &ALGORITHMS));
+    let key_id = map.get("key_id").map(|at| decoder.string(&at).map(str::to_owned));
+    let certificate = map.get("certificate").map(|at| (tls::certificate(decoder, &at), at));
+    let lifetime = match map.get("lifetime") {
+        Some(at) => lifetime(decoder, &at),
+        None => Some(DEFAULT_LIFETIME),
+    };
+    let algorithm = algorithm.map_or(Some(None), |found| found.map(Some))?;
+    let pem = match material? {
+        Material::Placeholder => None,
+        Material::Pem(pem) => Some(pem),
+        Material::ServiceAccount(found) => Some(found.private_key),
+    };
+    let key = match &pem {
+        Some(pem) => SigningKey::from_pem(pem.expose(), algorithm),
+        None => SigningKey::placeholder(),
+    };
+    let key = match key {
+        Ok(key) => key,
+        Err(error) => {
+            let finding = Finding::error("invalid_key", decoder.place(at), format!("{at} can't sign"));
+            let finding = finding.label(error.to_string());
+            return decoder.reject(match error {
+                KeyError::WrongAlgorithm => finding.help("leave `algorithm` out, and the key decides"),
+                _ => finding,
+            });
+        }
+    };
+    let certificate = match certificate {
+        Some((found, certificate_at)) => {
+            let found = found?;
+            if let (Some(der), Some(pem)) = (&found, &pem)
+                && tls::is_of_another(der, pem.expose())
+            {
+                let message = format!("{certificate_at} is not the certificate of its key");
+                let place = decoder.place(&certificate_at);
+                let finding = Finding::error("invalid_certificate", place, message);
+                return decoder.reject(
+                    finding
+                        .label("the first certificate in this file is of another key")
+                        .secondary(decoder.place(at), "the key"),
+                );
+            }
+            found
+        }
+        None => None,
+    };
+    Some(Signed {
+        key,
+        key_id: key_id.map_or(Some(None), |found| found.map(Some))?,
+        certificate_sha256: certificate.map(|der| sha256(&der)),
+        lifetime: lifetime?,
+    })
+}
+
+fn lifetime(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Duration> {
+    let lifetime = decoder.duration(at, false)?;
+    // Times in a token are whole seconds.
+    if (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime) {
+        return Some(lifetime);
+    }
+    let finding = Finding::error("out_of_range", decoder.place(at), format!("{at} is out of range"));
+    decoder.reject(finding.label("must be from `1s` to `1h`"))
+}

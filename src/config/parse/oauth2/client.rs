@@ -1,0 +1,143 @@
+//! How the client proves itself: `client_auth`, and the keys each of its words needs or can't have.
+
+use super::grant::Kind;
+use super::{Given, assertion};
+use crate::config::decode::{Decoder, Map};
+use crate::config::model::ClientAuth;
+use crate::config::problem::Finding;
+
+/// A word of `client_auth`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    None,
+    Basic,
+    BasicRaw,
+    Post,
+    ClientSecretJwt,
+    PrivateKeyJwt,
+}
+
+const METHODS: [(&str, Method); 6] = [
+    ("basic", Method::Basic),
+    ("basic_raw", Method::BasicRaw),
+    ("post", Method::Post),
+    ("client_secret_jwt", Method::ClientSecretJwt),
+    ("private_key_jwt", Method::PrivateKeyJwt),
+    ("none", Method::None),
+];
+
+/// A new secret and the one before it.
+const MAX_SECRETS: usize = 2;
+
+/// Which keys have no use with which methods: what is said there, and what would be right.
+const UNUSED: [(&str, &[Method], &str, &str); 3] = [
+    (
+        "client_secret",
+        &[Method::None],
+        "it would not be sent",
+        "leave it out, or use `client_auth: basic` or `post`",
+    ),
+    (
+        "client_secret",
+        &[Method::PrivateKeyJwt],
+        "a private key proves who the client is",
+        "leave it out, or use `client_auth: client_secret_jwt`",
+    ),
+    (
+        "client_assertion",
+        &[Method::None, Method::Basic, Method::BasicRaw, Method::Post],
+        "no assertion is made of the client",
+        "leave it out, or use `client_auth: private_key_jwt`",
+    ),
+];
+
+/// What `client_auth` says, or what goes without saying. `None` also where that depends on a grant that is wrong.
+pub(super) fn method(decoder: &Decoder<'_>, map: &Map<'_>, kind: Option<Kind>) -> Option<Method> {
+    if let Some(at) = map.get("client_auth") {
+        return decoder.one_of(&at, &METHODS);
+    }
+    if map.get("client_secret").is_some() || decoder.is_misspelt(map, "client_secret") {
+        return Some(Method::Basic);
+    }
+    if decoder.is_misspelt(map, "client_auth") {
+        return None;
+    }
+    if let Some(at) = map.get("client_assertion") {
+        let message = format!("{at} is not used: nothing says how the client proves itself");
+        let finding = Finding::error("missing_key", decoder.key(&at), message);
+        return decoder
+            .reject(finding.label("`client_auth` is missing").help("write `client_auth: private_key_jwt`"));
+    }
+    match kind {
+        Some(Kind::JwtBearer | Kind::TokenExchange | Kind::AuthorizationCode | Kind::DeviceCode) => {
+            Some(Method::None)
+        }
+        None if map.get("grant").is_some() => None,
+        _ => Some(Method::Basic),
+    }
+}
+
+/// Whether the grant may go without a client.
+pub(super) fn is_optional(kind: Option<Kind>, method: Option<Method>) -> bool {
+    matches!(kind, Some(Kind::JwtBearer | Kind::TokenExchange)) && matches!(method, Some(Method::None) | None)
+}
+
+/// `client_id`.
+pub(super) fn id<'t>(
+    decoder: &Decoder<'t>,
+    map: &Map<'_>,
+    kind: Option<Kind>,
+    method: Option<Method>,
+) -> Given<&'t str> {
+    match map.get("client_id") {
+        Some(at) => Some(decoder.string(&at)),
+        None if is_optional(kind, method) => None,
+        None => Some(decoder.required(map, "client_id").and(None)),
+    }
+}
+
+/// `client_auth` with what belongs to it. `audience` is the token URL as written.
+pub(super) fn auth(
+    decoder: &Decoder<'_>,
+    map: &Map<'_>,
+    method: Option<Method>,
+    id: Option<&str>,
+    audience: Option<&str>,
+) -> Option<ClientAuth> {
+    let word = METHODS.iter().find(|(_, known)| Some(*known) == method).map_or("", |(word, _)| word);
+    for (key, methods, label, help) in UNUSED {
+        if let Some(at) = map.get(key)
+            && method.is_some_and(|method| methods.contains(&method))
+        {
+            decoder.no_use(&at, &format!("`client_auth: {word}`"), label, help);
+        }
+    }
+    // Of no use or not, what is wrong with it is worth knowing.
+    let secrets = map.get("client_secret").map(|at| decoder.secrets(&at, MAX_SECRETS));
+    let needs_secret =
+        matches!(method?, Method::Basic | Method::BasicRaw | Method::Post | Method::ClientSecretJwt);
+    if needs_secret && secrets.is_none() {
+        let help = match map.get("client_auth") {
+            Some(_) => None,
+            None => Some("or say with `client_auth` how else the client proves itself"),
+        };
+        decoder.required_or(map, "client_secret", help);
+    }
+    let secrets = secrets.flatten();
+    Some(match method? {
+        Method::None => ClientAuth::None,
+        Method::Basic => ClientAuth::Basic(secrets?),
+        Method::BasicRaw => ClientAuth::BasicRaw(secrets?),
+        Method::Post => ClientAuth::Post(secrets?),
+        Method::ClientSecretJwt => {
+            let given = map.get("client_assertion").map(|at| assertion::audience_only(decoder, &at));
+            let audience = given.unwrap_or_else(|| audience.map(str::to_owned));
+            ClientAuth::ClientSecretJwt { secrets: secrets?, audience: audience? }
+        }
+        Method::PrivateKeyJwt => {
+            let help = "write `client_assertion: { key: { file: PATH } }`";
+            let at = decoder.required_or(map, "client_assertion", Some(help))?;
+            ClientAuth::PrivateKeyJwt(assertion::client(decoder, &at, id, audience)?)
+        }
+    })
+}

@@ -1,0 +1,219 @@
+//! The grants, and the keys that are each one's own.
+
+use super::assertion::{self, FromKey};
+use super::{Given, RefreshTokens, endpoint, request};
+use crate::config::decode::{At, Decoder, Map};
+use crate::config::model::{Grant, PresentedToken};
+use crate::config::problem::Finding;
+use crate::config::scalar;
+use crate::config::secrets::PlainText;
+
+/// A word of `grant`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    ClientCredentials,
+    Password,
+    RefreshToken,
+    AuthorizationCode,
+    DeviceCode,
+    JwtBearer,
+    TokenExchange,
+}
+
+const KINDS: [(&str, Kind); 7] = [
+    ("client_credentials", Kind::ClientCredentials),
+    ("password", Kind::Password),
+    ("refresh_token", Kind::RefreshToken),
+    ("authorization_code", Kind::AuthorizationCode),
+    ("device_code", Kind::DeviceCode),
+    ("jwt_bearer", Kind::JwtBearer),
+    ("token_exchange", Kind::TokenExchange),
+];
+
+/// Each grant's own keys, and what is said of them under another grant.
+const OWN: [(&str, Kind, &str); 13] = [
+    ("username", Kind::Password, "nobody signs in"),
+    ("password", Kind::Password, "nobody signs in"),
+    ("refresh_token", Kind::RefreshToken, "this grant does not begin with a refresh token"),
+    ("authorization_url", Kind::AuthorizationCode, "no browser is sent there"),
+    ("redirect_url", Kind::AuthorizationCode, "no browser is sent back"),
+    ("authorization_params", Kind::AuthorizationCode, "no browser is sent with them"),
+    ("device_authorization_url", Kind::DeviceCode, "no device code is asked for"),
+    ("assertion", Kind::JwtBearer, "this grant sends no assertion"),
+    ("subject_token", Kind::TokenExchange, "no token is exchanged"),
+    ("subject_token_type", Kind::TokenExchange, "no token is exchanged"),
+    ("actor_token", Kind::TokenExchange, "no token is exchanged"),
+    ("actor_token_type", Kind::TokenExchange, "no token is exchanged"),
+    ("requested_token_type", Kind::TokenExchange, "no token is exchanged"),
+];
+
+/// RFC 8693 section 3, by short names.
+const TOKEN_TYPES: [(&str, &str); 6] = [
+    ("jwt", "urn:ietf:params:oauth:token-type:jwt"),
+    ("access_token", "urn:ietf:params:oauth:token-type:access_token"),
+    ("id_token", "urn:ietf:params:oauth:token-type:id_token"),
+    ("refresh_token", "urn:ietf:params:oauth:token-type:refresh_token"),
+    ("saml1", "urn:ietf:params:oauth:token-type:saml1"),
+    ("saml2", "urn:ietf:params:oauth:token-type:saml2"),
+];
+
+/// Parameters of the authorization request that `attache login` sets.
+const AUTHORIZATION_PARAMS: [&str; 7] = [
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "scope",
+    "state",
+    "code_challenge",
+    "code_challenge_method",
+];
+
+/// What a grant has to know of its account.
+pub(super) struct Account<'a> {
+    pub(super) map: &'a Map<'a>,
+    pub(super) plaintext: bool,
+    pub(super) client_id: Given<&'a str>,
+    /// Whether the account may go without a client.
+    pub(super) nameless: bool,
+    /// As written.
+    pub(super) token_url: Given<&'a str>,
+}
+
+/// Which grant it is. Reports keys that belong to another, and the lack of a store if it needs one.
+pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut RefreshTokens) -> Option<Kind> {
+    let at = decoder.required(map, "grant")?;
+    let kind = decoder.one_of(&at, &KINDS)?;
+    let word = |kind| KINDS.iter().find(|(_, known)| *known == kind).map_or("", |(word, _)| word);
+    for (key, owner, label) in OWN {
+        if let Some(at) = map.get(key)
+            && owner != kind
+        {
+            let mut help = format!("leave it out, or use `grant: {}`", word(owner));
+            if key == "assertion" {
+                help.push_str("; the client's own is `client_assertion`");
+            }
+            decoder.no_use(&at, &format!("`grant: {}`", word(kind)), label, &help);
+        }
+    }
+    if matches!(kind, Kind::RefreshToken | Kind::AuthorizationCode | Kind::DeviceCode) {
+        refresh_tokens.need(decoder, &at);
+    }
+    Some(kind)
+}
+
+/// The grant with its own keys, and the token URL if one of them gives it.
+pub(super) fn grant(
+    decoder: &Decoder<'_>,
+    account: &Account<'_>,
+    kind: Kind,
+    refresh_tokens: &mut RefreshTokens,
+) -> (Option<Grant>, FromKey) {
+    let map = account.map;
+    let grant = match kind {
+        Kind::ClientCredentials => Some(Grant::ClientCredentials),
+        Kind::Password => password(decoder, map),
+        Kind::RefreshToken => refresh_token(decoder, account, refresh_tokens),
+        Kind::AuthorizationCode => authorization_code(decoder, account),
+        Kind::DeviceCode => device_code(decoder, account),
+        Kind::JwtBearer => {
+            let help = "write `assertion: { key: { file: PATH } }`";
+            let Some(at) = decoder.required_or(map, "assertion", Some(help)) else {
+                // Which may have been meant to give the token URL.
+                return (None, FromKey::Unknown);
+            };
+            let (assertion, from_key) = assertion::bearer(decoder, &at, account);
+            return (assertion.map(Grant::JwtBearer), from_key);
+        }
+        Kind::TokenExchange => token_exchange(decoder, map),
+    };
+    (grant, FromKey::Nothing)
+}
+
+fn password(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Grant> {
+    let username = decoder.required(map, "username").and_then(|at| decoder.secret(&at, PlainText::Fine));
+    let password = decoder.required(map, "password").and_then(|at| decoder.secret(&at, PlainText::WARN));
+    Some(Grant::Password { username: username?, password: password? })
+}
+
+fn refresh_token(
+    decoder: &Decoder<'_>,
+    account: &Account<'_>,
+    refresh_tokens: &mut RefreshTokens,
+) -> Option<Grant> {
+    let help =
+        "give the first one; if there is none, `grant: authorization_code` and `attache login` get one";
+    let at = decoder.required_or(account.map, "refresh_token", Some(help))?;
+    let refresh_token = decoder.secret(&at, PlainText::WARN)?;
+    let token_url = account.token_url.flatten().unwrap_or_default();
+    refresh_tokens.claim(decoder, &at, &refresh_token, token_url)?;
+    Some(Grant::RefreshToken { refresh_token })
+}
+
+fn authorization_code(decoder: &Decoder<'_>, account: &Account<'_>) -> Option<Grant> {
+    const OURS: (&str, &str) = ("not an extra parameter", "leave it out: `attache login` sets it");
+    let map = account.map;
+    let help = "a person signs in there: it is the `authorization_endpoint` in the server's metadata";
+    let authorization_url = decoder
+        .required_or(map, "authorization_url", Some(help))
+        .and_then(|at| endpoint(decoder, &at, account.plaintext, "the sign-in"));
+    let redirect_url = map.get("redirect_url").map(|at| {
+        let what = "a URL that `attache login` can listen on";
+        decoder.parsed(&at, "invalid_url", what, scalar::redirect_url)
+    });
+    let authorization_params = map
+        .get("authorization_params")
+        .map_or(Some(Vec::new()), |at| request::texts(decoder, &at, &AUTHORIZATION_PARAMS, OURS));
+    Some(Grant::AuthorizationCode {
+        authorization_url: authorization_url?,
+        redirect_url: redirect_url.map_or(Some(None), |found| found.map(Some))?,
+        authorization_params: authorization_params?,
+    })
+}
+
+fn device_code(decoder: &Decoder<'_>, account: &Account<'_>) -> Option<Grant> {
+    let help = "it is the `device_authorization_endpoint` in the server's metadata";
+    let at = decoder.required_or(account.map, "device_authorization_url", Some(help))?;
+    let url = endpoint(decoder, &at, account.plaintext, "the device code")?;
+    Some(Grant::DeviceCode { device_authorization_url: url })
+}
+
+fn token_exchange(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Grant> {
+    let help = "write `subject_token: { file: PATH }`";
+    let subject_token =
+        decoder.required_or(map, "subject_token", Some(help)).and_then(|at| decoder.presented(&at));
+    let typed = |key| match map.get(key) {
+        Some(at) => token_type(decoder, &at),
+        None => Some(TOKEN_TYPES[0].1.to_owned()),
+    };
+    let (subject_token_type, actor_token_type) = (typed("subject_token_type"), typed("actor_token_type"));
+    let actor_token: Option<Option<PresentedToken>> = map.get("actor_token").map(|at| decoder.presented(&at));
+    if let (None, Some(at)) = (&actor_token, map.get("actor_token_type"))
+        && !decoder.is_misspelt(map, "actor_token")
+    {
+        let message = format!("{at} has no use without an actor_token");
+        let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
+        decoder.report(
+            finding.label("there is no token of this type").help("add `actor_token`, or leave it out"),
+        );
+    }
+    let requested = map.get("requested_token_type").map(|at| token_type(decoder, &at));
+    let actor_token_type = actor_token_type?;
+    Some(Grant::TokenExchange {
+        subject_token: subject_token?,
+        subject_token_type: subject_token_type?,
+        actor: match actor_token {
+            Some(token) => Some((token?, actor_token_type)),
+            None => None,
+        },
+        requested_token_type: requested.map_or(Some(None), |found| found.map(Some))?,
+    })
+}
+
+/// A short name, or any URI.
+fn token_type(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
+    let text = decoder.string(at)?;
+    if text.contains(':') && !text.contains(char::is_whitespace) {
+        return Some(text.to_owned());
+    }
+    decoder.one_of(at, &TOKEN_TYPES).map(str::to_owned)
+}

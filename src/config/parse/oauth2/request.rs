@@ -1,0 +1,182 @@
+//! What a token request has besides its grant, and what is made of the token.
+
+use crate::config::decode::{At, Decoder, Map};
+use crate::config::parse::accounts::sensitive;
+use crate::config::problem::Finding;
+use crate::config::scalar;
+use crate::config::secrets::PlainText;
+use crate::config::tree::View;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+/// Members of the form that some grant or some way of client authentication sends.
+const OURS: [&str; 19] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "scope",
+    "username",
+    "password",
+    "refresh_token",
+    "assertion",
+    "client_assertion",
+    "client_assertion_type",
+    "code",
+    "redirect_uri",
+    "code_verifier",
+    "device_code",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
+];
+
+/// What is said of one of these among the extra members, and what would be right.
+const PARAMETER: (&str, &str) = ("not an extra parameter", "use the key of the oauth2 account");
+
+/// A list, or one string separated by commas, spaces or both.
+pub(super) fn scopes(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> {
+    let refuse = |at: &At<'_>| {
+        let finding =
+            Finding::error("invalid_scope", decoder.place(at), format!("{at} is not a valid scope"));
+        decoder.report(finding.label("a scope has no spaces, commas, quotes or `\\`"));
+    };
+    let mut all = Vec::new();
+    if let View::Sequence(_) = decoder.tree.view(at.node) {
+        for item in decoder.sequence(at)? {
+            match decoder.string(&item) {
+                Some(scope) if scalar::is_scope(scope) && !scope.contains(',') => all.push(scope.to_owned()),
+                Some(_) => refuse(&item),
+                None => {}
+            }
+        }
+    } else {
+        let text = decoder.string(at)?;
+        let words = || text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+        if !words().all(scalar::is_scope) {
+            refuse(at);
+        }
+        all.extend(words().map(str::to_owned));
+    }
+    Some(all)
+}
+
+/// Extra members of the token request's form, none of which may be one that is sent anyway. A list sends the member
+/// once for each of its texts (`resource`, RFC 8707).
+pub(super) fn token_params(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for (name, at) in decoder.names(at)?.entries() {
+        if !is_extra(decoder, name, &at, &OURS, PARAMETER) {
+            continue;
+        }
+        let mut push = |value: Option<&str>| all.extend(value.map(|text| (name.to_owned(), text.to_owned())));
+        if let View::Sequence(items) = decoder.tree.view(at.node) {
+            if items.is_empty() {
+                decoder.empty::<()>(&at);
+            }
+            for item in decoder.sequence(&at)? {
+                push(decoder.string_or_empty(&item));
+            }
+        } else {
+            push(decoder.string_or_empty(&at));
+        }
+    }
+    Some(all)
+}
+
+/// A map from names to texts, without those names that are ours, of which `said` is said.
+pub(super) fn texts(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    ours: &[&str],
+    said: (&str, &str),
+) -> Option<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for (name, at) in decoder.names(at)?.entries() {
+        if is_extra(decoder, name, &at, ours, said)
+            && let Some(value) = decoder.string_or_empty(&at)
+        {
+            all.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    Some(all)
+}
+
+fn is_extra(
+    decoder: &Decoder<'_>,
+    name: &str,
+    at: &At<'_>,
+    ours: &[&str],
+    (label, help): (&str, &str),
+) -> bool {
+    let extra = !name.is_empty() && !ours.contains(&name);
+    if !extra {
+        let finding = Finding::error("conflicting_keys", decoder.key(at), format!("{at} is sent anyway"));
+        decoder.report(finding.label(label).help(help));
+    }
+    extra
+}
+
+/// Extra headers of the token request, each value a secret.
+pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let mut all: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    for (text, at) in decoder.names(at)?.entries() {
+        let value =
+            decoder.secret(&at, PlainText::WARN).and_then(|secret| sensitive(decoder, &at, secret.expose()));
+        let (label, help) = match scalar::header_name(text) {
+            Ok(header::AUTHORIZATION) => {
+                ("this header is the client's", Some("`client_auth` says what it holds"))
+            }
+            Ok(header::CONTENT_TYPE) => ("a token request is always a form", None),
+            Ok(name) if all.iter().any(|(before, _)| *before == name) => ("this header is set already", None),
+            Ok(name) => {
+                all.extend(value.map(|value| (name, value)));
+                continue;
+            }
+            Err(invalid) => (invalid.label, None),
+        };
+        let message = format!("{at} is not a header name that can be set");
+        let finding = Finding::error("invalid_header", decoder.key(&at), message).label(label);
+        decoder.report(match help {
+            Some(help) => finding.help(help),
+            None => finding,
+        });
+    }
+    Some(all)
+}
+
+/// `header`: what the token is sent in.
+pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<HeaderName> {
+    match map.get("header") {
+        Some(at) => {
+            decoder.parsed(&at, "invalid_header", "a header name that can be set", scalar::header_name)
+        }
+        None => Some(header::AUTHORIZATION),
+    }
+}
+
+/// `prefix`: what stands before the token, as written.
+pub(super) fn prefix(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<String> {
+    let Some(at) = map.get("prefix") else { return Some("Bearer ".to_owned()) };
+    let text = decoder.string_or_empty(&at)?;
+    if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+        return Some(text.to_owned());
+    }
+    let message = format!("{at} can't be sent in a header");
+    let finding = Finding::error("invalid_header", decoder.place(&at), message);
+    decoder.reject(finding.label("letters, digits, spaces and ASCII punctuation only"))
+}
+
+/// `retry_on`: none at all is fine.
+pub(super) fn retry_on(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Vec<StatusCode>> {
+    let Some(at) = map.get("retry_on") else { return Some(vec![StatusCode::UNAUTHORIZED]) };
+    let mut all = Vec::new();
+    for item in decoder.sequence(&at)? {
+        if let Some(status) = decoder.integer(&item, 400..=599).and_then(|n| StatusCode::from_u16(n).ok())
+            && !all.contains(&status)
+        {
+            all.push(status);
+        }
+    }
+    Some(all)
+}

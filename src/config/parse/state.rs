@@ -1,0 +1,46 @@
+//! `state`: where refresh tokens are kept, and what they are sealed with.
+
+use crate::config::decode::{At, Decoder};
+use crate::config::model::StateStore;
+use crate::config::problem::Finding;
+use crate::secret::Secret;
+use std::path::{Path, PathBuf};
+
+/// 22 characters of base64 hold 128 bits.
+const MIN_KEY_LENGTH: usize = 22;
+/// The one in use, the one before, and one more while programs differ in what they have read.
+const MAX_KEYS: usize = 3;
+
+pub(super) fn state(decoder: &Decoder<'_>, at: &At<'_>) -> Option<StateStore> {
+    let map = decoder.mapping(at, &["dir", "key"])?;
+    let dir = match map.get("dir") {
+        Some(dir) => decoder.string(&dir).map(|path| decoder.resolve(&dir, path)),
+        None => Some(default_dir(decoder)),
+    };
+    let help = "`openssl rand -base64 32` makes one: `key: { file: PATH }`";
+    let keys = decoder.required_or(&map, "key", Some(help)).and_then(|at| keys(decoder, &at));
+    Some(StateStore { dir: dir?, keys: keys? })
+}
+
+fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Secret>> {
+    let keys = decoder.secrets(at, MAX_KEYS)?;
+    if keys.iter().all(|key| key.expose().chars().count() >= MIN_KEY_LENGTH) {
+        return Some(keys);
+    }
+    let message = match keys.len() {
+        1 => format!("{at} is too short to keep anything secret"),
+        _ => format!("{at} has a key that is too short to keep anything secret"),
+    };
+    let finding = Finding::error("invalid_secret", decoder.place(at), message);
+    decoder
+        .reject(finding.label("a key has at least 22 characters").help("`openssl rand -base64 32` makes one"))
+}
+
+/// What systemd's `StateDirectory=` made, the first of several; else `state` beside the configuration.
+fn default_dir(decoder: &Decoder<'_>) -> PathBuf {
+    let given = decoder.secrets.env_if_set("STATE_DIRECTORY");
+    match given.as_deref().and_then(|all| all.split(':').find(|dir| !dir.is_empty())) {
+        Some(dir) => dir.into(),
+        None => decoder.sources.first().and_then(|s| s.path.parent()).unwrap_or(Path::new("")).join("state"),
+    }
+}

@@ -1,0 +1,88 @@
+//! A token asked for in order to look at it (`attache check --live`), not to send it.
+
+use super::denial::Denial;
+use super::details::{Claims, Details};
+use super::error::Unavailability;
+use super::tokens::Tokens;
+use crate::config::model::OAuth2;
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// A scope list that long may have been cut: nothing can be said of what it lacks.
+const LONG_SCOPE: usize = 200;
+
+/// What a token says of itself, without the token. Texts are redacted, on one line, and cut where they are long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// How long the answer took.
+    pub latency: Duration,
+    /// `token_type` as it came.
+    pub token_type: Option<Arc<str>>,
+    /// What the endpoint says it lives.
+    pub expires_in: Option<Duration>,
+    /// `scope` as it came, separated by spaces.
+    pub scope: Option<Arc<str>>,
+    /// Scopes that were asked for and are not among those granted.
+    pub missing_scopes: Vec<String>,
+    /// A JSON Web Token's `iss`.
+    pub issuer: Option<Arc<str>>,
+    /// Its `aud`.
+    pub audience: Vec<Arc<str>>,
+    /// Its `exp`, in seconds since 1970.
+    pub expires_at: Option<u64>,
+    /// Whether the client's first secret was refused, and another one did.
+    pub second_secret: bool,
+}
+
+/// Gets a token for the account just as `attache run` would. A refresh token is spent under the store's lock and its
+/// successor kept, so a running attache goes on with that one: `tokens.rotations` has to be waited for.
+///
+/// # Errors
+///
+/// If there is none, within twice the token timeout at most.
+pub async fn inspect(account: &str, config: &OAuth2, tokens: &Tokens) -> Result<Inspected, Denial> {
+    if let Err(error) = tokens.client.with_tls(&config.tls) {
+        let cause = error.source().map(|cause| cause.to_string().into());
+        return Err(Denial::Unavailable { reason: Unavailability::Tls, cause });
+    }
+    let exchange = tokens.exchange(account, config);
+    let begun = Instant::now();
+    let asked = timeout(exchange.limit(config), exchange.exchange(config, None)).await;
+    let answer = asked.map_err(|_| Denial::from(Unavailability::TimedOut))??;
+    let Details { token_type, scope, claims } = answer.details;
+    let Claims { iss, aud, exp } = claims.unwrap_or_default();
+    Ok(Inspected {
+        latency: begun.elapsed(),
+        token_type,
+        expires_in: answer.expires_in,
+        missing_scopes: scope.as_deref().map_or_else(Vec::new, |granted| missing(&config.scopes, granted)),
+        scope,
+        issuer: iss,
+        audience: aud,
+        expires_at: exp,
+        second_secret: answer.second_secret,
+    })
+}
+
+/// `offline_access` asks for a refresh token, and many providers don't name it among what they grant.
+fn missing(requested: &[String], granted: &str) -> Vec<String> {
+    if granted.chars().count() >= LONG_SCOPE {
+        return Vec::new();
+    }
+    let lacks = |scope: &&String| *scope != "offline_access" && !granted.split(' ').any(|one| one == *scope);
+    requested.iter().filter(lacks).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_that_were_not_granted() {
+        let requested = ["a", "b", "offline_access"].map(str::to_owned);
+        assert_eq!(missing(&requested, "c a"), ["b"]);
+        assert_eq!(missing(&requested, &"x".repeat(200)), [""; 0]);
+    }
+}

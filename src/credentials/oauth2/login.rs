@@ -1,0 +1,137 @@
+//! What `attache login` asks the identity provider: a code's exchange (RFC 6749 section 4.1.3), and the two requests of
+//! the device grant (RFC 8628). Who talks to the person is elsewhere.
+//!
+//! Each goes the way of a token request: the same client authentication, `token_headers` and `token_params` (servers
+//! that want an `audience` or a `resource` want it here as well), the same limits, no redirects.
+
+use super::error::{Failure, Unavailability};
+use super::exchange::{Answer, Posted, TokenClient};
+use super::form::Form;
+use super::response::{self, Reply};
+use crate::config::model::{Grant, OAuth2};
+use crate::secret::Secret;
+use std::time::Duration;
+use url::Url;
+
+/// RFC 8628 section 3.2: what to assume where the answer says nothing of it.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// A missing `expires_in` breaks the RFC; a person needs about that long.
+const DEVICE_LIFETIME: Duration = Duration::from_secs(600);
+
+/// The longest text that a person is asked to type.
+const MAX_USER_CODE: usize = 64;
+
+/// Where a person confirms a device, and how long that may take.
+#[derive(Debug)]
+pub(super) struct DeviceAuthorization {
+    pub(super) device_code: Secret,
+    /// Printable ASCII, to be typed in at `verification_uri`.
+    pub(super) user_code: String,
+    pub(super) verification_uri: Url,
+    /// With the user code in it, for a link or a QR code.
+    pub(super) verification_uri_complete: Option<Url>,
+    pub(super) expires_in: Duration,
+    /// Between two polls: 1 s to 5 min.
+    pub(super) interval: Duration,
+}
+
+/// What a device is told.
+#[derive(Debug)]
+pub(super) enum Polled {
+    /// The person agreed.
+    Granted(Box<Answer>),
+    /// Not yet decided: ask again after the interval.
+    Pending,
+    /// The same, and the interval grows by 5 s from now on (RFC 8628 section 3.5).
+    SlowDown,
+}
+
+impl TokenClient {
+    /// Changes the authorization code for tokens. `redirect_uri` is that of the authorization request, `verifier` what
+    /// its PKCE challenge was made of (RFC 7636).
+    ///
+    /// # Errors
+    ///
+    /// As [`super::exchange::Exchange::exchange`]; an `invalid_grant` means a code that is over or was used.
+    pub(super) async fn exchange_code(
+        &self,
+        config: &OAuth2,
+        code: &Secret,
+        redirect_uri: &str,
+        verifier: &Secret,
+    ) -> Result<Answer, Failure> {
+        let form = Form::new("authorization_code")
+            .with_secret("code", code.clone())
+            .with("redirect_uri", redirect_uri)
+            .with_secret("code_verifier", verifier.clone())
+            .with_params(&config.token_params);
+        self.post(config, &config.token_url, &form).await?.into_answer(config)
+    }
+
+    /// Asks for a device's code (RFC 8628 section 3.1). For the grant `device_code` only.
+    ///
+    /// # Errors
+    ///
+    /// As for a token; also if the answer lacks a code or a URL that a browser can open.
+    pub(super) async fn device_authorization(&self, config: &OAuth2) -> Result<DeviceAuthorization, Failure> {
+        let Grant::DeviceCode { device_authorization_url } = &config.grant else {
+            return Err(lacks("the account's grant is not device_code"));
+        };
+        let form = Form::default().with_scopes(&config.scopes).with_params(&config.token_params);
+        let Posted { reply, secrets, .. } = self.post(config, device_authorization_url, &form).await?;
+        let members = match reply {
+            Reply::Members(members) => members,
+            Reply::Refused(refusal) => return Err(refusal.judge(&secrets)),
+        };
+        let text = |name| response::text(&members, name);
+        let url = |name| text(name).and_then(|url| Url::parse(url).ok()).filter(is_web);
+        let seconds = |name| members.get(name).and_then(response::seconds).map(Duration::from_secs);
+        let user_code = text("user_code").filter(|code| {
+            code.len() <= MAX_USER_CODE && code.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+        });
+        Ok(DeviceAuthorization {
+            device_code: text("device_code").map(Secret::new).ok_or_else(|| lacks("no device_code"))?,
+            user_code: user_code.ok_or_else(|| lacks("no user_code that can be typed"))?.to_owned(),
+            // The name of a draft, which Google still uses.
+            verification_uri: url("verification_uri")
+                .or_else(|| url("verification_url"))
+                .ok_or_else(|| lacks("no verification_uri"))?,
+            verification_uri_complete: url("verification_uri_complete")
+                .or_else(|| url("verification_url_complete")),
+            expires_in: seconds("expires_in").unwrap_or(DEVICE_LIFETIME),
+            interval: seconds("interval").map_or(INTERVAL, |interval| {
+                interval.clamp(Duration::from_secs(1), Duration::from_secs(300))
+            }),
+        })
+    }
+
+    /// Asks once whether the person has decided (RFC 8628 section 3.4).
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Rejected`] with `access_denied` or `expired_token` ends the login; so does any other refusal. After
+    /// [`Failure::Unavailable`] it is worth another try, later than the interval says.
+    pub(super) async fn poll_device(&self, config: &OAuth2, device_code: &Secret) -> Result<Polled, Failure> {
+        let form = Form::new("urn:ietf:params:oauth:grant-type:device_code")
+            .with_secret("device_code", device_code.clone())
+            .with_params(&config.token_params);
+        let posted = self.post(config, &config.token_url, &form).await?;
+        match &posted.reply {
+            Reply::Refused(refusal) if refusal.code() == "authorization_pending" => Ok(Polled::Pending),
+            Reply::Refused(refusal) if refusal.code() == "slow_down" => Ok(Polled::SlowDown),
+            _ => posted.into_answer(config).map(|answer| Polled::Granted(Box::new(answer))),
+        }
+    }
+}
+
+fn is_web(url: &Url) -> bool {
+    matches!(url.scheme(), "https" | "http")
+}
+
+fn lacks(what: &str) -> Failure {
+    Failure::Unavailable { reason: Unavailability::NoDeviceCode, retry_after: None, cause: Some(what.into()) }
+}
+
+#[cfg(test)]
+mod tests;

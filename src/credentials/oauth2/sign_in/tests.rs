@@ -1,0 +1,174 @@
+use super::super::details::Details;
+use super::super::login::{DeviceAuthorization, Polled};
+use super::super::stub;
+use super::*;
+use crate::config::model::{ClientAuth, Grant};
+use std::cell::RefCell;
+use tokio::time::Instant;
+use url::Url;
+
+fn config() -> OAuth2 {
+    let mut config = stub::config("https://id.example/token");
+    config.grant = Grant::AuthorizationCode {
+        authorization_url: "https://id.example/authorize?tenant=t".parse().unwrap(),
+        redirect_url: None,
+        authorization_params: vec![("prompt".into(), "consent please".into())],
+    };
+    config.client_auth = ClientAuth::None;
+    config.scopes = vec!["a".into(), "offline_access".into()];
+    config
+}
+
+fn authorization() -> Authorization {
+    Authorization::new(&config(), &"http://127.0.0.1:4711/callback".parse().unwrap()).unwrap()
+}
+
+fn param(url: &Url, name: &str) -> String {
+    let mut found = url.query_pairs().filter(|(key, _)| key == name);
+    let (_, value) = found.next().unwrap_or_else(|| panic!("no {name} in {url}"));
+    assert!(found.next().is_none(), "{name} twice in {url}");
+    value.into_owned()
+}
+
+#[test]
+fn the_request_has_what_the_rfcs_ask_for() {
+    let authorization = authorization();
+    let url = authorization.url();
+    assert!(url.as_str().starts_with("https://id.example/authorize?tenant=t&"), "{url}");
+    for (name, value) in [
+        ("response_type", "code"),
+        ("client_id", "attache"),
+        ("redirect_uri", "http://127.0.0.1:4711/callback"),
+        ("scope", "a offline_access"),
+        ("code_challenge_method", "S256"),
+        ("prompt", "consent please"),
+    ] {
+        assert_eq!(param(url, name), value);
+    }
+    assert!(param(url, "state").len() >= 22);
+    let verifier = oauth2::PkceCodeVerifier::new(authorization.verifier().expose().to_owned());
+    let challenge = oauth2::PkceCodeChallenge::from_code_verifier_sha256(&verifier);
+    assert_eq!(param(url, "code_challenge"), challenge.as_str());
+    assert!(!url.as_str().contains(authorization.verifier().expose()));
+}
+
+#[test]
+fn no_two_requests_are_alike() {
+    let (a, b) = (authorization(), authorization());
+    assert_ne!(param(a.url(), "state"), param(b.url(), "state"));
+    assert!(a.verifier() != b.verifier());
+}
+
+#[test]
+fn only_the_right_state_is_an_answer() {
+    let authorization = authorization();
+    let state = param(authorization.url(), "state");
+    let code = Redirected::Code(Secret::new("c o/d"));
+    assert_eq!(authorization.read(&format!("code=c+o%2Fd&state={state}&session_state=x")), code);
+    for foreign in [
+        "",
+        "code=c",
+        "code=c&state=",
+        "code=c&state=other",
+        "error=access_denied",
+        &format!("state={state}"),
+        &format!("code=&state={state}"),
+        &format!("code=c&state={state}x"),
+        &format!("code=c&code=d&state={state}"),
+        &format!("code=c&state=other&state={state}"),
+    ] {
+        assert_eq!(authorization.read(foreign), Redirected::Foreign, "{foreign}");
+    }
+}
+
+#[test]
+fn a_refusal_is_told_on_one_line_and_without_secrets() {
+    let authorization = authorization();
+    let state = param(authorization.url(), "state");
+    let refused = |error: &str, description: Option<&str>| Redirected::Refused {
+        error: error.into(),
+        description: description.map(Into::into),
+    };
+    let query = format!("state={state}&code=c&error=access_denied&error_description=not%0d%0atoday");
+    assert_eq!(authorization.read(&query), refused("access_denied", Some("not  today")));
+    let query = format!("state={state}&error=%1b%5b2J&error_description=state+{state}+is+odd");
+    assert_eq!(authorization.read(&query), refused("unspecified", None));
+}
+
+fn device(expires_in: u64) -> Device {
+    Device::new(DeviceAuthorization {
+        device_code: Secret::new("d3vice"),
+        user_code: "ABCD".into(),
+        verification_uri: "https://id.example/device".parse().unwrap(),
+        verification_uri_complete: None,
+        expires_in: Duration::from_secs(expires_in),
+        interval: Duration::from_secs(5),
+    })
+}
+
+fn granted() -> Result<Polled, Failure> {
+    let answer = Answer {
+        header: http::HeaderValue::from_static("Bearer t"),
+        expires_in: None,
+        refresh_token: Some(Secret::new("r")),
+        details: Details::default(),
+        second_secret: false,
+    };
+    Ok(Polled::Granted(Box::new(answer)))
+}
+
+/// Polls with these answers in turn, the last for ever; when each was asked for, in seconds.
+async fn poll(
+    device: &Device,
+    answers: &[fn() -> Result<Polled, Failure>],
+) -> (Result<Answer, SignInError>, Vec<u64>) {
+    let (begun, times) = (Instant::now(), RefCell::new(Vec::new()));
+    let result = device
+        .poll(async || {
+            let mut times = times.borrow_mut();
+            times.push(begun.elapsed().as_secs());
+            answers[(times.len() - 1).min(answers.len() - 1)]()
+        })
+        .await;
+    (result, times.into_inner())
+}
+
+const PENDING: fn() -> Result<Polled, Failure> = || Ok(Polled::Pending);
+const SLOW_DOWN: fn() -> Result<Polled, Failure> = || Ok(Polled::SlowDown);
+const DOWN: fn() -> Result<Polled, Failure> = || Err(Unavailability::Connect.into());
+
+#[tokio::test(start_paused = true)]
+async fn a_device_is_polled_by_its_interval_and_more_slowly_when_told_so() {
+    let (result, times) = poll(&device(600), &[PENDING, SLOW_DOWN, PENDING, SLOW_DOWN, granted]).await;
+    assert!(result.is_ok());
+    assert_eq!(times, [5, 10, 20, 30, 45]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_on_the_way_doubles_the_pause_until_it_is_over() {
+    let (result, times) = poll(&device(600), &[DOWN, DOWN, DOWN, DOWN, DOWN, PENDING, granted]).await;
+    assert!(result.is_ok());
+    assert_eq!(times, [5, 15, 35, 75, 135, 195, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_after_the_code_has_expired() {
+    let begun = Instant::now();
+    let (result, times) = poll(&device(12), &[PENDING]).await;
+    assert!(matches!(result, Err(SignInError::Expired)));
+    assert_eq!((times, begun.elapsed().as_secs()), (vec![5, 10], 12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_ends_the_polling() {
+    let refusals: [fn() -> Result<Polled, Failure>; 3] = [
+        || Err(Failure::Rejected { error: "access_denied".into(), description: None }),
+        || Err(Failure::Rejected { error: "expired_token".into(), description: None }),
+        || Err(Unavailability::NoToken.into()),
+    ];
+    for refusal in refusals {
+        let (result, times) = poll(&device(600), &[PENDING, refusal]).await;
+        assert!(result.is_err());
+        assert_eq!(times, [5, 10]);
+    }
+}
