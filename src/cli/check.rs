@@ -1,7 +1,11 @@
 //! `attache check`: reads the file as `run` would, and says what is wrong with it.
 
+mod live;
+
+use crate::config::model::Config;
 use crate::config::{self, Loaded, Mode};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
@@ -14,6 +18,11 @@ pub struct CheckArgs {
     /// Ask for no secret
     #[arg(long)]
     pub offline: bool,
+    /// Also get a token for every OAuth2 account, and connect to every service (nothing is sent to it). What is found is
+    /// printed on stdout, with another --format than human on stderr; what fails is among the problems, with the code
+    /// live_token or live_service and without a place
+    #[arg(long, conflicts_with = "offline")]
+    pub live: bool,
     /// Fail if there are warnings
     #[arg(long)]
     pub deny_warnings: bool,
@@ -27,8 +36,10 @@ pub struct CheckArgs {
 pub enum Format {
     /// As a compiler would
     Human,
-    /// A JSON array
+    /// A JSON array of {severity, code, file, line, column, message, help}
     Json,
+    /// Annotations of a GitHub workflow
+    Github,
 }
 
 const FINE: i32 = 0;
@@ -37,7 +48,7 @@ const WARNINGS_DENIED: i32 = 3;
 
 /// Runs the command; returns the exit status: 0 valid, 1 invalid, 3 warnings denied.
 pub fn run(args: CheckArgs) -> i32 {
-    let path = match args.config.map_or_else(config::default_path, Ok) {
+    let path = match args.config.clone().map_or_else(config::default_path, Ok) {
         Ok(path) => path,
         Err(message) => {
             print(io::stderr(), &format!("error: {message}\n"));
@@ -50,19 +61,73 @@ pub fn run(args: CheckArgs) -> i32 {
     let loaded = config::load(&path, if args.offline { Mode::Offline } else { Mode::Full });
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     print(io::stderr(), &loaded.problems.render_human(color));
-    let status = status(&loaded, args.deny_warnings);
-    match (args.format, &loaded.config) {
-        (Format::Json, _) => print(io::stdout(), &format!("{:#}\n", loaded.problems.to_json())),
-        (Format::Human, Some(config)) if status == FINE => {
-            let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
-            let services = count(config.services.len(), "service");
-            let accounts = count(config.accounts.len(), "account");
-            let users = count(config.users.len(), "user");
-            print(io::stdout(), &format!("{}: ok, {services}, {accounts}, {users}\n", path.display()));
+    let mut status = status(&loaded, args.deny_warnings);
+    if let (Format::Human, Some(config)) = (args.format, loaded.config.as_ref().filter(|_| status == FINE)) {
+        let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+        let services = count(config.services.len(), "service");
+        let accounts = count(config.accounts.len(), "account");
+        let users = count(config.users.len(), "user");
+        print(io::stdout(), &format!("{}: ok, {services}, {accounts}, {users}\n", path.display()));
+    }
+    let mut problems = loaded.problems.to_json();
+    if let Some(config) = loaded.config.filter(|_| args.live && status != INVALID) {
+        let more = check_live(&config, &args, &mut status);
+        if let Some(all) = problems.as_array_mut() {
+            all.extend(more);
         }
-        (Format::Human, _) => {}
+    }
+    match args.format {
+        Format::Human => {}
+        Format::Json => print(io::stdout(), &format!("{problems:#}\n")),
+        Format::Github => print(io::stdout(), &annotations(&problems)),
     }
     status
+}
+
+/// Prints what it finds and returns what of it is a problem; the worse status wins.
+fn check_live(config: &Config, args: &CheckArgs, status: &mut i32) -> Vec<Value> {
+    let found = match live::run(config) {
+        Ok(found) => found,
+        Err(message) => {
+            print(io::stderr(), &format!("error: {message}\n"));
+            *status = INVALID;
+            return vec![live::failure(&message)];
+        }
+    };
+    let lines: String = found.iter().map(live::Finding::human).collect();
+    match args.format {
+        Format::Human => print(io::stdout(), &lines),
+        Format::Json | Format::Github => print(io::stderr(), &lines),
+    }
+    if found.iter().any(live::Finding::is_error) {
+        *status = INVALID;
+    } else if args.deny_warnings && found.iter().any(live::Finding::is_warning) {
+        *status = WARNINGS_DENIED;
+    }
+    found.iter().filter_map(live::Finding::problem).collect()
+}
+
+/// One workflow command a problem. `%` and line breaks are escaped in all of them; `:` and `,` besides in what stands
+/// before the message.
+fn annotations(problems: &Value) -> String {
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    let mut out = String::new();
+    for problem in problems.as_array().into_iter().flatten() {
+        let text = |key: &str| problem[key].as_str();
+        let mut properties = Vec::new();
+        properties.extend(text("file").map(|file| format!("file={}", property(file))));
+        properties.extend(problem["line"].as_u64().map(|line| format!("line={line}")));
+        properties.extend(problem["column"].as_u64().map(|column| format!("col={column}")));
+        properties.extend(text("code").map(|code| format!("title={}", property(code))));
+        let mut message = text("message").unwrap_or_default().to_owned();
+        if let Some(help) = text("help") {
+            message.push_str(&format!(" ({help})"));
+        }
+        let severity = text("severity").unwrap_or("error");
+        out.push_str(&format!("::{severity} {}::{}\n", properties.join(","), data(&message)));
+    }
+    out
 }
 
 fn status(loaded: &Loaded, deny_warnings: bool) -> i32 {
@@ -89,7 +154,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("attache.yaml");
         fs::write(&path, text).unwrap();
-        run(CheckArgs { config: Some(path), offline: false, deny_warnings, format: Format::Human })
+        run(CheckArgs {
+            config: Some(path),
+            offline: false,
+            live: false,
+            deny_warnings,
+            format: Format::Human,
+        })
     }
 
     #[test]
@@ -99,5 +170,19 @@ mod tests {
         assert_eq!(check(warned, false), FINE);
         assert_eq!(check(warned, true), WARNINGS_DENIED);
         assert_eq!(check("services: []", true), INVALID);
+    }
+
+    #[test]
+    fn annotations_are_escaped() {
+        let problems = serde_json::json!([
+            { "severity": "error", "code": "c", "file": "a,b:c.yaml", "line": 1, "column": 2, "message": "50%\nx",
+              "help": null },
+            { "severity": "warning", "code": "live_token", "file": null, "line": null, "column": null,
+              "message": "m: n", "help": "h" },
+        ]);
+        assert_eq!(
+            annotations(&problems),
+            "::error file=a%2Cb%3Ac.yaml,line=1,col=2,title=c::50%25%0Ax\n::warning title=live_token::m: n (h)\n"
+        );
     }
 }

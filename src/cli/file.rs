@@ -1,8 +1,10 @@
 //! The configuration, for the commands that only look something up in it.
 
-use crate::config::model::Config;
+use crate::config::model::{Account, Authorization, Config, OAuth2};
 use crate::config::{self, Mode};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Where the file was looked for and what was there.
 pub(super) enum File {
@@ -33,4 +35,35 @@ pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
             Err(1)
         }
     }
+}
+
+/// Every account by its name, those written in place (`services/NAME`) among them.
+pub(super) fn accounts(config: &Config) -> BTreeMap<&str, &Arc<Account>> {
+    let in_place = config.services.values().filter_map(|service| service.outbound.as_ref());
+    let in_place = in_place.map(|outbound| (outbound.account.name.as_str(), &outbound.account));
+    // The named ones last, which so win; but no name of theirs holds a slash.
+    in_place.chain(config.accounts.iter().map(|(name, account)| (name.as_str(), account))).collect()
+}
+
+/// What an account asks tokens with, if it does.
+pub(super) fn oauth2(account: &Account) -> Option<&OAuth2> {
+    match &account.authorization {
+        Authorization::OAuth2(oauth2) => Some(oauth2),
+        _ => None,
+    }
+}
+
+/// The one of `known` that somebody who wrote `name` may have meant.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// A folder for refresh tokens was made, and only one user's processes can use it.
+pub(super) fn warn_of_new_folder(dir: &Path) {
+    let dir = dir.display();
+    eprintln!("note: {dir} was made, and belongs to the user you are: `attache run` must be the same");
 }

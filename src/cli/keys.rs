@@ -119,13 +119,8 @@ fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
     config.services.get(name).map(Arc::as_ref).ok_or_else(|| {
-        let nearest = config
-            .services
-            .keys()
-            .map(|known| (strsim::damerau_levenshtein(known, name), known))
-            .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-            .min();
-        let hint = nearest.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default();
+        let nearest = file::nearest(name, config.services.keys().map(String::as_str));
+        let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
         format!("there is no service `{name}`{hint}")
     })
 }

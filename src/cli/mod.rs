@@ -5,6 +5,7 @@ pub mod completions;
 pub mod demo;
 mod file;
 pub mod keys;
+pub mod login;
 pub mod run;
 mod stdout;
 pub mod urls;
@@ -29,6 +30,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// List every webhook URL.
     Urls(urls::UrlsArgs),
+    /// Sign an account in: authorization code or device code.
+    Login(login::LoginArgs),
     /// Try attache with made-up services, on loopback.
     Demo(demo::DemoArgs),
     /// Print a completion script.
@@ -50,6 +53,7 @@ pub fn main() -> i32 {
         Command::Check(args) => check::run(args),
         Command::Keys(args) => keys::run(&args),
         Command::Urls(args) => urls::run(&args),
+        Command::Login(args) => login::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
     }

@@ -1,0 +1,185 @@
+//! `attache check --live`: gets a token for every OAuth2 account and reaches every service, as `attache run` would.
+//!
+//! Refresh tokens are spent under the store's lock and their successors kept, so a running attache is not harmed; and
+//! Ctrl-C waits for such an exchange, since breaking it off would lose the grant. A service is connected to, and sent
+//! nothing.
+
+mod finding;
+
+pub(super) use finding::{Finding, failure};
+
+use super::super::file;
+use crate::config::model::{CaBundle, Config, Grant, OAuth2, ServerUrl};
+use crate::credentials::oauth2::{Denial, TokenClient, Tokens, inspect};
+use crate::proxy::reach::{self, Trust, Unreachable};
+use crate::proxy::resolve::Resolver;
+use crate::state::FileStore;
+use crate::telemetry::logging;
+use finding::Kind;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::level_filters::LevelFilter;
+
+/// Accounts and services that are tried at a time.
+const AT_ONCE: usize = 16;
+/// How long reaching a service may take.
+const REACH: Duration = Duration::from_secs(5);
+
+/// Tries everything. Blocks until it is through.
+///
+/// # Errors
+///
+/// If the means for it can't be made, or the operator broke it off.
+pub(super) fn run(config: &Config) -> Result<Vec<Finding>, String> {
+    // Fails only if one is installed, which does as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // For what goes wrong beside the answer: a refresh token that can't be kept.
+    let _ = logging::init(LevelFilter::WARN);
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = built.map_err(|e| format!("can't start: {e}"))?;
+    let found = runtime.block_on(try_all(config));
+    runtime.shutdown_background();
+    found
+}
+
+async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
+    let client = TokenClient::new().map_err(|e| e.to_string())?;
+    let tokens = Tokens::new(client, Handle::current());
+    let mut tasks = Tasks::default();
+    tokens_of(config, &tokens, &mut tasks);
+    reach_all(config, &mut tasks);
+    let found = tokio::select! {
+        found = tasks.all() => Ok(found),
+        () = broken_off() => Err("broken off".to_owned()),
+    };
+    // A refresh token that has been spent must not be lost with its successor on the way.
+    if !tokens.finish(config).await {
+        return Err(
+            "ended while a refresh token was being exchanged: its account may need a login".to_owned()
+        );
+    }
+    found
+}
+
+/// Ctrl-C, or what ends a job that takes too long.
+async fn broken_off() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// What is tried at the same time, so much at once.
+struct Tasks {
+    running: JoinSet<Finding>,
+    permits: Arc<Semaphore>,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self { running: JoinSet::new(), permits: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Tasks {
+    fn add(&mut self, task: impl Future<Output = Finding> + Send + 'static) {
+        let permits = Arc::clone(&self.permits);
+        self.running.spawn(async move {
+            // It is never closed.
+            let _permit = permits.acquire().await;
+            task.await
+        });
+    }
+
+    async fn all(self) -> Vec<Finding> {
+        let mut found = self.running.join_all().await;
+        found.sort();
+        found
+    }
+}
+
+fn tokens_of(config: &Config, tokens: &Tokens, tasks: &mut Tasks) {
+    let asking: Vec<(String, OAuth2)> = file::accounts(config)
+        .into_iter()
+        .filter_map(|(name, account)| Some((name.to_owned(), file::oauth2(account)?.clone())))
+        .collect();
+    let grants = open_grants(config, &asking, tokens);
+    for (name, oauth2) in asking {
+        let tokens = tokens.clone();
+        let grants = if oauth2.grant.refreshes() { grants.clone() } else { Grants::Usable };
+        tasks.add(async move {
+            match grants {
+                Grants::Usable => Finding::of_token(&name, &oauth2, inspect(&name, &oauth2, &tokens).await),
+                Grants::NoneYet => {
+                    Finding::of_token(&name, &oauth2, Err(Denial::NeedsLogin { reason: None }))
+                }
+                Grants::Closed(text) => Finding::failed(Kind::Account, &name, text),
+            }
+        });
+    }
+}
+
+/// What refresh tokens can be had from the state store.
+#[derive(Clone)]
+enum Grants {
+    Usable,
+    /// There is no folder yet, and nothing to put into one: it may have to belong to another user than this one.
+    NoneYet,
+    /// Why it can't be used.
+    Closed(String),
+}
+
+fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) -> Grants {
+    let needed = asking.iter().any(|(_, oauth2)| oauth2.grant.refreshes());
+    let Some(state) = config.state.as_ref().filter(|_| needed) else { return Grants::Usable };
+    let new = !state.dir.exists();
+    if new && !asking.iter().any(|(_, oauth2)| matches!(oauth2.grant, Grant::RefreshToken { .. })) {
+        return Grants::NoneYet;
+    }
+    match FileStore::open(&state.dir, &state.keys) {
+        Ok(store) => {
+            tokens.store.set(Arc::new(store));
+            if new {
+                file::warn_of_new_folder(&state.dir);
+            }
+            Grants::Usable
+        }
+        Err(error) => Grants::Closed(format!("can't keep refresh tokens (state.dir): {error}")),
+    }
+}
+
+fn reach_all(config: &Config, tasks: &mut Tasks) {
+    let resolver = Arc::new(Resolver::from_system());
+    let mut systems: Option<Arc<Result<Trust, Unreachable>>> = None;
+    let mut trust = |tls: bool, ca: Option<&CaBundle>| match (tls, ca) {
+        (false, _) => None,
+        (true, Some(_)) => Some(Arc::new(Trust::new(ca))),
+        (true, None) => Some(Arc::clone(systems.get_or_insert_with(|| Arc::new(Trust::new(None))))),
+    };
+    let mut add = |kind, name: &str, url: &ServerUrl, private_network, trust: Option<Arc<_>>| {
+        let (name, url, resolver) = (name.to_owned(), url.clone(), Arc::clone(&resolver));
+        tasks.add(async move {
+            let reached = match trust.as_deref() {
+                Some(Err(_)) => Err(Unreachable::Roots),
+                Some(Ok(trust)) => reach::reach(&resolver, &url, private_network, Some(trust), REACH).await,
+                None => reach::reach(&resolver, &url, private_network, None, REACH).await,
+            };
+            Finding::of_upstream(kind, &name, &url, reached)
+        });
+    };
+    for (name, service) in &config.services {
+        if let Some(outbound) = &service.outbound {
+            let url = &outbound.server_url;
+            add(Kind::Service, name, url, outbound.private_network, trust(url.tls, outbound.ca.as_ref()));
+        }
+        // It is our own program: its address may be a private one, and TLS is its own affair.
+        if let Some(webhook) = &service.webhook {
+            add(Kind::Webhook, name, &webhook.forward_to, true, None);
+        }
+    }
+}

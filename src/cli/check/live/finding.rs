@@ -1,0 +1,185 @@
+//! What `--live` found, for people and as problems for programs.
+
+use crate::config::model::{OAuth2, ServerUrl};
+use crate::credentials::oauth2::{Denial, Inspected};
+use crate::proxy::reach::{Reached, Unreachable};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+/// What was found of one account, service or webhook. Their order is that in which they are printed.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) struct Finding {
+    kind: Kind,
+    name: String,
+    severity: Option<Severity>,
+    text: String,
+    details: Vec<String>,
+    help: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Account,
+    Service,
+    Webhook,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Severity {
+    Warning,
+    Error,
+}
+
+impl Finding {
+    fn new(kind: Kind, name: &str, text: String) -> Self {
+        Self { kind, name: name.to_owned(), severity: None, text, details: Vec::new(), help: None }
+    }
+
+    pub(super) fn failed(kind: Kind, name: &str, text: String) -> Self {
+        Self { severity: Some(Severity::Error), ..Self::new(kind, name, text) }
+    }
+
+    pub(super) fn of_token(name: &str, oauth2: &OAuth2, inspected: Result<Inspected, Denial>) -> Self {
+        let found = match inspected {
+            Ok(found) => found,
+            Err(denial) => {
+                let needs_login = matches!(denial, Denial::NeedsLogin { .. });
+                let help = needs_login.then(|| oauth2.grant.remedy(name));
+                return Self { help, ..Self::failed(Kind::Account, name, denial.to_string()) };
+            }
+        };
+        let mut text = format!("token in {} ms", found.latency.as_millis());
+        // Writing to a String can't fail.
+        if let Some(kind) = &found.token_type {
+            let _ = write!(text, ", {kind}");
+        }
+        match found.expires_in {
+            Some(lifetime) => {
+                let _ = write!(text, ", good for {} s", lifetime.as_secs());
+            }
+            None => {
+                let seconds = oauth2.default_lifetime.as_secs();
+                let _ = write!(text, ", lifetime not said (default_lifetime: {seconds} s)");
+            }
+        }
+        if let Some(scope) = &found.scope {
+            let _ = write!(text, ", scopes {scope}");
+        }
+        let mut finding = Self::new(Kind::Account, name, text);
+        finding.details.extend(found.issuer.map(|issuer| format!("issuer {issuer}")));
+        finding.details.extend(found.audience.iter().map(|audience| format!("audience {audience}")));
+        finding.details.extend(found.expires_at.and_then(date).map(|at| format!("expires {at}")));
+        let mut warnings = Vec::new();
+        if !found.missing_scopes.is_empty() {
+            warnings.push(format!("granted without the scopes {}", found.missing_scopes.join(" ")));
+        }
+        if found.second_secret {
+            warnings.push("the first client_secret is refused; another one of the list does".to_owned());
+        }
+        if !warnings.is_empty() {
+            finding.severity = Some(Severity::Warning);
+            finding.text = format!("{}; {}", warnings.join("; "), finding.text);
+        }
+        finding
+    }
+
+    pub(super) fn of_upstream(
+        kind: Kind,
+        name: &str,
+        url: &ServerUrl,
+        reached: Result<Reached, Unreachable>,
+    ) -> Self {
+        let authority = &url.authority;
+        match reached {
+            Ok(Reached { address, took, tls, certificate_until }) => {
+                let mut text = format!("reached {address} in {} ms", took.as_millis());
+                for more in
+                    [tls.map(str::to_owned), certificate_until.map(|day| format!("certificate until {day}"))]
+                {
+                    // Writing to a String can't fail.
+                    let _ = more.map(|more| write!(text, ", {more}"));
+                }
+                Self::new(kind, name, text)
+            }
+            Err(error) => {
+                let help = match error {
+                    Unreachable::Denied => {
+                        Some("`private_network: true` on the service allows it".to_owned())
+                    }
+                    _ => None,
+                };
+                Self { help, ..Self::failed(kind, name, format!("{authority}: {error}")) }
+            }
+        }
+    }
+
+    pub(in super::super) fn is_error(&self) -> bool {
+        self.severity == Some(Severity::Error)
+    }
+
+    pub(in super::super) fn is_warning(&self) -> bool {
+        self.severity == Some(Severity::Warning)
+    }
+
+    /// One line, and indented ones for what there is beside; ends with a line break.
+    pub(in super::super) fn human(&self) -> String {
+        let mark = match self.severity {
+            None => "",
+            Some(Severity::Warning) => "warning: ",
+            Some(Severity::Error) => "error: ",
+        };
+        let mut text = format!("{} {}: {mark}{}\n", self.kind.as_str(), self.name, self.text);
+        for line in &self.details {
+            text.push_str(&format!("    {line}\n"));
+        }
+        if let Some(help) = &self.help {
+            text.push_str(&format!("    help: {help}\n"));
+        }
+        text
+    }
+
+    /// As a problem of the file's, if it is one: without a place.
+    pub(in super::super) fn problem(&self) -> Option<Value> {
+        let severity = match self.severity? {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        Some(json!({
+            "severity": severity,
+            "code": if self.kind == Kind::Account { "live_token" } else { "live_service" },
+            "file": null,
+            "line": null,
+            "column": null,
+            "message": format!("{} {}: {}", self.kind.as_str(), self.name, self.text),
+            "help": self.help,
+        }))
+    }
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Service => "service",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// An `exp` as a date; what is no date is left out.
+fn date(seconds: u64) -> Option<String> {
+    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+    jiff::Timestamp::try_from(at).ok().map(|at| at.to_string())
+}
+
+/// That it could not be done, for those who print problems.
+pub(in super::super) fn failure(message: &str) -> Value {
+    json!({
+        "severity": "error", "code": "live", "file": null, "line": null, "column": null,
+        "message": message, "help": null,
+    })
+}
+
+#[cfg(test)]
+mod tests;

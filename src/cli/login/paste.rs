@@ -1,0 +1,54 @@
+//! The redirect by hand: where the browser runs on another machine, the address that it could not load is pasted.
+
+use crate::credentials::oauth2::{Authorization, Redirected};
+use std::future::pending;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
+use zeroize::Zeroizing;
+
+/// As long as the head of the request that it stands for.
+const MAX_LINE: u64 = 16 * 1024;
+
+/// Waits for a line that answers the request. Ends never if `input` does first: the browser may still come.
+pub(super) async fn redirected(
+    authorization: &Authorization,
+    mut input: impl AsyncBufRead + Unpin,
+) -> Redirected {
+    loop {
+        let mut line = Zeroizing::new(Vec::new());
+        match (&mut input).take(MAX_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return pending().await,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        if text.trim().is_empty() {
+            continue;
+        }
+        match authorization.read(query(&text)) {
+            Redirected::Foreign => {
+                eprintln!("note: that is not the address that this login leads to; still waiting");
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The query of a URL, or the text itself if that is all of it.
+fn query(text: &str) -> &str {
+    let text = text.trim();
+    let text = text.split_once('?').map_or(text, |(_, query)| query);
+    text.split_once('#').map_or(text, |(query, _)| query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::query;
+
+    #[test]
+    fn what_people_copy() {
+        for pasted in
+            ["http://127.0.0.1:1/callback?code=c&state=s\n", "?code=c&state=s", " code=c&state=s#_=_\r\n"]
+        {
+            assert_eq!(query(pasted), "code=c&state=s", "{pasted:?}");
+        }
+    }
+}
