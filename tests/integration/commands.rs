@@ -97,18 +97,14 @@ async fn a_wrong_command_line_is_a_2() {
 
 #[tokio::test]
 async fn keys_that_are_not_yet_there_are_unknown() {
-    for (place, key) in [
-        ("callers:", "callers: { a: {} }\n"),
-        ("limits:", "limits: {}\n"),
-        ("state:", "state: {}\n"),
-        ("version:", "version: 1\n"),
-    ] {
+    for (place, key) in
+        [("callers:", "callers: { a: {} }\n"), ("limits:", "limits: {}\n"), ("version:", "version: 1\n")]
+    {
         let bad = check(&format!("{key}{GOOD}"), &[]).await;
         assert_eq!(bad.code, Some(1), "{place}");
     }
     for key in [
         "connect_timeout: 1s",
-        "retry_on_401: false",
         "retries: { attempts: 2 }",
         "allow: { methods: [GET] }",
         "set_headers: { A: b }",
@@ -246,7 +242,7 @@ async fn completions_are_a_script_the_shell_reads() {
 async fn help_names_every_command() {
     let help = command(&["--help"]).finish().await;
     assert_eq!(help.code, Some(0));
-    for name in ["run", "check", "demo", "keys", "urls", "completions"] {
+    for name in ["run", "check", "demo", "keys", "login", "urls", "completions"] {
         assert!(help.stdout.contains(name), "{name}:\n{}", help.stdout);
     }
     assert_eq!(command(&["--version"]).finish().await.code, Some(0));

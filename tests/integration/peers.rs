@@ -29,14 +29,14 @@ fn attache_with(provider: &Peer, third_party: impl Into<String>, client_secret: 
 }
 
 /// The only bearer token in a request.
-fn bearer(request: &Received) -> String {
+pub(crate) fn bearer(request: &Received) -> String {
     let values = request.all("authorization");
     let [value] = values[..] else { panic!("one Authorization, not {}", values.len()) };
     value.strip_prefix("Bearer ").expect("a bearer token").to_owned()
 }
 
 /// Nothing that attache says shows the token.
-async fn assert_unsaid(attache: &Attache, answer: &Response, token: &str) {
+pub(crate) async fn assert_unsaid(attache: &Attache, answer: &Response, token: &str) {
     let (metrics, status) = (attache.metrics().await.0, attache.status().await.to_string());
     let answer = String::from_utf8_lossy(&answer.raw).into_owned();
     for place in [answer, metrics, status, attache.said()] {

@@ -309,17 +309,18 @@ async fn each_listener_serves_its_own_direction_only() {
 #[tokio::test]
 async fn webhooks_of_many_services_share_the_connections_to_one_program() {
     let app = app().answers(200, "ok");
-    let yaml = "
-        users: { u: {} }
-        services:
-          one: { webhook: { user: u, forward_to: '{{app}}/1', api_keys: [{ id: k, sha256: {{one}} }] } }
-          two: { webhook: { user: u, forward_to: '{{app}}/2', api_keys: [{ id: k, sha256: {{two}} }] } }
-        ";
-    let keys = [webhook_key(), webhook_key()];
-    let given = attache().given("app", app.url()).given("one", sha256_hex(&keys[0]));
-    let attache = given.given("two", sha256_hex(&keys[1])).with(yaml).await;
-    for n in 0..6 {
-        attache.hook(post(format!("/webhooks/{}", keys[n % 2]), "{}")).await;
+    let keys: Vec<String> = (0..8).map(|_| webhook_key()).collect();
+    let mut yaml = String::from("users: { u: {} }\nservices:\n");
+    for (n, key) in keys.iter().enumerate() {
+        let key = sha256_hex(key);
+        yaml.push_str(&format!(
+            "  s{n}: {{ webhook: {{ user: u, forward_to: '{{{{app}}}}/{n}', api_keys: [{{ id: k, sha256: {key} }}] }} }}\n"
+        ));
     }
-    assert_eq!(app.seen().opened, 1);
+    let attache = attache().given("app", app.url()).with(&yaml).await;
+    for key in &keys {
+        attache.hook(post(format!("/webhooks/{key}"), "{}")).await;
+    }
+    // An answer may be here before its connection is free for the next one.
+    assert!(app.seen().opened <= 4, "{}", app.seen().opened);
 }

@@ -1,6 +1,7 @@
 //! The binary under test, and what it says.
 
 use super::client::{Request, Response, get, send};
+use super::interactive::{Interactive, interactive};
 use super::leaks::assert_no_leak;
 use super::stub::Stub;
 use super::{PATIENCE, eventually, within};
@@ -77,6 +78,12 @@ impl Setup {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).expect("write a file");
         self.given(name, path.display().to_string())
+    }
+
+    /// A folder beside the configuration that is not there yet; `{{name}}` stands for its path.
+    pub(crate) fn folder(self, name: &str) -> Self {
+        let path = self.folder.path().join(name).display().to_string();
+        self.given(name, path)
     }
 
     /// Starts attache with this file and waits until it is ready.
@@ -262,6 +269,13 @@ impl Attache {
         eventually(&format!("a reload that is {result}"), more).await;
     }
 
+    /// `attache login` beside it, with the same file and environment.
+    pub(crate) fn login(&self, account: &str) -> Interactive {
+        let config = self.setup.folder.path().join("attache.yaml");
+        let arguments = ["login", account, "--no-browser", "-c", &config.display().to_string()];
+        interactive(&arguments, self.setup.environment.iter().cloned())
+    }
+
     // Its life.
 
     pub(crate) fn sighup(&self) {
@@ -270,6 +284,10 @@ impl Attache {
 
     pub(crate) fn sigterm(&self) {
         self.signal("TERM");
+    }
+
+    pub(crate) fn sigkill(&self) {
+        self.signal("KILL");
     }
 
     fn signal(&self, name: &str) {
@@ -428,7 +446,7 @@ impl Command {
 
 /// attache with nothing of our environment but what a process needs to start. `ATTACHE_BIN` puts another binary to
 /// the same tests: a release build, a package.
-fn bare_command(arguments: &[&str]) -> std::process::Command {
+pub(super) fn bare_command(arguments: &[&str]) -> std::process::Command {
     let other = std::env::var_os("ATTACHE_BIN");
     let mut command = std::process::Command::new(other.unwrap_or(env!("CARGO_BIN_EXE_attache").into()));
     command.args(arguments).env_clear();

@@ -19,6 +19,7 @@
 
 mod attache;
 mod client;
+mod interactive;
 mod leaks;
 mod nginx;
 mod peer;
@@ -29,12 +30,13 @@ mod wire;
 
 pub(crate) use attache::{Attache, Finished, Setup, attache, attache_for, command, mailer};
 pub(crate) use client::{Connection, Request, Response, get, post, request, send, try_send};
+pub(crate) use interactive::{Interactive, interactive};
 pub(crate) use leaks::{assert_no_leak, secret, sha256_hex, webhook_key};
 pub(crate) use nginx::Nginx;
 pub(crate) use peer::{Peer, curl, node, python_client};
 pub(crate) use stub::{Received, Step, Stub, app, blackhole, refused, third_party};
 pub(crate) use tls::CertificateAuthority;
-pub(crate) use token_endpoint::token_endpoint;
+pub(crate) use token_endpoint::{TokenEndpoint, json, token_endpoint};
 
 use std::time::{Duration, Instant};
 

@@ -44,7 +44,7 @@ impl Nginx {
 
     fn at(nginx: &Path, port: u16, ca: &CertificateAuthority, name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (certificate, key) = ca.server_pem(name);
+        let (certificate, key) = ca.leaf_pem(name);
         let template = std::fs::read_to_string(peers().join("nginx/nginx.conf.in")).expect("the template");
         let within = |name: &str| folder.path().join(name).display().to_string();
         let config = template

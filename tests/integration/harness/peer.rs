@@ -21,9 +21,10 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A server in JavaScript, by its path in the folder of the peers.
+    /// A server in JavaScript or Python, by its path in the folder of the peers.
     pub(crate) async fn serve(script: &str, environment: &[(&str, &str)]) -> Self {
-        let mut command = bare(&node_program());
+        let interpreter = if script.ends_with(".py") { python_program() } else { node_program() };
+        let mut command = bare(&interpreter);
         command.arg(peers().join(script)).envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {script}: {error}"));
@@ -47,6 +48,12 @@ impl Peer {
     /// The first line it printed for which `wanted` holds.
     pub(crate) async fn line(&self, what: &str, wanted: impl FnMut(&str) -> bool) -> String {
         self.stdout.line(what, wanted).await
+    }
+
+    /// What stands after this word on the first line that begins with it.
+    pub(crate) async fn says(&self, word: &str) -> String {
+        let line = self.line(word, |line| line.split(' ').next() == Some(word)).await;
+        line[word.len()..].trim_start().to_owned()
     }
 
     /// How often it has printed this very line.
@@ -84,8 +91,7 @@ pub(crate) async fn node(script: &str, arguments: &[&str], environment: &[(&str,
 
 /// `python/client.py`: the same exchange with each of the two clients it has, a line of JSON for each.
 pub(crate) async fn python_client(arguments: &[&str]) -> Vec<serde_json::Value> {
-    installed(&peers().join(".venv/.stamp"), "the Python packages of the tests");
-    let mut command = bare(&peers().join(".venv/bin/python"));
+    let mut command = bare(&python_program());
     command.arg(peers().join("python/client.py")).args(arguments);
     let finished = finish(command).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -129,6 +135,11 @@ pub(super) fn end(child: &mut Child, patience: Duration) {
 fn node_program() -> PathBuf {
     installed(&peers().join("node_modules/.stamp"), "the Node packages of the tests");
     program("node")
+}
+
+fn python_program() -> PathBuf {
+    installed(&peers().join(".venv/.stamp"), "the Python packages of the tests");
+    peers().join(".venv/bin/python")
 }
 
 #[track_caller]

@@ -283,9 +283,14 @@ impl Stub {
         self.then(vec![Step::Hang])
     }
 
+    /// Leaves the bodies of requests in the socket, or reads them again.
+    pub(crate) fn ignores_bodies(&self, ignores: bool) {
+        lock(&self.state.behaviour).bodies = if ignores { Bodies::Ignore } else { Bodies::Keep };
+    }
+
     /// Reads the head and nothing after it.
     pub(crate) fn reads_no_body(self) -> Self {
-        lock(&self.state.behaviour).bodies = Bodies::Ignore;
+        self.ignores_bodies(true);
         self.then(vec![Step::Pause(10 * PATIENCE)])
     }
 

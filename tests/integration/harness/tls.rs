@@ -23,8 +23,8 @@ impl CertificateAuthority {
         self.issuer.pem()
     }
 
-    /// Certificate and key, as PEM, of a server that proves to be `name`, a DNS name or an address.
-    pub(super) fn server_pem(&self, name: &str) -> (String, String) {
+    /// Certificate and key, as PEM, of who proves to be `name`, a DNS name or an address.
+    pub(crate) fn leaf_pem(&self, name: &str) -> (String, String) {
         let (leaf, key) = self.leaf(name);
         (leaf.pem(), key.serialize_pem())
     }

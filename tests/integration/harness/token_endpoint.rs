@@ -69,11 +69,21 @@ impl TokenEndpoint {
 
     /// A new token for each request: `token(0)`, `token(1)`, …
     pub(crate) fn issues_each(self, token: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+        self.issues_each_for(3600, token)
+    }
+
+    /// As [`TokenEndpoint::issues_each`], each good for `expires_in` seconds.
+    pub(crate) fn issues_each_for(
+        self,
+        expires_in: u64,
+        token: impl Fn(usize) -> String + Send + Sync + 'static,
+    ) -> Self {
         let count = std::sync::atomic::AtomicUsize::new(0);
         self.stub.does(move |_request| {
             let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let token = token(nth);
             let body =
-                format!(r#"{{"access_token":"{}","token_type":"Bearer","expires_in":3600}}"#, token(nth));
+                format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{expires_in}}}"#);
             vec![json(200, &body)]
         });
         self
@@ -95,7 +105,8 @@ impl TokenEndpoint {
     }
 }
 
-fn json(status: u16, body: &str) -> Step {
+/// An answer in JSON that may not be kept.
+pub(crate) fn json(status: u16, body: &str) -> Step {
     let length = body.len();
     Step::Send(
         format!(
