@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How soon is seen without a request that a login is needed, or was made, or that the machine was asleep.
 const LOOK: Duration = Duration::from_secs(2);
+
 /// The store in use.
 pub(super) struct Grants {
     tokens: Tokens,

@@ -6,7 +6,7 @@
 //! on disk.
 
 use crate::harness::*;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -57,32 +57,60 @@ services:
 "
 }
 
+/// An account on such a grant, and where its tokens are kept.
+struct World {
+    first: String,
+    grant: Arc<Mutex<Grant>>,
+    endpoint: Stub,
+    third_party: Stub,
+    folder: tempfile::TempDir,
+    state_key: String,
+    client_secret: String,
+}
+
+impl World {
+    /// The endpoint spends a refresh token at once, and answers after a while.
+    fn answering_after(pause: Duration) -> Self {
+        let first = secret("refresh");
+        let grant = Arc::new(Mutex::new(Grant { issued: vec![first.clone()], ..Grant::default() }));
+        let spending = grant.clone();
+        let endpoint = third_party().scripted(move |request| {
+            let form: std::collections::HashMap<_, _> =
+                url::form_urlencoded::parse(&request.body).into_owned().collect();
+            let body = spending.lock().expect("no panic").spend(&form["refresh_token"]);
+            vec![Step::Pause(pause), json(200, &body)]
+        });
+        let (state_key, client_secret) = (secret("state-key"), secret("client"));
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { first, grant, endpoint, third_party: third_party(), folder, state_key, client_secret }
+    }
+
+    fn folder(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    async fn attache(&self) -> Attache {
+        let setup = attache()
+            .given("state", self.folder("state"))
+            .given("third_party", self.third_party.url())
+            .given("token_url", format!("{}/token", self.endpoint.url()))
+            .env("STATE_KEY", &self.state_key)
+            .env("FIRST", &self.first)
+            .env("CLIENT_SECRET", &self.client_secret);
+        setup.with(yaml()).await
+    }
+
+    fn grant(&self) -> MutexGuard<'_, Grant> {
+        self.grant.lock().expect("no panic")
+    }
+}
+
 #[tokio::test]
 async fn a_rotating_refresh_token_survives_a_hundred_kills() {
-    let first = secret("refresh");
-    let grant = Arc::new(Mutex::new(Grant { issued: vec![first.clone()], ..Grant::default() }));
-    let endpoint = third_party();
-    let spending = grant.clone();
-    endpoint.does(move |request| {
-        let form: std::collections::HashMap<_, _> =
-            url::form_urlencoded::parse(&request.body).into_owned().collect();
-        let body = spending.lock().expect("no panic").spend(&form["refresh_token"]);
-        // Time to be killed in before the answer comes.
-        vec![Step::Pause(Duration::from_millis(2)), json(200, &body)]
-    });
-    let third_party = third_party();
-    let folder = tempfile::tempdir().expect("a folder");
-    let state = folder.path().join("state");
-    let (state_key, client_secret) = (secret("state-key"), secret("client"));
+    // Time to be killed in before the answer comes.
+    let world = World::answering_after(ms(2));
     for round in 0..ROUNDS {
-        let setup = attache()
-            .given("state", state.display().to_string())
-            .given("third_party", third_party.url())
-            .given("token_url", format!("{}/token", endpoint.url()))
-            .env("STATE_KEY", &state_key)
-            .env("FIRST", &first)
-            .env("CLIENT_SECRET", &client_secret);
-        let mut attache = setup.with(yaml()).await;
+        let mut attache = world.attache().await;
         // What is kept is whole, and good.
         let answer = attache.send(get("/erp/x")).await;
         assert_eq!(answer.status, 200, "round {round}: {}", answer.text());
@@ -90,15 +118,43 @@ async fn a_rotating_refresh_token_survives_a_hundred_kills() {
         let mut callers = JoinSet::new();
         callers.spawn(async move { while try_send(outbound, get("/erp/x")).await.is_ok() {} });
         // Once another rotation has begun: in the middle of that one or of one soon after, spread over the whole of it.
-        let spent = endpoint.requests().len();
-        endpoint.wait_until("another rotation", |seen| seen.complete > spent).await;
+        let spent = world.endpoint.requests().len();
+        world.endpoint.wait_until("another rotation", |seen| seen.complete > spent).await;
         tokio::time::sleep(Duration::from_micros(round * 397 % 20_000)).await;
         attache.sigkill();
         attache.wait_exit().await;
-        let grant = grant.lock().expect("no panic");
+        let grant = world.grant();
         assert_eq!(grant.violations, [""; 0], "round {round}");
     }
-    let grant = grant.lock().expect("no panic");
+    let grant = world.grant();
     let rotations = grant.issued.len() - 1;
     println!("{ROUNDS} kills in {rotations} rotations, {} of them in the window", grant.windows);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_a_token_that_is_being_spent() {
+    let world = World::answering_after(ms(1000));
+    let mut attache = world.attache().await;
+    let mut impatient = Connection::open(attache.outbound()).await;
+    impatient.write(b"GET /erp/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    world.endpoint.wait_until("the request for a token", |seen| seen.complete > 0).await;
+    drop(impatient);
+    attache.sigterm();
+    attache.wait_exit().await;
+    let attache = world.attache().await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    let grant = world.grant();
+    assert_eq!((grant.windows, grant.issued.len()), (0, 3), "the second was the one that was kept");
+}
+
+#[tokio::test]
+async fn another_folder_waits_for_the_next_start() {
+    let world = World::answering_after(ms(1));
+    let mut attache = world.attache().await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    attache.give("state", world.folder("elsewhere"));
+    attache.reload(yaml(), "needs_restart").await;
+    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
+    let grant = world.grant();
+    assert_eq!((grant.windows, grant.violations.len()), (0, 0), "{:?}", grant.violations);
 }

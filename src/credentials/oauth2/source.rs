@@ -161,8 +161,8 @@ impl TokenSource {
         }
     }
 
-    /// Looks whether a person has to sign in first, or has done so meanwhile, and whether what is kept can be read. Asks nobody; only grants that live on a
-    /// refresh token read a file for it.
+    /// Looks whether a person has to sign in first, or has done so meanwhile, and whether what is kept can be read. Asks
+    /// nobody; only grants that live on a refresh token read a file for it.
     pub async fn look(&self) {
         if !self.inner.config.grant.refreshes() {
             return;
