@@ -1,16 +1,20 @@
-//! What a request costs before it leaves: the plan of an outbound request, the look-up of a webhook key.
+//! What a request costs before it leaves: the plan of a webhook call, its signature, the look at its headers.
 //!
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
-use attache::config::model::{ApiKey, Host, IdentityHeaders, ServerUrl, User, Webhook};
+use attache::config::model::{ApiKey, Host, ServerUrl, User, Webhook};
 use attache::outbound::path::has_dot_segment;
 use attache::route::Route;
-use attache::secret::sha256;
-use attache::webhook;
+use attache::secret::{Secret, hex, sha256};
+use attache::signature::{Delivery, Scheme, Trace, Verifier};
+use attache::webhook::address::Client;
+use attache::webhook::endpoint::Endpoint;
 use attache::webhook::identity::Reserved;
-use attache::webhook::keys::{Key, KeyTable};
+use attache::webhook::keys::KeyTable;
+use attache::webhook::{self, Call, Guesses};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ring::hmac;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,43 +28,65 @@ fn table(keys: usize) -> KeyTable {
         authority: "127.0.0.1".into(),
         path: "/hook".into(),
     };
-    let webhook = Webhook {
-        user: Arc::clone(&user),
-        forward_to,
-        api_keys: Vec::new(),
-        methods: vec![Method::POST],
-        max_body: 1 << 20,
-        timeout: Duration::from_secs(10),
-    };
+    let webhook = Webhook::new(user, forward_to, Vec::new());
     let route = Arc::new(Route::webhook("mailer", &webhook, Arc::default()));
-    KeyTable::new((0..keys).map(|n| {
-        let hash = sha256(format!("key-{n}").as_bytes());
-        let key = ApiKey { id: "k".into(), sha256: hash, value: None, not_before: None, expires_at: None };
-        (hash, Arc::new(Key::new(&key, Arc::clone(&user), Arc::clone(&route), Arc::default())))
-    }))
+    let endpoint = Arc::new(Endpoint::new(route, &webhook, None));
+    let keys: Vec<ApiKey> =
+        (0..keys).map(|n| ApiKey::new("2026-11", sha256(format!("key-{n}").as_bytes()))).collect();
+    KeyTable::new(vec![(endpoint, &keys)], None)
 }
 
 fn keys(c: &mut Criterion) {
     let mut group = c.benchmark_group("webhook plan");
+    let (guesses, headers) = (Guesses::new(None, None), HeaderMap::new());
     for size in [10, 10_000, 1_000_000] {
         let table = table(size);
         let target = format!("/webhooks/key-{}/rest?query", size / 2);
-        let now = SystemTime::now();
+        let call = Call {
+            method: &Method::POST,
+            target: target.as_bytes(),
+            headers: &headers,
+            client: Client { address: None, https: false, forwarded: false },
+            now: SystemTime::now(),
+            uptime: Duration::ZERO,
+        };
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
-            b.iter(|| webhook::plan(black_box(&table), &Method::POST, target.as_bytes(), now).is_ok());
+            b.iter(|| webhook::plan(black_box(&table), &guesses, black_box(&call)).is_ok());
         });
     }
+    group.finish();
+}
+
+/// What a GitHub delivery of 64 KiB costs beside its HMAC alone.
+fn signatures(c: &mut Criterion) {
+    let mut group = c.benchmark_group("64 KiB");
+    let body = vec![b'x'; 64 << 10];
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"a secret of the bench");
+    let tag = hmac::sign(&key, &body);
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::from_str(&format!("sha256={}", hex(tag.as_ref()))).expect("a value");
+    headers.insert("x-hub-signature-256", value);
+    let secret = Secret::new("a secret of the bench");
+    let tolerance = Verifier::DEFAULT_TOLERANCE;
+    let verifier = Verifier::new(Scheme::Github, &[secret], tolerance).expect("a verifier");
+    let delivery =
+        Delivery { method: "POST", target: b"/webhooks/k", public_url: None, headers: &headers, body: &body };
+    group.bench_function("ring's HMAC alone", |b| {
+        b.iter(|| hmac::verify(&key, black_box(&body), tag.as_ref()).is_ok());
+    });
+    group.bench_function("a GitHub signature", |b| {
+        b.iter(|| {
+            verifier.verify_at(black_box(&delivery), SystemTime::now(), &mut Trace::off()).expect("good")
+        });
+    });
     group.finish();
 }
 
 fn paths(c: &mut Criterion) {
     let path = b"/v3/accounts/12345/messages/67890%20x";
     c.bench_function("dot segments", |b| b.iter(|| has_dot_segment(black_box(path))));
-    let reserved = Reserved::new(&IdentityHeaders {
-        user: HeaderName::from_static("x-attache-user"),
-        service: HeaderName::from_static("x-attache-service"),
-        key_id: HeaderName::from_static("x-attache-key-id"),
-    });
+    let reserved = ["x-attache-user", "x-attache-service", "x-attache-key-id"].map(HeaderName::from_static);
+    let reserved = Reserved::new(reserved.iter());
     let names =
         ["host", "user-agent", "accept", "content-type", "content-length", "x-request-id", "traceparent"]
             .map(HeaderName::from_static);
@@ -69,5 +95,5 @@ fn paths(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, keys, paths);
+criterion_group!(benches, keys, signatures, paths);
 criterion_main!(benches);

@@ -34,13 +34,21 @@ pub enum ErrorCode {
     WebhookUnknown,
     /// The key is good, its user is not active.
     UserInactive,
+    /// The caller's address is not one that may call here.
+    RequestDenied,
+    /// More requests than are allowed in a time.
+    RateLimited,
+    /// The webhook's signature is not one of its secrets'.
+    SignatureInvalid,
+    /// The delivery has been here before.
+    Replayed,
     /// A fault of attache itself.
     Internal,
 }
 
 impl ErrorCode {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::ServiceUnknown,
         Self::RequestInvalid,
         Self::RequestTimeout,
@@ -56,6 +64,10 @@ impl ErrorCode {
         Self::TokenUnavailable,
         Self::WebhookUnknown,
         Self::UserInactive,
+        Self::RequestDenied,
+        Self::RateLimited,
+        Self::SignatureInvalid,
+        Self::Replayed,
         Self::Internal,
     ];
 
@@ -141,6 +153,16 @@ impl ErrorCode {
             Self::UserInactive => {
                 ("user_inactive", 403, "http_request_denied", "The webhook's user is not active")
             }
+            Self::RequestDenied => {
+                ("request_denied", 403, "http_request_denied", "The request is not allowed here")
+            }
+            Self::RateLimited => {
+                ("rate_limited", 429, "connection_limit_reached", "Too many requests in too short a time")
+            }
+            Self::SignatureInvalid => {
+                ("signature_invalid", 401, "http_request_denied", "The request's signature is not valid")
+            }
+            Self::Replayed => ("replayed", 409, "http_request_denied", "The delivery has been here before"),
             Self::Internal => ("internal", 500, "proxy_internal_error", "attache failed"),
         }
     }

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-    RsaEncoding, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -158,6 +158,33 @@ impl SigningKey {
     /// Stands for the key where two have to be compared. Never show it.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+
+    /// The public half as a JSON Web Key (RFC 7517), with the members that its thumbprint is taken over. `None` of an RSA
+    /// key.
+    pub fn public_jwk(&self) -> Option<Map<String, Value>> {
+        let encode = |bytes: &[u8]| Value::from(BASE64_URL_SAFE_NO_PAD.encode(bytes));
+        let members = match &*self.pair {
+            Pair::Rsa(_) => return None,
+            Pair::P256(pair) => {
+                // Uncompressed: a byte that says so, and the two coordinates.
+                let (x, y) = pair.public_key().as_ref().get(1..)?.split_at_checked(32)?;
+                vec![("crv", "P-256".into()), ("kty", "EC".into()), ("x", encode(x)), ("y", encode(y))]
+            }
+            Pair::Ed25519(pair) => {
+                let x = encode(pair.public_key().as_ref());
+                vec![("crv", "Ed25519".into()), ("kty", "OKP".into()), ("x", x)]
+            }
+        };
+        Some(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// What stands for the key wherever it is named: the SHA-256 of its public half (RFC 7638).
+    pub fn thumbprint(&self) -> String {
+        // The members in their lexical order, and no white space, which is how a map is written here.
+        let jwk = self.public_jwk().map(|jwk| jwk.into_iter().collect::<std::collections::BTreeMap<_, _>>());
+        let json = serde_json::to_vec(&jwk.unwrap_or_default()).unwrap_or_default();
+        BASE64_URL_SAFE_NO_PAD.encode(sha256(&json))
     }
 
     /// A signed token of these claims. `alg` is added to `header`.

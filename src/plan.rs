@@ -6,9 +6,12 @@
 
 use crate::error_code::ErrorCode;
 use crate::route::Route;
-use crate::webhook::keys::Key;
+use crate::webhook::address::Client;
+use crate::webhook::keys::KeyNumber;
+use http::StatusCode;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A request that is passed on.
 pub struct Plan {
@@ -16,8 +19,37 @@ pub struct Plan {
     pub route: Arc<Route>,
     /// Path and query to send, in origin form.
     pub target: Vec<u8>,
-    /// For a webhook: the key it came with, and so the identity to announce.
-    pub key: Option<Arc<Key>>,
+    /// For a webhook: how it was let in, and so what to announce.
+    pub admission: Option<Admission>,
+}
+
+/// How a webhook call was let in.
+pub struct Admission {
+    /// With which key.
+    pub key: KeyNumber,
+    /// From where.
+    pub client: Client,
+}
+
+/// An answer of ours to a question that is no delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+impl Reply {
+    /// What was asked, as text.
+    pub fn text(body: Cow<'_, str>) -> Self {
+        Self { content_type: "text/plain; charset=utf-8", body: body.into_owned() }
+    }
+
+    /// A JSON document.
+    pub fn json(body: String) -> Self {
+        Self { content_type: "application/json", body }
+    }
 }
 
 /// A request that attache answers itself.
@@ -35,6 +67,10 @@ pub struct Refusal {
     pub retry_after: Option<u64>,
     /// What `Allow` says with a 405.
     pub allow: Option<String>,
+    /// Another status than the code's own.
+    pub status: Option<StatusCode>,
+    /// Without a body.
+    pub bodiless: bool,
 }
 
 impl Refusal {
@@ -47,7 +83,21 @@ impl Refusal {
             proxy_status: None,
             retry_after: None,
             allow: None,
+            status: None,
+            bodiless: false,
         }
+    }
+
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        let own = || StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.status.unwrap_or_else(own)
+    }
+
+    /// Says when to come again: after `wait`, in whole seconds.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait.as_secs_f64().ceil().max(1.0) as u64);
+        self
     }
 
     /// Names the service.

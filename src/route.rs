@@ -5,9 +5,10 @@
 
 use crate::config::model::{Authorization, Outbound, TimeoutResponse, Webhook};
 use crate::credentials::Credential;
+use crate::header_name::fold;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::upstream::Upstream;
-use crate::webhook::identity;
+use crate::webhook::endpoint::key_header;
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +94,7 @@ impl Route {
             account: None,
             credential: Arc::new(Credential::None),
             // The identity is replaced on every route; the request id only here, where it is ours.
-            replaced: vec!["x-request-id".to_owned()],
+            replaced: std::iter::once("x-request-id".to_owned()).chain(key_header(webhook)).collect(),
             // Our own program stands in our own network, and is sent no credential: webhooks of many services that lead
             // to it share its connections.
             upstream: Upstream::new("", &webhook.forward_to, None, true),
@@ -111,7 +112,6 @@ impl Route {
 }
 
 fn replaced(credential: &Credential) -> Vec<String> {
-    let fold = |name: &str| name.bytes().map(identity::fold).map(char::from).collect();
     match credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
         Credential::OAuth2(source) => vec![fold(source.header().as_str())],

@@ -10,9 +10,12 @@ use crate::credentials::oauth2::{TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
 use crate::outbound::Routes;
 use crate::route::Route;
-use crate::telemetry::metrics::{Direction, KeyStats, ServiceStats};
+use crate::telemetry::metrics::{Direction, ServiceStats};
+use crate::webhook::Guesses;
+use crate::webhook::assertion::Signer;
+use crate::webhook::endpoint::Endpoint;
 use crate::webhook::identity::Reserved;
-use crate::webhook::keys::{Key, KeyTable};
+use crate::webhook::keys::KeyTable;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -55,13 +58,15 @@ pub struct Snapshot {
     pub routes: Routes,
     /// The way in.
     pub keys: KeyTable,
+    /// What strangers' guesses at keys meet.
+    pub guesses: Guesses,
+    /// What vouches for the identity of webhook calls, if anything does.
+    pub assertion: Option<Signer>,
     /// The header names no caller may send.
     pub reserved: Reserved,
     /// Accounts by name, those written in place included.
     pub accounts: BTreeMap<String, RunningAccount>,
     unmatched: [Arc<ServiceStats>; 2],
-    key_stats: HashMap<(String, String), Arc<KeyStats>>,
-    webhook_stats: HashMap<String, Arc<ServiceStats>>,
 }
 
 impl Snapshot {
@@ -88,33 +93,33 @@ impl Snapshot {
             Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats)))
         }));
 
-        let mut key_stats = HashMap::new();
-        let mut webhook_stats = HashMap::new();
-        let mut keys = Vec::new();
-        for service in config.services.values() {
-            let Some(webhook) = &service.webhook else { continue };
-            let stats = previous.and_then(|previous| previous.webhook_stats.get(&service.key)).cloned();
-            let stats = stats.unwrap_or_default();
-            webhook_stats.insert(service.key.clone(), Arc::clone(&stats));
+        let endpoints_before: HashMap<&str, &Arc<Endpoint>> = previous
+            .iter()
+            .flat_map(|previous| previous.keys.endpoints())
+            .map(|endpoint| (endpoint.service(), endpoint))
+            .collect();
+        let endpoints = config.services.values().filter_map(|service| {
+            let webhook = service.webhook.as_ref()?;
+            let before = endpoints_before.get(service.key.as_str());
+            let stats = before.map(|before| Arc::clone(&before.route.stats)).unwrap_or_default();
+            let deliveries = before.and_then(|b| b.replay.as_ref()).map(|(_, seen)| Arc::clone(seen));
             let route = Arc::new(Route::webhook(&service.key, webhook, stats));
-            for key in &webhook.api_keys {
-                let name = (service.key.clone(), key.id.clone());
-                let stats =
-                    previous.and_then(|previous| previous.key_stats.get(&name)).cloned().unwrap_or_default();
-                key_stats.insert(name, Arc::clone(&stats));
-                let prepared = Key::new(key, Arc::clone(&webhook.user), Arc::clone(&route), stats);
-                keys.push((key.sha256, Arc::new(prepared)));
-            }
-        }
+            let endpoint = Arc::new(Endpoint::new(route, webhook, deliveries));
+            Some((endpoint, webhook.api_keys.as_slice()))
+        });
+        let keys = KeyTable::new(endpoints.collect(), previous.map(|previous| &previous.keys));
 
         Self {
             routes,
-            keys: KeyTable::new(keys),
-            reserved: Reserved::new(&config.identity_headers),
+            keys,
+            guesses: Guesses::new(
+                config.wrong_keys.as_ref(),
+                previous.map(|previous| previous.guesses.budgets()),
+            ),
+            reserved: Reserved::of(&config),
+            assertion: config.assertion.as_ref().map(Signer::new),
             accounts,
             unmatched: previous.map_or_else(Default::default, |previous| previous.unmatched.clone()),
-            key_stats,
-            webhook_stats,
             config: Arc::new(config),
         }
     }
@@ -140,11 +145,6 @@ impl Snapshot {
             Credential::OAuth2(source) => Some(source),
             _ => None,
         })
-    }
-
-    /// The webhook side's counters, by service.
-    pub fn webhook_stats(&self) -> impl Iterator<Item = (&str, &ServiceStats)> {
-        self.webhook_stats.iter().map(|(service, stats)| (service.as_str(), &**stats))
     }
 
     /// Where requests count that match no service.

@@ -40,6 +40,9 @@ pub trait View: Send + Sync + 'static {
     /// The document at `/status`.
     fn status(&self) -> serde_json::Value;
 
+    /// The JSON Web Key Set at `/.well-known/jwks.json`: what assertions are checked with.
+    fn key_set(&self) -> serde_json::Value;
+
     /// The text at `/metrics`, in the Prometheus text format 0.0.4.
     fn metrics(&self) -> String;
 }
@@ -66,6 +69,7 @@ fn router(view: Arc<dyn View>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/.well-known/jwks.json", get(key_set))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))
         .layer(map_response(never_stored))
@@ -92,6 +96,11 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 async fn status(State(admin): State<Admin>) -> Response {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     admin.document(JSON, |view| format!("{:#}\n", view.status()).into_bytes()).await
+}
+
+async fn key_set(State(admin): State<Admin>) -> Response {
+    const JWK_SET: HeaderValue = HeaderValue::from_static("application/jwk-set+json");
+    admin.document(JWK_SET, |view| format!("{:#}\n", view.key_set()).into_bytes()).await
 }
 
 impl Admin {

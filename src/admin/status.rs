@@ -5,6 +5,7 @@ use crate::credentials::oauth2::TokenState;
 use crate::credentials::{Credential, TokenResult};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{AccountRow, Direction, Exposition};
+use crate::webhook::keys::Validity;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -51,24 +52,22 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
         .keys
         .iter()
         .map(|key| {
-            let state = if !key.user.active {
-                "user_inactive"
-            } else if key.not_before.is_some_and(|from| now < from) {
-                "not_yet_valid"
-            } else if key.expires_at.is_some_and(|until| until <= now) {
-                "expired"
-            } else {
-                "active"
+            let endpoint = key.endpoint();
+            let state = match key.validity_at(now) {
+                Validity::Valid if !endpoint.user.active => "user_inactive",
+                validity => validity.as_str(),
             };
             let row = json!({
-                "service": key.route.service,
-                "key_id": key.id,
-                "user": key.user.key,
+                "service": key.service(),
+                "key_id": key.id(),
+                "user": endpoint.user.key,
                 "state": state,
-                "last_used_at": key.stats.last_used().map(rfc3339),
-                "expires_at": key.expires_at.map(rfc3339),
+                "verify": endpoint.verifier.as_ref().map(|verifier| verifier.scheme().as_str()),
+                "last_used_at": key.stats().last_used().map(rfc3339),
+                "last_refused_at": key.stats().last_refused().map(rfc3339),
+                "expires_at": key.expires_at().map(rfc3339),
             });
-            (key.route.service.as_str(), key.id.as_str(), row)
+            (key.service(), key.id(), row)
         })
         .collect();
     webhooks.sort_by_key(|(service, key, _)| (*service, *key));
@@ -117,8 +116,8 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     for route in snapshot.routes.iter() {
         exposition.service(Direction::Outbound, &route.service, &route.stats);
     }
-    for (service, stats) in snapshot.webhook_stats() {
-        exposition.service(Direction::Webhook, service, stats);
+    for endpoint in snapshot.keys.endpoints() {
+        exposition.service(Direction::Webhook, endpoint.service(), &endpoint.route.stats);
     }
     for (name, account) in &snapshot.accounts {
         if let Credential::OAuth2(source) = &*account.credential {
@@ -136,7 +135,12 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
         }
     }
     for key in snapshot.keys.iter() {
-        exposition.key(&key.route.service, &key.id, &key.stats, key.expires_at);
+        exposition.key(key.service(), key.id(), key.stats(), key.expires_at());
+    }
+    for endpoint in snapshot.keys.endpoints() {
+        if let Some((_, deliveries)) = &endpoint.replay {
+            exposition.deliveries(endpoint.service(), deliveries.len(), deliveries.forgotten_early());
+        }
     }
     exposition.config_hash(&snapshot.config.hash);
 }

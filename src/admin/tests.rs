@@ -31,6 +31,10 @@ impl View for Stub {
         json!({"config": {"hash": "abc"}})
     }
 
+    fn key_set(&self) -> serde_json::Value {
+        serde_json::json!({ "keys": [] })
+    }
+
     fn metrics(&self) -> String {
         assert!(!self.panics.load(Relaxed), "a fault in the view");
         "attache_config_info{hash=\"abc\"} 1\n".to_owned()

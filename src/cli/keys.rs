@@ -6,8 +6,9 @@
 
 use super::file::{self, File};
 use super::stdout;
+use super::urls;
 use crate::config::Mode;
-use crate::config::model::{Config, Service};
+use crate::config::model::{Config, KeyIn, Service};
 use crate::secret::{Secret, hex};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -87,8 +88,10 @@ fn fresh() -> Result<Secret, String> {
 struct Entry {
     id: String,
     expires_at: Option<Timestamp>,
-    /// The service is there and has no webhook yet, which can't be written without a key.
+    /// The service is there and has no webhook yet.
     first: bool,
+    /// Where its webhook has its keys.
+    key_in: KeyIn,
 }
 
 fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry, String> {
@@ -114,7 +117,8 @@ fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry
     };
     // Without a file nothing is known to be missing.
     let first = service.is_some() && webhook.is_none();
-    Ok(Entry { id, expires_at, first })
+    let key_in = webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default();
+    Ok(Entry { id, expires_at, first, key_in })
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
@@ -165,10 +169,11 @@ fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) ->
     let lines = lines.map_err(|e| format!("can't write the lines to paste: {e}"))?;
     let base = public_url.unwrap_or(PLACEHOLDER);
     Ok(format!(
-        "key: {key}\nurl: {base}/webhooks/{key}\n\n\
+        "key: {key}\nurl: {url}\n\n\
          # The key is shown only now: give the URL to the third party.\n\
          # Add these lines under {place}:\n{lines}",
-        key = key.expose()
+        key = key.expose(),
+        url = urls::address(base, service, &entry.key_in, key.expose()),
     ))
 }
 

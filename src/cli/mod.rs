@@ -9,6 +9,7 @@ pub mod login;
 pub mod run;
 mod stdout;
 pub mod urls;
+pub mod verify;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -30,6 +31,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// List every webhook URL.
     Urls(urls::UrlsArgs),
+    /// Say step by step why a captured webhook request is let in or not.
+    Verify(Box<verify::VerifyArgs>),
     /// Sign an account in: authorization code or device code.
     Login(login::LoginArgs),
     /// Try attache with made-up services, on loopback.
@@ -53,6 +56,7 @@ pub fn main() -> i32 {
         Command::Check(args) => check::run(args),
         Command::Keys(args) => keys::run(&args),
         Command::Urls(args) => urls::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Login(args) => login::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),

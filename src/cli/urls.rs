@@ -6,7 +6,8 @@
 use super::file::{self, File};
 use super::stdout;
 use crate::config::Mode;
-use crate::config::model::{ApiKey, Config, User};
+use crate::config::model::{ApiKey, Config, KeyIn, User};
+use crate::secret::Secret;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -50,11 +51,15 @@ fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
     for service in config.services.values() {
         let Some(webhook) = &service.webhook else { continue };
         for key in &webhook.api_keys {
-            let url = match (&key.value, reveal) {
-                (Some(value), true) => format!("{base}/webhooks/{}", value.expose()),
-                (None, true) => format!("{base}/webhooks/{{key:{}}} (only the hash is known)", key.id),
-                (_, false) => format!("{base}/webhooks/{{key:{}}}", key.id),
+            let (shown, remark) = match (&key.value, reveal) {
+                (Some(value), true) if matches!(webhook.key_in, KeyIn::Header(_)) => {
+                    (value.expose().to_owned(), "")
+                }
+                (Some(value), true) => (encoded(value), ""),
+                (None, true) => (format!("{{key:{}}}", key.id), " (only the hash is known)"),
+                (_, false) => (format!("{{key:{}}}", key.id), ""),
             };
+            let url = address(base, &service.key, &webhook.key_in, &shown) + remark;
             let state = state(key, &webhook.user, now).to_owned();
             rows.push([service.key.clone(), webhook.user.key.clone(), key.id.clone(), state, url]);
         }
@@ -62,9 +67,30 @@ fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
     rows
 }
 
+/// Where a third party sends to, and what it needs besides. `key` is encoded for a URL, or stands for one.
+pub(super) fn address(base: &str, service: &str, key_in: &KeyIn, key: &str) -> String {
+    match key_in {
+        KeyIn::Path => format!("{base}/webhooks/{key}"),
+        KeyIn::Header(name) => format!("{base}/webhooks/{service} with {name}: {key}"),
+        KeyIn::Query(name) => {
+            let name: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+            format!("{base}/webhooks/{service}?{name}={key}")
+        }
+    }
+}
+
+/// As it stands in a path or a query: letters, digits and what is reserved nowhere as they are.
+fn encoded(key: &Secret) -> String {
+    const RESERVED: percent_encoding::AsciiSet =
+        percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encoding::utf8_percent_encode(key.expose(), &RESERVED).to_string()
+}
+
 /// In the order in which a call would meet them: a key that isn't good answers 404 whoever its user is.
 fn state(key: &ApiKey, user: &User, now: SystemTime) -> &'static str {
-    if key.expires_at.is_some_and(|end| end <= now) {
+    if key.disabled {
+        "disabled"
+    } else if key.expires_at.is_some_and(|end| end <= now) {
         "expired"
     } else if key.not_before.is_some_and(|start| now < start) {
         "not yet valid"
@@ -106,6 +132,7 @@ mod tests {
             value: None,
             not_before: not_before.map(at),
             expires_at: expires_at.map(at),
+            disabled: false,
         }
     }
 
@@ -118,6 +145,19 @@ mod tests {
         assert_eq!(state(&key(None, Some(100)), &user(false), now), "expired");
         assert_eq!(state(&key(Some(101), None), &user(true), now), "not yet valid");
         assert_eq!(state(&key(Some(100), Some(101)), &user(true), now), "active");
+        assert_eq!(state(&ApiKey { disabled: true, ..key(None, None) }, &user(true), now), "disabled");
+    }
+
+    #[test]
+    fn a_key_stands_where_its_webhook_wants_it() {
+        let key = encoded(&Secret::new("a/b+c~d"));
+        let header = KeyIn::Header(http::HeaderName::from_static("x-api-key"));
+        assert_eq!(address("https://h", "s", &KeyIn::Path, &key), "https://h/webhooks/a%2Fb%2Bc~d");
+        assert_eq!(
+            address("https://h", "s", &KeyIn::Query("a b".into()), &key),
+            "https://h/webhooks/s?a+b=a%2Fb%2Bc~d"
+        );
+        assert_eq!(address("", "s", &header, "k"), "/webhooks/s with x-api-key: k");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::model::{Host, ListenAddr, ServerUrl};
 use http::{HeaderName, Method};
+use ipnet::IpNet;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -173,6 +174,21 @@ fn identifier(text: &str, max: usize, label: &'static str) -> Result<(), Invalid
 /// One `scope-token` of RFC 6749 section 3.3.
 pub(super) fn is_scope(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+}
+
+/// `10.0.0.0/8`, `2001:db8::/32`, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
+    let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    match parsed {
+        Ok(network) if network.network() != network.addr() => {
+            invalid_try("this network has bits after its prefix", format!("write `{}`", network.trunc()))
+        }
+        Ok(network) => Ok(network),
+        Err(_) => invalid_try(
+            "this is not a network",
+            "write it like `203.0.113.0/24`, `2001:db8::/32` or `192.0.2.1`",
+        ),
+    }
 }
 
 /// 64 lowercase hexadecimal digits.

@@ -137,7 +137,7 @@ impl Gate {
         let mut stream = Box::new(Downstream::new(socket, Arc::clone(&connection)));
         let mut draining = self.draining.clone();
         loop {
-            let head = match read_head(&mut stream, &mut draining).await {
+            let head = match read_head(&mut stream, &mut draining, direction == Direction::Webhook).await {
                 Read::Head(head) => head,
                 Read::Bad(bad) => {
                     self.refuse(&mut stream, &bad, direction).await;
@@ -176,7 +176,7 @@ impl Gate {
         let _ = written.await;
         let path = match direction {
             Direction::Outbound => outbound::log_path(&bad.target, false).to_vec(),
-            Direction::Webhook => webhook::log_path(&bad.target, false),
+            Direction::Webhook => webhook::log_path(&bad.target, None),
         };
         let snapshot = self.snapshots.load();
         let (status, code) = (answer.status.as_u16(), Some(bad.refusal.code));
@@ -207,7 +207,8 @@ impl Gate {
 }
 
 /// Reads up to the end of a head, or for as long as there is to wait for one.
-async fn read_head(stream: &mut Downstream, draining: &mut watch::Receiver<bool>) -> Read {
+/// With `hold`, what came of a body stays in the stream.
+async fn read_head(stream: &mut Downstream, draining: &mut watch::Receiver<bool>, hold: bool) -> Read {
     let mut buffer = BytesMut::with_capacity(HEAD_BUFFER);
     let first = tokio::select! {
         biased;
@@ -228,7 +229,7 @@ async fn read_head(stream: &mut Downstream, draining: &mut watch::Receiver<bool>
         if let Some(end) = head::end(&buffer, seen).filter(|&end| end <= head::MAX_HEAD) {
             return match head::check(&buffer[..end]) {
                 Ok(head) => {
-                    stream.confine(&mut buffer, end, head.body);
+                    stream.confine(&mut buffer, end, head.body, hold);
                     if let Some(origin_form) = head.origin_form {
                         let body = buffer.split_off(end);
                         buffer = BytesMut::from(&origin_form[..]);

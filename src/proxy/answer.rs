@@ -4,7 +4,7 @@
 
 use crate::config::model::TimeoutResponse;
 use crate::error_code::ErrorCode;
-use crate::plan::Refusal;
+use crate::plan::{Refusal, Reply};
 use crate::request_id::RequestId;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -25,25 +25,39 @@ pub(super) struct Answer {
 impl Answer {
     /// The answer to a request that is refused, or that failed.
     pub(super) fn new(refusal: &Refusal, id: &RequestId, accept: Option<&[u8]>) -> Self {
-        let code = refusal.code;
-        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let (content_type, body) = if accept.is_some_and(prefers_text) {
-            ("text/plain; charset=utf-8", refusal.detail.to_string())
-        } else {
-            ("application/problem+json", problem(refusal, id))
-        };
+        let status = refusal.status();
         let mut headers = marks(refusal, id);
-        headers.push((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
-        // A page that shows an error must not make something else of it.
-        headers.push((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
-        headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
         if let Some(seconds) = refusal.retry_after {
             headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if let Some(allow) = refusal.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             headers.push((header::ALLOW, allow));
         }
+        headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        if refusal.bodiless {
+            return Self { status, headers, body: Bytes::new() };
+        }
+        let (content_type, body) = if accept.is_some_and(prefers_text) {
+            ("text/plain; charset=utf-8", refusal.detail.to_string())
+        } else {
+            ("application/problem+json", problem(refusal, id))
+        };
+        headers.push((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        // A page that shows an error must not make something else of it.
+        headers.push((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
         Self { status, headers, body: body.into() }
+    }
+
+    /// The answer to a question that was for us.
+    pub(super) fn reply(reply: Reply, id: &RequestId) -> Self {
+        let mut headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type)),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (PROXY_STATUS, HeaderValue::from_static("attache")),
+        ];
+        headers.extend(HeaderValue::from_str(id.as_str()).ok().map(|id| (REQUEST_ID, id)));
+        Self { status: StatusCode::OK, headers, body: reply.body.into() }
     }
 
     /// The operator's own answer on time-out.
@@ -101,7 +115,7 @@ fn problem(refusal: &Refusal, id: &RequestId) -> String {
     let problem = Problem {
         r#type: format!("urn:attache:error:{}", code.as_str()),
         title: code.title(),
-        status: code.status(),
+        status: refusal.status().as_u16(),
         detail: &refusal.detail,
         code: code.as_str(),
         service: refusal.service.as_deref(),

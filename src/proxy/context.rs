@@ -6,8 +6,11 @@ use crate::credentials::oauth2::Token;
 use crate::plan::{Plan, Refusal};
 use crate::request_id::RequestId;
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{Direction, InFlight, Phase};
-use crate::webhook::keys::Key;
+use crate::telemetry::metrics::{Direction, InFlight, Phase, ServiceStats};
+use crate::webhook::address::Client;
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::keys::{Key, KeyNumber};
+use crate::webhook::replay::Claim;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -33,8 +36,18 @@ pub(crate) struct Context {
     /// The path as the log may show it.
     pub(super) log_path: Vec<u8>,
     pub(super) plan: Option<Plan>,
-    /// The valid key of a webhook call that was refused all the same.
-    pub(super) refused_key: Option<Arc<Key>>,
+    /// The valid key of a webhook call, be it let in or refused all the same.
+    pub(super) key: Option<KeyNumber>,
+    /// Who calls a webhook.
+    pub(super) client: Option<Client>,
+    /// The delivery, until it is known whether our program has taken it.
+    pub(super) claim: Option<Claim>,
+    /// The provider's own id of the delivery.
+    pub(super) delivery_id: Option<String>,
+    /// Of a body that was read ahead, where somebody wants to know.
+    pub(super) body_sha256: Option<[u8; 32]>,
+    /// The body is in memory: it can be done with at once.
+    pub(super) body_at_hand: bool,
     /// What attache answered itself, or would have.
     pub(super) failure: Option<Refusal>,
     pub(super) in_flight: Option<InFlight>,
@@ -89,7 +102,12 @@ impl Context {
             id: RequestId::default(),
             log_path: Vec::new(),
             plan: None,
-            refused_key: None,
+            key: None,
+            client: None,
+            claim: None,
+            delivery_id: None,
+            body_sha256: None,
+            body_at_hand: false,
             failure: None,
             in_flight: None,
             phase: Phase::Token,
@@ -116,6 +134,27 @@ impl Context {
             watchdog,
             armed: None,
         }
+    }
+
+    /// The key of a webhook call.
+    pub(super) fn key(&self) -> Option<Key<'_>> {
+        self.key.map(|number| self.snapshot.keys.get(number))
+    }
+
+    /// The webhook that was called, if the key was a valid one.
+    pub(super) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.key().map(Key::endpoint)
+    }
+
+    /// Whether a trusted proxy sent the request.
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.client.is_some_and(|client| client.forwarded)
+    }
+
+    /// Where the request counts.
+    pub(super) fn stats(&self) -> &Arc<ServiceStats> {
+        let route = self.plan.as_ref().map(|plan| &plan.route).or(self.endpoint().map(|e| &e.route));
+        route.map_or(self.snapshot.unmatched(self.direction), |route| &route.stats)
     }
 
     /// When the response headers have to be there.

@@ -1,13 +1,15 @@
 //! The caller's side of a connection, as the engine sees it.
 //!
-//! The engine takes any stream, so it gets ours, which adds four things that it does not do itself: it gives no byte beyond
-//! the request in hand, so that a request that comes early is kept for its turn; it tells whether a
+//! The engine takes any stream, so it gets ours, which adds five things that it does not do itself: it gives no byte beyond
+//! the request in hand, so that a request that comes early is kept for its turn; it can read a request's body ahead, of any
+//! size, before the engine asks for it (the engine's own way holds 64 KiB, and hangs beyond); it tells whether a
 //! write is waiting for the caller (so that a slow caller is not mistaken for a stalled third party), it keeps the third
 //! party's own `Date` where the engine puts its clock's, and when the engine lets go of it, it comes back instead of
 //! being closed with unread bytes, which would make the kernel send a reset that destroys the answer on its way.
 
+use super::chunks::{Bad, Chunks};
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{BufMut, Bytes, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
@@ -20,7 +22,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
@@ -33,6 +35,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;
 /// How much of later requests is read while one is in hand.
 const MAX_EARLY: usize = 64 << 10;
+/// How much of a body is asked for at a time when it is read ahead.
+const READ_AHEAD: usize = 64 << 10;
 
 /// What a connection's parts tell each other.
 #[derive(Debug, Default)]
@@ -94,6 +98,50 @@ pub(super) enum Socket {
     Unix(UnixStream),
 }
 
+impl Socket {
+    /// Reads at most `most` bytes as soon as there are any; 0 is the end. Without a unique reference, which the engine has.
+    async fn read_now(&self, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
+        let mut buffer = buffer.limit(most);
+        loop {
+            let read = match self {
+                Self::Tcp(stream) => {
+                    stream.readable().await?;
+                    stream.try_read_buf(&mut buffer)
+                }
+                Self::Unix(stream) => {
+                    stream.readable().await?;
+                    stream.try_read_buf(&mut buffer)
+                }
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// Writes a few bytes that stand before an answer, of which nothing is written yet.
+    async fn write_now(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = match self {
+                Self::Tcp(stream) => {
+                    stream.writable().await?;
+                    stream.try_write(bytes)
+                }
+                Self::Unix(stream) => {
+                    stream.writable().await?;
+                    stream.try_write(bytes)
+                }
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => bytes = &bytes[written?..],
+            }
+        }
+        Ok(())
+    }
+}
+
 macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
@@ -141,10 +189,40 @@ pub(super) struct Downstream {
     stream: Option<BufWriter<Socket>>,
     connection: Arc<Connection>,
     blocked: bool,
-    /// How many more bytes belong to the request in hand; `None` where only the engine can tell (chunks, tunnels).
+    // The engine lends the stream out as a shared reference only; its own reads go around the lock.
+    held: Mutex<Held>,
+}
+
+/// What has been read and not yet asked for.
+#[derive(Default)]
+struct Held {
+    /// How many more bytes belong to the request in hand, those of `ahead` among them; `None` where only the engine can
+    /// tell (chunks, tunnels).
     remaining: Option<u64>,
-    /// What came beyond the request in hand.
+    /// Of the request in hand.
+    ahead: Bytes,
+    /// What came beyond it.
     early: BytesMut,
+}
+
+/// How a request says where its body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+}
+
+/// Why a body could not be read ahead.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The caller left, or the connection broke.
+    Gone,
+    /// It is larger than allowed.
+    TooLarge,
+    /// Its chunks are malformed.
+    Malformed,
 }
 
 impl Downstream {
@@ -153,31 +231,95 @@ impl Downstream {
             stream: Some(BufWriter::with_capacity(WRITE_BUFFER, socket)),
             connection,
             blocked: false,
-            remaining: None,
-            early: BytesMut::new(),
+            held: Mutex::default(),
         }
     }
 
     /// Reads on behalf of the accept loop: first what came early, then the socket.
     pub(super) async fn read_head(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.remaining = None;
-        if self.early.is_empty() {
+        let held = self.held();
+        // What is left of a request that the engine did not read to its end would be taken for the next.
+        let left = mem::take(&mut held.ahead);
+        debug_assert!(left.is_empty(), "the engine drains a request before it hands the connection back");
+        held.remaining = None;
+        if held.early.is_empty() {
             return self.read_buf(buffer).await;
         }
-        let early = mem::take(&mut self.early);
+        let early = mem::take(&mut held.early);
         buffer.extend_from_slice(&early);
         Ok(early.len())
     }
 
     /// Of `buffer`, which starts with a head of `head` bytes and has a body of `body` bytes (`None`: chunks), keeps what
-    /// lies beyond the request, and holds back whatever else comes before its turn.
-    pub(super) fn confine(&mut self, buffer: &mut BytesMut, head: usize, body: Option<u64>) {
-        let Some(body) = body else { return };
-        let here = (buffer.len() - head) as u64;
-        if here > body {
-            self.early = buffer.split_off(head + body as usize);
+    /// lies beyond the request, and holds back whatever else comes before its turn. With `hold`, the part of the body that
+    /// is here is kept as well, so that [`Self::read_ahead`] finds it.
+    pub(super) fn confine(&mut self, buffer: &mut BytesMut, head: usize, body: Option<u64>, hold: bool) {
+        let held = self.held();
+        if let Some(body) = body {
+            let here = (buffer.len() - head) as u64;
+            if here > body {
+                held.early = buffer.split_off(head + body as usize);
+            }
+            held.remaining = Some(if hold { body } else { body.saturating_sub(here) });
         }
-        self.remaining = Some(body.saturating_sub(here));
+        if hold && buffer.len() > head {
+            held.ahead = buffer.split_off(head).freeze();
+        }
+    }
+
+    /// The whole body of the request in hand, if it is no larger than `limit`. The engine will read it from here, as one
+    /// of this length. With `expects`, the caller waits to be told that it may send it.
+    ///
+    /// The bytes are kept as they come and once: what is returned and what the engine reads are the same memory.
+    pub(super) async fn read_ahead(
+        &self,
+        framing: Framing,
+        limit: u64,
+        expects: bool,
+    ) -> Result<Bytes, Unread> {
+        if matches!(framing, Framing::Length(length) if length > limit) {
+            return Err(Unread::TooLarge);
+        }
+        let socket = self.stream.as_ref().map(BufWriter::get_ref).ok_or(Unread::Gone)?;
+        let mut raw = BytesMut::from(mem::take(&mut self.lock().ahead));
+        let mut body = BytesMut::new();
+        let mut chunks = Chunks::new(limit);
+        let mut expects = expects;
+        loop {
+            let missing = match framing {
+                Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX) - raw.len(),
+                Framing::Chunked => {
+                    let done = chunks.take(&mut raw, &mut body).map_err(|bad| match bad {
+                        Bad::Malformed => Unread::Malformed,
+                        Bad::TooLarge => Unread::TooLarge,
+                    })?;
+                    if done { 0 } else { READ_AHEAD }
+                }
+            };
+            if missing == 0 {
+                break;
+            }
+            if mem::take(&mut expects) {
+                socket.write_now(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| Unread::Gone)?;
+            }
+            // Room for what comes, not for what was announced.
+            raw.reserve(missing.min(READ_AHEAD));
+            if socket.read_now(&mut raw, missing).await.map_err(|_| Unread::Gone)? == 0 {
+                return Err(Unread::Gone);
+            }
+        }
+        let mut held = self.lock();
+        let body = match framing {
+            Framing::Length(_) => raw.freeze(),
+            Framing::Chunked => {
+                // What was read beyond the last chunk is the next request's.
+                held.early = raw;
+                body.freeze()
+            }
+        };
+        held.remaining = Some(body.len() as u64);
+        held.ahead = body.clone();
+        Ok(body)
     }
 
     /// Reads no further than the request in hand goes; beyond it, only the end of the connection is told.
@@ -193,20 +335,29 @@ impl Downstream {
             ready!(self.stream()?.poll_read(cx, &mut part))?;
             let read = part.filled().len();
             buf.advance(read);
-            self.remaining = Some(remaining - read as u64);
+            self.held().remaining = Some(remaining - read as u64);
             return Poll::Ready(Ok(()));
         }
         let mut space = [0; 1024];
-        while self.early.len() < MAX_EARLY {
+        while self.held().early.len() < MAX_EARLY {
             let mut part = ReadBuf::new(&mut space);
             ready!(self.stream()?.poll_read(cx, &mut part))?;
             if part.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.early.extend_from_slice(part.filled());
+            self.held().early.extend_from_slice(part.filled());
         }
         // Whoever asks waits for other things as well, and the rest waits in the kernel.
         Poll::Pending
+    }
+
+    /// Without taking the lock: nobody else has the stream.
+    fn held(&mut self) -> &mut Held {
+        self.held.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut BufWriter<Socket>>> {
@@ -242,7 +393,14 @@ impl AsyncRead for Downstream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let poll = match self.remaining {
+        let held = self.held();
+        if !held.ahead.is_empty() {
+            let part = held.ahead.split_to(held.ahead.len().min(buf.remaining()));
+            buf.put_slice(&part);
+            held.remaining = held.remaining.map(|remaining| remaining.saturating_sub(part.len() as u64));
+            return Poll::Ready(Ok(()));
+        }
+        let poll = match held.remaining {
             Some(remaining) => self.poll_confined(cx, buf, remaining),
             None => self.stream()?.poll_read(cx, buf),
         };

@@ -1,6 +1,7 @@
 //! Header hygiene: what a caller's header list may not carry upstream, and what an answer's may not carry back.
 
-use crate::webhook::identity::{Reserved, same};
+use crate::header_name::same;
+use crate::webhook::identity::{Reserved, is_forwarding};
 use http::{HeaderMap, HeaderName, Method, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -40,9 +41,15 @@ fn is_websocket(request: &RequestHeader) -> bool {
 /// It works on the caller's own header list, before the engine copies it, so that the engine finds nothing left to
 /// object to: it answers 400 to a `Connection` that names `X-Forwarded-For`, where the field is simply to be dropped.
 ///
-/// Returns whether the request asks for a WebSocket.
-pub(super) fn clean_request(request: &mut RequestHeader, reserved: &Reserved, replaced: &[String]) -> bool {
+/// `forwarded` is whether a trusted proxy sent it, whose `X-Forwarded-…` are no attempt at anything.
+pub(super) fn clean_request(
+    request: &mut RequestHeader,
+    reserved: &Reserved,
+    replaced: &[String],
+    forwarded: bool,
+) -> Cleaned {
     let websocket = is_websocket(request);
+    let mut reserved_dropped = 0;
     let mut drop: Vec<HeaderName> = nominated(&request.headers)
         .filter_map(|token| HeaderName::from_bytes(token).ok())
         .filter(|name| !NOT_NOMINABLE.contains(&name.as_str()))
@@ -52,10 +59,13 @@ pub(super) fn clean_request(request: &mut RequestHeader, reserved: &Reserved, re
             .headers
             .keys()
             .filter(|name| {
+                if reserved.contains(name) {
+                    reserved_dropped += usize::from(!(forwarded && is_forwarding(name)));
+                    return true;
+                }
                 HOP_BY_HOP.contains(&name.as_str())
                     || is_framing_alias(name.as_str())
-                    || reserved.contains(name)
-                    || replaced.iter().any(|folded| same(name.as_str().as_bytes(), folded.as_bytes()))
+                    || replaced.iter().any(|folded| same(name.as_str(), folded))
             })
             .cloned(),
     );
@@ -67,14 +77,26 @@ pub(super) fn clean_request(request: &mut RequestHeader, reserved: &Reserved, re
         let _ = request.insert_header(header::CONNECTION, "Upgrade");
         let _ = request.insert_header(header::UPGRADE, "websocket");
     }
-    websocket
+    Cleaned { websocket, reserved: reserved_dropped }
+}
+
+/// What cleaning a request came to.
+pub(super) struct Cleaned {
+    /// It asks for a WebSocket.
+    pub(super) websocket: bool,
+    /// How many reserved names it had.
+    pub(super) reserved: usize,
+}
+
+/// How many reserved names a request has that goes no further.
+pub(super) fn count_reserved(request: &RequestHeader, reserved: &Reserved, forwarded: bool) -> usize {
+    let counts = |name: &&HeaderName| reserved.contains(name) && !(forwarded && is_forwarding(name));
+    request.headers.keys().filter(counts).count()
 }
 
 /// Whether a server that folds `_` to `-` would read `name` as a field that says where the message ends.
 fn is_framing_alias(name: &str) -> bool {
-    ["content-length", "transfer-encoding"]
-        .iter()
-        .any(|framing| name != *framing && same(name.as_bytes(), framing.as_bytes()))
+    ["content-length", "transfer-encoding"].iter().any(|framing| name != *framing && same(name, framing))
 }
 
 /// Takes the hop-by-hop fields out of an answer. Of a 101, `Connection` and `Upgrade` are the message.
@@ -110,20 +132,16 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::IdentityHeaders;
 
     fn cleaned(fields: &[(&'static str, &str)], replaced: &[&str]) -> Vec<String> {
         let mut request = RequestHeader::build("GET", b"/", None).expect("request");
         for (name, value) in fields {
             request.append_header(*name, *value).expect("field");
         }
-        let reserved = Reserved::new(&IdentityHeaders {
-            user: HeaderName::from_static("x-attache-user"),
-            service: HeaderName::from_static("x-attache-service"),
-            key_id: HeaderName::from_static("x-attache-key-id"),
-        });
+        let names = ["x-attache-user", "x-attache-service", "x-attache-key-id"];
+        let reserved = Reserved::new(names.map(HeaderName::from_static).iter());
         let replaced: Vec<String> = replaced.iter().map(|&name| name.to_owned()).collect();
-        clean_request(&mut request, &reserved, &replaced);
+        clean_request(&mut request, &reserved, &replaced, false);
         let mut names: Vec<String> = request.headers.keys().map(|name| name.as_str().to_owned()).collect();
         names.sort();
         names

@@ -3,7 +3,9 @@
 //! Each hook of [`ProxyHttp`] is a few lines that name a step; the steps stand in the modules beside this one.
 
 mod accept;
+mod admit;
 mod answer;
+mod chunks;
 mod connect;
 mod context;
 pub(crate) mod deadline;
@@ -34,11 +36,19 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
+use request::Stop;
 use resolve::Resolver;
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// How long the process had been running at `instant`: a clock that nobody sets, for rates and windows.
+fn uptime(instant: Instant) -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    instant.saturating_duration_since(*START.get_or_init(|| instant))
+}
 
 /// What every request needs.
 pub(crate) struct Proxy {
@@ -51,10 +61,26 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
+    /// Everything before a connection is chosen.
+    async fn take_in(&self, session: &mut Session, ctx: &mut Context) -> std::result::Result<(), Box<Stop>> {
+        request::plan(session, ctx)?;
+        if ctx.key.is_some() {
+            // Boxed, because every request would carry the room for what only webhooks do.
+            Box::pin(admit::admit(session, ctx)).await?;
+        }
+        Ok(request::prepare(self, ctx).await?)
+    }
+
     /// Writes an answer of ours, if the caller has not got another one yet.
-    async fn answer(&self, session: &mut Session, ctx: &Context, answer: Answer) {
+    async fn answer(&self, session: &mut Session, ctx: &mut Context, answer: Answer) {
         if session.response_written().is_some_and(|written| !written.status.is_informational()) {
             return;
+        }
+        // Whoever is told that it failed may come again at once.
+        ctx.claim = None;
+        if ctx.body_at_hand {
+            // From memory; a connection whose request is read to its end can be kept.
+            let _ = session.as_downstream_mut().drain_request_body().await;
         }
         if !session.as_downstream_mut().is_body_done() || *self.draining.borrow() {
             session.set_keepalive(None);
@@ -82,20 +108,23 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let outcome = match request::plan(session, ctx) {
-            Ok(()) => request::prepare(self, ctx).await,
-            refused => refused,
-        };
-        match outcome {
-            Ok(()) => Ok(false),
-            Err(refusal) => {
-                let accept = request::accept(session);
-                let answer = response::answer(&refusal, ctx, accept.as_deref());
-                ctx.failure = Some(*refusal);
-                self.answer(session, ctx, answer).await;
-                Ok(true)
-            }
+        match self.take_in(session, ctx).await {
+            Ok(()) => return Ok(false),
+            Err(stop) => match *stop {
+                Stop::Refused(refusal) => {
+                    let accept = request::accept(session);
+                    let answer = response::answer(&refusal, ctx, accept.as_deref());
+                    ctx.failure = Some(refusal);
+                    self.answer(session, ctx, answer).await;
+                }
+                Stop::Replied(reply) => {
+                    let answer = Answer::reply(reply, &ctx.id);
+                    self.answer(session, ctx, answer).await;
+                }
+                Stop::Gone => session.set_keepalive(None),
+            },
         }
+        Ok(true)
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {

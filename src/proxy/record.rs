@@ -19,18 +19,17 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Records a finished request.
 pub(super) fn request(session: &Session, ctx: &mut Context, log: &AccessLog) {
-    let plan = ctx.plan.as_ref();
-    let key = plan.and_then(|plan| plan.key.as_ref()).or(ctx.refused_key.as_ref());
-    let route = plan.map(|plan| &plan.route).or(key.map(|key| &key.route));
+    ctx.in_flight = None;
+    let key = ctx.key();
+    let route = ctx.plan.as_ref().map(|plan| &plan.route).or(key.map(|key| &key.endpoint().route));
     let status = session.response_written().map_or(CLIENT_CLOSED_REQUEST, |head| head.status.as_u16());
     let code = ctx.failure.as_ref().map(|refusal| refusal.code);
     let duration = ctx.arrived.elapsed();
-    let stats = route.map_or(ctx.snapshot.unmatched(ctx.direction), |route| &route.stats);
+    let stats = ctx.stats();
     stats.finished(status, code, duration, ctx.response_headers);
     if code == Some(ErrorCode::ServiceTimeout) {
         stats.timed_out(ctx.phase);
     }
-    ctx.in_flight = None;
     if !log.is_on() {
         return;
     }
@@ -41,8 +40,8 @@ pub(super) fn request(session: &Session, ctx: &mut Context, log: &AccessLog) {
         service: route.map_or("", |route| &route.service),
         account: route.and_then(|route| route.account.as_deref()),
         caller: None,
-        user: key.map(|key| key.user.key.as_str()),
-        key_id: key.map(|key| key.id.as_str()),
+        user: key.map(|key| key.endpoint().user.key.as_str()),
+        key_id: key.map(|key| key.id()),
         method: head.method.as_str(),
         path: &ctx.log_path,
         status,
@@ -77,7 +76,7 @@ pub(super) fn warn(ctx: &Context, error: &Error, refusal: Option<&Refusal>) {
         return; // no upstream's fault, or the access log and the metrics say all there is
     }
     let route = &plan.route;
-    let now = u64::try_from(process_start().elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    let now = u64::try_from(super::uptime(Instant::now()).as_millis()).unwrap_or(u64::MAX).max(1);
     let last = route.upstream.last_warning.load(Ordering::Relaxed);
     let due = last == 0 || now - last.min(now) >= WARN_EVERY.as_millis() as u64;
     if !due
@@ -98,9 +97,4 @@ pub(super) fn warn(ctx: &Context, error: &Error, refusal: Option<&Refusal>) {
         request_id = ctx.id.as_str(),
         "an upstream failed"
     );
-}
-
-fn process_start() -> Instant {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    *START.get_or_init(Instant::now)
 }

@@ -8,19 +8,42 @@ use super::resolve::NoAddress;
 use crate::credentials::{Credential, oauth2::TokenError};
 use crate::error_code::ErrorCode;
 use crate::outbound;
-use crate::plan::{Plan, Refusal};
+use crate::plan::{Plan, Refusal, Reply};
 use crate::request_id::RequestId;
-use crate::telemetry::metrics::{Direction, Phase};
-use crate::webhook;
+use crate::route::Route;
+use crate::secret::sha256;
+use crate::telemetry::metrics::{Direction, Phase, WebhookRefusal};
+use crate::webhook::address::Client;
+use crate::webhook::assertion::Subject;
+use crate::webhook::keys::Key;
+use crate::webhook::{self, Decision};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType, Result};
-use std::time::Instant;
+use pingora::{Error, ErrorType, OrErr as _, Result};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 use tokio::time::timeout_at;
 
 type Refused = std::result::Result<(), Box<Refusal>>;
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It is refused.
+    Refused(Refusal),
+    /// It was a question to us.
+    Replied(Reply),
+    /// The caller has left.
+    Gone,
+}
+
+impl From<Box<Refusal>> for Box<Stop> {
+    fn from(refusal: Box<Refusal>) -> Self {
+        Self::new(Stop::Refused(*refusal))
+    }
+}
 
 /// The caller's `Accept`.
 pub(super) fn accept(session: &Session) -> Option<Vec<u8>> {
@@ -28,53 +51,100 @@ pub(super) fn accept(session: &Session) -> Option<Vec<u8>> {
 }
 
 /// Decides what to do with the request, and cleans its header list.
-pub(super) fn plan(session: &mut Session, ctx: &mut Context) -> Refused {
+pub(super) fn plan(session: &mut Session, ctx: &mut Context) -> std::result::Result<(), Box<Stop>> {
     let head = session.req_header();
-    let target = head.raw_path();
     // A stranger's id is not taken: it would stand in our logs.
     let callers_id = head.headers.get("x-request-id").filter(|_| ctx.direction == Direction::Outbound);
     ctx.id = RequestId::from_caller(callers_id);
     let planned = match ctx.direction {
-        Direction::Outbound => {
-            let planned = ctx.snapshot.routes.plan(target);
-            ctx.log_path = outbound::log_path(target, planned.is_ok()).to_vec();
-            planned.map_err(Box::new)
-        }
-        Direction::Webhook => match webhook::plan(&ctx.snapshot.keys, &head.method, target, ctx.time) {
-            Ok(plan) => {
-                ctx.log_path = webhook::log_path(target, true);
-                Ok(plan)
-            }
-            Err(refused) => {
-                ctx.log_path = webhook::log_path(target, refused.key.is_some());
-                ctx.refused_key = refused.key;
-                Err(Box::new(refused.refusal))
-            }
-        },
+        Direction::Outbound => outbound(head, ctx),
+        Direction::Webhook => webhook(head, ctx),
     };
-    let plan = planned?;
-    if let Some(key) = &plan.key {
-        key.stats.used_at(ctx.time);
-    }
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(stop) => {
+            // The rest of a request that goes nowhere is cleaned of nothing, but what it tried counts.
+            let dropped = headers::count_reserved(head, &ctx.snapshot.reserved, ctx.is_forwarded());
+            ctx.stats().reserved_headers_dropped(dropped);
+            return Err(stop);
+        }
+    };
     let too_large =
         plan.route.max_body.is_some_and(|max| content_length(head).is_some_and(|length| length > max));
-    let headers_to_replace = &plan.route.replaced;
-    ctx.websocket =
-        headers::clean_request(session.req_header_mut(), &ctx.snapshot.reserved, headers_to_replace);
+    let cleaned = headers::clean_request(
+        session.req_header_mut(),
+        &ctx.snapshot.reserved,
+        &plan.route.replaced,
+        ctx.is_forwarded(),
+    );
+    ctx.websocket = cleaned.websocket;
+    if cleaned.reserved > 0 {
+        plan.route.stats.reserved_headers_dropped(cleaned.reserved);
+    }
     ctx.in_flight = Some(plan.route.stats.started());
-    let refusal = too_large.then(|| body_too_large(&plan));
+    let refusal = too_large.then(|| {
+        let refusal = body_too_large(&plan.route);
+        match ctx.endpoint() {
+            Some(endpoint) => {
+                endpoint.route.stats.refused(WebhookRefusal::Request);
+                endpoint.told(refusal)
+            }
+            None => refusal,
+        }
+    });
     ctx.plan = Some(plan);
-    refusal.map_or(Ok(()), |refusal| Err(Box::new(refusal)))
+    refusal.map_or(Ok(()), |refusal| Err(Box::new(Stop::Refused(refusal))))
 }
 
-fn content_length(head: &RequestHeader) -> Option<u64> {
+fn outbound(head: &RequestHeader, ctx: &mut Context) -> std::result::Result<Plan, Box<Stop>> {
+    let target = head.raw_path();
+    let planned = ctx.snapshot.routes.plan(target);
+    ctx.log_path = outbound::log_path(target, planned.is_ok()).to_vec();
+    planned.map_err(|refusal| Box::new(Stop::Refused(refusal)))
+}
+
+fn webhook(head: &RequestHeader, ctx: &mut Context) -> std::result::Result<Plan, Box<Stop>> {
+    let (target, snapshot) = (head.raw_path(), Arc::clone(&ctx.snapshot));
+    let peer = ctx.connection.peer.map(|peer| peer.ip());
+    let client = Client::of(peer, &head.headers, &snapshot.config.trusted_proxies);
+    ctx.client = Some(client);
+    let call = webhook::Call {
+        method: &head.method,
+        target,
+        headers: &head.headers,
+        client,
+        now: ctx.time,
+        uptime: super::uptime(ctx.arrived),
+    };
+    let decided = webhook::plan(&snapshot.keys, &snapshot.guesses, &call);
+    ctx.key = match &decided {
+        Ok(Decision::Forward(plan)) => plan.admission.as_ref().map(|admission| admission.key),
+        Ok(Decision::Reply(key, _)) => Some(*key),
+        Err(refused) => refused.key,
+    };
+    ctx.log_path = webhook::log_path(target, ctx.endpoint().map(|endpoint| &**endpoint));
+    match decided {
+        Ok(Decision::Forward(plan)) => Ok(plan),
+        Ok(Decision::Reply(_, reply)) => {
+            super::admit::used(ctx);
+            Err(Box::new(Stop::Replied(reply)))
+        }
+        Err(refused) => {
+            let stats = refused.counts_for.as_ref().map(|endpoint| &endpoint.route.stats);
+            stats.unwrap_or(snapshot.unmatched(Direction::Webhook)).refused(refused.reason);
+            Err(Box::new(Stop::Refused(refused.refusal)))
+        }
+    }
+}
+
+pub(super) fn content_length(head: &RequestHeader) -> Option<u64> {
     head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-fn body_too_large(plan: &Plan) -> Refusal {
-    let max = plan.route.max_body.unwrap_or_default();
+pub(super) fn body_too_large(route: &Route) -> Refusal {
+    let max = route.max_body.unwrap_or_default();
     Refusal::new(ErrorCode::RequestTooLarge, format!("the largest body taken here is {max} bytes"))
-        .of(&plan.route.service)
+        .of(&route.service)
 }
 
 /// Gets what the request needs before a connection is chosen: the token, the addresses. All within the deadline.
@@ -189,21 +259,54 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
             request.insert_header(token.header_name(), token.header_value().clone())?;
         }
     }
-    if let Some(key) = &plan.key {
+    if let Some(admission) = &plan.admission {
+        let key = ctx.snapshot.keys.get(admission.key);
+        let endpoint = key.endpoint();
         let names = &ctx.snapshot.config.identity_headers;
-        for (name, value) in [&names.user, &names.service, &names.key_id].into_iter().zip(&key.identity) {
-            request.insert_header(name, value.clone())?;
-        }
+        request.insert_header(&names.user, endpoint.identity[0].clone())?;
+        request.insert_header(&names.service, endpoint.identity[1].clone())?;
+        request.insert_header(&names.key_id, key.id())?;
         request.insert_header("X-Request-Id", ctx.id.as_str())?;
-        if let Some(peer) = ctx.connection.peer {
-            request.insert_header("X-Forwarded-For", peer.ip().to_canonical().to_string())?;
+        if let Some(address) = admission.client.address {
+            request.insert_header("X-Forwarded-For", address.to_string())?;
         }
-        request.insert_header("X-Forwarded-Proto", HeaderValue::from_static("http"))?;
+        let scheme = if admission.client.https { "https" } else { "http" };
+        request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(scheme))?;
         if let Some(host) = host.or_else(|| session.req_header().headers.get(header::HOST).cloned()) {
             request.insert_header("X-Forwarded-Host", host)?;
         }
+        if let Some(signer) = &ctx.snapshot.assertion {
+            let assertion = assertion(request, ctx, key, &plan.target).and_then(|subject| {
+                signer.sign_at(&subject, SystemTime::now()).or_err(ErrorType::InternalError, "an assertion")
+            })?;
+            request.insert_header(signer.header(), assertion)?;
+        }
     }
     Ok(())
+}
+
+/// What is asserted of the call that `request` carries on.
+fn assertion<'a>(
+    request: &'a RequestHeader,
+    ctx: &'a Context,
+    key: Key<'a>,
+    target: &[u8],
+) -> Result<Subject<'a>> {
+    let query = target.splitn(2, |&b| b == b'?').nth(1).filter(|query| !query.is_empty());
+    // Log paths are made of the request's own bytes, which need not be text.
+    let path =
+        std::str::from_utf8(&ctx.log_path).or_err(ErrorType::InternalError, "a path that is no text")?;
+    Ok(Subject {
+        user: &key.endpoint().user.key,
+        service: key.service(),
+        key_id: key.id(),
+        request_id: ctx.id.as_str(),
+        delivery_id: ctx.delivery_id.as_deref(),
+        method: request.method.as_str(),
+        path,
+        query_sha256: query.map(sha256),
+        body_sha256: ctx.body_sha256,
+    })
 }
 
 /// A part of the body passes by.
@@ -224,7 +327,7 @@ pub(super) fn body(body: &Option<Bytes>, end_of_stream: bool, ctx: &mut Context)
     }
     match &ctx.plan {
         Some(plan) if plan.route.max_body.is_some_and(|max| ctx.body_seen > max) => {
-            ctx.failure = Some(body_too_large(plan));
+            ctx.failure = Some(body_too_large(&plan.route));
             Error::e_explain(ErrorType::HTTPStatus(413), "the body is too large")
         }
         _ => Ok(()),

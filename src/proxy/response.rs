@@ -57,6 +57,12 @@ pub(super) fn arrived(session: &mut Session, response: &mut ResponseHeader, ctx:
         retry::after_refusal(session, response.status, ctx)?;
         ctx.close_delimited = coding.is_none() && !response.headers.contains_key(header::CONTENT_LENGTH);
         peer::answering(ctx)?;
+        match ctx.claim.take() {
+            // Our program has the delivery.
+            Some(claim) if response.status.is_success() => claim.taken(),
+            // It has not, and the provider's next attempt is no duplicate: so before the answer leaves.
+            claim => drop(claim),
+        }
     } else {
         ctx.informed = true;
         ctx.hinted |= response.status != StatusCode::CONTINUE;

@@ -340,6 +340,11 @@ impl View for State {
         document
     }
 
+    fn key_set(&self) -> Value {
+        let snapshot = self.snapshots.load();
+        snapshot.assertion.as_ref().map_or_else(|| json!({ "keys": [] }), |signer| signer.key_set())
+    }
+
     fn metrics(&self) -> String {
         let snapshot = self.snapshots.load();
         let mut exposition = Exposition::new();

@@ -11,7 +11,7 @@ mod exposition;
 mod process;
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -76,6 +76,92 @@ impl Phase {
     }
 }
 
+/// Why a webhook call was not let in: finer than the code it is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WebhookRefusal {
+    /// No such key.
+    UnknownKey,
+    /// A key whose time has not come.
+    NotYetValid,
+    /// A key whose time has passed.
+    Expired,
+    /// A key that is switched off.
+    Disabled,
+    /// One wrong key too many from one address.
+    TooManyWrongKeys,
+    /// From an address that may not call.
+    Address,
+    /// The user is not active.
+    UserInactive,
+    /// One call too many with one key.
+    RateLimited,
+    /// A method that the webhook does not take.
+    Method,
+    /// A path, a query or a body that can't be passed on, or is too large.
+    Request,
+    /// A header of the signature is missing.
+    SignatureMissing,
+    /// A header of the signature is there twice, or says nothing that the scheme knows.
+    SignatureMalformed,
+    /// Signed too long ago.
+    SignatureStale,
+    /// Signed in the future.
+    SignatureFuture,
+    /// Signed with another secret, or altered since.
+    SignatureMismatch,
+    /// A delivery that our program has.
+    Duplicate,
+    /// A delivery that is on its way to our program.
+    UnderWay,
+}
+
+impl WebhookRefusal {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 17] = [
+        Self::UnknownKey,
+        Self::NotYetValid,
+        Self::Expired,
+        Self::Disabled,
+        Self::TooManyWrongKeys,
+        Self::Address,
+        Self::UserInactive,
+        Self::RateLimited,
+        Self::Method,
+        Self::Request,
+        Self::SignatureMissing,
+        Self::SignatureMalformed,
+        Self::SignatureStale,
+        Self::SignatureFuture,
+        Self::SignatureMismatch,
+        Self::Duplicate,
+        Self::UnderWay,
+    ];
+
+    /// As it stands in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownKey => "unknown_key",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::Disabled => "disabled",
+            Self::TooManyWrongKeys => "too_many_wrong_keys",
+            Self::Address => "address",
+            Self::UserInactive => "user_inactive",
+            Self::RateLimited => "rate_limited",
+            Self::Method => "method",
+            Self::Request => "request",
+            Self::SignatureMissing => "signature_missing",
+            Self::SignatureMalformed => "signature_malformed",
+            Self::SignatureStale => "signature_stale",
+            Self::SignatureFuture => "signature_future",
+            Self::SignatureMismatch => "signature_mismatch",
+            Self::Duplicate => "duplicate",
+            Self::UnderWay => "under_way",
+        }
+    }
+}
+
 /// One direction of one service. 16 bytes until its first request: a file may name 100,000 services that nobody
 /// calls. Afterwards about 2 KiB, and 800 bytes more for each class of status it has seen.
 ///
@@ -94,6 +180,8 @@ struct Used {
     other_status: AtomicU64,
     errors: [AtomicU64; ErrorCode::ALL.len()],
     timeouts: [AtomicU64; Phase::ALL.len()],
+    refused: OnceLock<Box<[AtomicU64; WebhookRefusal::ALL.len()]>>,
+    reserved_headers: AtomicU64,
     duration: Histogram,
     response_headers: Histogram,
 }
@@ -135,6 +223,17 @@ impl ServiceStats {
         self.used().timeouts[phase as usize].fetch_add(1, Relaxed);
     }
 
+    /// A webhook call was not let in.
+    pub fn refused(&self, reason: WebhookRefusal) {
+        let refused = self.used().refused.get_or_init(Box::default);
+        refused[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    /// So many headers that no caller may send were dropped from a request.
+    pub fn reserved_headers_dropped(&self, headers: usize) {
+        self.used().reserved_headers.fetch_add(headers as u64, Relaxed);
+    }
+
     /// How many requests are in flight.
     pub fn in_flight(&self) -> i64 {
         self.used.get().map_or(0, |used| used.in_flight.load(Relaxed))
@@ -171,6 +270,8 @@ impl Default for Used {
             other_status: AtomicU64::new(0),
             errors: Default::default(),
             timeouts: Default::default(),
+            refused: OnceLock::new(),
+            reserved_headers: AtomicU64::new(0),
             duration: latency_histogram(),
             response_headers: latency_histogram(),
         }
@@ -202,11 +303,15 @@ pub fn latency_histogram() -> Histogram {
     Histogram::with_opts(opts).expect("a constant name and ascending buckets are valid")
 }
 
-/// One webhook key.
+/// One webhook key, in 16 bytes: a file may name a million.
 #[derive(Debug, Default)]
 pub struct KeyStats {
-    /// Unix milliseconds; 0 is never.
-    last_used: AtomicU64,
+    /// Unix seconds; 0 is never.
+    last_used: AtomicU32,
+    /// As above.
+    last_refused: AtomicU32,
+    /// What a rate limit counts in.
+    pub rate: AtomicU64,
 }
 
 impl KeyStats {
@@ -217,15 +322,33 @@ impl KeyStats {
 
     /// The key has let a request in. Never goes back when requests are counted out of turn.
     pub fn used_at(&self, now: SystemTime) {
-        self.last_used.fetch_max(unix_millis(now), Relaxed);
+        self.last_used.fetch_max(unix_seconds(now), Relaxed);
     }
 
-    /// When the key last let a request in, to the millisecond.
+    /// Somebody came with the key, which is not good any more, or not yet.
+    pub fn refused_at(&self, now: SystemTime) {
+        self.last_refused.fetch_max(unix_seconds(now), Relaxed);
+    }
+
+    /// When the key last let a request in, to the second.
     pub fn last_used(&self) -> Option<SystemTime> {
-        match self.last_used.load(Relaxed) {
-            0 => None,
-            millis => Some(UNIX_EPOCH + Duration::from_millis(millis)),
-        }
+        moment(&self.last_used)
+    }
+
+    /// When somebody last came with the key though it was not good, to the second.
+    pub fn last_refused(&self) -> Option<SystemTime> {
+        moment(&self.last_refused)
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> u32 {
+    u32::try_from(unix_millis(time) / 1000).unwrap_or(u32::MAX)
+}
+
+fn moment(seconds: &AtomicU32) -> Option<SystemTime> {
+    match seconds.load(Relaxed) {
+        0 => None,
+        seconds => Some(UNIX_EPOCH + Duration::from_secs(seconds.into())),
     }
 }
 

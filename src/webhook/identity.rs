@@ -1,50 +1,44 @@
-//! The header names that speak of identity, and every spelling that some program behind us may read as one of them.
-//!
-//! CGI, WSGI, Rack and PHP fold `-` to `_`; others take `.` for either. So `X_Attache_User` and `x.attache.user` name
-//! what `X-Attache-User` names, and all of them are dropped from every request, on every route: a list of exact names is
-//! how other proxies were walked past.
+//! The header names that speak of identity, which no caller may send, on any route, in any spelling.
 
-use crate::config::model::IdentityHeaders;
+use crate::config::model::Config;
+use crate::header_name::{fold, in_family, same};
 use http::HeaderName;
 
 /// Families of which every name is reserved.
-const FAMILIES: [&[u8]; 2] = [b"x-forwarded-", b"x-attache-"];
+const FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
 
 /// The names no caller may send.
 #[derive(Debug)]
 pub struct Reserved {
-    folded: Vec<Box<[u8]>>,
+    folded: Vec<String>,
 }
 
 impl Reserved {
     /// The families, `Forwarded`, and the configured names.
-    pub fn new(identity: &IdentityHeaders) -> Self {
-        let names = [&identity.user, &identity.service, &identity.key_id];
-        let mut folded: Vec<Box<[u8]>> = vec![(*b"forwarded").into()];
-        folded.extend(names.into_iter().map(|name| name.as_str().bytes().map(fold).collect()));
-        folded.retain(|name| !FAMILIES.iter().any(|family| name.starts_with(family)));
+    pub fn of(config: &Config) -> Self {
+        let assertion = config.assertion.as_ref().map(|assertion| &assertion.header);
+        Self::new(config.identity_headers.all().into_iter().chain(assertion))
+    }
+
+    /// As [`Self::of`], with these configured names.
+    pub fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
+        let mut folded = vec!["forwarded".to_owned()];
+        folded.extend(names.map(|name| fold(name.as_str())));
+        folded.retain(|name| !FAMILIES.iter().any(|family| in_family(name, family)));
         Self { folded }
     }
 
     /// Whether `name` is one of them, in some spelling. No allocation.
     pub fn contains(&self, name: &HeaderName) -> bool {
-        let name = name.as_str().as_bytes();
-        FAMILIES.iter().any(|family| name.len() > family.len() && same(&name[..family.len()], family))
+        let name = name.as_str();
+        FAMILIES.iter().any(|family| in_family(name, family))
             || self.folded.iter().any(|reserved| same(name, reserved))
     }
 }
 
-/// Whether `name` is `folded` when case and separators don't count.
-pub fn same(name: &[u8], folded: &[u8]) -> bool {
-    name.len() == folded.len() && name.iter().zip(folded).all(|(&a, &b)| fold(a) == b)
-}
-
-/// One spelling for all: lowercase, and `-` for each separator.
-pub fn fold(byte: u8) -> u8 {
-    match byte {
-        b'_' | b'.' => b'-',
-        other => other.to_ascii_lowercase(),
-    }
+/// Whether `name` is one that every proxy sends, and a trusted one may.
+pub fn is_forwarding(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-forwarded-") || name == http::header::FORWARDED
 }
 
 #[cfg(test)]
@@ -52,11 +46,7 @@ mod tests {
     use super::*;
 
     fn reserved() -> Reserved {
-        Reserved::new(&IdentityHeaders {
-            user: HeaderName::from_static("remote_user"),
-            service: HeaderName::from_static("x-attache-service"),
-            key_id: HeaderName::from_static("x-key"),
-        })
+        Reserved::new(["remote_user", "x-attache-service", "x-key"].map(HeaderName::from_static).iter())
     }
 
     #[test]
@@ -71,7 +61,8 @@ mod tests {
             "Forwarded",
             "remote-user",
             "REMOTE_USER",
-            "remote.user",
+            "remote~user",
+            "_Remote--User",
             "X_Key",
         ] {
             assert!(reserved().contains(&HeaderName::from_bytes(name.as_bytes()).expect(name)), "{name}");
@@ -80,7 +71,9 @@ mod tests {
 
     #[test]
     fn other_names_are_not() {
-        for name in ["x-attache", "forwarded-for", "x-keys", "user", "x-forward", "x-request-id"] {
+        for name in
+            ["x-attache", "forwarded-for", "x-keys", "user", "x-forward", "x-request-id", "x-attached-file"]
+        {
             assert!(!reserved().contains(&HeaderName::from_static(name)), "{name}");
         }
     }

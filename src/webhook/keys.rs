@@ -1,92 +1,223 @@
 //! Webhook keys by their SHA-256. The key itself is hashed where it is read and not kept.
+//!
+//! A file may name a million keys, so one takes no more than it must: about 110 bytes, its statistics included. Keys stand
+//! in one array, their ids in one text, and the index holds numbers.
 
-use crate::config::model::{ApiKey, User};
-use crate::route::Route;
+use super::endpoint::Endpoint;
+use crate::config::model::ApiKey;
 use crate::secret::sha256;
 use crate::telemetry::metrics::KeyStats;
-use http::HeaderValue;
+use hashbrown::HashTable;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A key, and everything a call with it needs.
-pub struct Key {
-    /// What stands for the key.
-    pub id: String,
-    /// As whom the call is let in.
-    pub user: Arc<User>,
-    /// Where it goes.
-    pub route: Arc<Route>,
-    /// The identity, ready to be sent: user, service, key id.
-    pub identity: [HeaderValue; 3],
-    /// When it was last used.
-    pub stats: Arc<KeyStats>,
-    /// Good from then on.
-    pub not_before: Option<SystemTime>,
-    /// Good until then.
-    pub expires_at: Option<SystemTime>,
+/// A number that no key has.
+const NEVER: u32 = u32::MAX;
+
+struct Stored {
+    sha256: [u8; 32],
+    /// Unix seconds, rounded inwards: never good outside of what the file says. 0 is from ever.
+    not_before: u32,
+    /// As above; [`NEVER`] is without end.
+    expires_at: u32,
+    endpoint: u32,
+    id_at: u32,
+    id_length: u8,
+    disabled: bool,
+    stats: Arc<KeyStats>,
 }
 
-impl Key {
-    /// Prepares `key` of the service `route` leads to.
-    pub fn new(key: &ApiKey, user: Arc<User>, route: Arc<Route>, stats: Arc<KeyStats>) -> Self {
-        // Names and ids are checked by the parser to hold nothing a header can't.
-        let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
-        Self {
-            id: key.id.clone(),
-            identity: [value(&user.key), value(&route.service), value(&key.id)],
-            user,
-            route,
-            stats,
-            not_before: key.not_before,
-            expires_at: key.expires_at,
+/// Every webhook key, and where each leads.
+#[derive(Default)]
+pub struct KeyTable {
+    keys: Vec<Stored>,
+    ids: String,
+    index: HashTable<u32>,
+    endpoints: Vec<Arc<Endpoint>>,
+    /// The endpoints whose key is not in the path, by their service.
+    by_name: HashMap<Box<str>, u32>,
+}
+
+/// A key of the table.
+#[derive(Clone, Copy)]
+pub struct Key<'t> {
+    table: &'t KeyTable,
+    number: KeyNumber,
+}
+
+/// Which key of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyNumber(u32);
+
+/// Whether a key is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// It is.
+    Valid,
+    /// Its time has not come.
+    NotYetValid,
+    /// Its time has passed.
+    Expired,
+    /// The file says so.
+    Disabled,
+}
+
+impl Validity {
+    /// As `/status` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "active",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::Disabled => "disabled",
         }
     }
-
-    fn is_valid_at(&self, now: SystemTime) -> bool {
-        self.not_before.is_none_or(|from| from <= now) && self.expires_at.is_none_or(|until| now < until)
-    }
 }
-
-/// Every webhook key.
-#[derive(Default)]
-pub struct KeyTable(HashMap<[u8; 32], Arc<Key>, BuildHasherDefault<Prefix>>);
 
 impl KeyTable {
-    /// Collects keys under the SHA-256 of their text.
-    pub fn new(keys: impl IntoIterator<Item = ([u8; 32], Arc<Key>)>) -> Self {
-        Self(keys.into_iter().collect())
+    /// Collects the endpoints and their keys. Statistics go on from `previous`, by service and id.
+    pub fn new(endpoints: Vec<(Arc<Endpoint>, &[ApiKey])>, previous: Option<&Self>) -> Self {
+        let before: HashMap<(&str, &str), &Arc<KeyStats>> = previous
+            .into_iter()
+            .flat_map(Self::iter)
+            .map(|key| ((key.service(), key.id()), &key.stored().stats))
+            .collect();
+        let count = endpoints.iter().map(|(_, keys)| keys.len()).sum();
+        let mut table = Self {
+            keys: Vec::with_capacity(count),
+            index: HashTable::with_capacity(count),
+            ids: String::with_capacity(
+                endpoints.iter().flat_map(|(_, keys)| *keys).map(|k| k.id.len()).sum(),
+            ),
+            ..Self::default()
+        };
+        for ((endpoint, keys), number) in endpoints.into_iter().zip(0..) {
+            for key in keys {
+                let stats = before.get(&(endpoint.service(), key.id.as_str())).copied().cloned();
+                table.add(key, number, stats.unwrap_or_default());
+            }
+            if endpoint.key_is_elsewhere() {
+                table.by_name.insert(endpoint.service().into(), number);
+            }
+            table.endpoints.push(endpoint);
+        }
+        table
     }
 
-    /// The key whose text is `text`, if it is valid at `now`. One SHA-256 and one look-up, whatever the outcome: what a
-    /// caller learns from the time it takes is the hash of a guess, which it knew.
-    pub fn find_at(&self, text: &[u8], now: SystemTime) -> Option<Arc<Key>> {
-        self.0.get(&sha256(text)).filter(|key| key.is_valid_at(now)).cloned()
+    fn add(&mut self, key: &ApiKey, endpoint: u32, stats: Arc<KeyStats>) {
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let whole = |seconds: u64| u32::try_from(seconds).unwrap_or(NEVER);
+        let from = key
+            .not_before
+            .map(seconds)
+            .map_or(0, |from| whole(from.as_secs() + u64::from(from.subsec_nanos() > 0)));
+        let number = self.keys.len() as u32;
+        self.keys.push(Stored {
+            sha256: key.sha256,
+            not_before: from,
+            expires_at: key.expires_at.map(seconds).map_or(NEVER, |until| whole(until.as_secs())),
+            endpoint,
+            id_at: self.ids.len() as u32,
+            // The parser takes no longer ids.
+            id_length: key.id.len().min(usize::from(u8::MAX)) as u8,
+            disabled: key.disabled,
+            stats,
+        });
+        self.ids.push_str(&key.id);
+        let keys = &self.keys;
+        self.index.insert_unique(hash(&key.sha256), number, |&n| hash(&keys[n as usize].sha256));
     }
 
-    /// Every key, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
-        self.0.values()
+    /// The key whose text is `text`, good or not. One SHA-256 and one look-up, whatever the outcome: what a caller learns
+    /// from the time it takes is the hash of a guess, which it knew.
+    pub fn find(&self, text: &[u8]) -> Option<Key<'_>> {
+        self.find_hash(&sha256(text))
+    }
+
+    /// As [`Self::find`], of a text whose SHA-256 is known. No allocation.
+    pub fn find_hash(&self, sha256: &[u8; 32]) -> Option<Key<'_>> {
+        let found = self.index.find(hash(sha256), |&n| self.keys[n as usize].sha256 == *sha256);
+        found.map(|&number| self.get(KeyNumber(number)))
+    }
+
+    /// The key of this number, which is one of this table's.
+    pub fn get(&self, number: KeyNumber) -> Key<'_> {
+        Key { table: self, number }
+    }
+
+    /// The endpoint of a service whose key is not in the path.
+    pub fn named(&self, service: &[u8]) -> Option<&Arc<Endpoint>> {
+        let number = self.by_name.get(std::str::from_utf8(service).ok()?)?;
+        Some(&self.endpoints[*number as usize])
+    }
+
+    /// Every key, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = Key<'_>> {
+        (0..self.keys.len() as u32).map(|number| self.get(KeyNumber(number)))
+    }
+
+    /// Every endpoint, in the order of their services.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
     }
 }
 
-/// Hashes a SHA-256 by taking eight of its bytes: they are already spread evenly, and nobody can choose the digests in
-/// the table, which come from the operator's file.
-#[derive(Default)]
-pub struct Prefix(u64);
+impl<'t> Key<'t> {
+    fn stored(self) -> &'t Stored {
+        &self.table.keys[self.number.0 as usize]
+    }
 
-impl Hasher for Prefix {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(Ok(first)) = bytes.get(..8).map(<[u8; 8]>::try_from) {
-            self.0 = u64::from_le_bytes(first);
+    /// What stands for the key.
+    pub fn id(self) -> &'t str {
+        let stored = self.stored();
+        let at = stored.id_at as usize;
+        &self.table.ids[at..at + usize::from(stored.id_length)]
+    }
+
+    /// Where it leads.
+    pub fn endpoint(self) -> &'t Arc<Endpoint> {
+        &self.table.endpoints[self.stored().endpoint as usize]
+    }
+
+    /// The service that is.
+    pub fn service(self) -> &'t str {
+        self.endpoint().service()
+    }
+
+    /// When it was used, and how often lately.
+    pub fn stats(self) -> &'t KeyStats {
+        &self.stored().stats
+    }
+
+    /// Its number, to be kept beside the table.
+    pub fn number(self) -> KeyNumber {
+        self.number
+    }
+
+    /// Whether it is good at `now`. All is looked at, whatever the outcome.
+    pub fn validity_at(self, now: SystemTime) -> Validity {
+        let Stored { not_before, expires_at, disabled, .. } = *self.stored();
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let early = now < u64::from(not_before);
+        let late = expires_at != NEVER && u64::from(expires_at) <= now;
+        match (disabled, late, early) {
+            (true, _, _) => Validity::Disabled,
+            (_, true, _) => Validity::Expired,
+            (_, _, true) => Validity::NotYetValid,
+            _ => Validity::Valid,
         }
     }
 
-    // The length prefix of an array.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
+    /// Good until then.
+    pub fn expires_at(self) -> Option<SystemTime> {
+        let seconds = self.stored().expires_at;
+        (seconds != NEVER).then(|| UNIX_EPOCH + Duration::from_secs(seconds.into()))
     }
+}
+
+/// Eight bytes of a SHA-256: they are spread evenly, and nobody can choose the digests in the table, which come from the
+/// operator's file.
+fn hash(sha256: &[u8; 32]) -> u64 {
+    u64::from_le_bytes(*sha256.first_chunk().unwrap_or(&[0; 8]))
 }

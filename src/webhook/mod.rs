@@ -1,108 +1,249 @@
-//! The way in: from a key in the path to the user it stands for.
+//! The way in: from a key to the user it stands for.
+//!
+//! A key is in the path, where a third party can put it; or in a header or a parameter of the query, and then the path
+//! names the service. Keys that are unknown, expired, switched off or in the wrong place all get the same answer after the
+//! same work.
 
+pub mod address;
+pub mod assertion;
+pub mod endpoint;
+pub mod handshake;
 pub mod identity;
 pub mod keys;
+pub mod rate;
+pub mod replay;
 
+use crate::config::model::{KeyIn, Rate};
 use crate::error_code::ErrorCode;
 use crate::outbound::UNMATCHED;
 use crate::outbound::path::{Target, has_dot_segment};
-use crate::plan::{Plan, Refusal};
-use http::Method;
-use keys::{Key, KeyTable};
+use crate::plan::{Admission, Plan, Refusal, Reply};
+use crate::telemetry::metrics::WebhookRefusal;
+use address::Client;
+use endpoint::Endpoint;
+use http::{HeaderMap, Method};
+use keys::{Key, KeyNumber, KeyTable, Validity};
+use rate::{Budgets, Limit};
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The first path segment of every webhook URL.
 const PREFIX: &[u8] = b"/webhooks/";
 
-/// The key in a request target, and what follows it. `None`: the target is no webhook URL.
-fn split(raw_target: &[u8]) -> Option<(&[u8], &[u8], Target<'_>)> {
-    let target = Target::parse(raw_target)?;
-    let after = target.path.strip_prefix(PREFIX)?;
-    let (key, rest) = after.split_at(after.iter().position(|&b| b == b'/').unwrap_or(after.len()));
-    (!key.is_empty()).then_some((key, rest, target))
+/// What of a webhook call decides about it.
+pub struct Call<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The request target as it came.
+    pub target: &'a [u8],
+    /// All headers as they came.
+    pub headers: &'a HeaderMap,
+    /// Who calls.
+    pub client: Client,
+    /// The time of the clock.
+    pub now: SystemTime,
+    /// The time since the process began, which goes forwards only.
+    pub uptime: Duration,
 }
 
-/// A call that is not let in, and the key it came with, if that is a valid one.
+/// What is done with a call that is let in.
+pub enum Decision {
+    /// It goes to our program, once what [`Endpoint::reads_body`] asks for is done.
+    Forward(Plan),
+    /// It is a question to us.
+    Reply(KeyNumber, Reply),
+}
+
+/// A call that is not let in.
 pub struct Refused {
     /// What is answered.
     pub refusal: Refusal,
-    /// To log and count the call under its service and key.
-    pub key: Option<Arc<Key>>,
+    /// To log and count the call under its service and key, if that is a valid one.
+    pub key: Option<KeyNumber>,
+    /// Why, more finely than the answer says.
+    pub reason: WebhookRefusal,
+    /// Under which service it counts, where that is known though the caller is not told.
+    pub counts_for: Option<Arc<Endpoint>>,
 }
 
-/// What to do with a webhook call, at `now`. Pure; the work is the same for keys that are unknown, expired and not yet
-/// valid, and so is the answer.
-pub fn plan(
-    keys: &KeyTable,
-    method: &Method,
-    raw_target: &[u8],
-    now: SystemTime,
-) -> Result<Plan, Box<Refused>> {
-    let (key, rest, target) = split(raw_target).ok_or_else(unknown)?;
-    let key = keys.find_at(key, now).ok_or_else(unknown)?;
-    if let Some(refusal) = refusal(&key, method, rest) {
-        return Err(Box::new(Refused { refusal: refusal.of(&key.route.service), key: Some(key) }));
+/// What strangers' guesses meet: a budget an address, and then 429. A right key is never asked for it.
+pub struct Guesses {
+    limit: Option<Limit>,
+    budgets: Arc<Budgets>,
+}
+
+impl Guesses {
+    /// Without a `rate`, anybody may guess as often as they like. What was used up before a reload stays so.
+    pub fn new(rate: Option<&Rate>, budgets: Option<&Arc<Budgets>>) -> Self {
+        Self { limit: rate.map(Limit::new), budgets: budgets.cloned().unwrap_or_default() }
     }
-    let tail = &raw_target[raw_target.len() - rest.len() - target.query.len()..];
-    Ok(Plan { route: Arc::clone(&key.route), target: key.route.upstream.target(tail), key: Some(key) })
+
+    /// The budgets.
+    pub fn budgets(&self) -> &Arc<Budgets> {
+        &self.budgets
+    }
+
+    fn refuse(&self, call: &Call<'_>, found: Option<(Key<'_>, Validity)>) -> Box<Refused> {
+        let mut reason = WebhookRefusal::UnknownKey;
+        let mut counts_for = None;
+        if let Some((key, validity)) = found {
+            key.stats().refused_at(call.now);
+            counts_for = Some(Arc::clone(key.endpoint()));
+            reason = match validity {
+                Validity::NotYetValid => WebhookRefusal::NotYetValid,
+                Validity::Expired => WebhookRefusal::Expired,
+                Validity::Disabled => WebhookRefusal::Disabled,
+                Validity::Valid => WebhookRefusal::UnknownKey,
+            };
+        }
+        let used_up = |limit: &Limit| self.budgets.take_at(limit, call.client.address, call.uptime).err();
+        let refusal = match self.limit.as_ref().and_then(used_up) {
+            Some(wait) => {
+                reason = WebhookRefusal::TooManyWrongKeys;
+                let detail = "too many calls from this address to webhooks that do not exist";
+                Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
+            }
+            None => {
+                let detail = "no webhook has this URL; check it against the one you were given";
+                Refusal::new(ErrorCode::WebhookUnknown, detail)
+            }
+        };
+        Box::new(Refused { refusal, key: None, reason, counts_for })
+    }
 }
 
-fn unknown() -> Box<Refused> {
-    let detail = "no webhook has this URL; check it against the one you were given";
-    Box::new(Refused { refusal: Refusal::new(ErrorCode::WebhookUnknown, detail), key: None })
+/// The segment after the prefix, and what follows it. `None`: the target is no webhook URL.
+fn split(raw_target: &[u8]) -> Option<(&[u8], &[u8], Target<'_>)> {
+    let target = Target::parse(raw_target)?;
+    let after = target.path.strip_prefix(PREFIX)?;
+    let (segment, rest) = after.split_at(after.iter().position(|&b| b == b'/').unwrap_or(after.len()));
+    (!segment.is_empty()).then_some((segment, rest, target))
 }
 
-/// Why a call with a valid key is not let in all the same.
-fn refusal(key: &Key, method: &Method, rest: &[u8]) -> Option<Refusal> {
-    let methods = &key.route.methods;
-    if !key.user.active {
+/// The key that a call shows: the text, and whether it stands where its endpoint wants it.
+fn shown<'t>(keys: &'t KeyTable, call: &Call<'_>, segment: &[u8], target: &Target<'_>) -> Option<Key<'t>> {
+    let Some(endpoint) = keys.named(segment) else {
+        // A key may hold characters that a path can't.
+        let text: Cow<'_, [u8]> = percent_encoding::percent_decode(segment).into();
+        return keys.find(&text).filter(|key| !key.endpoint().key_is_elsewhere());
+    };
+    let key = match &endpoint.key_in {
+        KeyIn::Path => None,
+        KeyIn::Header(name) => {
+            let mut values = call.headers.get_all(name).iter();
+            match (values.next(), values.next()) {
+                (Some(value), None) => keys.find(value.as_bytes()),
+                _ => None,
+            }
+        }
+        KeyIn::Query(name) => {
+            let query = target.query.strip_prefix(b"?").unwrap_or_default();
+            let mut values = url::form_urlencoded::parse(query).filter(|(found, _)| found == name);
+            match (values.next(), values.next()) {
+                (Some((_, value)), None) => keys.find(value.as_bytes()),
+                _ => None,
+            }
+        }
+    };
+    key.filter(|key| Arc::ptr_eq(key.endpoint(), endpoint))
+}
+
+/// What to do with a webhook call. No I/O; of state, only the budgets of rate limits.
+///
+/// # Errors
+///
+/// What is answered instead, and what is counted.
+pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Decision, Box<Refused>> {
+    let Some((segment, rest, target)) = split(call.target) else { return Err(guesses.refuse(call, None)) };
+    let found = shown(keys, call, segment, &target).map(|key| (key, key.validity_at(call.now)));
+    let key = match found {
+        Some((key, Validity::Valid)) => key,
+        not_good => return Err(guesses.refuse(call, not_good)),
+    };
+    let endpoint = key.endpoint();
+    let refused = |(refusal, reason): (Refusal, WebhookRefusal)| {
+        let refusal = endpoint.told(refusal);
+        Box::new(Refused { refusal, key: Some(key.number()), reason, counts_for: Some(Arc::clone(endpoint)) })
+    };
+    entrance(key, call).map_err(refused)?;
+    if let Some(verifier) = &endpoint.verifier
+        && let Some(answer) =
+            handshake::in_query(verifier, endpoint.verify_token.as_ref(), call.method, target.query)
+    {
+        let reason = WebhookRefusal::SignatureMismatch;
+        let reply = answer.map_err(|refusal| refused((refusal, reason)))?;
+        return Ok(Decision::Reply(key.number(), reply));
+    }
+    passable(endpoint, call.method, rest).map_err(refused)?;
+    let tail = &call.target[call.target.len() - rest.len() - target.query.len()..];
+    let target = match &endpoint.key_in {
+        KeyIn::Query(name) => endpoint.route.upstream.target(&[rest, &without(target.query, name)].concat()),
+        KeyIn::Path | KeyIn::Header(_) => endpoint.route.upstream.target(tail),
+    };
+    let admission = Admission { key: key.number(), client: call.client };
+    Ok(Decision::Forward(Plan { route: Arc::clone(&endpoint.route), target, admission: Some(admission) }))
+}
+
+/// Whether somebody with a valid key may come in at all.
+fn entrance(key: Key<'_>, call: &Call<'_>) -> Result<(), (Refusal, WebhookRefusal)> {
+    let endpoint = key.endpoint();
+    if !call.client.is_within(&endpoint.allow_from) {
+        let detail = "the webhook is known, but may not be called from this address";
+        return Err((Refusal::new(ErrorCode::RequestDenied, detail), WebhookRefusal::Address));
+    }
+    if !endpoint.user.active {
         let detail = "the webhook is known, but the user it belongs to is not active";
-        Some(Refusal::new(ErrorCode::UserInactive, detail))
-    } else if !methods.contains(method) {
+        return Err((Refusal::new(ErrorCode::UserInactive, detail), WebhookRefusal::UserInactive));
+    }
+    if let Some(limit) = &endpoint.limit
+        && let Err(wait) = limit.take_at(&key.stats().rate, call.uptime)
+    {
+        let detail = "more calls with this key than it is allowed";
+        let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait);
+        return Err((refusal, WebhookRefusal::RateLimited));
+    }
+    Ok(())
+}
+
+/// Whether the request is one that our program takes.
+fn passable(endpoint: &Endpoint, method: &Method, rest: &[u8]) -> Result<(), (Refusal, WebhookRefusal)> {
+    let methods = &endpoint.route.methods;
+    if !methods.contains(method) {
         let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let refusal = Refusal::new(ErrorCode::MethodDenied, format!("this webhook takes {allow}"));
-        Some(Refusal { allow: Some(allow), ..refusal })
-    } else if has_dot_segment(rest) {
-        let detail = "the path has a dot segment (`.` or `..`, in some spelling)";
-        Some(Refusal::new(ErrorCode::RequestInvalid, detail))
-    } else {
-        None
+        return Err((Refusal { allow: Some(allow), ..refusal }, WebhookRefusal::Method));
     }
+    if has_dot_segment(rest) {
+        let detail = "the path has a dot segment (`.` or `..`, in some spelling)";
+        return Err((Refusal::new(ErrorCode::RequestInvalid, detail), WebhookRefusal::Request));
+    }
+    Ok(())
+}
+
+/// A query, with its question mark, without the parameter `name`; the rest keeps its bytes.
+fn without(query: &[u8], name: &str) -> Vec<u8> {
+    let pairs = query.strip_prefix(b"?").unwrap_or_default().split(|&b| b == b'&');
+    let kept: Vec<&[u8]> =
+        pairs.filter(|pair| url::form_urlencoded::parse(pair).all(|(found, _)| found != name)).collect();
+    if kept.is_empty() { Vec::new() } else { [&b"?"[..], &kept.join(&b'&')].concat() }
 }
 
 /// The path as the access log may show it: what stood where a key belongs is not shown, known or not.
-pub fn log_path(raw_target: &[u8], key_known: bool) -> Vec<u8> {
-    match split(raw_target) {
+pub fn log_path(raw_target: &[u8], endpoint: Option<&Endpoint>) -> Vec<u8> {
+    let Some((segment, rest, _)) = split(raw_target) else { return UNMATCHED.to_vec() };
+    match endpoint {
+        Some(endpoint) if endpoint.key_is_elsewhere() => {
+            [PREFIX, endpoint.service().as_bytes(), rest].concat()
+        }
         // The rest is shown too, unless the key stands there once more.
-        Some((key, rest, _)) if key_known && !rest.windows(key.len()).any(|part| part == key) => {
+        Some(_) if !rest.windows(segment.len()).any(|part| part == segment) => {
             [PREFIX, b"{key}", rest].concat()
         }
         // A stranger chose the rest as well, and may have put a key there.
-        Some(_) => [PREFIX, b"{key}"].concat(),
-        None => UNMATCHED.to_vec(),
+        _ => [PREFIX, b"{key}"].concat(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_webhook_url_has_its_key_after_the_prefix() {
-        let key = |raw: &'static str| split(raw.as_bytes()).map(|(key, rest, _)| (key, rest));
-        assert_eq!(key("/webhooks/k1/a/b?c"), Some((&b"k1"[..], &b"/a/b"[..])));
-        assert_eq!(key("/webhooks/k1?c"), Some((&b"k1"[..], &b""[..])));
-        for raw in ["/k1", "/WEBHOOKS/k1", "/webhooks", "/webhooks/", "/webhooks//k1", "//webhooks/k1", "*"] {
-            assert_eq!(key(raw), None, "{raw}");
-        }
-    }
-
-    #[test]
-    fn the_log_never_shows_what_stands_where_a_key_belongs() {
-        assert_eq!(log_path(b"/webhooks/k1/a?b", true), b"/webhooks/{key}/a");
-        assert_eq!(log_path(b"/webhooks/k1/a", false), b"/webhooks/{key}");
-        assert_eq!(log_path(b"/webhooks/k1/a/k1", true), b"/webhooks/{key}");
-        assert_eq!(log_path(b"/k1", false), b"{unmatched}");
-    }
-}
+mod tests;

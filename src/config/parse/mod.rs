@@ -4,22 +4,26 @@
 //! "Parse, don't validate": each part is returned whole or not at all, so a [`Config`] needs no second look.
 
 mod accounts;
+mod identity;
+mod limits;
 mod oauth2;
 mod services;
 mod state;
 mod tls;
 mod top;
 mod urls;
+mod verify;
 mod webhooks;
 
 use super::decode::{At, Decoder, Map};
 use super::mask::Masks;
-use super::model::Config;
+use super::model::{Config, TrustedProxies};
 use super::problem::{Finding, Problems};
 use super::scalar;
 use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View};
+use crate::header_name::{fold, same};
 use crate::secret::{hex, sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,11 +31,14 @@ use std::sync::Arc;
 /// The maps that several files fill together.
 const MERGED: [&str; 3] = ["accounts", "users", "services"];
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 14] = [
     "listen",
     "public_url",
     "threads",
     "identity_headers",
+    "identity",
+    "trusted_proxies",
+    "limits",
     "shutdown",
     "log",
     "state",
@@ -140,6 +147,27 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
     let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref());
+    let assertion = match map.get("identity") {
+        Some(at) => identity::assertion(decoder, &at, public_url.as_deref()),
+        None => Some(None),
+    };
+    if let (Some(names), Some(Some(assertion)), Some(at)) =
+        (&identity_headers, &assertion, map.get("identity"))
+        && names.all().iter().any(|name| same(name.as_str(), &fold(assertion.header.as_str())))
+    {
+        let finding = Finding::error(
+            "duplicate_header",
+            decoder.key(&at),
+            "the assertion has an identity header's name",
+        );
+        decoder
+            .report(finding.label("`identity.assertion.header` must be another than `identity_headers` has"));
+    }
+    let trusted_proxies = match map.get("trusted_proxies") {
+        Some(at) => limits::trusted_proxies(decoder, &at),
+        None => Some(TrustedProxies::default()),
+    };
+    let wrong_keys = limits::wrong_keys(decoder, map.get("limits").as_ref());
     let drain = top::drain(decoder, map.get("shutdown").as_ref());
     let log = top::log(decoder, map.get("log").as_ref());
 
@@ -151,15 +179,19 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
-    let mut seen_keys = webhooks::SeenKeys::default();
+    // Where it is wrong, that has been reported at its own place.
+    let mut webhooks = webhooks::All::new(map.get("public_url").is_some());
     let services = named(decoder, &map, "services", |at, name| {
-        services::service(decoder, at, name, &accounts, &users, &mut refresh_tokens, &mut seen_keys)
+        services::service(decoder, at, name, &accounts, &users, &mut refresh_tokens, &mut webhooks)
     });
     Some(Config {
         listen: listen?,
         public_url,
         threads,
         identity_headers: identity_headers?,
+        assertion: assertion?,
+        trusted_proxies: trusted_proxies?,
+        wrong_keys: wrong_keys?,
         drain,
         log,
         state: state.map_or(Some(None), |found| found.map(Some))?,

@@ -48,7 +48,7 @@ pub(super) fn service(
     accounts: &Named<Account>,
     users: &Named<User>,
     refresh_tokens: &mut RefreshTokens,
-    seen_keys: &mut webhooks::SeenKeys,
+    webhooks: &mut webhooks::All,
 ) -> Option<Service> {
     let map = decoder.mapping(at, &KEYS)?;
     let name = map.get("name").and_then(|at| decoder.string(&at)).map(str::to_owned);
@@ -57,7 +57,7 @@ pub(super) fn service(
         Some(server_url) => outbound(decoder, &map, &server_url, account).map(Some),
         None => without_server_url(decoder, &map).map(|()| None),
     };
-    let webhook = map.get("webhook").map(|at| webhooks::webhook(decoder, &at, users, seen_keys));
+    let webhook = map.get("webhook").map(|at| webhooks::webhook(decoder, &at, users, webhooks));
     let webhook = match webhook {
         Some(webhook) => webhook.map(Some),
         None => Some(None),

@@ -5,6 +5,7 @@ use crate::config::decode::{At, Decoder};
 use crate::config::model::{AccessLog, IdentityHeaders, Listen, ListenAddr, Log, LogLevel, User};
 use crate::config::problem::Finding;
 use crate::config::scalar;
+use crate::header_name::{fold, same};
 use http::HeaderName;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -111,17 +112,16 @@ pub(super) fn identity_headers(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Op
         ("service", read("service", "x-attache-service")),
         ("key_id", read("key_id", "x-attache-key-id")),
     ];
-    let folded = |name: &HeaderName| name.as_str().replace(['_', '.'], "-");
     for (i, (key, one)) in headers.iter().enumerate() {
         for (other_key, other) in &headers[i + 1..] {
             if let (Some((a, at)), Some((b, other_at))) = (one, other)
-                && folded(a) == folded(b)
+                && same(a.as_str(), &fold(b.as_str()))
                 && let Some(mark) = other_at.as_ref().or(at.as_ref())
             {
                 let message =
                     format!("identity_headers.{key} and identity_headers.{other_key} are the same header");
                 let finding = Finding::error("duplicate_header", decoder.place(mark), message);
-                decoder.report(finding.label("the names must differ in more than case, `_`, `-` and `.`"));
+                decoder.report(finding.label("the names must differ in more than case and separators"));
             }
         }
     }

@@ -1,22 +1,32 @@
 //! Webhooks: who may call in with which key, as whom, and where to.
 
-use super::{Named, refer, urls};
+use super::{Named, limits, refer, urls, verify};
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{ApiKey, User, Webhook};
+use crate::config::model::{ApiKey, KeyIn, Refusals, User, Webhook};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
 use crate::config::source::Span;
+use crate::config::tree::View;
+use crate::error_code::ErrorCode;
 use crate::secret::Secret;
-use http::Method;
+use http::{Method, StatusCode};
 use std::collections::HashMap;
-use std::time::Duration;
 
-/// The place of every key's hash so far, in all services: a key must lead to one place.
-pub(super) type SeenKeys = HashMap<[u8; 32], Span>;
+/// What the webhooks of a file have in common.
+pub(super) struct All {
+    /// The place of every key's hash so far: a key must lead to one place.
+    seen_keys: HashMap<[u8; 32], Span>,
+    /// Whether the file says the outside address.
+    public_url: bool,
+}
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-const DEFAULT_MAX_BODY: u64 = 1 << 20;
+impl All {
+    pub(super) fn new(public_url: bool) -> Self {
+        Self { seen_keys: HashMap::new(), public_url }
+    }
+}
+
 /// 22 characters of base64 hold 128 bits.
 const MIN_KEY_LENGTH: usize = 22;
 
@@ -24,29 +34,123 @@ pub(super) fn webhook(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     users: &Named<User>,
-    seen_keys: &mut SeenKeys,
+    all: &mut All,
 ) -> Option<Webhook> {
-    let map = decoder.mapping(at, &["user", "forward_to", "api_keys", "methods", "max_body", "timeout"])?;
+    const KEYS: [&str; 12] = [
+        "user",
+        "forward_to",
+        "api_keys",
+        "key_in",
+        "methods",
+        "max_body",
+        "timeout",
+        "allow_from",
+        "rate_limit",
+        "verify",
+        "replay",
+        "refusals",
+    ];
+    let map = decoder.mapping(at, &KEYS)?;
     let user = decoder
         .required(&map, "user")
         .and_then(|at| refer(decoder, &at, "user", users, "define it under `users`"));
     let forward_to = decoder.required(&map, "forward_to").and_then(|at| urls::server_url(decoder, &at));
-    let api_keys = decoder.required(&map, "api_keys").and_then(|at| api_keys(decoder, &at, seen_keys));
-    let methods = match map.get("methods") {
-        Some(at) => methods(decoder, &at),
-        None => Some(vec![Method::POST]),
-    };
+    let api_keys = decoder.required(&map, "api_keys").and_then(|at| api_keys(decoder, &at, all));
+    let methods = optional(map.get("methods"), |at| methods(decoder, at));
     let max_body =
         map.get("max_body").and_then(|at| decoder.parsed(&at, "invalid_size", "a size", scalar::size));
     let timeout = map.get("timeout").and_then(|at| decoder.duration(&at, false));
+    let key_in = optional(map.get("key_in"), |at| key_in(decoder, at));
+    let allow_from = optional(map.get("allow_from"), |at| limits::networks(decoder, at));
+    let rate_limit = optional(map.get("rate_limit"), |at| limits::rate(decoder, at));
+    let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, all.public_url));
+    let verifier = verify.as_ref().and_then(|verify| verify.as_ref()).map(|verify| &verify.verifier);
+    let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
+    let refusals = optional(map.get("refusals"), |at| refusals(decoder, at));
+    let (verifier, verify_token) = match verify? {
+        Some(verify) => (Some(verify.verifier), verify.verify_token),
+        None => (None, None),
+    };
+    let default = Webhook::new(user?, forward_to?, api_keys?);
     Some(Webhook {
-        user: user?,
-        forward_to: forward_to?,
-        api_keys: api_keys?,
-        methods: methods?,
-        max_body: max_body.unwrap_or(DEFAULT_MAX_BODY),
-        timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        methods: methods?.unwrap_or(default.methods),
+        max_body: max_body.unwrap_or(default.max_body),
+        timeout: timeout.unwrap_or(default.timeout),
+        key_in: key_in?.unwrap_or_default(),
+        allow_from: allow_from?.unwrap_or_default(),
+        rate_limit: rate_limit?,
+        verify: verifier,
+        verify_token,
+        replay: replay?,
+        refusals: refusals?.unwrap_or_default(),
+        ..default
     })
+}
+
+/// What a key says, if it is there: `None` is that it is wrong.
+fn optional<T>(at: Option<At<'_>>, read: impl FnOnce(&At<'_>) -> Option<T>) -> Option<Option<T>> {
+    at.map_or(Some(None), |at| read(&at).map(Some))
+}
+
+/// `path`, `{header: NAME}` or `{query: NAME}`.
+fn key_in(decoder: &Decoder<'_>, at: &At<'_>) -> Option<KeyIn> {
+    if let View::Scalar { text: "path", .. } = decoder.tree.view(at.node) {
+        return Some(KeyIn::Path);
+    }
+    let map = decoder.mapping(at, &["header", "query"])?;
+    match (map.get("header"), map.get("query")) {
+        (Some(header), None) => decoder
+            .parsed(&header, "invalid_header", "a header name that can hold a key", scalar::header_name)
+            .map(KeyIn::Header),
+        (None, Some(query)) => decoder.string(&query).map(|name| KeyIn::Query(name.to_owned())),
+        _ => {
+            let finding =
+                Finding::error("conflicting_keys", decoder.place(at), format!("{at} has to be one place"));
+            decoder
+                .reject(finding.label("give one of `header` and `query`, or leave `key_in` out for the path"))
+        }
+    }
+}
+
+/// What a provider may be told otherwise than attache would.
+const REFUSABLE: [(&str, ErrorCode); 6] = [
+    ("signature_invalid", ErrorCode::SignatureInvalid),
+    ("user_inactive", ErrorCode::UserInactive),
+    ("request_denied", ErrorCode::RequestDenied),
+    ("rate_limited", ErrorCode::RateLimited),
+    ("method_denied", ErrorCode::MethodDenied),
+    ("request_too_large", ErrorCode::RequestTooLarge),
+];
+
+fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
+    let map = decoder.mapping(at, &["statuses", "body"])?;
+    let bodiless = map.get("body").map_or(Some(false), |at| decoder.bool(&at).map(|body| !body));
+    let mut statuses = Vec::new();
+    if let Some(at) = map.get("statuses") {
+        const NAMES: [&str; REFUSABLE.len()] = {
+            let mut names = [""; REFUSABLE.len()];
+            let mut i = 0;
+            while i < names.len() {
+                names[i] = REFUSABLE[i].0;
+                i += 1;
+            }
+            names
+        };
+        for (name, at) in decoder.mapping(&at, &NAMES)?.entries() {
+            let Some((_, code)) = REFUSABLE.iter().find(|(known, _)| *known == name) else { continue };
+            let status = decoder.integer(&at, 200..=599)?;
+            match StatusCode::from_u16(status).ok().filter(|s| !s.is_redirection()) {
+                Some(status) => statuses.push((*code, status)),
+                None => {
+                    let message = format!("{at} would send the caller elsewhere");
+                    let finding = Finding::error("out_of_range", decoder.place(&at), message);
+                    decoder.report(finding.label("must be 200 to 299 or 400 to 599"));
+                    return None;
+                }
+            }
+        }
+    }
+    Some(Refusals { statuses, bodiless: bodiless? })
 }
 
 fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
@@ -60,17 +164,23 @@ fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
     if count == 0 { decoder.empty(at) } else { Some(all) }
 }
 
-fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, seen: &mut SeenKeys) -> Option<Vec<ApiKey>> {
+fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All) -> Option<Vec<ApiKey>> {
     let mut all = Vec::new();
     let mut ids: HashMap<String, Span> = HashMap::new();
     let mut fine = true;
     for item in decoder.sequence(at)? {
-        let key = api_key(decoder, &item, &mut ids, seen);
+        let key = api_key(decoder, &item, &mut ids, webhooks);
         fine &= key.is_some();
         all.extend(key);
     }
     if all.is_empty() && fine {
-        return decoder.empty(at);
+        // A beginning: `attache keys new` reads the file, and prints the first one.
+        let finding = Finding::warning("no_api_keys", decoder.key(at), format!("{at} is empty"));
+        decoder.report(
+            finding
+                .label("nobody can call this webhook")
+                .help("`attache keys new --service NAME` makes a key"),
+        );
     }
     fine.then_some(all)
 }
@@ -79,11 +189,12 @@ fn api_key(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     ids: &mut HashMap<String, Span>,
-    seen: &mut SeenKeys,
+    webhooks: &mut All,
 ) -> Option<ApiKey> {
-    let map = decoder.mapping(at, &["id", "sha256", "value", "not_before", "expires_at"])?;
+    let map = decoder.mapping(at, &["id", "sha256", "value", "not_before", "expires_at", "disabled"])?;
+    let disabled = map.get("disabled").map_or(Some(false), |at| decoder.bool(&at));
     let id = decoder.required(&map, "id").and_then(|at| id(decoder, &at, ids));
-    let key = key(decoder, &map, seen);
+    let key = key(decoder, &map, webhooks);
     let instant = |key| {
         map.get(key).map(|at| (decoder.parsed(&at, "invalid_time", "a point in time", scalar::instant), at))
     };
@@ -99,7 +210,7 @@ fn api_key(
     let (sha256, value) = key?;
     let not_before = not_before.and_then(|(time, _)| time);
     let expires_at = expires_at.and_then(|(time, _)| time);
-    Some(ApiKey { id: id?, sha256, value, not_before, expires_at })
+    Some(ApiKey { id: id?, sha256, value, not_before, expires_at, disabled: disabled? })
 }
 
 fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Option<String> {
@@ -120,7 +231,7 @@ fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Op
 }
 
 /// The key's hash, and the key itself where the file has it.
-fn key(decoder: &Decoder<'_>, map: &Map<'_>, seen: &mut SeenKeys) -> Option<([u8; 32], Option<Secret>)> {
+fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All) -> Option<([u8; 32], Option<Secret>)> {
     let at = map.at;
     let (hash, value, place) = match (map.get("sha256"), map.get("value")) {
         (Some(hash), None) => {
@@ -153,11 +264,11 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, seen: &mut SeenKeys) -> Option<([u8
                 .reject(finding.label("`sha256` is missing").help("`attache keys new` prints one"));
         }
     };
-    if let Some(first) = seen.get(&hash) {
+    if let Some(first) = webhooks.seen_keys.get(&hash) {
         let finding =
             Finding::error("duplicate_api_key", place, format!("{at} is a key that is in use already"));
         return decoder.reject(finding.label("used again here").secondary(*first, "first used here"));
     }
-    seen.insert(hash, place);
+    webhooks.seen_keys.insert(hash, place);
     Some((hash, value))
 }

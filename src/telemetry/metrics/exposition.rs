@@ -13,7 +13,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use prometheus::{Histogram, TextEncoder};
 
 use super::process::Process;
-use super::{Direction, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, Used};
+use super::{Direction, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, Used, WebhookRefusal};
 use crate::error_code::ErrorCode;
 
 /// A scrape in the making: it is shown everything alive, and writes it down.
@@ -22,6 +22,7 @@ pub struct Exposition<'a> {
     services: Vec<(&'a str, Direction, &'a Used)>,
     accounts: Vec<AccountRow<'a>>,
     keys: Vec<KeyRow<'a>>,
+    replays: Vec<ReplayRow<'a>>,
     reloads: Option<&'a Reloads>,
     config_hash: Option<&'a str>,
     access_log_dropped: Option<u64>,
@@ -51,7 +52,15 @@ struct KeyRow<'a> {
     service: &'a str,
     key_id: &'a str,
     last_used: Option<SystemTime>,
+    last_refused: Option<SystemTime>,
     expires_at: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct ReplayRow<'a> {
+    service: &'a str,
+    remembered: usize,
+    forgotten_early: u64,
 }
 
 impl<'a> Exposition<'a> {
@@ -83,7 +92,14 @@ impl<'a> Exposition<'a> {
         stats: &KeyStats,
         expires_at: Option<SystemTime>,
     ) -> &mut Self {
-        self.keys.push(KeyRow { service, key_id, last_used: stats.last_used(), expires_at });
+        let (last_used, last_refused) = (stats.last_used(), stats.last_refused());
+        self.keys.push(KeyRow { service, key_id, last_used, last_refused, expires_at });
+        self
+    }
+
+    /// A service that remembers its deliveries.
+    pub fn deliveries(&mut self, service: &'a str, remembered: usize, forgotten_early: u64) -> &mut Self {
+        self.replays.push(ReplayRow { service, remembered, forgotten_early });
         self
     }
 
@@ -114,8 +130,10 @@ impl<'a> Exposition<'a> {
         self.services.sort_by_key(|(service, direction, _)| (*service, *direction));
         self.accounts.sort_by_key(|row| row.account);
         self.keys.sort_by_key(|row| (row.service, row.key_id));
+        self.replays.sort_by_key(|row| row.service);
         let mut text = Text::default();
         self.write_services(&mut text);
+        self.write_refusals(&mut text);
         self.write_accounts(&mut text);
         self.write_keys(&mut text);
         self.write_config(&mut text);
@@ -176,6 +194,43 @@ impl<'a> Exposition<'a> {
                     counter(&[("service", service), ("phase", phase.as_str())], count)
                 })
             }),
+        );
+    }
+
+    fn write_refusals(&self, text: &mut Text) {
+        text.family(
+            "attache_webhook_refused_total",
+            "Webhook calls that were not let in, by the reason.",
+            MetricType::COUNTER,
+            self.services.iter().flat_map(|&(service, _, used)| {
+                let counts = used.refused.get().into_iter().flat_map(|counts| counts.iter());
+                WebhookRefusal::ALL.iter().zip(counts).filter_map(move |(reason, count)| {
+                    let labels = [("service", service), ("reason", reason.as_str())];
+                    Some(count.load(Relaxed)).filter(|count| *count > 0).map(|count| counter(&labels, count))
+                })
+            }),
+        );
+        text.family(
+            "attache_reserved_headers_dropped_total",
+            "Headers that no caller may send, dropped from requests: somebody tried to be somebody else.",
+            MetricType::COUNTER,
+            self.services.iter().filter_map(|&(service, direction, used)| {
+                let labels = [("direction", direction.as_str()), ("service", service)];
+                let dropped = used.reserved_headers.load(Relaxed);
+                (dropped > 0).then(|| counter(&labels, dropped))
+            }),
+        );
+        text.family(
+            "attache_webhook_deliveries_remembered",
+            "Deliveries that would be known again if they came again.",
+            MetricType::GAUGE,
+            self.replays.iter().map(|row| gauge(&[("service", row.service)], row.remembered as f64)),
+        );
+        text.family(
+            "attache_webhook_deliveries_forgotten_early_total",
+            "Deliveries that had to be forgotten before their window ended, for want of room.",
+            MetricType::COUNTER,
+            self.replays.iter().map(|row| counter(&[("service", row.service)], row.forgotten_early)),
         );
     }
 
@@ -254,6 +309,12 @@ impl<'a> Exposition<'a> {
             "When the webhook key last let a request in, in Unix seconds; absent before its first use.",
             MetricType::GAUGE,
             self.keys.iter().filter_map(|row| labelled(row, row.last_used)),
+        );
+        text.family(
+            "attache_webhook_key_last_refused_timestamp_seconds",
+            "When somebody last came with the webhook key though it was expired, disabled or not yet valid.",
+            MetricType::GAUGE,
+            self.keys.iter().filter_map(|row| labelled(row, row.last_refused)),
         );
         text.family(
             "attache_webhook_key_expiry_timestamp_seconds",

@@ -135,7 +135,7 @@ fn accounts_keys_and_reloads() {
         "attache_token_generation{account=\"erp\"} 2",
         "attache_account_needs_login{account=\"erp\"} 1",
         "attache_token_request_duration_seconds_sum{account=\"erp\"} 0.25",
-        "attache_webhook_key_last_used_timestamp_seconds{service=\"mailer\",key_id=\"2026-11\"} 1700000000.25",
+        "attache_webhook_key_last_used_timestamp_seconds{service=\"mailer\",key_id=\"2026-11\"} 1700000000",
         "attache_webhook_key_expiry_timestamp_seconds{service=\"mailer\",key_id=\"2026-11\"} 1900000000",
         "attache_config_reloads_total{result=\"applied\"} 1",
         "attache_config_reloads_total{result=\"unchanged\"} 0",

@@ -1,0 +1,316 @@
+//! `attache verify`: why a captured request passes its webhook's signature check, or does not.
+//!
+//! It runs the very check that requests meet, and says each step. It prints no secret, no signature and no token: the
+//! signature that would be right is as good as the secret for this one request.
+
+mod request;
+
+use super::file::{self, File};
+use super::stdout;
+use crate::config::Mode;
+use crate::config::model::Config;
+use crate::secret::Secret;
+use crate::signature::{
+    Algorithm, Delivery, Encoding, Form, Mark, Recipe, Scheme, Template, Trace, Verifier,
+};
+use http::HeaderName;
+use jiff::Timestamp;
+use request::Captured;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// A captured request is no larger.
+const MAX_REQUEST: u64 = 64 << 20;
+
+/// What `attache verify` takes.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what to check by").required(true).args(["service", "scheme"])))]
+pub struct VerifyArgs {
+    /// The captured request: request line, headers, an empty line, the body, byte for byte; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    request: PathBuf,
+    /// Take scheme, secrets and tolerance from this service of the configuration
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// github, gitlab, stripe, slack, shopify, twilio, standard_webhooks, svix, meta, dropbox, x, microsoft_graph or hmac
+    #[arg(long, value_name = "SCHEME", requires = "secret")]
+    scheme: Option<String>,
+    /// A secret: `env:NAME`, `file:PATH`, or the text itself, which others on this machine can then see; may be repeated
+    #[arg(long, value_name = "SECRET", conflicts_with = "service")]
+    secret: Vec<String>,
+    /// When the request came: a time (2026-12-31T00:00:00Z) or Unix seconds [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    at: Option<Timestamp>,
+    /// How far a signed time may be from that, in seconds [default: 300]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "service")]
+    tolerance: Option<u32>,
+    /// The outside address, for schemes that sign the URL [default: the configuration's]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// The file or folder [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
+    #[arg(short, long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    hmac: HmacArgs,
+}
+
+/// What only `--scheme hmac` takes, as in the file.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "For --scheme hmac")]
+struct HmacArgs {
+    /// The header that holds the signature
+    #[arg(long, value_name = "NAME", required_if_eq("scheme", "hmac"))]
+    header: Option<HeaderName>,
+    /// sha256, sha512, sha384 or sha1
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256", value_parser = parse_algorithm)]
+    algorithm: Algorithm,
+    /// hex, base64 or base64url
+    #[arg(long, value_name = "ENCODING", default_value = "hex", value_parser = parse_encoding)]
+    encoding: Encoding,
+    /// What stands before the signature
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// What is signed, such as `{timestamp}.{body}`
+    #[arg(long, value_name = "TEMPLATE", default_value = "{body}", value_parser = parse_template)]
+    signed: Template,
+    /// The header that holds the time of signing
+    #[arg(long, value_name = "NAME")]
+    timestamp_header: Option<HeaderName>,
+    /// The header that holds the delivery's id
+    #[arg(long, value_name = "NAME")]
+    id_header: Option<HeaderName>,
+}
+
+/// Explains; returns the exit status: 0 for a request that passes, 1 for one that does not, 2 if it can't be told.
+pub fn run(args: &VerifyArgs) -> i32 {
+    match explain(args, Timestamp::now()) {
+        Ok((page, passes)) => match stdout::write(page.as_bytes()) {
+            0 => i32::from(!passes),
+            failed => failed,
+        },
+        Err(Problem::Said) => 2,
+        Err(Problem::Unsaid(problem)) => {
+            eprintln!("error: {problem}");
+            2
+        }
+    }
+}
+
+/// Why nothing can be told.
+enum Problem {
+    /// Has been printed.
+    Said,
+    Unsaid(String),
+}
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Self {
+        Self::Unsaid(problem)
+    }
+}
+
+fn explain(args: &VerifyArgs, now: Timestamp) -> Result<(String, bool), Problem> {
+    let config = config(args)?;
+    let verifier = match (&args.service, &config) {
+        (Some(service), Some(config)) => of_service(config, service)?,
+        _ => of_arguments(args)?,
+    };
+    let from_file = config.as_ref().and_then(|config| config.public_url.as_deref());
+    let public_url = args.public_url.as_deref().map(|url| url.trim_end_matches('/')).or(from_file);
+    if verifier.scheme().has_url() && public_url.is_none() {
+        return Err("the scheme signs the URL: say the outside address with --public-url".to_owned().into());
+    }
+    let captured = Captured::parse(&read(args)?)?;
+    let at = args.at.unwrap_or(now);
+    let (page, passes) = page(&verifier, &captured, public_url, at)?;
+    Ok((page, passes))
+}
+
+fn config(args: &VerifyArgs) -> Result<Option<Box<Config>>, Problem> {
+    let (Some(_), path) = (&args.service, args.config.as_deref()) else { return Ok(None) };
+    match file::read(path, Mode::Full) {
+        Ok(File::Valid(config)) => Ok(Some(config)),
+        Ok(File::Missing(looked_for)) => Err(looked_for.into()),
+        Err(_) => Err(Problem::Said),
+    }
+}
+
+fn of_service(config: &Config, name: &str) -> Result<Verifier, String> {
+    let service = config.services.get(name).ok_or_else(|| {
+        let nearest = file::nearest(name, config.services.keys().map(String::as_str));
+        let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        format!("there is no service `{name}`{hint}")
+    })?;
+    let verifier = service.webhook.as_ref().and_then(|webhook| webhook.verify.clone());
+    verifier.ok_or_else(|| {
+        format!("services.{name}.webhook has no `verify`: a call needs its key and nothing else")
+    })
+}
+
+fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {
+    let name = args.scheme.as_deref().unwrap_or_default();
+    let scheme = match (name, &args.hmac.header) {
+        ("hmac", Some(header)) => Scheme::Hmac(Box::new(args.hmac.recipe(header.clone())?)),
+        _ => Scheme::by_name(name).ok_or_else(|| {
+            format!("there is no scheme `{name}`; there are {}", Scheme::names().join(", "))
+        })?,
+    };
+    let secrets = args.secret.iter().map(|text| secret(text)).collect::<Result<Vec<_>, _>>()?;
+    let tolerance = args.tolerance.map(|seconds| Duration::from_secs(seconds.into()));
+    Verifier::new(scheme, &secrets, tolerance.unwrap_or(Verifier::DEFAULT_TOLERANCE))
+        .map_err(|(number, fault)| format!("secret {} is no secret of this scheme: {fault}", number + 1))
+}
+
+impl HmacArgs {
+    fn recipe(&self, header: HeaderName) -> Result<Recipe, String> {
+        for (option, given, signed, name) in [
+            (
+                "--timestamp-header",
+                self.timestamp_header.is_some(),
+                self.signed.has_timestamp(),
+                "{timestamp}",
+            ),
+            ("--id-header", self.id_header.is_some(), self.signed.has_id(), "{id}"),
+        ] {
+            if given != signed {
+                return Err(format!("{option} and `{name}` in --signed belong together"));
+            }
+        }
+        Ok(Recipe {
+            header,
+            form: Form::Prefixed(self.prefix.clone().into()),
+            algorithm: self.algorithm,
+            encoding: self.encoding,
+            timestamp: self.timestamp_header.clone(),
+            id: self.id_header.clone(),
+            signed: self.signed.clone(),
+        })
+    }
+}
+
+/// `env:NAME`, `file:PATH` or the text itself. No message quotes it.
+fn secret(text: &str) -> Result<Secret, String> {
+    let value = if let Some(name) = text.strip_prefix("env:") {
+        std::env::var(name).map_err(|_| format!("the environment has no variable `{name}` that is text"))?
+    } else if let Some(path) = text.strip_prefix("file:") {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("can't read {path}: {error}"))?;
+        let text = zeroize::Zeroizing::new(text);
+        let cut = text.strip_suffix('\n').unwrap_or(&text);
+        cut.strip_suffix('\r').unwrap_or(cut).to_owned()
+    } else {
+        text.to_owned()
+    };
+    if value.is_empty() { Err("a secret is empty".to_owned()) } else { Ok(Secret::new(value)) }
+}
+
+fn read(args: &VerifyArgs) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let failed = |error: std::io::Error| format!("can't read {}: {error}", args.request.display());
+    let read = if args.request.as_os_str() == "-" {
+        std::io::stdin().lock().take(MAX_REQUEST + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(&args.request).map_err(failed)?.take(MAX_REQUEST + 1).read_to_end(&mut bytes)
+    };
+    read.map_err(failed)?;
+    if bytes.len() as u64 > MAX_REQUEST {
+        Err("the request is larger than 64 MiB".to_owned())
+    } else {
+        Ok(bytes)
+    }
+}
+
+fn page(
+    verifier: &Verifier,
+    captured: &Captured,
+    public_url: Option<&str>,
+    at: Timestamp,
+) -> Result<(String, bool), String> {
+    let mut trace = Trace::on();
+    let delivery = Delivery {
+        method: &captured.method,
+        target: &captured.target,
+        public_url,
+        headers: &captured.headers,
+        body: &captured.body,
+    };
+    let now = SystemTime::try_from(at).map_err(|_| "--at is out of range".to_owned())?;
+    let verdict = verifier.verify_at(&delivery, now, &mut trace);
+    let mut page = String::new();
+    // Writing to a String can't fail.
+    let _ = writeln!(page, "scheme {}, at {at}", verifier.scheme().as_str());
+    let (count, length) = (captured.headers.len(), captured.body.len());
+    let _ = writeln!(page, "  -  {} with {count} headers and a body of {length} bytes", captured.method);
+    for remark in &captured.remarks {
+        let _ = writeln!(page, "  !  {remark}");
+    }
+    for step in trace.steps() {
+        let mark = match step.mark {
+            Mark::Passed => "ok",
+            Mark::Failed => "NO",
+            Mark::Note => " -",
+        };
+        let _ = writeln!(page, " {mark}  {}", step.text);
+    }
+    let _ = match &verdict {
+        Ok(_) => writeln!(page, "the signature is valid"),
+        Err(fault) => writeln!(page, "the signature is NOT valid: {fault}\n{}", advice(fault, captured)),
+    };
+    Ok((page, verdict.is_ok()))
+}
+
+/// What to look at next.
+fn advice(fault: &crate::signature::Fault, captured: &Captured) -> &'static str {
+    use crate::signature::Fault;
+    match fault {
+        Fault::Missing(_) => {
+            "does the provider sign this webhook at all, and is this the scheme it signs by? A proxy in between may \
+             have dropped the header"
+        }
+        Fault::Duplicate(_) => "a proxy in between may have added it again",
+        Fault::Malformed(..) => "is this the scheme, and its version, that the provider signs by?",
+        Fault::Stale(..) => {
+            "for a request captured earlier, say when it came with --at; else compare the clocks"
+        }
+        Fault::Future(..) => "compare the clocks: this machine's, and that of whoever signed",
+        Fault::Mismatch if captured.body.ends_with(b"\n") => {
+            "is the secret the one of this very webhook? The body ends with a line break: an editor may have added it"
+        }
+        Fault::Mismatch => {
+            "is the secret the one of this very webhook? Is the body byte for byte what came, not parsed and written \
+             again?"
+        }
+        Fault::Content(_) => "is this the scheme that the provider signs by?",
+    }
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    let seconds = text.parse::<i64>().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    seconds
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| "neither a time like 2026-12-31T00:00:00Z nor Unix seconds".to_owned())
+}
+
+fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
+    one_of(text, &Algorithm::ALL)
+}
+
+fn parse_encoding(text: &str) -> Result<Encoding, String> {
+    one_of(text, &Encoding::ALL)
+}
+
+fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        format!("not one of {}", names.join(", "))
+    })
+}
+
+fn parse_template(text: &str) -> Result<Template, String> {
+    Template::parse(text).map_err(|fault| format!("{fault}; known: {}", Template::PLACEHOLDERS))
+}
+
+#[cfg(test)]
+mod tests;

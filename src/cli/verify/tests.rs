@@ -1,0 +1,75 @@
+use super::*;
+use clap::Parser as _;
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: VerifyArgs,
+}
+
+/// What is said of a request, with these further words on the command line; and whether it passes.
+fn said(request: &str, words: &[&str]) -> Result<(String, bool), String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("request");
+    std::fs::write(&path, request).expect("write");
+    let line = ["verify", "--request", path.to_str().expect("text")].into_iter().chain(words.iter().copied());
+    let line = Line::try_parse_from(line).map_err(|error| error.to_string())?;
+    explain(&line.args, "2026-01-01T00:00:00Z".parse().expect("a time")).map_err(|problem| match problem {
+        Problem::Said => "said".to_owned(),
+        Problem::Unsaid(problem) => problem,
+    })
+}
+
+fn github(body: &str) -> String {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"hunter2-secret");
+    let signature = crate::secret::hex(ring::hmac::sign(&key, br#"{"a":1}"#).as_ref());
+    format!("POST /webhooks/KEY HTTP/1.1\nHost: h\nX-Hub-Signature-256: sha256={signature}\n\n{body}")
+}
+
+#[test]
+fn it_says_why_and_no_secret() {
+    let words = ["--scheme", "github", "--secret", "other-secret", "--secret", "hunter2-secret"];
+    let (page, passes) = said(&github(r#"{"a":1}"#), &words).expect("a page");
+    assert!(
+        passes && page.contains("secret 1: it did not") && page.contains("secret 2: it signed this"),
+        "{page}"
+    );
+    let (page, passes) = said(&github("{\"a\":1}\n"), &words).expect("a page");
+    assert!(!passes && page.contains("NOT valid: the signature does not match"), "{page}");
+    assert!(page.contains("ends with a line break"), "{page}");
+    for secret in ["hunter2", "other-secret", "sha256=", "KEY"] {
+        assert!(!page.contains(secret), "{page}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "hunter2-secret\n").expect("write");
+    let from = format!("file:{}", path.display());
+    assert!(said(&github(r#"{"a":1}"#), &["--scheme", "github", "--secret", &from]).expect("a page").1);
+    let problem =
+        said(&github(""), &["--scheme", "github", "--secret", "env:ATTACHE_NO_SUCH"]).expect_err("none");
+    assert!(problem.contains("ATTACHE_NO_SUCH"), "{problem}");
+}
+
+#[test]
+fn what_makes_no_sense_is_said() {
+    for (words, why) in [
+        (&["--scheme", "githup", "--secret", "s"][..], "there is no scheme `githup`"),
+        (&["--scheme", "hmac", "--secret", "s"], "--header"),
+        (
+            &["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{timestamp}{body}"],
+            "--timestamp-header",
+        ),
+        (&["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{bod}"], "not known"),
+        (&["--scheme", "standard_webhooks", "--secret", "whsec_!"], "secret 1 is no secret of this scheme"),
+        (&["--scheme", "twilio", "--secret", "s"], "--public-url"),
+        (&["--scheme", "github"], "--secret"),
+        (&[], "--scheme"),
+    ] {
+        let problem = said(&github(""), words).expect_err("a problem");
+        assert!(problem.contains(why), "{words:?}: {problem}");
+    }
+}

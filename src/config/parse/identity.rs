@@ -1,0 +1,107 @@
+//! `identity`: what vouches for the identity that our programs are told.
+
+use crate::config::decode::{At, Decoder};
+use crate::config::model::IdentityAssertion;
+use crate::config::problem::Finding;
+use crate::config::scalar;
+use crate::config::secrets::PlainText;
+use crate::config::tree::View;
+use crate::jwt::{Algorithm, SigningKey};
+use http::HeaderName;
+use std::time::Duration;
+
+/// An assertion speaks of one call, which is carried out at once.
+const MAX_TTL: Duration = Duration::from_secs(60);
+/// The one that signs, the next, and the one before.
+const MAX_KEYS: usize = 4;
+
+pub(super) fn assertion(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    public_url: Option<&str>,
+) -> Option<Option<IdentityAssertion>> {
+    let map = decoder.mapping(at, &["assertion"])?;
+    let Some(at) = map.get("assertion") else { return Some(None) };
+    let map = decoder.mapping(&at, &["key", "issuer", "audience", "ttl", "header"])?;
+    let help = "`openssl genpkey -algorithm ed25519` makes one: `key: { file: PATH }`";
+    let keys = decoder.required_or(&map, "key", Some(help)).and_then(|at| keys(decoder, &at));
+    let text = |at: At<'_>| decoder.string(&at).map(str::to_owned);
+    let issuer = match (map.get("issuer"), public_url) {
+        (None, Some(url)) => Some(url.to_owned()),
+        _ => {
+            let help = "it is the name our programs know attache by; `public_url` would be the default";
+            decoder.required_or(&map, "issuer", Some(help)).and_then(text)
+        }
+    };
+    let help = "it is the name of who is to believe it, so that nobody else does";
+    let audience = decoder.required_or(&map, "audience", Some(help)).and_then(text);
+    let ttl = map.get("ttl").map_or(Some(MAX_TTL), |at| ttl(decoder, &at));
+    let header = match map.get("header") {
+        Some(at) => {
+            decoder.parsed(&at, "invalid_header", "a header name that can be set", scalar::header_name)
+        }
+        None => Some(HeaderName::from_static("x-attache-assertion")),
+    };
+    Some(Some(IdentityAssertion {
+        keys: keys?,
+        issuer: issuer?,
+        audience: audience?,
+        ttl: ttl?,
+        header: header?,
+    }))
+}
+
+fn ttl(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Duration> {
+    let ttl = decoder.duration(at, false)?;
+    // Times in a token are whole seconds.
+    if (Duration::from_secs(1)..=MAX_TTL).contains(&ttl) {
+        return Some(ttl);
+    }
+    let finding = Finding::error("out_of_range", decoder.place(at), format!("{at} is out of range"));
+    decoder.reject(finding.label("must be from `1s` to `60s`"))
+}
+
+fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
+    let View::Sequence(_) = decoder.tree.view(at.node) else {
+        return key(decoder, at).map(|key| vec![key]);
+    };
+    let mut all: Vec<SigningKey> = Vec::new();
+    let (mut count, mut fine) = (0, true);
+    for item in decoder.sequence(at)? {
+        count += 1;
+        match key(decoder, &item) {
+            Some(key) if all.contains(&key) && !decoder.is_placeholder(&item) => {
+                let message = format!("{item} is the same as another one");
+                let finding = Finding::error("duplicate_secret", decoder.place(&item), message);
+                decoder.report(finding.label("the same again").help("leave one of them out"));
+                fine = false;
+            }
+            Some(key) => all.push(key),
+            None => fine = false,
+        }
+    }
+    if count == 0 {
+        return decoder.empty(at);
+    }
+    if count > MAX_KEYS {
+        let message = format!("{at} has more than {MAX_KEYS} entries");
+        let finding = Finding::error("out_of_range", decoder.key(at), message);
+        return decoder.reject(finding.label("too many").help("leave the oldest out"));
+    }
+    fine.then_some(all)
+}
+
+fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<SigningKey> {
+    let pem = decoder.secret_text(at, PlainText::WARN)?;
+    let key = if decoder.is_placeholder(at) {
+        SigningKey::placeholder()
+    } else {
+        SigningKey::from_pem(pem.expose(), None)
+    };
+    let label = match key {
+        Ok(key) if matches!(key.algorithm(), Algorithm::Es256 | Algorithm::EdDsa) => return Some(key),
+        Ok(_) => "an RSA key; assertions are signed with a P-256 or an Ed25519 key".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    decoder.reject(Finding::error("invalid_key", decoder.place(at), format!("{at} can't sign")).label(label))
+}

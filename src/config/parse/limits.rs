@@ -1,0 +1,70 @@
+//! Rates and networks: how often, and from where.
+
+use crate::config::decode::{At, Decoder};
+use crate::config::model::{Rate, TrustedProxies};
+use crate::config::problem::Finding;
+use crate::config::scalar;
+use crate::config::tree::View;
+use ipnet::IpNet;
+use std::time::Duration;
+
+/// Strangers' guesses at keys, of one address, before it is told to wait.
+const WRONG_KEYS: Rate = Rate { requests: 60, per: Duration::from_secs(60), burst: 60 };
+
+/// `limits`.
+pub(super) fn wrong_keys(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Option<Rate>> {
+    let map = match at {
+        Some(at) => Some(decoder.mapping(at, &["wrong_keys"])?),
+        None => None,
+    };
+    let Some(at) = map.and_then(|map| map.get("wrong_keys")) else { return Some(Some(WRONG_KEYS)) };
+    match decoder.tree.view(at.node) {
+        View::Scalar { text: "off", .. } => Some(None),
+        _ => rate(decoder, &at).map(Some),
+    }
+}
+
+/// `{requests: 100, per: 1s, burst: 50}`.
+pub(super) fn rate(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Rate> {
+    let map = decoder.mapping(at, &["requests", "per", "burst"])?;
+    let count = |at: At<'_>| decoder.integer(&at, 1..=u16::MAX).map(u32::from);
+    let requests = decoder.required(&map, "requests").and_then(count);
+    let per = decoder.required(&map, "per").and_then(|at| decoder.duration(&at, false));
+    let burst = map.get("burst").map(count);
+    let requests = requests?;
+    Some(Rate { requests, per: per?, burst: burst.unwrap_or(Some(requests))? })
+}
+
+/// A list of addresses and networks, or one.
+pub(super) fn networks(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<IpNet>> {
+    let network = |at: &At<'_>| decoder.parsed(at, "invalid_network", "a network", scalar::network);
+    if let View::Scalar { .. } = decoder.tree.view(at.node) {
+        return network(at).map(|one| vec![one]);
+    }
+    let all: Vec<Option<IpNet>> = decoder.sequence(at)?.map(|item| network(&item)).collect();
+    if all.is_empty() { decoder.empty(at) } else { all.into_iter().collect() }
+}
+
+/// `trusted_proxies`: networks, and the word `unix`.
+pub(super) fn trusted_proxies(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TrustedProxies> {
+    let mut trusted = TrustedProxies::default();
+    let mut fine = true;
+    let mut take = |item: &At<'_>| match decoder.tree.view(item.node) {
+        View::Scalar { text: "unix", .. } => trusted.unix = true,
+        _ => match decoder.parsed(item, "invalid_network", "a network", scalar::network) {
+            Some(network) if network.prefix_len() == 0 => {
+                let message = format!("{item} trusts everyone to say where a call comes from");
+                let finding = Finding::error("invalid_network", decoder.place(item), message);
+                decoder.report(finding.label("name the proxies, or their network"));
+                fine = false;
+            }
+            Some(network) => trusted.networks.push(network),
+            None => fine = false,
+        },
+    };
+    match decoder.tree.view(at.node) {
+        View::Scalar { .. } => take(at),
+        _ => decoder.sequence(at)?.for_each(|item| take(&item)),
+    }
+    fine.then_some(trusted)
+}

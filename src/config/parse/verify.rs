@@ -1,0 +1,258 @@
+//! `webhook.verify` and `webhook.replay`: what a call has to be signed with, and what becomes of one that comes again.
+
+use crate::config::decode::{At, Decoder, Map, list};
+use crate::config::model::Replay;
+use crate::config::problem::Finding;
+use crate::config::scalar;
+use crate::config::secrets::PlainText;
+use crate::config::tree::View;
+use crate::secret::Secret;
+use crate::signature::{Algorithm, Encoding, Form, Recipe, Scheme, Template, TemplateFault, Verifier};
+use http::{HeaderName, StatusCode};
+use std::time::Duration;
+
+/// The one in use, the one before, and some to spare: each costs a pass over the body.
+const MAX_SECRETS: usize = 8;
+
+const DEFAULT_WINDOW: Duration = Duration::from_secs(600);
+
+/// What only the generic scheme is told.
+const HMAC: [&str; 7] =
+    ["header", "algorithm", "encoding", "prefix", "signed", "timestamp_header", "id_header"];
+
+/// What `verify` says.
+pub(super) struct Verify {
+    pub(super) verifier: Verifier,
+    pub(super) verify_token: Option<Secret>,
+}
+
+pub(super) fn verify(decoder: &Decoder<'_>, at: &At<'_>, public_url: bool) -> Option<Verify> {
+    const KEYS: [&str; 12] = [
+        "scheme",
+        "secret",
+        "secrets",
+        "tolerance",
+        "verify_token",
+        "header",
+        "algorithm",
+        "encoding",
+        "prefix",
+        "signed",
+        "timestamp_header",
+        "id_header",
+    ];
+    let map = decoder.mapping(at, &KEYS)?;
+    let scheme = decoder.required(&map, "scheme").and_then(|at| scheme(decoder, &map, &at));
+    let secrets = secrets(decoder, &map);
+    let tolerance = map.get("tolerance").map(|at| (decoder.duration(&at, false), at));
+    let verify_token = map.get("verify_token").map(|at| (decoder.secret(&at, PlainText::WARN), at));
+    let scheme = scheme?;
+    if let Some((_, at)) = &tolerance
+        && !scheme.has_timestamp()
+    {
+        let help = "the scheme signs no time, so an old request is as good as a new one; `replay` knows one that \
+                    has been here";
+        decoder.no_use(
+            at,
+            &format!("`scheme: {}`", scheme.as_str()),
+            "there is no time to be held to it",
+            help,
+        );
+        return None;
+    }
+    if let Some((_, at)) = &verify_token
+        && scheme != Scheme::Meta
+    {
+        decoder.no_use(at, "this scheme", "only Meta shows one", "leave it out, or use `scheme: meta`");
+        return None;
+    }
+    if scheme.has_url() && !public_url {
+        let message = format!("{} needs to know the outside address", map.at);
+        let finding = Finding::error("missing_key", decoder.place(map.at), message);
+        return decoder.reject(
+            finding.label("the scheme signs the URL").help("set `public_url` at the top of the file"),
+        );
+    }
+    let (secrets, places) = secrets?;
+    let tolerance = match tolerance {
+        Some((tolerance, _)) => tolerance?,
+        None => Verifier::DEFAULT_TOLERANCE,
+    };
+    let verify_token = match verify_token {
+        Some((token, _)) => Some(token?),
+        None => None,
+    };
+    match Verifier::new(scheme, &secrets, tolerance) {
+        Ok(verifier) => Some(Verify { verifier, verify_token }),
+        Err((number, fault)) => {
+            let (place, name) = &places[number];
+            let finding =
+                Finding::error("invalid_secret", *place, format!("{name} is no secret of this scheme"));
+            decoder.reject(finding.label(fault.to_string()))
+        }
+    }
+}
+
+type Places = Vec<(crate::config::source::Span, String)>;
+
+/// `secret` or `secrets`: one or a list, whichever of the two names it has.
+fn secrets(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<(Vec<Secret>, Places)> {
+    let at = match (map.get("secret"), map.get("secrets")) {
+        (Some(at), None) | (None, Some(at)) => at,
+        (Some(_), Some(second)) => {
+            let message = format!("{} has both `secret` and `secrets`", map.at);
+            let finding = Finding::error("conflicting_keys", decoder.key(&second), message);
+            return decoder.reject(finding.label("give only one of them; a list may be given under either"));
+        }
+        (None, None) if decoder.is_misspelt(map, "secret") || decoder.is_misspelt(map, "secrets") => {
+            return None;
+        }
+        (None, None) => {
+            let help = "the provider shows it where the webhook is set up: `secret: { env: NAME }`";
+            return decoder.required_or(map, "secret", Some(help)).and(None);
+        }
+    };
+    let secrets = decoder.secrets(&at, MAX_SECRETS)?;
+    let items: Places = match decoder.tree.view(at.node) {
+        View::Sequence(_) => decoder.sequence(&at)?.map(|at| (decoder.place(&at), at.to_string())).collect(),
+        _ => vec![(decoder.place(&at), at.to_string())],
+    };
+    let placeholders = match decoder.tree.view(at.node) {
+        View::Sequence(_) => decoder.sequence(&at)?.map(|at| decoder.is_placeholder(&at)).collect(),
+        _ => vec![decoder.is_placeholder(&at)],
+    };
+    // What stands in for a secret that was not asked for has to look like one of any scheme.
+    let stand_in = || Secret::new("whsec_bm90IGFza2VkIGZvcg==");
+    let secrets = secrets.into_iter().zip(placeholders);
+    Some((secrets.map(|(secret, unread)| if unread { stand_in() } else { secret }).collect(), items))
+}
+
+fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {
+    let name = decoder.string(at)?;
+    if name == "hmac" {
+        return recipe(decoder, map).map(|recipe| Scheme::Hmac(Box::new(recipe)));
+    }
+    let Some(scheme) = Scheme::by_name(name) else {
+        let names = Scheme::names();
+        let message = format!("{at} is not a scheme that is known");
+        let finding = Finding::error("unknown_value", decoder.place(at), message).label("unknown scheme");
+        let help = decoder
+            .suggest(name, names.iter().copied())
+            .unwrap_or_else(|| format!("known here: {}", list(&names)));
+        return decoder.reject(finding.help(help));
+    };
+    let mut fine = true;
+    for key in HMAC {
+        if let Some(at) = map.get(key) {
+            let help = "leave it out, or use `scheme: hmac`";
+            decoder.no_use(&at, &format!("`scheme: {name}`"), "the scheme says this itself", help);
+            fine = false;
+        }
+    }
+    fine.then_some(scheme)
+}
+
+fn recipe(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Recipe> {
+    let name = |at: At<'_>| decoder.parsed(&at, "invalid_header", "a header name", scalar::header_name);
+    let optional = |key| map.get(key).map_or(Some(None), |at| name(at).map(Some));
+    let header = decoder.required(map, "header").and_then(name);
+    let timestamp = optional("timestamp_header");
+    let id = optional("id_header");
+    let algorithm =
+        map.get("algorithm").map_or(Some(Algorithm::Sha256), |at| decoder.one_of(&at, &Algorithm::ALL));
+    let encoding = map.get("encoding").map_or(Some(Encoding::Hex), |at| decoder.one_of(&at, &Encoding::ALL));
+    let prefix = map.get("prefix").map_or(Some(""), |at| decoder.string_or_empty(&at));
+    let signed = match map.get("signed") {
+        Some(at) => template(decoder, &at),
+        None => Template::parse("{body}").ok(),
+    };
+    let (timestamp, id, signed) = (timestamp?, id?, signed?);
+    let fine = [
+        agree(decoder, map, "timestamp_header", "{timestamp}", timestamp.as_ref(), signed.has_timestamp()),
+        agree(decoder, map, "id_header", "{id}", id.as_ref(), signed.has_id()),
+    ];
+    if fine.contains(&false) {
+        return None;
+    }
+    Some(Recipe {
+        header: header?,
+        form: Form::Prefixed(prefix?.to_owned().into()),
+        algorithm: algorithm?,
+        encoding: encoding?,
+        timestamp,
+        id,
+        signed,
+    })
+}
+
+/// A time or an id that is not signed is anybody's; and one that is signed has to be somewhere.
+fn agree(
+    decoder: &Decoder<'_>,
+    map: &Map<'_>,
+    key: &'static str,
+    placeholder: &str,
+    header: Option<&HeaderName>,
+    signed: bool,
+) -> bool {
+    let at = match (header, signed) {
+        (Some(_), false) => map.get(key),
+        (None, true) => map.get("signed"),
+        _ => return true,
+    };
+    if let Some(at) = at {
+        let (message, label) = match header {
+            Some(_) => {
+                (format!("{at} is not signed"), format!("`signed` does not have `{placeholder}` in it"))
+            }
+            None => (
+                format!("{at} has `{placeholder}` in it, which is nowhere"),
+                format!("`{key}` is missing, which says where it is"),
+            ),
+        };
+        let finding = Finding::error("conflicting_keys", decoder.key(&at), message).label(label);
+        decoder.report(match header {
+            Some(_) => finding.help("what is not signed can be changed by anybody"),
+            None => finding,
+        });
+    }
+    false
+}
+
+fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
+    let text = decoder.string(at)?;
+    Template::parse(text)
+        .map_err(|fault| {
+            let finding =
+                Finding::error("invalid_template", decoder.place(at), format!("{at} is no template"));
+            let finding = finding.label(fault.to_string());
+            decoder.report(match fault {
+                TemplateFault::Unknown => finding.help(format!("known here: {}", Template::PLACEHOLDERS)),
+                _ => finding,
+            });
+        })
+        .ok()
+}
+
+/// `replay`. A request that is too old for its signature need not be remembered; a younger one has to be.
+pub(super) fn replay(decoder: &Decoder<'_>, at: &At<'_>, verifier: Option<&Verifier>) -> Option<Replay> {
+    const ANSWERS: [(&str, StatusCode); 2] = [("409", StatusCode::CONFLICT), ("200", StatusCode::OK)];
+    let map = decoder.mapping(at, &["window", "answer"])?;
+    let window = map.get("window").map(|at| (decoder.duration(&at, false), at));
+    let answer = map.get("answer").map_or(Some(StatusCode::CONFLICT), |at| decoder.one_of(&at, &ANSWERS));
+    let needed = verifier.and_then(Verifier::tolerance).map(|tolerance| 2 * tolerance);
+    let place = window.as_ref().map_or_else(|| decoder.key(at), |(_, at)| decoder.place(at));
+    let window = match window {
+        Some((window, _)) => window?,
+        None => DEFAULT_WINDOW,
+    };
+    if let Some(needed) = needed.filter(|needed| window < *needed) {
+        let message = format!("{at} forgets requests whose signature is still good");
+        let finding = Finding::warning("short_window", place, message);
+        decoder.report(
+            finding
+                .label(format!("a signature is good for {}s, the tolerance both ways", needed.as_secs()))
+                .help("make the window as long, or `verify.tolerance` shorter"),
+        );
+    }
+    Some(Replay { window, answer: answer? })
+}

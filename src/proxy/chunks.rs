@@ -1,0 +1,173 @@
+//! The chunked transfer coding (RFC 9112 section 7.1), read strictly.
+//!
+//! A body that is verified is passed on with its length instead, never as the chunks it came in: two parsers of the same
+//! chunks are two opinions on what was signed.
+
+use bytes::{Buf, BytesMut};
+
+/// A size line with its extensions, or a trailer line, is no longer than this.
+const MAX_LINE: usize = 4096;
+/// All trailers together.
+const MAX_TRAILERS: usize = 16 << 10;
+
+/// Why a body is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// Not the coding.
+    Malformed,
+    /// More than allowed.
+    TooLarge,
+}
+
+#[derive(Debug)]
+enum State {
+    Size,
+    Data(u64),
+    DataEnd,
+    Trailers(usize),
+    Done,
+}
+
+/// Takes chunks apart as they come.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    state: State,
+    room: u64,
+}
+
+impl Chunks {
+    /// For a body of at most `limit` bytes.
+    pub(super) fn new(limit: u64) -> Self {
+        Self { state: State::Size, room: limit }
+    }
+
+    /// Moves from `raw` to `body` what can be told by now. True: the body is whole, and what is left in `raw` belongs to
+    /// the next request.
+    pub(super) fn take(&mut self, raw: &mut BytesMut, body: &mut BytesMut) -> Result<bool, Bad> {
+        loop {
+            match self.state {
+                State::Size => {
+                    let Some(line) = line(raw)? else { return Ok(false) };
+                    let size = size(&line)?;
+                    self.room = self.room.checked_sub(size).ok_or(Bad::TooLarge)?;
+                    self.state = if size == 0 { State::Trailers(0) } else { State::Data(size) };
+                }
+                State::Data(left) => {
+                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(raw.len());
+                    body.extend_from_slice(&raw[..here]);
+                    raw.advance(here);
+                    match left - here as u64 {
+                        0 => self.state = State::DataEnd,
+                        left => {
+                            self.state = State::Data(left);
+                            return Ok(false);
+                        }
+                    }
+                }
+                State::DataEnd => match raw.get(..2) {
+                    Some(b"\r\n") => {
+                        raw.advance(2);
+                        self.state = State::Size;
+                    }
+                    Some(_) => return Err(Bad::Malformed),
+                    None => return Ok(false),
+                },
+                State::Trailers(seen) => {
+                    let Some(line) = line(raw)? else { return Ok(false) };
+                    let seen = seen + line.len();
+                    if seen > MAX_TRAILERS {
+                        return Err(Bad::TooLarge);
+                    }
+                    self.state = if line.is_empty() { State::Done } else { State::Trailers(seen) };
+                }
+                State::Done => return Ok(true),
+            }
+        }
+    }
+}
+
+/// A line without its end, if all of it is there.
+fn line(raw: &mut BytesMut) -> Result<Option<BytesMut>, Bad> {
+    let end = raw.iter().take(MAX_LINE + 2).position(|&b| b == b'\n');
+    let Some(end) = end else { return if raw.len() > MAX_LINE { Err(Bad::Malformed) } else { Ok(None) } };
+    let mut line = raw.split_to(end + 1);
+    if !line.ends_with(b"\r\n") {
+        return Err(Bad::Malformed);
+    }
+    line.truncate(end - 1);
+    if line.contains(&b'\r') { Err(Bad::Malformed) } else { Ok(Some(line)) }
+}
+
+fn size(line: &[u8]) -> Result<u64, Bad> {
+    let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    let rest = &line[digits..];
+    // White space before an extension is bad, and sent (section 7.1.1).
+    let fine = (1..=15).contains(&digits) && (rest.is_empty() || rest.trim_ascii_start().starts_with(b";"));
+    let text = std::str::from_utf8(&line[..digits]).map_err(|_| Bad::Malformed)?;
+    if fine { u64::from_str_radix(text, 16).map_err(|_| Bad::Malformed) } else { Err(Bad::Malformed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body, and what was left.
+    type Decoded = (Vec<u8>, Vec<u8>);
+
+    /// Fed `step` bytes at a time.
+    fn decode(raw: &[u8], step: usize) -> Result<Option<Decoded>, Bad> {
+        let (mut chunks, mut buffer, mut body) = (Chunks::new(1000), BytesMut::new(), BytesMut::new());
+        let mut pieces = raw.chunks(step);
+        while let Some(piece) = pieces.next() {
+            buffer.extend_from_slice(piece);
+            if chunks.take(&mut buffer, &mut body)? {
+                let left = pieces.fold(buffer.to_vec(), |left, piece| [&left, piece].concat());
+                return Ok(Some((body.to_vec(), left)));
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn chunks_become_a_body_however_they_come() {
+        let raw = b"4\r\nWiki\r\n6;name=value\r\npedia \r\nE \t;x\r\nin \r\n\r\nchunks.\r\n0\r\nTrailer: x\r\n\r\nGET /";
+        for step in 1..=raw.len() {
+            let (body, left) = decode(raw, step).expect("well-formed").expect("whole");
+            assert_eq!(
+                (body.as_slice(), left.as_slice()),
+                (&b"Wikipedia in \r\n\r\nchunks."[..], &b"GET /"[..])
+            );
+        }
+        assert_eq!(decode(b"0\r\n\r\n", 1), Ok(Some((Vec::new(), Vec::new()))));
+        assert_eq!(decode(b"4\r\nWiki\r\n0\r\n", 3), Ok(None), "not whole");
+    }
+
+    #[test]
+    fn what_two_parsers_might_read_in_two_ways_is_refused() {
+        for raw in [
+            &b"4\nWiki\r\n0\r\n\r\n"[..],
+            b"\r\nWiki\r\n0\r\n\r\n",
+            b"+4\r\nWiki\r\n0\r\n\r\n",
+            b"0x4\r\nWiki\r\n0\r\n\r\n",
+            b" 4\r\nWiki\r\n0\r\n\r\n",
+            b"4 4\r\nWiki\r\n0\r\n\r\n",
+            b"4\r\nWikip\r\n0\r\n\r\n",
+            b"4;a\rb\r\nWiki\r\n0\r\n\r\n",
+            b"10000000000000004\r\nWiki\r\n0\r\n\r\n",
+            b"4\r\nWiki\r\n0\r\n\n",
+        ] {
+            assert_eq!(decode(raw, 7), Err(Bad::Malformed), "{}", raw.escape_ascii());
+        }
+        assert_eq!(decode(&[&b"4;"[..], &[b'x'; 2 * MAX_LINE]].concat(), 100), Err(Bad::Malformed));
+    }
+
+    #[test]
+    fn a_body_is_bounded() {
+        assert_eq!(decode(b"3e9\r\n", 1), Err(Bad::TooLarge));
+        assert_eq!(decode(b"3e8\r\nx", 1), Ok(None));
+        assert_eq!(decode(b"ffffffffffffff\r\n", 1), Err(Bad::TooLarge));
+        let trailers =
+            [&b"0\r\n"[..], &b"Trailer: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n".repeat(1000)].concat();
+        assert_eq!(decode(&trailers, 100), Err(Bad::TooLarge));
+    }
+}

@@ -1,0 +1,92 @@
+//! Twilio signs the URL it calls and, of a form, the parameters in the order of their names. Of another body it signs
+//! the hash that it puts into the URL.
+
+use super::key::Key;
+use super::recipe::Algorithm;
+use super::trace::Trace;
+use super::{Delivery, Fault, Signed, one};
+use crate::secret::{hex, sha256};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderName, header};
+use std::borrow::Cow;
+use subtle::ConstantTimeEq as _;
+
+pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Signed, Fault> {
+    let name = HeaderName::from_static("x-twilio-signature");
+    let value = one(delivery.headers, &name)?;
+    trace.passed(|| format!("{name} is there, once"));
+    let signature =
+        BASE64_STANDARD.decode(value.as_bytes()).map_err(|_| Fault::Malformed(name, "is no base64"))?;
+    let params = if is_form(delivery) { form(delivery, trace) } else { hashed(delivery, trace)? };
+    let Some(url) = delivery.public_url else {
+        return Err(Fault::Content("the scheme signs the URL, and public_url is not known"));
+    };
+    trace.note(|| {
+        let bytes = delivery.target.len();
+        format!("what is signed: {url}{{target: {bytes} bytes}}, and {} parameters of a form", params.len())
+    });
+    let mut found = false;
+    for (i, key) in keys.iter().enumerate() {
+        // Its own libraries take the URL with the scheme's port and without it.
+        let same = [Cow::Borrowed(url), other_port(url)].into_iter().fold(false, |any, url| {
+            let mac = key.hmac(Algorithm::Sha1, |context| {
+                context.update(url.as_bytes());
+                context.update(delivery.target);
+                params.iter().for_each(|part| context.update(part.as_bytes()));
+            });
+            any | mac.is_some_and(|mac| bool::from(mac.ct_eq(&signature)))
+        });
+        trace.note(|| format!("secret {}: {}", i + 1, if same { "it signed this" } else { "it did not" }));
+        found |= same;
+    }
+    if found { Ok(Signed::default()) } else { Err(Fault::Mismatch) }
+}
+
+fn is_form(delivery: &Delivery<'_>) -> bool {
+    let content_type = delivery.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    let media = content_type.and_then(|value| value.split(|&b| b == b';').next()).unwrap_or_default();
+    media.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+}
+
+/// A body that is no form is signed by its hash, which stands in the URL; then there are no parameters.
+fn hashed(delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Vec<String>, Fault> {
+    let query = delivery.target.splitn(2, |&b| b == b'?').nth(1).unwrap_or_default();
+    let mut hashes = url::form_urlencoded::parse(query).filter(|(name, _)| name == "bodySHA256");
+    match (hashes.next(), hashes.next()) {
+        (Some(_), Some(_)) => Err(Fault::Content("the URL has more than one bodySHA256")),
+        (None, _) if delivery.body.is_empty() => Ok(Vec::new()),
+        (None, _) => {
+            Err(Fault::Content("the body is no form, and the URL has no bodySHA256: nothing signs the body"))
+        }
+        (Some((_, hash)), None) => {
+            let own = hex(&sha256(delivery.body));
+            if !bool::from(own.as_bytes().ct_eq(hash.to_ascii_lowercase().as_bytes())) {
+                return Err(Fault::Content("the body is not the one whose bodySHA256 is in the URL"));
+            }
+            trace.passed(|| "bodySHA256 in the URL is that of the body".to_owned());
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Names and values of a form one after the other, sorted; of a name that comes again, each value once.
+fn form(delivery: &Delivery<'_>, trace: &mut Trace) -> Vec<String> {
+    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = url::form_urlencoded::parse(delivery.body).collect();
+    pairs.sort();
+    pairs.dedup();
+    trace.passed(|| format!("the body is a form with {} parameters", pairs.len()));
+    pairs.into_iter().map(|(name, value)| format!("{name}{value}")).collect()
+}
+
+/// A URL with a port as one without, and the other way round with the scheme's own.
+fn other_port(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // Behind the bracket of an IPv6 address, if it is one.
+    let port_at = authority.rfind(']').unwrap_or(0);
+    match authority[port_at..].find(':') {
+        Some(colon) => format!("{scheme}://{}{path}", &authority[..port_at + colon]).into(),
+        None => format!("{scheme}://{authority}:{}{path}", if scheme == "https" { 443 } else { 80 }).into(),
+    }
+}

@@ -1,0 +1,97 @@
+//! From which address a call comes, with proxies in between.
+
+use crate::config::model::TrustedProxies;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Who calls, as far as can be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// Its address; `None` where nobody trusted says it.
+    pub address: Option<IpAddr>,
+    /// The scheme it used, which only a proxy can say.
+    pub https: bool,
+    /// Whether a trusted proxy speaks for it.
+    pub forwarded: bool,
+}
+
+impl Client {
+    /// Reads `X-Forwarded-For` from the right for as long as trusted proxies wrote it: the first address that is none of
+    /// theirs is the client's, and what stands left of it anybody may have written. `peer` is whoever connected, `None`
+    /// by a unix socket. Without trusted proxies, nothing is read.
+    pub fn of(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+        let peer = peer.map(|address| address.to_canonical());
+        if !peer.map_or(trusted.unix, |address| contains(&trusted.networks, address)) {
+            return Self { address: peer, https: false, forwarded: false };
+        }
+        let mut protos = headers.get_all(FORWARDED_PROTO).iter();
+        let https = matches!((protos.next(), protos.next()), (Some(one), None) if one.as_bytes() == b"https");
+        let mut address = peer;
+        for entry in entries(headers) {
+            address = parse(entry);
+            if !address.is_some_and(|address| contains(&trusted.networks, address)) {
+                break;
+            }
+        }
+        Self { address, https, forwarded: true }
+    }
+
+    /// Whether it may call where `networks` may; nobody unknown may, if not all may.
+    pub fn is_within(&self, networks: &[IpNet]) -> bool {
+        networks.is_empty() || self.address.is_some_and(|address| contains(networks, address))
+    }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// Every entry, the last one first.
+fn entries(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines: Vec<&HeaderValue> = headers.get_all(FORWARDED_FOR).iter().collect();
+    lines.into_iter().rev().flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// An address, perhaps with a port.
+fn parse(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|with_port| with_port.ip()));
+    address.ok().map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, lines: &[&'static str]) -> Option<String> {
+        let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().expect("a network")], unix: true };
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(FORWARDED_FOR, HeaderValue::from_static(line));
+        }
+        Client::of(peer.parse().ok(), &headers, &trusted).address.map(|address| address.to_string())
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let is = |address: &str| Some(address.to_owned());
+        assert_eq!(client("192.0.2.9", &["203.0.113.1"]), is("192.0.2.9"), "a stranger may say anything");
+        assert_eq!(client("10.0.0.1", &[]), is("10.0.0.1"));
+        assert_eq!(client("10.0.0.1", &["203.0.113.1"]), is("203.0.113.1"));
+        assert_eq!(client("::ffff:10.0.0.1", &["203.0.113.1"]), is("203.0.113.1"));
+        assert_eq!(client("10.0.0.1", &["198.51.100.7, 203.0.113.1, 10.0.0.2"]), is("203.0.113.1"));
+        assert_eq!(client("10.0.0.1", &["198.51.100.7", "203.0.113.1 ,10.0.0.2"]), is("203.0.113.1"));
+        assert_eq!(client("10.0.0.1", &["203.0.113.1:4711"]), is("203.0.113.1"));
+        assert_eq!(client("10.0.0.1", &["[2001:db8::1]:4711"]), is("2001:db8::1"));
+        assert_eq!(client("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), is("10.0.0.3"));
+        assert_eq!(client("unix", &["203.0.113.1"]), is("203.0.113.1"));
+        assert_eq!(client("unix", &[]), None);
+        assert_eq!(client("10.0.0.1", &["203.0.113.1, nonsense"]), None, "what is odd is nobody's address");
+        assert_eq!(client("10.0.0.1", &["203.0.113.1,"]), None);
+    }
+}

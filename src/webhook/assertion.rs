@@ -1,0 +1,106 @@
+//! What proves to our program that a call came through attache, and as what: a JSON Web Token about this one call.
+//!
+//! An identity header is as good as the network it comes over; a signed one is as good as the key. The token says who
+//! calls and what attache saw, and lives a minute at most.
+
+use crate::config::model::IdentityAssertion;
+use crate::jwt::{SignError, SigningKey};
+use crate::secret::hex;
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Signs assertions, and publishes the keys they are checked with.
+pub struct Signer {
+    header: HeaderName,
+    keys: Vec<(String, SigningKey)>,
+    issuer: String,
+    audience: String,
+    ttl: u64,
+}
+
+/// The call that a token is about.
+pub struct Subject<'a> {
+    /// As whom it was let in.
+    pub user: &'a str,
+    /// The service it is for.
+    pub service: &'a str,
+    /// What stands for its key.
+    pub key_id: &'a str,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The provider's own id of the delivery, if it signs one.
+    pub delivery_id: Option<&'a str>,
+    /// The method.
+    pub method: &'a str,
+    /// The path, with `{key}` where the key was.
+    pub path: &'a str,
+    /// SHA-256 of the query as it is passed on, if there is one.
+    pub query_sha256: Option<[u8; 32]>,
+    /// SHA-256 of the body, if it was read.
+    pub body_sha256: Option<[u8; 32]>,
+}
+
+impl Signer {
+    /// Prepares the keys.
+    pub fn new(assertion: &IdentityAssertion) -> Self {
+        Self {
+            header: assertion.header.clone(),
+            keys: assertion.keys.iter().map(|key| (key.thumbprint(), key.clone())).collect(),
+            issuer: assertion.issuer.clone(),
+            audience: assertion.audience.clone(),
+            ttl: assertion.ttl.as_secs(),
+        }
+    }
+
+    /// The header it is sent in.
+    pub fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// The token, as a header's value: one signature.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no random numbers.
+    pub fn sign_at(&self, subject: &Subject<'_>, now: SystemTime) -> Result<HeaderValue, SignError> {
+        let (id, key) = self.keys.first().ok_or(SignError)?;
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut claims = Map::new();
+        let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        claim("iss", self.issuer.as_str().into());
+        claim("aud", self.audience.as_str().into());
+        claim("sub", subject.user.into());
+        claim("iat", now.into());
+        claim("exp", (now + self.ttl).into());
+        claim("jti", subject.request_id.into());
+        claim("service", subject.service.into());
+        claim("key_id", subject.key_id.into());
+        claim("delivery_id", subject.delivery_id.unwrap_or(subject.request_id).into());
+        claim("method", subject.method.into());
+        claim("path", subject.path.into());
+        if let Some(sha256) = subject.query_sha256 {
+            claim("query_sha256", hex(&sha256).into());
+        }
+        if let Some(sha256) = subject.body_sha256 {
+            claim("body_sha256", hex(&sha256).into());
+        }
+        let header = Map::from_iter([("kid".to_owned(), id.as_str().into())]);
+        let token = key.sign(header, &claims)?;
+        let mut value = HeaderValue::from_str(token.expose()).map_err(|_| SignError)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// The JSON Web Key Set (RFC 7517 section 5): the key that signs, and those beside it.
+    pub fn key_set(&self) -> Value {
+        let keys = self.keys.iter().filter_map(|(id, key)| {
+            let mut jwk = key.public_jwk()?;
+            jwk.insert("kid".to_owned(), id.as_str().into());
+            jwk.insert("alg".to_owned(), key.algorithm().as_str().into());
+            jwk.insert("use".to_owned(), "sig".into());
+            Some(Value::Object(jwk))
+        });
+        json!({ "keys": keys.collect::<Vec<_>>() })
+    }
+}

@@ -1,0 +1,90 @@
+//! The webhook of one service, made ready for the request path: who may call, with what, and as whom.
+
+use super::rate::Limit;
+use super::replay::Deliveries;
+use crate::config::model::{KeyIn, Refusals, Replay, User, Webhook};
+use crate::header_name::fold;
+use crate::plan::Refusal;
+use crate::route::Route;
+use crate::secret::Secret;
+use crate::signature::Verifier;
+use http::HeaderValue;
+use ipnet::IpNet;
+use std::sync::Arc;
+
+/// See the module's documentation.
+pub struct Endpoint {
+    /// Where calls go.
+    pub route: Arc<Route>,
+    /// As whom they are let in.
+    pub user: Arc<User>,
+    /// The identity but for the key's id, ready to be sent: user, service.
+    pub identity: [HeaderValue; 2],
+    /// Where a call has its key.
+    pub key_in: KeyIn,
+    /// From where calls may come; empty is from everywhere.
+    pub allow_from: Vec<IpNet>,
+    /// How often each key may be used.
+    pub limit: Option<Limit>,
+    /// What a call has to be signed with.
+    pub verifier: Option<Verifier>,
+    /// What Meta has to show.
+    pub verify_token: Option<Secret>,
+    /// What becomes of a delivery that comes again, and those that came.
+    pub replay: Option<(Replay, Arc<Deliveries>)>,
+    refusals: Refusals,
+}
+
+impl Endpoint {
+    /// Prepares `webhook`. Deliveries that have been here are taken over from before a reload.
+    pub fn new(route: Arc<Route>, webhook: &Webhook, deliveries: Option<Arc<Deliveries>>) -> Self {
+        // Names are checked by the parser to hold nothing a header can't.
+        let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+        Self {
+            user: Arc::clone(&webhook.user),
+            identity: [value(&webhook.user.key), value(&route.service)],
+            key_in: webhook.key_in.clone(),
+            allow_from: webhook.allow_from.clone(),
+            limit: webhook.rate_limit.as_ref().map(Limit::new),
+            verifier: webhook.verify.clone(),
+            verify_token: webhook.verify_token.clone(),
+            replay: webhook.replay.map(|replay| (replay, deliveries.unwrap_or_default())),
+            refusals: webhook.refusals.clone(),
+            route,
+        }
+    }
+
+    /// Its service's key.
+    pub fn service(&self) -> &str {
+        &self.route.service
+    }
+
+    /// Whether calls have their key elsewhere than in the path.
+    pub fn key_is_elsewhere(&self) -> bool {
+        self.key_in != KeyIn::Path
+    }
+
+    /// Whether the body has to be read before our program sees a byte.
+    pub fn reads_body(&self) -> bool {
+        self.verifier.is_some() || self.replay.is_some()
+    }
+
+    /// `refusal` as this service's third party is told it.
+    pub fn told(&self, refusal: Refusal) -> Refusal {
+        let status = self.refusals.statuses.iter().find(|(code, _)| *code == refusal.code);
+        let status = status.map(|(_, status)| *status);
+        Refusal {
+            status: status.or(refusal.status),
+            bodiless: self.refusals.bodiless || status.is_some_and(|status| status.is_success()),
+            ..refusal.of(self.service())
+        }
+    }
+}
+
+/// The header that holds the key, folded: it goes no further than here.
+pub fn key_header(webhook: &Webhook) -> Option<String> {
+    match &webhook.key_in {
+        KeyIn::Header(name) => Some(fold(name.as_str())),
+        KeyIn::Path | KeyIn::Query(_) => None,
+    }
+}

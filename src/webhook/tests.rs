@@ -1,0 +1,234 @@
+use super::*;
+use crate::config::model::{ApiKey, Host, Refusals, ServerUrl, User, Webhook};
+use crate::route::Route;
+use crate::secret::{Secret, sha256};
+use crate::signature::{Scheme, Verifier};
+use http::{HeaderName, HeaderValue, StatusCode};
+use std::time::UNIX_EPOCH;
+
+const NOW: Duration = Duration::from_secs(1_000_000);
+
+fn webhook() -> Webhook {
+    let forward_to = ServerUrl {
+        tls: false,
+        host: Host::Name("app".into()),
+        port: 80,
+        authority: "app".into(),
+        path: "/hooks".into(),
+    };
+    let user = Arc::new(User { key: "bot".into(), name: None, active: true });
+    Webhook::new(user, forward_to, vec![key("good")])
+}
+
+/// A key whose text and id are `text`.
+fn key(text: &str) -> ApiKey {
+    ApiKey::new(text, sha256(text.as_bytes()))
+}
+
+fn table(webhooks: &[(&str, Webhook)]) -> KeyTable {
+    let endpoints = webhooks.iter().map(|(service, webhook)| {
+        let route = Arc::new(Route::webhook(service, webhook, Arc::default()));
+        (Arc::new(Endpoint::new(route, webhook, None)), webhook.api_keys.as_slice())
+    });
+    KeyTable::new(endpoints.collect(), None)
+}
+
+/// What becomes of a call: where it goes, or why not.
+fn call(
+    keys: &KeyTable,
+    method: &Method,
+    target: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<String, String> {
+    call_from(keys, &Guesses::new(None, None), method, target, headers, "192.0.2.1")
+}
+
+fn call_from(
+    keys: &KeyTable,
+    guesses: &Guesses,
+    method: &Method,
+    target: &str,
+    headers: &[(&'static str, &str)],
+    from: &str,
+) -> Result<String, String> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
+    }
+    let client = Client { address: from.parse().ok(), https: false, forwarded: false };
+    let call = Call {
+        method,
+        target: target.as_bytes(),
+        headers: &map,
+        client,
+        now: UNIX_EPOCH + NOW,
+        uptime: Duration::from_secs(100),
+    };
+    match plan(keys, guesses, &call) {
+        Ok(Decision::Forward(plan)) => Ok(String::from_utf8(plan.target).expect("text")),
+        Ok(Decision::Reply(_, reply)) => Ok(reply.body),
+        Err(refused) => Err(format!("{} {}", refused.refusal.status().as_u16(), refused.reason.as_str())),
+    }
+}
+
+fn post(keys: &KeyTable, target: &str) -> Result<String, String> {
+    call(keys, &Method::POST, target, &[])
+}
+
+#[test]
+fn a_webhook_url_has_its_key_after_the_prefix() {
+    let key = |raw: &'static str| split(raw.as_bytes()).map(|(key, rest, _)| (key, rest));
+    assert_eq!(key("/webhooks/k1/a/b?c"), Some((&b"k1"[..], &b"/a/b"[..])));
+    assert_eq!(key("/webhooks/k1?c"), Some((&b"k1"[..], &b""[..])));
+    for raw in ["/k1", "/WEBHOOKS/k1", "/webhooks", "/webhooks/", "/webhooks//k1", "//webhooks/k1", "*"] {
+        assert_eq!(key(raw), None, "{raw}");
+    }
+}
+
+#[test]
+fn the_log_never_shows_what_stands_where_a_key_belongs() {
+    let elsewhere = Webhook { key_in: KeyIn::Query("key".into()), ..webhook() };
+    let keys = table(&[("a", webhook()), ("b", elsewhere)]);
+    let [path, query] = keys.endpoints() else { panic!("two endpoints") };
+    let path = |target: &str| String::from_utf8(log_path(target.as_bytes(), Some(&**path))).expect("text");
+    assert_eq!(path("/webhooks/k1/a?b"), "/webhooks/{key}/a");
+    assert_eq!(path("/webhooks/k1/a/k1"), "/webhooks/{key}");
+    assert_eq!(log_path(b"/webhooks/b/rest?key=k1", Some(&**query)), b"/webhooks/b/rest");
+    assert_eq!(log_path(b"/webhooks/k1/a", None), b"/webhooks/{key}");
+    assert_eq!(log_path(b"/k1", None), b"{unmatched}");
+}
+
+#[test]
+fn a_key_leads_to_its_service_while_it_is_good() {
+    let at = |seconds| Some(UNIX_EPOCH + NOW + Duration::from_secs(seconds) - Duration::from_secs(10));
+    let api_keys = vec![
+        key("good"),
+        ApiKey { expires_at: at(11), not_before: at(10), ..key("just") },
+        ApiKey { expires_at: at(10), ..key("old") },
+        ApiKey { not_before: at(11), ..key("new") },
+        ApiKey { disabled: true, ..key("off") },
+        ApiKey { expires_at: at(10).map(|t| t + Duration::from_millis(900)), ..key("rounded") },
+    ];
+    let keys = table(&[("a", Webhook { api_keys, ..webhook() })]);
+    assert_eq!(post(&keys, "/webhooks/good/x?y"), Ok("/hooks/x?y".into()));
+    assert_eq!(post(&keys, "/webhooks/just"), Ok("/hooks".into()));
+    for (text, reason) in [
+        ("old", "expired"),
+        ("new", "not_yet_valid"),
+        ("off", "disabled"),
+        ("rounded", "expired"),
+        ("none", "unknown_key"),
+    ] {
+        assert_eq!(post(&keys, &format!("/webhooks/{text}")), Err(format!("404 {reason}")), "{text}");
+    }
+    let refused: Vec<&str> =
+        keys.iter().filter(|key| key.stats().last_refused().is_some()).map(Key::id).collect();
+    assert_eq!(refused, ["old", "new", "off", "rounded"]);
+}
+
+#[test]
+fn a_key_may_hold_what_a_path_can_not() {
+    let keys = table(&[("a", Webhook { api_keys: vec![key("a/b+c==")], ..webhook() })]);
+    assert_eq!(post(&keys, "/webhooks/a%2Fb%2Bc%3d="), Ok("/hooks".into()));
+    assert_eq!(post(&keys, "/webhooks/a%2Fb+c==/x"), Ok("/hooks/x".into()));
+    assert_eq!(post(&keys, "/webhooks/a/b+c=="), Err("404 unknown_key".into()));
+}
+
+#[test]
+fn a_key_in_a_header_or_in_the_query_is_good_there_and_nowhere_else() {
+    let header = Webhook { key_in: KeyIn::Header(HeaderName::from_static("x-api-key")), ..webhook() };
+    let query = Webhook { key_in: KeyIn::Query("key".into()), api_keys: vec![key("asked")], ..webhook() };
+    let path = Webhook { api_keys: vec![key("path")], ..webhook() };
+    let keys = table(&[("h", header), ("p", path), ("q", query)]);
+    let with = |target: &str, headers: &[(&'static str, &str)]| call(&keys, &Method::POST, target, headers);
+    let unknown = || Err("404 unknown_key".to_owned());
+    assert_eq!(with("/webhooks/h/x?y", &[("x-api-key", "good")]), Ok("/hooks/x?y".into()));
+    assert_eq!(with("/webhooks/h", &[]), unknown());
+    assert_eq!(with("/webhooks/h", &[("x-api-key", "good"), ("x-api-key", "good")]), unknown());
+    assert_eq!(with("/webhooks/h", &[("x-api-key", "path")]), unknown(), "another service's");
+    assert_eq!(with("/webhooks/good", &[]), unknown(), "in the path");
+    assert_eq!(with("/webhooks/p", &[("x-api-key", "path")]), unknown(), "its key is in the path");
+    assert_eq!(with("/webhooks/path", &[]), Ok("/hooks".into()));
+    assert_eq!(with("/webhooks/q?a=%20&key=asked&b", &[]), Ok("/hooks?a=%20&b".into()));
+    assert_eq!(with("/webhooks/q/r?k%65y=%61sked", &[]), Ok("/hooks/r".into()), "it is gone from the query");
+    assert_eq!(with("/webhooks/q?key=asked&key=asked", &[]), unknown());
+    assert_eq!(with("/webhooks/q?key=good", &[]), unknown());
+}
+
+#[test]
+fn who_may_not_call_is_told_why_only_with_a_good_key() {
+    let inactive = Arc::new(User { key: "bot".into(), name: None, active: false });
+    let keys = table(&[
+        ("a", Webhook { allow_from: vec!["203.0.113.0/24".parse().expect("a network")], ..webhook() }),
+        ("b", Webhook { user: inactive, api_keys: vec![key("inactive")], ..webhook() }),
+    ]);
+    let guesses = Guesses::new(None, None);
+    let from = |from| call_from(&keys, &guesses, &Method::POST, "/webhooks/good", &[], from);
+    assert_eq!(from("203.0.113.9"), Ok("/hooks".into()));
+    assert_eq!(from("192.0.2.1"), Err("403 address".into()));
+    assert_eq!(from("unknown"), Err("403 address".into()), "nobody knows from where");
+    assert_eq!(post(&keys, "/webhooks/inactive"), Err("403 user_inactive".into()));
+    assert_eq!(post(&keys, "/webhooks/wrong"), Err("404 unknown_key".into()));
+}
+
+#[test]
+fn a_wrong_key_costs_a_budget_and_a_right_one_never_does() {
+    let keys = table(&[("a", webhook())]);
+    let guesses = Guesses::new(Some(&Rate { requests: 3, per: Duration::from_secs(60), burst: 3 }), None);
+    let from = |target: &str, from| call_from(&keys, &guesses, &Method::POST, target, &[], from);
+    for _ in 0..3 {
+        assert_eq!(from("/webhooks/wrong", "192.0.2.1"), Err("404 unknown_key".into()));
+    }
+    assert_eq!(from("/webhooks/wrong", "192.0.2.1"), Err("429 too_many_wrong_keys".into()));
+    assert_eq!(from("/nothing", "192.0.2.1"), Err("429 too_many_wrong_keys".into()));
+    assert_eq!(from("/webhooks/good", "192.0.2.1"), Ok("/hooks".into()));
+    assert_eq!(from("/webhooks/wrong", "192.0.2.2"), Err("404 unknown_key".into()));
+    let after_a_reload =
+        Guesses::new(Some(&Rate { requests: 3, per: NOW, burst: 3 }), Some(guesses.budgets()));
+    let again = call_from(&keys, &after_a_reload, &Method::POST, "/webhooks/wrong", &[], "192.0.2.2");
+    assert_eq!(again, Err("404 unknown_key".into()));
+}
+
+#[test]
+fn a_key_has_a_rate_of_its_own() {
+    let rate = Rate { requests: 2, per: Duration::from_secs(1), burst: 2 };
+    let api_keys = vec![key("one"), key("two")];
+    let keys = table(&[("a", Webhook { rate_limit: Some(rate), api_keys, ..webhook() })]);
+    for text in ["one", "two"] {
+        let target = format!("/webhooks/{text}");
+        assert_eq!([0; 3].map(|_| post(&keys, &target).is_ok()), [true, true, false], "{text}");
+        assert_eq!(post(&keys, &target), Err("429 rate_limited".into()));
+    }
+}
+
+#[test]
+fn a_provider_may_be_told_otherwise() {
+    let inactive = Arc::new(User { key: "bot".into(), name: None, active: false });
+    let statuses = vec![(ErrorCode::UserInactive, StatusCode::UNAUTHORIZED)];
+    let refusals = Refusals { statuses, bodiless: true };
+    let keys = table(&[("a", Webhook { user: inactive, refusals, ..webhook() })]);
+    assert_eq!(post(&keys, "/webhooks/good"), Err("401 user_inactive".into()));
+}
+
+#[test]
+fn a_question_is_answered_whatever_the_methods() {
+    let verify = Verifier::new(Scheme::Dropbox, &[Secret::new("s")], Duration::from_secs(300)).ok();
+    let keys = table(&[("a", Webhook { verify, ..webhook() })]);
+    assert_eq!(call(&keys, &Method::GET, "/webhooks/good?challenge=c", &[]), Ok("c".into()));
+    assert_eq!(call(&keys, &Method::GET, "/webhooks/good", &[]), Err("405 method".into()));
+    assert_eq!(call(&keys, &Method::GET, "/webhooks/wrong?challenge=c", &[]), Err("404 unknown_key".into()));
+}
+
+#[test]
+fn statistics_outlive_a_reload_by_service_and_id() {
+    let before = table(&[("a", webhook()), ("b", Webhook { api_keys: vec![key("b1")], ..webhook() })]);
+    before.find(b"good").expect("the key").stats().used_at(UNIX_EPOCH + NOW);
+    let renewed = ApiKey { sha256: sha256(b"other"), ..key("good") };
+    let route = Arc::new(Route::webhook("a", &webhook(), Arc::default()));
+    let endpoint = Arc::new(Endpoint::new(route, &webhook(), None));
+    let api_keys = [renewed, key("fresh")];
+    let after = KeyTable::new(vec![(endpoint, &api_keys[..])], Some(&before));
+    let last_used = |text: &[u8]| after.find(text).expect("the key").stats().last_used();
+    assert_eq!(last_used(b"other"), Some(UNIX_EPOCH + NOW));
+    assert_eq!(last_used(b"fresh"), None);
+}
