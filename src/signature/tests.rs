@@ -1,1 +1,432 @@
+//! Every scheme against what the providers' own libraries made (`tests/vectors`, see `tests/peers/vectors`), and against
+//! what somebody may make of it on the way.
 
+use super::*;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use std::path::Path;
+
+/// A signed request that somebody else made.
+#[derive(Clone)]
+struct Vector {
+    name: String,
+    scheme: Scheme,
+    secrets: Vec<Secret>,
+    method: String,
+    public_url: String,
+    target: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    at: SystemTime,
+}
+
+fn vectors() -> Vec<Vector> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let mut all = Vec::new();
+    for file in std::fs::read_dir(folder).expect("the vectors") {
+        let path = file.expect("a file").path();
+        let file: Value = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+        let vectors = file["vectors"].as_array().expect("vectors");
+        all.extend(vectors.iter().map(|vector| read(&path.display().to_string(), vector)));
+    }
+    assert!(all.len() >= 120, "{} vectors", all.len());
+    all
+}
+
+fn read(file: &str, vector: &Value) -> Vector {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let decode = |value: &Value| BASE64_STANDARD.decode(text(value)).expect("base64");
+    let (scheme, body) = (text(&vector["scheme"]), &vector["body"]);
+    let url = text(&vector["url"]);
+    let (origin, target) = url.split_at(8 + url[8..].find('/').expect("a path"));
+    let mut headers = HeaderMap::new();
+    for header in vector["headers"].as_array().expect("headers") {
+        headers.append(
+            text(&header[0]).parse::<HeaderName>().expect("a name"),
+            HeaderValue::from_str(&text(&header[1])).expect("a value"),
+        );
+    }
+    Vector {
+        name: format!("{file}: {scheme} {}", text(&vector["name"])),
+        scheme: Scheme::by_name(&scheme).unwrap_or_else(|| Scheme::Hmac(Box::new(recipe(&vector["verify"])))),
+        secrets: vector["secrets"]
+            .as_array()
+            .expect("secrets")
+            .iter()
+            .map(|s| Secret::new(text(s)))
+            .collect(),
+        method: text(&vector["method"]),
+        public_url: origin.to_owned(),
+        target: target.to_owned(),
+        headers,
+        body: match body.get("repeat_base64") {
+            Some(part) => decode(part).repeat(body["times"].as_u64().expect("times") as usize),
+            None => decode(&body["base64"]),
+        },
+        at: UNIX_EPOCH + Duration::from_secs(vector["at"].as_u64().expect("a time")),
+    }
+}
+
+fn recipe(options: &Value) -> Recipe {
+    let text = |key: &str| options[key].as_str();
+    let of = |key: &str| text(key).and_then(|name| name.parse().ok());
+    let known = |known: &[(&str, Algorithm)]| {
+        known.iter().find(|(name, _)| Some(*name) == text("algorithm")).map(|(_, found)| *found)
+    };
+    let encoding = Encoding::ALL.iter().find(|(name, _)| Some(*name) == text("encoding"));
+    Recipe {
+        header: of("header").expect("a header"),
+        form: Form::Prefixed(text("prefix").unwrap_or_default().to_owned().into()),
+        algorithm: known(&Algorithm::ALL).expect("an algorithm"),
+        encoding: encoding.expect("an encoding").1,
+        timestamp: of("timestamp_header"),
+        id: of("id_header"),
+        signed: Template::parse(text("signed").unwrap_or("{body}")).expect("a template"),
+    }
+}
+
+impl Vector {
+    fn verify_at(&self, now: SystemTime) -> Result<Signed, Fault> {
+        let tolerance = Verifier::DEFAULT_TOLERANCE;
+        let verifier = Verifier::new(self.scheme.clone(), &self.secrets, tolerance).expect("secrets");
+        let delivery = Delivery {
+            method: &self.method,
+            target: self.target.as_bytes(),
+            public_url: Some(&self.public_url),
+            headers: &self.headers,
+            body: &self.body,
+        };
+        verifier.verify_at(&delivery, now, &mut Trace::off())
+    }
+
+    fn verify(&self) -> Result<Signed, Fault> {
+        self.verify_at(self.at)
+    }
+
+    /// The same with something changed.
+    fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
+        let mut changed = self.clone();
+        change(&mut changed);
+        changed
+    }
+
+    /// The headers that the signature needs.
+    fn needed(&self) -> Vec<HeaderName> {
+        const PARTS: [&str; 6] = ["signature", "hmac", "timestamp", "gitlab-token", "svix-id", "webhook-id"];
+        let needed: Vec<HeaderName> = self
+            .headers
+            .keys()
+            .filter(|name| {
+                PARTS.iter().any(|part| name.as_str().contains(part)) && *name != "x-shopify-webhook-id"
+            })
+            .cloned()
+            .collect();
+        assert!(!needed.is_empty(), "{}", self.name);
+        needed
+    }
+
+    /// Signs nothing of the body: GitLab's token does not.
+    fn is_token(&self) -> bool {
+        self.headers.contains_key("x-gitlab-token")
+    }
+}
+
+/// A secret of the same kind that signed nothing.
+fn another(secret: &Secret) -> Secret {
+    let text = secret.expose();
+    Secret::new(match text {
+        _ if text.starts_with("whpk_") => format!("whpk_{}", BASE64_STANDARD.encode([7; 32])),
+        _ if text.starts_with("whsec_") => format!("whsec_{}", BASE64_STANDARD.encode([7; 32])),
+        _ => BASE64_STANDARD.encode(format!("another than {}", text.len())),
+    })
+}
+
+#[test]
+fn what_the_providers_libraries_sign_passes() {
+    for vector in vectors() {
+        vector.verify().unwrap_or_else(|fault| panic!("{}: {fault}", vector.name));
+    }
+}
+
+#[test]
+fn an_altered_body_does_not() {
+    for vector in vectors().iter().filter(|vector| !vector.is_token()) {
+        for at in [0, vector.body.len() / 2, vector.body.len().saturating_sub(1)] {
+            let changed = vector.with(|v| match v.body.get_mut(at) {
+                Some(byte) => *byte ^= 1,
+                None => v.body.push(b'x'),
+            });
+            assert!(changed.verify().is_err() || same_form(vector, &changed), "{} at {at}", vector.name);
+        }
+        assert!(vector.with(|v| v.body.extend(b"&a=b")).verify().is_err(), "{}: longer", vector.name);
+        let shorter = vector.with(|v| v.body.truncate(v.body.len().saturating_sub(1)));
+        let same = vector.body.is_empty() || same_form(vector, &shorter);
+        assert!(shorter.verify().is_err() || same, "{}", vector.name);
+    }
+}
+
+/// Of a form, Twilio signs the set of its parameters, so that some bytes make no difference.
+fn same_form(one: &Vector, other: &Vector) -> bool {
+    let parameters = |vector: &Vector| -> std::collections::BTreeSet<(String, String)> {
+        url::form_urlencoded::parse(&vector.body).into_owned().collect()
+    };
+    one.scheme == Scheme::Twilio && parameters(one) == parameters(other)
+}
+
+#[test]
+fn an_altered_header_does_not() {
+    for vector in vectors() {
+        for name in vector.needed() {
+            let value = vector.headers[&name].to_str().expect("ASCII").to_owned();
+            let several = vector.name.contains("two-signatures") || vector.name.contains("beside");
+            for at in (0..value.len()).filter(|_| !several) {
+                let mut bytes = value.clone().into_bytes();
+                // Another digit, and another letter of base64.
+                bytes[at] = if bytes[at] == b'7' { b'8' } else { b'7' };
+                let value = HeaderValue::from_bytes(&bytes).expect("a value");
+                let changed = vector.with(|v| drop(v.headers.insert(&name, value)));
+                // The last letter of base64 holds bits that stand for nothing; strict decoders refuse them.
+                assert!(changed.verify().is_err(), "{}: {name} at {at}", vector.name);
+            }
+            let empty = vector.with(|v| drop(v.headers.insert(&name, HeaderValue::from_static(""))));
+            assert!(empty.verify().is_err(), "{}: {name} empty", vector.name);
+            let odd = HeaderValue::from_bytes(b"caf\xe9").expect("a value");
+            assert!(vector.with(|v| drop(v.headers.insert(&name, odd))).verify().is_err(), "{}", vector.name);
+        }
+    }
+}
+
+#[test]
+fn a_header_that_is_missing_or_there_twice_is_named() {
+    for vector in vectors() {
+        for name in vector.needed() {
+            let missing = vector.with(|v| drop(v.headers.remove(&name))).verify();
+            assert_eq!(missing, Err(Fault::Missing(name.clone())), "{}", vector.name);
+            let value = vector.headers[&name].clone();
+            let twice = vector.with(|v| assert!(v.headers.append(&name, value))).verify();
+            assert_eq!(twice, Err(Fault::Duplicate(name)), "{}", vector.name);
+        }
+    }
+}
+
+#[test]
+fn a_signed_time_is_held_to_the_tolerance_both_ways() {
+    let mut timed = 0;
+    for vector in vectors() {
+        let second = Duration::from_secs(1);
+        let tolerance = Verifier::DEFAULT_TOLERANCE;
+        let at = [vector.at + tolerance, vector.at - tolerance];
+        assert!(at.iter().all(|at| vector.verify_at(*at).is_ok()), "{}", vector.name);
+        let (late, early) = (
+            vector.verify_at(vector.at + tolerance + second),
+            vector.verify_at(vector.at - tolerance - second),
+        );
+        if vector.scheme.has_timestamp() && !vector.is_token() {
+            timed += 1;
+            assert!(matches!(late, Err(Fault::Stale(..))), "{}: {late:?}", vector.name);
+            assert!(matches!(early, Err(Fault::Future(..))), "{}: {early:?}", vector.name);
+        } else {
+            assert!(late.is_ok() && early.is_ok(), "{}", vector.name);
+        }
+    }
+    assert!(timed >= 40, "{timed}");
+}
+
+#[test]
+fn any_of_several_secrets_will_do_and_no_other() {
+    for vector in vectors() {
+        let wrong: Vec<Secret> = vector.secrets.iter().map(another).collect();
+        let both = |first: &[Secret], second: &[Secret]| [first, second].concat();
+        for secrets in [both(&wrong, &vector.secrets), both(&vector.secrets, &wrong)] {
+            vector.with(|v| v.secrets = secrets).verify().unwrap_or_else(|e| panic!("{}: {e}", vector.name));
+        }
+        assert!(vector.with(|v| v.secrets = wrong).verify().is_err(), "{}", vector.name);
+    }
+}
+
+#[test]
+fn a_time_is_digits_and_nothing_else() {
+    for text in ["", " 1", "1 ", "+1", "-1", "1.0", "1e3", "0x1", "１", "9999999999999", "1767225600x"] {
+        assert_eq!(unix_seconds(text), None, "{text}");
+    }
+    assert_eq!(unix_seconds("1767225600"), Some(1_767_225_600));
+    for vector in vectors().iter().filter(|vector| vector.scheme == Scheme::Slack) {
+        let value = HeaderValue::from_static("1767225600.0");
+        let changed = vector.with(|v| drop(v.headers.insert("x-slack-request-timestamp", value)));
+        assert!(matches!(changed.verify(), Err(Fault::Malformed(..))), "{}", vector.name);
+    }
+}
+
+fn vector(scheme: &Scheme) -> Vector {
+    vectors().into_iter().find(|vector| vector.scheme == *scheme).expect("a vector")
+}
+
+#[test]
+fn stripes_header_has_one_time_and_no_end_of_signatures() {
+    let stripe = vector(&Scheme::Stripe);
+    let value = stripe.headers["stripe-signature"].to_str().expect("ASCII").to_owned();
+    let with = |value: String| {
+        let value = HeaderValue::from_str(&value).expect("a value");
+        stripe.with(|v| drop(v.headers.insert("stripe-signature", value))).verify()
+    };
+    let malformed = |result| matches!(result, Err(Fault::Malformed(..)));
+    assert!(malformed(with(format!("t=1767225601,{value}"))));
+    assert!(malformed(with(value.replace("t=", "t=0"))));
+    assert!(malformed(with(value.replace("t=1767225600,", ""))));
+    assert!(malformed(with(format!("{value},nonsense"))));
+    assert!(malformed(with(value.replace("v1=", "v0="))), "v0 is for tests");
+    assert!(malformed(with(format!("{value}{}", ",v1=00".repeat(16)))));
+    assert_eq!(with(format!("v1=00,{value},v2=x")), Ok(Signed { id: None, timestamp: Some(1_767_225_600) }));
+}
+
+#[test]
+fn standard_webhooks_say_their_id_and_v1_is_not_v1a() {
+    let standard = vector(&Scheme::StandardWebhooks);
+    let signed = standard.verify().expect("good");
+    assert_eq!(signed.id.as_deref(), standard.headers["webhook-id"].to_str().ok());
+    let value = standard.headers["webhook-signature"].to_str().expect("ASCII").replace("v1,", "v1a,");
+    let swapped = HeaderValue::from_str(&value).expect("a value");
+    assert!(standard.with(|v| drop(v.headers.insert("webhook-signature", swapped))).verify().is_err());
+}
+
+#[test]
+fn gitlab_signs_or_shows_its_token_and_each_needs_its_own_secret() {
+    let all = vectors();
+    let (tokens, signed): (Vec<&Vector>, Vec<&Vector>) =
+        all.iter().filter(|vector| vector.scheme == Scheme::Gitlab).partition(|vector| vector.is_token());
+    let (token, signed) = (tokens[0], signed[0]);
+    let both = [&token.secrets[..], &signed.secrets[..]].concat();
+    assert!(token.with(|v| v.secrets.clone_from(&both)).verify().is_ok());
+    assert!(signed.with(|v| v.secrets = both).verify().is_ok());
+    assert!(token.with(|v| v.secrets.clone_from(&signed.secrets)).verify().is_err());
+    assert!(signed.with(|v| v.secrets.clone_from(&token.secrets)).verify().is_err());
+    // Once there is nothing but a signing token, the plain token counts for nothing.
+    let shown = HeaderValue::from_str(signed.secrets[0].expose()).expect("a value");
+    let sneaky = signed.with(|v| {
+        v.headers.clear();
+        v.headers.insert("x-gitlab-token", shown);
+    });
+    assert!(sneaky.verify().is_err());
+}
+
+#[test]
+fn microsofts_notifications_all_have_to_show_their_state() {
+    let graph = |body: &str| {
+        let secrets = vec![Secret::new("old state"), Secret::new("the \"state\"")];
+        Vector { scheme: Scheme::MicrosoftGraph, secrets, body: body.into(), ..vector(&Scheme::Github) }
+            .verify()
+    };
+    let good = r#"{"clientState":"the \"state\"","resource":"me/messages"}"#;
+    assert!(graph(&format!(r#"{{"value":[{good}]}}"#)).is_ok());
+    assert!(graph(&format!(r#"{{"value":[{good},{{"clientState":"old state"}}]}}"#)).is_ok());
+    for bad in [
+        r#"{"value":[]}"#.to_owned(),
+        "{}".to_owned(),
+        "nonsense".to_owned(),
+        format!(r#"{{"value":[{good},{{"clientState":"other"}}]}}"#),
+        format!(r#"{{"value":[{good},{{"clientState":null}}]}}"#),
+        format!(r#"{{"value":[{good},{{}}]}}"#),
+        format!(r#"{{"value":[{good}],"value":[]}}"#),
+    ] {
+        assert!(graph(&bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn twilios_json_has_to_be_the_one_in_the_url() {
+    let twilio = vectors().into_iter().find(|v| v.name.ends_with("twilio body-json")).expect("the vector");
+    let twice = twilio.with(|v| v.target = format!("{}&bodySHA256=00", v.target));
+    assert_eq!(twice.verify(), Err(Fault::Content("the URL has more than one bodySHA256")));
+    let none = twilio.with(|v| v.target = v.target.replace("bodySHA256", "other"));
+    assert!(matches!(none.verify(), Err(Fault::Content(_))));
+}
+
+#[test]
+fn a_template_says_what_is_wrong_with_it() {
+    for (text, fault) in [
+        ("{timestamp}.", TemplateFault::NoBody),
+        ("", TemplateFault::NoBody),
+        ("{body", TemplateFault::Unclosed),
+        ("body}", TemplateFault::Unclosed),
+        ("{time}{body}", TemplateFault::Unknown),
+        ("{header:}{body}", TemplateFault::Unknown),
+        ("{}{body}", TemplateFault::Unknown),
+    ] {
+        assert_eq!(Template::parse(text), Err(fault), "{text}");
+    }
+}
+
+#[test]
+fn all_of_a_request_can_be_signed() {
+    let recipe = Recipe {
+        header: HeaderName::from_static("x-signature"),
+        form: Form::Prefixed("".into()),
+        algorithm: Algorithm::Sha256,
+        encoding: Encoding::Hex,
+        timestamp: Some(HeaderName::from_static("x-time")),
+        id: Some(HeaderName::from_static("x-id")),
+        signed: Template::parse("a:{id}:{timestamp}:{method}:{target}:{url}:{header:X-T}:{body}")
+            .expect("one"),
+    };
+    let mut headers = HeaderMap::new();
+    // A leading zero is signed as it is sent.
+    for (name, value) in [("x-time", "01767225600"), ("x-id", "7"), ("x-t", "tenant")] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let message = "a:7:01767225600:PUT:/w/k?q:https://h/w/k?q:tenant:body";
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"s");
+    let signature = crate::secret::hex(ring::hmac::sign(&key, message.as_bytes()).as_ref());
+    headers.insert("x-signature", HeaderValue::from_str(&signature).expect("a value"));
+    let vector = Vector {
+        name: String::new(),
+        scheme: Scheme::Hmac(Box::new(recipe)),
+        secrets: vec![Secret::new("s")],
+        method: "PUT".into(),
+        public_url: "https://h".into(),
+        target: "/w/k?q".into(),
+        headers,
+        body: b"body".to_vec(),
+        at: UNIX_EPOCH + Duration::from_secs(1_767_225_600),
+    };
+    assert_eq!(vector.verify().map(|signed| signed.id), Ok(Some("7".into())));
+    let changes: [fn(&mut Vector); 5] = [
+        |v| v.method = "POST".into(),
+        |v| v.target = "/w/k?r".into(),
+        |v| v.public_url = "https://i".into(),
+        |v| drop(v.headers.insert("x-t", HeaderValue::from_static("other"))),
+        |v| drop(v.headers.insert("x-id", HeaderValue::from_static("8"))),
+    ];
+    for change in changes {
+        assert_eq!(vector.with(change).verify(), Err(Fault::Mismatch));
+    }
+}
+
+#[test]
+fn an_explanation_holds_no_secret_and_no_signature() {
+    for vector in vectors() {
+        let verifier =
+            Verifier::new(vector.scheme.clone(), &vector.secrets, Verifier::DEFAULT_TOLERANCE).expect("one");
+        let mut trace = Trace::on();
+        let delivery = Delivery {
+            method: &vector.method,
+            target: vector.target.as_bytes(),
+            public_url: Some(&vector.public_url),
+            headers: &vector.headers,
+            body: &vector.body,
+        };
+        verifier.verify_at(&delivery, vector.at, &mut trace).expect("good");
+        let said: String = trace.steps().iter().map(|step| step.text.clone() + "\n").collect();
+        assert!(said.contains("secret 1: "), "{}: {said}", vector.name);
+        let headers = vector.headers.iter().filter(|(name, _)| {
+            !["webhook-timestamp", "svix-timestamp", "content-type"].contains(&name.as_str())
+                && !name.as_str().contains("request-timestamp")
+        });
+        let values =
+            headers.filter_map(|(_, value)| value.to_str().ok()).flat_map(|v| v.split([',', ' ', '=']));
+        let secrets = vector.secrets.iter().map(Secret::expose);
+        for hidden in values.chain(secrets).filter(|text| text.len() > 10) {
+            assert!(!said.contains(hidden), "{}: {said}", vector.name);
+        }
+    }
+}

@@ -414,7 +414,7 @@ const PAYLOAD: &str =
 
 /// A webhook of a vendor, signed by the vendor's own library and sent through attache: what the library printed, and
 /// what our program received.
-async fn signed_webhook(script: &str, vendor_secret: &str) -> (Value, Received) {
+async fn signed_webhook(scheme: &str, vendor_secret: &str) -> (Value, Received) {
     let app = app().answers(202, "taken");
     let key = webhook_key();
     let yaml = "
@@ -424,7 +424,7 @@ async fn signed_webhook(script: &str, vendor_secret: &str) -> (Value, Received) 
             webhook: { user: hook-bot, forward_to: '{{app}}/hooks', api_keys: [{ id: k1, sha256: {{sha256}} }] }";
     let attache = attache().given("app", app.url()).given("sha256", sha256_hex(&key)).with(yaml).await;
     let url = format!("http://{}/webhooks/{key}", attache.webhooks());
-    let finished = node(script, &[&url, PAYLOAD], &[("PEER_SECRET", vendor_secret)]).await;
+    let finished = node("deliver.mjs", &[scheme, &url, PAYLOAD], &[("PEER_SECRET", vendor_secret)]).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let sent: Value = serde_json::from_str(&finished.stdout).expect("JSON");
     assert_eq!((&sent["status"], &sent["body"]), (&202.into(), &"taken".into()), "{sent}");
@@ -449,7 +449,7 @@ fn assert_signature(vendor_secret: &str, signed: &[u8], hex: &str) {
 #[tokio::test]
 async fn a_webhook_signed_by_github_arrives_as_it_was_signed() {
     let vendor_secret = "what GitHub and our program share";
-    let (sent, received) = signed_webhook("github/sign.mjs", vendor_secret).await;
+    let (sent, received) = signed_webhook("github", vendor_secret).await;
     let [signature] = received.all("x-hub-signature-256")[..] else { panic!("{:?}", received.fields) };
     assert_eq!(sent["signature"], signature);
     let hex = signature.strip_prefix("sha256=").expect("sha256=");
@@ -462,7 +462,7 @@ async fn a_webhook_signed_by_github_arrives_as_it_was_signed() {
 #[tokio::test]
 async fn a_webhook_signed_by_stripe_arrives_as_it_was_signed() {
     let vendor_secret = "whsec_what_stripe_and_our_program_share";
-    let (sent, received) = signed_webhook("stripe/send.mjs", vendor_secret).await;
+    let (sent, received) = signed_webhook("stripe", vendor_secret).await;
     let [signature] = received.all("stripe-signature")[..] else { panic!("{:?}", received.fields) };
     assert_eq!(sent["signature"], signature);
     let part = |name: &str| signature.split(',').find_map(|part| part.strip_prefix(name)).expect("a part");

@@ -68,6 +68,11 @@ impl Setup {
         self
     }
 
+    /// What [`Self::given`] or [`Self::file`] made of a name.
+    pub(crate) fn value(&self, name: &str) -> String {
+        self.given[name].clone()
+    }
+
     pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self

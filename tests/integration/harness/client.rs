@@ -64,6 +64,11 @@ impl Request {
         self
     }
 
+    pub(crate) fn method(mut self, method: &str) -> Self {
+        method.clone_into(&mut self.method);
+        self
+    }
+
     pub(crate) fn http10(mut self) -> Self {
         self.version = "HTTP/1.0";
         self

@@ -23,17 +23,28 @@ pub(crate) struct Peer {
 impl Peer {
     /// A server in JavaScript or Python, by its path in the folder of the peers.
     pub(crate) async fn serve(script: &str, environment: &[(&str, &str)]) -> Self {
-        let interpreter = if script.ends_with(".py") { python_program() } else { node_program() };
+        Self::serve_from(&peers().join(script), &[], environment, "ready ").await
+    }
+
+    /// One that stands elsewhere and says something else before its port.
+    pub(crate) async fn serve_from(
+        script: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        says: &str,
+    ) -> Self {
+        let interpreter =
+            if script.extension().is_some_and(|e| e == "py") { python_program() } else { node_program() };
         let mut command = bare(&interpreter);
-        command.arg(peers().join(script)).envs(environment.iter().copied());
+        command.arg(script).args(arguments).envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("start {script}: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", script.display()));
         let stdin = child.stdin.take();
         let stdout = Output::read(child.stdout.take().expect("stdout"));
         let stderr = Output::read(child.stderr.take().expect("stderr"));
         let mut peer = Self { child, stdin, stdout, stderr, port: 0 };
-        let ready = peer.line("ready PORT", |line| line.starts_with("ready ")).await;
-        peer.port = ready["ready ".len()..].parse().expect("a port");
+        let ready = peer.line("its port", |line| line.starts_with(says)).await;
+        peer.port = ready[says.len()..].parse().expect("a port");
         peer
     }
 
@@ -89,11 +100,16 @@ pub(crate) async fn node(script: &str, arguments: &[&str], environment: &[(&str,
     finish(command).await
 }
 
+/// A script in Python that ends by itself.
+pub(crate) async fn python(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut command = bare(&python_program());
+    command.arg(peers().join(script)).args(arguments).envs(environment.iter().copied());
+    finish(command).await
+}
+
 /// `python/client.py`: the same exchange with each of the two clients it has, a line of JSON for each.
 pub(crate) async fn python_client(arguments: &[&str]) -> Vec<serde_json::Value> {
-    let mut command = bare(&python_program());
-    command.arg(peers().join("python/client.py")).args(arguments);
-    let finished = finish(command).await;
+    let finished = python("python/client.py", arguments, &[]).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
     finished.stdout.lines().map(parse).collect()

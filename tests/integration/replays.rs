@@ -1,0 +1,171 @@
+//! A delivery that comes again: known while our program has it, new while it has not.
+
+use crate::harness::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+struct Topology {
+    attache: Attache,
+    app: Stub,
+    key: String,
+    secret: String,
+}
+
+async fn topology(replay: &str, verify: &str) -> Topology {
+    let (app, key, secret) = (app(), webhook_key(), secret("vendor"));
+    let yaml = format!(
+        "
+        users: {{ bot: {{}} }}
+        services:
+          vendor:
+            webhook:
+              user: bot
+              forward_to: '{{{{app}}}}'
+              timeout: 400ms
+              api_keys: [{{ id: k1, sha256: {{{{sha256}}}} }}]
+              replay: {{ {replay} }}
+              {verify}"
+    );
+    let setup = attache().given("app", app.url()).given("sha256", sha256_hex(&key));
+    let setup = setup.env("VENDOR_SECRET", format!("whsec_{}", STANDARD.encode(&secret)));
+    Topology { attache: setup.with(&yaml).await, app, key, secret }
+}
+
+impl Topology {
+    fn call(&self, rest: &str, body: &str) -> Request {
+        post(format!("/webhooks/{}{rest}", self.key), body)
+    }
+
+    /// Signed now, as Standard Webhooks say, with the id of a delivery.
+    fn signed(&self, id: &str, body: &str) -> Request {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
+        let signature = STANDARD.encode(hmac::sign(&key, format!("{id}.{now}.{body}").as_bytes()));
+        self.call("", body)
+            .header("webhook-id", id)
+            .header("webhook-timestamp", now.to_string())
+            .header("webhook-signature", format!("v1,{signature}"))
+    }
+}
+
+const SIGNED: &str = "verify: { scheme: standard_webhooks, secret: { env: VENDOR_SECRET } }";
+
+#[tokio::test]
+async fn the_same_body_again_is_a_duplicate_and_another_is_not() {
+    let at = topology("window: 10m", "").await;
+    assert_eq!(at.attache.hook(at.call("/a?b", "one")).await.status, 200);
+    at.attache.hook(at.call("/a?b", "one")).await.problem("replayed", 409, "http_request_denied");
+    for (rest, body) in [("/a?b", "two"), ("/a?c", "one"), ("/c?b", "one")] {
+        assert_eq!(at.attache.hook(at.call(rest, body)).await.status, 200, "{rest} {body}");
+    }
+    assert_eq!(at.app.seen().heads, 4);
+    let metrics = at.attache.metrics().await;
+    let labels = [("service", "vendor"), ("reason", "duplicate")];
+    assert_eq!(metrics.value("attache_webhook_refused_total", &labels), Some(1.0));
+    let remembered = metrics.value("attache_webhook_deliveries_remembered", &[("service", "vendor")]);
+    assert_eq!(remembered, Some(4.0));
+}
+
+#[tokio::test]
+async fn a_provider_may_be_told_that_all_is_well() {
+    let at = topology("window: 10m, answer: 200", "").await;
+    assert_eq!(at.attache.hook(at.call("", "one")).await.status, 200);
+    let again = at.attache.hook(at.call("", "one")).await;
+    assert_eq!((again.status, again.body_length), (200, 0));
+    assert_eq!(again.all("proxy-status"), ["attache; error=http_request_denied"]);
+    assert_eq!(at.app.seen().heads, 1);
+}
+
+#[tokio::test]
+async fn a_signed_id_tells_deliveries_apart_whatever_the_body() {
+    let at = topology("window: 10m", SIGNED).await;
+    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 200);
+    at.attache.hook(at.signed("msg_1", "{}")).await.problem("replayed", 409, "http_request_denied");
+    at.attache.hook(at.signed("msg_1", "other")).await.problem("replayed", 409, "http_request_denied");
+    assert_eq!(at.attache.hook(at.signed("msg_2", "{}")).await.status, 200);
+    // A stranger can't use ids up.
+    let forged = at.signed("msg_3", "{}").header("webhook-id", "msg_4");
+    assert_eq!(at.attache.hook(forged).await.status, 401);
+    assert_eq!(at.attache.hook(at.signed("msg_3", "{}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_our_program_did_not_take_may_come_again_at_once() {
+    let at = topology("window: 10m, answer: 200", SIGNED).await;
+    let answers = |status: u16| {
+        let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").into_bytes();
+        at.app.does(move |_| vec![Step::Send(text.clone())]);
+    };
+    for (n, status) in [500, 503, 429, 404].into_iter().enumerate() {
+        answers(status);
+        assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, status);
+        assert_eq!(at.app.seen().heads, n + 1);
+    }
+    at.app.does(|_| vec![Step::Hang]);
+    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 504);
+    at.app.does(|_| vec![Step::Reset]);
+    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 502);
+    answers(202);
+    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 202);
+    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 200);
+    assert_eq!(at.app.seen().heads, 7);
+}
+
+#[tokio::test]
+async fn while_it_is_not_known_whether_it_was_taken_nobody_is_told_that_it_was() {
+    let at = topology("window: 10m, answer: 200", SIGNED).await;
+    at.app.does(|_| {
+        vec![Step::Pause(ms(250)), Step::Send(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".to_vec())]
+    });
+    let mut first = Connection::open(at.attache.webhooks()).await;
+    let slow = first.exchange(at.signed("msg_1", "{}"));
+    let second = async {
+        at.app.head(0).await;
+        at.attache.hook(at.signed("msg_1", "{}")).await
+    };
+    let (slow, second) = tokio::join!(slow, second);
+    second.problem("replayed", 409, "http_request_denied");
+    assert_eq!(second.all("retry-after"), ["1"]);
+    assert_eq!(slow.status, 500);
+    at.app.does(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]);
+    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 200);
+    assert_eq!(at.app.seen().heads, 2);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_takes_its_claim_along() {
+    let at = topology("window: 10m", SIGNED).await;
+    at.app.does(|_| vec![Step::Hang]);
+    let mut leaving = Connection::open(at.attache.webhooks()).await;
+    tokio::select! {
+        _answer = leaving.try_exchange(at.signed("msg_1", "{}")) => panic!("no answer was due"),
+        _seen = at.app.head(0) => {}
+    }
+    drop(leaving);
+    at.app.does(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]);
+    let again = async || (at.attache.hook(at.signed("msg_1", "{}")).await.status == 200).then_some(());
+    eventually("the delivery to be new again", again).await;
+}
+
+#[tokio::test]
+async fn a_reload_forgets_no_delivery() {
+    let at = topology("window: 10m", "").await;
+    assert_eq!(at.attache.hook(at.call("", "one")).await.status, 200);
+    let yaml = format!(
+        "
+        users: {{ bot: {{}} }}
+        services:
+          vendor:
+            webhook:
+              user: bot
+              forward_to: '{{{{app}}}}/other'
+              api_keys: [{{ id: k1, sha256: {{{{sha256}}}} }}, {{ id: k2, sha256: {} }}]
+              replay: {{ window: 10m, answer: 200 }}",
+        sha256_hex(&webhook_key())
+    );
+    at.attache.reload(&yaml.replace("/other", ""), "applied").await;
+    let again = at.attache.hook(at.call("", "one")).await;
+    assert_eq!((again.status, at.app.seen().heads), (200, 1), "told that all is well, and not sent again");
+}
