@@ -123,3 +123,23 @@ fn what_was_read_or_missing_is_listed() {
     assert!(names.contains(&format!("{CASES}/secret_unavailable.yaml")), "{names:?}");
     assert!(names.contains(&format!("{CASES}/secrets/missing")), "{names:?}");
 }
+
+/// A metric that is renamed would leave an alert that never fires.
+#[test]
+fn every_alert_is_about_metrics_that_there_are() {
+    let alerts = fs::read_to_string("config/prometheus/alerts.yaml").expect("the alerts");
+    let parsed: serde_yaml::Value = serde_yaml::from_str(&alerts).expect("YAML");
+    let groups = parsed["groups"].as_sequence().expect("groups");
+    let known = fs::read_to_string("src/telemetry/metrics/exposition.rs").expect("the metrics");
+    let mut seen = 0;
+    for rule in groups.iter().flat_map(|group| group["rules"].as_sequence().expect("rules")) {
+        let expression = rule["expr"].as_str().expect("an expression");
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for metric in words.filter(|word| word.starts_with("attache_")) {
+            seen += 1;
+            assert!(known.contains(&format!("\"{metric}\"")), "{metric} in {expression}");
+        }
+        assert!(rule["annotations"]["summary"].is_string(), "{expression}");
+    }
+    assert!(seen >= 10, "{seen}");
+}

@@ -118,6 +118,7 @@ fn verify(
     let mut signed = Signed::default();
     if let Some(verifier) = &endpoint.verifier {
         signed = verifier.verify_at(&delivery, ctx.time, &mut Trace::off()).map_err(|fault| {
+            super::record::warn_of_signature(endpoint, &fault, ctx);
             let detail = format!("the request's signature is not valid: {fault}");
             refuse(endpoint, Refusal::new(ErrorCode::SignatureInvalid, detail), reason(&fault))
         })?;

@@ -5,16 +5,19 @@ use super::context::Context;
 use super::failure;
 use crate::error_code::ErrorCode;
 use crate::plan::Refusal;
+use crate::signature::Fault;
 use crate::telemetry::access_log::{AccessLog, Outcome};
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::keys::Key;
 use http::HeaderValue;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The status that stands for a caller who left before there was an answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-/// Trouble with one upstream is told once in this time.
+/// Trouble with one upstream, or with the signatures of one webhook, is told once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Records a finished request.
@@ -76,16 +79,7 @@ pub(super) fn warn(ctx: &Context, error: &Error, refusal: Option<&Refusal>) {
         return; // no upstream's fault, or the access log and the metrics say all there is
     }
     let route = &plan.route;
-    let now = u64::try_from(super::uptime(Instant::now()).as_millis()).unwrap_or(u64::MAX).max(1);
-    let last = route.upstream.last_warning.load(Ordering::Relaxed);
-    let due = last == 0 || now - last.min(now) >= WARN_EVERY.as_millis() as u64;
-    if !due
-        || route
-            .upstream
-            .last_warning
-            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-            .is_err()
-    {
+    if !is_due(&route.upstream.last_warning) {
         return;
     }
     tracing::warn!(
@@ -97,4 +91,29 @@ pub(super) fn warn(ctx: &Context, error: &Error, refusal: Option<&Refusal>) {
         request_id = ctx.id.as_str(),
         "an upstream failed"
     );
+}
+
+/// Tells the log that a call with a good key was refused for its signature: a secret was rotated on one side, or a URL is in
+/// the wrong hands.
+pub(super) fn warn_of_signature(endpoint: &Endpoint, fault: &Fault, ctx: &Context) {
+    if !is_due(&endpoint.last_warning) {
+        return;
+    }
+    tracing::warn!(
+        service = endpoint.service(),
+        key_id = ctx.key().map(Key::id),
+        scheme = endpoint.verifier.as_ref().map(|verifier| verifier.scheme().as_str()),
+        reason = %fault,
+        client = ctx.client.and_then(|client| client.address).map(tracing::field::display),
+        request_id = ctx.id.as_str(),
+        "a webhook call was refused for its signature; `attache verify` explains a captured one"
+    );
+}
+
+/// Whether something may be said again, the last time having been long enough ago. Of several at the same time, one may.
+fn is_due(last: &AtomicU64) -> bool {
+    let now = u64::try_from(super::uptime(Instant::now()).as_millis()).unwrap_or(u64::MAX).max(1);
+    let before = last.load(Ordering::Relaxed);
+    let due = before == 0 || now - before.min(now) >= WARN_EVERY.as_millis() as u64;
+    due && last.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }

@@ -11,6 +11,7 @@ use crate::signature::Verifier;
 use http::HeaderValue;
 use ipnet::IpNet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// See the module's documentation.
 pub struct Endpoint {
@@ -32,6 +33,8 @@ pub struct Endpoint {
     pub verify_token: Option<Secret>,
     /// What becomes of a delivery that comes again, and those that came.
     pub replay: Option<(Replay, Arc<Deliveries>)>,
+    /// When a refused signature was last logged, in milliseconds since the start.
+    pub last_warning: AtomicU64,
     refusals: Refusals,
 }
 
@@ -49,6 +52,7 @@ impl Endpoint {
             verifier: webhook.verify.clone(),
             verify_token: webhook.verify_token.clone(),
             replay: webhook.replay.map(|replay| (replay, deliveries.unwrap_or_default())),
+            last_warning: AtomicU64::new(0),
             refusals: webhook.refusals.clone(),
             route,
         }

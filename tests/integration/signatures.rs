@@ -147,6 +147,11 @@ async fn a_key_and_a_signature_are_both_needed() {
     let unsigned = post(format!("/webhooks/{}", at.key), "{}");
     let problem = at.attache.hook(unsigned).await.problem("signature_invalid", 401, "http_request_denied");
     assert!(problem["detail"].as_str().is_some_and(|d| d.contains("x-hub-signature-256")), "{problem}");
+    at.attache
+        .stderr_line(
+            "refused for its signature.*service=\"?vendor.*key_id=\"?k1.*x-hub-signature-256 is missing",
+        )
+        .await;
     let signature = hex(&mac(&at.secret, b"{}"));
     let keyless = post(format!("/webhooks/{}", webhook_key()), "{}").header("X-Hub-Signature-256", signature);
     at.attache.hook(keyless).await.problem("webhook_unknown", 404, "http_request_denied");

@@ -305,6 +305,12 @@ impl<'a> Exposition<'a> {
             Some(gauge(&[("service", row.service), ("key_id", row.key_id)], unix_seconds(time?)))
         };
         text.family(
+            "attache_webhook_key_info",
+            "Always 1; the webhook keys there are, used or not.",
+            MetricType::GAUGE,
+            self.keys.iter().map(|row| gauge(&[("service", row.service), ("key_id", row.key_id)], 1.0)),
+        );
+        text.family(
             "attache_webhook_key_last_used_timestamp_seconds",
             "When the webhook key last let a request in, in Unix seconds; absent before its first use.",
             MetricType::GAUGE,
