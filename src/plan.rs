@@ -6,8 +6,6 @@
 
 use crate::error_code::ErrorCode;
 use crate::route::Route;
-use crate::webhook::address::Client;
-use crate::webhook::keys::KeyNumber;
 use http::StatusCode;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,16 +17,6 @@ pub struct Plan {
     pub route: Arc<Route>,
     /// Path and query to send, in origin form.
     pub target: Vec<u8>,
-    /// For a webhook: how it was let in, and so what to announce.
-    pub admission: Option<Admission>,
-}
-
-/// How a webhook call was let in.
-pub struct Admission {
-    /// With which key.
-    pub key: KeyNumber,
-    /// From where.
-    pub client: Client,
 }
 
 /// An answer of ours to a question that is no delivery.

@@ -48,7 +48,7 @@ impl Routes {
         };
         // The rest of the path and the query stand next to each other in the caller's bytes.
         let tail = &raw_target[raw_target.len() - rest.len() - target.query.len()..];
-        Ok(Plan { route: Arc::clone(route), target: route.upstream.target(tail), admission: None })
+        Ok(Plan { route: Arc::clone(route), target: route.upstream.target(tail) })
     }
 }
 

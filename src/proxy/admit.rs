@@ -161,13 +161,8 @@ fn remember(
         }
         Seen::Taken => {
             let refusal = Refusal::new(ErrorCode::Replayed, "this delivery was taken before");
-            let refusal = Refusal {
-                status: Some(replay.answer),
-                bodiless: replay.answer.is_success(),
-                ..refusal.of(endpoint.service())
-            };
-            endpoint.route.stats.refused(WebhookRefusal::Duplicate);
-            Err(Box::new(Stop::Refused(refusal)))
+            let refusal = Refusal { status: Some(replay.answer), ..refusal };
+            Err(refuse(endpoint, refusal, WebhookRefusal::Duplicate))
         }
         Seen::UnderWay => {
             let detail = "this delivery is on its way to its receiver; whether it was taken is not known yet";

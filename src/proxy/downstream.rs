@@ -282,6 +282,12 @@ impl Downstream {
         }
         let socket = self.stream.as_ref().map(BufWriter::get_ref).ok_or(Unread::Gone)?;
         let mut raw = BytesMut::from(mem::take(&mut self.lock().ahead));
+        if let Framing::Length(length) = framing
+            && raw.len() as u64 > length
+        {
+            // Of what may become a tunnel, nothing was cut off when the head was read.
+            self.lock().early = raw.split_off(length as usize);
+        }
         let mut body = BytesMut::new();
         let mut chunks = Chunks::new(limit);
         let mut expects = expects;

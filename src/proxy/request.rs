@@ -16,7 +16,7 @@ use crate::telemetry::metrics::{Direction, Phase, WebhookRefusal};
 use crate::webhook::address::Client;
 use crate::webhook::assertion::Subject;
 use crate::webhook::keys::Key;
-use crate::webhook::{self, Decision};
+use crate::webhook::{self, Action};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use pingora::http::RequestHeader;
@@ -118,14 +118,13 @@ fn webhook(head: &RequestHeader, ctx: &mut Context) -> std::result::Result<Plan,
     };
     let decided = webhook::plan(&snapshot.keys, &snapshot.guesses, &call);
     ctx.key = match &decided {
-        Ok(Decision::Forward(plan)) => plan.admission.as_ref().map(|admission| admission.key),
-        Ok(Decision::Reply(key, _)) => Some(*key),
+        Ok(admitted) => Some(admitted.key),
         Err(refused) => refused.key,
     };
     ctx.log_path = webhook::log_path(target, ctx.endpoint().map(|endpoint| &**endpoint));
-    match decided {
-        Ok(Decision::Forward(plan)) => Ok(plan),
-        Ok(Decision::Reply(_, reply)) => {
+    match decided.map(|admitted| admitted.action) {
+        Ok(Action::Forward(plan)) => Ok(plan),
+        Ok(Action::Reply(reply)) => {
             super::admit::used(ctx);
             Err(Box::new(Stop::Replied(reply)))
         }
@@ -259,18 +258,17 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
             request.insert_header(token.header_name(), token.header_value().clone())?;
         }
     }
-    if let Some(admission) = &plan.admission {
-        let key = ctx.snapshot.keys.get(admission.key);
+    if let (Some(key), Some(client)) = (ctx.key(), ctx.client) {
         let endpoint = key.endpoint();
         let names = &ctx.snapshot.config.identity_headers;
         request.insert_header(&names.user, endpoint.identity[0].clone())?;
         request.insert_header(&names.service, endpoint.identity[1].clone())?;
         request.insert_header(&names.key_id, key.id())?;
         request.insert_header("X-Request-Id", ctx.id.as_str())?;
-        if let Some(address) = admission.client.address {
+        if let Some(address) = client.address {
             request.insert_header("X-Forwarded-For", address.to_string())?;
         }
-        let scheme = if admission.client.https { "https" } else { "http" };
+        let scheme = if client.https { "https" } else { "http" };
         request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(scheme))?;
         if let Some(host) = host.or_else(|| session.req_header().headers.get(header::HOST).cloned()) {
             request.insert_header("X-Forwarded-Host", host)?;

@@ -73,15 +73,12 @@ impl Endpoint {
         self.verifier.is_some() || self.replay.is_some()
     }
 
-    /// `refusal` as this service's third party is told it.
+    /// `refusal` as this service's third party is told it. What says that all is well says nothing else.
     pub fn told(&self, refusal: Refusal) -> Refusal {
-        let status = self.refusals.statuses.iter().find(|(code, _)| *code == refusal.code);
-        let status = status.map(|(_, status)| *status);
-        Refusal {
-            status: status.or(refusal.status),
-            bodiless: self.refusals.bodiless || status.is_some_and(|status| status.is_success()),
-            ..refusal.of(self.service())
-        }
+        let other = self.refusals.statuses.iter().find(|(code, _)| *code == refusal.code);
+        let status = other.map(|(_, status)| *status).or(refusal.status);
+        let bodiless = self.refusals.bodiless || status.is_some_and(|status| status.is_success());
+        Refusal { status, bodiless, ..refusal.of(self.service()) }
     }
 }
 

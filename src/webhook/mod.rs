@@ -17,7 +17,7 @@ use crate::config::model::{KeyIn, Rate};
 use crate::error_code::ErrorCode;
 use crate::outbound::UNMATCHED;
 use crate::outbound::path::{Target, has_dot_segment};
-use crate::plan::{Admission, Plan, Refusal, Reply};
+use crate::plan::{Plan, Refusal, Reply};
 use crate::telemetry::metrics::WebhookRefusal;
 use address::Client;
 use endpoint::Endpoint;
@@ -47,12 +47,20 @@ pub struct Call<'a> {
     pub uptime: Duration,
 }
 
+/// A call that is let in.
+pub struct Admitted {
+    /// With which key, and so as whom.
+    pub key: KeyNumber,
+    /// What is done with it.
+    pub action: Action,
+}
+
 /// What is done with a call that is let in.
-pub enum Decision {
+pub enum Action {
     /// It goes to our program, once what [`Endpoint::reads_body`] asks for is done.
     Forward(Plan),
     /// It is a question to us.
-    Reply(KeyNumber, Reply),
+    Reply(Reply),
 }
 
 /// A call that is not let in.
@@ -154,7 +162,7 @@ fn shown<'t>(keys: &'t KeyTable, call: &Call<'_>, segment: &[u8], target: &Targe
 /// # Errors
 ///
 /// What is answered instead, and what is counted.
-pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Decision, Box<Refused>> {
+pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Admitted, Box<Refused>> {
     let Some((segment, rest, target)) = split(call.target) else { return Err(guesses.refuse(call, None)) };
     let found = shown(keys, call, segment, &target).map(|key| (key, key.validity_at(call.now)));
     let key = match found {
@@ -173,7 +181,7 @@ pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Decis
     {
         let reason = WebhookRefusal::SignatureMismatch;
         let reply = answer.map_err(|refusal| refused((refusal, reason)))?;
-        return Ok(Decision::Reply(key.number(), reply));
+        return Ok(Admitted { key: key.number(), action: Action::Reply(reply) });
     }
     passable(endpoint, call.method, rest).map_err(refused)?;
     let tail = &call.target[call.target.len() - rest.len() - target.query.len()..];
@@ -181,8 +189,8 @@ pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Decis
         KeyIn::Query(name) => endpoint.route.upstream.target(&[rest, &without(target.query, name)].concat()),
         KeyIn::Path | KeyIn::Header(_) => endpoint.route.upstream.target(tail),
     };
-    let admission = Admission { key: key.number(), client: call.client };
-    Ok(Decision::Forward(Plan { route: Arc::clone(&endpoint.route), target, admission: Some(admission) }))
+    let plan = Plan { route: Arc::clone(&endpoint.route), target };
+    Ok(Admitted { key: key.number(), action: Action::Forward(plan) })
 }
 
 /// Whether somebody with a valid key may come in at all.

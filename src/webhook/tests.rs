@@ -65,8 +65,10 @@ fn call_from(
         uptime: Duration::from_secs(100),
     };
     match plan(keys, guesses, &call) {
-        Ok(Decision::Forward(plan)) => Ok(String::from_utf8(plan.target).expect("text")),
-        Ok(Decision::Reply(_, reply)) => Ok(reply.body),
+        Ok(Admitted { action: Action::Forward(plan), .. }) => {
+            Ok(String::from_utf8(plan.target).expect("text"))
+        }
+        Ok(Admitted { action: Action::Reply(reply), .. }) => Ok(reply.body),
         Err(refused) => Err(format!("{} {}", refused.refusal.status().as_u16(), refused.reason.as_str())),
     }
 }

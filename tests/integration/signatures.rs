@@ -264,6 +264,41 @@ async fn a_body_that_does_not_come_in_time_is_a_408() {
 }
 
 #[tokio::test]
+async fn a_caller_that_leaves_in_the_middle_of_its_body_is_nobodys_trouble() {
+    let at = topology(GITHUB, "").await;
+    let head = format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", at.key);
+    let mut connection = Connection::open(at.attache.webhooks()).await;
+    connection.write(head.as_bytes()).await;
+    drop(connection);
+    let line = at.attache.access_log_line("the call", |line| line["status"] == 499).await;
+    assert_eq!((&line["service"], &line["code"]), (&"vendor".into(), &Value::Null), "{line}");
+    assert_eq!(at.attache.hook(at.github(b"{}")).await.status, 202);
+    assert_eq!(at.app.seen().heads, 1);
+}
+
+/// The engine can't tell where the body of a request with `Upgrade` ends, so nothing has cut the next one off.
+#[tokio::test]
+async fn a_body_beside_an_upgrade_ends_where_it_says() {
+    let at = topology(GITHUB, "").await;
+    let call = |more: &str, body: &str| {
+        format!(
+            "POST /webhooks/{} HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {}\r\nX-Hub-Signature-256: sha256={}\r\n\r\n{body}",
+            at.key,
+            body.len(),
+            hex(&mac(&at.secret, body.as_bytes()))
+        )
+    };
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let mut connection = Connection::open(at.attache.webhooks()).await;
+    connection.write([call(upgrade, "one"), call("", "two")].concat().as_bytes()).await;
+    assert_eq!(connection.response_to("POST").await.expect("an answer").status, 202);
+    let second = connection.response_to("POST").await;
+    assert!(second.is_err() || second.is_ok_and(|answer| answer.status == 202));
+    let bodies: Vec<Vec<u8>> = at.app.requests().into_iter().map(|received| received.body).collect();
+    assert!(bodies == [&b"one"[..], b"two"] || bodies == [&b"one"[..]], "{bodies:?}");
+}
+
+#[tokio::test]
 async fn a_connection_outlives_a_refusal_and_pipelined_calls_keep_their_bodies() {
     let at = topology(GITHUB, "").await;
     let mut connection = Connection::open(at.attache.webhooks()).await;
