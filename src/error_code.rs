@@ -72,26 +72,26 @@ impl ErrorCode {
     ];
 
     /// The code as it stands in answers, logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         self.row().0
     }
 
     /// The status of the answer.
-    pub fn status(self) -> u16 {
+    pub const fn status(self) -> u16 {
         self.row().1
     }
 
     /// `Proxy-Status: attache; error=…`, where the cause says nothing more exact.
-    pub fn proxy_status(self) -> &'static str {
+    pub const fn proxy_status(self) -> &'static str {
         self.row().2
     }
 
     /// `title` of the problem document (RFC 9457): the same for every occurrence.
-    pub fn title(self) -> &'static str {
+    pub const fn title(self) -> &'static str {
         self.row().3
     }
 
-    fn row(self) -> (&'static str, u16, &'static str, &'static str) {
+    const fn row(self) -> (&'static str, u16, &'static str, &'static str) {
         match self {
             Self::ServiceUnknown => {
                 ("service_unknown", 404, "destination_not_found", "There is no such service")

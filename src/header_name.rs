@@ -4,6 +4,14 @@
 //! mind how many there are. So `X_Attache_User`, `x.attache.user` and `X--Attache~User` name what `X-Attache-User` names.
 //! A list of exact names is how other proxies were walked past.
 
+/// Families of which every name is attache's to say, on every route.
+const RESERVED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
+
+/// Whether `name`, in some spelling, is attache's to say whatever the file says. No allocation.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED_FAMILIES.iter().any(|family| in_family(name, family)) || same(name, "forwarded")
+}
+
 /// `name` in one spelling for all: lowercase, one `-` for any run of other characters than letters and digits, and none
 /// at the ends. No allocation.
 fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
@@ -37,8 +45,13 @@ pub fn same(name: &str, other: &str) -> bool {
     folded(name.as_bytes()).eq(other.bytes())
 }
 
+/// Whether the two are one name when both are folded.
+pub fn alike(one: &str, other: &str) -> bool {
+    folded(one.as_bytes()).eq(folded(other.as_bytes()))
+}
+
 /// Whether `name`, folded, begins with `family` and goes on.
-pub fn in_family(name: &str, family: &str) -> bool {
+fn in_family(name: &str, family: &str) -> bool {
     let mut name = folded(name.as_bytes());
     family.bytes().all(|byte| name.next() == Some(byte)) && name.next().is_some()
 }
@@ -58,6 +71,7 @@ mod tests {
         for name in ["x-attache", "x-attached-file", "xattache-user", "x-attache-", ""] {
             assert!(!in_family(name, "x-attache-"), "{name}");
         }
+        assert!(alike("X_Attache.User", "x-attache--user") && !alike("x-a", "x-ab"));
         assert!(!same("x-attache-users", "x-attache-user") && !same("x-attache", "x-attache-user"));
     }
 }

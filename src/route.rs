@@ -3,12 +3,11 @@
 //! Everything here is prepared when a snapshot is built, so that a request costs look-ups and reference counts, not
 //! formatting.
 
-use crate::config::model::{Authorization, Outbound, TimeoutResponse, Webhook};
+use crate::config::model::{Authorization, KeyIn, Outbound, TimeoutResponse, Webhook};
 use crate::credentials::Credential;
 use crate::header_name::fold;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::upstream::Upstream;
-use crate::webhook::endpoint::key_header;
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,8 +92,14 @@ impl Route {
             service: service.to_owned(),
             account: None,
             credential: Arc::new(Credential::None),
-            // The identity is replaced on every route; the request id only here, where it is ours.
-            replaced: std::iter::once("x-request-id".to_owned()).chain(key_header(webhook)).collect(),
+            // The identity is replaced on every route; the request id only here, where it is ours. A key in a header goes no
+            // further than here.
+            replaced: std::iter::once("x-request-id".to_owned())
+                .chain(match &webhook.key_in {
+                    KeyIn::Header(name) => Some(fold(name.as_str())),
+                    KeyIn::Path | KeyIn::Query(_) => None,
+                })
+                .collect(),
             // Our own program stands in our own network, and is sent no credential: webhooks of many services that lead
             // to it share its connections.
             upstream: Upstream::new("", &webhook.forward_to, None, true),

@@ -90,6 +90,8 @@ struct Entry {
     expires_at: Option<Timestamp>,
     /// The service is there and has no webhook yet.
     first: bool,
+    /// Its webhook is there and has no key yet.
+    none: bool,
     /// Where its webhook has its keys.
     key_in: KeyIn,
 }
@@ -118,7 +120,8 @@ fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry
     // Without a file nothing is known to be missing.
     let first = service.is_some() && webhook.is_none();
     let key_in = webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default();
-    Ok(Entry { id, expires_at, first, key_in })
+    let none = webhook.is_some_and(|webhook| webhook.api_keys.is_empty());
+    Ok(Entry { id, expires_at, first, none, key_in })
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
@@ -164,16 +167,28 @@ fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) ->
         let lines = serde_yaml::to_string(&BTreeMap::from([("webhook", webhook)]));
         (lines, format!("services.{service}, with your user and program"))
     } else {
-        (serde_yaml::to_string(&[item]), format!("services.{service}.webhook.api_keys"))
+        (
+            serde_yaml::to_string(&[item]),
+            format!(
+                "services.{service}.webhook.api_keys{}",
+                if entry.none { ", instead of `[]`" } else { "" }
+            ),
+        )
     };
     let lines = lines.map_err(|e| format!("can't write the lines to paste: {e}"))?;
     let base = public_url.unwrap_or(PLACEHOLDER);
+    let header = match &entry.key_in {
+        KeyIn::Header(name) => Some(format!("header: {name}: {}\n", key.expose())),
+        KeyIn::Path | KeyIn::Query(_) => None,
+    };
     Ok(format!(
-        "key: {key}\nurl: {url}\n\n\
-         # The key is shown only now: give the URL to the third party.\n\
+        "key: {key}\nurl: {url}\n{header}\n\
+         # The key is shown only now: give {what} to the third party.\n\
          # Add these lines under {place}:\n{lines}",
         key = key.expose(),
         url = urls::address(base, service, &entry.key_in, key.expose()),
+        header = header.as_deref().unwrap_or_default(),
+        what = if header.is_some() { "URL and header" } else { "the URL" },
     ))
 }
 

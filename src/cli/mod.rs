@@ -31,7 +31,7 @@ enum Command {
     Keys(keys::KeysArgs),
     /// List every webhook URL.
     Urls(urls::UrlsArgs),
-    /// Say step by step why a captured webhook request is let in or not.
+    /// Say step by step why the signature of a captured webhook request is valid or not.
     Verify(Box<verify::VerifyArgs>),
     /// Sign an account in: authorization code or device code.
     Login(login::LoginArgs),

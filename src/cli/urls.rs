@@ -59,7 +59,11 @@ fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
                 (None, true) => (format!("{{key:{}}}", key.id), " (only the hash is known)"),
                 (_, false) => (format!("{{key:{}}}", key.id), ""),
             };
-            let url = address(base, &service.key, &webhook.key_in, &shown) + remark;
+            let url = address(base, &service.key, &webhook.key_in, &shown);
+            let url = match &webhook.key_in {
+                KeyIn::Header(name) => format!("{url} with {name}: {shown}{remark}"),
+                KeyIn::Path | KeyIn::Query(_) => url + remark,
+            };
             let state = state(key, &webhook.user, now).to_owned();
             rows.push([service.key.clone(), webhook.user.key.clone(), key.id.clone(), state, url]);
         }
@@ -67,11 +71,11 @@ fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
     rows
 }
 
-/// Where a third party sends to, and what it needs besides. `key` is encoded for a URL, or stands for one.
+/// Where a third party sends to. `key` is encoded for a URL, or stands for one; one that belongs into a header is not in it.
 pub(super) fn address(base: &str, service: &str, key_in: &KeyIn, key: &str) -> String {
     match key_in {
         KeyIn::Path => format!("{base}/webhooks/{key}"),
-        KeyIn::Header(name) => format!("{base}/webhooks/{service} with {name}: {key}"),
+        KeyIn::Header(_) => format!("{base}/webhooks/{service}"),
         KeyIn::Query(name) => {
             let name: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
             format!("{base}/webhooks/{service}?{name}={key}")
@@ -157,7 +161,7 @@ mod tests {
             address("https://h", "s", &KeyIn::Query("a b".into()), &key),
             "https://h/webhooks/s?a+b=a%2Fb%2Bc~d"
         );
-        assert_eq!(address("", "s", &header, "k"), "/webhooks/s with x-api-key: k");
+        assert_eq!(address("", "s", &header, "k"), "/webhooks/s");
     }
 
     #[test]

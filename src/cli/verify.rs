@@ -1,6 +1,7 @@
-//! `attache verify`: why a captured request passes its webhook's signature check, or does not.
+//! `attache verify`: why a captured request passes its webhook's signature check, or does not. The key, the address, the user
+//! and the rates are not looked at.
 //!
-//! It runs the very check that requests meet, and says each step. It prints no secret, no signature and no token: the
+//! It runs the very check that requests meet, on the request as it was captured, and says each step. It prints no secret, no signature and no token: the
 //! signature that would be right is as good as the secret for this one request.
 
 mod request;
@@ -63,18 +64,18 @@ struct HmacArgs {
     /// The header that holds the signature
     #[arg(long, value_name = "NAME", required_if_eq("scheme", "hmac"))]
     header: Option<HeaderName>,
-    /// sha256, sha512, sha384 or sha1
-    #[arg(long, value_name = "ALGORITHM", default_value = "sha256", value_parser = parse_algorithm)]
-    algorithm: Algorithm,
-    /// hex, base64 or base64url
-    #[arg(long, value_name = "ENCODING", default_value = "hex", value_parser = parse_encoding)]
-    encoding: Encoding,
+    /// sha256, sha512, sha384 or sha1 [default: sha256]
+    #[arg(long, value_name = "ALGORITHM", value_parser = parse_algorithm)]
+    algorithm: Option<Algorithm>,
+    /// hex, base64 or base64url [default: hex]
+    #[arg(long, value_name = "ENCODING", value_parser = parse_encoding)]
+    encoding: Option<Encoding>,
     /// What stands before the signature
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    prefix: String,
-    /// What is signed, such as `{timestamp}.{body}`
-    #[arg(long, value_name = "TEMPLATE", default_value = "{body}", value_parser = parse_template)]
-    signed: Template,
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// What is signed, such as `{timestamp}.{body}` [default: {body}]
+    #[arg(long, value_name = "TEMPLATE", value_parser = parse_template)]
+    signed: Option<Template>,
     /// The header that holds the time of signing
     #[arg(long, value_name = "NAME")]
     timestamp_header: Option<HeaderName>,
@@ -117,6 +118,22 @@ fn explain(args: &VerifyArgs, now: Timestamp) -> Result<(String, bool), Problem>
         (Some(service), Some(config)) => of_service(config, service)?,
         _ => of_arguments(args)?,
     };
+    if args.scheme.as_deref() != Some("hmac") && args.hmac.is_given() {
+        return Err("--header, --algorithm, --encoding, --prefix, --signed, --timestamp-header and --id-header are for \
+                    --scheme hmac: other schemes say these themselves"
+            .to_owned()
+            .into());
+    }
+    if args.tolerance.is_some() && verifier.tolerance().is_none() {
+        return Err("--tolerance has no use here: the scheme signs no time".to_owned().into());
+    }
+    if args
+        .public_url
+        .as_deref()
+        .is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://"))
+    {
+        return Err("--public-url is no URL, such as https://hooks.example.com".to_owned().into());
+    }
     let from_file = config.as_ref().and_then(|config| config.public_url.as_deref());
     let public_url = args.public_url.as_deref().map(|url| url.trim_end_matches('/')).or(from_file);
     if verifier.scheme().has_url() && public_url.is_none() {
@@ -164,28 +181,37 @@ fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {
 }
 
 impl HmacArgs {
+    fn is_given(&self) -> bool {
+        let Self { header, algorithm, encoding, prefix, signed, timestamp_header, id_header } = self;
+        let names = [header, timestamp_header, id_header];
+        names.iter().any(|name| name.is_some())
+            || algorithm.is_some()
+            || encoding.is_some()
+            || prefix.is_some()
+            || signed.is_some()
+    }
+
     fn recipe(&self, header: HeaderName) -> Result<Recipe, String> {
-        for (option, given, signed, name) in [
-            (
-                "--timestamp-header",
-                self.timestamp_header.is_some(),
-                self.signed.has_timestamp(),
-                "{timestamp}",
-            ),
-            ("--id-header", self.id_header.is_some(), self.signed.has_id(), "{id}"),
+        let signed = match &self.signed {
+            Some(signed) => signed.clone(),
+            None => Template::parse("{body}").map_err(|fault| fault.to_string())?,
+        };
+        for (option, given, wanted, name) in [
+            ("--timestamp-header", self.timestamp_header.is_some(), signed.has_timestamp(), "{timestamp}"),
+            ("--id-header", self.id_header.is_some(), signed.has_id(), "{id}"),
         ] {
-            if given != signed {
+            if given != wanted {
                 return Err(format!("{option} and `{name}` in --signed belong together"));
             }
         }
         Ok(Recipe {
             header,
-            form: Form::Prefixed(self.prefix.clone().into()),
-            algorithm: self.algorithm,
-            encoding: self.encoding,
+            form: Form::Prefixed(self.prefix.clone().unwrap_or_default().into()),
+            algorithm: self.algorithm.unwrap_or(Algorithm::Sha256),
+            encoding: self.encoding.unwrap_or(Encoding::Hex),
             timestamp: self.timestamp_header.clone(),
             id: self.id_header.clone(),
-            signed: self.signed.clone(),
+            signed,
         })
     }
 }

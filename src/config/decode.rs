@@ -7,6 +7,7 @@ use super::problem::Finding;
 use super::scalar::{self, Invalid};
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View};
+use http::StatusCode;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -162,12 +163,19 @@ impl<'t> Decoder<'t> {
         for ((key, _), (name, below)) in map.entries.iter().zip(map.entries()) {
             if !known.contains(&name) {
                 self.hide(below.node);
+                let span = self.tree.span(*key);
                 let suggestion = self.suggest(name, known.iter().copied());
-                let help = suggestion.unwrap_or_else(|| format!("known here: {}", list(known)));
-                self.report(
-                    Finding::error("unknown_key", self.tree.span(*key), format!("{at} has no key `{name}`"))
+                let finding = if suggestion.is_none() && may_be_a_value(name, self.is_null(&below)) {
+                    // `secret:hunter2` is a key without a value, and so is a line of a secret that lost its place.
+                    self.hide(*key);
+                    Finding::error("unknown_key", span, format!("{at} has something that is no key"))
+                        .label("not shown: it may be a secret; is a space missing after a colon?")
+                } else {
+                    Finding::error("unknown_key", span, format!("{at} has no key `{name}`"))
                         .label("unknown key")
-                        .help(help),
+                };
+                self.report(
+                    finding.help(suggestion.unwrap_or_else(|| format!("known here: {}", list(known)))),
                 );
             }
         }
@@ -254,18 +262,18 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    pub(super) fn integer(&self, at: &At<'_>, range: RangeInclusive<u16>) -> Option<u16> {
+    pub(super) fn integer(&self, at: &At<'_>, range: RangeInclusive<u32>) -> Option<u32> {
         let number = match self.tree.view(at.node) {
             View::Scalar { text, plain: true }
                 if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() =>
             {
-                Some(text.parse().unwrap_or(u16::MAX))
+                Some(text.parse::<u32>().ok())
             }
             _ if self.is_null(at) => return self.empty(at),
             _ => None,
         };
         match number {
-            Some(number) if range.contains(&number) => Some(number),
+            Some(Some(number)) if range.contains(&number) => Some(number),
             Some(_) => {
                 let message = format!("{at} is out of range");
                 let label = format!("must be from {} to {}", range.start(), range.end());
@@ -273,6 +281,12 @@ impl<'t> Decoder<'t> {
             }
             None => self.wrong_type(at, "a whole number"),
         }
+    }
+
+    /// An HTTP status.
+    pub(super) fn status(&self, at: &At<'_>, range: RangeInclusive<u32>) -> Option<StatusCode> {
+        let number = self.integer(at, range)?;
+        u16::try_from(number).ok().and_then(|number| StatusCode::from_u16(number).ok())
     }
 
     /// A scalar in one of the small languages of [`scalar`].
@@ -386,6 +400,13 @@ impl<'t> Decoder<'t> {
         }
         best.map(|(_, candidate)| candidate)
     }
+}
+
+/// Whether what stands where a key belongs may be a value: it has none itself, or looks like no key.
+fn may_be_a_value(name: &str, is_null: bool) -> bool {
+    let like_a_key =
+        name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    is_null || !like_a_key
 }
 
 /// "`a`, `b` and `c`".

@@ -7,8 +7,9 @@
 use super::Proxy;
 use super::answer::Answer;
 use super::context::Origin;
-use super::downstream::{Connection, Downstream, Socket};
+use super::downstream::{Connection, Downstream};
 use super::head::{self, BadHead};
+use super::socket::Socket;
 use crate::error_code::ErrorCode;
 use crate::plan::Refusal;
 use crate::request_id::RequestId;
@@ -174,11 +175,11 @@ impl Gate {
         });
         // The caller may have left: nothing is owed to it then.
         let _ = written.await;
+        let snapshot = self.snapshots.load();
         let path = match direction {
             Direction::Outbound => outbound::log_path(&bad.target, false).to_vec(),
-            Direction::Webhook => webhook::log_path(&bad.target, None),
+            Direction::Webhook => webhook::log_path(&snapshot.keys, &bad.target, None),
         };
-        let snapshot = self.snapshots.load();
         let (status, code) = (answer.status.as_u16(), Some(bad.refusal.code));
         snapshot.unmatched(direction).finished(status, code, arrived.elapsed(), None);
         self.access_log.write(&Outcome {

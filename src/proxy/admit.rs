@@ -9,10 +9,10 @@ use crate::secret::sha256;
 use crate::signature::{Delivery, Fault, Signed, Trace, Verifier};
 use crate::telemetry::metrics::WebhookRefusal;
 use crate::webhook::endpoint::Endpoint;
-use crate::webhook::handshake;
 use crate::webhook::replay::Seen;
+use crate::webhook::{self, handshake};
 use bytes::Bytes;
-use http::header;
+use http::{Version, header};
 use pingora::proxy::Session;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -31,16 +31,27 @@ const MAX_ID: usize = 256;
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<(), Box<Stop>> {
     let Some(endpoint) = ctx.endpoint().cloned() else { return Ok(()) };
     if endpoint.reads_body() {
+        if ctx.websocket {
+            let detail = "this webhook verifies bodies, and a WebSocket has none that ends";
+            let refusal = Refusal::new(ErrorCode::RequestInvalid, detail);
+            return Err(refuse(&endpoint, refusal, WebhookRefusal::Request));
+        }
         let body = read(session, ctx, &endpoint).await?;
         let verified = match body.len() {
             LARGE.. => tokio::task::block_in_place(|| verify(session, ctx, &endpoint, &body)),
             _ => verify(session, ctx, &endpoint, &body),
         };
         if let Err(stop) = verified {
-            if let Stop::Replied(_) = &*stop {
-                used(ctx);
+            match (&*stop, ctx.key()) {
+                (Stop::Replied(_), _) => used(ctx),
+                (Stop::Refused(_), Some(key)) => key.stats().refused_at(ctx.time),
+                _ => {}
             }
             return Err(stop);
+        }
+        if let Some(token) = endpoint.verifier.as_ref().and_then(|verifier| verifier.scheme().token_header())
+        {
+            session.req_header_mut().remove_header(&token);
         }
     }
     used(ctx);
@@ -66,10 +77,12 @@ async fn read(session: &mut Session, ctx: &mut Context, endpoint: &Endpoint) -> 
     let head = session.req_header();
     let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     let framing = if chunked { Framing::Chunked } else { Framing::Length(content_length(head).unwrap_or(0)) };
-    let expects = head
-        .headers
-        .get(header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    // A server must not mind it in an HTTP/1.0 request (RFC 9110 section 10.1.1).
+    let expects = head.version == Version::HTTP_11
+        && head
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let Some(stream) =
         session.as_downstream().stream().and_then(|stream| stream.as_any().downcast_ref::<Downstream>())
     else {
@@ -118,10 +131,15 @@ fn verify(
     let mut signed = Signed::default();
     if let Some(verifier) = &endpoint.verifier {
         signed = verifier.verify_at(&delivery, ctx.time, &mut Trace::off()).map_err(|fault| {
-            super::record::warn_of_signature(endpoint, &fault, ctx);
+            super::record::warn_of_refusal(endpoint, &fault, ctx);
             let detail = format!("the request's signature is not valid: {fault}");
             refuse(endpoint, Refusal::new(ErrorCode::SignatureInvalid, detail), reason(&fault))
         })?;
+        if let (Some(limit), Some(key)) = (&endpoint.limit, ctx.key())
+            && let Err(wait) = limit.take_at(&key.stats().rate, super::uptime(ctx.arrived))
+        {
+            return Err(refuse(endpoint, webhook::too_often(wait), WebhookRefusal::RateLimited));
+        }
         if let Some(answer) = handshake::in_body(verifier, body) {
             return Err(match answer {
                 Ok(reply) => Box::new(Stop::Replied(reply)),
@@ -129,11 +147,12 @@ fn verify(
             });
         }
     }
-    if snapshot.assertion.is_some() {
-        ctx.body_sha256 = Some(sha256(body));
-    }
-    if signed.id.is_none() && (endpoint.replay.is_some() || snapshot.assertion.is_some()) {
+    let asserts = snapshot.assertion.is_some();
+    if signed.id.is_none() && (endpoint.replay.is_some() || asserts) {
         signed.id = endpoint.verifier.as_ref().and_then(|verifier| id_in_body(verifier, body));
+    }
+    if asserts || (endpoint.replay.is_some() && signed.id.is_none()) {
+        ctx.body_sha256 = Some(sha256(body));
     }
     remember(ctx, endpoint, &delivery, &signed)?;
     ctx.delivery_id = signed.id;
@@ -148,11 +167,15 @@ fn remember(
     signed: &Signed,
 ) -> Result<(), Box<Stop>> {
     let Some((replay, deliveries)) = &endpoint.replay else { return Ok(()) };
-    let target = ctx.plan.as_ref().map_or(&[][..], |plan| &plan.target);
+    let body = ctx.body_sha256.unwrap_or_default();
     let digest = match (&signed.id, &endpoint.verifier) {
         (Some(id), _) => sha256(&[b"id\0", id.as_bytes()].concat()),
-        (None, Some(verifier)) => sha256(&[&verifier.digest(delivery, signed)[..], target].concat()),
-        (None, None) => sha256(&[&sha256(delivery.body)[..], target].concat()),
+        // Of what is not signed, nothing may make a difference.
+        (None, Some(verifier)) => verifier.digest(delivery, signed, &body),
+        (None, None) => {
+            let target = ctx.plan.as_ref().map_or(&[][..], |plan| &plan.target);
+            sha256(&[&body[..], target].concat())
+        }
     };
     match deliveries.claim_at(&digest, super::uptime(ctx.arrived), replay) {
         Seen::First(claim) => {

@@ -8,8 +8,9 @@
 //! being closed with unread bytes, which would make the kernel send a reset that destroys the answer on its way.
 
 use super::chunks::{Bad, Chunks};
+use super::socket::Socket;
 use async_trait::async_trait;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
@@ -26,7 +27,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
 /// An answer's head and a small body leave in one write.
 const WRITE_BUFFER: usize = 4096;
@@ -91,98 +91,6 @@ async fn part(mut stream: BufWriter<Socket>, unread: bool) {
     let _ = tokio::time::timeout(LINGER, farewell).await;
 }
 
-/// A TCP or unix socket.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// Reads at most `most` bytes as soon as there are any; 0 is the end. Without a unique reference, which the engine has.
-    async fn read_now(&self, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
-        let mut buffer = buffer.limit(most);
-        loop {
-            let read = match self {
-                Self::Tcp(stream) => {
-                    stream.readable().await?;
-                    stream.try_read_buf(&mut buffer)
-                }
-                Self::Unix(stream) => {
-                    stream.readable().await?;
-                    stream.try_read_buf(&mut buffer)
-                }
-            };
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-        }
-    }
-
-    /// Writes a few bytes that stand before an answer, of which nothing is written yet.
-    async fn write_now(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let written = match self {
-                Self::Tcp(stream) => {
-                    stream.writable().await?;
-                    stream.try_write(bytes)
-                }
-                Self::Unix(stream) => {
-                    stream.writable().await?;
-                    stream.try_write(bytes)
-                }
-            };
-            match written {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => bytes = &bytes[written?..],
-            }
-        }
-        Ok(())
-    }
-}
-
-macro_rules! each {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Socket::Tcp($stream) => $call,
-            Socket::Unix($stream) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-}
-
 /// The stream handed to the engine, request after request.
 pub(super) struct Downstream {
     // `None` only while it is being dropped.
@@ -238,9 +146,10 @@ impl Downstream {
     /// Reads on behalf of the accept loop: first what came early, then the socket.
     pub(super) async fn read_head(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let held = self.held();
-        // What is left of a request that the engine did not read to its end would be taken for the next.
-        let left = mem::take(&mut held.ahead);
-        debug_assert!(left.is_empty(), "the engine drains a request before it hands the connection back");
+        if !held.ahead.is_empty() {
+            // Of a tunnel that did not come about: what a caller meant by bytes that it sent into it, nobody can tell.
+            return Ok(0);
+        }
         held.remaining = None;
         if held.early.is_empty() {
             return self.read_buf(buffer).await;
@@ -285,7 +194,7 @@ impl Downstream {
         if let Framing::Length(length) = framing
             && raw.len() as u64 > length
         {
-            // Of what may become a tunnel, nothing was cut off when the head was read.
+            // Nothing is cut off the head of what may become a tunnel.
             self.lock().early = raw.split_off(length as usize);
         }
         let mut body = BytesMut::new();
@@ -293,7 +202,9 @@ impl Downstream {
         let mut expects = expects;
         loop {
             let missing = match framing {
-                Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX) - raw.len(),
+                Framing::Length(length) => {
+                    usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(raw.len())
+                }
                 Framing::Chunked => {
                     let done = chunks.take(&mut raw, &mut body).map_err(|bad| match bad {
                         Bad::Malformed => Unread::Malformed,
@@ -473,11 +384,7 @@ fn with_date(head: &[u8], date: &[u8]) -> Option<Vec<u8>> {
 
 impl UniqueID for Downstream {
     fn id(&self) -> i32 {
-        match self.stream.as_ref().map(BufWriter::get_ref) {
-            Some(Socket::Tcp(stream)) => stream.as_raw_fd(),
-            Some(Socket::Unix(stream)) => stream.as_raw_fd(),
-            None => -1,
-        }
+        self.stream.as_ref().map_or(-1, |stream| stream.get_ref().as_raw_fd())
     }
 }
 

@@ -146,7 +146,9 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &[u8]) -> Result<Head, R
     if codings > 0 && request.version == Some(0) {
         return Err(invalid("an HTTP/1.0 request can't have a Transfer-Encoding"));
     }
-    let body = (codings == 0 && !upgrade).then_some(length);
+    // Only a request without a body becomes a tunnel.
+    let tunnel = upgrade && length == 0 && request.method == Some("GET");
+    let body = (codings == 0 && !tunnel).then_some(length);
     Ok(Head { body, origin_form: in_origin_form(request) })
 }
 
@@ -211,6 +213,8 @@ mod tests {
             ("POST /x?y HTTP/1.1\r\nhost: a\r\nContent-Length: 30\r\n\r\n", Some(30)),
             ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", None),
             ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", None),
+            ("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\n", Some(3)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\n", Some(3)),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Some(0)),
         ] {
             assert_eq!(verdict(head), Ok(body), "{head}");

@@ -49,7 +49,7 @@ pub(super) fn clean_request(
     forwarded: bool,
 ) -> Cleaned {
     let websocket = is_websocket(request);
-    let mut reserved_dropped = 0;
+    let mut dropped = Dropped::default();
     let mut drop: Vec<HeaderName> = nominated(&request.headers)
         .filter_map(|token| HeaderName::from_bytes(token).ok())
         .filter(|name| !NOT_NOMINABLE.contains(&name.as_str()))
@@ -60,7 +60,7 @@ pub(super) fn clean_request(
             .keys()
             .filter(|name| {
                 if reserved.contains(name) {
-                    reserved_dropped += usize::from(!(forwarded && is_forwarding(name)));
+                    dropped.count(name, forwarded);
                     return true;
                 }
                 HOP_BY_HOP.contains(&name.as_str())
@@ -77,21 +77,43 @@ pub(super) fn clean_request(
         let _ = request.insert_header(header::CONNECTION, "Upgrade");
         let _ = request.insert_header(header::UPGRADE, "websocket");
     }
-    Cleaned { websocket, reserved: reserved_dropped }
+    Cleaned { websocket, dropped }
 }
 
 /// What cleaning a request came to.
 pub(super) struct Cleaned {
     /// It asks for a WebSocket.
     pub(super) websocket: bool,
-    /// How many reserved names it had.
-    pub(super) reserved: usize,
+    pub(super) dropped: Dropped,
 }
 
-/// How many reserved names a request has that goes no further.
-pub(super) fn count_reserved(request: &RequestHeader, reserved: &Reserved, forwarded: bool) -> usize {
-    let counts = |name: &&HeaderName| reserved.contains(name) && !(forwarded && is_forwarding(name));
-    request.headers.keys().filter(counts).count()
+/// How many reserved names a request had.
+#[derive(Default)]
+pub(super) struct Dropped {
+    /// Those that any proxy sends. A trusted one's don't count.
+    pub(super) forwarding: usize,
+    pub(super) identity: usize,
+}
+
+impl Dropped {
+    /// Of a request that goes no further, and so is not cleaned.
+    pub(super) fn of(request: &RequestHeader, reserved: &Reserved, forwarded: bool) -> Self {
+        let mut dropped = Self::default();
+        let names = request.headers.keys().filter(|name| reserved.contains(name));
+        names.for_each(|name| dropped.count(name, forwarded));
+        dropped
+    }
+
+    fn count(&mut self, name: &HeaderName, forwarded: bool) {
+        match is_forwarding(name) {
+            true => self.forwarding += usize::from(!forwarded),
+            false => self.identity += 1,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.forwarding + self.identity == 0
+    }
 }
 
 /// Whether a server that folds `_` to `-` would read `name` as a field that says where the message ends.

@@ -21,6 +21,7 @@ mod request;
 pub(crate) mod resolve;
 mod response;
 mod retry;
+mod socket;
 
 pub(crate) use accept::{Gate, Listener, serve};
 
@@ -44,7 +45,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How long the process had been running at `instant`: a clock that nobody sets, for rates and windows.
+/// `instant` on a clock that nobody sets, for rates and windows: it counts from the first time it was asked.
 fn uptime(instant: Instant) -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     instant.saturating_duration_since(*START.get_or_init(|| instant))

@@ -5,7 +5,6 @@ use super::context::Context;
 use super::failure;
 use crate::error_code::ErrorCode;
 use crate::plan::Refusal;
-use crate::signature::Fault;
 use crate::telemetry::access_log::{AccessLog, Outcome};
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::keys::Key;
@@ -93,9 +92,9 @@ pub(super) fn warn(ctx: &Context, error: &Error, refusal: Option<&Refusal>) {
     );
 }
 
-/// Tells the log that a call with a good key was refused for its signature: a secret was rotated on one side, or a URL is in
-/// the wrong hands.
-pub(super) fn warn_of_signature(endpoint: &Endpoint, fault: &Fault, ctx: &Context) {
+/// Tells the log why a call with a good key was refused: a secret was rotated on one side, an address is not the one it
+/// seems, or a URL is in the wrong hands.
+pub(super) fn warn_of_refusal(endpoint: &Endpoint, reason: &dyn std::fmt::Display, ctx: &Context) {
     if !is_due(&endpoint.last_warning) {
         return;
     }
@@ -103,10 +102,10 @@ pub(super) fn warn_of_signature(endpoint: &Endpoint, fault: &Fault, ctx: &Contex
         service = endpoint.service(),
         key_id = ctx.key().map(Key::id),
         scheme = endpoint.verifier.as_ref().map(|verifier| verifier.scheme().as_str()),
-        reason = %fault,
+        %reason,
         client = ctx.client.and_then(|client| client.address).map(tracing::field::display),
         request_id = ctx.id.as_str(),
-        "a webhook call was refused for its signature; `attache verify` explains a captured one"
+        "a webhook call with a good key was refused"
     );
 }
 

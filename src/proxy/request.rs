@@ -3,7 +3,7 @@
 use super::Proxy;
 use super::context::Context;
 use super::failure;
-use super::headers;
+use super::headers::{self, Dropped};
 use super::resolve::NoAddress;
 use crate::credentials::{Credential, oauth2::TokenError};
 use crate::error_code::ErrorCode;
@@ -64,8 +64,10 @@ pub(super) fn plan(session: &mut Session, ctx: &mut Context) -> std::result::Res
         Ok(plan) => plan,
         Err(stop) => {
             // The rest of a request that goes nowhere is cleaned of nothing, but what it tried counts.
-            let dropped = headers::count_reserved(head, &ctx.snapshot.reserved, ctx.is_forwarded());
-            ctx.stats().reserved_headers_dropped(dropped);
+            let dropped = Dropped::of(head, &ctx.snapshot.reserved, ctx.is_forwarded());
+            if !dropped.is_empty() {
+                ctx.stats().reserved_headers_dropped(dropped.forwarding, dropped.identity);
+            }
             return Err(stop);
         }
     };
@@ -78,19 +80,13 @@ pub(super) fn plan(session: &mut Session, ctx: &mut Context) -> std::result::Res
         ctx.is_forwarded(),
     );
     ctx.websocket = cleaned.websocket;
-    if cleaned.reserved > 0 {
-        plan.route.stats.reserved_headers_dropped(cleaned.reserved);
+    if !cleaned.dropped.is_empty() {
+        plan.route.stats.reserved_headers_dropped(cleaned.dropped.forwarding, cleaned.dropped.identity);
     }
     ctx.in_flight = Some(plan.route.stats.started());
     let refusal = too_large.then(|| {
         let refusal = body_too_large(&plan.route);
-        match ctx.endpoint() {
-            Some(endpoint) => {
-                endpoint.route.stats.refused(WebhookRefusal::Request);
-                endpoint.told(refusal)
-            }
-            None => refusal,
-        }
+        told(ctx, refusal)
     });
     ctx.plan = Some(plan);
     refusal.map_or(Ok(()), |refusal| Err(Box::new(Stop::Refused(refusal))))
@@ -121,7 +117,7 @@ fn webhook(head: &RequestHeader, ctx: &mut Context) -> std::result::Result<Plan,
         Ok(admitted) => Some(admitted.key),
         Err(refused) => refused.key,
     };
-    ctx.log_path = webhook::log_path(target, ctx.endpoint().map(|endpoint| &**endpoint));
+    ctx.log_path = webhook::log_path(&snapshot.keys, target, ctx.endpoint().map(|endpoint| &**endpoint));
     match decided.map(|admitted| admitted.action) {
         Ok(Action::Forward(plan)) => Ok(plan),
         Ok(Action::Reply(reply)) => {
@@ -131,9 +127,21 @@ fn webhook(head: &RequestHeader, ctx: &mut Context) -> std::result::Result<Plan,
         Err(refused) => {
             let stats = refused.counts_for.as_ref().map(|endpoint| &endpoint.route.stats);
             stats.unwrap_or(snapshot.unmatched(Direction::Webhook)).refused(refused.reason);
+            if let (WebhookRefusal::Address, Some(endpoint)) = (refused.reason, ctx.endpoint()) {
+                let why = "it may not be called from this address (allow_from); is a proxy missing in trusted_proxies?";
+                super::record::warn_of_refusal(endpoint, &why, ctx);
+            }
             Err(Box::new(Stop::Refused(refused.refusal)))
         }
     }
+}
+
+/// A request that is refused for what it is, once it is known whose it is.
+fn told(ctx: &Context, refusal: Refusal) -> Refusal {
+    let (Some(key), Some(endpoint)) = (ctx.key(), ctx.endpoint()) else { return refusal };
+    key.stats().refused_at(ctx.time);
+    endpoint.route.stats.refused(WebhookRefusal::Request);
+    endpoint.told(refusal)
 }
 
 pub(super) fn content_length(head: &RequestHeader) -> Option<u64> {
@@ -274,27 +282,29 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
             request.insert_header("X-Forwarded-Host", host)?;
         }
         if let Some(signer) = &ctx.snapshot.assertion {
-            let assertion = assertion(request, ctx, key, &plan.target).and_then(|subject| {
-                signer.sign_at(&subject, SystemTime::now()).or_err(ErrorType::InternalError, "an assertion")
-            })?;
-            request.insert_header(signer.header(), assertion)?;
+            let path = webhook::template(session.req_header().raw_path(), endpoint);
+            let path = String::from_utf8_lossy(&path);
+            let subject = subject(request, ctx, key, &path, &plan.target);
+            let assertion = signer.sign_at(&subject, SystemTime::now());
+            request.insert_header(
+                signer.header(),
+                assertion.or_err(ErrorType::InternalError, "an assertion")?,
+            )?;
         }
     }
     Ok(())
 }
 
-/// What is asserted of the call that `request` carries on.
-fn assertion<'a>(
+/// What is asserted of the call that `request` carries on to `target`.
+fn subject<'a>(
     request: &'a RequestHeader,
     ctx: &'a Context,
     key: Key<'a>,
+    path: &'a str,
     target: &[u8],
-) -> Result<Subject<'a>> {
+) -> Subject<'a> {
     let query = target.splitn(2, |&b| b == b'?').nth(1).filter(|query| !query.is_empty());
-    // Log paths are made of the request's own bytes, which need not be text.
-    let path =
-        std::str::from_utf8(&ctx.log_path).or_err(ErrorType::InternalError, "a path that is no text")?;
-    Ok(Subject {
+    Subject {
         user: &key.endpoint().user.key,
         service: key.service(),
         key_id: key.id(),
@@ -304,7 +314,7 @@ fn assertion<'a>(
         path,
         query_sha256: query.map(sha256),
         body_sha256: ctx.body_sha256,
-    })
+    }
 }
 
 /// A part of the body passes by.
@@ -325,7 +335,7 @@ pub(super) fn body(body: &Option<Bytes>, end_of_stream: bool, ctx: &mut Context)
     }
     match &ctx.plan {
         Some(plan) if plan.route.max_body.is_some_and(|max| ctx.body_seen > max) => {
-            ctx.failure = Some(body_too_large(&plan.route));
+            ctx.failure = Some(told(ctx, body_too_large(&plan.route)));
             Error::e_explain(ErrorType::HTTPStatus(413), "the body is too large")
         }
         _ => Ok(()),

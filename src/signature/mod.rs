@@ -26,7 +26,10 @@ use key::Key;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::header_name::alike;
 use crate::secret::Secret;
+
+const GITLAB_TOKEN: HeaderName = HeaderName::from_static("x-gitlab-token");
 
 /// What came.
 #[derive(Clone, Copy)]
@@ -37,7 +40,8 @@ pub struct Delivery<'a> {
     pub target: &'a [u8],
     /// The outside address, for what is signed over the URL.
     pub public_url: Option<&'a str>,
-    /// All headers as they came.
+    /// The headers that our program will see. What never gets to it (hop-by-hop fields, reserved names, the key) is not
+    /// among them, so that nothing is vouched for by what is taken out.
     pub headers: &'a HeaderMap,
     /// The whole body.
     pub body: &'a [u8],
@@ -58,8 +62,8 @@ pub enum Fault {
     /// A header that the scheme needs is not there.
     #[error("the header {0} is missing")]
     Missing(HeaderName),
-    /// A header that may be there once is there twice.
-    #[error("the header {0} is there more than once")]
+    /// A header that may be there once is there twice, perhaps in another spelling.
+    #[error("the header {0} is there more than once, perhaps in another spelling")]
     Duplicate(HeaderName),
     /// A header says something that the scheme has no place for.
     #[error("the header {0} {1}")]
@@ -140,6 +144,10 @@ impl Verifier {
             Scheme::Twilio => twilio::verify(&self.keys, delivery, trace),
             Scheme::MicrosoftGraph => graph::verify(&self.keys, delivery, trace),
             Scheme::Gitlab if !self.is_signed_form(delivery) => self.token(delivery, trace),
+            // The answer to X's challenge is made with the same secret over a text that anybody may choose; it has no brace.
+            Scheme::X if !delivery.body.starts_with(b"{") => {
+                Err(Fault::Content("the body is no JSON object"))
+            }
             _ => self.recipe(delivery).verify(&self.keys, delivery, (now, self.tolerance), trace),
         };
         if let Err(fault) = &verdict {
@@ -148,12 +156,18 @@ impl Verifier {
         verdict
     }
 
-    /// SHA-256 over what the scheme signs: two deliveries with the same are the same delivery, whatever else differs.
-    pub fn digest(&self, delivery: &Delivery<'_>, signed: &Signed) -> [u8; 32] {
+    /// SHA-256 over what the scheme signs: two deliveries with the same are the same delivery, whatever else differs, which
+    /// anybody may have changed. `body` is the SHA-256 of the body, so that this does not go through it again.
+    pub fn digest(&self, delivery: &Delivery<'_>, signed: &Signed, body: &[u8; 32]) -> [u8; 32] {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        match self.recipes.is_empty() {
-            true => context.update(delivery.body),
-            false => self.recipe(delivery).feed(delivery, signed, |part| context.update(part)),
+        match &self.scheme {
+            Scheme::Twilio => twilio::feed(delivery, body, |part| context.update(part)),
+            Scheme::MicrosoftGraph => context.update(body),
+            Scheme::Gitlab if !self.is_signed_form(delivery) => context.update(body),
+            _ => {
+                let delivery = Delivery { body, ..*delivery };
+                self.recipe(&delivery).feed(&delivery, signed, |part| context.update(part));
+            }
         }
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
@@ -173,9 +187,8 @@ impl Verifier {
     }
 
     fn token(&self, delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Signed, Fault> {
-        let name = HeaderName::from_static("x-gitlab-token");
-        let token = one(delivery.headers, &name)?;
-        trace.passed(|| format!("{name} is there, once"));
+        let token = one(delivery.headers, &GITLAB_TOKEN)?;
+        trace.passed(|| format!("{GITLAB_TOKEN} is there, once"));
         key::any_token(&self.keys, token.as_bytes(), trace)?;
         Ok(Signed::default())
     }
@@ -188,11 +201,14 @@ impl Verifier {
     }
 }
 
-/// The only value of a header.
+/// The only value of a header, which no other spelling of its name comes beside: our program may read that one.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, Fault> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => Ok(value),
+        (Some(value), None) => {
+            let other = |key: &HeaderName| key != name && alike(key.as_str(), name.as_str());
+            if headers.keys().any(other) { Err(Fault::Duplicate(name.clone())) } else { Ok(value) }
+        }
         (None, _) => Err(Fault::Missing(name.clone())),
         (Some(_), Some(_)) => Err(Fault::Duplicate(name.clone())),
     }

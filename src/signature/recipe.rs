@@ -13,6 +13,8 @@ use subtle::ConstantTimeEq as _;
 
 /// Of one header, no more signatures are looked at: a rotation needs two.
 const MAX_SIGNATURES: usize = 16;
+/// And of these fewer: each is a pass over the body for each key.
+const MAX_ED25519: usize = 4;
 /// An id that is longer is none.
 const MAX_ID: usize = 256;
 
@@ -148,6 +150,10 @@ impl Recipe {
             fresh(seconds, when, trace)?;
             signed.timestamp = Some(seconds);
         }
+        for name in self.signed.headers() {
+            one(headers, name)?;
+            trace.passed(|| format!("{name} is there, once"));
+        }
         let (macs, signatures) = (candidates.macs.len(), candidates.ed25519.len());
         trace.passed(|| format!("signatures found: {macs} by a MAC, {signatures} by Ed25519"));
         trace.note(|| format!("what is signed: {}", self.signed.describe(delivery)));
@@ -261,6 +267,9 @@ impl Recipe {
         }
         match found.macs.len() + found.ed25519.len() {
             0 => Err(malformed("holds no signature of a known version")),
+            _ if found.ed25519.len() > MAX_ED25519 => {
+                Err(malformed("holds more than 4 signatures by Ed25519"))
+            }
             1..=MAX_SIGNATURES => Ok((timestamp, found)),
             _ => Err(malformed("holds more than 16 signatures")),
         }
@@ -344,6 +353,14 @@ impl Template {
             rest = &rest[close + 2..];
         }
         if pieces.contains(&Piece::Body) { Ok(Self(pieces)) } else { Err(TemplateFault::NoBody) }
+    }
+
+    /// The headers that are signed.
+    pub fn headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Header(name) => Some(name),
+            _ => None,
+        })
     }
 
     /// Whether the time of signing is signed.

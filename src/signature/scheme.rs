@@ -92,6 +92,31 @@ impl Scheme {
         *self == Self::Twilio || self.recipes().iter().any(|recipe| recipe.signed.has_url())
     }
 
+    /// Every header that decides, of whichever form.
+    pub fn headers(&self) -> Vec<HeaderName> {
+        let recipes = self.recipes();
+        let of_recipes = recipes.iter().flat_map(|recipe| {
+            let parts = [Some(&recipe.header), recipe.timestamp.as_ref(), recipe.id.as_ref()];
+            parts.into_iter().flatten().chain(recipe.signed.headers())
+        });
+        let own = match self {
+            Self::Gitlab => self.token_header(),
+            Self::Twilio => Some(super::twilio::SIGNATURE),
+            _ => None,
+        };
+        of_recipes.cloned().chain(own).collect()
+    }
+
+    /// The header that shows the secret itself, which nobody needs to see once it was checked.
+    pub fn token_header(&self) -> Option<HeaderName> {
+        (*self == Self::Gitlab).then_some(super::GITLAB_TOKEN)
+    }
+
+    /// Whether deliveries that differ have bodies that don't, so that one can't be told from another's return.
+    pub fn repeats_itself(&self) -> bool {
+        matches!(self, Self::Dropbox | Self::MicrosoftGraph)
+    }
+
     /// Where in a JSON body the provider's id of a delivery stands. The body is signed, and the id with it.
     pub fn id_member(&self) -> Option<&'static str> {
         match self {

@@ -31,6 +31,8 @@ fn vectors() -> Vec<Vector> {
         all.extend(vectors.iter().map(|vector| read(&path.display().to_string(), vector)));
     }
     assert!(all.len() >= 120, "{} vectors", all.len());
+    let (of_x, all): (Vec<Vector>, Vec<Vector>) = all.into_iter().partition(Vector::is_of_x);
+    assert!(of_x.len() == 4 && of_x.iter().all(|vector| matches!(vector.verify(), Err(Fault::Content(_)))));
     all
 }
 
@@ -98,6 +100,11 @@ impl Vector {
             body: &self.body,
         };
         verifier.verify_at(&delivery, now, &mut Trace::off())
+    }
+
+    /// X sends JSON objects only, and what it signs otherwise is its challenge.
+    fn is_of_x(&self) -> bool {
+        self.scheme == Scheme::X && !self.body.starts_with(b"{")
     }
 
     fn verify(&self) -> Result<Signed, Fault> {
@@ -343,6 +350,79 @@ fn twilios_json_has_to_be_the_one_in_the_url() {
 }
 
 #[test]
+fn twilios_hash_counts_whatever_the_body_says_that_it_is() {
+    let twilio = vectors().into_iter().find(|v| v.name.ends_with("twilio body-json")).expect("the vector");
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let as_form = twilio.with(|v| {
+        v.headers.insert("content-type", form.clone());
+        v.body = b"&&&&".to_vec();
+    });
+    assert!(matches!(as_form.verify(), Err(Fault::Content(_))));
+    let form_vector = vectors().into_iter().find(|v| v.name.ends_with("twilio form")).expect("the vector");
+    let twice = form_vector.with(|v| assert!(v.headers.append("content-type", form)));
+    assert_eq!(twice.verify(), Err(Fault::Duplicate(http::header::CONTENT_TYPE)));
+}
+
+/// What is not signed makes no difference, and what is does.
+#[test]
+fn a_delivery_is_the_same_whatever_is_changed_that_nobody_signed() {
+    let digest = |vector: &Vector| {
+        let verifier =
+            Verifier::new(vector.scheme.clone(), &vector.secrets, Verifier::DEFAULT_TOLERANCE).expect("one");
+        let delivery = Delivery {
+            method: &vector.method,
+            target: vector.target.as_bytes(),
+            public_url: Some(&vector.public_url),
+            headers: &vector.headers,
+            body: &vector.body,
+        };
+        let body = crate::secret::sha256(&vector.body);
+        verifier.digest(&delivery, &vector.verify().unwrap_or_default(), &body)
+    };
+    for vector in vectors().iter().filter(|vector| vector.scheme != Scheme::Twilio) {
+        let moved = vector.with(|v| v.target.push_str("?x"));
+        let more = vector.with(|v| drop(v.headers.insert("x-more", HeaderValue::from_static("1"))));
+        assert_eq!(digest(vector), digest(&moved), "{}", vector.name);
+        assert_eq!(digest(vector), digest(&more), "{}", vector.name);
+        let other = vector.with(|v| v.body.push(b'x'));
+        assert_ne!(digest(vector), digest(&other), "{}", vector.name);
+    }
+    let token = vectors().into_iter().find(Vector::is_token).expect("the vector");
+    let timed = token.with(|v| drop(v.headers.insert("webhook-timestamp", HeaderValue::from_static("1"))));
+    assert_eq!(digest(&token), digest(&timed));
+    let form = vectors().into_iter().find(|v| v.name.ends_with("twilio form")).expect("the vector");
+    let pairs: Vec<&[u8]> = form.body.split(|&b| b == b'&').collect();
+    let turned = pairs.iter().rev().copied().collect::<Vec<_>>().join(&b'&');
+    let turned = form.with(|v| v.body = [turned.as_slice(), b"&"].concat());
+    assert!(turned.verify().is_ok() && digest(&form) == digest(&turned));
+    assert_ne!(digest(&form), digest(&form.with(|v| v.target.push('x'))));
+}
+
+#[test]
+fn another_spelling_of_a_header_that_decides_is_refused() {
+    for vector in vectors() {
+        for name in vector.needed() {
+            let other: HeaderName = name.as_str().replace('-', "_").parse().expect("a name");
+            let value = HeaderValue::from_static("1");
+            let beside = vector.with(|v| drop(v.headers.insert(other, value))).verify();
+            assert_eq!(beside, Err(Fault::Duplicate(name)), "{}", vector.name);
+        }
+    }
+}
+
+#[test]
+fn few_signatures_by_ed25519_are_looked_at() {
+    let signed = vectors().into_iter().find(|v| v.name.contains("v1a-json")).expect("the vector");
+    let value = signed.headers["webhook-signature"].to_str().expect("ASCII").to_owned();
+    let times = |n| {
+        let value = HeaderValue::from_str(&vec![value.as_str(); n].join(" ")).expect("a value");
+        signed.with(|v| drop(v.headers.insert("webhook-signature", value))).verify()
+    };
+    assert!(times(4).is_ok());
+    assert!(matches!(times(5), Err(Fault::Malformed(..))));
+}
+
+#[test]
 fn a_template_says_what_is_wrong_with_it() {
     for (text, fault) in [
         ("{timestamp}.", TemplateFault::NoBody),
@@ -390,6 +470,12 @@ fn all_of_a_request_can_be_signed() {
         at: UNIX_EPOCH + Duration::from_secs(1_767_225_600),
     };
     assert_eq!(vector.verify().map(|signed| signed.id), Ok(Some("7".into())));
+    for header in ["x-t", "x-id", "x-time"] {
+        let missing = vector.with(|v| drop(v.headers.remove(header)));
+        assert!(matches!(missing.verify(), Err(Fault::Missing(_))), "{header}");
+        let twice = vector.with(|v| assert!(v.headers.append(header, HeaderValue::from_static("9"))));
+        assert!(matches!(twice.verify(), Err(Fault::Duplicate(_))), "{header}");
+    }
     let changes: [fn(&mut Vector); 5] = [
         |v| v.method = "POST".into(),
         |v| v.target = "/w/k?r".into(),

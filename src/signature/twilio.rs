@@ -12,13 +12,14 @@ use http::{HeaderName, header};
 use std::borrow::Cow;
 use subtle::ConstantTimeEq as _;
 
+pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("x-twilio-signature");
+
 pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Signed, Fault> {
-    let name = HeaderName::from_static("x-twilio-signature");
-    let value = one(delivery.headers, &name)?;
-    trace.passed(|| format!("{name} is there, once"));
+    let value = one(delivery.headers, &SIGNATURE)?;
+    trace.passed(|| format!("{SIGNATURE} is there, once"));
     let signature =
-        BASE64_STANDARD.decode(value.as_bytes()).map_err(|_| Fault::Malformed(name, "is no base64"))?;
-    let params = if is_form(delivery) { form(delivery, trace) } else { hashed(delivery, trace)? };
+        BASE64_STANDARD.decode(value.as_bytes()).map_err(|_| Fault::Malformed(SIGNATURE, "is no base64"))?;
+    let params = params(delivery, trace)?;
     let Some(url) = delivery.public_url else {
         return Err(Fault::Content("the scheme signs the URL, and public_url is not known"));
     };
@@ -26,10 +27,11 @@ pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -
         let bytes = delivery.target.len();
         format!("what is signed: {url}{{target: {bytes} bytes}}, and {} parameters of a form", params.len())
     });
+    // Its own libraries take the URL with the scheme's port and without it.
+    let urls = [Cow::Borrowed(url), other_port(url)];
     let mut found = false;
     for (i, key) in keys.iter().enumerate() {
-        // Its own libraries take the URL with the scheme's port and without it.
-        let same = [Cow::Borrowed(url), other_port(url)].into_iter().fold(false, |any, url| {
+        let same = urls.iter().fold(false, |any, url| {
             let mac = key.hmac(Algorithm::Sha1, |context| {
                 context.update(url.as_bytes());
                 context.update(delivery.target);
@@ -43,22 +45,28 @@ pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -
     if found { Ok(Signed::default()) } else { Err(Fault::Mismatch) }
 }
 
-fn is_form(delivery: &Delivery<'_>) -> bool {
-    let content_type = delivery.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    let media = content_type.and_then(|value| value.split(|&b| b == b';').next()).unwrap_or_default();
-    media.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+/// What is signed, but for the outside address; `body` is the SHA-256 of a body that is no form.
+pub(super) fn feed(delivery: &Delivery<'_>, body: &[u8; 32], mut sink: impl FnMut(&[u8])) {
+    sink(delivery.target);
+    match params(delivery, &mut Trace::off()) {
+        Ok(params) => params.iter().for_each(|part| sink(part.as_bytes())),
+        Err(_) => sink(body),
+    }
 }
 
-/// A body that is no form is signed by its hash, which stands in the URL; then there are no parameters.
-fn hashed(delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Vec<String>, Fault> {
+/// The parameters that are signed after the URL: those of a form. A body that is none is signed by its hash, which stands
+/// in the URL.
+fn params(delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Vec<String>, Fault> {
     let query = delivery.target.splitn(2, |&b| b == b'?').nth(1).unwrap_or_default();
     let mut hashes = url::form_urlencoded::parse(query).filter(|(name, _)| name == "bodySHA256");
     match (hashes.next(), hashes.next()) {
         (Some(_), Some(_)) => Err(Fault::Content("the URL has more than one bodySHA256")),
         (None, _) if delivery.body.is_empty() => Ok(Vec::new()),
+        (None, _) if is_form(delivery)? => Ok(form(delivery, trace)),
         (None, _) => {
             Err(Fault::Content("the body is no form, and the URL has no bodySHA256: nothing signs the body"))
         }
+        // Whatever the body says that it is.
         (Some((_, hash)), None) => {
             let own = hex(&sha256(delivery.body));
             if !bool::from(own.as_bytes().ct_eq(hash.to_ascii_lowercase().as_bytes())) {
@@ -68,6 +76,15 @@ fn hashed(delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Vec<String>, Fau
             Ok(Vec::new())
         }
     }
+}
+
+fn is_form(delivery: &Delivery<'_>) -> Result<bool, Fault> {
+    let content_type = match delivery.headers.contains_key(header::CONTENT_TYPE) {
+        true => one(delivery.headers, &header::CONTENT_TYPE)?.as_bytes(),
+        false => return Ok(false),
+    };
+    let media = content_type.split(|&b| b == b';').next().unwrap_or_default();
+    Ok(media.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
 }
 
 /// Names and values of a form one after the other, sorted; of a name that comes again, each value once.

@@ -9,6 +9,7 @@
 
 mod exposition;
 mod process;
+mod refusal;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -20,6 +21,7 @@ use prometheus::{Histogram, HistogramOpts};
 use crate::error_code::ErrorCode;
 
 pub use exposition::{AccountRow, Exposition};
+pub use refusal::WebhookRefusal;
 
 /// Upper bounds, in seconds, of the latency histograms: from a hit in the same rack to the longest usual deadline.
 const LATENCY_BUCKETS: [f64; 13] =
@@ -76,92 +78,6 @@ impl Phase {
     }
 }
 
-/// Why a webhook call was not let in: finer than the code it is answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum WebhookRefusal {
-    /// No such key.
-    UnknownKey,
-    /// A key whose time has not come.
-    NotYetValid,
-    /// A key whose time has passed.
-    Expired,
-    /// A key that is switched off.
-    Disabled,
-    /// One wrong key too many from one address.
-    TooManyWrongKeys,
-    /// From an address that may not call.
-    Address,
-    /// The user is not active.
-    UserInactive,
-    /// One call too many with one key.
-    RateLimited,
-    /// A method that the webhook does not take.
-    Method,
-    /// A path, a query or a body that can't be passed on, or is too large.
-    Request,
-    /// A header of the signature is missing.
-    SignatureMissing,
-    /// A header of the signature is there twice, or says nothing that the scheme knows.
-    SignatureMalformed,
-    /// Signed too long ago.
-    SignatureStale,
-    /// Signed in the future.
-    SignatureFuture,
-    /// Signed with another secret, or altered since.
-    SignatureMismatch,
-    /// A delivery that our program has.
-    Duplicate,
-    /// A delivery that is on its way to our program.
-    UnderWay,
-}
-
-impl WebhookRefusal {
-    /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
-        Self::UnknownKey,
-        Self::NotYetValid,
-        Self::Expired,
-        Self::Disabled,
-        Self::TooManyWrongKeys,
-        Self::Address,
-        Self::UserInactive,
-        Self::RateLimited,
-        Self::Method,
-        Self::Request,
-        Self::SignatureMissing,
-        Self::SignatureMalformed,
-        Self::SignatureStale,
-        Self::SignatureFuture,
-        Self::SignatureMismatch,
-        Self::Duplicate,
-        Self::UnderWay,
-    ];
-
-    /// As it stands in the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownKey => "unknown_key",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Expired => "expired",
-            Self::Disabled => "disabled",
-            Self::TooManyWrongKeys => "too_many_wrong_keys",
-            Self::Address => "address",
-            Self::UserInactive => "user_inactive",
-            Self::RateLimited => "rate_limited",
-            Self::Method => "method",
-            Self::Request => "request",
-            Self::SignatureMissing => "signature_missing",
-            Self::SignatureMalformed => "signature_malformed",
-            Self::SignatureStale => "signature_stale",
-            Self::SignatureFuture => "signature_future",
-            Self::SignatureMismatch => "signature_mismatch",
-            Self::Duplicate => "duplicate",
-            Self::UnderWay => "under_way",
-        }
-    }
-}
-
 /// One direction of one service. 16 bytes until its first request: a file may name 100,000 services that nobody
 /// calls. Afterwards about 2 KiB, and 800 bytes more for each class of status it has seen.
 ///
@@ -181,7 +97,8 @@ struct Used {
     errors: [AtomicU64; ErrorCode::ALL.len()],
     timeouts: [AtomicU64; Phase::ALL.len()],
     refused: OnceLock<Box<[AtomicU64; WebhookRefusal::ALL.len()]>>,
-    reserved_headers: AtomicU64,
+    /// Names that every proxy sends, and those of identities.
+    reserved_headers: [AtomicU64; 2],
     duration: Histogram,
     response_headers: Histogram,
 }
@@ -229,9 +146,12 @@ impl ServiceStats {
         refused[reason as usize].fetch_add(1, Relaxed);
     }
 
-    /// So many headers that no caller may send were dropped from a request.
-    pub fn reserved_headers_dropped(&self, headers: usize) {
-        self.used().reserved_headers.fetch_add(headers as u64, Relaxed);
+    /// So many headers that no caller may send were dropped from a request: those that any proxy adds (`X-Forwarded-For`
+    /// and its like), and those that say who somebody is.
+    pub fn reserved_headers_dropped(&self, forwarding: usize, identity: usize) {
+        for (count, dropped) in self.used().reserved_headers.iter().zip([forwarding, identity]) {
+            count.fetch_add(dropped as u64, Relaxed);
+        }
     }
 
     /// How many requests are in flight.
@@ -271,7 +191,7 @@ impl Default for Used {
             errors: Default::default(),
             timeouts: Default::default(),
             refused: OnceLock::new(),
-            reserved_headers: AtomicU64::new(0),
+            reserved_headers: Default::default(),
             duration: latency_histogram(),
             response_headers: latency_histogram(),
         }
@@ -325,7 +245,7 @@ impl KeyStats {
         self.last_used.fetch_max(unix_seconds(now), Relaxed);
     }
 
-    /// Somebody came with the key, which is not good any more, or not yet.
+    /// Somebody came with the key and was not let in, for whatever reason.
     pub fn refused_at(&self, now: SystemTime) {
         self.last_refused.fetch_max(unix_seconds(now), Relaxed);
     }
@@ -335,7 +255,7 @@ impl KeyStats {
         moment(&self.last_used)
     }
 
-    /// When somebody last came with the key though it was not good, to the second.
+    /// When somebody last came with the key and was not let in, to the second.
     pub fn last_refused(&self) -> Option<SystemTime> {
         moment(&self.last_refused)
     }

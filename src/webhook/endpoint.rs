@@ -3,7 +3,6 @@
 use super::rate::Limit;
 use super::replay::Deliveries;
 use crate::config::model::{KeyIn, Refusals, Replay, User, Webhook};
-use crate::header_name::fold;
 use crate::plan::Refusal;
 use crate::route::Route;
 use crate::secret::Secret;
@@ -79,13 +78,5 @@ impl Endpoint {
         let status = other.map(|(_, status)| *status).or(refusal.status);
         let bodiless = self.refusals.bodiless || status.is_some_and(|status| status.is_success());
         Refusal { status, bodiless, ..refusal.of(self.service()) }
-    }
-}
-
-/// The header that holds the key, folded: it goes no further than here.
-pub fn key_header(webhook: &Webhook) -> Option<String> {
-    match &webhook.key_in {
-        KeyIn::Header(name) => Some(fold(name.as_str())),
-        KeyIn::Path | KeyIn::Query(_) => None,
     }
 }

@@ -1,11 +1,8 @@
 //! The header names that speak of identity, which no caller may send, on any route, in any spelling.
 
 use crate::config::model::Config;
-use crate::header_name::{fold, in_family, same};
+use crate::header_name::{fold, is_reserved, same};
 use http::HeaderName;
-
-/// Families of which every name is reserved.
-const FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
 
 /// The names no caller may send.
 #[derive(Debug)]
@@ -14,7 +11,7 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// The families, `Forwarded`, and the configured names.
+    /// Those that are always reserved, and the configured ones.
     pub fn of(config: &Config) -> Self {
         let assertion = config.assertion.as_ref().map(|assertion| &assertion.header);
         Self::new(config.identity_headers.all().into_iter().chain(assertion))
@@ -22,23 +19,28 @@ impl Reserved {
 
     /// As [`Self::of`], with these configured names.
     pub fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
-        let mut folded = vec!["forwarded".to_owned()];
-        folded.extend(names.map(|name| fold(name.as_str())));
-        folded.retain(|name| !FAMILIES.iter().any(|family| in_family(name, family)));
-        Self { folded }
+        Self { folded: names.map(|name| fold(name.as_str())).filter(|name| !is_reserved(name)).collect() }
     }
 
     /// Whether `name` is one of them, in some spelling. No allocation.
     pub fn contains(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
-        FAMILIES.iter().any(|family| in_family(name, family))
-            || self.folded.iter().any(|reserved| same(name, reserved))
+        is_reserved(name) || self.folded.iter().any(|reserved| same(name, reserved))
     }
 }
 
-/// Whether `name` is one that every proxy sends, and a trusted one may.
+/// Whether `name` is one that proxies add, as they spell it.
 pub fn is_forwarding(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-") || name == http::header::FORWARDED
+    const USUAL: [&str; 7] = [
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-forwarded-scheme",
+        "x-forwarded-server",
+    ];
+    USUAL.contains(&name.as_str())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::plan::{Plan, Refusal, Reply};
 use crate::telemetry::metrics::WebhookRefusal;
 use address::Client;
 use endpoint::Endpoint;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use keys::{Key, KeyNumber, KeyTable, Validity};
 use rate::{Budgets, Limit};
 use std::borrow::Cow;
@@ -92,19 +92,13 @@ impl Guesses {
         &self.budgets
     }
 
-    fn refuse(&self, call: &Call<'_>, found: Option<(Key<'_>, Validity)>) -> Box<Refused> {
-        let mut reason = WebhookRefusal::UnknownKey;
-        let mut counts_for = None;
-        if let Some((key, validity)) = found {
-            key.stats().refused_at(call.now);
-            counts_for = Some(Arc::clone(key.endpoint()));
-            reason = match validity {
-                Validity::NotYetValid => WebhookRefusal::NotYetValid,
-                Validity::Expired => WebhookRefusal::Expired,
-                Validity::Disabled => WebhookRefusal::Disabled,
-                Validity::Valid => WebhookRefusal::UnknownKey,
-            };
-        }
+    /// Of whatever is no good key: the work and the answer are the same, what is counted is not.
+    fn refuse(
+        &self,
+        call: &Call<'_>,
+        mut reason: WebhookRefusal,
+        counts_for: Option<&Arc<Endpoint>>,
+    ) -> Box<Refused> {
         let used_up = |limit: &Limit| self.budgets.take_at(limit, call.client.address, call.uptime).err();
         let refusal = match self.limit.as_ref().and_then(used_up) {
             Some(wait) => {
@@ -117,7 +111,7 @@ impl Guesses {
                 Refusal::new(ErrorCode::WebhookUnknown, detail)
             }
         };
-        Box::new(Refused { refusal, key: None, reason, counts_for })
+        Box::new(Refused { refusal, key: None, reason, counts_for: counts_for.cloned() })
     }
 }
 
@@ -129,9 +123,15 @@ fn split(raw_target: &[u8]) -> Option<(&[u8], &[u8], Target<'_>)> {
     (!segment.is_empty()).then_some((segment, rest, target))
 }
 
-/// The key that a call shows: the text, and whether it stands where its endpoint wants it.
-fn shown<'t>(keys: &'t KeyTable, call: &Call<'_>, segment: &[u8], target: &Target<'_>) -> Option<Key<'t>> {
-    let Some(endpoint) = keys.named(segment) else {
+/// The key that a call shows, if it stands where its endpoint wants it. `named` is the endpoint that the path names.
+fn shown<'t>(
+    keys: &'t KeyTable,
+    named: Option<&Arc<Endpoint>>,
+    call: &Call<'_>,
+    segment: &[u8],
+    target: &Target<'_>,
+) -> Option<Key<'t>> {
+    let Some(endpoint) = named else {
         // A key may hold characters that a path can't.
         let text: Cow<'_, [u8]> = percent_encoding::percent_decode(segment).into();
         return keys.find(&text).filter(|key| !key.endpoint().key_is_elsewhere());
@@ -141,6 +141,7 @@ fn shown<'t>(keys: &'t KeyTable, call: &Call<'_>, segment: &[u8], target: &Targe
         KeyIn::Header(name) => {
             let mut values = call.headers.get_all(name).iter();
             match (values.next(), values.next()) {
+                (Some(value), None) if *name == header::AUTHORIZATION => keys.find(bearer(value.as_bytes())),
                 (Some(value), None) => keys.find(value.as_bytes()),
                 _ => None,
             }
@@ -157,20 +158,40 @@ fn shown<'t>(keys: &'t KeyTable, call: &Call<'_>, segment: &[u8], target: &Targe
     key.filter(|key| Arc::ptr_eq(key.endpoint(), endpoint))
 }
 
-/// What to do with a webhook call. No I/O; of state, only the budgets of rate limits.
+/// What `Authorization` holds, with `Bearer ` before it or without.
+fn bearer(value: &[u8]) -> &[u8] {
+    match value.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii_start(),
+        _ => value,
+    }
+}
+
+/// What to do with a webhook call. No I/O; of state, only the budgets of rate limits and when a key was last refused.
 ///
 /// # Errors
 ///
 /// What is answered instead, and what is counted.
 pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Admitted, Box<Refused>> {
-    let Some((segment, rest, target)) = split(call.target) else { return Err(guesses.refuse(call, None)) };
-    let found = shown(keys, call, segment, &target).map(|key| (key, key.validity_at(call.now)));
-    let key = match found {
-        Some((key, Validity::Valid)) => key,
-        not_good => return Err(guesses.refuse(call, not_good)),
+    let Some((segment, rest, target)) = split(call.target) else {
+        return Err(guesses.refuse(call, WebhookRefusal::UnknownKey, None));
+    };
+    let named = keys.named(segment);
+    let Some(key) = shown(keys, named, call, segment, &target) else {
+        return Err(guesses.refuse(call, WebhookRefusal::UnknownKey, named));
     };
     let endpoint = key.endpoint();
+    let not_good = match key.validity_at(call.now) {
+        Validity::Valid => None,
+        Validity::NotYetValid => Some(WebhookRefusal::NotYetValid),
+        Validity::Expired => Some(WebhookRefusal::Expired),
+        Validity::Disabled => Some(WebhookRefusal::Disabled),
+    };
+    if let Some(reason) = not_good {
+        key.stats().refused_at(call.now);
+        return Err(guesses.refuse(call, reason, Some(endpoint)));
+    }
     let refused = |(refusal, reason): (Refusal, WebhookRefusal)| {
+        key.stats().refused_at(call.now);
         let refusal = endpoint.told(refusal);
         Box::new(Refused { refusal, key: Some(key.number()), reason, counts_for: Some(Arc::clone(endpoint)) })
     };
@@ -179,8 +200,14 @@ pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Admit
         && let Some(answer) =
             handshake::in_query(verifier, endpoint.verify_token.as_ref(), call.method, target.query)
     {
-        let reason = WebhookRefusal::SignatureMismatch;
-        let reply = answer.map_err(|refusal| refused((refusal, reason)))?;
+        let reason = |refusal: &Refusal| match refusal.code {
+            ErrorCode::SignatureInvalid => WebhookRefusal::SignatureMismatch,
+            _ => WebhookRefusal::Request,
+        };
+        let reply = answer.map_err(|refusal| {
+            let reason = reason(&refusal);
+            refused((refusal, reason))
+        })?;
         return Ok(Admitted { key: key.number(), action: Action::Reply(reply) });
     }
     passable(endpoint, call.method, rest).map_err(refused)?;
@@ -204,14 +231,18 @@ fn entrance(key: Key<'_>, call: &Call<'_>) -> Result<(), (Refusal, WebhookRefusa
         let detail = "the webhook is known, but the user it belongs to is not active";
         return Err((Refusal::new(ErrorCode::UserInactive, detail), WebhookRefusal::UserInactive));
     }
-    if let Some(limit) = &endpoint.limit
+    // With a verifier, only what is signed counts: or whoever knows no more than the URL could use the rate up.
+    if let (Some(limit), None) = (&endpoint.limit, &endpoint.verifier)
         && let Err(wait) = limit.take_at(&key.stats().rate, call.uptime)
     {
-        let detail = "more calls with this key than it is allowed";
-        let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait);
-        return Err((refusal, WebhookRefusal::RateLimited));
+        return Err((too_often(wait), WebhookRefusal::RateLimited));
     }
     Ok(())
+}
+
+/// The answer to one call too many with one key.
+pub fn too_often(wait: Duration) -> Refusal {
+    Refusal::new(ErrorCode::RateLimited, "more calls with this key than it is allowed").retry_after(wait)
 }
 
 /// Whether the request is one that our program takes.
@@ -237,20 +268,34 @@ fn without(query: &[u8], name: &str) -> Vec<u8> {
     if kept.is_empty() { Vec::new() } else { [&b"?"[..], &kept.join(&b'&')].concat() }
 }
 
-/// The path as the access log may show it: what stood where a key belongs is not shown, known or not.
-pub fn log_path(raw_target: &[u8], endpoint: Option<&Endpoint>) -> Vec<u8> {
+/// The path as the access log may show it: no key is, whether it stands where a key belongs or elsewhere. Without an
+/// `endpoint`, none of what a stranger chose is shown. A hash for each further segment that is as long as a key.
+pub fn log_path(keys: &KeyTable, raw_target: &[u8], endpoint: Option<&Endpoint>) -> Vec<u8> {
+    /// The parser takes no shorter `value`.
+    const SHORTEST_KEY: usize = 22;
     let Some((segment, rest, _)) = split(raw_target) else { return UNMATCHED.to_vec() };
-    match endpoint {
-        Some(endpoint) if endpoint.key_is_elsewhere() => {
-            [PREFIX, endpoint.service().as_bytes(), rest].concat()
-        }
-        // The rest is shown too, unless the key stands there once more.
-        Some(_) if !rest.windows(segment.len()).any(|part| part == segment) => {
-            [PREFIX, b"{key}", rest].concat()
-        }
-        // A stranger chose the rest as well, and may have put a key there.
-        _ => [PREFIX, b"{key}"].concat(),
-    }
+    let Some(endpoint) = endpoint else { return [PREFIX, KEY].concat() };
+    let is_key = |part: &[u8]| {
+        part == segment && !endpoint.key_is_elsewhere()
+            || part.len() >= SHORTEST_KEY
+                && keys.find(&Cow::from(percent_encoding::percent_decode(part))).is_some()
+    };
+    let shown = rest.split(|&b| b == b'/').map(|part| if is_key(part) { KEY } else { part });
+    let shown: Vec<&[u8]> = shown.collect();
+    [template_head(endpoint).as_slice(), &shown.join(&b'/')].concat()
+}
+
+/// The path of a call for our program, which has to know all of it but the key.
+pub fn template(raw_target: &[u8], endpoint: &Endpoint) -> Vec<u8> {
+    let rest = split(raw_target).map_or(&[][..], |(_, rest, _)| rest);
+    [template_head(endpoint).as_slice(), rest].concat()
+}
+
+/// Stands for a key.
+const KEY: &[u8] = b"{key}";
+
+fn template_head(endpoint: &Endpoint) -> Vec<u8> {
+    [PREFIX, if endpoint.key_is_elsewhere() { endpoint.service().as_bytes() } else { KEY }].concat()
 }
 
 #[cfg(test)]

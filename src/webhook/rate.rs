@@ -34,9 +34,15 @@ impl Limit {
         let now = micros(now);
         let mut seen = cell.load(Relaxed);
         loop {
-            let empty_at = seen.max(now).saturating_add(self.interval);
+            // A cell may come from before a reload, and an older, slower limit: no bucket is fuller than full.
+            let bounded = seen.min(now.saturating_add(self.window));
+            let empty_at = bounded.max(now).saturating_add(self.interval);
             let ahead = empty_at - now;
             if ahead > self.window {
+                if bounded < seen {
+                    // Whoever is faster writes as much.
+                    let _ = cell.compare_exchange(seen, bounded, Relaxed, Relaxed);
+                }
                 return Err(Duration::from_micros(ahead - self.window));
             }
             match cell.compare_exchange_weak(seen, empty_at, Relaxed, Relaxed) {
@@ -104,6 +110,18 @@ mod tests {
             [0; 4].map(|_| limit.take_at(&cell, start + 9 * SECOND).is_ok()),
             [true, true, true, false]
         );
+    }
+
+    #[test]
+    fn a_limit_that_is_mended_is_mended_at_once() {
+        let (slow, quick) = (
+            Rate { requests: 2, per: 3600 * SECOND, burst: 2 },
+            Rate { requests: 20, per: SECOND, burst: 20 },
+        );
+        let cell = AtomicU64::new(0);
+        assert_eq!([0; 3].map(|_| Limit::new(&slow).take_at(&cell, SECOND).is_ok()), [true, true, false]);
+        assert!(Limit::new(&quick).take_at(&cell, SECOND).is_err_and(|wait| wait <= SECOND / 20));
+        assert_eq!(Limit::new(&quick).take_at(&cell, 2 * SECOND), Ok(()));
     }
 
     #[test]

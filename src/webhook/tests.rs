@@ -89,15 +89,25 @@ fn a_webhook_url_has_its_key_after_the_prefix() {
 
 #[test]
 fn the_log_never_shows_what_stands_where_a_key_belongs() {
-    let elsewhere = Webhook { key_in: KeyIn::Query("key".into()), ..webhook() };
+    const LONG: &str = "a-long-key-of-another-service";
+    let elsewhere = Webhook { key_in: KeyIn::Query("key".into()), api_keys: vec![key(LONG)], ..webhook() };
     let keys = table(&[("a", webhook()), ("b", elsewhere)]);
     let [path, query] = keys.endpoints() else { panic!("two endpoints") };
-    let path = |target: &str| String::from_utf8(log_path(target.as_bytes(), Some(&**path))).expect("text");
+    let shown = |target: &str, endpoint: Option<&Arc<Endpoint>>| {
+        String::from_utf8(log_path(&keys, target.as_bytes(), endpoint.map(|e| &**e))).expect("text")
+    };
+    let path = |target: &str| shown(target, Some(path));
     assert_eq!(path("/webhooks/k1/a?b"), "/webhooks/{key}/a");
-    assert_eq!(path("/webhooks/k1/a/k1"), "/webhooks/{key}");
-    assert_eq!(log_path(b"/webhooks/b/rest?key=k1", Some(&**query)), b"/webhooks/b/rest");
-    assert_eq!(log_path(b"/webhooks/k1/a", None), b"/webhooks/{key}");
-    assert_eq!(log_path(b"/k1", None), b"{unmatched}");
+    assert_eq!(path("/webhooks/k1/a/k1/b"), "/webhooks/{key}/a/{key}/b");
+    assert_eq!(path(&format!("/webhooks/k1//{LONG}/")), "/webhooks/{key}//{key}/", "another service's");
+    assert_eq!(path("/webhooks/k1/%61-long-key-of-another-service"), "/webhooks/{key}/{key}");
+    assert_eq!(path("/webhooks/k1/a-long-text-that-is-no-key"), "/webhooks/{key}/a-long-text-that-is-no-key");
+    assert_eq!(shown("/webhooks/b/rest?key=k1", Some(query)), "/webhooks/b/rest");
+    assert_eq!(shown(&format!("/webhooks/b/{LONG}"), Some(query)), "/webhooks/b/{key}", "in the wrong place");
+    assert_eq!(shown("/webhooks/k1/a", None), "/webhooks/{key}");
+    assert_eq!(shown("/k1", None), "{unmatched}");
+    assert_eq!(template(b"/webhooks/k1/a/k1?x", &keys.endpoints()[0]), b"/webhooks/{key}/a/k1");
+    assert_eq!(template(b"/webhooks/b/a", query), b"/webhooks/b/a");
 }
 
 #[test]
@@ -146,6 +156,13 @@ fn a_key_in_a_header_or_in_the_query_is_good_there_and_nowhere_else() {
     let unknown = || Err("404 unknown_key".to_owned());
     assert_eq!(with("/webhooks/h/x?y", &[("x-api-key", "good")]), Ok("/hooks/x?y".into()));
     assert_eq!(with("/webhooks/h", &[]), unknown());
+    let bearer =
+        Webhook { key_in: KeyIn::Header(http::header::AUTHORIZATION), api_keys: vec![key("b")], ..webhook() };
+    let bearer = table(&[("s", bearer)]);
+    for value in ["Bearer b", "bearer  b", "b"] {
+        let called = call(&bearer, &Method::POST, "/webhooks/s", &[("authorization", value)]);
+        assert_eq!(called, Ok("/hooks".into()), "{value}");
+    }
     assert_eq!(with("/webhooks/h", &[("x-api-key", "good"), ("x-api-key", "good")]), unknown());
     assert_eq!(with("/webhooks/h", &[("x-api-key", "path")]), unknown(), "another service's");
     assert_eq!(with("/webhooks/good", &[]), unknown(), "in the path");
@@ -185,10 +202,13 @@ fn a_wrong_key_costs_a_budget_and_a_right_one_never_does() {
     assert_eq!(from("/nothing", "192.0.2.1"), Err("429 too_many_wrong_keys".into()));
     assert_eq!(from("/webhooks/good", "192.0.2.1"), Ok("/hooks".into()));
     assert_eq!(from("/webhooks/wrong", "192.0.2.2"), Err("404 unknown_key".into()));
-    let after_a_reload =
-        Guesses::new(Some(&Rate { requests: 3, per: NOW, burst: 3 }), Some(guesses.budgets()));
-    let again = call_from(&keys, &after_a_reload, &Method::POST, "/webhooks/wrong", &[], "192.0.2.2");
-    assert_eq!(again, Err("404 unknown_key".into()));
+    let after_a_reload = Guesses::new(
+        Some(&Rate { requests: 3, per: Duration::from_secs(60), burst: 3 }),
+        Some(guesses.budgets()),
+    );
+    let again = |from| call_from(&keys, &after_a_reload, &Method::POST, "/webhooks/wrong", &[], from);
+    assert_eq!(again("192.0.2.1"), Err("429 too_many_wrong_keys".into()));
+    assert_eq!(again("192.0.2.2"), Err("404 unknown_key".into()));
 }
 
 #[test]
@@ -222,15 +242,18 @@ fn a_question_is_answered_whatever_the_methods() {
 }
 
 #[test]
-fn statistics_outlive_a_reload_by_service_and_id() {
-    let before = table(&[("a", webhook()), ("b", Webhook { api_keys: vec![key("b1")], ..webhook() })]);
-    before.find(b"good").expect("the key").stats().used_at(UNIX_EPOCH + NOW);
+fn statistics_outlive_a_reload_and_a_key_that_is_another_now_has_none() {
+    let before = table(&[("a", Webhook { api_keys: vec![key("good"), key("same")], ..webhook() })]);
+    for text in [&b"good"[..], b"same"] {
+        before.find(text).expect("the key").stats().used_at(UNIX_EPOCH + NOW);
+    }
     let renewed = ApiKey { sha256: sha256(b"other"), ..key("good") };
     let route = Arc::new(Route::webhook("a", &webhook(), Arc::default()));
     let endpoint = Arc::new(Endpoint::new(route, &webhook(), None));
-    let api_keys = [renewed, key("fresh")];
+    let api_keys = [renewed, key("same"), key("fresh")];
     let after = KeyTable::new(vec![(endpoint, &api_keys[..])], Some(&before));
     let last_used = |text: &[u8]| after.find(text).expect("the key").stats().last_used();
-    assert_eq!(last_used(b"other"), Some(UNIX_EPOCH + NOW));
+    assert_eq!(last_used(b"same"), Some(UNIX_EPOCH + NOW));
+    assert_eq!(last_used(b"other"), None, "under an id that another key had");
     assert_eq!(last_used(b"fresh"), None);
 }

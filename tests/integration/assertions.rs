@@ -3,11 +3,13 @@
 
 use crate::harness::*;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::hmac;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const YAML: &str = "
     public_url: https://hooks.example.com
@@ -20,6 +22,12 @@ const YAML: &str = "
           forward_to: '{{app}}/hooks'
           api_keys: [{ id: 2026-11, sha256: {{sha256}} }]
           replay: { window: 1m }
+      signed:
+        webhook:
+          user: mailer-bot
+          forward_to: '{{app}}/hooks'
+          api_keys: [{ id: s1, sha256: {{signed}} }]
+          verify: { scheme: standard_webhooks, secret: { env: VENDOR_SECRET } }
       unread:
         webhook:
           user: mailer-bot
@@ -39,16 +47,20 @@ struct Topology {
     attache: Attache,
     key: String,
     unread: String,
+    signed: String,
+    secret: String,
 }
 
 async fn topology(app: &str) -> Topology {
-    let (key, unread) = (webhook_key(), webhook_key());
-    let setup = attache().file("ed", &pem(ED)).file("ec", &pem(EC)).given("app", app);
+    let [key, unread, signed] = std::array::from_fn(|_| webhook_key());
+    let secret = secret("vendor");
+    let setup = attache().given("signed", sha256_hex(&signed)).env("VENDOR_SECRET", STANDARD.encode(&secret));
+    let setup = setup.file("ed", &pem(ED)).file("ec", &pem(EC)).given("app", app);
     let mut setup = setup.given("sha256", sha256_hex(&key)).given("unread", sha256_hex(&unread));
     let path = |setup: &Setup, name: &str| setup.value(name);
     let keys = format!("{{ file: '{}' }}, {{ file: '{}' }}", path(&setup, "ed"), path(&setup, "ec"));
     setup = setup.given("keys", keys);
-    Topology { attache: setup.with(YAML).await, key, unread }
+    Topology { attache: setup.with(YAML).await, key, unread, signed, secret }
 }
 
 fn claims(request: &Received) -> (Value, Value) {
@@ -135,12 +147,19 @@ async fn the_retry_of_a_delivery_has_its_id_and_another_token() {
     let app = app().answers(500, "");
     let at = topology(&app.url()).await;
     for n in 0..2 {
-        assert_eq!(at.attache.hook(post(format!("/webhooks/{}", at.key), "{}")).await.status, 500);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, at.secret.as_bytes());
+        let signature = STANDARD.encode(hmac::sign(&key, format!("msg_1.{now}.{{}}").as_bytes()));
+        let call = post(format!("/webhooks/{}", at.signed), "{}")
+            .header("webhook-id", "msg_1")
+            .header("webhook-timestamp", now.to_string())
+            .header("webhook-signature", format!("v1,{signature}"));
+        assert_eq!(at.attache.hook(call).await.status, 500);
         app.head(n).await;
     }
-    let ids: Vec<String> =
-        app.requests().iter().map(|r| claims(r).1["jti"].as_str().expect("jti").to_owned()).collect();
-    assert_ne!(ids[0], ids[1]);
+    let all: Vec<Value> = app.requests().iter().map(|request| claims(request).1).collect();
+    assert_ne!(all[0]["jti"], all[1]["jti"]);
+    assert_eq!([&all[0]["delivery_id"], &all[1]["delivery_id"]], ["msg_1", "msg_1"]);
 }
 
 /// The example in a folder from which it finds its library.

@@ -104,7 +104,7 @@ async fn no_spelling_of_a_reserved_name_gets_through_on_any_route() {
     for (direction, service) in
         [("outbound", "mailer"), ("outbound", ""), ("webhook", "mailer"), ("webhook", "")]
     {
-        let labels = [("direction", direction), ("service", service)];
+        let labels = [("direction", direction), ("service", service), ("kind", "identity")];
         let dropped = metrics.value("attache_reserved_headers_dropped_total", &labels).unwrap_or(0.0);
         assert!(dropped > 400.0, "{direction} {service}: {dropped}");
     }
@@ -179,6 +179,7 @@ async fn a_trusted_proxy_says_where_a_call_comes_from_and_nobody_else() {
     let metrics = attache.metrics().await;
     let labels = [("service", "mailer"), ("reason", "address")];
     assert_eq!(metrics.value("attache_webhook_refused_total", &labels), Some(3.0));
-    let dropped = metrics.value("attache_reserved_headers_dropped_total", &[("service", "mailer")]);
+    let labels = [("service", "mailer"), ("kind", "forwarding")];
+    let dropped = metrics.value("attache_reserved_headers_dropped_total", &labels);
     assert_eq!(dropped, None, "what a trusted proxy sends is no attempt at anything");
 }

@@ -91,7 +91,7 @@ async fn guessing_is_slowed_down_and_never_in_the_way_of_a_right_key() {
     let refused = |service: &str, reason: &str| {
         metrics.value("attache_webhook_refused_total", &[("service", service), ("reason", reason)])
     };
-    assert_eq!(refused("", "unknown_key"), Some(2.0));
+    assert_eq!(refused("", "unknown_key"), Some(2.0), "of no service");
     assert_eq!(refused("by-path", "expired"), Some(2.0));
     assert_eq!(refused("by-path", "disabled"), Some(1.0));
     assert_eq!(
@@ -104,6 +104,35 @@ async fn guessing_is_slowed_down_and_never_in_the_way_of_a_right_key() {
         metrics.value("attache_webhook_key_last_refused_timestamp_seconds", &labels)
     };
     assert!(tried("old").is_some() && tried("off").is_some() && tried("p1").is_none());
+}
+
+/// Whoever knows the URL and not the secret must not be able to use the key's rate up.
+#[tokio::test]
+async fn only_what_is_signed_counts_for_a_rate() {
+    let (app, key, secret) = (app(), webhook_key(), secret("vendor"));
+    let yaml = "
+        users: { bot: {} }
+        services:
+          vendor:
+            webhook:
+              user: bot
+              forward_to: '{{app}}'
+              api_keys: [{ id: k1, sha256: {{sha256}} }]
+              rate_limit: { requests: 2, per: 1h }
+              verify: { scheme: gitlab, secret: { env: VENDOR_SECRET } }";
+    let setup =
+        attache().given("app", app.url()).given("sha256", sha256_hex(&key)).env("VENDOR_SECRET", &secret);
+    let attache = setup.with(yaml).await;
+    let call = || post(format!("/webhooks/{key}"), "{}");
+    for _ in 0..5 {
+        attache.hook(call()).await.problem("signature_invalid", 401, "http_request_denied");
+    }
+    for status in [200, 200, 429] {
+        let answer = attache.hook(call().header("X-Gitlab-Token", secret.as_str())).await;
+        assert_eq!(answer.status, status);
+    }
+    // The token is a secret, and goes no further.
+    assert!(app.requests().iter().all(|received| received.header("x-gitlab-token").is_none()));
 }
 
 #[tokio::test]

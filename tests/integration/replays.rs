@@ -134,6 +134,23 @@ async fn while_it_is_not_known_whether_it_was_taken_nobody_is_told_that_it_was()
     assert_eq!(at.app.seen().heads, 2);
 }
 
+/// GitHub signs neither an id nor a time nor the URL: whoever caught a delivery may send it to another path.
+#[tokio::test]
+async fn what_is_not_signed_makes_no_other_delivery_of_it() {
+    let verify = "verify: { scheme: github, secret: { env: VENDOR_SECRET } }";
+    let at = topology("window: 10m", verify).await;
+    let secret = format!("whsec_{}", STANDARD.encode(&at.secret));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signature: String =
+        hmac::sign(&key, b"{}").as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let call = |rest| at.call(rest, "{}").header("X-Hub-Signature-256", format!("sha256={signature}"));
+    assert_eq!(at.attache.hook(call("")).await.status, 200);
+    for rest in ["", "?x=1", "?", "/", "/other"] {
+        at.attache.hook(call(rest)).await.problem("replayed", 409, "http_request_denied");
+    }
+    assert_eq!(at.app.seen().heads, 1);
+}
+
 #[tokio::test]
 async fn a_caller_that_leaves_takes_its_claim_along() {
     let at = topology("window: 10m", SIGNED).await;

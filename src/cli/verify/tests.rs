@@ -66,6 +66,9 @@ fn what_makes_no_sense_is_said() {
         (&["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{bod}"], "not known"),
         (&["--scheme", "standard_webhooks", "--secret", "whsec_!"], "secret 1 is no secret of this scheme"),
         (&["--scheme", "twilio", "--secret", "s"], "--public-url"),
+        (&["--scheme", "twilio", "--secret", "s", "--public-url", "hooks.example.com"], "no URL"),
+        (&["--scheme", "github", "--secret", "s", "--prefix", "x"], "--scheme hmac"),
+        (&["--scheme", "github", "--secret", "s", "--tolerance", "5"], "signs no time"),
         (&["--scheme", "github"], "--secret"),
         (&[], "--scheme"),
     ] {

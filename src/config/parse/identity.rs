@@ -1,12 +1,13 @@
 //! `identity`: what vouches for the identity that our programs are told.
 
 use crate::config::decode::{At, Decoder};
-use crate::config::model::IdentityAssertion;
+use crate::config::model::{IdentityAssertion, IdentityHeaders};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
-use crate::jwt::{Algorithm, SigningKey};
+use crate::header_name::alike;
+use crate::jwt::{Algorithm, KeyError, SigningKey};
 use http::HeaderName;
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ const MAX_TTL: Duration = Duration::from_secs(60);
 /// The one that signs, the next, and the one before.
 const MAX_KEYS: usize = 4;
 
+/// `public_url` is the issuer if nothing else is said: `None` if there is none, `Some(None)` if it is wrong.
 pub(super) fn assertion(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    public_url: Option<&str>,
+    public_url: Option<Option<&str>>,
+    identity_headers: Option<&IdentityHeaders>,
 ) -> Option<Option<IdentityAssertion>> {
     let map = decoder.mapping(at, &["assertion"])?;
     let Some(at) = map.get("assertion") else { return Some(None) };
@@ -27,7 +30,7 @@ pub(super) fn assertion(
     let keys = decoder.required_or(&map, "key", Some(help)).and_then(|at| keys(decoder, &at));
     let text = |at: At<'_>| decoder.string(&at).map(str::to_owned);
     let issuer = match (map.get("issuer"), public_url) {
-        (None, Some(url)) => Some(url.to_owned()),
+        (None, Some(url)) => url.map(str::to_owned),
         _ => {
             let help = "it is the name our programs know attache by; `public_url` would be the default";
             decoder.required_or(&map, "issuer", Some(help)).and_then(text)
@@ -38,7 +41,17 @@ pub(super) fn assertion(
     let ttl = map.get("ttl").map_or(Some(MAX_TTL), |at| ttl(decoder, &at));
     let header = match map.get("header") {
         Some(at) => {
-            decoder.parsed(&at, "invalid_header", "a header name that can be set", scalar::header_name)
+            let what = "a header name that can be set";
+            let name = decoder.parsed(&at, "invalid_header", what, scalar::header_name);
+            let taken = |name: &HeaderName| {
+                identity_headers.is_some_and(|h| h.all().iter().any(|h| alike(h.as_str(), name.as_str())))
+            };
+            if name.as_ref().is_some_and(taken) {
+                let message = format!("{at} and one of identity_headers are the same header");
+                let finding = Finding::error("duplicate_header", decoder.place(&at), message);
+                decoder.report(finding.label("the names must differ in more than case and separators"));
+            }
+            name
         }
         None => Some(HeaderName::from_static("x-attache-assertion")),
     };
@@ -101,6 +114,7 @@ fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<SigningKey> {
     let label = match key {
         Ok(key) if matches!(key.algorithm(), Algorithm::Es256 | Algorithm::EdDsa) => return Some(key),
         Ok(_) => "an RSA key; assertions are signed with a P-256 or an Ed25519 key".to_owned(),
+        Err(KeyError::Unsupported) => "neither a P-256 nor an Ed25519 key".to_owned(),
         Err(error) => error.to_string(),
     };
     decoder.reject(Finding::error("invalid_key", decoder.place(at), format!("{at} can't sign")).label(label))

@@ -23,7 +23,6 @@ use super::scalar;
 use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View};
-use crate::header_name::{fold, same};
 use crate::secret::{hex, sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -148,21 +147,13 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
     let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref());
     let assertion = match map.get("identity") {
-        Some(at) => identity::assertion(decoder, &at, public_url.as_deref()),
+        // A wrong public_url has been reported at its own place.
+        Some(at) => {
+            let issuer = map.get("public_url").map(|_| public_url.as_deref());
+            identity::assertion(decoder, &at, issuer, identity_headers.as_ref())
+        }
         None => Some(None),
     };
-    if let (Some(names), Some(Some(assertion)), Some(at)) =
-        (&identity_headers, &assertion, map.get("identity"))
-        && names.all().iter().any(|name| same(name.as_str(), &fold(assertion.header.as_str())))
-    {
-        let finding = Finding::error(
-            "duplicate_header",
-            decoder.key(&at),
-            "the assertion has an identity header's name",
-        );
-        decoder
-            .report(finding.label("`identity.assertion.header` must be another than `identity_headers` has"));
-    }
     let trusted_proxies = match map.get("trusted_proxies") {
         Some(at) => limits::trusted_proxies(decoder, &at),
         None => Some(TrustedProxies::default()),

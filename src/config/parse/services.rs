@@ -169,12 +169,12 @@ fn outbound(
 
 fn timeout_response(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TimeoutResponse> {
     let map = decoder.mapping(at, &["status", "content_type", "body", "headers"])?;
-    let status = map.get("status").and_then(|at| decoder.integer(&at, 200..=599));
+    let status = map.get("status").and_then(|at| decoder.status(&at, 200..=599));
     let content_type = map.get("content_type").and_then(|at| header_value(decoder, &at));
     let body = map.get("body").and_then(|at| decoder.string_or_empty(&at)).map(str::to_owned);
     let headers = map.get("headers").and_then(|at| response_headers(decoder, &at)).unwrap_or_default();
     Some(TimeoutResponse {
-        status: status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(StatusCode::GATEWAY_TIMEOUT),
+        status: status.unwrap_or(StatusCode::GATEWAY_TIMEOUT),
         content_type: content_type.unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8")),
         body,
         headers,

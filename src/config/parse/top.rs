@@ -89,7 +89,7 @@ pub(super) fn public_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
 }
 
 pub(super) fn threads(decoder: &Decoder<'_>, at: &At<'_>) -> Option<NonZeroUsize> {
-    NonZeroUsize::new(usize::from(decoder.integer(at, 1..=1024)?))
+    NonZeroUsize::new(decoder.integer(at, 1..=1024)? as usize)
 }
 
 /// `identity_headers`: three names that stay three however a receiver writes them.

@@ -1,11 +1,12 @@
 //! `webhook.verify` and `webhook.replay`: what a call has to be signed with, and what becomes of one that comes again.
 
 use crate::config::decode::{At, Decoder, Map, list};
-use crate::config::model::Replay;
+use crate::config::model::{KeyIn, Replay};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
+use crate::header_name::{alike, is_reserved};
 use crate::secret::Secret;
 use crate::signature::{Algorithm, Encoding, Form, Recipe, Scheme, Template, TemplateFault, Verifier};
 use http::{HeaderName, StatusCode};
@@ -26,7 +27,13 @@ pub(super) struct Verify {
     pub(super) verify_token: Option<Secret>,
 }
 
-pub(super) fn verify(decoder: &Decoder<'_>, at: &At<'_>, public_url: bool) -> Option<Verify> {
+/// `key_in` is where the call has its key, which goes no further than that.
+pub(super) fn verify(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    public_url: bool,
+    key_in: Option<&KeyIn>,
+) -> Option<Verify> {
     const KEYS: [&str; 12] = [
         "scheme",
         "secret",
@@ -66,6 +73,23 @@ pub(super) fn verify(decoder: &Decoder<'_>, at: &At<'_>, public_url: bool) -> Op
         decoder.no_use(at, "this scheme", "only Meta shows one", "leave it out, or use `scheme: meta`");
         return None;
     }
+    if let Some(name) = scheme.headers().iter().find(|name| is_taken_out(name, key_in)) {
+        let place = ["header", "timestamp_header", "id_header"].into_iter().filter_map(|key| map.get(key));
+        let place = place.map(|at| decoder.place(&at)).next().unwrap_or_else(|| decoder.place(map.at));
+        let message = format!("{} looks at {name}, which is taken out of the request before", map.at);
+        let finding = Finding::error("conflicting_keys", place, message).label("no call could ever pass");
+        return decoder
+            .reject(finding.help("it is a reserved name, or holds the key (`key_in`): use another"));
+    }
+    if scheme == Scheme::Meta && verify_token.is_none() && !decoder.is_misspelt(&map, "verify_token") {
+        let message = format!("{} has no `verify_token`", map.at);
+        let finding = Finding::warning("missing_key", decoder.place(map.at), message);
+        decoder.report(
+            finding
+                .label("Meta's first question (hub.challenge) will be refused")
+                .help("give the text that you enter at Meta: `verify_token: { env: NAME }`"),
+        );
+    }
     if scheme.has_url() && !public_url {
         let message = format!("{} needs to know the outside address", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
@@ -91,6 +115,12 @@ pub(super) fn verify(decoder: &Decoder<'_>, at: &At<'_>, public_url: bool) -> Op
             decoder.reject(finding.label(fault.to_string()))
         }
     }
+}
+
+/// Whether a header never gets as far as the check.
+fn is_taken_out(name: &HeaderName, key_in: Option<&KeyIn>) -> bool {
+    let is_key = |key_in: &KeyIn| matches!(key_in, KeyIn::Header(key) if alike(key.as_str(), name.as_str()));
+    key_in.is_some_and(is_key) || is_reserved(name.as_str())
 }
 
 type Places = Vec<(crate::config::source::Span, String)>;
@@ -237,6 +267,18 @@ fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
 pub(super) fn replay(decoder: &Decoder<'_>, at: &At<'_>, verifier: Option<&Verifier>) -> Option<Replay> {
     const ANSWERS: [(&str, StatusCode); 2] = [("409", StatusCode::CONFLICT), ("200", StatusCode::OK)];
     let map = decoder.mapping(at, &["window", "answer"])?;
+    if let Some(scheme) = verifier.map(Verifier::scheme).filter(|scheme| scheme.repeats_itself()) {
+        let message = format!("{at} would swallow what is no duplicate");
+        let finding = Finding::error("conflicting_keys", decoder.key(at), message);
+        return decoder.reject(
+            finding
+                .label(format!(
+                    "the notifications of `scheme: {}` are often the same to the letter",
+                    scheme.as_str()
+                ))
+                .help("leave it out: such a notification says no more than that something changed"),
+        );
+    }
     let window = map.get("window").map(|at| (decoder.duration(&at, false), at));
     let answer = map.get("answer").map_or(Some(StatusCode::CONFLICT), |at| decoder.one_of(&at, &ANSWERS));
     let needed = verifier.and_then(Verifier::tolerance).map(|tolerance| 2 * tolerance);

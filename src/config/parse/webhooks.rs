@@ -9,8 +9,9 @@ use crate::config::secrets::PlainText;
 use crate::config::source::Span;
 use crate::config::tree::View;
 use crate::error_code::ErrorCode;
+use crate::header_name::is_reserved;
 use crate::secret::Secret;
-use http::{Method, StatusCode};
+use http::Method;
 use std::collections::HashMap;
 
 /// What the webhooks of a file have in common.
@@ -63,7 +64,9 @@ pub(super) fn webhook(
     let key_in = optional(map.get("key_in"), |at| key_in(decoder, at));
     let allow_from = optional(map.get("allow_from"), |at| limits::networks(decoder, at));
     let rate_limit = optional(map.get("rate_limit"), |at| limits::rate(decoder, at));
-    let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, all.public_url));
+    let verify = optional(map.get("verify"), |at| {
+        verify::verify(decoder, at, all.public_url, key_in.as_ref().and_then(Option::as_ref))
+    });
     let verifier = verify.as_ref().and_then(|verify| verify.as_ref()).map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
     let refusals = optional(map.get("refusals"), |at| refusals(decoder, at));
@@ -99,9 +102,19 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>) -> Option<KeyIn> {
     }
     let map = decoder.mapping(at, &["header", "query"])?;
     match (map.get("header"), map.get("query")) {
-        (Some(header), None) => decoder
-            .parsed(&header, "invalid_header", "a header name that can hold a key", scalar::header_name)
-            .map(KeyIn::Header),
+        (Some(header), None) => {
+            let what = "a header name that can hold a key";
+            let name = decoder.parsed(&header, "invalid_header", what, scalar::header_name)?;
+            if is_reserved(name.as_str()) {
+                let finding = Finding::error(
+                    "invalid_header",
+                    decoder.place(&header),
+                    format!("{header} is not {what}"),
+                );
+                return decoder.reject(finding.label("no caller may send this name: it is attache's own"));
+            }
+            Some(KeyIn::Header(name))
+        }
         (None, Some(query)) => decoder.string(&query).map(|name| KeyIn::Query(name.to_owned())),
         _ => {
             let finding =
@@ -113,13 +126,13 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>) -> Option<KeyIn> {
 }
 
 /// What a provider may be told otherwise than attache would.
-const REFUSABLE: [(&str, ErrorCode); 6] = [
-    ("signature_invalid", ErrorCode::SignatureInvalid),
-    ("user_inactive", ErrorCode::UserInactive),
-    ("request_denied", ErrorCode::RequestDenied),
-    ("rate_limited", ErrorCode::RateLimited),
-    ("method_denied", ErrorCode::MethodDenied),
-    ("request_too_large", ErrorCode::RequestTooLarge),
+const REFUSABLE: [ErrorCode; 6] = [
+    ErrorCode::SignatureInvalid,
+    ErrorCode::UserInactive,
+    ErrorCode::RequestDenied,
+    ErrorCode::RateLimited,
+    ErrorCode::MethodDenied,
+    ErrorCode::RequestTooLarge,
 ];
 
 fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
@@ -127,27 +140,23 @@ fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
     let bodiless = map.get("body").map_or(Some(false), |at| decoder.bool(&at).map(|body| !body));
     let mut statuses = Vec::new();
     if let Some(at) = map.get("statuses") {
-        const NAMES: [&str; REFUSABLE.len()] = {
-            let mut names = [""; REFUSABLE.len()];
-            let mut i = 0;
-            while i < names.len() {
-                names[i] = REFUSABLE[i].0;
-                i += 1;
-            }
-            names
-        };
+        const NAMES: [&str; 6] = [
+            REFUSABLE[0].as_str(),
+            REFUSABLE[1].as_str(),
+            REFUSABLE[2].as_str(),
+            REFUSABLE[3].as_str(),
+            REFUSABLE[4].as_str(),
+            REFUSABLE[5].as_str(),
+        ];
         for (name, at) in decoder.mapping(&at, &NAMES)?.entries() {
-            let Some((_, code)) = REFUSABLE.iter().find(|(known, _)| *known == name) else { continue };
-            let status = decoder.integer(&at, 200..=599)?;
-            match StatusCode::from_u16(status).ok().filter(|s| !s.is_redirection()) {
-                Some(status) => statuses.push((*code, status)),
-                None => {
-                    let message = format!("{at} would send the caller elsewhere");
-                    let finding = Finding::error("out_of_range", decoder.place(&at), message);
-                    decoder.report(finding.label("must be 200 to 299 or 400 to 599"));
-                    return None;
-                }
+            let Some(code) = REFUSABLE.iter().find(|code| code.as_str() == name) else { continue };
+            let status = decoder.status(&at, 200..=599)?;
+            if status.is_redirection() {
+                let message = format!("{at} would send the caller elsewhere");
+                let finding = Finding::error("out_of_range", decoder.place(&at), message);
+                return decoder.reject(finding.label("must be 200 to 299 or 400 to 599"));
             }
+            statuses.push((*code, status));
         }
     }
     Some(Refusals { statuses, bodiless: bodiless? })

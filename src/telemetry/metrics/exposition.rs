@@ -212,12 +212,14 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_reserved_headers_dropped_total",
-            "Headers that no caller may send, dropped from requests: somebody tried to be somebody else.",
+            "Headers that no caller may send, dropped: forwarding, which any proxy adds; identity, which nobody but attache says.",
             MetricType::COUNTER,
-            self.services.iter().filter_map(|&(service, direction, used)| {
-                let labels = [("direction", direction.as_str()), ("service", service)];
-                let dropped = used.reserved_headers.load(Relaxed);
-                (dropped > 0).then(|| counter(&labels, dropped))
+            self.services.iter().flat_map(|&(service, direction, used)| {
+                ["forwarding", "identity"].into_iter().zip(&used.reserved_headers).filter_map(move |(kind, count)| {
+                    let labels = [("direction", direction.as_str()), ("service", service), ("kind", kind)];
+                    let dropped = count.load(Relaxed);
+                    (dropped > 0).then(|| counter(&labels, dropped))
+                })
             }),
         );
         text.family(
@@ -318,7 +320,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_webhook_key_last_refused_timestamp_seconds",
-            "When somebody last came with the webhook key though it was expired, disabled or not yet valid.",
+            "When somebody last came with the webhook key and was not let in, for whatever reason, in Unix seconds.",
             MetricType::GAUGE,
             self.keys.iter().filter_map(|row| labelled(row, row.last_refused)),
         );

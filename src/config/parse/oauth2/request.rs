@@ -172,7 +172,7 @@ pub(super) fn retry_on(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Vec<Statu
     let Some(at) = map.get("retry_on") else { return Some(vec![StatusCode::UNAUTHORIZED]) };
     let mut all = Vec::new();
     for item in decoder.sequence(&at)? {
-        if let Some(status) = decoder.integer(&item, 400..=599).and_then(|n| StatusCode::from_u16(n).ok())
+        if let Some(status) = decoder.status(&item, 400..=599)
             && !all.contains(&status)
         {
             all.push(status);
