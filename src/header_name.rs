@@ -9,7 +9,12 @@ const RESERVED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
 
 /// Whether `name`, in some spelling, is attache's to say whatever the file says. No allocation.
 pub fn is_reserved(name: &str) -> bool {
-    RESERVED_FAMILIES.iter().any(|family| in_family(name, family)) || same(name, "forwarded")
+    // Nearly every name is told by its first letter.
+    match name.bytes().find(u8::is_ascii_alphanumeric) {
+        Some(b'x' | b'X') => RESERVED_FAMILIES.iter().any(|family| in_family(name, family)),
+        Some(b'f' | b'F') => same(name, "forwarded"),
+        _ => false,
+    }
 }
 
 /// `name` in one spelling for all: lowercase, one `-` for any run of other characters than letters and digits, and none

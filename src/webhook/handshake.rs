@@ -7,6 +7,7 @@
 
 use crate::error_code::ErrorCode;
 use crate::plan::{Refusal, Reply};
+use crate::secret::Secret;
 use crate::signature::{Scheme, Verifier};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -17,23 +18,25 @@ use std::borrow::Cow;
 /// Longer questions are not answered. Microsoft's, the longest, has a few hundred bytes.
 const MAX_CHALLENGE: usize = 2048;
 
-/// The answer to a question in the query, if the request is one. `verify_token` is what Meta has to show.
+/// The answer to a question in the query, if the request is one. `verify_token` is what Meta has to show, if anything.
 pub fn in_query(
     verifier: &Verifier,
-    verify_token: Option<&crate::secret::Secret>,
+    verify_token: Option<&Secret>,
     method: &Method,
     query: &[u8],
 ) -> Option<Result<Reply, Refusal>> {
     let ask = |name: &'static str| asked(query, name);
     match verifier.scheme() {
         Scheme::Meta if method == Method::GET => {
-            let expected = verify_token?;
             let challenge = ask("hub.challenge")?;
             let answer = || {
                 let shown = ask("hub.verify_token").and_then(Result::ok);
                 let subscribes = matches!(ask("hub.mode"), Some(Ok(mode)) if mode == "subscribe");
-                // Compared by their hashes.
-                let same = shown.is_some_and(|shown| crate::secret::Secret::new(shown) == *expected);
+                // Compared by their hashes. Where nothing was agreed upon, the key in the URL is what vouches.
+                let same = match verify_token {
+                    Some(expected) => shown.is_some_and(|shown| Secret::new(shown) == *expected),
+                    None => true,
+                };
                 if !(same && subscribes) {
                     let detail = "hub.verify_token is not the one that was agreed upon";
                     return Err(Refusal::new(ErrorCode::SignatureInvalid, detail));
@@ -96,7 +99,6 @@ fn odd() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
     use std::time::Duration;
 
     fn ask(scheme: Scheme, method: &Method, query: &str) -> Option<Result<(String, String), ErrorCode>> {
@@ -141,6 +143,15 @@ mod tests {
                 "{query}"
             );
         }
+    }
+
+    #[test]
+    fn meta_has_to_show_nothing_where_nothing_was_agreed_upon() {
+        let verifier =
+            Verifier::new(Scheme::Meta, &[Secret::new("s")], Duration::from_secs(300)).expect("one");
+        let query = b"?hub.mode=subscribe&hub.verify_token=any&hub.challenge=1158201444";
+        let answer = in_query(&verifier, None, &Method::GET, query).expect("asked").expect("answered");
+        assert_eq!(answer.body, "1158201444");
     }
 
     #[test]

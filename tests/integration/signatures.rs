@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use serde_json::Value;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// attache with one webhook, the program behind it, and its key.
 struct Topology {
@@ -426,4 +427,108 @@ async fn the_command_says_why_a_captured_request_fails() {
     assert_eq!(bad.code, Some(1), "{bad:?}");
     assert!(bad.stdout.contains("secret 1: it did not"), "{bad:?}");
     assert!(!format!("{good:?}{bad:?}").contains(&signature), "a signature is as good as the secret");
+}
+
+/// As the scheme's documentation says to sign: what stands behind the URL, and the headers.
+fn signed(scheme: &str, secret: &str, body: &[u8], url: &str) -> (String, Vec<(&'static str, String)>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs().to_string();
+    let standard = |id: &'static str, time: &'static str, signature: &'static str| {
+        let mac = mac(secret, &[b"msg_1.", now.as_bytes(), b".", body].concat());
+        let signed = format!("v1,{}", STANDARD.encode(mac));
+        vec![(id, "msg_1".to_owned()), (time, now.clone()), (signature, signed)]
+    };
+    let of_body = mac(secret, body);
+    let headers = match scheme {
+        "github" | "meta" => vec![("X-Hub-Signature-256", format!("sha256={}", hex(&of_body)))],
+        "dropbox" => vec![("X-Dropbox-Signature", hex(&of_body))],
+        "shopify" => vec![("X-Shopify-Hmac-Sha256", STANDARD.encode(of_body))],
+        "x" => vec![("X-Twitter-Webhooks-Signature", format!("sha256={}", STANDARD.encode(of_body)))],
+        "hmac" => vec![("X-Signature", hex(&of_body))],
+        "slack" => {
+            let mac = mac(secret, &[b"v0:", now.as_bytes(), b":", body].concat());
+            vec![
+                ("X-Slack-Request-Timestamp", now.clone()),
+                ("X-Slack-Signature", format!("v0={}", hex(&mac))),
+            ]
+        }
+        "stripe" => {
+            let mac = mac(secret, &[now.as_bytes(), b".", body].concat());
+            vec![("Stripe-Signature", format!("t={now},v1={}", hex(&mac)))]
+        }
+        "twilio" => {
+            let rest =
+                format!("?bodySHA256={}", hex(ring::digest::digest(&ring::digest::SHA256, body).as_ref()));
+            let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+            let signature = STANDARD.encode(hmac::sign(&key, format!("{url}{rest}").as_bytes()));
+            return (rest, vec![("X-Twilio-Signature", signature)]);
+        }
+        "svix" => standard("svix-id", "svix-timestamp", "svix-signature"),
+        "standard_webhooks" | "gitlab" => standard("webhook-id", "webhook-timestamp", "webhook-signature"),
+        other => panic!("how does {other} sign?"),
+    };
+    (String::new(), headers)
+}
+
+/// Bytes that are no text, in one piece and in chunks, small and large: good as they are, refused with one byte changed.
+#[tokio::test]
+async fn every_scheme_takes_any_bytes_however_they_come() {
+    const SCHEMES: [&str; 12] = [
+        "github",
+        "gitlab",
+        "stripe",
+        "slack",
+        "shopify",
+        "twilio",
+        "standard_webhooks",
+        "svix",
+        "meta",
+        "dropbox",
+        "x",
+        "hmac",
+    ];
+    let (app, secret) = (app().answers(202, "taken"), secret("vendor"));
+    let encoded = format!("whsec_{}", STANDARD.encode(&secret));
+    let keys: Vec<String> = SCHEMES.iter().map(|_| webhook_key()).collect();
+    let mut yaml = String::from("public_url: https://hooks.example.com\nusers: { bot: {} }\nservices:\n");
+    for (scheme, key) in SCHEMES.iter().zip(&keys) {
+        let secret =
+            if ["gitlab", "standard_webhooks", "svix"].contains(scheme) { "ENCODED" } else { "PLAIN" };
+        let header = if *scheme == "hmac" { ", header: X-Signature" } else { "" };
+        let hash = sha256_hex(key);
+        yaml.push_str(&format!(
+            "  {scheme}:\n    webhook:\n      user: bot\n      forward_to: '{{{{app}}}}/{scheme}'\n      max_body: 2MiB\n      \
+             api_keys: [{{ id: k, sha256: {hash} }}]\n      \
+             verify: {{ scheme: {scheme}, secret: {{ env: {secret} }}{header} }}\n"
+        ));
+    }
+    let setup = attache().given("app", app.url()).env("PLAIN", &secret).env("ENCODED", &encoded);
+    let attache = setup.with(&yaml).await;
+    let mut heads = 0;
+    for (scheme, key) in SCHEMES.iter().zip(&keys) {
+        for size in [300, 1 << 20] {
+            // X sends objects only.
+            let body: Vec<u8> = b"{".iter().copied().chain((0..=255).cycle()).take(size).collect();
+            let url = format!("https://hooks.example.com/webhooks/{key}");
+            let (rest, headers) = signed(scheme, &secret, &body, &url);
+            let with = |request: Request| {
+                headers.iter().fold(request, |r, (name, value)| r.header(name, value.as_str()))
+            };
+            let target = format!("/webhooks/{key}{rest}");
+            let (first, second) = body.split_at(size / 2);
+            let whole = with(post(target.clone(), body.clone()));
+            let chunked = with(request("POST", target.clone()).chunked([first, second]));
+            for request in [whole, chunked] {
+                assert_eq!(attache.hook(request).await.status, 202, "{scheme} {size}");
+                let received = app.head(heads).await;
+                heads += 1;
+                assert_eq!(received.body_length, size as u64, "{scheme}");
+                assert!(received.body == body, "{scheme} {size}: the bytes that were signed");
+            }
+            let mut altered = body.clone();
+            altered[size - 1] ^= 0x80;
+            let answer = attache.hook(with(post(target, altered))).await;
+            answer.problem("signature_invalid", 401, "http_request_denied");
+        }
+    }
+    assert_eq!(app.seen().heads, heads);
 }

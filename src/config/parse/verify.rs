@@ -81,15 +81,6 @@ pub(super) fn verify(
         return decoder
             .reject(finding.help("it is a reserved name, or holds the key (`key_in`): use another"));
     }
-    if scheme == Scheme::Meta && verify_token.is_none() && !decoder.is_misspelt(&map, "verify_token") {
-        let message = format!("{} has no `verify_token`", map.at);
-        let finding = Finding::warning("missing_key", decoder.place(map.at), message);
-        decoder.report(
-            finding
-                .label("Meta's first question (hub.challenge) will be refused")
-                .help("give the text that you enter at Meta: `verify_token: { env: NAME }`"),
-        );
-    }
     if scheme.has_url() && !public_url {
         let message = format!("{} needs to know the outside address", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
