@@ -3,54 +3,25 @@
 use crate::harness::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::hmac;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-struct Topology {
-    attache: Attache,
-    app: Stub,
-    key: String,
-    secret: String,
+async fn topology(replay: &str, verify: &str) -> Vendor {
+    let at = vendor(&format!("replay: {{ {replay} }}\ntimeout: 400ms\n{verify}")).await;
+    at.app.does(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]);
+    at
 }
 
-async fn topology(replay: &str, verify: &str) -> Topology {
-    let (app, key, secret) = (app(), webhook_key(), secret("vendor"));
-    let yaml = format!(
-        "
-        users: {{ bot: {{}} }}
-        services:
-          vendor:
-            webhook:
-              user: bot
-              forward_to: '{{{{app}}}}'
-              timeout: 400ms
-              api_keys: [{{ id: k1, sha256: {{{{sha256}}}} }}]
-              replay: {{ {replay} }}
-              {verify}"
-    );
-    let setup = attache().given("app", app.url()).given("sha256", sha256_hex(&key));
-    let setup = setup.env("VENDOR_SECRET", format!("whsec_{}", STANDARD.encode(&secret)));
-    Topology { attache: setup.with(&yaml).await, app, key, secret }
+/// Signed now, as Standard Webhooks say, with the id of a delivery.
+fn signed(at: &Vendor, id: &str, body: &str) -> Request {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let signature = STANDARD.encode(at.mac(format!("{id}.{now}.{body}").as_bytes()));
+    at.call("", body)
+        .header("webhook-id", id)
+        .header("webhook-timestamp", now.to_string())
+        .header("webhook-signature", format!("v1,{signature}"))
 }
 
-impl Topology {
-    fn call(&self, rest: &str, body: &str) -> Request {
-        post(format!("/webhooks/{}{rest}", self.key), body)
-    }
-
-    /// Signed now, as Standard Webhooks say, with the id of a delivery.
-    fn signed(&self, id: &str, body: &str) -> Request {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
-        let signature = STANDARD.encode(hmac::sign(&key, format!("{id}.{now}.{body}").as_bytes()));
-        self.call("", body)
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now.to_string())
-            .header("webhook-signature", format!("v1,{signature}"))
-    }
-}
-
-const SIGNED: &str = "verify: { scheme: standard_webhooks, secret: { env: VENDOR_SECRET } }";
+const SIGNED: &str = "verify: { scheme: standard_webhooks, secret: { env: VENDOR_WHSEC } }";
 
 #[tokio::test]
 async fn the_same_body_again_is_a_duplicate_and_another_is_not() {
@@ -81,14 +52,14 @@ async fn a_provider_may_be_told_that_all_is_well() {
 #[tokio::test]
 async fn a_signed_id_tells_deliveries_apart_whatever_the_body() {
     let at = topology("window: 10m", SIGNED).await;
-    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 200);
-    at.attache.hook(at.signed("msg_1", "{}")).await.problem("replayed", 409, "http_request_denied");
-    at.attache.hook(at.signed("msg_1", "other")).await.problem("replayed", 409, "http_request_denied");
-    assert_eq!(at.attache.hook(at.signed("msg_2", "{}")).await.status, 200);
+    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 200);
+    at.attache.hook(signed(&at, "msg_1", "{}")).await.problem("replayed", 409, "http_request_denied");
+    at.attache.hook(signed(&at, "msg_1", "other")).await.problem("replayed", 409, "http_request_denied");
+    assert_eq!(at.attache.hook(signed(&at, "msg_2", "{}")).await.status, 200);
     // A stranger can't use ids up.
-    let forged = at.signed("msg_3", "{}").header("webhook-id", "msg_4");
+    let forged = signed(&at, "msg_3", "{}").header("webhook-id", "msg_4");
     assert_eq!(at.attache.hook(forged).await.status, 401);
-    assert_eq!(at.attache.hook(at.signed("msg_3", "{}")).await.status, 200);
+    assert_eq!(at.attache.hook(signed(&at, "msg_3", "{}")).await.status, 200);
 }
 
 #[tokio::test]
@@ -100,16 +71,16 @@ async fn what_our_program_did_not_take_may_come_again_at_once() {
     };
     for (n, status) in [500, 503, 429, 404].into_iter().enumerate() {
         answers(status);
-        assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, status);
+        assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, status);
         assert_eq!(at.app.seen().heads, n + 1);
     }
     at.app.does(|_| vec![Step::Hang]);
-    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 504);
+    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 504);
     at.app.does(|_| vec![Step::Reset]);
-    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 502);
+    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 502);
     answers(202);
-    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 202);
-    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 200);
+    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 202);
+    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 200);
     assert_eq!(at.app.seen().heads, 7);
 }
 
@@ -120,17 +91,17 @@ async fn while_it_is_not_known_whether_it_was_taken_nobody_is_told_that_it_was()
         vec![Step::Pause(ms(250)), Step::Send(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".to_vec())]
     });
     let mut first = Connection::open(at.attache.webhooks()).await;
-    let slow = first.exchange(at.signed("msg_1", "{}"));
+    let slow = first.exchange(signed(&at, "msg_1", "{}"));
     let second = async {
         at.app.head(0).await;
-        at.attache.hook(at.signed("msg_1", "{}")).await
+        at.attache.hook(signed(&at, "msg_1", "{}")).await
     };
     let (slow, second) = tokio::join!(slow, second);
     second.problem("replayed", 409, "http_request_denied");
     assert_eq!(second.all("retry-after"), ["1"]);
     assert_eq!(slow.status, 500);
     at.app.does(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]);
-    assert_eq!(at.attache.hook(at.signed("msg_1", "{}")).await.status, 200);
+    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 200);
     assert_eq!(at.app.seen().heads, 2);
 }
 
@@ -139,11 +110,7 @@ async fn while_it_is_not_known_whether_it_was_taken_nobody_is_told_that_it_was()
 async fn what_is_not_signed_makes_no_other_delivery_of_it() {
     let verify = "verify: { scheme: github, secret: { env: VENDOR_SECRET } }";
     let at = topology("window: 10m", verify).await;
-    let secret = format!("whsec_{}", STANDARD.encode(&at.secret));
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    let signature: String =
-        hmac::sign(&key, b"{}").as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let call = |rest| at.call(rest, "{}").header("X-Hub-Signature-256", format!("sha256={signature}"));
+    let call = |rest| at.github(rest, b"{}");
     assert_eq!(at.attache.hook(call("")).await.status, 200);
     for rest in ["", "?x=1", "?", "/", "/other"] {
         at.attache.hook(call(rest)).await.problem("replayed", 409, "http_request_denied");
@@ -157,12 +124,12 @@ async fn a_caller_that_leaves_takes_its_claim_along() {
     at.app.does(|_| vec![Step::Hang]);
     let mut leaving = Connection::open(at.attache.webhooks()).await;
     tokio::select! {
-        _answer = leaving.try_exchange(at.signed("msg_1", "{}")) => panic!("no answer was due"),
+        _answer = leaving.try_exchange(signed(&at, "msg_1", "{}")) => panic!("no answer was due"),
         _seen = at.app.head(0) => {}
     }
     drop(leaving);
     at.app.does(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]);
-    let again = async || (at.attache.hook(at.signed("msg_1", "{}")).await.status == 200).then_some(());
+    let again = async || (at.attache.hook(signed(&at, "msg_1", "{}")).await.status == 200).then_some(());
     eventually("the delivery to be new again", again).await;
 }
 
@@ -170,19 +137,7 @@ async fn a_caller_that_leaves_takes_its_claim_along() {
 async fn a_reload_forgets_no_delivery() {
     let at = topology("window: 10m", "").await;
     assert_eq!(at.attache.hook(at.call("", "one")).await.status, 200);
-    let yaml = format!(
-        "
-        users: {{ bot: {{}} }}
-        services:
-          vendor:
-            webhook:
-              user: bot
-              forward_to: '{{{{app}}}}/other'
-              api_keys: [{{ id: k1, sha256: {{{{sha256}}}} }}, {{ id: k2, sha256: {} }}]
-              replay: {{ window: 10m, answer: 200 }}",
-        sha256_hex(&webhook_key())
-    );
-    at.attache.reload(&yaml.replace("/other", ""), "applied").await;
+    at.attache.reload(&vendor_yaml("replay: { window: 10m, answer: 200 }"), "applied").await;
     let again = at.attache.hook(at.call("", "one")).await;
     assert_eq!((again.status, at.app.seen().heads), (200, 1), "told that all is well, and not sent again");
 }

@@ -7,89 +7,29 @@ use ring::hmac;
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// attache with one webhook, the program behind it, and its key.
-struct Topology {
-    attache: Attache,
-    app: Stub,
-    key: String,
-    secret: String,
+/// A delivery made by a library, and what it was answered.
+async fn deliver(at: &Vendor, library: &str, scheme: &str, environment: &[(&str, &str)]) -> (Value, Value) {
+    let public_url = format!("https://hooks.example.com/webhooks/{}", at.key);
+    let mut all = vec![("PEER_SECRET", at.secret.as_str()), ("PEER_PUBLIC_URL", &public_url)];
+    all.extend_from_slice(environment);
+    let url = format!("http://{}/webhooks/{}", at.attache.webhooks(), at.key);
+    let finished = match library.ends_with(".py") {
+        true => python(library, &[scheme, &url], &all).await,
+        false => node(library, &[scheme, &url], &all).await,
+    };
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let said: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+    let problem = said["body"].as_str().and_then(|body| serde_json::from_str(body).ok());
+    (said["status"].clone(), problem.unwrap_or(Value::Null))
 }
 
-/// `verify` is the lines of the webhook's `verify`, where `{{secret}}` is one; `more` stands below the webhook.
-async fn topology(verify: &str, more: &str) -> Topology {
-    topology_with(&secret("vendor"), verify, more).await
-}
-
-async fn topology_with(secret: &str, verify: &str, more: &str) -> Topology {
-    let (app, key) = (app().answers(202, "taken"), webhook_key());
-    let yaml = format!(
-        "
-        public_url: https://hooks.example.com
-        users: {{ bot: {{}} }}
-        services:
-          vendor:
-            webhook:
-              user: bot
-              forward_to: '{{{{app}}}}/hooks'
-              max_body: 2MiB
-              api_keys: [{{ id: k1, sha256: {{{{sha256}}}} }}]
-              verify: {{ {verify} }}
-              {more}"
-    );
-    let setup = attache().given("app", app.url()).given("sha256", sha256_hex(&key));
-    let attache = setup.env("VENDOR_SECRET", secret).with(&yaml).await;
-    Topology { attache, app, key, secret: secret.to_owned() }
-}
-
-impl Topology {
-    fn url(&self) -> String {
-        format!("http://{}/webhooks/{}", self.attache.webhooks(), self.key)
-    }
-
-    /// A delivery made by a library, and what it was answered.
-    async fn deliver(&self, library: &str, scheme: &str, environment: &[(&str, &str)]) -> (Value, Value) {
-        let public_url = format!("https://hooks.example.com/webhooks/{}", self.key);
-        let mut all = vec![("PEER_SECRET", self.secret.as_str()), ("PEER_PUBLIC_URL", &public_url)];
-        all.extend_from_slice(environment);
-        let url = self.url();
-        let finished = match library.ends_with(".py") {
-            true => python(library, &[scheme, &url], &all).await,
-            false => node(library, &[scheme, &url], &all).await,
-        };
-        assert_eq!(finished.code, Some(0), "{finished:?}");
-        let said: Value = serde_json::from_str(&finished.stdout).expect("JSON");
-        let problem = said["body"].as_str().and_then(|body| serde_json::from_str(body).ok());
-        (said["status"].clone(), problem.unwrap_or(Value::Null))
-    }
-
-    fn github(&self, body: &[u8]) -> Request {
-        let signature = hex(&mac(&self.secret, body));
-        post(format!("/webhooks/{}", self.key), body)
-            .header("X-Hub-Signature-256", format!("sha256={signature}"))
-    }
-
-    async fn refused(&self, reason: &str) -> f64 {
-        let labels = [("service", "vendor"), ("reason", reason)];
-        self.attache.metrics().await.value("attache_webhook_refused_total", &labels).unwrap_or(0.0)
-    }
-}
-
-fn mac(secret: &str, message: &[u8]) -> Vec<u8> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    hmac::sign(&key, message).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-const GITHUB: &str = "scheme: github, secret: { env: VENDOR_SECRET }";
+const GITHUB: &str = "verify: { scheme: github, secret: { env: VENDOR_SECRET } }";
 
 /// What each library signs is let in; altered on the way, too old or too new, it never gets to our program.
 async fn live(library: &str, scheme: &str, secret: &str, timed: bool) {
-    let verify = format!("scheme: {scheme}, secret: {{ env: VENDOR_SECRET }}");
-    let at = topology_with(secret, &verify, "").await;
-    assert_eq!(at.deliver(library, scheme, &[]).await.0, 202, "{library} {scheme}");
+    let verify = format!("verify: {{ scheme: {scheme}, secret: {{ env: VENDOR_SECRET }} }}");
+    let at = vendor_with(secret, &verify).await;
+    assert_eq!(deliver(&at, library, scheme, &[]).await.0, 202, "{library} {scheme}");
     assert_eq!(at.app.only_request().await.all("x-attache-user"), ["bot"]);
     let mut wrong = vec![
         (("PEER_TAMPER", "body"), "signature_mismatch"),
@@ -102,7 +42,7 @@ async fn live(library: &str, scheme: &str, secret: &str, timed: bool) {
     }
     for (change, reason) in wrong {
         let before = at.refused(reason).await;
-        let (status, problem) = at.deliver(library, scheme, &[change]).await;
+        let (status, problem) = deliver(&at, library, scheme, &[change]).await;
         assert_eq!((&status, &problem["code"]), (&401.into(), &"signature_invalid".into()), "{change:?}");
         assert_eq!(at.refused(reason).await, before + 1.0, "{change:?}");
     }
@@ -144,7 +84,7 @@ async fn what_the_libraries_of_standard_webhooks_sign() {
 
 #[tokio::test]
 async fn a_key_and_a_signature_are_both_needed() {
-    let at = topology(GITHUB, "").await;
+    let at = vendor(GITHUB).await;
     let unsigned = post(format!("/webhooks/{}", at.key), "{}");
     let problem = at.attache.hook(unsigned).await.problem("signature_invalid", 401, "http_request_denied");
     assert!(problem["detail"].as_str().is_some_and(|d| d.contains("x-hub-signature-256")), "{problem}");
@@ -153,29 +93,29 @@ async fn a_key_and_a_signature_are_both_needed() {
             "with a good key was refused.*service=\"?vendor.*key_id=\"?k1.*x-hub-signature-256 is missing",
         )
         .await;
-    let signature = hex(&mac(&at.secret, b"{}"));
+    let signature = hex(&at.mac(b"{}"));
     let keyless = post(format!("/webhooks/{}", webhook_key()), "{}").header("X-Hub-Signature-256", signature);
     at.attache.hook(keyless).await.problem("webhook_unknown", 404, "http_request_denied");
     assert_eq!(at.app.seen().heads, 0);
-    assert_eq!(at.attache.hook(at.github(b"{}")).await.status, 202);
+    assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202);
 }
 
 /// Every size on both sides of what the engine can hold, in one piece and in chunks, any bytes.
 #[tokio::test]
 async fn bodies_of_any_size_and_framing_arrive_as_they_were_signed() {
-    let at = topology(GITHUB, "").await;
+    let at = vendor(&format!("{GITHUB}\nmax_body: 2MiB")).await;
     let bytes: Vec<u8> = (0..=255).cycle().take(2 << 20).collect();
     let mut connection = Connection::open(at.attache.webhooks()).await;
     let mut heads = 0;
     for size in [0, 1, 100, 65_535, 65_536, 65_537, 200_000, 1 << 20, 2 << 20] {
         let body = &bytes[..size];
-        assert_eq!(connection.exchange(at.github(body)).await.status, 202, "{size}");
+        assert_eq!(connection.exchange(at.github("", body)).await.status, 202, "{size}");
         assert_eq!(at.app.head(heads).await.all("content-length"), [size.to_string()]);
         heads += 1;
         // On the same connection: what was read ahead did not swallow the next request.
         let chunked = || {
             request("POST", format!("/webhooks/{}", at.key))
-                .header("X-Hub-Signature-256", format!("sha256={}", hex(&mac(&at.secret, body))))
+                .header("X-Hub-Signature-256", format!("sha256={}", hex(&at.mac(body))))
         };
         if size < 3 {
             let whole = if size == 0 { chunked().chunked([]) } else { chunked().chunked([body]) };
@@ -200,18 +140,18 @@ async fn bodies_of_any_size_and_framing_arrive_as_they_were_signed() {
 
 #[tokio::test]
 async fn the_program_sees_nothing_of_a_body_that_is_still_coming() {
-    let at = topology(GITHUB, "").await;
+    let at = vendor(GITHUB).await;
     let body = vec![b'x'; 100_000];
     let head = format!(
         "POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nX-Hub-Signature-256: sha256={}\r\n\r\n",
         at.key,
-        hex(&mac(&at.secret, &body))
+        hex(&at.mac(&body))
     );
     let mut connection = Connection::open(at.attache.webhooks()).await;
     connection.write(head.as_bytes()).await;
     connection.write(&body[..99_999]).await;
     // Another call goes all the way in the meantime.
-    assert_eq!(at.attache.hook(at.github(b"{}")).await.status, 202);
+    assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202);
     assert_eq!(at.app.seen().heads, 1);
     connection.write(&body[99_999..]).await;
     assert_eq!(connection.response_to("POST").await.expect("an answer").status, 202);
@@ -220,12 +160,12 @@ async fn the_program_sees_nothing_of_a_body_that_is_still_coming() {
 
 #[tokio::test]
 async fn a_caller_that_asks_first_is_told_to_send() {
-    let at = topology(GITHUB, "").await;
+    let at = vendor(GITHUB).await;
     let head = format!(
         "POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\
          X-Hub-Signature-256: sha256={}\r\n\r\n",
         at.key,
-        hex(&mac(&at.secret, b"{}"))
+        hex(&at.mac(b"{}"))
     );
     let mut connection = Connection::open(at.attache.webhooks()).await;
     connection.write(head.as_bytes()).await;
@@ -238,7 +178,7 @@ async fn a_caller_that_asks_first_is_told_to_send() {
 
 #[tokio::test]
 async fn a_body_in_chunks_is_bounded_and_strict() {
-    let at = topology(GITHUB, "").await;
+    let at = vendor(&format!("{GITHUB}\nmax_body: 2MiB")).await;
     let target = format!("/webhooks/{}", at.key);
     let piece = vec![b'x'; 1 << 20];
     let large = request("POST", target.clone()).chunked([&piece, &piece, b"x"]);
@@ -255,7 +195,7 @@ async fn a_body_in_chunks_is_bounded_and_strict() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_a_408() {
-    let at = topology(GITHUB, "timeout: 300ms").await;
+    let at = vendor(&format!("{GITHUB}\ntimeout: 300ms")).await;
     let head = format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", at.key);
     let mut connection = Connection::open(at.attache.webhooks()).await;
     connection.write(head.as_bytes()).await;
@@ -266,27 +206,27 @@ async fn a_body_that_does_not_come_in_time_is_a_408() {
 
 #[tokio::test]
 async fn a_caller_that_leaves_in_the_middle_of_its_body_is_nobodys_trouble() {
-    let at = topology(GITHUB, "").await;
+    let at = vendor(GITHUB).await;
     let head = format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", at.key);
     let mut connection = Connection::open(at.attache.webhooks()).await;
     connection.write(head.as_bytes()).await;
     drop(connection);
     let line = at.attache.access_log_line("the call", |line| line["status"] == 499).await;
     assert_eq!((&line["service"], &line["code"]), (&"vendor".into(), &Value::Null), "{line}");
-    assert_eq!(at.attache.hook(at.github(b"{}")).await.status, 202);
+    assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202);
     assert_eq!(at.app.seen().heads, 1);
 }
 
 /// The engine can't tell where the body of a request with `Upgrade` ends, so nothing has cut the next one off.
 #[tokio::test]
 async fn a_body_beside_an_upgrade_ends_where_it_says() {
-    let at = topology(GITHUB, "").await;
+    let at = vendor(GITHUB).await;
     let call = |more: &str, body: &str| {
         format!(
             "POST /webhooks/{} HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {}\r\nX-Hub-Signature-256: sha256={}\r\n\r\n{body}",
             at.key,
             body.len(),
-            hex(&mac(&at.secret, body.as_bytes()))
+            hex(&at.mac(body.as_bytes()))
         )
     };
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -301,7 +241,7 @@ async fn a_body_beside_an_upgrade_ends_where_it_says() {
 
 #[tokio::test]
 async fn a_connection_outlives_a_refusal_and_pipelined_calls_keep_their_bodies() {
-    let at = topology(GITHUB, "").await;
+    let at = vendor(GITHUB).await;
     let mut connection = Connection::open(at.attache.webhooks()).await;
     let wrong = post(format!("/webhooks/{}", at.key), "tampered");
     assert_eq!(connection.exchange(wrong).await.status, 401);
@@ -310,7 +250,7 @@ async fn a_connection_outlives_a_refusal_and_pipelined_calls_keep_their_bodies()
             "POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nX-Hub-Signature-256: sha256={}\r\n\r\n{body}",
             at.key,
             body.len(),
-            hex(&mac(&at.secret, body.as_bytes()))
+            hex(&at.mac(body.as_bytes()))
         )
     };
     connection.write([call("one"), call("second"), call("3")].concat().as_bytes()).await;
@@ -325,17 +265,9 @@ async fn a_connection_outlives_a_refusal_and_pipelined_calls_keep_their_bodies()
 async fn a_secret_that_is_rotated_is_good_beside_the_new_one_and_a_file_is_watched() {
     let (old, new) = (secret("old"), secret("new"));
     let (app, key) = (app(), webhook_key());
-    let yaml = "
-        users: { bot: {} }
-        services:
-          vendor:
-            webhook:
-              user: bot
-              forward_to: '{{app}}'
-              api_keys: [{ id: k1, sha256: {{sha256}} }]
-              verify: { scheme: github, secrets: [{ file: '{{current}}' }, { env: OLD }] }";
+    let yaml = vendor_yaml("verify: { scheme: github, secrets: [{ file: '{{current}}' }, { env: OLD }] }");
     let setup = attache().given("app", app.url()).given("sha256", sha256_hex(&key)).env("OLD", &old);
-    let attache = setup.file("current", &secret("unused")).with(yaml).await;
+    let attache = setup.file("current", &secret("unused")).with(&yaml).await;
     let signed = |secret: &str| {
         let signature = hex(&mac(secret, b"{}"));
         post(format!("/webhooks/{key}"), "{}").header("X-Hub-Signature-256", format!("sha256={signature}"))
@@ -351,35 +283,20 @@ async fn a_secret_that_is_rotated_is_good_beside_the_new_one_and_a_file_is_watch
 
 #[tokio::test]
 async fn a_secret_that_is_not_there_is_an_error_and_no_open_door() {
-    let (app, key) = (app(), webhook_key());
-    let at = topology(GITHUB, "").await;
-    let yaml = format!(
-        "
-        users: {{ bot: {{}} }}
-        services:
-          vendor:
-            webhook:
-              user: bot
-              forward_to: '{}'
-              api_keys: [{{ id: k1, sha256: {} }}]
-              verify: {{ scheme: github, secret: {{ env: NO_SUCH_SECRET }} }}",
-        app.url(),
-        sha256_hex(&key)
-    );
-    at.attache.reload(&yaml, "rejected").await;
-    at.attache.hook(post(format!("/webhooks/{key}"), "{}")).await.problem(
-        "webhook_unknown",
-        404,
-        "http_request_denied",
-    );
-    assert_eq!(app.seen().heads, 0);
-    assert_eq!(at.attache.hook(at.github(b"{}")).await.status, 202, "the last good file stays");
+    let at = vendor(GITHUB).await;
+    let unresolved = vendor_yaml("verify: { scheme: github, secret: { env: NO_SUCH_SECRET } }");
+    at.attache.reload(&unresolved, "rejected").await;
+    let unsigned = at.attache.hook(at.call("", "{}")).await;
+    unsigned.problem("signature_invalid", 401, "http_request_denied");
+    assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202, "the last good file stays");
+    let starts = command(&["check", "-c", &at.attache.config().display().to_string()]).finish().await;
+    assert_eq!(starts.code, Some(1), "{starts:?}");
 }
 
 #[tokio::test]
 async fn a_provider_that_insists_is_told_what_it_wants() {
-    let more = "refusals: { statuses: { signature_invalid: 400 }, body: false }";
-    let at = topology(GITHUB, more).await;
+    let refusals = "refusals: { statuses: { signature_invalid: 400 }, body: false }";
+    let at = vendor(&format!("{GITHUB}\n{refusals}")).await;
     let answer = at.attache.hook(post(format!("/webhooks/{}", at.key), "{}")).await;
     assert_eq!((answer.status, answer.body_length), (400, 0));
     assert_eq!(answer.header("content-type"), None);
@@ -392,10 +309,13 @@ async fn a_provider_that_insists_is_told_what_it_wants() {
 
 #[tokio::test]
 async fn xero_is_told_401_without_a_body() {
-    let verify = "scheme: hmac, secret: { env: VENDOR_SECRET }, header: X-Xero-Signature, encoding: base64";
-    let at = topology(verify, "refusals: { body: false }").await;
+    let at = vendor(
+        "verify: { scheme: hmac, secret: { env: VENDOR_SECRET }, header: X-Xero-Signature, encoding: base64 }
+        refusals: { body: false }",
+    )
+    .await;
     let signed = |body: &'static str| {
-        let signature = STANDARD.encode(mac(&at.secret, body.as_bytes()));
+        let signature = STANDARD.encode(at.mac(body.as_bytes()));
         post(format!("/webhooks/{}", at.key), body).header("X-Xero-Signature", signature)
     };
     assert_eq!(at.attache.hook(signed("{}")).await.status, 202);

@@ -238,6 +238,11 @@ impl Attache {
 
     // The file.
 
+    /// Where the file is.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.setup.folder.path().join("attache.yaml")
+    }
+
     /// The path of a file made with [`Setup::file`].
     pub(crate) fn path_of(&self, name: &str) -> &Path {
         Path::new(&self.setup.given[name])

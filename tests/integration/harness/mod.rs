@@ -26,6 +26,7 @@ mod peer;
 mod stub;
 mod tls;
 mod token_endpoint;
+mod vendor;
 mod wire;
 
 pub(crate) use attache::{Attache, Finished, Setup, attache, attache_for, command, mailer};
@@ -37,6 +38,7 @@ pub(crate) use peer::{Peer, curl, node, python, python_client};
 pub(crate) use stub::{Received, Step, Stub, app, blackhole, refused, third_party};
 pub(crate) use tls::CertificateAuthority;
 pub(crate) use token_endpoint::{TokenEndpoint, json, token_endpoint};
+pub(crate) use vendor::{Vendor, hex, mac, vendor, vendor_with, vendor_yaml};
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,152 @@
+//! The way in: who may call, with what, from where, and how our programs are told.
+
+use super::{ServerUrl, User};
+use crate::error_code::ErrorCode;
+use crate::jwt::SigningKey;
+use crate::secret::Secret;
+use crate::signature::Verifier;
+use http::{HeaderName, Method, StatusCode};
+use ipnet::IpNet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// The webhook half of a service.
+#[derive(Debug, PartialEq)]
+pub struct Webhook {
+    /// As whom calls are let in.
+    pub user: Arc<User>,
+    /// Our program.
+    pub forward_to: ServerUrl,
+    /// What a third party may call with.
+    pub api_keys: Vec<ApiKey>,
+    /// Default POST.
+    pub methods: Vec<Method>,
+    /// In bytes. Default 1 MiB.
+    pub max_body: u64,
+    /// Until our program's response headers. Default 10 s.
+    pub timeout: Duration,
+    /// `key_in`: where a call has its key.
+    pub key_in: KeyIn,
+    /// `allow_from`: the networks calls may come from. Empty: all.
+    pub allow_from: Vec<IpNet>,
+    /// `rate_limit`, of each key.
+    pub rate_limit: Option<Rate>,
+    /// `verify`: what a call has to be signed with besides.
+    pub verify: Option<Verifier>,
+    /// `verify.verify_token`: what Meta shows before it sends anything.
+    pub verify_token: Option<Secret>,
+    /// `replay`: what becomes of a delivery that comes again.
+    pub replay: Option<Replay>,
+    /// `refusals`.
+    pub refusals: Refusals,
+}
+
+impl Webhook {
+    /// A webhook of which the file says no more than it must: everything else is as it is by default.
+    pub fn new(user: Arc<User>, forward_to: ServerUrl, api_keys: Vec<ApiKey>) -> Self {
+        Self {
+            user,
+            forward_to,
+            api_keys,
+            methods: vec![Method::POST],
+            max_body: 1 << 20,
+            timeout: Duration::from_secs(10),
+            key_in: KeyIn::Path,
+            allow_from: Vec::new(),
+            rate_limit: None,
+            verify: None,
+            verify_token: None,
+            replay: None,
+            refusals: Refusals::default(),
+        }
+    }
+}
+
+/// `webhook.key_in`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KeyIn {
+    /// In the path, after `/webhooks/`.
+    #[default]
+    Path,
+    /// In this header; the path is `/webhooks/SERVICE`.
+    Header(HeaderName),
+    /// In this parameter of the query; the path is `/webhooks/SERVICE`.
+    Query(String),
+}
+
+/// `webhook.replay`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// How long a delivery is remembered. Default 10 min.
+    pub window: Duration,
+    /// `answer`: 409 (the default), or 200 for a provider that takes anything else for a failure.
+    pub answer: StatusCode,
+}
+
+/// `webhook.refusals`: other answers than attache's own, where a provider insists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// Other statuses, by the code they stand for.
+    pub statuses: Vec<(ErrorCode, StatusCode)>,
+    /// `body: false`: no body either.
+    pub bodiless: bool,
+}
+
+/// One of `webhook.api_keys`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// What stands for the key wherever it is spoken of.
+    pub id: String,
+    /// SHA-256 of the key's text.
+    pub sha256: [u8; 32],
+    /// The key itself, where the file gives a `value`: only `attache urls --reveal` reads it.
+    pub value: Option<Secret>,
+    /// Good from then on.
+    pub not_before: Option<SystemTime>,
+    /// Good until then.
+    pub expires_at: Option<SystemTime>,
+    /// `disabled`: not good, whatever the time.
+    pub disabled: bool,
+}
+
+impl ApiKey {
+    /// A key that is good at any time.
+    pub fn new(id: impl Into<String>, sha256: [u8; 32]) -> Self {
+        Self { id: id.into(), sha256, value: None, not_before: None, expires_at: None, disabled: false }
+    }
+}
+
+/// `identity.assertion`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityAssertion {
+    /// `key`: the first signs, all are published. ES256 or EdDSA.
+    pub keys: Vec<SigningKey>,
+    /// `issuer`: `iss`. Default `public_url`.
+    pub issuer: String,
+    /// `audience`: `aud`.
+    pub audience: String,
+    /// `ttl`: from `iat` to `exp`, a minute at most and by default.
+    pub ttl: Duration,
+    /// `header`: what it is sent in. Default `X-Attache-Assertion`.
+    pub header: HeaderName,
+}
+
+/// `trusted_proxies`: who stands between the third parties and the webhook listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// Addresses and networks.
+    pub networks: Vec<IpNet>,
+    /// `unix`: whoever connects by the unix socket.
+    pub unix: bool,
+}
+
+/// `{requests, per, burst}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, on the average …
+    pub requests: u32,
+    /// … in this time.
+    pub per: Duration,
+    /// How many at once. Default: `requests`.
+    pub burst: u32,
+}
