@@ -1,11 +1,10 @@
 //! What `/status` and `/metrics` say of the snapshot in effect. No secret, no key: key ids stand for keys.
 
-use crate::config::model::Account;
+use crate::config::model::{Account, Validity};
 use crate::credentials::oauth2::TokenState;
 use crate::credentials::{Credential, TokenResult};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{AccountRow, Direction, Exposition};
-use crate::webhook::keys::Validity;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -6,7 +6,7 @@
 use super::file::{self, File};
 use super::stdout;
 use crate::config::Mode;
-use crate::config::model::{ApiKey, Config, KeyIn, User};
+use crate::config::model::{ApiKey, Config, KeyIn, User, Validity};
 use crate::secret::Secret;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -90,18 +90,14 @@ fn encoded(key: &Secret) -> String {
     percent_encoding::utf8_percent_encode(key.expose(), &RESERVED).to_string()
 }
 
-/// In the order in which a call would meet them: a key that isn't good answers 404 whoever its user is.
+/// What a call would meet: a key that isn't good answers 404 whoever its user is.
 fn state(key: &ApiKey, user: &User, now: SystemTime) -> &'static str {
-    if key.disabled {
-        "disabled"
-    } else if key.expires_at.is_some_and(|end| end <= now) {
-        "expired"
-    } else if key.not_before.is_some_and(|start| now < start) {
-        "not yet valid"
-    } else if !user.active {
-        "user inactive"
-    } else {
-        "active"
+    match key.validity_at(now) {
+        Validity::Disabled => "disabled",
+        Validity::Expired => "expired",
+        Validity::NotYetValid => "not yet valid",
+        Validity::Valid if !user.active => "user inactive",
+        Validity::Valid => "active",
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod webhook;
 
-pub use webhook::{ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Webhook};
+pub use webhook::{
+    ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
+};
 
 use crate::jwt::SigningKey;
 use crate::secret::Secret;

@@ -4,7 +4,7 @@
 //! in one array, their ids in one text, and the index holds numbers.
 
 use super::endpoint::Endpoint;
-use crate::config::model::ApiKey;
+use crate::config::model::{ApiKey, Validity};
 use crate::secret::sha256;
 use crate::telemetry::metrics::KeyStats;
 use hashbrown::HashTable;
@@ -49,31 +49,6 @@ pub struct Key<'t> {
 /// Which key of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyNumber(u32);
-
-/// Whether a key is good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Validity {
-    /// It is.
-    Valid,
-    /// Its time has not come.
-    NotYetValid,
-    /// Its time has passed.
-    Expired,
-    /// The file says so.
-    Disabled,
-}
-
-impl Validity {
-    /// As `/status` says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Valid => "active",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Expired => "expired",
-            Self::Disabled => "disabled",
-        }
-    }
-}
 
 impl KeyTable {
     /// Collects the endpoints and their keys. Statistics go on from `previous`, by service and id, unless the id stands for
@@ -199,16 +174,11 @@ impl<'t> Key<'t> {
 
     /// Whether it is good at `now`. All is looked at, whatever the outcome.
     pub fn validity_at(self, now: SystemTime) -> Validity {
-        let Stored { not_before, expires_at, disabled, .. } = *self.stored();
+        let Stored { not_before, expires_at, disabled, .. } = self.stored();
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let early = now < u64::from(not_before);
-        let late = expires_at != NEVER && u64::from(expires_at) <= now;
-        match (disabled, late, early) {
-            (true, _, _) => Validity::Disabled,
-            (_, true, _) => Validity::Expired,
-            (_, _, true) => Validity::NotYetValid,
-            _ => Validity::Valid,
-        }
+        let early = now < u64::from(*not_before);
+        let late = *expires_at != NEVER && u64::from(*expires_at) <= now;
+        Validity::of(*disabled, late, early)
     }
 
     /// Good until then.

@@ -13,7 +13,7 @@ pub mod keys;
 pub mod rate;
 pub mod replay;
 
-use crate::config::model::{KeyIn, Rate};
+use crate::config::model::{KeyIn, Rate, Validity};
 use crate::error_code::ErrorCode;
 use crate::outbound::UNMATCHED;
 use crate::outbound::path::{Target, has_dot_segment};
@@ -22,7 +22,7 @@ use crate::telemetry::metrics::WebhookRefusal;
 use address::Client;
 use endpoint::Endpoint;
 use http::{HeaderMap, Method, header};
-use keys::{Key, KeyNumber, KeyTable, Validity};
+use keys::{Key, KeyNumber, KeyTable};
 use rate::{Budgets, Limit};
 use std::borrow::Cow;
 use std::sync::Arc;

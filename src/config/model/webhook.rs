@@ -109,7 +109,49 @@ pub struct ApiKey {
     pub disabled: bool,
 }
 
+/// Whether a key is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// It is.
+    Valid,
+    /// Its time has not come.
+    NotYetValid,
+    /// Its time has passed.
+    Expired,
+    /// The file says so.
+    Disabled,
+}
+
+impl Validity {
+    /// Of a key that is switched off, whose time has passed, whose time has not come: the first of these counts.
+    pub fn of(disabled: bool, late: bool, early: bool) -> Self {
+        match (disabled, late, early) {
+            (true, _, _) => Self::Disabled,
+            (_, true, _) => Self::Expired,
+            (_, _, true) => Self::NotYetValid,
+            _ => Self::Valid,
+        }
+    }
+
+    /// As `/status` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "active",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 impl ApiKey {
+    /// Whether it is good at `now`.
+    pub fn validity_at(&self, now: SystemTime) -> Validity {
+        let late = self.expires_at.is_some_and(|until| until <= now);
+        let early = self.not_before.is_some_and(|from| now < from);
+        Validity::of(self.disabled, late, early)
+    }
+
     /// A key that is good at any time.
     pub fn new(id: impl Into<String>, sha256: [u8; 32]) -> Self {
         Self { id: id.into(), sha256, value: None, not_before: None, expires_at: None, disabled: false }
