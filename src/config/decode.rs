@@ -182,6 +182,22 @@ impl<'t> Decoder<'t> {
         Some(map)
     }
 
+    /// As [`Self::mapping`], with what it looks like for who wrote something else.
+    pub(super) fn mapping_like<'a>(
+        &'a self,
+        at: &'a At<'a>,
+        known: &'static [&'static str],
+        example: &str,
+    ) -> Option<Map<'a>> {
+        if matches!(self.tree.view(at.node), View::Mapping(_)) || self.is_null(at) {
+            return self.mapping(at, known);
+        }
+        // What is there may be a secret, one level too high.
+        self.hide(at.node);
+        let finding = Finding::error("wrong_type", self.place(at), format!("{at} must be a mapping"));
+        self.reject(finding.label("this is none").help(format!("write it like `{example}`")))
+    }
+
     /// A mapping whose keys are the operator's own.
     pub(super) fn names<'a>(&'a self, at: &'a At<'a>) -> Option<Map<'a>> {
         match self.tree.view(at.node) {

@@ -26,7 +26,7 @@ pub(super) fn wrong_keys(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<O
 
 /// `{requests: 100, per: 1s, burst: 50}`.
 pub(super) fn rate(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Rate> {
-    let map = decoder.mapping(at, &["requests", "per", "burst"])?;
+    let map = decoder.mapping_like(at, &["requests", "per", "burst"], "{ requests: 100, per: 1s }")?;
     let count = |at: At<'_>| decoder.integer(&at, 1..=1_000_000_000);
     let requests = decoder.required(&map, "requests").and_then(count);
     let per = decoder.required(&map, "per").and_then(|at| decoder.duration(&at, false));

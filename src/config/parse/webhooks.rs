@@ -100,7 +100,7 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>) -> Option<KeyIn> {
     if let View::Scalar { text: "path", .. } = decoder.tree.view(at.node) {
         return Some(KeyIn::Path);
     }
-    let map = decoder.mapping(at, &["header", "query"])?;
+    let map = decoder.mapping_like(at, &["header", "query"], "{ header: X-API-Key }")?;
     match (map.get("header"), map.get("query")) {
         (Some(header), None) => {
             let what = "a header name that can hold a key";
@@ -136,7 +136,7 @@ const REFUSABLE: [ErrorCode; 6] = [
 ];
 
 fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
-    let map = decoder.mapping(at, &["statuses", "body"])?;
+    let map = decoder.mapping_like(at, &["statuses", "body"], "{ statuses: { signature_invalid: 400 } }")?;
     let bodiless = map.get("body").map_or(Some(false), |at| decoder.bool(&at).map(|body| !body));
     let mut statuses = Vec::new();
     if let Some(at) = map.get("statuses") {
