@@ -38,6 +38,8 @@ pub enum ErrorCode {
     RequestDenied,
     /// More requests than are allowed in a time.
     RateLimited,
+    /// More is under way than there is room for.
+    Overloaded,
     /// The webhook's signature is not one of its secrets'.
     SignatureInvalid,
     /// The delivery has been here before.
@@ -48,7 +50,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ServiceUnknown,
         Self::RequestInvalid,
         Self::RequestTimeout,
@@ -66,6 +68,7 @@ impl ErrorCode {
         Self::UserInactive,
         Self::RequestDenied,
         Self::RateLimited,
+        Self::Overloaded,
         Self::SignatureInvalid,
         Self::Replayed,
         Self::Internal,
@@ -158,6 +161,9 @@ impl ErrorCode {
             }
             Self::RateLimited => {
                 ("rate_limited", 429, "connection_limit_reached", "Too many requests in too short a time")
+            }
+            Self::Overloaded => {
+                ("overloaded", 503, "connection_limit_reached", "Too much is under way to take this as well")
             }
             Self::SignatureInvalid => {
                 ("signature_invalid", 401, "http_request_denied", "The request's signature is not valid")

@@ -6,7 +6,7 @@
 use super::problem::Finding;
 use super::scalar::{self, Invalid};
 use super::source::{Source, Span};
-use super::tree::{Entry, NodeId, Tree, View};
+use super::tree::{Entry, NodeId, Tree, View, is_like_a_key, shown_key};
 use http::StatusCode;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -62,8 +62,8 @@ impl fmt::Display for At<'_> {
         }
         match self.step {
             Step::Root => Ok(()),
-            Step::Key(key) if matches!(parent.step, Step::Root) => f.write_str(key),
-            Step::Key(key) => write!(f, ".{key}"),
+            Step::Key(key) if matches!(parent.step, Step::Root) => f.write_str(shown_key(key)),
+            Step::Key(key) => write!(f, ".{}", shown_key(key)),
             Step::Index(index) => write!(f, "[{index}]"),
         }
     }
@@ -165,7 +165,7 @@ impl<'t> Decoder<'t> {
                 self.hide(below.node);
                 let span = self.tree.span(*key);
                 let suggestion = self.suggest(name, known.iter().copied());
-                let finding = if suggestion.is_none() && may_be_a_value(name, self.is_null(&below)) {
+                let finding = if suggestion.is_none() && (self.is_null(&below) || !is_like_a_key(name)) {
                     // `secret:hunter2` is a key without a value, and so is a line of a secret that lost its place.
                     self.hide(*key);
                     Finding::error("unknown_key", span, format!("{at} has something that is no key"))
@@ -416,13 +416,6 @@ impl<'t> Decoder<'t> {
         }
         best.map(|(_, candidate)| candidate)
     }
-}
-
-/// Whether what stands where a key belongs may be a value: it has none itself, or looks like no key.
-fn may_be_a_value(name: &str, is_null: bool) -> bool {
-    let like_a_key =
-        name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    is_null || !like_a_key
 }
 
 /// "`a`, `b` and `c`".

@@ -5,7 +5,7 @@
 //! is not YAML has no keys to go by; its lines are masked by the same rule over what looks like a key.
 
 use super::source::{Line, Source, Span};
-use super::tree::{NodeId, Tree, View};
+use super::tree::{NodeId, Tree, View, is_like_a_key};
 use std::collections::HashSet;
 
 /// What stands for each character of a masked value.
@@ -189,6 +189,9 @@ impl Masks {
             }
         }
         for (key, value) in &tree.repeated {
+            if !is_like_a_key(tree.key(*key)) {
+                masks.spans.push(tree.span(*key));
+            }
             masks.walk(tree, sources, *value, Rule::under(tree.key(*key)));
         }
         for node in hidden {
@@ -210,7 +213,9 @@ impl Masks {
         let hidden: Vec<(usize, usize)> = if self.unparsed.contains(&file) {
             lexical_at(source.text(), from, line.end)
         } else {
-            self.in_line(file, line)
+            let mut hidden = self.in_line(file, line);
+            hidden.extend(beside_nodes(text).map(|(start, end)| (from + start, from + end)));
+            hidden
         };
         // Spaces within a secret are hidden as well; those around it place the excerpt.
         let (blank, end) = (from + text.len() - text.trim_start().len(), from + text.trim_end().len());
@@ -245,10 +250,15 @@ impl Masks {
             View::Mapping(entries) => {
                 for (key, value) in entries {
                     let name = tree.key(*key);
+                    if !is_like_a_key(name) {
+                        self.spans.push(tree.span(*key));
+                    }
                     let below = match rule {
                         Rule::MaskAll => Rule::MaskAll,
                         Rule::Secret if !SECRET_PARTS.contains(&name) => {
-                            self.spans.push(tree.span(*key));
+                            if is_like_a_key(name) {
+                                self.spans.push(tree.span(*key));
+                            }
                             Rule::MaskAll
                         }
                         Rule::NamedValues => Rule::Secret,
@@ -404,6 +414,21 @@ fn is_key(word: &str, after: &str, first: bool) -> bool {
     let known = SHOWN.contains(&word) || SECRET.contains(&word) || SECTIONS.contains(&word);
     let value = value.trim_start();
     known || (first && (value.is_empty() || value.starts_with(['{', '['])))
+}
+
+/// What of a line is no part of any node: a comment, an anchor, an alias, a tag. A secret that begins with `#`, `&`, `*` or
+/// `!`, or has ` #` in it, is one of these, or ends in one. It may be more than that: within quotes they are nothing.
+fn beside_nodes(line: &str) -> impl Iterator<Item = (usize, usize)> {
+    let bytes = line.as_bytes();
+    let begins =
+        |at: usize| at == 0 || bytes[at - 1].is_ascii_whitespace() || b"[{,:".contains(&bytes[at - 1]);
+    let comment = (0..bytes.len()).find(|&at| bytes[at] == b'#' && begins(at));
+    let end = comment.unwrap_or(bytes.len());
+    let marks = (0..end).filter(move |&at| b"&*!".contains(&bytes[at]) && begins(at)).map(move |at| {
+        let after = bytes[at..end].iter().position(|b| b.is_ascii_whitespace() || b",]}".contains(b));
+        (at, after.map_or(end, |after| at + after))
+    });
+    comment.map(|at| (at, bytes.len())).into_iter().chain(marks)
 }
 
 #[cfg(test)]

@@ -283,7 +283,7 @@ impl<'t> Builder<'_, 't> {
         for (key, value, before) in repeated {
             self.tree.repeated.push((key, value));
             let Some(before) = before else { continue };
-            let name = self.tree.key(key);
+            let name = shown_key(self.tree.key(key));
             let message = if path.is_empty() {
                 format!("{name} is set twice")
             } else {
@@ -425,6 +425,18 @@ impl<'t> Offsets<'t> {
         };
         byte as u32
     }
+}
+
+/// Whether a text looks like a key, be it of the schema or of the operator's own; else it may be a value, and a secret, that
+/// stands where a key belongs (`secret:hunter2`).
+pub(super) fn is_like_a_key(text: &str) -> bool {
+    text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b' '))
+}
+
+/// A key as a message may show it.
+pub(super) fn shown_key(text: &str) -> &str {
+    if is_like_a_key(text) { text } else { "•••" }
 }
 
 #[cfg(test)]

@@ -230,7 +230,7 @@ async fn read_head(stream: &mut Downstream, draining: &mut watch::Receiver<bool>
         if let Some(end) = head::end(&buffer, seen).filter(|&end| end <= head::MAX_HEAD) {
             return match head::check(&buffer[..end]) {
                 Ok(head) => {
-                    stream.confine(&mut buffer, end, head.body, hold);
+                    stream.confine(&mut buffer, end, head.body, hold && !head.tunnel);
                     if let Some(origin_form) = head.origin_form {
                         let body = buffer.split_off(end);
                         buffer = BytesMut::from(&origin_form[..]);

@@ -42,10 +42,8 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<()
             _ => verify(session, ctx, &endpoint, &body),
         };
         if let Err(stop) = verified {
-            match (&*stop, ctx.key()) {
-                (Stop::Replied(_), _) => used(ctx),
-                (Stop::Refused(_), Some(key)) => key.stats().refused_at(ctx.time),
-                _ => {}
+            if let Stop::Replied(_) = &*stop {
+                used(ctx);
             }
             return Err(stop);
         }
@@ -72,7 +70,11 @@ fn refuse(endpoint: &Endpoint, refusal: Refusal, reason: WebhookRefusal) -> Box<
 }
 
 /// The whole body, which the engine then reads from memory and passes on with its length.
-async fn read(session: &mut Session, ctx: &mut Context, endpoint: &Endpoint) -> Result<Bytes, Box<Stop>> {
+async fn read(
+    session: &mut Session,
+    ctx: &mut Context,
+    endpoint: &Arc<Endpoint>,
+) -> Result<Bytes, Box<Stop>> {
     let max = endpoint.route.max_body.unwrap_or(u64::MAX);
     let head = session.req_header();
     let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
@@ -91,7 +93,10 @@ async fn read(session: &mut Session, ctx: &mut Context, endpoint: &Endpoint) -> 
     let deadline = ctx.arrived + endpoint.route.timeout;
     let request =
         |code, detail: &'static str| refuse(endpoint, Refusal::new(code, detail), WebhookRefusal::Request);
-    let body = match timeout_at(deadline.into(), stream.read_ahead(framing, max, expects)).await {
+    let mut held = endpoint.hold();
+    let mut room = |bytes| held.take(bytes);
+    let reading = stream.read_ahead(framing, max, expects, &mut room);
+    let body = match timeout_at(deadline.into(), reading).await {
         Ok(Ok(body)) => body,
         Ok(Err(Unread::Gone)) => return Err(Box::new(Stop::Gone)),
         Ok(Err(Unread::TooLarge)) => {
@@ -100,9 +105,14 @@ async fn read(session: &mut Session, ctx: &mut Context, endpoint: &Endpoint) -> 
         Ok(Err(Unread::Malformed)) => {
             return Err(request(ErrorCode::RequestInvalid, "the request's body is not valid HTTP"));
         }
+        Ok(Err(Unread::NoRoom)) => {
+            let detail = "too many bodies are being read for this webhook at the same time";
+            let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_after(COME_AGAIN);
+            return Err(refuse(endpoint, refusal, WebhookRefusal::Overloaded));
+        }
         Err(_) => return Err(request(ErrorCode::RequestTimeout, "the request's body did not come in time")),
     };
-    ctx.body_at_hand = true;
+    ctx.held = Some(held);
     let head = session.req_header_mut();
     head.remove_header(&header::EXPECT);
     if chunked {
@@ -151,7 +161,7 @@ fn verify(
     if signed.id.is_none() && (endpoint.replay.is_some() || asserts) {
         signed.id = endpoint.verifier.as_ref().and_then(|verifier| id_in_body(verifier, body));
     }
-    if asserts || (endpoint.replay.is_some() && signed.id.is_none()) {
+    if asserts {
         ctx.body_sha256 = Some(sha256(body));
     }
     remember(ctx, endpoint, &delivery, &signed)?;
@@ -167,14 +177,16 @@ fn remember(
     signed: &Signed,
 ) -> Result<(), Box<Stop>> {
     let Some((replay, deliveries)) = &endpoint.replay else { return Ok(()) };
-    let body = ctx.body_sha256.unwrap_or_default();
     let digest = match (&signed.id, &endpoint.verifier) {
         (Some(id), _) => sha256(&[b"id\0", id.as_bytes()].concat()),
         // Of what is not signed, nothing may make a difference.
-        (None, Some(verifier)) => verifier.digest(delivery, signed, &body),
+        (None, Some(verifier)) => verifier.digest(delivery, signed),
+        // Where nothing is signed, the key tells one third party from another.
         (None, None) => {
+            let body = ctx.body_sha256.unwrap_or_else(|| sha256(delivery.body));
             let target = ctx.plan.as_ref().map_or(&[][..], |plan| &plan.target);
-            sha256(&[&body[..], target].concat())
+            let key = ctx.key().map_or("", |key| key.id());
+            sha256(&[&body[..], key.as_bytes(), b"\0", target].concat())
         }
     };
     match deliveries.claim_at(&digest, super::uptime(ctx.arrived), replay) {

@@ -8,7 +8,7 @@ use crate::request_id::RequestId;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{Direction, InFlight, Phase, ServiceStats};
 use crate::webhook::address::Client;
-use crate::webhook::endpoint::Endpoint;
+use crate::webhook::endpoint::{Endpoint, Held};
 use crate::webhook::keys::{Key, KeyNumber};
 use crate::webhook::replay::Claim;
 use std::net::SocketAddr;
@@ -46,8 +46,8 @@ pub(crate) struct Context {
     pub(super) delivery_id: Option<String>,
     /// Of a body that was read ahead, where somebody wants to know.
     pub(super) body_sha256: Option<[u8; 32]>,
-    /// The body is in memory: it can be done with at once.
-    pub(super) body_at_hand: bool,
+    /// The body is in memory, all of it: it can be done with at once.
+    pub(super) held: Option<Held>,
     /// What attache answered itself, or would have.
     pub(super) failure: Option<Refusal>,
     pub(super) in_flight: Option<InFlight>,
@@ -107,7 +107,7 @@ impl Context {
             claim: None,
             delivery_id: None,
             body_sha256: None,
-            body_at_hand: false,
+            held: None,
             failure: None,
             in_flight: None,
             phase: Phase::Token,

@@ -131,6 +131,8 @@ pub(super) enum Unread {
     TooLarge,
     /// Its chunks are malformed.
     Malformed,
+    /// There is no room for it.
+    NoRoom,
 }
 
 impl Downstream {
@@ -179,12 +181,13 @@ impl Downstream {
     /// The whole body of the request in hand, if it is no larger than `limit`. The engine will read it from here, as one
     /// of this length. With `expects`, the caller waits to be told that it may send it.
     ///
-    /// The bytes are kept as they come and once: what is returned and what the engine reads are the same memory.
+    /// `room` is asked for whatever comes. The bytes are kept as they come and once: what is returned and what the engine reads are the same memory.
     pub(super) async fn read_ahead(
         &self,
         framing: Framing,
         limit: u64,
         expects: bool,
+        room: &mut (dyn FnMut(usize) -> bool + Send),
     ) -> Result<Bytes, Unread> {
         if matches!(framing, Framing::Length(length) if length > limit) {
             return Err(Unread::TooLarge);
@@ -194,7 +197,7 @@ impl Downstream {
         if let Framing::Length(length) = framing
             && raw.len() as u64 > length
         {
-            // Nothing is cut off the head of what may become a tunnel.
+            // What may become a tunnel is not held back; this is for a caller of ours that asks all the same.
             self.lock().early = raw.split_off(length as usize);
         }
         let mut body = BytesMut::new();
@@ -219,10 +222,12 @@ impl Downstream {
             if mem::take(&mut expects) {
                 socket.write_now(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| Unread::Gone)?;
             }
-            // Room for what comes, not for what was announced.
+            // Room for what comes, not for what was announced; with chunks, for what they are read from too.
             raw.reserve(missing.min(READ_AHEAD));
-            if socket.read_now(&mut raw, missing).await.map_err(|_| Unread::Gone)? == 0 {
-                return Err(Unread::Gone);
+            match socket.read_now(&mut raw, missing).await {
+                Ok(0) | Err(_) => return Err(Unread::Gone),
+                Ok(read) if !room(read) => return Err(Unread::NoRoom),
+                Ok(_) => {}
             }
         }
         let mut held = self.lock();

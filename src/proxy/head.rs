@@ -44,6 +44,8 @@ pub(super) fn end(buffer: &[u8], seen: usize) -> Option<usize> {
 pub(super) struct Head {
     /// How long the body is, in bytes; `None` where only reading it tells: chunks, and what may become a tunnel.
     pub(super) body: Option<u64>,
+    /// It may become a tunnel.
+    pub(super) tunnel: bool,
     /// What to hand on instead of what was sent.
     pub(super) origin_form: Option<Vec<u8>>,
 }
@@ -116,7 +118,10 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &[u8]) -> Result<Head, R
     for field in request.headers.iter() {
         // The length alone rules out nearly all.
         match field.name.len() {
-            7 => upgrade |= field.name.eq_ignore_ascii_case("upgrade"),
+            7 => {
+                upgrade |= field.name.eq_ignore_ascii_case("upgrade")
+                    && field.value.trim_ascii().eq_ignore_ascii_case(b"websocket");
+            }
             4 if field.name.eq_ignore_ascii_case("host") => {
                 hosts += 1;
                 if !is_authority(field.value) {
@@ -146,10 +151,17 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &[u8]) -> Result<Head, R
     if codings > 0 && request.version == Some(0) {
         return Err(invalid("an HTTP/1.0 request can't have a Transfer-Encoding"));
     }
-    // Only a request without a body becomes a tunnel.
-    let tunnel = upgrade && length == 0 && request.method == Some("GET");
+    // As `headers` tells a WebSocket: all else has an end.
+    let tunnel = upgrade
+        && length == 0
+        && codings == 0
+        && request.method == Some("GET")
+        && request.version == Some(1)
+        && field(request, "connection")
+            .flat_map(|value| value.split(|&b| b == b','))
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     let body = (codings == 0 && !tunnel).then_some(length);
-    Ok(Head { body, origin_form: in_origin_form(request) })
+    Ok(Head { body, tunnel, origin_form: in_origin_form(request) })
 }
 
 /// Whether a `Host` is a host, and perhaps a port: no user info, and nothing that some server would read otherwise.
@@ -212,7 +224,10 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", Some(0)),
             ("POST /x?y HTTP/1.1\r\nhost: a\r\nContent-Length: 30\r\n\r\n", Some(30)),
             ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", None),
-            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\nConnection: x, upgrade\r\n\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", Some(0)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", Some(0)),
+            ("GET / HTTP/1.0\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", Some(0)),
             ("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\n", Some(3)),
             ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\n", Some(3)),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Some(0)),

@@ -32,6 +32,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use context::{Context, Origin};
 use deadline::Watchdog;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -74,12 +75,15 @@ impl Proxy {
 
     /// Writes an answer of ours, if the caller has not got another one yet.
     async fn answer(&self, session: &mut Session, ctx: &mut Context, answer: Answer) {
-        if session.response_written().is_some_and(|written| !written.status.is_informational()) {
+        // After a 101 the connection is a tunnel, and whatever is written there is taken for the other side's.
+        let is_last =
+            |status: StatusCode| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
+        if session.response_written().is_some_and(|written| is_last(written.status)) {
             return;
         }
         // Whoever is told that it failed may come again at once.
         ctx.claim = None;
-        if ctx.body_at_hand {
+        if ctx.held.is_some() {
             // From memory; a connection whose request is read to its end can be kept.
             let _ = session.as_downstream_mut().drain_request_body().await;
         }
@@ -113,6 +117,9 @@ impl ProxyHttp for Proxy {
             Ok(()) => return Ok(false),
             Err(stop) => match *stop {
                 Stop::Refused(refusal) => {
+                    if let Some(key) = ctx.key() {
+                        key.stats().refused_at(ctx.time);
+                    }
                     let accept = request::accept(session);
                     let answer = response::answer(&refusal, ctx, accept.as_deref());
                     ctx.failure = Some(refusal);

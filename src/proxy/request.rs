@@ -334,7 +334,8 @@ pub(super) fn body(body: &Option<Bytes>, end_of_stream: bool, ctx: &mut Context)
         }
     }
     match &ctx.plan {
-        Some(plan) if plan.route.max_body.is_some_and(|max| ctx.body_seen > max) => {
+        // What passes through a tunnel is no body.
+        Some(plan) if !ctx.websocket && plan.route.max_body.is_some_and(|max| ctx.body_seen > max) => {
             ctx.failure = Some(told(ctx, body_too_large(&plan.route)));
             Error::e_explain(ErrorType::HTTPStatus(413), "the body is too large")
         }

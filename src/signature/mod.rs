@@ -156,18 +156,15 @@ impl Verifier {
         verdict
     }
 
-    /// SHA-256 over what the scheme signs: two deliveries with the same are the same delivery, whatever else differs, which
-    /// anybody may have changed. `body` is the SHA-256 of the body, so that this does not go through it again.
-    pub fn digest(&self, delivery: &Delivery<'_>, signed: &Signed, body: &[u8; 32]) -> [u8; 32] {
+    /// SHA-256 over the very bytes that the scheme signs: two deliveries with the same are the same delivery, whatever else
+    /// differs and wherever one part of it is said to end, which anybody may have changed.
+    pub fn digest(&self, delivery: &Delivery<'_>, signed: &Signed) -> [u8; 32] {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         match &self.scheme {
-            Scheme::Twilio => twilio::feed(delivery, body, |part| context.update(part)),
-            Scheme::MicrosoftGraph => context.update(body),
-            Scheme::Gitlab if !self.is_signed_form(delivery) => context.update(body),
-            _ => {
-                let delivery = Delivery { body, ..*delivery };
-                self.recipe(&delivery).feed(&delivery, signed, |part| context.update(part));
-            }
+            Scheme::Twilio => twilio::feed(delivery, |part| context.update(part)),
+            Scheme::MicrosoftGraph => context.update(delivery.body),
+            Scheme::Gitlab if !self.is_signed_form(delivery) => context.update(delivery.body),
+            _ => self.recipe(delivery).feed(delivery, signed, |part| context.update(part)),
         }
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
@@ -214,9 +211,12 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue,
     }
 }
 
-/// Unix seconds: digits and nothing else, no more of them than this side of the year 33658.
+/// Unix seconds: digits and nothing else, no more of them than this side of the year 33658. Without a zero before them: a
+/// time that can be said in one way only ends where it ends, whatever is signed beside it.
 fn unix_seconds(text: &str) -> Option<u64> {
-    let plain = (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let plain = (1..=12).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
     plain.then(|| text.parse().ok()).flatten()
 }
 

@@ -209,7 +209,6 @@ impl Recipe {
                     sink(delivery.public_url.unwrap_or_default().as_bytes());
                     sink(delivery.target);
                 }
-                // As it was sent: a leading zero is a part of what was signed.
                 Piece::Timestamp => match &self.timestamp {
                     Some(name) => sink(delivery.headers.get(name).map_or(b"", |value| value.as_bytes())),
                     None => sink(signed.timestamp.map(|t| t.to_string()).unwrap_or_default().as_bytes()),
@@ -240,10 +239,7 @@ impl Recipe {
                     let (name, text) =
                         pair.trim().split_once('=').ok_or_else(|| malformed("is no list of pairs"))?;
                     match name {
-                        // A time with a leading zero would be signed as another text than it is read.
-                        "t" if timestamp.is_some() || (text.len() > 1 && text.starts_with('0')) => {
-                            return Err(malformed("has more than one `t`, or an odd one"));
-                        }
+                        "t" if timestamp.is_some() => return Err(malformed("has more than one `t`")),
                         "t" => timestamp = Some(text),
                         "v1" => found.macs.extend(self.encoding.decode(text)),
                         // Other versions may stand beside it.
@@ -311,6 +307,9 @@ pub enum TemplateFault {
     /// A placeholder that stands for nothing.
     #[error("a placeholder is not known")]
     Unknown,
+    /// Two placeholders without a text between them, of which nobody can tell where the one ends.
+    #[error("two placeholders touch, so that anybody could move bytes from the one to the other")]
+    Touching,
     /// The body would go unsigned.
     #[error("`{{body}}` is not in it, so anybody could change the body")]
     NoBody,
@@ -351,6 +350,11 @@ impl Template {
                 }
             });
             rest = &rest[close + 2..];
+        }
+        // A time is digits, and of a certain length.
+        let ends_itself = |piece: &Piece| matches!(piece, Piece::Text(_) | Piece::Timestamp);
+        if pieces.windows(2).any(|pair| !ends_itself(&pair[0]) && !matches!(pair[1], Piece::Text(_))) {
+            return Err(TemplateFault::Touching);
         }
         if pieces.contains(&Piece::Body) { Ok(Self(pieces)) } else { Err(TemplateFault::NoBody) }
     }

@@ -45,12 +45,12 @@ pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -
     if found { Ok(Signed::default()) } else { Err(Fault::Mismatch) }
 }
 
-/// What is signed, but for the outside address; `body` is the SHA-256 of a body that is no form.
-pub(super) fn feed(delivery: &Delivery<'_>, body: &[u8; 32], mut sink: impl FnMut(&[u8])) {
+/// What is signed, but for the outside address.
+pub(super) fn feed(delivery: &Delivery<'_>, mut sink: impl FnMut(&[u8])) {
     sink(delivery.target);
     match params(delivery, &mut Trace::off()) {
         Ok(params) => params.iter().for_each(|part| sink(part.as_bytes())),
-        Err(_) => sink(body),
+        Err(_) => sink(delivery.body),
     }
 }
 

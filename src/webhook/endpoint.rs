@@ -10,7 +10,7 @@ use crate::signature::Verifier;
 use http::HeaderValue;
 use ipnet::IpNet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// See the module's documentation.
 pub struct Endpoint {
@@ -32,6 +32,8 @@ pub struct Endpoint {
     pub verify_token: Option<Secret>,
     /// What becomes of a delivery that comes again, and those that came.
     pub replay: Option<(Replay, Arc<Deliveries>)>,
+    /// Bytes of bodies that are held, of all its calls.
+    held: AtomicU64,
     /// When a refused signature was last logged, in milliseconds since the start.
     pub last_warning: AtomicU64,
     refusals: Refusals,
@@ -51,6 +53,7 @@ impl Endpoint {
             verifier: webhook.verify.clone(),
             verify_token: webhook.verify_token.clone(),
             replay: webhook.replay.map(|replay| (replay, deliveries.unwrap_or_default())),
+            held: AtomicU64::new(0),
             last_warning: AtomicU64::new(0),
             refusals: webhook.refusals.clone(),
             route,
@@ -72,11 +75,42 @@ impl Endpoint {
         self.verifier.is_some() || self.replay.is_some()
     }
 
+    /// Room for bodies that have to be read before our program sees a byte.
+    pub fn hold(self: &Arc<Self>) -> Held {
+        Held { endpoint: Arc::clone(self), bytes: 0 }
+    }
+
     /// `refusal` as this service's third party is told it. What says that all is well says nothing else.
     pub fn told(&self, refusal: Refusal) -> Refusal {
         let other = self.refusals.statuses.iter().find(|(code, _)| *code == refusal.code);
         let status = other.map(|(_, status)| *status).or(refusal.status);
         let bodiless = self.refusals.bodiless || status.is_some_and(|status| status.is_success());
         Refusal { status, bodiless, ..refusal.of(self.service()) }
+    }
+}
+
+/// Bytes of a body that are held, counted until it is dropped.
+pub struct Held {
+    endpoint: Arc<Endpoint>,
+    bytes: u64,
+}
+
+/// As much is held of one service, and four bodies of its largest at the least: whoever knows its URL, and not its secret,
+/// can fill no more than this.
+const MOST_HELD: u64 = 64 << 20;
+
+impl Held {
+    /// Holds more. False: there is no room.
+    pub fn take(&mut self, bytes: usize) -> bool {
+        let most = self.endpoint.route.max_body.unwrap_or(0).saturating_mul(4).max(MOST_HELD);
+        let bytes = bytes as u64;
+        self.bytes += bytes;
+        self.endpoint.held.fetch_add(bytes, Relaxed) + bytes <= most
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.endpoint.held.fetch_sub(self.bytes, Relaxed);
     }
 }

@@ -191,7 +191,6 @@ pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Admit
         return Err(guesses.refuse(call, reason, Some(endpoint)));
     }
     let refused = |(refusal, reason): (Refusal, WebhookRefusal)| {
-        key.stats().refused_at(call.now);
         let refusal = endpoint.told(refusal);
         Box::new(Refused { refusal, key: Some(key.number()), reason, counts_for: Some(Arc::clone(endpoint)) })
     };
@@ -268,17 +267,22 @@ fn without(query: &[u8], name: &str) -> Vec<u8> {
     if kept.is_empty() { Vec::new() } else { [&b"?"[..], &kept.join(&b'&')].concat() }
 }
 
-/// The path as the access log may show it: no key is, whether it stands where a key belongs or elsewhere. Without an
+/// The path as the access log may show it: no key is, whether it stands where a key belongs or elsewhere, alone or beside
+/// what no key of `attache keys new` has in it. Without an
 /// `endpoint`, none of what a stranger chose is shown. A hash for each further segment that is as long as a key.
 pub fn log_path(keys: &KeyTable, raw_target: &[u8], endpoint: Option<&Endpoint>) -> Vec<u8> {
     /// The parser takes no shorter `value`.
     const SHORTEST_KEY: usize = 22;
     let Some((segment, rest, _)) = split(raw_target) else { return UNMATCHED.to_vec() };
     let Some(endpoint) = endpoint else { return [PREFIX, KEY].concat() };
+    let is_known = |text: &[u8]| text.len() >= SHORTEST_KEY && keys.find(text).is_some();
     let is_key = |part: &[u8]| {
-        part == segment && !endpoint.key_is_elsewhere()
-            || part.len() >= SHORTEST_KEY
-                && keys.find(&Cow::from(percent_encoding::percent_decode(part))).is_some()
+        if part == segment && !endpoint.key_is_elsewhere() {
+            return true;
+        }
+        let decoded: Cow<'_, [u8]> = percent_encoding::percent_decode(part).into();
+        let mut words = decoded.split(|b| !(b.is_ascii_alphanumeric() || b"-_".contains(b)));
+        part.len() >= SHORTEST_KEY && (is_known(&decoded) || words.any(is_known))
     };
     let shown = rest.split(|&b| b == b'/').map(|part| if is_key(part) { KEY } else { part });
     let shown: Vec<&[u8]> = shown.collect();

@@ -101,6 +101,13 @@ fn the_log_never_shows_what_stands_where_a_key_belongs() {
     assert_eq!(path("/webhooks/k1/a/k1/b"), "/webhooks/{key}/a/{key}/b");
     assert_eq!(path(&format!("/webhooks/k1//{LONG}/")), "/webhooks/{key}//{key}/", "another service's");
     assert_eq!(path("/webhooks/k1/%61-long-key-of-another-service"), "/webhooks/{key}/{key}");
+    for beside in [
+        "x=a-long-key-of-another-service",
+        "a-long-key-of-another-service;a",
+        "b%2Fa-long-key-of-another-service",
+    ] {
+        assert_eq!(path(&format!("/webhooks/k1/{beside}/c")), "/webhooks/{key}/{key}/c", "{beside}");
+    }
     assert_eq!(path("/webhooks/k1/a-long-text-that-is-no-key"), "/webhooks/{key}/a-long-text-that-is-no-key");
     assert_eq!(shown("/webhooks/b/rest?key=k1", Some(query)), "/webhooks/b/rest");
     assert_eq!(shown(&format!("/webhooks/b/{LONG}"), Some(query)), "/webhooks/b/{key}", "in the wrong place");

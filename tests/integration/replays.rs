@@ -141,3 +141,21 @@ async fn a_reload_forgets_no_delivery() {
     let again = at.attache.hook(at.call("", "one")).await;
     assert_eq!((again.status, at.app.seen().heads), (200, 1), "told that all is well, and not sent again");
 }
+
+/// Where nothing is signed, one third party must not be able to use up what another is about to say.
+#[tokio::test]
+async fn two_keys_are_two_third_parties() {
+    let (app, one, other) = (app(), webhook_key(), webhook_key());
+    let yaml = format!(
+        "users: {{ bot: {{}} }}\nservices:\n  vendor:\n    webhook:\n      user: bot\n      forward_to: '{}'\n      \
+         api_keys: [{{ id: one, sha256: {} }}, {{ id: other, sha256: {} }}]\n      replay: {{ answer: 200 }}\n",
+        app.url(),
+        sha256_hex(&one),
+        sha256_hex(&other)
+    );
+    let attache = attache().with(&yaml).await;
+    for key in [&one, &other, &one] {
+        assert_eq!(attache.hook(post(format!("/webhooks/{key}"), "{}")).await.status, 200);
+    }
+    assert_eq!(app.seen().heads, 2);
+}

@@ -452,3 +452,50 @@ async fn every_scheme_takes_any_bytes_however_they_come() {
     }
     assert_eq!(app.seen().heads, heads);
 }
+
+/// Whoever knows the URL and not the secret can hold no more than this of memory, and our program is none the wiser.
+#[tokio::test]
+async fn bodies_that_are_read_are_bounded_together() {
+    let at = vendor(&format!("{GITHUB}\nmax_body: 24MiB")).await;
+    let piece = vec![b'x'; 23 << 20];
+    let head =
+        format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", at.key, 24 << 20);
+    let mut holding = Vec::new();
+    for _ in 0..4 {
+        let mut connection = Connection::open(at.attache.webhooks()).await;
+        connection.write(head.as_bytes()).await;
+        connection.write(&piece).await;
+        holding.push(connection);
+    }
+    // Four of the largest fit; what is beyond has to come again.
+    let more = async || {
+        let answer = at.attache.hook(at.github("", &piece)).await;
+        (answer.status == 503).then_some(answer)
+    };
+    let refused = eventually("no room", more).await;
+    refused.problem("overloaded", 503, "connection_limit_reached");
+    assert_eq!(refused.all("retry-after"), ["1"]);
+    assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202, "a small one finds room");
+    drop(holding);
+    let room = async || (at.attache.hook(at.github("", &piece)).await.status == 202).then_some(());
+    eventually("room again", room).await;
+}
+
+#[tokio::test]
+async fn every_refusal_of_a_known_key_shows_when_it_was() {
+    let at = vendor(&format!("{GITHUB}\nmax_body: 1KiB\ntimeout: 200ms")).await;
+    let target = format!("/webhooks/{}", at.key);
+    let refused_at = async || {
+        let labels = [("service", "vendor"), ("key_id", "k1")];
+        let name = "attache_webhook_key_last_refused_timestamp_seconds";
+        at.attache.metrics().await.value(name, &labels)
+    };
+    assert_eq!(refused_at().await, None);
+    let large = vec![b'x'; 2048];
+    at.attache.hook(request("POST", target.clone()).chunked([&large])).await.problem(
+        "request_too_large",
+        413,
+        "http_request_error",
+    );
+    assert!(refused_at().await.is_some());
+}

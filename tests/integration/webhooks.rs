@@ -324,3 +324,40 @@ async fn webhooks_of_many_services_share_the_connections_to_one_program() {
     // An answer may be here before its connection is free for the next one.
     assert!(app.seen().opened <= 4, "{}", app.seen().opened);
 }
+
+/// Only a WebSocket becomes a tunnel; whatever else says `Upgrade` ends where it says, and the next request is another one.
+#[tokio::test]
+async fn a_request_after_an_upgrade_that_is_none_is_served() {
+    let app = app();
+    let yaml = YAML.replace("timeout: 500ms", "methods: [GET, POST]");
+    let at = topology(&app.url(), &yaml).await;
+    for upgrade in ["Upgrade: h2c\r\nConnection: upgrade\r\n", "Upgrade: websocket\r\n", "Upgrade: x\r\n"] {
+        let mut connection = Connection::open(at.attache.webhooks()).await;
+        let call = |more: &str| format!("GET /webhooks/{} HTTP/1.1\r\nHost: x\r\n{more}\r\n", at.key);
+        connection.write([call(upgrade), call("")].concat().as_bytes()).await;
+        for _ in 0..2 {
+            assert_eq!(connection.response().await.expect("an answer").status, 200, "{upgrade}");
+        }
+    }
+    assert_eq!(app.seen().heads, 6);
+}
+
+#[tokio::test]
+async fn a_tunnel_through_a_webhook_has_no_body_to_be_too_large() {
+    let app = app().websocket_echo();
+    let yaml = YAML.replace("timeout: 500ms", "methods: [GET]");
+    let at = topology(&app.url(), &yaml).await;
+    let mut connection = Connection::open(at.attache.webhooks()).await;
+    let ask = get(format!("/webhooks/{}", at.key))
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let answer = connection.exchange(ask).await;
+    assert_eq!(answer.status, 101);
+    let frames = vec![b'f'; 8 * 1024];
+    for _ in 0..4 {
+        connection.write(&frames).await;
+        assert_eq!(connection.bytes(frames.len()).await, frames);
+    }
+}

@@ -24,6 +24,7 @@ use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View};
 use crate::secret::{hex, sha256};
+use http::HeaderName;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -171,7 +172,10 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
     // Where it is wrong, that has been reported at its own place.
-    let mut webhooks = webhooks::All::new(map.get("public_url").is_some());
+    let identity = identity_headers.iter().flat_map(|headers| headers.all()).cloned();
+    let assertion_header = assertion.iter().flatten().map(|assertion| assertion.header.clone());
+    let own = identity.chain(assertion_header).chain([HeaderName::from_static("x-request-id")]).collect();
+    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own);
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &accounts, &users, &mut refresh_tokens, &mut webhooks)
     });

@@ -1,5 +1,6 @@
 //! `webhook.verify` and `webhook.replay`: what a call has to be signed with, and what becomes of one that comes again.
 
+use super::webhooks::All;
 use crate::config::decode::{At, Decoder, Map, list};
 use crate::config::model::{KeyIn, Replay};
 use crate::config::problem::Finding;
@@ -31,7 +32,7 @@ pub(super) struct Verify {
 pub(super) fn verify(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    public_url: bool,
+    webhooks: &All,
     key_in: Option<&KeyIn>,
 ) -> Option<Verify> {
     const KEYS: [&str; 12] = [
@@ -73,15 +74,17 @@ pub(super) fn verify(
         decoder.no_use(at, "this scheme", "only Meta shows one", "leave it out, or use `scheme: meta`");
         return None;
     }
-    if let Some(name) = scheme.headers().iter().find(|name| is_taken_out(name, key_in)) {
+    if let Some(name) = scheme.headers().iter().find(|name| is_taken_out(name, &webhooks.own, key_in)) {
         let place = ["header", "timestamp_header", "id_header"].into_iter().filter_map(|key| map.get(key));
         let place = place.map(|at| decoder.place(&at)).next().unwrap_or_else(|| decoder.place(map.at));
         let message = format!("{} looks at {name}, which is taken out of the request before", map.at);
         let finding = Finding::error("conflicting_keys", place, message).label("no call could ever pass");
         return decoder
-            .reject(finding.help("it is a reserved name, or holds the key (`key_in`): use another"));
+            .reject(finding.help(
+                "it is a name that attache sends itself, belongs to the connection, or holds the key",
+            ));
     }
-    if scheme.has_url() && !public_url {
+    if scheme.has_url() && !webhooks.public_url {
         let message = format!("{} needs to know the outside address", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
         return decoder.reject(
@@ -109,9 +112,12 @@ pub(super) fn verify(
 }
 
 /// Whether a header never gets as far as the check.
-fn is_taken_out(name: &HeaderName, key_in: Option<&KeyIn>) -> bool {
+fn is_taken_out(name: &HeaderName, own: &[HeaderName], key_in: Option<&KeyIn>) -> bool {
     let is_key = |key_in: &KeyIn| matches!(key_in, KeyIn::Header(key) if alike(key.as_str(), name.as_str()));
-    key_in.is_some_and(is_key) || is_reserved(name.as_str())
+    let is_own = own.iter().any(|own| alike(own.as_str(), name.as_str()));
+    // What belongs to the connection goes no further than it.
+    let is_of_the_connection = scalar::header_name(name.as_str()).is_err();
+    key_in.is_some_and(is_key) || is_own || is_of_the_connection || is_reserved(name.as_str())
 }
 
 type Places = Vec<(crate::config::source::Span, String)>;

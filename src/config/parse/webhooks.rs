@@ -11,7 +11,7 @@ use crate::config::tree::View;
 use crate::error_code::ErrorCode;
 use crate::header_name::is_reserved;
 use crate::secret::Secret;
-use http::Method;
+use http::{HeaderName, Method};
 use std::collections::HashMap;
 
 /// What the webhooks of a file have in common.
@@ -19,12 +19,14 @@ pub(super) struct All {
     /// The place of every key's hash so far: a key must lead to one place.
     seen_keys: HashMap<[u8; 32], Span>,
     /// Whether the file says the outside address.
-    public_url: bool,
+    pub(super) public_url: bool,
+    /// The headers that attache says itself, beside those that are reserved anyway.
+    pub(super) own: Vec<HeaderName>,
 }
 
 impl All {
-    pub(super) fn new(public_url: bool) -> Self {
-        Self { seen_keys: HashMap::new(), public_url }
+    pub(super) fn new(public_url: bool, own: Vec<HeaderName>) -> Self {
+        Self { seen_keys: HashMap::new(), public_url, own }
     }
 }
 
@@ -65,7 +67,7 @@ pub(super) fn webhook(
     let allow_from = optional(map.get("allow_from"), |at| limits::networks(decoder, at));
     let rate_limit = optional(map.get("rate_limit"), |at| limits::rate(decoder, at));
     let verify = optional(map.get("verify"), |at| {
-        verify::verify(decoder, at, all.public_url, key_in.as_ref().and_then(Option::as_ref))
+        verify::verify(decoder, at, all, key_in.as_ref().and_then(Option::as_ref))
     });
     let verifier = verify.as_ref().and_then(|verify| verify.as_ref()).map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));

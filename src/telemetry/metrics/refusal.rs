@@ -24,6 +24,8 @@ pub enum WebhookRefusal {
     Method,
     /// A path, a query or a body that can't be passed on, or is too large.
     Request,
+    /// More bodies are being read than there is room for.
+    Overloaded,
     /// A header of the signature is missing.
     SignatureMissing,
     /// A header of the signature is there twice, or says nothing that the scheme knows.
@@ -42,7 +44,7 @@ pub enum WebhookRefusal {
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -53,6 +55,7 @@ impl WebhookRefusal {
         Self::RateLimited,
         Self::Method,
         Self::Request,
+        Self::Overloaded,
         Self::SignatureMissing,
         Self::SignatureMalformed,
         Self::SignatureStale,
@@ -75,6 +78,7 @@ impl WebhookRefusal {
             Self::RateLimited => "rate_limited",
             Self::Method => "method",
             Self::Request => "request",
+            Self::Overloaded => "overloaded",
             Self::SignatureMissing => "signature_missing",
             Self::SignatureMalformed => "signature_malformed",
             Self::SignatureStale => "signature_stale",
