@@ -112,7 +112,9 @@ async fn read(
         }
         Err(_) => return Err(request(ErrorCode::RequestTimeout, "the request's body did not come in time")),
     };
-    ctx.held = Some(held);
+    if let Some(call) = &mut ctx.call {
+        call.held = Some(held);
+    }
     let head = session.req_header_mut();
     head.remove_header(&header::EXPECT);
     if chunked {
@@ -161,11 +163,13 @@ fn verify(
     if signed.id.is_none() && (endpoint.replay.is_some() || asserts) {
         signed.id = endpoint.verifier.as_ref().and_then(|verifier| id_in_body(verifier, body));
     }
-    if asserts {
-        ctx.body_sha256 = Some(sha256(body));
+    if let Some(call) = ctx.call.as_mut().filter(|_| asserts) {
+        call.body_sha256 = Some(sha256(body));
     }
     remember(ctx, endpoint, &delivery, &signed)?;
-    ctx.delivery_id = signed.id;
+    if let Some(call) = &mut ctx.call {
+        call.delivery_id = signed.id;
+    }
     Ok(())
 }
 
@@ -183,7 +187,7 @@ fn remember(
         (None, Some(verifier)) => verifier.digest(delivery, signed),
         // Where nothing is signed, the key tells one third party from another.
         (None, None) => {
-            let body = ctx.body_sha256.unwrap_or_else(|| sha256(delivery.body));
+            let body = sha256(delivery.body);
             let target = ctx.plan.as_ref().map_or(&[][..], |plan| &plan.target);
             let key = ctx.key().map_or("", |key| key.id());
             sha256(&[&body[..], key.as_bytes(), b"\0", target].concat())
@@ -191,7 +195,9 @@ fn remember(
     };
     match deliveries.claim_at(&digest, super::uptime(ctx.arrived), replay) {
         Seen::First(claim) => {
-            ctx.claim = Some(claim);
+            if let Some(call) = &mut ctx.call {
+                call.claim = Some(claim);
+            }
             Ok(())
         }
         Seen::Taken => {

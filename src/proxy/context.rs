@@ -24,6 +24,27 @@ pub(super) struct Origin {
     pub(super) arrived: Instant,
 }
 
+/// What is known of a webhook call beside the request.
+pub(super) struct Call {
+    pub(super) client: Client,
+    /// Its key, if that is a valid one, be the call let in or refused all the same.
+    pub(super) key: Option<KeyNumber>,
+    /// The delivery, until it is known whether our program has taken it.
+    pub(super) claim: Option<Claim>,
+    /// The provider's own id of the delivery.
+    pub(super) delivery_id: Option<String>,
+    /// Of a body that was read ahead, where somebody wants to know.
+    pub(super) body_sha256: Option<[u8; 32]>,
+    /// The body is in memory, all of it: it can be done with at once.
+    pub(super) held: Option<Held>,
+}
+
+impl Call {
+    pub(super) fn from(client: Client) -> Self {
+        Self { client, key: None, claim: None, delivery_id: None, body_sha256: None, held: None }
+    }
+}
+
 /// One request.
 pub(crate) struct Context {
     /// Pinned for the whole request.
@@ -36,18 +57,8 @@ pub(crate) struct Context {
     /// The path as the log may show it.
     pub(super) log_path: Vec<u8>,
     pub(super) plan: Option<Plan>,
-    /// The valid key of a webhook call, be it let in or refused all the same.
-    pub(super) key: Option<KeyNumber>,
-    /// Who calls a webhook.
-    pub(super) client: Option<Client>,
-    /// The delivery, until it is known whether our program has taken it.
-    pub(super) claim: Option<Claim>,
-    /// The provider's own id of the delivery.
-    pub(super) delivery_id: Option<String>,
-    /// Of a body that was read ahead, where somebody wants to know.
-    pub(super) body_sha256: Option<[u8; 32]>,
-    /// The body is in memory, all of it: it can be done with at once.
-    pub(super) held: Option<Held>,
+    /// What only a webhook call has. Boxed, because every request would carry the room for it.
+    pub(super) call: Option<Box<Call>>,
     /// What attache answered itself, or would have.
     pub(super) failure: Option<Refusal>,
     pub(super) in_flight: Option<InFlight>,
@@ -102,12 +113,7 @@ impl Context {
             id: RequestId::default(),
             log_path: Vec::new(),
             plan: None,
-            key: None,
-            client: None,
-            claim: None,
-            delivery_id: None,
-            body_sha256: None,
-            held: None,
+            call: None,
             failure: None,
             in_flight: None,
             phase: Phase::Token,
@@ -138,7 +144,8 @@ impl Context {
 
     /// The key of a webhook call.
     pub(super) fn key(&self) -> Option<Key<'_>> {
-        self.key.map(|number| self.snapshot.keys.get(number))
+        let number = self.call.as_ref()?.key?;
+        Some(self.snapshot.keys.get(number))
     }
 
     /// The webhook that was called, if the key was a valid one.
@@ -148,7 +155,7 @@ impl Context {
 
     /// Whether a trusted proxy sent the request.
     pub(super) fn is_forwarded(&self) -> bool {
-        self.client.is_some_and(|client| client.forwarded)
+        self.call.as_ref().is_some_and(|call| call.client.forwarded)
     }
 
     /// Where the request counts.

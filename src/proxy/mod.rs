@@ -66,7 +66,7 @@ impl Proxy {
     /// Everything before a connection is chosen.
     async fn take_in(&self, session: &mut Session, ctx: &mut Context) -> std::result::Result<(), Box<Stop>> {
         request::plan(session, ctx)?;
-        if ctx.key.is_some() {
+        if ctx.call.is_some() {
             // Boxed, because every request would carry the room for what only webhooks do.
             Box::pin(admit::admit(session, ctx)).await?;
         }
@@ -82,10 +82,12 @@ impl Proxy {
             return;
         }
         // Whoever is told that it failed may come again at once.
-        ctx.claim = None;
-        if ctx.held.is_some() {
-            // From memory; a connection whose request is read to its end can be kept.
-            let _ = session.as_downstream_mut().drain_request_body().await;
+        if let Some(call) = &mut ctx.call {
+            call.claim = None;
+            if call.held.is_some() {
+                // From memory; a connection whose request is read to its end can be kept.
+                let _ = session.as_downstream_mut().drain_request_body().await;
+            }
         }
         if !session.as_downstream_mut().is_body_done() || *self.draining.borrow() {
             session.set_keepalive(None);

@@ -103,7 +103,7 @@ pub(super) fn warn_of_refusal(endpoint: &Endpoint, reason: &dyn std::fmt::Displa
         key_id = ctx.key().map(Key::id),
         scheme = endpoint.verifier.as_ref().map(|verifier| verifier.scheme().as_str()),
         %reason,
-        client = ctx.client.and_then(|client| client.address).map(tracing::field::display),
+        client = ctx.call.as_ref().and_then(|call| call.client.address).map(tracing::field::display),
         request_id = ctx.id.as_str(),
         "a webhook call with a good key was refused"
     );

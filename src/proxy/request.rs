@@ -1,7 +1,7 @@
 //! A request on its way out: planned, made ready, and sealed with what only the upstream may see.
 
 use super::Proxy;
-use super::context::Context;
+use super::context::{Call, Context};
 use super::failure;
 use super::headers::{self, Dropped};
 use super::resolve::NoAddress;
@@ -103,7 +103,6 @@ fn webhook(head: &RequestHeader, ctx: &mut Context) -> std::result::Result<Plan,
     let (target, snapshot) = (head.raw_path(), Arc::clone(&ctx.snapshot));
     let peer = ctx.connection.peer.map(|peer| peer.ip());
     let client = Client::of(peer, &head.headers, &snapshot.config.trusted_proxies);
-    ctx.client = Some(client);
     let call = webhook::Call {
         method: &head.method,
         target,
@@ -113,10 +112,11 @@ fn webhook(head: &RequestHeader, ctx: &mut Context) -> std::result::Result<Plan,
         uptime: super::uptime(ctx.arrived),
     };
     let decided = webhook::plan(&snapshot.keys, &snapshot.guesses, &call);
-    ctx.key = match &decided {
+    let key = match &decided {
         Ok(admitted) => Some(admitted.key),
         Err(refused) => refused.key,
     };
+    ctx.call = Some(Box::new(Call { key, ..Call::from(client) }));
     ctx.log_path = webhook::log_path(&snapshot.keys, target, ctx.endpoint().map(|endpoint| &**endpoint));
     match decided.map(|admitted| admitted.action) {
         Ok(Action::Forward(plan)) => Ok(plan),
@@ -266,17 +266,17 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
             request.insert_header(token.header_name(), token.header_value().clone())?;
         }
     }
-    if let (Some(key), Some(client)) = (ctx.key(), ctx.client) {
+    if let (Some(key), Some(call)) = (ctx.key(), &ctx.call) {
         let endpoint = key.endpoint();
         let names = &ctx.snapshot.config.identity_headers;
         request.insert_header(&names.user, endpoint.identity[0].clone())?;
         request.insert_header(&names.service, endpoint.identity[1].clone())?;
         request.insert_header(&names.key_id, key.id())?;
         request.insert_header("X-Request-Id", ctx.id.as_str())?;
-        if let Some(address) = client.address {
+        if let Some(address) = call.client.address {
             request.insert_header("X-Forwarded-For", address.to_string())?;
         }
-        let scheme = if client.https { "https" } else { "http" };
+        let scheme = if call.client.https { "https" } else { "http" };
         request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(scheme))?;
         if let Some(host) = host.or_else(|| session.req_header().headers.get(header::HOST).cloned()) {
             request.insert_header("X-Forwarded-Host", host)?;
@@ -284,7 +284,7 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
         if let Some(signer) = &ctx.snapshot.assertion {
             let path = webhook::template(session.req_header().raw_path(), endpoint);
             let path = String::from_utf8_lossy(&path);
-            let subject = subject(request, ctx, key, &path, &plan.target);
+            let subject = subject(request, ctx, (key, call), &path, &plan.target);
             let assertion = signer.sign_at(&subject, SystemTime::now());
             request.insert_header(
                 signer.header(),
@@ -299,7 +299,7 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
 fn subject<'a>(
     request: &'a RequestHeader,
     ctx: &'a Context,
-    key: Key<'a>,
+    (key, call): (Key<'a>, &'a Call),
     path: &'a str,
     target: &[u8],
 ) -> Subject<'a> {
@@ -309,11 +309,11 @@ fn subject<'a>(
         service: key.service(),
         key_id: key.id(),
         request_id: ctx.id.as_str(),
-        delivery_id: ctx.delivery_id.as_deref(),
+        delivery_id: call.delivery_id.as_deref(),
         method: request.method.as_str(),
         path,
         query_sha256: query.map(sha256),
-        body_sha256: ctx.body_sha256,
+        body_sha256: call.body_sha256,
     }
 }
 

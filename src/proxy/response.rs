@@ -57,11 +57,12 @@ pub(super) fn arrived(session: &mut Session, response: &mut ResponseHeader, ctx:
         retry::after_refusal(session, response.status, ctx)?;
         ctx.close_delimited = coding.is_none() && !response.headers.contains_key(header::CONTENT_LENGTH);
         peer::answering(ctx)?;
-        match ctx.claim.take() {
-            // Our program has the delivery.
-            Some(claim) if response.status.is_success() => claim.taken(),
-            // It has not, and the provider's next attempt is no duplicate: so before the answer leaves.
-            claim => drop(claim),
+        if let Some(claim) = ctx.call.as_mut().and_then(|call| call.claim.take())
+            && response.status.is_success()
+        {
+            // Our program has the delivery. Otherwise the provider's next attempt is no duplicate, from before the answer
+            // leaves.
+            claim.taken();
         }
     } else {
         ctx.informed = true;
