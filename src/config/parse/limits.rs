@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use std::time::Duration;
 
 /// Strangers' guesses at keys, of one address, before it is told to wait.
-const WRONG_KEYS: Rate = Rate { requests: 60, per: Duration::from_secs(60), burst: 60 };
+const WRONG_KEYS: Rate = Rate { requests: 300, per: Duration::from_secs(60), burst: 300 };
 
 /// `limits`.
 pub(super) fn wrong_keys(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Option<Rate>> {
