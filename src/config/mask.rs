@@ -163,6 +163,9 @@ const SECTIONS: [&str; 25] = [
     "webhook",
 ];
 
+/// How far before a part of a long line a comment, an anchor or a tag may begin that goes on in it.
+const MAX_MARK_BEFORE: usize = 64 << 10;
+
 /// Which parts of which files must not be shown.
 #[derive(Debug, Default)]
 pub(super) struct Masks {
@@ -189,15 +192,24 @@ impl Masks {
             }
         }
         for (key, value) in &tree.repeated {
-            if !is_like_a_key(tree.key(*key)) {
+            if is_odd(tree, *key) {
                 masks.spans.push(tree.span(*key));
             }
-            masks.walk(tree, sources, *value, Rule::under(tree.key(*key)));
+            // What its parent would say of it is not known here, and no message needs its text.
+            masks.walk(tree, sources, *value, Rule::MaskAll);
         }
         for node in hidden {
             masks.walk(tree, sources, *node, Rule::MaskAll);
         }
         masks.spans.sort_unstable();
+        // Some lie within others: a part of a URL within a value that is hidden as a whole.
+        masks.spans.dedup_by(|next, before| {
+            let overlap = next.file == before.file && next.start < before.end;
+            if overlap {
+                before.end = before.end.max(next.end);
+            }
+            overlap
+        });
         masks
     }
 
@@ -214,7 +226,12 @@ impl Masks {
             lexical_at(source.text(), from, line.end)
         } else {
             let mut hidden = self.in_line(file, line);
-            hidden.extend(beside_nodes(text).map(|(start, end)| (from + start, from + end)));
+            // What begins before the part that is shown may go on in it.
+            let whole = source.line(from as u32);
+            let begin = whole.start.max(from.saturating_sub(MAX_MARK_BEFORE));
+            let begin = (begin..=from).find(|at| source.text().is_char_boundary(*at)).unwrap_or(from);
+            let marks = beside_nodes(&source.text()[begin..line.end]);
+            hidden.extend(marks.map(|(start, end)| (begin + start, begin + end)));
             hidden
         };
         // Spaces within a secret are hidden as well; those around it place the excerpt.
@@ -250,13 +267,24 @@ impl Masks {
             View::Mapping(entries) => {
                 for (key, value) in entries {
                     let name = tree.key(*key);
-                    if !is_like_a_key(name) {
+                    let is_null = matches!(tree.view(*value), View::Scalar { text: "", plain: true });
+                    let is_known = |known: &[&str]| known.contains(&name);
+                    // Without a value, what stands where a key belongs may be the second half of one: `value: a,b`.
+                    let stray = is_null
+                        && rule != Rule::Names
+                        && !(is_known(&SHOWN)
+                            || is_known(&SECRET)
+                            || is_known(&SECTIONS)
+                            || is_known(&NAMES));
+                    let hidden = stray || rule == Rule::MaskAll || is_odd(tree, *key);
+                    if hidden {
                         self.spans.push(tree.span(*key));
+                        self.walk(tree, sources, *key, Rule::MaskAll);
                     }
                     let below = match rule {
                         Rule::MaskAll => Rule::MaskAll,
                         Rule::Secret if !SECRET_PARTS.contains(&name) => {
-                            if is_like_a_key(name) {
+                            if !hidden {
                                 self.spans.push(tree.span(*key));
                             }
                             Rule::MaskAll
@@ -414,6 +442,11 @@ fn is_key(word: &str, after: &str, first: bool) -> bool {
     let known = SHOWN.contains(&word) || SECRET.contains(&word) || SECTIONS.contains(&word);
     let value = value.trim_start();
     known || (first && (value.is_empty() || value.starts_with(['{', '['])))
+}
+
+/// Whether what stands where a key belongs looks like none: it may be a value, and in `{{ PLACEHOLDER }}` it is a mapping.
+fn is_odd(tree: &Tree<'_>, key: NodeId) -> bool {
+    !matches!(tree.view(key), View::Scalar { .. }) || !is_like_a_key(tree.key(key))
 }
 
 /// What of a line is no part of any node: a comment, an anchor, an alias, a tag. A secret that begins with `#`, `&`, `*` or

@@ -363,7 +363,7 @@ impl<'t> Builder<'_, 't> {
                 if !path.is_empty() {
                     path.push('.');
                 }
-                path.push_str(self.tree.key(*key));
+                path.push_str(shown_key(self.tree.key(*key)));
             }
         }
         path

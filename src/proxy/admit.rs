@@ -110,7 +110,9 @@ async fn read(
             let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_after(COME_AGAIN);
             return Err(refuse(endpoint, refusal, WebhookRefusal::Overloaded));
         }
-        Err(_) => return Err(request(ErrorCode::RequestTimeout, "the request's body did not come in time")),
+        Ok(Err(Unread::Silent)) | Err(_) => {
+            return Err(request(ErrorCode::RequestTimeout, "the request's body did not come in time"));
+        }
     };
     if let Some(call) = &mut ctx.call {
         call.held = Some(held);

@@ -35,6 +35,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;
 /// How much of later requests is read while one is in hand.
 const MAX_EARLY: usize = 64 << 10;
+/// A body that is read ahead takes room, so a caller who falls silent in the middle of it is not waited for longer.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How much of a body is asked for at a time when it is read ahead.
 const READ_AHEAD: usize = 64 << 10;
 
@@ -133,6 +135,8 @@ pub(super) enum Unread {
     Malformed,
     /// There is no room for it.
     NoRoom,
+    /// The caller stopped sending.
+    Silent,
 }
 
 impl Downstream {
@@ -224,10 +228,11 @@ impl Downstream {
             }
             // Room for what comes, not for what was announced; with chunks, for what they are read from too.
             raw.reserve(missing.min(READ_AHEAD));
-            match socket.read_now(&mut raw, missing).await {
-                Ok(0) | Err(_) => return Err(Unread::Gone),
-                Ok(read) if !room(read) => return Err(Unread::NoRoom),
-                Ok(_) => {}
+            match tokio::time::timeout(SILENCE, socket.read_now(&mut raw, missing)).await {
+                Err(_) => return Err(Unread::Silent),
+                Ok(Ok(0) | Err(_)) => return Err(Unread::Gone),
+                Ok(Ok(read)) if !room(read) => return Err(Unread::NoRoom),
+                Ok(Ok(_)) => {}
             }
         }
         let mut held = self.lock();

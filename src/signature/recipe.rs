@@ -154,11 +154,38 @@ impl Recipe {
             one(headers, name)?;
             trace.passed(|| format!("{name} is there, once"));
         }
+        self.bordered(headers)?;
         let (macs, signatures) = (candidates.macs.len(), candidates.ed25519.len());
         trace.passed(|| format!("signatures found: {macs} by a MAC, {signatures} by Ed25519"));
         trace.note(|| format!("what is signed: {}", self.signed.describe(delivery)));
         self.compare(keys, delivery, &signed, &candidates, trace)?;
         Ok(signed)
+    }
+
+    /// An id or a header that has the text in it which ends or begins it could be said to end elsewhere, and what is signed
+    /// beside it with it.
+    fn bordered(&self, headers: &HeaderMap) -> Result<(), Fault> {
+        let pieces = &self.signed.0;
+        for (at, piece) in pieces.iter().enumerate() {
+            let Some(name) = (match piece {
+                Piece::Id => self.id.as_ref(),
+                Piece::Header(name) => Some(name),
+                _ => None,
+            }) else {
+                continue;
+            };
+            let value = one(headers, name)?.as_bytes();
+            let beside =
+                [at.checked_sub(1), Some(at + 1)].into_iter().flatten().filter_map(|at| pieces.get(at));
+            let holds = |text: &str| value.windows(text.len()).any(|part| part == text.as_bytes());
+            if beside.into_iter().any(|piece| matches!(piece, Piece::Text(text) if holds(text))) {
+                return Err(Fault::Malformed(
+                    name.clone(),
+                    "has in it what divides it from the rest that is signed",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Every secret is tried, and every signature compared, whatever the outcome of the ones before.

@@ -379,6 +379,15 @@ fn a_delivery_that_is_cut_in_another_place_is_the_same_one() {
 }
 
 #[test]
+fn an_id_can_not_be_said_to_end_elsewhere() {
+    let standard = vector(&Scheme::StandardWebhooks);
+    let id = standard.headers["webhook-id"].to_str().expect("ASCII").to_owned();
+    let dotted = HeaderValue::from_str(&format!("{id}.1")).expect("a value");
+    let cut = standard.with(|v| drop(v.headers.insert("webhook-id", dotted)));
+    assert!(matches!(cut.verify(), Err(Fault::Malformed(..))));
+}
+
+#[test]
 fn an_explanation_holds_no_secret_and_no_signature() {
     for vector in vectors() {
         let mut trace = Trace::on();

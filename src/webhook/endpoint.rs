@@ -99,13 +99,17 @@ pub struct Held {
 /// can fill no more than this.
 const MOST_HELD: u64 = 64 << 20;
 
+/// Of each call, as much is held in any case: most deliveries are no larger.
+const ALWAYS_HELD: u64 = 64 << 10;
+
 impl Held {
     /// Holds more. False: there is no room.
     pub fn take(&mut self, bytes: usize) -> bool {
         let most = self.endpoint.route.max_body.unwrap_or(0).saturating_mul(4).max(MOST_HELD);
         let bytes = bytes as u64;
         self.bytes += bytes;
-        self.endpoint.held.fetch_add(bytes, Relaxed) + bytes <= most
+        let all = self.endpoint.held.fetch_add(bytes, Relaxed) + bytes;
+        all <= most || self.bytes <= ALWAYS_HELD
     }
 }
 

@@ -22,7 +22,7 @@ use super::problem::{Finding, Problems};
 use super::scalar;
 use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
-use super::tree::{Entry, NodeId, Tree, View};
+use super::tree::{Entry, NodeId, Tree, View, shown_key};
 use crate::secret::{hex, sha256};
 use http::HeaderName;
 use std::collections::{BTreeMap, HashMap};
@@ -99,8 +99,9 @@ fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> 
                 let span = tree.span(key);
                 match seen.get(&(section, path.clone())) {
                     Some(first) => {
-                        let finding =
-                            Finding::error("duplicate_key", span, format!("{path} is set in two files"));
+                        let shown: Vec<&str> = path.split('.').map(shown_key).collect();
+                        let message = format!("{} is set in two files", shown.join("."));
+                        let finding = Finding::error("duplicate_key", span, message);
                         findings.push(finding.label("set again here").secondary(*first, "first set here"));
                         false
                     }

@@ -107,7 +107,7 @@ function stripe() {
 
 // Standard Webhooks, and what uses it under other names. The libraries sign text only: a Buffer they make into text.
 function standard(scheme, Signer, [OLD, NEW], prefix = 'webhook', label = '') {
-  const id = 'msg_of-the-vectors.1';
+  const id = 'msg_of-the-vectors_1';
   const signature = (body, secret) => new Signer(secret).sign(id, new Date(AT * 1000), body.bytes.toString());
   const entry = (name, signature, secret, body) => {
     const headers = { [`${prefix}-id`]: id, [`${prefix}-timestamp`]: `${AT}`, [`${prefix}-signature`]: signature };
@@ -176,7 +176,7 @@ const gitlabToken = () =>
 
 // Standard Webhooks with a key pair, which none of its libraries here can do.
 function v1a() {
-  const id = 'msg_of-the-vectors.1';
+  const id = 'msg_of-the-vectors_1';
   const pair = (seed) => {
     // An Ed25519 private key in PKCS #8 is this and the 32 bytes of its seed.
     const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), Buffer.from(seed)]);

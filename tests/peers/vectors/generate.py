@@ -102,7 +102,7 @@ class Frozen(datetime):
 
 
 def standard(scheme, signer, prefix, **options):
-    message = "msg_of-the-vectors.1"
+    message = "msg_of-the-vectors_1"
     old, new = ("whsec_" + base64.b64encode(secret.encode()).decode() for secret in (SECRET, NEW_SECRET))
 
     def sign(secret, text):
