@@ -55,7 +55,6 @@ impl Routes {
 /// The path as the access log may show it; `known` is whether it leads to a service. Of one that does not, no more than a
 /// first segment too short for a key: somebody may have sent a webhook's URL to the wrong listener.
 pub fn log_path(raw_target: &[u8], known: bool) -> &[u8] {
-    const SHORTEST_KEY: usize = 22;
     let Some(target) = Target::parse(raw_target) else { return UNMATCHED };
     match target.first_segment().0 {
         _ if known => target.path,
@@ -65,6 +64,9 @@ pub fn log_path(raw_target: &[u8], known: bool) -> &[u8] {
         _ => UNMATCHED,
     }
 }
+
+/// No `value` of a webhook key is shorter: the parser takes none.
+pub const SHORTEST_KEY: usize = 22;
 
 /// Stands for a path that matches no rule.
 pub const UNMATCHED: &[u8] = b"{unmatched}";

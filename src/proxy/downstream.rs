@@ -185,7 +185,8 @@ impl Downstream {
     /// The whole body of the request in hand, if it is no larger than `limit`. The engine will read it from here, as one
     /// of this length. With `expects`, the caller waits to be told that it may send it.
     ///
-    /// `room` is asked for whatever comes. The bytes are kept as they come and once: what is returned and what the engine reads are the same memory.
+    /// `room` is asked for whatever comes. The bytes are kept as they come and once: what is returned and what the engine
+    /// reads are the same memory.
     pub(super) async fn read_ahead(
         &self,
         framing: Framing,
@@ -201,7 +202,7 @@ impl Downstream {
         if let Framing::Length(length) = framing
             && raw.len() as u64 > length
         {
-            // What may become a tunnel is not held back; this is for a caller of ours that asks all the same.
+            // `confine` cut it off already, but for chunks and tunnels, whose end the head's length does not say.
             self.lock().early = raw.split_off(length as usize);
         }
         let mut body = BytesMut::new();

@@ -132,7 +132,6 @@ impl Recipe {
             if id.is_empty() || id.len() > MAX_ID {
                 return Err(Fault::Malformed(name.clone(), "is empty or too long for an id"));
             }
-            trace.passed(|| format!("{name} is there, once"));
             signed.id = Some(id.to_owned());
         }
         let value = text(headers, &self.header)?;
@@ -150,11 +149,7 @@ impl Recipe {
             fresh(seconds, when, trace)?;
             signed.timestamp = Some(seconds);
         }
-        for name in self.signed.headers() {
-            one(headers, name)?;
-            trace.passed(|| format!("{name} is there, once"));
-        }
-        self.bordered(headers)?;
+        self.bordered(headers, trace)?;
         let (macs, signatures) = (candidates.macs.len(), candidates.ed25519.len());
         trace.passed(|| format!("signatures found: {macs} by a MAC, {signatures} by Ed25519"));
         trace.note(|| format!("what is signed: {}", self.signed.describe(delivery)));
@@ -164,7 +159,7 @@ impl Recipe {
 
     /// An id or a header that has the text in it which ends or begins it could be said to end elsewhere, and what is signed
     /// beside it with it.
-    fn bordered(&self, headers: &HeaderMap) -> Result<(), Fault> {
+    fn bordered(&self, headers: &HeaderMap, trace: &mut Trace) -> Result<(), Fault> {
         let pieces = &self.signed.0;
         for (at, piece) in pieces.iter().enumerate() {
             let Some(name) = (match piece {
@@ -184,6 +179,7 @@ impl Recipe {
                     "has in it what divides it from the rest that is signed",
                 ));
             }
+            trace.passed(|| format!("{name} is there, once, without what divides it from the rest"));
         }
         Ok(())
     }

@@ -15,8 +15,8 @@ pub mod replay;
 
 use crate::config::model::{KeyIn, Rate, Validity};
 use crate::error_code::ErrorCode;
-use crate::outbound::UNMATCHED;
 use crate::outbound::path::{Target, has_dot_segment};
+use crate::outbound::{SHORTEST_KEY, UNMATCHED};
 use crate::plan::{Plan, Refusal, Reply};
 use crate::telemetry::metrics::WebhookRefusal;
 use address::Client;
@@ -271,8 +271,6 @@ fn without(query: &[u8], name: &str) -> Vec<u8> {
 /// what no key of `attache keys new` has in it. Without an
 /// `endpoint`, none of what a stranger chose is shown. A hash for each further segment that is as long as a key.
 pub fn log_path(keys: &KeyTable, raw_target: &[u8], endpoint: Option<&Endpoint>) -> Vec<u8> {
-    /// The parser takes no shorter `value`.
-    const SHORTEST_KEY: usize = 22;
     let Some((segment, rest, _)) = split(raw_target) else { return UNMATCHED.to_vec() };
     let Some(endpoint) = endpoint else { return [PREFIX, KEY].concat() };
     let is_known = |text: &[u8]| text.len() >= SHORTEST_KEY && keys.find(text).is_some();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Deliveries remembered of one service: at about 100 bytes each.
+/// Deliveries remembered of one service.
 pub const CAPACITY: usize = 1 << 17;
 
 /// What stands for a delivery: 128 bits of a SHA-256.
