@@ -28,6 +28,7 @@ pub mod credentials;
 pub mod error_code;
 pub mod header_name;
 pub mod jwt;
+pub mod message;
 pub mod outbound;
 pub mod plan;
 pub mod proxy;

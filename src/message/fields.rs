@@ -1,0 +1,165 @@
+//! Header fields in the order, spelling and case in which they came.
+//!
+//! A list of places in one buffer: a message has few fields, and a scan that compares lengths first costs less than
+//! filling a hash map. The map of the `http` crate would also lose the case of the names.
+
+use bytes::{Bytes, BytesMut};
+use std::fmt;
+
+/// One field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// As it came: a token (RFC 9110 section 5.6.2).
+    pub name: &'a [u8],
+    /// Without the white space around it.
+    pub value: &'a [u8],
+}
+
+impl Field<'_> {
+    /// Whether this is the field `name`, in any case.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.len() == name.len() && self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+/// The fields of one message.
+#[derive(Clone, Default)]
+pub struct Fields {
+    bytes: Bytes,
+    spans: Vec<Span>,
+}
+
+impl Fields {
+    /// The fields that httparse found in `head`. Each must lie inside it.
+    pub fn parsed(head: Bytes, found: &[httparse::Header<'_>]) -> Self {
+        let base = head.as_ptr() as usize;
+        let place = |part: &[u8]| {
+            let start = (part.as_ptr() as usize).wrapping_sub(base);
+            debug_assert!(part.is_empty() || start + part.len() <= head.len());
+            // A head has at most 64 KiB.
+            (start as u32, (start + part.len()) as u32)
+        };
+        let span = |field: &httparse::Header<'_>| {
+            let value = field.value.trim_ascii();
+            let value = if value.is_empty() { (0, 0) } else { place(value) };
+            Span { name: place(field.name.as_bytes()), value }
+        };
+        let spans = found.iter().map(span).collect();
+        Self { bytes: head, spans }
+    }
+
+    /// A list made of names and values.
+    pub fn collect<'a>(fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let (mut bytes, mut spans) = (BytesMut::new(), Vec::new());
+        let mut place = |part: &[u8]| {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(part);
+            (start, bytes.len() as u32)
+        };
+        for (name, value) in fields {
+            spans.push(Span { name: place(name), value: place(value.trim_ascii()) });
+        }
+        Self { bytes: bytes.freeze(), spans }
+    }
+
+    /// Every field, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        let part = |(start, end): (u32, u32)| &self.bytes[start as usize..end as usize];
+        self.spans.iter().map(move |span| Field { name: part(span.name), value: part(span.value) })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The values of every field `name`, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |field| field.is(name)).map(|field| field.value)
+    }
+
+    /// The value of the first field `name`.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|field| field.is(name)).map(|field| field.value)
+    }
+
+    /// Whether there is a field `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The members of a comma-separated list over every field `name` (RFC 9110 section 5.6.1), empty ones left out.
+    pub fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.all(name)
+            .flat_map(|value| value.split(|&b| b == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|member| !member.is_empty())
+    }
+
+    /// Whether the list `name` has the member `token`, in any case.
+    pub fn lists(&self, name: &str, token: &str) -> bool {
+        self.list(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// `part`, which came from this list, without a copy.
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        if part.is_empty() { Bytes::new() } else { self.bytes.slice_ref(part) }
+    }
+}
+
+/// Names only: a value may be a credential.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|field| field.name.escape_ascii().to_string())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_any_case_and_keep_theirs() {
+        let fields = Fields::collect([
+            (&b"Set-Cookie"[..], &b" a=1 "[..]),
+            (b"X-API-KEY", b""),
+            (b"set-cookie", b"b=2"),
+        ]);
+        assert_eq!(fields.all("set-cookie").collect::<Vec<_>>(), [&b"a=1"[..], b"b=2"]);
+        assert_eq!(fields.get("x-api-key"), Some(&b""[..]));
+        assert!(!fields.contains("x-api-ke"));
+        let names: Vec<&[u8]> = fields.iter().map(|field| field.name).collect();
+        assert_eq!(names, [&b"Set-Cookie"[..], b"X-API-KEY", b"set-cookie"]);
+        assert!(!format!("{fields:?}").contains("a=1"));
+    }
+
+    #[test]
+    fn a_list_spans_lines() {
+        let fields = Fields::collect([(&b"Connection"[..], &b"X-A, ,"[..]), (b"connection", b"close")]);
+        assert_eq!(fields.list("connection").collect::<Vec<_>>(), [&b"X-A"[..], b"close"]);
+        assert!(fields.lists("Connection", "CLOSE") && !fields.lists("connection", "x"));
+    }
+
+    #[test]
+    fn parsed_fields_share_the_heads_memory() {
+        let head = Bytes::from_static(b"GET / HTTP/1.1\r\nHost:  a \r\nX:\r\n\r\n");
+        let mut found = [httparse::EMPTY_HEADER; 4];
+        let mut request = httparse::Request::new(&mut found);
+        request.parse(&head).expect("a head");
+        let fields = Fields::parsed(head.clone(), request.headers);
+        assert_eq!((fields.get("host"), fields.get("x")), (Some(&b"a"[..]), Some(&b""[..])));
+        let host = fields.get("host").expect("a host");
+        assert_eq!(fields.share(host).as_ptr(), host.as_ptr());
+    }
+}

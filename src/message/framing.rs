@@ -1,0 +1,171 @@
+//! Where the body of a response ends (RFC 9112 section 6.3), decided from all of its raw fields.
+//!
+//! A response's framing is written anew for the client, so it has to be one that no other reader could see otherwise:
+//! everything ambiguous is an error.
+
+use super::Fields;
+
+/// How a body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    Empty,
+    /// After so many bytes.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+}
+
+/// A response whose end two readers could place differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// RFC 9112 section 6.1 forbids it.
+    #[error("Transfer-Encoding in an HTTP/1.0 response")]
+    CodingInHttp10,
+    /// Not `chunked`, once.
+    #[error("a Transfer-Encoding other than one `chunked`")]
+    Coding,
+    /// RFC 9112 section 6.3 calls it an attempt at smuggling.
+    #[error("Transfer-Encoding beside Content-Length")]
+    CodingAndLength,
+    /// Not one number, or several equal ones.
+    #[error("a Content-Length that is not one number")]
+    Length,
+}
+
+/// The framing that the fields of a response state, and what its status and the request's method make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseFraming {
+    /// The body that follows.
+    pub body: Framing,
+    /// A `Content-Length` that stands in a response without a body: to HEAD, or 304 (RFC 9110 section 8.6).
+    pub announced: Option<u64>,
+}
+
+impl ResponseFraming {
+    /// Decides the framing of a final response, or of an interim one, which never has a body.
+    ///
+    /// # Errors
+    ///
+    /// If the fields are ambiguous. On 1xx and 204, which have neither field (RFC 9110 section 8.6, RFC 9112 section 6.1),
+    /// they are ignored.
+    pub fn decide(to_head: bool, status: u16, minor: u8, fields: &Fields) -> Result<Self, FramingError> {
+        if status < 200 || status == 204 {
+            return Ok(Self { body: Framing::Empty, announced: None });
+        }
+        let length = content_length(fields)?;
+        let body = match transfer_coding(fields)? {
+            true if minor == 0 => return Err(FramingError::CodingInHttp10),
+            true if length.is_some() => return Err(FramingError::CodingAndLength),
+            true => Framing::Chunked,
+            false => length.map_or(Framing::UntilClose, Framing::Length),
+        };
+        match to_head || status == 304 {
+            true => Ok(Self { body: Framing::Empty, announced: length }),
+            false => Ok(Self { body, announced: None }),
+        }
+    }
+}
+
+/// Whether the body is chunked.
+fn transfer_coding(fields: &Fields) -> Result<bool, FramingError> {
+    let mut codings = fields.all("transfer-encoding");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(true),
+        _ => Err(FramingError::Coding),
+    }
+}
+
+/// The one length that every `Content-Length` states, as a list or in several lines (RFC 9110 section 8.6).
+fn content_length(fields: &Fields) -> Result<Option<u64>, FramingError> {
+    let mut length = None;
+    for member in fields.all("content-length").flat_map(|value| value.split(|&b| b == b',')) {
+        let stated = decimal(member.trim_ascii()).ok_or(FramingError::Length)?;
+        if length.is_some_and(|length| length != stated) {
+            return Err(FramingError::Length);
+        }
+        length = Some(stated);
+    }
+    Ok(length)
+}
+
+/// Digits and nothing else, of at most 18 places.
+pub fn decimal(digits: &[u8]) -> Option<u64> {
+    let plain = (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    plain.then(|| digits.iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(fields: &[(&str, &str)]) -> Result<Framing, FramingError> {
+        decide_for(false, 200, 1, fields).map(|framing| framing.body)
+    }
+
+    fn decide_for(
+        to_head: bool,
+        status: u16,
+        minor: u8,
+        fields: &[(&str, &str)],
+    ) -> Result<ResponseFraming, FramingError> {
+        let fields = Fields::collect(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        ResponseFraming::decide(to_head, status, minor, &fields)
+    }
+
+    #[test]
+    fn a_plain_response_has_one_framing() {
+        assert_eq!(decide(&[]), Ok(Framing::UntilClose));
+        assert_eq!(decide(&[("content-length", "5")]), Ok(Framing::Length(5)));
+        assert_eq!(decide(&[("Transfer-Encoding", "Chunked")]), Ok(Framing::Chunked));
+        assert_eq!(decide(&[("Content-Length", "5"), ("content-length", "5, 5")]), Ok(Framing::Length(5)));
+    }
+
+    #[test]
+    fn an_ambiguous_response_is_an_error() {
+        let te = |value| ("Transfer-Encoding", value);
+        let cl = |value| ("Content-Length", value);
+        for fields in [
+            &[te("chunked"), te("identity")][..],
+            &[te("identity"), te("chunked")],
+            &[te("chunked"), te("chunked")],
+            &[te("gzip, chunked")],
+            &[te("chunked, chunked")],
+            &[te("chunked;q=1")],
+            &[te("xchunked")],
+            &[te("identity")],
+            &[te("")],
+        ] {
+            assert_eq!(decide(fields), Err(FramingError::Coding), "{fields:?}");
+        }
+        for fields in [
+            &[cl("5"), cl("3")][..],
+            &[cl("5, 3")],
+            &[cl("+5")],
+            &[cl("-1")],
+            &[cl("")],
+            &[cl("5,")],
+            &[cl("0x5")],
+            &[cl("1234567890123456789")],
+        ] {
+            assert_eq!(decide(fields), Err(FramingError::Length), "{fields:?}");
+        }
+        assert_eq!(decide(&[te("chunked"), cl("5")]), Err(FramingError::CodingAndLength));
+        assert_eq!(decide_for(false, 200, 0, &[te("chunked")]), Err(FramingError::CodingInHttp10));
+    }
+
+    #[test]
+    fn status_and_method_decide_whether_there_is_a_body() {
+        let empty = |announced| Ok(ResponseFraming { body: Framing::Empty, announced });
+        for status in [100, 103, 204] {
+            let fields = [("Content-Length", "5"), ("Transfer-Encoding", "gzip")];
+            assert_eq!(decide_for(false, status, 1, &fields), empty(None), "{status}");
+        }
+        assert_eq!(decide_for(false, 304, 1, &[("Content-Length", "5")]), empty(Some(5)));
+        assert_eq!(decide_for(true, 200, 1, &[("Content-Length", "5")]), empty(Some(5)));
+        assert_eq!(decide_for(true, 200, 1, &[("Transfer-Encoding", "chunked")]), empty(None));
+    }
+}

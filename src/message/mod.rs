@@ -1,0 +1,25 @@
+//! HTTP/1 messages as both directions see them: header fields, heads, body framing (RFC 9110, RFC 9112). Pure.
+//!
+//! Invariant: a message is read strictly and once. An ambiguous head is an error and never repaired, because a repair is
+//! a second opinion on where the message ends, and two opinions are what request and response smuggling need.
+
+pub mod fields;
+pub mod framing;
+pub mod response;
+
+pub use fields::{Field, Fields};
+pub use framing::Framing;
+pub use response::ResponseHead;
+
+/// Whether every line feed of `head` follows a carriage return. httparse accepts bare ones (RFC 9112 section 2.2 allows
+/// it); servers disagree about them.
+pub fn has_strict_line_ends(head: &[u8]) -> bool {
+    let mut rest = head;
+    while let Some(at) = rest.iter().position(|&b| b == b'\n') {
+        if at == 0 || rest[at - 1] != b'\r' {
+            return false;
+        }
+        rest = &rest[at + 1..];
+    }
+    true
+}
