@@ -12,7 +12,7 @@ use std::collections::HashSet;
 const MASK: char = '•';
 
 /// Keys of single values that never are, and never contain, a secret.
-const SHOWN: [&str; 86] = [
+const SHOWN: [&str; 87] = [
     "access",
     "account",
     "active",
@@ -35,6 +35,7 @@ const SHOWN: [&str; 86] = [
     "client_id",
     "client_key",
     "connect_timeout",
+    "connections",
     "content_type",
     "credential",
     "default_lifetime",

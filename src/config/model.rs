@@ -36,6 +36,8 @@ pub struct Config {
     /// `limits.wrong_keys`: how many calls with a wrong key a client address has before it is told to wait. `None`: any
     /// number.
     pub wrong_keys: Option<Rate>,
+    /// `limits.connections`: the most connections of one listener. `None`: a quarter of the process's descriptors.
+    pub max_connections: Option<NonZeroUsize>,
     /// How long requests in flight may go on after SIGTERM.
     pub drain: Duration,
     /// Where the access log goes, and how much the log on stderr says.

@@ -6,21 +6,36 @@ use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
 use ipnet::IpNet;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Strangers' guesses at keys, of one address, before it is told to wait.
 const WRONG_KEYS: Rate = Rate { requests: 300, per: Duration::from_secs(60), burst: 300 };
 
+/// The largest `connections`: as many as Linux lets one process have descriptors (`fs.nr_open`).
+const MAX_CONNECTIONS: u32 = 1 << 20;
+
+/// The values of `limits`.
+pub(super) struct Limits {
+    pub(super) wrong_keys: Option<Rate>,
+    pub(super) connections: Option<NonZeroUsize>,
+}
+
 /// `limits`.
-pub(super) fn wrong_keys(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Option<Rate>> {
-    let map = match at {
-        Some(at) => Some(decoder.mapping(at, &["wrong_keys"])?),
-        None => None,
-    };
-    let Some(at) = map.and_then(|map| map.get("wrong_keys")) else { return Some(Some(WRONG_KEYS)) };
+pub(super) fn limits(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Limits> {
+    let Some(at) = at else { return Some(Limits { wrong_keys: Some(WRONG_KEYS), connections: None }) };
+    let map = decoder.mapping(at, &["wrong_keys", "connections"])?;
+    let wrong_keys = map.get("wrong_keys").map_or(Some(Some(WRONG_KEYS)), |at| wrong_keys(decoder, &at));
+    let connections = map.get("connections").map_or(Some(None), |at| {
+        decoder.integer(&at, 1..=MAX_CONNECTIONS).map(|count| NonZeroUsize::new(count as usize))
+    });
+    Some(Limits { wrong_keys: wrong_keys?, connections: connections? })
+}
+
+fn wrong_keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<Rate>> {
     match decoder.tree.view(at.node) {
         View::Scalar { text: "off", .. } => Some(None),
-        _ => rate(decoder, &at).map(Some),
+        _ => rate(decoder, at).map(Some),
     }
 }
 

@@ -160,7 +160,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         Some(at) => limits::trusted_proxies(decoder, &at),
         None => Some(TrustedProxies::default()),
     };
-    let wrong_keys = limits::wrong_keys(decoder, map.get("limits").as_ref());
+    let limits = limits::limits(decoder, map.get("limits").as_ref());
     let drain = top::drain(decoder, map.get("shutdown").as_ref());
     let log = top::log(decoder, map.get("log").as_ref());
 
@@ -180,6 +180,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &accounts, &users, &mut refresh_tokens, &mut webhooks)
     });
+    let limits = limits?;
     Some(Config {
         listen: listen?,
         public_url,
@@ -187,7 +188,8 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         identity_headers: identity_headers?,
         assertion: assertion?,
         trusted_proxies: trusted_proxies?,
-        wrong_keys: wrong_keys?,
+        wrong_keys: limits.wrong_keys,
+        max_connections: limits.connections,
         drain,
         log,
         state: state.map_or(Some(None), |found| found.map(Some))?,

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr};
 use proptest::prelude::*;
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,6 +70,10 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.listen.admin, ListenAddr::Tcp("127.0.0.1:9090".parse().unwrap()));
     assert_eq!(config.identity_headers.key_id, "x-attache-key-id");
     assert_eq!(config.drain, Duration::from_secs(30));
+    assert_eq!(config.max_connections, None);
+    let limited = good("limits: { connections: 4096 }\nservices: {}");
+    assert_eq!(limited.max_connections.map(NonZeroUsize::get), Some(4096));
+    assert!(limited.wrong_keys.is_some());
     let config = good(
         "accounts: { a: { authorization: none } }\nusers: { u: }\nservices: { s: { account: a, server_url: 'http://b.example', \
          webhook: { user: u, forward_to: 'http://c.example', api_keys: [{ id: k, value: { env: KEY, prefix: 0123456789abcdefghij } }] } } }",
