@@ -12,7 +12,7 @@ use std::collections::HashSet;
 const MASK: char = '•';
 
 /// Keys of single values that never are, and never contain, a secret.
-const SHOWN: [&str; 87] = [
+const SHOWN: [&str; 88] = [
     "access",
     "account",
     "active",
@@ -97,6 +97,7 @@ const SHOWN: [&str; 87] = [
     "user",
     "user_inactive",
     "version",
+    "via",
     "webhooks",
     "window",
     "wrong_keys",

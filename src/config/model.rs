@@ -25,6 +25,9 @@ pub struct Config {
     pub listen: Listen,
     /// The outside address of the webhook listener, without a trailing slash.
     pub public_url: Option<String>,
+    /// `via`: whether outbound requests carry `Via: 1.1 attache` (RFC 9110 section 7.6.3). Default false, because some
+    /// servers switch compression off for it.
+    pub via: bool,
     /// Worker threads; `None` is one a core. A change needs a restart.
     pub threads: Option<NonZeroUsize>,
     /// The names under which a webhook's identity is told to our programs.

@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// The maps that several files fill together.
 const MERGED: [&str; 3] = ["accounts", "users", "services"];
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "listen",
     "public_url",
     "threads",
@@ -43,6 +43,7 @@ const KEYS: [&str; 14] = [
     "log",
     "state",
     "allow_anonymous_callers",
+    "via",
     "accounts",
     "users",
     "services",
@@ -144,6 +145,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let root = At::root(root);
     let map = decoder.mapping(&root, &KEYS)?;
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
+    let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous);
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
@@ -183,6 +185,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let limits = limits?;
     Some(Config {
         listen: listen?,
+        via,
         public_url,
         threads,
         identity_headers: identity_headers?,

@@ -71,6 +71,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.identity_headers.key_id, "x-attache-key-id");
     assert_eq!(config.drain, Duration::from_secs(30));
     assert_eq!(config.max_connections, None);
+    assert!(!config.via && good("via: true\nservices: {}").via);
     let limited = good("limits: { connections: 4096 }\nservices: {}");
     assert_eq!(limited.max_connections.map(NonZeroUsize::get), Some(4096));
     assert!(limited.wrong_keys.is_some());
