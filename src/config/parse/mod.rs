@@ -6,6 +6,7 @@
 mod accounts;
 mod identity;
 mod limits;
+mod loops;
 mod oauth2;
 mod services;
 mod state;
@@ -147,6 +148,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous);
+    let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
     let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref());
@@ -179,8 +181,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let assertion_header = assertion.iter().flatten().map(|assertion| assertion.header.clone());
     let own = identity.chain(assertion_header).chain([HeaderName::from_static("x-request-id")]).collect();
     let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own);
+    let context = services::Context { accounts: &accounts, users: &users, listeners: &listeners };
     let services = named(decoder, &map, "services", |at, name| {
-        services::service(decoder, at, name, &accounts, &users, &mut refresh_tokens, &mut webhooks)
+        services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
     let limits = limits?;
     Some(Config {

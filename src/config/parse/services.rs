@@ -1,7 +1,8 @@
 //! Services: the way out, the account that opens it, and what is said when nobody answers.
 
+use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
-use super::{Named, accounts, refer, tls, urls, webhooks};
+use super::{Named, accounts, loops, refer, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{Account, Authorization, Outbound, Service, TimeoutResponse, User};
 use crate::config::problem::Finding;
@@ -41,23 +42,31 @@ const KEYS: [&str; 12] = [
     "webhook",
 ];
 
+/// The parts of the file that a service refers to.
+pub(super) struct Context<'a> {
+    pub(super) accounts: &'a Named<Account>,
+    pub(super) users: &'a Named<User>,
+    pub(super) listeners: &'a Listeners,
+}
+
 pub(super) fn service(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     key: &str,
-    accounts: &Named<Account>,
-    users: &Named<User>,
+    context: &Context<'_>,
     refresh_tokens: &mut RefreshTokens,
     webhooks: &mut webhooks::All,
 ) -> Option<Service> {
     let map = decoder.mapping(at, &KEYS)?;
     let name = map.get("name").and_then(|at| decoder.string(&at)).map(str::to_owned);
-    let account = map.get("account").map(|at| account(decoder, &at, key, accounts, refresh_tokens));
+    let account = map.get("account").map(|at| account(decoder, &at, key, context.accounts, refresh_tokens));
     let outbound = match map.get("server_url") {
-        Some(server_url) => outbound(decoder, &map, &server_url, account).map(Some),
+        Some(server_url) => {
+            outbound(decoder, &map, &server_url, account, context.listeners.outbound.as_ref()).map(Some)
+        }
         None => without_server_url(decoder, &map).map(|()| None),
     };
-    let webhook = map.get("webhook").map(|at| webhooks::webhook(decoder, &at, users, webhooks));
+    let webhook = map.get("webhook").map(|at| webhooks::webhook(decoder, &at, context, webhooks));
     let webhook = match webhook {
         Some(webhook) => webhook.map(Some),
         None => Some(None),
@@ -120,8 +129,12 @@ fn outbound(
     map: &Map<'_>,
     url_at: &At<'_>,
     account: Option<Option<Arc<Account>>>,
+    listener: Option<&Listener>,
 ) -> Option<Outbound> {
     let server_url = urls::server_url(decoder, url_at);
+    if let Some(url) = &server_url {
+        loops::check(decoder, url_at, url, listener);
+    }
     let duration = |key, default| map.get(key).and_then(|at| decoder.duration(&at, false)).unwrap_or(default);
     let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
     let timeout = duration("timeout", DEFAULT_TIMEOUT);

@@ -1,8 +1,9 @@
 //! Webhooks: who may call in with which key, as whom, and where to.
 
-use super::{Named, limits, refer, urls, verify};
+use super::services::Context;
+use super::{limits, loops, refer, urls, verify};
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{ApiKey, KeyIn, Refusals, User, Webhook};
+use crate::config::model::{ApiKey, KeyIn, Refusals, Webhook};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
@@ -36,7 +37,7 @@ const MIN_KEY_LENGTH: usize = 22;
 pub(super) fn webhook(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    users: &Named<User>,
+    context: &Context<'_>,
     all: &mut All,
 ) -> Option<Webhook> {
     const KEYS: [&str; 12] = [
@@ -56,8 +57,12 @@ pub(super) fn webhook(
     let map = decoder.mapping(at, &KEYS)?;
     let user = decoder
         .required(&map, "user")
-        .and_then(|at| refer(decoder, &at, "user", users, "define it under `users`"));
-    let forward_to = decoder.required(&map, "forward_to").and_then(|at| urls::server_url(decoder, &at));
+        .and_then(|at| refer(decoder, &at, "user", context.users, "define it under `users`"));
+    let forward_to = decoder.required(&map, "forward_to").and_then(|at| {
+        let url = urls::server_url(decoder, &at)?;
+        loops::check(decoder, &at, &url, context.listeners.webhooks.as_ref());
+        Some(url)
+    });
     let api_keys = decoder.required(&map, "api_keys").and_then(|at| api_keys(decoder, &at, all));
     let methods = optional(map.get("methods"), |at| methods(decoder, at));
     let max_body =
