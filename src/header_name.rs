@@ -4,6 +4,77 @@
 //! mind how many there are. So `X_Attache_User`, `x.attache.user` and `X--Attache~User` name what `X-Attache-User` names.
 //! A list of exact names is how other proxies were walked past.
 
+use bytes::Bytes;
+use http::HeaderName;
+use http::header::InvalidHeaderName;
+
+/// A header name that keeps the spelling in which it was written.
+///
+/// Names compare without regard to case (RFC 9110 section 5.1), and `HeaderName` is lowercase. HTTP/1 servers exist that
+/// find a field only by the exact spelling of their documentation.
+#[derive(Debug, Clone)]
+pub struct FieldName {
+    name: HeaderName,
+    spelling: Bytes,
+}
+
+impl FieldName {
+    /// Parses a name, and keeps its spelling.
+    ///
+    /// # Errors
+    ///
+    /// If `text` is not a header name.
+    pub fn parse(text: &str) -> Result<Self, InvalidHeaderName> {
+        let name = HeaderName::from_bytes(text.as_bytes())?;
+        Ok(Self { name, spelling: Bytes::copy_from_slice(text.as_bytes()) })
+    }
+
+    /// Returns a constant name.
+    ///
+    /// # Panics
+    ///
+    /// If `spelling` is not a header name.
+    pub fn from_static(spelling: &'static str) -> Self {
+        let name = HeaderName::from_bytes(spelling.as_bytes()).expect("a constant is a header name");
+        Self { name, spelling: Bytes::from_static(spelling.as_bytes()) }
+    }
+
+    /// Returns the name for look-ups and comparisons.
+    pub fn as_header_name(&self) -> &HeaderName {
+        &self.name
+    }
+
+    /// Returns the name in lowercase.
+    pub fn as_str(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Returns the name as it was written, for HTTP/1. A clone shares the bytes.
+    pub fn spelling(&self) -> &Bytes {
+        &self.spelling
+    }
+}
+
+impl PartialEq for FieldName {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for FieldName {}
+
+impl PartialEq<HeaderName> for FieldName {
+    fn eq(&self, other: &HeaderName) -> bool {
+        self.name == *other
+    }
+}
+
+impl PartialEq<str> for FieldName {
+    fn eq(&self, other: &str) -> bool {
+        self.name == *other
+    }
+}
+
 /// Families of which every name is attache's to say, on every route.
 const RESERVED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
 
@@ -64,6 +135,16 @@ fn in_family(name: &str, family: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_name_keeps_its_spelling_and_compares_without_case() {
+        let name = FieldName::parse("X-API-KEY").unwrap();
+        assert_eq!(name.spelling(), "X-API-KEY");
+        assert_eq!((name.as_str(), name.as_header_name().as_str()), ("x-api-key", "x-api-key"));
+        assert_eq!(name, FieldName::from_static("x-Api-Key"));
+        assert_ne!(name, FieldName::from_static("X-API-KEYS"));
+        assert!(FieldName::parse("X API").is_err() && FieldName::parse("").is_err());
+    }
 
     #[test]
     fn every_spelling_is_one() {
