@@ -5,7 +5,7 @@
 
 use crate::config::model::{Authorization, KeyIn, Outbound, TimeoutResponse, Webhook};
 use crate::credentials::Credential;
-use crate::header_name::fold;
+use crate::header_name::{FieldName, fold};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::upstream::Upstream;
 use http::{Method, StatusCode};
@@ -31,6 +31,9 @@ pub struct Route {
     /// The statuses by which the third party refuses the account's token; empty where there is none. Not the token
     /// source's own list: a source outlives reloads that change no more than this.
     pub token_refused_by: Vec<StatusCode>,
+    /// The header of an OAuth2 account's token, as the file spells it; `None` for other credentials. Not the token
+    /// source's own name: a source outlives a reload that changes only the spelling.
+    pub token_header: Option<FieldName>,
     /// Whether a request whose token the third party refused is sent once more, with another.
     pub retry_on_401: bool,
     /// How long a started answer may stall.
@@ -72,6 +75,10 @@ impl Route {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
             },
+            token_header: match &outbound.account.authorization {
+                Authorization::OAuth2(config) => Some(config.header.clone()),
+                _ => None,
+            },
             retry_on_401: outbound.retry_on_401,
             idle_timeout: outbound.idle_timeout,
             timeout_message: outbound
@@ -105,6 +112,7 @@ impl Route {
             upstream: Upstream::new("", &webhook.forward_to, None, true),
             timeout: webhook.timeout,
             token_refused_by: Vec::new(),
+            token_header: None,
             retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
             timeout_message: "The webhook's receiver is not answering.".to_owned(),

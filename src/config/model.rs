@@ -8,6 +8,7 @@ pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
 };
 
+use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -97,16 +98,16 @@ pub enum ListenAddr {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityHeaders {
     /// Default `X-Attache-User`.
-    pub user: HeaderName,
+    pub user: FieldName,
     /// Default `X-Attache-Service`.
-    pub service: HeaderName,
+    pub service: FieldName,
     /// Default `X-Attache-Key-Id`.
-    pub key_id: HeaderName,
+    pub key_id: FieldName,
 }
 
 impl IdentityHeaders {
     /// The three of them: user, service, key id.
-    pub fn all(&self) -> [&HeaderName; 3] {
+    pub fn all(&self) -> [&FieldName; 3] {
         [&self.user, &self.service, &self.key_id]
     }
 }
@@ -179,7 +180,7 @@ pub enum Authorization {
     /// `none`: the caller's headers go as they are.
     None,
     /// `header`, `headers` or `basic`: headers with fixed values, each marked sensitive.
-    Headers(Vec<(HeaderName, HeaderValue)>),
+    Headers(Vec<(FieldName, HeaderValue)>),
     /// `query`: a parameter with a fixed value.
     Query {
         /// The parameter's name, not yet percent-encoded.
@@ -213,7 +214,7 @@ pub struct OAuth2 {
     /// Extra headers of the token request, marked sensitive.
     pub token_headers: Vec<(HeaderName, HeaderValue)>,
     /// `header`: what the token is sent in. Default `Authorization`.
-    pub header: HeaderName,
+    pub header: FieldName,
     /// `prefix`: what stands before the token there. Default `Bearer `, with its space.
     pub prefix: String,
     /// What a token lives whose answer does not say. Default 5 min.
@@ -463,7 +464,7 @@ pub struct TimeoutResponse {
     /// `body`. Default: the service's `timeout_message`, or ours.
     pub body: Option<String>,
     /// `headers`.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(FieldName, HeaderValue)>,
 }
 
 /// `tls.ca`.

@@ -4,6 +4,7 @@
 //! the text.
 
 use super::model::{Host, ListenAddr, ServerUrl};
+use crate::header_name::FieldName;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -133,6 +134,12 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, Invalid> {
         return invalid("this header belongs to the connection and can't be set");
     }
     Ok(name)
+}
+
+/// As [`header_name`], with the spelling of the file.
+pub(super) fn field_name(text: &str) -> Result<FieldName, Invalid> {
+    header_name(text)?;
+    FieldName::parse(text).map_err(|_| Invalid { label: "this is not a header name", help: None })
 }
 
 /// A request method.

@@ -13,7 +13,8 @@ pub use query::QueryCredential;
 pub use stats::{AccountStats, TokenResult};
 
 use crate::config::model::{self, Account, Authorization};
-use http::{HeaderName, HeaderValue};
+use crate::header_name::FieldName;
+use http::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub enum Credential {
     /// The caller's headers go as they are.
     None,
     /// Headers with fixed values, each replacing what the caller sent under that name.
-    Headers(Box<[(HeaderName, HeaderValue)]>),
+    Headers(Box<[(FieldName, HeaderValue)]>),
     /// A query parameter with a fixed value.
     Query(QueryCredential),
     /// A token that is asked for, kept and renewed.
@@ -57,7 +58,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-fn sensitive((name, value): &(HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
+fn sensitive((name, value): &(FieldName, HeaderValue)) -> (FieldName, HeaderValue) {
     let mut value = value.clone();
     value.set_sensitive(true);
     (name.clone(), value)
@@ -72,7 +73,7 @@ mod tests {
         let account = Account {
             name: "mailer".into(),
             authorization: Authorization::Headers(vec![(
-                HeaderName::from_static("x-api-key"),
+                FieldName::from_static("X-API-KEY"),
                 HeaderValue::from_static("hunter2"),
             )]),
         };
@@ -80,5 +81,6 @@ mod tests {
         assert!(!format!("{credential:?}").contains("hunter2"));
         let Credential::Headers(headers) = credential else { panic!("not headers") };
         assert!(headers[0].1.is_sensitive());
+        assert_eq!(headers[0].0.spelling(), "X-API-KEY");
     }
 }

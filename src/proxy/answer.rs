@@ -67,7 +67,7 @@ impl Answer {
             !response.headers.iter().any(|(own, _)| own == name) || *name == PROXY_STATUS
         });
         headers.push((header::CONTENT_TYPE, response.content_type.clone()));
-        headers.extend(response.headers.iter().cloned());
+        headers.extend(response.headers.iter().map(|(n, v)| (n.as_header_name().clone(), v.clone())));
         let body = response.body.clone().unwrap_or_else(|| refusal.detail.to_string());
         Self { status: response.status, headers, body: body.into() }
     }
@@ -165,6 +165,7 @@ fn quality(accept: &str, types: &[&str], family: &str) -> (u16, u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::header_name::FieldName;
 
     #[test]
     fn text_is_answered_only_where_it_is_preferred() {
@@ -215,7 +216,7 @@ mod tests {
             status: StatusCode::OK,
             content_type: HeaderValue::from_static("application/xml"),
             body: Some("<late/>".into()),
-            headers: vec![(PROXY_STATUS, HeaderValue::from_static("mine"))],
+            headers: vec![(FieldName::from_static("Proxy-Status"), HeaderValue::from_static("mine"))],
         };
         let refusal = Refusal::new(ErrorCode::ServiceTimeout, "late");
         let answer = Answer::custom(&response, &refusal, &RequestId::new());

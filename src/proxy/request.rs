@@ -249,7 +249,7 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
         Credential::None | Credential::Query(_) => {}
         Credential::Headers(headers) => {
             for (name, value) in headers.iter() {
-                request.insert_header(name, value.clone())?;
+                request.insert_header(name.spelling().clone(), value.clone())?;
             }
         }
         Credential::OAuth2(source) => {
@@ -263,15 +263,16 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
                 return Error::e_explain(ErrorType::InternalError, "the token expired while connecting");
             };
             ctx.sent_token = Some(token.generation());
-            request.insert_header(token.header_name(), token.header_value().clone())?;
+            let name = route.token_header.as_ref().unwrap_or(token.header_name());
+            request.insert_header(name.spelling().clone(), token.header_value().clone())?;
         }
     }
     if let (Some(key), Some(call)) = (ctx.key(), &ctx.call) {
         let endpoint = key.endpoint();
         let names = &ctx.snapshot.config.identity_headers;
-        request.insert_header(&names.user, endpoint.identity[0].clone())?;
-        request.insert_header(&names.service, endpoint.identity[1].clone())?;
-        request.insert_header(&names.key_id, key.id())?;
+        request.insert_header(names.user.spelling().clone(), endpoint.identity[0].clone())?;
+        request.insert_header(names.service.spelling().clone(), endpoint.identity[1].clone())?;
+        request.insert_header(names.key_id.spelling().clone(), key.id())?;
         request.insert_header("X-Request-Id", ctx.id.as_str())?;
         if let Some(address) = call.client.address {
             request.insert_header("X-Forwarded-For", address.to_string())?;
@@ -287,7 +288,7 @@ pub(super) fn seal(session: &Session, request: &mut RequestHeader, ctx: &mut Con
             let subject = subject(request, ctx, (key, call), &path, &plan.target);
             let assertion = signer.sign_at(&subject, SystemTime::now());
             request.insert_header(
-                signer.header(),
+                signer.header().spelling().clone(),
                 assertion.or_err(ErrorType::InternalError, "an assertion")?,
             )?;
         }

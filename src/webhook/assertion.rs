@@ -4,15 +4,16 @@
 //! calls and what attache saw, and lives a minute at most.
 
 use crate::config::model::IdentityAssertion;
+use crate::header_name::FieldName;
 use crate::jwt::{SignError, SigningKey};
 use crate::secret::hex;
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Signs assertions, and publishes the keys they are checked with.
 pub struct Signer {
-    header: HeaderName,
+    header: FieldName,
     keys: Vec<(String, SigningKey)>,
     issuer: String,
     audience: String,
@@ -54,7 +55,7 @@ impl Signer {
     }
 
     /// The header it is sent in.
-    pub fn header(&self) -> &HeaderName {
+    pub fn header(&self) -> &FieldName {
         &self.header
     }
 

@@ -1,7 +1,7 @@
 //! The header names that speak of identity, which no caller may send, on any route, in any spelling.
 
 use crate::config::model::Config;
-use crate::header_name::{fold, is_reserved, same};
+use crate::header_name::{FieldName, fold, is_reserved, same};
 use http::HeaderName;
 
 /// The names no caller may send.
@@ -14,7 +14,7 @@ impl Reserved {
     /// Those that are always reserved, and the configured ones.
     pub fn of(config: &Config) -> Self {
         let assertion = config.assertion.as_ref().map(|assertion| &assertion.header);
-        Self::new(config.identity_headers.all().into_iter().chain(assertion))
+        Self::new(config.identity_headers.all().into_iter().chain(assertion).map(FieldName::as_header_name))
     }
 
     /// As [`Self::of`], with these configured names.

@@ -2,6 +2,7 @@
 
 use super::{ServerUrl, User};
 use crate::error_code::ErrorCode;
+use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
 use crate::signature::Verifier;
@@ -170,7 +171,7 @@ pub struct IdentityAssertion {
     /// `ttl`: from `iat` to `exp`, a minute at most and by default.
     pub ttl: Duration,
     /// `header`: what it is sent in. Default `X-Attache-Assertion`.
-    pub header: HeaderName,
+    pub header: FieldName,
 }
 
 /// `trusted_proxies`: who stands between the third parties and the webhook listener.

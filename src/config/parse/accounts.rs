@@ -7,8 +7,9 @@ use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
+use crate::header_name::FieldName;
 use base64::Engine as _;
-use http::{HeaderName, HeaderValue, header};
+use http::HeaderValue;
 use zeroize::Zeroizing;
 
 const KINDS: [&str; 5] = ["header", "headers", "basic", "query", "oauth2"];
@@ -78,10 +79,10 @@ fn of_kind(
     }
 }
 
-fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(HeaderName, HeaderValue)> {
+fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, HeaderValue)> {
     let map = decoder.mapping(at, &["name", "value"])?;
     let name = decoder.required(&map, "name").and_then(|at| {
-        decoder.parsed_or_hidden(&at, "invalid_header", "a header name that can be set", scalar::header_name)
+        decoder.parsed_or_hidden(&at, "invalid_header", "a header name that can be set", scalar::field_name)
     });
     let value = decoder.required(&map, "value").and_then(|at| {
         let secret = decoder.secret(&at, PlainText::WARN)?;
@@ -105,7 +106,7 @@ pub(super) fn sensitive(decoder: &Decoder<'_>, at: &At<'_>, text: &str) -> Optio
 }
 
 fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
-    let mut set: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    let mut set: Vec<(FieldName, HeaderValue)> = Vec::new();
     let mut fine = true;
     for item in decoder.sequence(at)? {
         match fixed_header(decoder, &item) {
@@ -142,7 +143,7 @@ fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     let pair = Zeroizing::new(format!("{}:{}", username?.expose(), password?.expose()));
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
     let value = sensitive(decoder, at, &format!("Basic {encoded}"))?;
-    Some(Authorization::Headers(vec![(header::AUTHORIZATION, value)]))
+    Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
 }
 
 fn query(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {

@@ -6,9 +6,8 @@ use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
-use crate::header_name::alike;
+use crate::header_name::{FieldName, alike};
 use crate::jwt::{Algorithm, KeyError, SigningKey};
-use http::HeaderName;
 use std::time::Duration;
 
 /// An assertion speaks of one call, which is carried out at once.
@@ -42,8 +41,8 @@ pub(super) fn assertion(
     let header = match map.get("header") {
         Some(at) => {
             let what = "a header name that can be set";
-            let name = decoder.parsed(&at, "invalid_header", what, scalar::header_name);
-            let taken = |name: &HeaderName| {
+            let name = decoder.parsed(&at, "invalid_header", what, scalar::field_name);
+            let taken = |name: &FieldName| {
                 identity_headers.is_some_and(|h| h.all().iter().any(|h| alike(h.as_str(), name.as_str())))
             };
             if name.as_ref().is_some_and(taken) {
@@ -53,7 +52,7 @@ pub(super) fn assertion(
             }
             name
         }
-        None => Some(HeaderName::from_static("x-attache-assertion")),
+        None => Some(FieldName::from_static("X-Attache-Assertion")),
     };
     Some(Some(IdentityAssertion {
         keys: keys?,

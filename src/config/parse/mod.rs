@@ -24,6 +24,7 @@ use super::scalar;
 use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View, shown_key};
+use crate::header_name::FieldName;
 use crate::secret::{hex, sha256};
 use http::HeaderName;
 use std::collections::{BTreeMap, HashMap};
@@ -177,8 +178,10 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
     // Where it is wrong, that has been reported at its own place.
-    let identity = identity_headers.iter().flat_map(|headers| headers.all()).cloned();
-    let assertion_header = assertion.iter().flatten().map(|assertion| assertion.header.clone());
+    let identity =
+        identity_headers.iter().flat_map(|headers| headers.all()).map(FieldName::as_header_name).cloned();
+    let assertion_header =
+        assertion.iter().flatten().map(|assertion| assertion.header.as_header_name().clone());
     let own = identity.chain(assertion_header).chain([HeaderName::from_static("x-request-id")]).collect();
     let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own);
     let context = services::Context { accounts: &accounts, users: &users, listeners: &listeners };

@@ -8,7 +8,8 @@ use crate::config::model::{Account, Authorization, Outbound, Service, TimeoutRes
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use crate::header_name::FieldName;
+use http::{HeaderValue, StatusCode, header};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,11 +195,11 @@ fn timeout_response(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TimeoutRespons
     })
 }
 
-fn response_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let mut all: Vec<(HeaderName, HeaderValue)> = Vec::new();
+fn response_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(FieldName, HeaderValue)>> {
+    let mut all: Vec<(FieldName, HeaderValue)> = Vec::new();
     for (text, at) in decoder.names(at)?.entries() {
         let value = header_value(decoder, &at);
-        let problem = match scalar::header_name(text) {
+        let problem = match scalar::field_name(text) {
             Ok(name) if name == header::CONTENT_TYPE => "use `timeout_response.content_type`",
             Ok(name) if all.iter().any(|(before, _)| *before == name) => "this header is set already",
             Ok(name) => {

@@ -59,7 +59,8 @@ fn account(authorization: &str) -> Config {
 fn headers(config: &Config) -> Vec<(String, String)> {
     let Authorization::Headers(headers) = &config.accounts["a"].authorization else { panic!("no headers") };
     assert!(headers.iter().all(|(_, value)| value.is_sensitive()));
-    headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect()
+    let text = |name: &FieldName| std::str::from_utf8(name.spelling()).unwrap().to_owned();
+    headers.iter().map(|(n, v)| (text(n), v.to_str().unwrap().to_owned())).collect()
 }
 
 #[test]
@@ -68,7 +69,8 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.listen.outbound, ListenAddr::Tcp("127.0.0.1:8080".parse().unwrap()));
     assert_eq!(config.listen.webhooks, ListenAddr::Tcp("127.0.0.1:8081".parse().unwrap()));
     assert_eq!(config.listen.admin, ListenAddr::Tcp("127.0.0.1:9090".parse().unwrap()));
-    assert_eq!(config.identity_headers.key_id, "x-attache-key-id");
+    let names = config.identity_headers.all().map(|name| name.spelling().clone());
+    assert_eq!(names, ["X-Attache-User", "X-Attache-Service", "X-Attache-Key-Id"]);
     assert_eq!(config.drain, Duration::from_secs(30));
     assert_eq!(config.max_connections, None);
     assert!(!config.via && good("via: true\nservices: {}").via);
@@ -94,15 +96,34 @@ fn what_is_not_said_has_its_default() {
 #[test]
 fn each_authorization_is_what_will_be_sent() {
     let header = account("{ header: { name: X-API-KEY, value: { env: K, prefix: 'Bearer ' } } }");
-    assert_eq!(headers(&header), [("x-api-key".into(), "Bearer s3cret".into())]);
+    assert_eq!(headers(&header), [("X-API-KEY".into(), "Bearer s3cret".into())]);
     let basic = account("{ basic: { username: us, password: { env: K } } }");
-    assert_eq!(headers(&basic), [("authorization".into(), "Basic dXM6czNjcmV0".into())]);
-    let several = account("{ headers: [{ name: A, value: { env: K } }, { name: B, value: { file: f } }] }");
-    assert_eq!(headers(&several).len(), 2);
+    assert_eq!(headers(&basic), [("Authorization".into(), "Basic dXM6czNjcmV0".into())]);
+    let several = account("{ headers: [{ name: a-B, value: { env: K } }, { name: B, value: { file: f } }] }");
+    assert_eq!(headers(&several).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a-B", "B"]);
     let query = account("{ query: { name: key, value: { credential: k } } }");
     let Authorization::Query { name, value } = &query.accounts["a"].authorization else { panic!("no query") };
     assert_eq!((name.as_str(), value.expose()), ("key", "s3cret"));
     assert_eq!(account("none").accounts["a"].authorization, Authorization::None);
+}
+
+#[test]
+fn configured_header_names_keep_their_spelling() {
+    let oauth2 = |more: &str| {
+        let config = account(&format!(
+            "{{ oauth2: {{ grant: client_credentials, token_url: 'https://i.example/t', client_id: c, client_secret: {{ env: S }}{more} }} }}"
+        ));
+        let Authorization::OAuth2(oauth2) = &config.accounts["a"].authorization else { panic!("no oauth2") };
+        oauth2.header.spelling().clone()
+    };
+    assert_eq!((oauth2(""), oauth2(", header: x-TOKEN")), ("Authorization".into(), "x-TOKEN".into()));
+    let config = good(
+        "identity_headers: { user: remote_USER }\naccounts: { a: { authorization: none } }\nservices: { s: { account: a, \
+         server_url: 'https://s.example', timeout_response: { headers: { retry-AFTER: 5 } } } }",
+    );
+    assert_eq!(config.identity_headers.user.spelling(), "remote_USER");
+    let outbound = config.services["s"].outbound.as_ref().unwrap();
+    assert_eq!(outbound.timeout_response.as_ref().unwrap().headers[0].0.spelling(), "retry-AFTER");
 }
 
 #[test]

@@ -5,8 +5,7 @@ use crate::config::decode::{At, Decoder};
 use crate::config::model::{AccessLog, IdentityHeaders, Listen, ListenAddr, Log, LogLevel, User};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::header_name::{fold, same};
-use http::HeaderName;
+use crate::header_name::{FieldName, alike};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -102,20 +101,20 @@ pub(super) fn identity_headers(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Op
         let at = map.as_ref().and_then(|map| map.get(key));
         match &at {
             Some(given) => decoder
-                .parsed(given, "invalid_header", "a header name that can be set", scalar::header_name)
+                .parsed(given, "invalid_header", "a header name that can be set", scalar::field_name)
                 .map(|name| (name, at)),
-            None => Some((HeaderName::from_static(default), None)),
+            None => Some((FieldName::from_static(default), None)),
         }
     };
     let headers = [
-        ("user", read("user", "x-attache-user")),
-        ("service", read("service", "x-attache-service")),
-        ("key_id", read("key_id", "x-attache-key-id")),
+        ("user", read("user", "X-Attache-User")),
+        ("service", read("service", "X-Attache-Service")),
+        ("key_id", read("key_id", "X-Attache-Key-Id")),
     ];
     for (i, (key, one)) in headers.iter().enumerate() {
         for (other_key, other) in &headers[i + 1..] {
             if let (Some((a, at)), Some((b, other_at))) = (one, other)
-                && same(a.as_str(), &fold(b.as_str()))
+                && alike(a.as_str(), b.as_str())
                 && let Some(mark) = other_at.as_ref().or(at.as_ref())
             {
                 let message =

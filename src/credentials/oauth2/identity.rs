@@ -211,7 +211,16 @@ mod tests {
     use super::super::stub;
     use super::*;
     use crate::config::model::CaBundle;
+    use crate::header_name::FieldName;
     use http::{HeaderName, HeaderValue};
+
+    #[test]
+    fn the_spelling_of_the_header_is_no_part_of_it() {
+        let mut config = stub::config("https://idp.example/token");
+        let before = identity(&config);
+        config.header = FieldName::from_static("AUTHORIZATION");
+        assert_eq!(identity(&config), before);
+    }
 
     #[test]
     fn every_field_counts() {
@@ -265,7 +274,7 @@ mod tests {
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],
             &|c| c.token_headers = vec![(HeaderName::from_static("x"), HeaderValue::from_static("y"))],
-            &|c| c.header = HeaderName::from_static("x-token"),
+            &|c| c.header = FieldName::from_static("X-Token"),
             &|c| c.prefix = String::new(),
             &|c| c.default_lifetime *= 2,
             &|c| c.token_timeout *= 2,

@@ -21,6 +21,7 @@ use super::token::Token;
 use super::tokens::Tokens;
 use crate::config::model::OAuth2;
 use crate::credentials::{AccountStats, TokenResult};
+use crate::header_name::FieldName;
 use arc_swap::ArcSwapOption;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -199,7 +200,7 @@ impl TokenSource {
     }
 
     /// The header that the token is sent in.
-    pub fn header(&self) -> &http::HeaderName {
+    pub fn header(&self) -> &FieldName {
         &self.inner.config.header
     }
 

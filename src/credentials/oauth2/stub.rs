@@ -4,6 +4,7 @@ use super::details::Details;
 use super::error::Failure;
 use super::exchange::{Answer, Exchange, TokenClient};
 use crate::config::model::{BearerTokenType, ClientAuth, Grant, OAuth2, SignedAssertion, TokenTls};
+use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
 use base64::Engine as _;
@@ -29,7 +30,7 @@ pub(super) fn config(token_url: &str) -> OAuth2 {
         bearer_token_type: BearerTokenType::AccessToken,
         token_params: Vec::new(),
         token_headers: Vec::new(),
-        header: http::header::AUTHORIZATION,
+        header: FieldName::from_static("Authorization"),
         prefix: "Bearer ".into(),
         default_lifetime: Duration::from_secs(300),
         token_timeout: Duration::from_secs(10),

@@ -1,7 +1,8 @@
 //! A token, ready to be sent, that knows how long it may be.
 
 use super::schedule;
-use http::{HeaderName, HeaderValue};
+use crate::header_name::FieldName;
+use http::HeaderValue;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 /// One token and its times. Immutable but for the mark that it was asked for.
 pub struct Token {
-    name: HeaderName,
+    name: FieldName,
     value: HeaderValue,
     landed: Instant,
     /// The real expiry less the skew.
@@ -26,7 +27,7 @@ impl Token {
     /// A token that came at `now` and whose lifetime began at `issued` (read on both clocks): when it was asked for,
     /// which is the side to err on. `random` (0 to 1) spreads the renewals of many accounts.
     pub(super) fn new(
-        (name, value): (HeaderName, HeaderValue),
+        (name, value): (FieldName, HeaderValue),
         issued: (Instant, SystemTime),
         now: Instant,
         lifetime: Duration,
@@ -48,7 +49,7 @@ impl Token {
     }
 
     /// The header to set. It replaces the caller's.
-    pub fn header_name(&self) -> &HeaderName {
+    pub fn header_name(&self) -> &FieldName {
         &self.name
     }
 

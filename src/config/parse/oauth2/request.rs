@@ -6,6 +6,7 @@ use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
+use crate::header_name::FieldName;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 /// Members of the form that some grant or some way of client authentication sends.
@@ -146,12 +147,12 @@ pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(H
 }
 
 /// `header`: what the token is sent in.
-pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<HeaderName> {
+pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<FieldName> {
     match map.get("header") {
         Some(at) => {
-            decoder.parsed(&at, "invalid_header", "a header name that can be set", scalar::header_name)
+            decoder.parsed(&at, "invalid_header", "a header name that can be set", scalar::field_name)
         }
-        None => Some(header::AUTHORIZATION),
+        None => Some(FieldName::from_static("Authorization")),
     }
 }
 

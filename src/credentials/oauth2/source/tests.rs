@@ -423,7 +423,7 @@ async fn a_token_from_a_real_socket_is_logged_without_itself() {
     let tokens = Tokens::new(stub::client(), Handle::current());
     let source = TokenSource::new("erp", idp.config(), stats.clone(), &tokens);
     let token = source.get().await.unwrap();
-    assert_eq!(token.header_name(), "authorization");
+    assert_eq!(token.header_name().spelling(), "Authorization");
     assert_eq!(token.header_value(), "Bearer t0ken");
     assert_eq!(source.get().await.unwrap().generation(), 1);
     assert_eq!((idp.requests(), stats.requests(TokenResult::Ok)), (1, 1));
