@@ -44,13 +44,15 @@ pub enum ErrorCode {
     SignatureInvalid,
     /// The delivery has been here before.
     Replayed,
+    /// The request has been through this attache before.
+    LoopDetected,
     /// A fault of attache itself.
     Internal,
 }
 
 impl ErrorCode {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ServiceUnknown,
         Self::RequestInvalid,
         Self::RequestTimeout,
@@ -71,6 +73,7 @@ impl ErrorCode {
         Self::Overloaded,
         Self::SignatureInvalid,
         Self::Replayed,
+        Self::LoopDetected,
         Self::Internal,
     ];
 
@@ -169,6 +172,9 @@ impl ErrorCode {
                 ("signature_invalid", 401, "http_request_denied", "The request's signature is not valid")
             }
             Self::Replayed => ("replayed", 409, "http_request_denied", "The delivery has been here before"),
+            Self::LoopDetected => {
+                ("loop_detected", 508, "proxy_loop_detected", "The request came back to attache")
+            }
             Self::Internal => ("internal", 500, "proxy_internal_error", "attache failed"),
         }
     }
@@ -177,6 +183,15 @@ impl ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::ErrorCode;
+
+    #[test]
+    fn a_loop_is_508() {
+        let code = ErrorCode::LoopDetected;
+        assert_eq!(
+            (code.as_str(), code.status(), code.proxy_status()),
+            ("loop_detected", 508, "proxy_loop_detected")
+        );
+    }
 
     #[test]
     fn all_lists_every_code_at_its_number() {
