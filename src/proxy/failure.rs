@@ -30,7 +30,7 @@ pub(super) fn timeout(plan: &Plan, phase: Phase) -> Refusal {
         Refusal::new(ErrorCode::ServiceTimeout, plan.route.timeout_message.clone()).of(&plan.route.service);
     match phase {
         Phase::Token | Phase::Connect => refusal.proxy_status("connection_timeout"),
-        Phase::Send | Phase::Wait | Phase::Idle => refusal,
+        Phase::Send | Phase::Wait | Phase::Idle | Phase::Body => refusal,
     }
 }
 

@@ -46,7 +46,7 @@ impl Direction {
     }
 }
 
-/// What a request was doing when its time was up.
+/// The step of a request at which it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
@@ -60,13 +60,15 @@ pub enum Phase {
     Wait,
     /// Waiting for more of an answer that had begun.
     Idle,
+    /// Passing on the answer's body, when the client left. No deadline covers it, so it counts no time-out.
+    Body,
 }
 
 impl Phase {
-    /// Every phase, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Token, Self::Connect, Self::Send, Self::Wait, Self::Idle];
+    /// The phases of `attache_timeouts_total`, in the order of their numbers.
+    pub const TIMED: [Self; 5] = [Self::Token, Self::Connect, Self::Send, Self::Wait, Self::Idle];
 
-    /// As it stands in the label.
+    /// Returns the value of the label `phase` and of the access log's field.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -74,6 +76,7 @@ impl Phase {
             Self::Send => "send",
             Self::Wait => "wait",
             Self::Idle => "idle",
+            Self::Body => "body",
         }
     }
 }
@@ -95,7 +98,7 @@ struct Used {
     /// A number outside 100 to 599; these share a series, as the third party chooses them.
     other_status: AtomicU64,
     errors: [AtomicU64; ErrorCode::ALL.len()],
-    timeouts: [AtomicU64; Phase::ALL.len()],
+    timeouts: [AtomicU64; Phase::TIMED.len()],
     refused: OnceLock<Box<[AtomicU64; WebhookRefusal::ALL.len()]>>,
     /// Names that every proxy sends, and those of identities.
     reserved_headers: [AtomicU64; 2],
@@ -137,7 +140,9 @@ impl ServiceStats {
 
     /// A request ran out of time in this phase.
     pub fn timed_out(&self, phase: Phase) {
-        self.used().timeouts[phase as usize].fetch_add(1, Relaxed);
+        if let Some(count) = self.used().timeouts.get(phase as usize) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     /// A webhook call was not let in.

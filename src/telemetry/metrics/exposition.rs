@@ -190,7 +190,7 @@ impl<'a> Exposition<'a> {
             "Requests that ran out of time, by what they were waiting for.",
             MetricType::COUNTER,
             self.timeouts().into_iter().flat_map(|(service, counts)| {
-                Phase::ALL.into_iter().zip(counts).map(move |(phase, count)| {
+                Phase::TIMED.into_iter().zip(counts).map(move |(phase, count)| {
                     counter(&[("service", service), ("phase", phase.as_str())], count)
                 })
             }),
@@ -246,10 +246,10 @@ impl<'a> Exposition<'a> {
     }
 
     /// The time-outs of a service's two directions together. A request without a service waits for nobody.
-    fn timeouts(&self) -> BTreeMap<&'a str, [u64; Phase::ALL.len()]> {
+    fn timeouts(&self) -> BTreeMap<&'a str, [u64; Phase::TIMED.len()]> {
         let mut timeouts = BTreeMap::new();
         for &(service, _, used) in self.services.iter().filter(|(service, ..)| !service.is_empty()) {
-            let sums: &mut [u64; Phase::ALL.len()] = timeouts.entry(service).or_default();
+            let sums: &mut [u64; Phase::TIMED.len()] = timeouts.entry(service).or_default();
             sums.iter_mut().zip(&used.timeouts).for_each(|(sum, count)| *sum += count.load(Relaxed));
         }
         timeouts
