@@ -203,6 +203,10 @@ impl Gate {
             retried: false,
             request_id: id.as_str(),
             traceparent: None,
+            client: None,
+            phase: None,
+            reason: None,
+            delivery_id: None,
         });
     }
 }

@@ -57,6 +57,10 @@ pub(super) fn request(session: &Session, ctx: &mut Context, log: &AccessLog) {
         retried: ctx.attempts > 1,
         request_id: ctx.id.as_str(),
         traceparent: head.headers.get("traceparent").and_then(trace_parent),
+        client: None,
+        phase: None,
+        reason: None,
+        delivery_id: None,
     });
 }
 

@@ -7,20 +7,19 @@
 //! Rejected: a channel of lines. It costs an allocation a line, freed on another thread, and can bound lines but not
 //! bytes; a wake-up a line costs more than the line.
 
+mod line;
 mod queue;
 mod sink;
 
-use std::borrow::Cow;
 use std::cell::RefCell;
-use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::error_code::ErrorCode;
-use crate::telemetry::metrics::Direction;
+use crate::telemetry::metrics::{Direction, Phase};
 
 use queue::Queue;
 use sink::{LogFile, Sink, Stdout};
@@ -29,10 +28,6 @@ use sink::{LogFile, Sink, Stdout};
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 
 /// How long dropping the log waits for what is queued.
-/// Of a method and a path, as much is logged.
-const MAX_METHOD: usize = 32;
-const MAX_PATH: usize = 2048;
-
 const DROP_WAIT: Duration = Duration::from_secs(2);
 
 thread_local! {
@@ -82,6 +77,14 @@ pub struct Outcome<'a> {
     pub request_id: &'a str,
     /// Its `traceparent`.
     pub traceparent: Option<&'a str>,
+    /// The client's address, as `trusted_proxies` resolves it.
+    pub client: Option<IpAddr>,
+    /// The phase in which a request failed.
+    pub phase: Option<Phase>,
+    /// The machine-readable cause behind `code`.
+    pub reason: Option<&'a str>,
+    /// The provider's own id of a webhook delivery.
+    pub delivery_id: Option<&'a str>,
 }
 
 /// Where the lines go. Dropping it writes what is queued, for at most two seconds.
@@ -151,74 +154,6 @@ impl Drop for AccessLog {
             queue.stop();
         }
     }
-}
-
-impl Outcome<'_> {
-    fn format(&self, line: &mut Vec<u8>) {
-        let time = jiff::Timestamp::try_from(self.time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        put(line, format_args!("{{\"time\":\"{time:.3}\",\"direction\":\"{}\"", self.direction.as_str()));
-        text(line, "service", Some(self.service));
-        text(line, "account", self.account);
-        text(line, "caller", self.caller);
-        text(line, "user", self.user);
-        text(line, "key_id", self.key_id);
-        text(line, "method", Some(self.method.get(..MAX_METHOD).unwrap_or(self.method)));
-        text(line, "path", Some(&printable(self.path)));
-        put(line, format_args!(",\"status\":{}", self.status));
-        text(line, "code", self.code.map(ErrorCode::as_str));
-        put(line, format_args!(",\"bytes_in\":{},\"bytes_out\":{}", self.bytes_in, self.bytes_out));
-        millis(line, "duration_ms", Some(self.duration));
-        millis(line, "response_headers_ms", self.response_headers);
-        millis(line, "token_wait_ms", self.token_wait);
-        match self.upstream {
-            Some(address) => put(line, format_args!(",\"upstream\":\"{address}\"")),
-            None => line.extend_from_slice(b",\"upstream\":null"),
-        }
-        put(line, format_args!(",\"retried\":{}", self.retried));
-        text(line, "request_id", Some(self.request_id));
-        text(line, "traceparent", self.traceparent);
-        line.extend_from_slice(b"}\n");
-    }
-}
-
-/// A path as plain ASCII: any other byte percent-encoded, which is what it means anyway, so that no terminal takes it for a
-/// command. Cut where a stranger makes it long.
-fn printable(path: &[u8]) -> Cow<'_, str> {
-    let path = path.get(..MAX_PATH).unwrap_or(path);
-    match std::str::from_utf8(path) {
-        Ok(path) if path.bytes().all(|b| b.is_ascii_graphic()) => Cow::Borrowed(path),
-        _ => path
-            .iter()
-            .fold(String::with_capacity(path.len() + 16), |mut text, &b| {
-                if b.is_ascii_graphic() {
-                    text.push(char::from(b));
-                } else {
-                    let _infallible = write!(text, "%{b:02X}");
-                }
-                text
-            })
-            .into(),
-    }
-}
-
-fn text(line: &mut Vec<u8>, name: &str, value: Option<&str>) {
-    put(line, format_args!(",\"{name}\":"));
-    match value {
-        Some(value) => serde_json::to_writer(line, value).expect("a string, written to memory, can't fail"),
-        None => line.extend_from_slice(b"null"),
-    }
-}
-
-/// Milliseconds to the microsecond, as a JSON number.
-fn millis(line: &mut Vec<u8>, name: &str, value: Option<Duration>) {
-    match value.map(|value| value.as_micros()) {
-        Some(micros) => put(line, format_args!(",\"{name}\":{}.{:03}", micros / 1000, micros % 1000)),
-        None => put(line, format_args!(",\"{name}\":null")),
-    }
-}
-
-fn put(line: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    line.write_fmt(text).expect("writing to memory can't fail");
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::sink::{LogFile, Sink};
 use super::{AccessLog, Outcome};
 use crate::error_code::ErrorCode;
-use crate::telemetry::metrics::Direction;
+use crate::telemetry::metrics::{Direction, Phase};
 
 const LONG: Duration = Duration::from_secs(20);
 
 /// The names of an access log line, in their order.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 24] = [
     "time",
     "direction",
     "service",
@@ -32,6 +32,10 @@ const NAMES: [&str; 20] = [
     "retried",
     "request_id",
     "traceparent",
+    "client",
+    "phase",
+    "reason",
+    "delivery_id",
 ];
 
 fn outcome(request_id: &str) -> Outcome<'_> {
@@ -56,6 +60,10 @@ fn outcome(request_id: &str) -> Outcome<'_> {
         retried: false,
         request_id,
         traceparent: None,
+        client: None,
+        phase: None,
+        reason: None,
+        delivery_id: None,
     }
 }
 
@@ -85,7 +93,7 @@ fn a_line_has_exactly_the_names_in_their_order() {
         rest = &rest[at..];
     }
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(value.as_object().unwrap().len(), 20);
+    assert_eq!(value.as_object().unwrap().len(), NAMES.len());
     assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
 }
 
@@ -107,6 +115,10 @@ fn the_values_are_what_they_were() {
         upstream: Some("[::1]:443".parse().unwrap()),
         retried: true,
         traceparent: Some("00-ab-cd-01"),
+        client: Some("2001:db8::1".parse().unwrap()),
+        phase: Some(Phase::Wait),
+        reason: Some("connection_refused"),
+        delivery_id: Some("msg_\"1"),
         ..outcome("r1")
     });
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -116,7 +128,8 @@ fn the_values_are_what_they_were() {
         "path": "/a\"%0A%00%FF%E2%80%A8", "status": 504, "code": "service_timeout",
         "bytes_in": u64::MAX, "bytes_out": 12, "duration_ms": 64000.0, "response_headers_ms": 0.05,
         "token_wait_ms": 0.001, "upstream": "[::1]:443", "retried": true, "request_id": "r1",
-        "traceparent": "00-ab-cd-01",
+        "traceparent": "00-ab-cd-01", "client": "2001:db8::1", "phase": "wait", "reason": "connection_refused",
+        "delivery_id": "msg_\"1",
     });
     assert_eq!(value, expected);
 }
@@ -128,6 +141,9 @@ fn what_is_absent_is_null() {
         assert!(value[name].is_null(), "{name}");
     }
     assert!(value["upstream"].is_null() && value["traceparent"].is_null());
+    for name in ["client", "phase", "reason", "delivery_id"] {
+        assert!(value[name].is_null(), "{name}");
+    }
     assert_eq!(value["duration_ms"].as_f64(), Some(1.234));
 }
 
