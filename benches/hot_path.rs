@@ -7,6 +7,8 @@ use attache::outbound::path::has_dot_segment;
 use attache::route::Route;
 use attache::secret::{Secret, hex, sha256};
 use attache::signature::{Delivery, Scheme, Trace, Verifier};
+use attache::telemetry::access_log::{AccessLog, Outcome};
+use attache::telemetry::metrics::Direction;
 use attache::webhook::address::Client;
 use attache::webhook::endpoint::Endpoint;
 use attache::webhook::identity::Reserved;
@@ -95,5 +97,37 @@ fn paths(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, keys, signatures, paths);
+/// One line, formatted and queued; a thread writes it to `/dev/null`.
+fn access_log(c: &mut Criterion) {
+    let log = AccessLog::file("/dev/null".as_ref()).expect("/dev/null");
+    let outcome = Outcome {
+        time: SystemTime::now(),
+        direction: Direction::Outbound,
+        service: "mailer",
+        account: Some("mailer"),
+        caller: None,
+        user: None,
+        key_id: None,
+        method: "POST",
+        path: b"/mailer/v3/accounts/12345/messages",
+        status: 200,
+        code: None,
+        bytes_in: 512,
+        bytes_out: 2048,
+        duration: Duration::from_micros(12_345),
+        response_headers: Some(Duration::from_micros(12_000)),
+        token_wait: None,
+        upstream: Some(([203, 0, 113, 7], 443).into()),
+        retried: false,
+        request_id: "01920f3e-7a3c-7def-8123-456789abcdef",
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        client: Some([192, 0, 2, 1].into()),
+        phase: None,
+        reason: None,
+        delivery_id: None,
+    };
+    c.bench_function("access_log", |b| b.iter(|| log.write(black_box(&outcome))));
+}
+
+criterion_group!(benches, keys, signatures, paths, access_log);
 criterion_main!(benches);
