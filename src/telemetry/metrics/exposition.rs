@@ -23,6 +23,7 @@ pub struct Exposition<'a> {
     accounts: Vec<AccountRow<'a>>,
     keys: Vec<KeyRow<'a>>,
     replays: Vec<ReplayRow<'a>>,
+    connections: Vec<ConnectionRow<'a>>,
     reloads: Option<&'a Reloads>,
     config_hash: Option<&'a str>,
     access_log_dropped: Option<u64>,
@@ -61,6 +62,14 @@ struct ReplayRow<'a> {
     service: &'a str,
     remembered: usize,
     forgotten_early: u64,
+}
+
+#[derive(Debug)]
+struct ConnectionRow<'a> {
+    listener: &'a str,
+    active: u64,
+    idle: u64,
+    refused: u64,
 }
 
 impl<'a> Exposition<'a> {
@@ -103,6 +112,12 @@ impl<'a> Exposition<'a> {
         self
     }
 
+    /// Adds a listener: its connections with a request and without one, and the number that was refused at its limit.
+    pub fn connections(&mut self, listener: &'a str, active: u64, idle: u64, refused: u64) -> &mut Self {
+        self.connections.push(ConnectionRow { listener, active, idle, refused });
+        self
+    }
+
     /// The reloads.
     pub fn reloads(&mut self, reloads: &'a Reloads) -> &mut Self {
         self.reloads = Some(reloads);
@@ -131,11 +146,13 @@ impl<'a> Exposition<'a> {
         self.accounts.sort_by_key(|row| row.account);
         self.keys.sort_by_key(|row| (row.service, row.key_id));
         self.replays.sort_by_key(|row| row.service);
+        self.connections.sort_by_key(|row| row.listener);
         let mut text = Text::default();
         self.write_services(&mut text);
         self.write_refusals(&mut text);
         self.write_accounts(&mut text);
         self.write_keys(&mut text);
+        self.write_connections(&mut text);
         self.write_config(&mut text);
         write_process(process, &mut text);
         text.out
@@ -329,6 +346,25 @@ impl<'a> Exposition<'a> {
             "When the webhook key expires, in Unix seconds; absent for a key that doesn't.",
             MetricType::GAUGE,
             self.keys.iter().filter_map(|row| labelled(row, row.expires_at)),
+        );
+    }
+
+    fn write_connections(&self, text: &mut Text) {
+        text.family(
+            "attache_connections",
+            "Open connections of a listener: active with a request, idle without one.",
+            MetricType::GAUGE,
+            self.connections.iter().flat_map(|row| {
+                [("active", row.active), ("idle", row.idle)].map(|(state, count)| {
+                    gauge(&[("listener", row.listener), ("state", state)], count as f64)
+                })
+            }),
+        );
+        text.family(
+            "attache_connections_refused_total",
+            "Connections that were closed at once because their listener was at its limit.",
+            MetricType::COUNTER,
+            self.connections.iter().map(|row| counter(&[("listener", row.listener)], row.refused)),
         );
     }
 

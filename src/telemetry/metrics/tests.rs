@@ -159,6 +159,23 @@ fn accounts_keys_and_reloads() {
 }
 
 #[test]
+fn connections_are_shown_by_listener_and_state() {
+    let text = render(Exposition::new().connections("webhooks", 1, 2, 0).connections("outbound", 30, 4, 5));
+    assert_eq!(
+        family(&text, "attache_connections"),
+        "attache_connections{listener=\"outbound\",state=\"active\"} 30\n\
+         attache_connections{listener=\"outbound\",state=\"idle\"} 4\n\
+         attache_connections{listener=\"webhooks\",state=\"active\"} 1\n\
+         attache_connections{listener=\"webhooks\",state=\"idle\"} 2\n"
+    );
+    assert_eq!(
+        family(&text, "attache_connections_refused_total"),
+        "attache_connections_refused_total{listener=\"outbound\"} 5\n\
+         attache_connections_refused_total{listener=\"webhooks\"} 0\n"
+    );
+}
+
+#[test]
 fn label_values_are_escaped() {
     let text = render(Exposition::new().config_hash("a\"b\\c\nd"));
     assert!(text.contains(r#"attache_config_info{hash="a\"b\\c\nd"} 1"#), "{text}");
