@@ -40,5 +40,6 @@ pub mod signature;
 pub mod snapshot;
 pub mod state;
 pub mod telemetry;
+pub mod transport;
 pub mod upstream;
 pub mod webhook;
