@@ -6,4 +6,5 @@
 //!
 //! Invariant: every failure has a type. No decision rests on the text of an error.
 
+pub mod dial;
 pub mod egress;
