@@ -8,3 +8,4 @@
 
 pub mod dial;
 pub mod egress;
+pub mod names;
