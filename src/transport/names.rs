@@ -10,7 +10,11 @@
 //!   exist ends their use.
 
 mod lookup;
+#[cfg(test)]
+mod name_server;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use arc_swap::ArcSwapOption;
 use hickory_resolver::config::{ResolverConfig, ResolverOpts};
