@@ -9,3 +9,4 @@
 pub mod dial;
 pub mod egress;
 pub mod names;
+pub mod tls;
