@@ -8,6 +8,10 @@
 
 mod certificate;
 mod error;
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 pub use certificate::not_after_day;
