@@ -9,4 +9,5 @@
 pub mod dial;
 pub mod egress;
 pub mod names;
+pub mod reach;
 pub mod tls;
