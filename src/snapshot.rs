@@ -163,7 +163,7 @@ impl RunningAccount {
         // Counters belong to the name, whatever becomes of the account.
         let stats = match before.map(|before| &*before.credential) {
             Some(Credential::OAuth2(source)) => Arc::clone(source.stats()),
-            _ => Arc::new(AccountStats::new(&account.name)),
+            _ => Arc::new(AccountStats::new()),
         };
         let credential = kept.map_or_else(
             || {

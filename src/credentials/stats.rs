@@ -3,7 +3,7 @@
 //! They belong to the account's name and not to its [`TokenSource`](super::oauth2::TokenSource), so that counters
 //! go on counting when a reload replaces the source.
 
-use prometheus::{Histogram, HistogramOpts};
+use crate::telemetry::metrics::Histogram;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -36,7 +36,7 @@ impl TokenResult {
 }
 
 /// The token metrics of one account. Plain atomics: recording takes no lock and looks up no label.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AccountStats {
     requests: [AtomicU64; TokenResult::ALL.len()],
     refused: AtomicU64,
@@ -46,26 +46,15 @@ pub struct AccountStats {
 }
 
 impl AccountStats {
-    /// Zeroes. `account` becomes the constant label of the histogram.
-    pub fn new(account: &str) -> Self {
-        let options = HistogramOpts::new(
-            "attache_token_request_duration_seconds",
-            "How long the token endpoint took to answer, or not to.",
-        )
-        .const_label("account", account)
-        .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
-        Self {
-            requests: Default::default(),
-            refused: AtomicU64::new(0),
-            expiry: AtomicU64::new(0),
-            durations: Histogram::with_opts(options).expect("the options are constant and valid"),
-        }
+    /// Returns zeroes.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Counts one token request, and what it took.
     pub(super) fn record(&self, result: TokenResult, took: Duration) {
         self.requests[result as usize].fetch_add(1, Ordering::Relaxed);
-        self.durations.observe(took.as_secs_f64());
+        self.durations.observe(took);
     }
 
     /// Notes when the current token expires.
@@ -98,7 +87,7 @@ impl AccountStats {
         }
     }
 
-    /// `attache_token_request_duration_seconds`, with `account` as its constant label.
+    /// `attache_token_request_duration_seconds`.
     pub fn durations(&self) -> &Histogram {
         &self.durations
     }
@@ -110,13 +99,13 @@ mod tests {
 
     #[test]
     fn results_are_counted_apart_and_durations_together() {
-        let stats = AccountStats::new("erp");
+        let stats = AccountStats::new();
         assert_eq!(stats.expiry_timestamp_seconds(), None);
         stats.record(TokenResult::Ok, Duration::from_millis(20));
         stats.record(TokenResult::Timeout, Duration::from_secs(10));
         stats.set_expiry(SystemTime::UNIX_EPOCH + Duration::from_millis(1500));
         assert_eq!(TokenResult::ALL.map(|r| stats.requests(r)), [1, 0, 0, 1]);
-        assert_eq!(stats.durations().get_sample_count(), 2);
+        assert_eq!(stats.durations().count(), 2);
         assert_eq!(stats.expiry_timestamp_seconds(), Some(1.5));
     }
 }

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::core::Metric as _;
+use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Histogram, TextEncoder};
 
 use super::process::Process;
-use super::{Direction, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, Used, WebhookRefusal};
+use super::{
+    Direction, Histogram, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, Used, WebhookRefusal,
+};
 use crate::error_code::ErrorCode;
 
 /// A scrape in the making: it is shown everything alive, and writes it down.
@@ -164,7 +165,7 @@ impl<'a> Exposition<'a> {
             "Requests that have ended, by the status that was sent.",
             MetricType::COUNTER,
             self.services.iter().flat_map(|&(service, direction, used)| {
-                used.statuses_seen().map(move |(status, count)| {
+                used.statuses.seen().into_iter().map(move |(status, count)| {
                     let status = status.map_or_else(|| "other".to_owned(), |status| status.to_string());
                     let labels =
                         [("direction", direction.as_str()), ("service", service), ("status", &status)];
@@ -177,7 +178,8 @@ impl<'a> Exposition<'a> {
             "Answers that were attache's own, by their code.",
             MetricType::COUNTER,
             self.services.iter().flat_map(|&(service, direction, used)| {
-                ErrorCode::ALL.iter().zip(&used.errors).filter_map(move |(code, count)| {
+                let counts = used.failures.get().into_iter().flat_map(|failures| &failures.errors);
+                ErrorCode::ALL.iter().zip(counts).filter_map(move |(code, count)| {
                     let labels =
                         [("direction", direction.as_str()), ("service", service), ("code", code.as_str())];
                     Some(count.load(Relaxed)).filter(|count| *count > 0).map(|count| counter(&labels, count))
@@ -220,7 +222,8 @@ impl<'a> Exposition<'a> {
             "Webhook calls that were not let in, by the reason.",
             MetricType::COUNTER,
             self.services.iter().flat_map(|&(service, _, used)| {
-                let counts = used.refused.get().into_iter().flat_map(|counts| counts.iter());
+                let refused = used.failures.get().and_then(|failures| failures.refused.get());
+                let counts = refused.into_iter().flat_map(|counts| counts.iter());
                 WebhookRefusal::ALL.iter().zip(counts).filter_map(move |(reason, count)| {
                     let labels = [("service", service), ("reason", reason.as_str())];
                     Some(count.load(Relaxed)).filter(|count| *count > 0).map(|count| counter(&labels, count))
@@ -267,7 +270,8 @@ impl<'a> Exposition<'a> {
         let mut timeouts = BTreeMap::new();
         for &(service, _, used) in self.services.iter().filter(|(service, ..)| !service.is_empty()) {
             let sums: &mut [u64; Phase::TIMED.len()] = timeouts.entry(service).or_default();
-            sums.iter_mut().zip(&used.timeouts).for_each(|(sum, count)| *sum += count.load(Relaxed));
+            let counts = used.failures.get().into_iter().flat_map(|failures| &failures.timeouts);
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.load(Relaxed));
         }
         timeouts
     }
@@ -496,8 +500,8 @@ fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
 }
 
 fn histogram(labels: &[(&str, &str)], histogram: &Histogram) -> Metric {
-    let mut metric = histogram.metric();
-    metric.set_label(label_pairs(labels));
+    let mut metric = Metric::from_label(label_pairs(labels));
+    metric.set_histogram(histogram.to_proto());
     metric
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::process::Process;
 use super::{
-    AccountRow, Direction, Exposition, KeyStats, Phase, ReloadResult, Reloads, ServiceStats,
-    latency_histogram,
+    AccountRow, Direction, Exposition, Failures, Histogram, KeyStats, Phase, ReloadResult, Reloads,
+    ServiceStats, Used,
 };
 use crate::error_code::ErrorCode;
 
@@ -34,6 +34,15 @@ fn a_service_never_used_is_small_and_has_no_series() {
     assert_eq!(stats.in_flight(), 0);
     let text = render(Exposition::new().service(Direction::Outbound, "mailer", &stats));
     assert!(!text.contains("mailer"), "{text}");
+}
+
+#[test]
+fn a_used_service_is_small() {
+    assert!(size_of::<Used>() <= 352, "{}", size_of::<Used>());
+    assert!(size_of::<Failures>() <= 240, "{}", size_of::<Failures>());
+    let stats = ServiceStats::new();
+    stats.finished(200, None, Duration::from_millis(1), Some(Duration::from_millis(1)));
+    assert!(stats.used.get().is_some_and(|used| used.failures.get().is_none()));
 }
 
 #[test]
@@ -102,8 +111,8 @@ fn rows_are_sorted_and_time_outs_of_both_directions_add_up() {
 
 #[test]
 fn accounts_keys_and_reloads() {
-    let duration = latency_histogram();
-    duration.observe(0.25);
+    let duration = Histogram::new();
+    duration.observe(Duration::from_millis(250));
     let (used, unused) = (KeyStats::new(), KeyStats::new());
     used.used_at(at(1_700_000_000) + Duration::from_millis(250));
     used.used_at(at(1_600_000_000));

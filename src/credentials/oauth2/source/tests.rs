@@ -40,7 +40,7 @@ impl Idp {
     }
 
     fn source(self: &Arc<Self>) -> Arc<TokenSource> {
-        let stats = Arc::new(AccountStats::new("erp"));
+        let stats = Arc::new(AccountStats::new());
         let config = stub::config("https://id.erp.example/token");
         TokenSource::with_exchange("erp", config, self.clone(), stats, Handle::current())
     }
@@ -352,7 +352,7 @@ async fn the_status_tells_state_outcome_and_numbers_but_no_token() {
     let status = source.status(Instant::now());
     assert_eq!((status.state, status.requests, status.generation), (TokenState::Valid, 2, 1));
     assert!(status.expires_at.unwrap() > SystemTime::now() + secs(90));
-    assert_eq!(source.stats().durations().get_sample_count(), 2);
+    assert_eq!(source.stats().durations().count(), 2);
     assert!(source.stats().expiry_timestamp_seconds().is_some());
     assert!(!format!("{status:?}{source:?}").contains("t0ken"));
 }
@@ -401,7 +401,7 @@ async fn the_log_says_what_went_wrong_and_nothing_secret_at_any_level() {
     for (body, described) in refusals {
         let (log, _guard) = capture();
         let idp = stub::Stub::with("401 Unauthorized", "", body).await;
-        let stats = Arc::new(AccountStats::new("erp"));
+        let stats = Arc::new(AccountStats::new());
         let tokens = Tokens::new(stub::client(), Handle::current());
         let source = TokenSource::new("erp", idp.config(), stats, &tokens);
         let error = source.get().await.unwrap_err();
@@ -419,7 +419,7 @@ async fn the_log_says_what_went_wrong_and_nothing_secret_at_any_level() {
 async fn a_token_from_a_real_socket_is_logged_without_itself() {
     let (log, _guard) = capture();
     let idp = stub::Stub::with("200 OK", "", r#"{"access_token":"t0ken","expires_in":"60"}"#).await;
-    let stats = Arc::new(AccountStats::new("erp"));
+    let stats = Arc::new(AccountStats::new());
     let tokens = Tokens::new(stub::client(), Handle::current());
     let source = TokenSource::new("erp", idp.config(), stats.clone(), &tokens);
     let token = source.get().await.unwrap();
@@ -438,7 +438,7 @@ async fn the_log_says_when_it_took_the_second_secret() {
     let idp = stub::Stub::refusing("401 Unauthorized", &["invalid_client"]).await;
     let mut config = idp.config();
     config.client_auth = ClientAuth::Post(vec![Secret::new("n3w"), Secret::new("0ld")]);
-    let stats = Arc::new(AccountStats::new("erp"));
+    let stats = Arc::new(AccountStats::new());
     let tokens = Tokens::new(stub::client(), Handle::current());
     let source = TokenSource::new("erp", config, stats, &tokens);
     source.get().await.unwrap();

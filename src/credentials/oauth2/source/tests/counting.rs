@@ -164,7 +164,7 @@ async fn what_a_look_finds_shows_before_the_first_request_and_is_told_once() {
     let device_authorization_url = "https://id.erp.example/device".parse().unwrap();
     let grant = crate::config::model::Grant::DeviceCode { device_authorization_url };
     let config = OAuth2 { grant, ..stub::config("https://id.erp.example/token") };
-    let stats = Arc::new(AccountStats::new("erp"));
+    let stats = Arc::new(AccountStats::new());
     let source = TokenSource::with_exchange("erp", config, kept.clone(), stats, Handle::current());
     let state = || source.status(Instant::now()).state;
     for _ in 0..3 {

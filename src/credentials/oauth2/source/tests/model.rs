@@ -191,7 +191,7 @@ impl Run {
 }
 
 fn source_at(endpoint: Arc<Endpoint>) -> Arc<TokenSource> {
-    let stats = Arc::new(AccountStats::new("erp"));
+    let stats = Arc::new(AccountStats::new());
     let config = stub::config("https://id.erp.example/token");
     TokenSource::with_exchange("erp", config, endpoint, stats, Handle::current())
 }
