@@ -3,12 +3,14 @@
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
 use attache::config::model::{ApiKey, Host, ServerUrl, User, Webhook};
+use attache::message::Fields;
 use attache::outbound::path::has_dot_segment;
 use attache::route::Route;
 use attache::secret::{Secret, hex, sha256};
 use attache::signature::{Delivery, Scheme, Trace, Verifier};
 use attache::telemetry::access_log::{AccessLog, Outcome};
 use attache::telemetry::metrics::Direction;
+use attache::transport::Transport;
 use attache::webhook::address::Client;
 use attache::webhook::endpoint::Endpoint;
 use attache::webhook::identity::Reserved;
@@ -31,7 +33,7 @@ fn table(keys: usize) -> KeyTable {
         path: "/hook".into(),
     };
     let webhook = Webhook::new(user, forward_to, Vec::new());
-    let route = Arc::new(Route::webhook("mailer", &webhook, Arc::default()));
+    let route = Arc::new(Route::webhook("mailer", &webhook, Arc::default(), &Transport::new(8)));
     let endpoint = Arc::new(Endpoint::new(route, &webhook, None));
     let keys: Vec<ApiKey> =
         (0..keys).map(|n| ApiKey::new("2026-11", sha256(format!("key-{n}").as_bytes()))).collect();
@@ -40,14 +42,14 @@ fn table(keys: usize) -> KeyTable {
 
 fn keys(c: &mut Criterion) {
     let mut group = c.benchmark_group("webhook plan");
-    let (guesses, headers) = (Guesses::new(None, None), HeaderMap::new());
+    let (guesses, fields) = (Guesses::new(None, None), Fields::default());
     for size in [10, 10_000, 1_000_000] {
         let table = table(size);
         let target = format!("/webhooks/key-{}/rest?query", size / 2);
         let call = Call {
             method: &Method::POST,
             target: target.as_bytes(),
-            headers: &headers,
+            fields: &fields,
             client: Client { address: None, https: false, forwarded: false },
             now: SystemTime::now(),
             uptime: Duration::ZERO,
@@ -90,8 +92,7 @@ fn paths(c: &mut Criterion) {
     let reserved = ["x-attache-user", "x-attache-service", "x-attache-key-id"].map(HeaderName::from_static);
     let reserved = Reserved::new(reserved.iter());
     let names =
-        ["host", "user-agent", "accept", "content-type", "content-length", "x-request-id", "traceparent"]
-            .map(HeaderName::from_static);
+        ["host", "user-agent", "accept", "content-type", "content-length", "x-request-id", "traceparent"];
     c.bench_function("reserved names, seven headers", |b| {
         b.iter(|| names.iter().filter(|name| reserved.contains(black_box(name))).count());
     });

@@ -7,6 +7,7 @@
 use attache::config::model::{ApiKey, Host, ServerUrl, User, Webhook};
 use attache::route::Route;
 use attache::secret::sha256;
+use attache::transport::Transport;
 use attache::webhook::endpoint::Endpoint;
 use attache::webhook::keys::KeyTable;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ fn main() {
         path: String::new(),
     };
     let webhook = Webhook::new(user, forward_to, Vec::new());
-    let route = Arc::new(Route::webhook("mailer", &webhook, Arc::default()));
+    let route = Arc::new(Route::webhook("mailer", &webhook, Arc::default(), &Transport::new(8)));
     let endpoint = Arc::new(Endpoint::new(route, &webhook, None));
     let digests: Vec<[u8; 32]> = (0..count as u64).map(|n| sha256(&n.to_le_bytes())).collect();
     let keys: Vec<ApiKey> = digests.iter().map(|digest| ApiKey::new("2026-11", *digest)).collect();

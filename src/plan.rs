@@ -48,17 +48,19 @@ pub struct Refusal {
     /// What happened and what to do, for a person. Holds nothing that came from the other side, and no secret.
     pub detail: Cow<'static, str>,
     /// The service, where one is known that the caller may be told of.
-    pub service: Option<String>,
+    pub service: Option<Box<str>>,
     /// `Proxy-Status` error, where it is more exact than the code's own.
     pub proxy_status: Option<&'static str>,
     /// Seconds for `Retry-After`.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
     /// What `Allow` says with a 405.
-    pub allow: Option<String>,
+    pub allow: Option<Box<str>>,
     /// Another status than the code's own.
     pub status: Option<StatusCode>,
     /// Without a body.
     pub bodiless: bool,
+    /// The cause behind the code, for machines: the access log's `reason`.
+    pub reason: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
@@ -73,6 +75,7 @@ impl Refusal {
             allow: None,
             status: None,
             bodiless: false,
+            reason: None,
         }
     }
 
@@ -84,13 +87,19 @@ impl Refusal {
 
     /// Says when to come again: after `wait`, in whole seconds.
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait.as_secs_f64().ceil().max(1.0) as u64);
+        self.retry_after = Some(wait.as_secs_f64().ceil().max(1.0) as u32);
         self
     }
 
     /// Names the service.
     pub fn of(mut self, service: &str) -> Self {
-        self.service = Some(service.to_owned());
+        self.service = Some(service.into());
+        self
+    }
+
+    /// Names the cause, for the access log.
+    pub fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
+        self.reason = Some(reason.into());
         self
     }
 

@@ -7,7 +7,7 @@ use crate::config::model::{Authorization, KeyIn, Outbound, TimeoutResponse, Webh
 use crate::credentials::Credential;
 use crate::header_name::{FieldName, fold};
 use crate::telemetry::metrics::{Direction, ServiceStats};
-use crate::upstream::Upstream;
+use crate::transport::{Transport, Upstream};
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,7 @@ impl Route {
         outbound: &Outbound,
         credential: Arc<Credential>,
         stats: Arc<ServiceStats>,
+        transport: &Transport,
     ) -> Self {
         Self {
             direction: Direction::Outbound,
@@ -64,7 +65,7 @@ impl Route {
             account: Some(outbound.account.name.clone()),
             replaced: replaced(&credential),
             credential,
-            upstream: Upstream::new(
+            upstream: transport.upstream(
                 service,
                 &outbound.server_url,
                 outbound.ca.as_ref(),
@@ -93,7 +94,12 @@ impl Route {
     }
 
     /// The way in to our program.
-    pub fn webhook(service: &str, webhook: &Webhook, stats: Arc<ServiceStats>) -> Self {
+    pub fn webhook(
+        service: &str,
+        webhook: &Webhook,
+        stats: Arc<ServiceStats>,
+        transport: &Transport,
+    ) -> Self {
         Self {
             direction: Direction::Webhook,
             service: service.to_owned(),
@@ -109,7 +115,7 @@ impl Route {
                 .collect(),
             // Our own program stands in our own network, and is sent no credential: webhooks of many services that lead
             // to it share its connections.
-            upstream: Upstream::new("", &webhook.forward_to, None, true),
+            upstream: transport.upstream("", &webhook.forward_to, None, true),
             timeout: webhook.timeout,
             token_refused_by: Vec::new(),
             token_header: None,

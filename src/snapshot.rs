@@ -11,6 +11,7 @@ use crate::credentials::{AccountStats, Credential};
 use crate::outbound::Routes;
 use crate::route::Route;
 use crate::telemetry::metrics::{Direction, ServiceStats};
+use crate::transport::Transport;
 use crate::webhook::Guesses;
 use crate::webhook::assertion::Signer;
 use crate::webhook::endpoint::Endpoint;
@@ -71,7 +72,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Prepares `config`, taking over what is unchanged from `previous`. No I/O: tokens are asked for when needed.
-    pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens) -> Self {
+    pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens, transport: &Transport) -> Self {
         let inline = config.services.values().filter_map(|service| service.outbound.as_ref());
         let all = config.accounts.values().chain(inline.map(|outbound| &outbound.account));
         let accounts: BTreeMap<String, RunningAccount> = all
@@ -90,7 +91,7 @@ impl Snapshot {
             let outbound = service.outbound.as_ref()?;
             let credential = Arc::clone(&accounts.get(&outbound.account.name)?.credential);
             let stats = outbound_stats.get(service.key.as_str()).copied().cloned().unwrap_or_default();
-            Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats)))
+            Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats, transport)))
         }));
 
         let endpoints_before: HashMap<&str, &Arc<Endpoint>> = previous
@@ -103,7 +104,7 @@ impl Snapshot {
             let before = endpoints_before.get(service.key.as_str());
             let stats = before.map(|before| Arc::clone(&before.route.stats)).unwrap_or_default();
             let deliveries = before.and_then(|b| b.replay.as_ref()).map(|(_, seen)| Arc::clone(seen));
-            let route = Arc::new(Route::webhook(&service.key, webhook, stats));
+            let route = Arc::new(Route::webhook(&service.key, webhook, stats, transport));
             let endpoint = Arc::new(Endpoint::new(route, webhook, deliveries));
             Some((endpoint, webhook.api_keys.as_slice()))
         });

@@ -4,6 +4,7 @@
 //! filling a hash map. The map of the `http` crate would also lose the case of the names.
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 
 /// One field.
@@ -15,7 +16,12 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
-impl Field<'_> {
+impl<'a> Field<'a> {
+    /// The name as text. A name is a token, and so ASCII.
+    pub fn name_str(&self) -> &'a str {
+        std::str::from_utf8(self.name).unwrap_or_default()
+    }
+
     /// Whether this is the field `name`, in any case.
     pub fn is(&self, name: &str) -> bool {
         self.name.len() == name.len() && self.name.eq_ignore_ascii_case(name.as_bytes())
@@ -72,6 +78,27 @@ impl Fields {
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         let part = |(start, end): (u32, u32)| &self.bytes[start as usize..end as usize];
         self.spans.iter().map(move |span| Field { name: part(span.name), value: part(span.value) })
+    }
+
+    /// Keeps the fields for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
+        let bytes = &self.bytes;
+        let part = |(start, end): (u32, u32)| &bytes[start as usize..end as usize];
+        self.spans.retain(|span| keep(Field { name: part(span.name), value: part(span.value) }));
+    }
+
+    /// As the map of the `http` crate, in which names have no case.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.len());
+        for field in self.iter() {
+            let name = HeaderName::from_bytes(field.name);
+            let value = HeaderValue::from_maybe_shared(self.share(field.value));
+            // httparse accepts no other names and values than these types do.
+            if let (Ok(name), Ok(value)) = (name, value) {
+                map.append(name, value);
+            }
+        }
+        map
     }
 
     /// How many there are.

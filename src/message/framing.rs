@@ -42,6 +42,9 @@ pub struct ResponseFraming {
     pub body: Framing,
     /// A `Content-Length` that stands in a response without a body: to HEAD, or 304 (RFC 9110 section 8.6).
     pub announced: Option<u64>,
+    /// The response has framing fields that it must not have. Its server may send a body behind it, so its connection
+    /// carries no other request.
+    pub is_suspect: bool,
 }
 
 impl ResponseFraming {
@@ -53,7 +56,8 @@ impl ResponseFraming {
     /// they are ignored.
     pub fn decide(to_head: bool, status: u16, minor: u8, fields: &Fields) -> Result<Self, FramingError> {
         if status < 200 || status == 204 {
-            return Ok(Self { body: Framing::Empty, announced: None });
+            let is_suspect = fields.contains("content-length") || fields.contains("transfer-encoding");
+            return Ok(Self { body: Framing::Empty, announced: None, is_suspect });
         }
         let length = content_length(fields)?;
         let body = match transfer_coding(fields)? {
@@ -63,8 +67,11 @@ impl ResponseFraming {
             false => length.map_or(Framing::UntilClose, Framing::Length),
         };
         match to_head || status == 304 {
-            true => Ok(Self { body: Framing::Empty, announced: length }),
-            false => Ok(Self { body, announced: None }),
+            true => {
+                let is_suspect = status == 304 && body == Framing::Chunked;
+                Ok(Self { body: Framing::Empty, announced: length, is_suspect })
+            }
+            false => Ok(Self { body, announced: None, is_suspect: false }),
         }
     }
 }
@@ -159,13 +166,16 @@ mod tests {
 
     #[test]
     fn status_and_method_decide_whether_there_is_a_body() {
-        let empty = |announced| Ok(ResponseFraming { body: Framing::Empty, announced });
+        let empty =
+            |announced, is_suspect| Ok(ResponseFraming { body: Framing::Empty, announced, is_suspect });
         for status in [100, 103, 204] {
             let fields = [("Content-Length", "5"), ("Transfer-Encoding", "gzip")];
-            assert_eq!(decide_for(false, status, 1, &fields), empty(None), "{status}");
+            assert_eq!(decide_for(false, status, 1, &fields), empty(None, true), "{status}");
+            assert_eq!(decide_for(false, status, 1, &[]), empty(None, false), "{status}");
         }
-        assert_eq!(decide_for(false, 304, 1, &[("Content-Length", "5")]), empty(Some(5)));
-        assert_eq!(decide_for(true, 200, 1, &[("Content-Length", "5")]), empty(Some(5)));
-        assert_eq!(decide_for(true, 200, 1, &[("Transfer-Encoding", "chunked")]), empty(None));
+        assert_eq!(decide_for(false, 304, 1, &[("Content-Length", "5")]), empty(Some(5), false));
+        assert_eq!(decide_for(true, 200, 1, &[("Content-Length", "5")]), empty(Some(5), false));
+        assert_eq!(decide_for(true, 200, 1, &[("Transfer-Encoding", "chunked")]), empty(None, false));
+        assert_eq!(decide_for(false, 304, 1, &[("Transfer-Encoding", "chunked")]), empty(None, true));
     }
 }

@@ -11,6 +11,15 @@ pub use fields::{Field, Fields};
 pub use framing::Framing;
 pub use response::ResponseHead;
 
+/// A version that a client speaks. The engine of a version stays behind it, so that HTTP/2 can be a third.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0: no chunks, no interim responses, a connection a request.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
 /// Whether every line feed of `head` follows a carriage return. httparse accepts bare ones (RFC 9112 section 2.2 allows
 /// it); servers disagree about them.
 pub fn has_strict_line_ends(head: &[u8]) -> bool {

@@ -44,11 +44,15 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether `path` has a segment that a server might take for `.` or `..`: percent-encoded, ended by a backslash or an
-/// encoded slash, or with parameters after a semicolon.
+/// Whether `path` has a segment that a server might take for `.` or `..`: percent-encoded, in overlong UTF-8 (RFC 3629
+/// section 10), ended by a backslash, an encoded slash or a NUL, or with parameters after a semicolon.
 ///
 /// One pass, no allocation.
 pub fn has_dot_segment(path: &[u8]) -> bool {
+    // Most paths have nothing that could be a dot.
+    if !path.iter().any(|&b| b == b'.' || b == b'%' || b >= 0xc0) {
+        return false;
+    }
     let mut dots = 0u8; // dots seen since the segment began
     let mut only_dots = true; // and nothing else
     let mut i = 0;
@@ -62,8 +66,8 @@ pub fn has_dot_segment(path: &[u8]) -> bool {
                 }
                 (dots, only_dots) = (0, true);
             }
-            // `..;x` is `..` to servers that cut path parameters
-            b';' if only_dots && (dots == 1 || dots == 2) => return true,
+            // `..;x` is `..` to servers that cut path parameters, and `..%00` to those that end texts at NUL.
+            b';' | 0 if only_dots && (dots == 1 || dots == 2) => return true,
             b'.' => dots = dots.saturating_add(1),
             _ => only_dots = false,
         }
@@ -71,18 +75,40 @@ pub fn has_dot_segment(path: &[u8]) -> bool {
     only_dots && (dots == 1 || dots == 2)
 }
 
-/// The first byte, percent-decoded if it is one of those that matter, and how many bytes stand for it.
+/// The first character, if it is ASCII in some spelling, and how many bytes stand for it. Of any other character, its
+/// first byte.
 fn decoded(bytes: &[u8]) -> (u8, usize) {
-    if let [b'%', high, low, ..] = bytes {
-        match (high, low.to_ascii_lowercase()) {
-            (b'2', b'e') => return (b'.', 3),
-            (b'2', b'f') => return (b'/', 3),
-            (b'5', b'c') => return (b'\\', 3),
-            (b'3', b'b') => return (b';', 3),
-            _ => {}
+    let (first, width) = octet(bytes);
+    let more = match first {
+        0xc0 | 0xc1 => 1,
+        0xe0 => 2,
+        0xf0 => 3,
+        _ => return (first, width),
+    };
+    let (mut value, mut at) = (if more == 1 { u32::from(first & 1) } else { 0 }, width);
+    for _ in 0..more {
+        let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { return (first, width) };
+        let (next, width_of_next) = octet(rest);
+        if next & 0xc0 != 0x80 {
+            return (first, width);
         }
+        value = value << 6 | u32::from(next & 0x3f);
+        at += width_of_next;
     }
-    (bytes[0], 1)
+    // Of ASCII, no other form is correct than one octet.
+    u8::try_from(value).ok().filter(u8::is_ascii).map_or((first, width), |byte| (byte, at))
+}
+
+/// The first octet, percent-decoded, and how many bytes stand for it. A `%` that starts no escape stands for itself.
+fn octet(bytes: &[u8]) -> (u8, usize) {
+    let hex = |digit: u8| char::from(digit).to_digit(16);
+    match bytes {
+        [b'%', high, low, ..] => match (hex(*high), hex(*low)) {
+            (Some(high), Some(low)) => ((high << 4 | low) as u8, 3),
+            _ => (b'%', 1),
+        },
+        _ => (bytes[0], 1),
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +140,14 @@ mod tests {
             "/a/%2e%2e;x",
             "/..%3bx",
             "/a%2f..",
+            "/..%00",
+            "/a/.%00/b",
+            "/%c0%ae%c0%ae",
+            "/%C0%AE.",
+            "/%e0%80%ae%e0%80%ae",
+            "/%f0%80%80%ae./x",
+            "/..%c0%afx",
+            "/..%c1%9cx",
         ] {
             assert!(has_dot_segment(path.as_bytes()), "{path}");
         }
@@ -136,6 +170,14 @@ mod tests {
             "/%252e%252e/",
             "/a;..",
             "/x%2e",
+            "/a%00",
+            "/%c3%a9..",
+            "/%c0%ae%c0%aea",
+            "/%c0",
+            "/%e0%80",
+            "/%e0%a4%ae",
+            "/%",
+            "/%2",
         ] {
             assert!(!has_dot_segment(path.as_bytes()), "{path}");
         }

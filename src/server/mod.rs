@@ -11,17 +11,15 @@ use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogLeve
 use crate::config::watch::Watcher;
 use crate::config::{self, Mode};
 use crate::credentials::oauth2::{TokenClient, Tokens};
-use crate::proxy::deadline::Watchdog;
-use crate::proxy::resolve::Resolver;
-use crate::proxy::{Gate, Listener, Proxy, serve};
+use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
 use crate::state::StateError;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, Logging};
 use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
+use crate::transport::Transport;
 use grants::Grants;
 use listen::bind;
-use pingora::server::configuration::ServerConf;
 use reload::Reloader;
 use serde_json::{Value, json};
 use std::io;
@@ -31,12 +29,13 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
 /// What no event tells (NFS, a Kubernetes volume) is found this often.
 const POLL: Duration = Duration::from_secs(10);
-/// Idle upstream connections kept, for each worker thread.
-const POOL_SIZE: usize = 512;
+/// Idle connections to servers that are kept at most.
+const POOL_SIZE: usize = 4096;
 
 /// What [`run`] takes.
 #[derive(Debug)]
@@ -89,7 +88,7 @@ fn start(path: &Path, config: Config, problems: Value, files: Vec<PathBuf>) -> R
         .enable_all()
         .build()?;
     let drain = runtime.block_on(async {
-        let server = Server::new(path, config, problems, log, threads)?;
+        let server = Server::new(path, config, problems, log)?;
         server.serve(files).await
     });
     // Blocking work (a file being read) must not hold the exit up.
@@ -116,7 +115,11 @@ struct LastReload {
 /// What the tasks share.
 struct State {
     snapshots: Handle,
-    watchdog: Arc<Watchdog>,
+    transport: Arc<Transport>,
+    /// The connections of the outbound listener and of the webhook listener.
+    tables: [Arc<Table>; 2],
+    /// File descriptors that the process may have open.
+    descriptors: usize,
     access_log: Arc<AccessLog>,
     reloads: Reloads,
     loaded_at: Mutex<SystemTime>,
@@ -131,9 +134,6 @@ struct Server {
     grants: Grants,
     log: Option<Logging>,
     drain: watch::Sender<bool>,
-    threads: usize,
-    /// How many the process may have open.
-    descriptors: usize,
     outbound: Listener,
     webhooks: Listener,
     admin: Listener,
@@ -143,13 +143,7 @@ struct Server {
 
 impl Server {
     /// Binds every listener before anything is served: a port that is taken is an error, not half a server.
-    fn new(
-        path: &Path,
-        config: Config,
-        problems: Value,
-        log: Option<Logging>,
-        threads: usize,
-    ) -> Result<Self, StartError> {
+    fn new(path: &Path, config: Config, problems: Value, log: Option<Logging>) -> Result<Self, StartError> {
         let access_log = match &config.log.access {
             AccessLogTo::Off => AccessLog::off(),
             AccessLogTo::Stdout => AccessLog::stdout()?,
@@ -157,7 +151,7 @@ impl Server {
                 AccessLog::file(path).map_err(|cause| StartError::AccessLog { path: path.clone(), cause })?
             }
         };
-        // As many as may be: each request in flight takes three, and the soft limit is often 1024.
+        // As many as may be: each request in flight takes two, and the soft limit is often 1024.
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let listen = &config.listen;
@@ -176,9 +170,14 @@ impl Server {
         let grants = Grants::open(&config, &tokens)?;
         let (drain, draining) = watch::channel(false);
         let now = SystemTime::now();
+        // Idle connections to servers may hold an eighth of the descriptors.
+        let transport = Arc::new(Transport::new((descriptors / 8).clamp(8, POOL_SIZE)));
+        let limit = connection_limit(&config, descriptors);
         let state = Arc::new(State {
-            snapshots: Handle::new(Snapshot::build(config, None, &tokens)),
-            watchdog: Arc::default(),
+            snapshots: Handle::new(Snapshot::build(config, None, &tokens, &transport)),
+            tables: ["outbound", "webhooks"].map(|listener| Arc::new(Table::new(listener, limit))),
+            transport,
+            descriptors,
             access_log: Arc::new(access_log),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
@@ -192,8 +191,6 @@ impl Server {
             grants,
             log,
             drain,
-            threads,
-            descriptors,
             outbound,
             webhooks,
             admin,
@@ -206,26 +203,13 @@ impl Server {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let state = Arc::clone(&self.state);
-        let app = Arc::new(pingora::proxy::http_proxy(
-            &Arc::new(engine(self.threads, self.descriptors)),
-            Proxy {
-                snapshots: state.snapshots.clone(),
-                watchdog: Arc::clone(&state.watchdog),
-                resolver: Resolver::from_system(),
-                access_log: Arc::clone(&state.access_log),
-                draining: state.draining.clone(),
-            },
-        ));
-        let gate = Arc::new(Gate {
-            max_connections: self.descriptors / 4,
+        let proxy = Arc::new(Proxy {
             snapshots: state.snapshots.clone(),
+            transport: Arc::clone(&state.transport),
             access_log: Arc::clone(&state.access_log),
-            draining: state.draining.clone(),
         });
 
         let mut background = JoinSet::new();
-        let watchdog = Arc::clone(&state.watchdog);
-        background.spawn(async move { watchdog.run().await });
         background.spawn(grants::watch(state.snapshots.clone()));
         let view: Arc<dyn View> = Arc::clone(&state) as _;
         match self.admin {
@@ -235,8 +219,16 @@ impl Server {
             }
         };
         let mut serving = JoinSet::new();
-        serving.spawn(serve(self.outbound, Direction::Outbound, Arc::clone(&app), Arc::clone(&gate)));
-        serving.spawn(serve(self.webhooks, Direction::Webhook, app, gate));
+        let cut = CancellationToken::new();
+        let directions = [Direction::Outbound, Direction::Webhook];
+        for ((listener, direction), table) in
+            [self.outbound, self.webhooks].into_iter().zip(directions).zip(&state.tables)
+        {
+            let (proxy, table) = (Arc::clone(&proxy), Arc::clone(table));
+            let entrance = Arc::new(Entrance { proxy, direction, address: listener.address(), table });
+            let cut = cut.clone().cancelled_owned();
+            serving.spawn(serve(listener, entrance, state.draining.clone(), cut));
+        }
         tracing::info!("ready");
 
         let mut reloader = Reloader {
@@ -280,8 +272,10 @@ impl Server {
         };
         if !all_ended {
             tracing::warn!("ended with requests in flight");
+            cut.cancel();
+            // Each has its line in the access log when this ends.
+            while serving.join_next().await.is_some() {}
         }
-        drop(serving);
         // A refresh token that has been spent must not be lost with its successor on the way.
         if !self.tokens.finish(&state.snapshots.load().config).await {
             tracing::error!("ended while a refresh token was being exchanged: its account may need a login");
@@ -301,10 +295,9 @@ async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// An upstream connection has two descriptors: idle ones may hold a quarter of them all.
-fn engine(threads: usize, descriptors: usize) -> ServerConf {
-    let pool = (descriptors / 8 / threads.max(1)).clamp(8, POOL_SIZE);
-    ServerConf { threads, upstream_keepalive_pool_size: pool, ..ServerConf::default() }
+/// Connections that each of the two listeners may have.
+fn connection_limit(config: &Config, descriptors: usize) -> usize {
+    config.max_connections.map_or(descriptors / 4, usize::from)
 }
 
 impl View for State {
@@ -349,6 +342,10 @@ impl View for State {
         let snapshot = self.snapshots.load();
         let mut exposition = Exposition::new();
         status::expose(&snapshot, &mut exposition);
+        for table in &self.tables {
+            let counts = table.counts();
+            exposition.connections(table.listener, counts.active, counts.idle, counts.refused);
+        }
         exposition.reloads(&self.reloads).access_log_dropped(self.access_log.dropped());
         exposition.render()
     }

@@ -1,7 +1,7 @@
 //! Takes a changed file up: all of it by one swap, or nothing.
 
 use super::grants::Grants;
-use super::{LastReload, State, level};
+use super::{LastReload, State, connection_limit, level};
 use crate::config::model::Config;
 use crate::config::{self, Loaded, Mode};
 use crate::credentials::oauth2::{TokenSource, Tokens};
@@ -102,7 +102,11 @@ impl Reloader {
         if let Some(log) = &self.log {
             log.set_level(level(config.log.level));
         }
-        let next = Snapshot::build(config, Some(current), &self.tokens);
+        let limit = connection_limit(&config, self.state.descriptors);
+        for table in &self.state.tables {
+            table.set_limit(limit);
+        }
+        let next = Snapshot::build(config, Some(current), &self.tokens, &self.state.transport);
         warm(next.cold_sources(current, Instant::now())).await;
         self.state.snapshots.store(next);
         *self.state.loaded_at.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();

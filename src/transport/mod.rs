@@ -1,13 +1,174 @@
-//! Connections to upstreams: names, addresses, TCP, TLS.
+//! Connections to servers: names, addresses, TCP, TLS, and the pool of idle ones.
 //!
-//! This module is the only place that opens a connection to an upstream. State that must outlive a snapshot lives in
-//! two values that the process makes once: [`names::Names`] (answers of the name server, the address that worked last)
-//! and [`tls::TlsClients`] (TLS sessions to resume).
+//! This module is the only place that opens a connection to a server. State that must outlive a snapshot lives in the one
+//! [`Transport`] that the process makes: [`names::Names`] (answers of the name server, the address that worked last),
+//! [`tls::TlsClients`] (TLS sessions to resume) and [`pool::Pool`].
 //!
 //! Invariant: every failure has a type. No decision rests on the text of an error.
+//!
+//! Of the engine stand here: its streams, its connection pool (with a peer of ours) and, above this module, its HTTP/1
+//! client session. TCP is dialled by [`dial`], since the engine's connector tries one address; TLS is configured by
+//! [`tls`], since the engine's flattens the cause of a failed handshake and resumes no session of a service with a CA.
 
 pub mod dial;
 pub mod egress;
 pub mod names;
+pub(crate) mod pool;
 pub mod reach;
+pub(crate) mod stream;
 pub mod tls;
+mod upstream;
+
+use upstream::Found;
+pub use upstream::Upstream;
+
+use crate::config::model::{CaBundle, ServerUrl};
+use dial::{DialError, dial};
+use names::{Names, NoAddress};
+use pingora::protocols::l4::stream::Stream as Tcp;
+use pool::{Pool, PoolKey};
+use std::net::SocketAddr;
+use stream::{Io, ServerStream};
+use tls::{TlsClients, TlsError};
+use tokio::net::TcpStream;
+
+/// See the module's documentation.
+pub struct Transport {
+    names: Names,
+    tls: TlsClients,
+    pool: Pool,
+}
+
+/// A connection that a request goes out on.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) address: SocketAddr,
+    /// It was taken from the pool.
+    pub(crate) reused: bool,
+    key: PoolKey,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The name gives no address that may be used.
+    #[error("no address")]
+    NoAddress(#[source] NoAddress),
+    /// No address could be connected to.
+    #[error("no connection")]
+    Dial(#[source] DialError),
+    /// There is a connection, and no trusted TLS on it.
+    #[error("no trusted TLS connection")]
+    Tls {
+        address: SocketAddr,
+        #[source]
+        source: TlsError,
+    },
+}
+
+impl ConnectError {
+    /// The address that failed, where there is one.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::NoAddress(_) => None,
+            Self::Dial(error) => error.address(),
+            Self::Tls { address, .. } => Some(*address),
+        }
+    }
+}
+
+impl Transport {
+    /// A transport that keeps at most `idle` idle connections.
+    pub fn new(idle: usize) -> Self {
+        Self { names: Names::from_system(), tls: TlsClients::default(), pool: Pool::new(idle) }
+    }
+
+    /// The names, for what resolves without an upstream.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Prepares `url`. Connections are shared by requests of the same `sharing` (a service's key, or empty), the same
+    /// server and the same trust only, and survive a reload that changes none of them.
+    pub fn upstream(
+        &self,
+        sharing: &str,
+        url: &ServerUrl,
+        ca: Option<&CaBundle>,
+        private_network: bool,
+    ) -> Upstream {
+        let client = url.tls.then(|| self.tls.for_ca(ca));
+        Upstream::new(sharing, url, (ca, client), private_network, &self.names)
+    }
+
+    /// An idle connection to one of the addresses that `upstream` has now.
+    pub(crate) async fn pooled(&self, upstream: &Upstream) -> Option<(Box<ServerStream>, Connection)> {
+        for &address in &*upstream.known_addresses()? {
+            let key = PoolKey::new(upstream.group, address);
+            if let Some(stream) = self.pool.take(key).await {
+                return Some((stream, Connection { address, reused: true, key }));
+            }
+        }
+        None
+    }
+
+    /// Opens a connection. `listener` is where the request came in: an address that leads back there is not connected to.
+    /// Dropping the future ends the attempt, but not a lookup of the name.
+    pub(crate) async fn connect(
+        &self,
+        upstream: &Upstream,
+        listener: Option<SocketAddr>,
+    ) -> Result<(Box<ServerStream>, Connection), ConnectError> {
+        let found = upstream.addresses().await.map_err(ConnectError::NoAddress)?;
+        let (stream, address) = match dial(&found.allowed, listener, None).await {
+            Ok(dialled) => dialled,
+            Err(error) => dial_again(upstream, &found, listener, error).await?,
+        };
+        upstream.worked(address);
+        let io = self.secure(upstream, stream, address).await?;
+        let key = PoolKey::new(upstream.group, address);
+        Ok((Box::new(ServerStream::new(io)), Connection { address, reused: false, key }))
+    }
+
+    async fn secure(
+        &self,
+        upstream: &Upstream,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<Io, ConnectError> {
+        let stream = Tcp::from(stream);
+        let Some(tls) = &upstream.tls else { return Ok(Io::Tcp(stream)) };
+        let failed = |source| ConnectError::Tls { address, source };
+        let name = tls.name().map_err(failed)?;
+        let secured = tls.client.handshake(name, stream).await.map_err(failed)?;
+        Ok(Io::Tls(Box::new(secured)))
+    }
+
+    /// Keeps an idle connection for another request. `server_limit` is the idle time that the server announced, in
+    /// seconds.
+    pub(crate) fn keep(&self, connection: &Connection, stream: Box<ServerStream>, server_limit: Option<u64>) {
+        self.pool.put(connection.key, stream, server_limit);
+    }
+}
+
+/// Looks the name up again after no address could be connected to: the server may have moved.
+async fn dial_again(
+    upstream: &Upstream,
+    tried: &Found,
+    listener: Option<SocketAddr>,
+    error: DialError,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    if matches!(error, DialError::Loop(_) | DialError::OutOfDescriptors(_)) {
+        return Err(ConnectError::Dial(error));
+    }
+    match upstream.moved(tried).await {
+        Some(addresses) => dial(&addresses, listener, None).await.map_err(ConnectError::Dial),
+        None => Err(ConnectError::Dial(error)),
+    }
+}
+
+/// A transport for tests, which keeps few connections.
+#[cfg(test)]
+pub(crate) fn for_tests() -> Transport {
+    Transport::new(8)
+}

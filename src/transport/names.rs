@@ -171,6 +171,13 @@ impl Name {
         &self.text
     }
 
+    /// Returns the addresses that are known and fresh, in the order of [`Name::addresses`]; one atomic load.
+    pub fn known(&self) -> Option<Arc<[IpAddr]>> {
+        let answer = self.answer.load();
+        let answer = answer.as_deref().filter(|answer| Instant::now() < answer.fresh_until)?;
+        answer.outcome.as_ref().ok().cloned()
+    }
+
     /// Returns the addresses to try, in this order: the one that worked last, then both families in turn (RFC 8305
     /// section 4). At least one.
     ///

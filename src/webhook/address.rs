@@ -1,12 +1,12 @@
 //! From which address a call comes, with proxies in between.
 
 use crate::config::model::TrustedProxies;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use crate::message::Fields;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Who calls, as far as can be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +23,15 @@ impl Client {
     /// Reads `X-Forwarded-For` from the right for as long as trusted proxies wrote it: the first address that is none of
     /// theirs is the client's, and what stands left of it anybody may have written. `peer` is whoever connected, `None`
     /// by a unix socket. Without trusted proxies, nothing is read.
-    pub fn of(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+    pub fn of(peer: Option<IpAddr>, fields: &Fields, trusted: &TrustedProxies) -> Self {
         let peer = peer.map(|address| address.to_canonical());
         if !peer.map_or(trusted.unix, |address| contains(&trusted.networks, address)) {
             return Self { address: peer, https: false, forwarded: false };
         }
-        let mut protos = headers.get_all(FORWARDED_PROTO).iter();
-        let https = matches!((protos.next(), protos.next()), (Some(one), None) if one.as_bytes() == b"https");
+        let mut protos = fields.all(FORWARDED_PROTO);
+        let https = matches!((protos.next(), protos.next()), (Some(one), None) if one == b"https");
         let mut address = peer;
-        for entry in entries(headers) {
+        for entry in entries(fields) {
             address = parse(entry);
             if !address.is_some_and(|address| contains(&trusted.networks, address)) {
                 break;
@@ -51,9 +51,9 @@ fn contains(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// Every entry, the last one first.
-fn entries(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let lines: Vec<&HeaderValue> = headers.get_all(FORWARDED_FOR).iter().collect();
-    lines.into_iter().rev().flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii)
+fn entries(fields: &Fields) -> impl Iterator<Item = &[u8]> {
+    let lines: Vec<&[u8]> = fields.all(FORWARDED_FOR).collect();
+    lines.into_iter().rev().flat_map(|line| line.rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// An address, perhaps with a port.
@@ -70,11 +70,8 @@ mod tests {
 
     fn client(peer: &str, lines: &[&'static str]) -> Option<String> {
         let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().expect("a network")], unix: true };
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(FORWARDED_FOR, HeaderValue::from_static(line));
-        }
-        Client::of(peer.parse().ok(), &headers, &trusted).address.map(|address| address.to_string())
+        let fields = Fields::collect(lines.iter().map(|line| (FORWARDED_FOR.as_bytes(), line.as_bytes())));
+        Client::of(peer.parse().ok(), &fields, &trusted).address.map(|address| address.to_string())
     }
 
     #[test]

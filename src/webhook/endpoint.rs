@@ -76,12 +76,12 @@ impl Endpoint {
     }
 
     /// Room for bodies that have to be read before our program sees a byte.
-    pub fn hold(self: &Arc<Self>) -> Held {
-        Held { endpoint: Arc::clone(self), bytes: 0 }
+    pub fn permit(self: &Arc<Self>) -> BufferPermit {
+        BufferPermit { endpoint: Arc::clone(self), bytes: 0 }
     }
 
-    /// `refusal` as this service's third party is told it. What says that all is well says nothing else.
-    pub fn told(&self, refusal: Refusal) -> Refusal {
+    /// `refusal` as the service's `refusals` want it. A 2xx refusal has no body.
+    pub fn apply_refusal_overrides(&self, refusal: Refusal) -> Refusal {
         let other = self.refusals.statuses.iter().find(|(code, _)| *code == refusal.code);
         let status = other.map(|(_, status)| *status).or(refusal.status);
         let bodiless = self.refusals.bodiless || status.is_some_and(|status| status.is_success());
@@ -90,7 +90,7 @@ impl Endpoint {
 }
 
 /// Bytes of a body that are held, counted until it is dropped.
-pub struct Held {
+pub struct BufferPermit {
     endpoint: Arc<Endpoint>,
     bytes: u64,
 }
@@ -102,7 +102,7 @@ const MOST_HELD: u64 = 64 << 20;
 /// Of each call, as much is held in any case: most deliveries are no larger.
 const ALWAYS_HELD: u64 = 64 << 10;
 
-impl Held {
+impl BufferPermit {
     /// Holds more. False: there is no room.
     pub fn take(&mut self, bytes: usize) -> bool {
         let most = self.endpoint.route.max_body.unwrap_or(0).saturating_mul(4).max(MOST_HELD);
@@ -113,7 +113,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for BufferPermit {
     fn drop(&mut self) {
         self.endpoint.held.fetch_sub(self.bytes, Relaxed);
     }

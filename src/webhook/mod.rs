@@ -15,13 +15,14 @@ pub mod replay;
 
 use crate::config::model::{KeyIn, Rate, Validity};
 use crate::error_code::ErrorCode;
+use crate::message::Fields;
 use crate::outbound::path::{Target, has_dot_segment};
 use crate::outbound::{SHORTEST_KEY, UNMATCHED};
 use crate::plan::{Plan, Refusal, Reply};
 use crate::telemetry::metrics::WebhookRefusal;
 use address::Client;
 use endpoint::Endpoint;
-use http::{HeaderMap, Method, header};
+use http::{Method, header};
 use keys::{Key, KeyNumber, KeyTable};
 use rate::{Budgets, Limit};
 use std::borrow::Cow;
@@ -37,8 +38,8 @@ pub struct Call<'a> {
     pub method: &'a Method,
     /// The request target as it came.
     pub target: &'a [u8],
-    /// All headers as they came.
-    pub headers: &'a HeaderMap,
+    /// All header fields as they came.
+    pub fields: &'a Fields,
     /// Who calls.
     pub client: Client,
     /// The time of the clock.
@@ -73,6 +74,8 @@ pub struct Refused {
     pub reason: WebhookRefusal,
     /// Under which service it counts, where that is known though the caller is not told.
     pub counts_for: Option<Arc<Endpoint>>,
+    /// A key that is known and not good, for the access log. The client is told nothing of it.
+    pub known_key: Option<KeyNumber>,
 }
 
 /// What strangers' guesses meet: a budget an address, and then 429. A right key is never asked for it.
@@ -111,7 +114,7 @@ impl Guesses {
                 Refusal::new(ErrorCode::WebhookUnknown, detail)
             }
         };
-        Box::new(Refused { refusal, key: None, reason, counts_for: counts_for.cloned() })
+        Box::new(Refused { refusal, key: None, reason, counts_for: counts_for.cloned(), known_key: None })
     }
 }
 
@@ -139,10 +142,10 @@ fn shown<'t>(
     let key = match &endpoint.key_in {
         KeyIn::Path => None,
         KeyIn::Header(name) => {
-            let mut values = call.headers.get_all(name).iter();
+            let mut values = call.fields.all(name.as_str());
             match (values.next(), values.next()) {
-                (Some(value), None) if *name == header::AUTHORIZATION => keys.find(bearer(value.as_bytes())),
-                (Some(value), None) => keys.find(value.as_bytes()),
+                (Some(value), None) if *name == header::AUTHORIZATION => keys.find(bearer(value)),
+                (Some(value), None) => keys.find(value),
                 _ => None,
             }
         }
@@ -188,11 +191,18 @@ pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Admit
     };
     if let Some(reason) = not_good {
         key.stats().refused_at(call.now);
-        return Err(guesses.refuse(call, reason, Some(endpoint)));
+        let refused = guesses.refuse(call, reason, Some(endpoint));
+        return Err(Box::new(Refused { known_key: Some(key.number()), ..*refused }));
     }
     let refused = |(refusal, reason): (Refusal, WebhookRefusal)| {
-        let refusal = endpoint.told(refusal);
-        Box::new(Refused { refusal, key: Some(key.number()), reason, counts_for: Some(Arc::clone(endpoint)) })
+        let refusal = endpoint.apply_refusal_overrides(refusal);
+        Box::new(Refused {
+            refusal,
+            key: Some(key.number()),
+            reason,
+            counts_for: Some(Arc::clone(endpoint)),
+            known_key: None,
+        })
     };
     entrance(key, call).map_err(refused)?;
     if let Some(verifier) = &endpoint.verifier
@@ -250,7 +260,7 @@ fn passable(endpoint: &Endpoint, method: &Method, rest: &[u8]) -> Result<(), (Re
     if !methods.contains(method) {
         let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let refusal = Refusal::new(ErrorCode::MethodDenied, format!("this webhook takes {allow}"));
-        return Err((Refusal { allow: Some(allow), ..refusal }, WebhookRefusal::Method));
+        return Err((Refusal { allow: Some(allow.into()), ..refusal }, WebhookRefusal::Method));
     }
     if has_dot_segment(rest) {
         let detail = "the path has a dot segment (`.` or `..`, in some spelling)";

@@ -1,6 +1,6 @@
 //! Deliveries that have been here before.
 //!
-//! A delivery is *claimed* while it is on its way to our program, *taken* once our program has answered 2xx, and forgotten
+//! A delivery is *reservationed* while it is on its way to our program, *taken* once our program has answered 2xx, and forgotten
 //! if it has not: then the provider's retry is no duplicate. A second one that comes while the first is on its way can be
 //! told neither that it was taken nor that it was not, and is told to come again.
 //!
@@ -44,8 +44,8 @@ struct Entry {
 /// What is known of a delivery that comes.
 #[derive(Debug)]
 pub enum Seen {
-    /// It has not been here: whoever holds the claim carries it on.
-    First(Claim),
+    /// It has not been here: whoever holds the reservation carries it on.
+    First(DedupReservation),
     /// It is on its way to our program.
     UnderWay,
     /// Our program has it.
@@ -53,9 +53,9 @@ pub enum Seen {
 }
 
 impl Deliveries {
-    /// Claims the delivery that `digest` stands for, at `now`, counted from the start of the process. A look-up and an
+    /// DedupReservations the delivery that `digest` stands for, at `now`, counted from the start of the process. A look-up and an
     /// insertion under a lock of the service.
-    pub fn claim_at(self: &Arc<Self>, digest: &[u8; 32], now: Duration, replay: &Replay) -> Seen {
+    pub fn reserve_at(self: &Arc<Self>, digest: &[u8; 32], now: Duration, replay: &Replay) -> Seen {
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         let mut state = self.lock();
@@ -78,7 +78,7 @@ impl Deliveries {
         state.seen.insert(id, Entry { number, until: now + replay.window, taken: false });
         state.order.insert(number, id);
         drop(state);
-        Seen::First(Claim { deliveries: Arc::clone(self), id, number, taken: false })
+        Seen::First(DedupReservation { deliveries: Arc::clone(self), id, number, taken: false })
     }
 
     /// How many are remembered.
@@ -123,16 +123,16 @@ impl State {
 
 /// A delivery on its way to our program. Dropped without being taken, it has not been here.
 #[derive(Debug)]
-pub struct Claim {
+pub struct DedupReservation {
     deliveries: Arc<Deliveries>,
     id: Id,
     number: u64,
     taken: bool,
 }
 
-impl Claim {
+impl DedupReservation {
     /// Our program has it.
-    pub fn taken(mut self) {
+    pub fn commit(mut self) {
         self.taken = true;
         let mut state = self.deliveries.lock();
         if let Some(entry) = state.seen.get_mut(&self.id).filter(|entry| entry.number == self.number) {
@@ -141,13 +141,13 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for DedupReservation {
     fn drop(&mut self) {
         if self.taken {
             return;
         }
         let mut state = self.deliveries.lock();
-        // Another may have claimed it since, if this one took longer than the window.
+        // Another may have reservationed it since, if this one took longer than the window.
         if state.seen.get(&self.id).is_some_and(|entry| entry.number == self.number) {
             state.forget(&self.id);
         }
@@ -162,9 +162,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const REPLAY: Replay = Replay { window: Duration::from_secs(10), answer: StatusCode::OK };
 
-    fn first(deliveries: &Arc<Deliveries>, n: u32, now: Duration) -> Option<Claim> {
-        match deliveries.claim_at(&digest(n), now, &REPLAY) {
-            Seen::First(claim) => Some(claim),
+    fn first(deliveries: &Arc<Deliveries>, n: u32, now: Duration) -> Option<DedupReservation> {
+        match deliveries.reserve_at(&digest(n), now, &REPLAY) {
+            Seen::First(reservation) => Some(reservation),
             Seen::UnderWay | Seen::Taken => None,
         }
     }
@@ -176,8 +176,8 @@ mod tests {
     #[test]
     fn one_that_was_taken_is_a_duplicate_until_the_window_ends() {
         let deliveries = Arc::<Deliveries>::default();
-        first(&deliveries, 1, SECOND).expect("new").taken();
-        assert!(matches!(deliveries.claim_at(&digest(1), 10 * SECOND, &REPLAY), Seen::Taken));
+        first(&deliveries, 1, SECOND).expect("new").commit();
+        assert!(matches!(deliveries.reserve_at(&digest(1), 10 * SECOND, &REPLAY), Seen::Taken));
         assert!(first(&deliveries, 2, 10 * SECOND).is_some(), "another one");
         assert!(first(&deliveries, 1, 11 * SECOND).is_some());
     }
@@ -185,29 +185,29 @@ mod tests {
     #[test]
     fn one_that_was_not_taken_has_not_been_here() {
         let deliveries = Arc::<Deliveries>::default();
-        let claim = first(&deliveries, 1, SECOND).expect("new");
-        assert!(matches!(deliveries.claim_at(&digest(1), SECOND, &REPLAY), Seen::UnderWay));
-        drop(claim);
+        let reservation = first(&deliveries, 1, SECOND).expect("new");
+        assert!(matches!(deliveries.reserve_at(&digest(1), SECOND, &REPLAY), Seen::UnderWay));
+        drop(reservation);
         assert!(deliveries.is_empty());
         assert!(first(&deliveries, 1, SECOND).is_some());
     }
 
     #[test]
-    fn a_claim_that_outlives_its_window_leaves_the_next_one_alone() {
+    fn a_reservation_that_outlives_its_window_leaves_the_next_one_alone() {
         let deliveries = Arc::<Deliveries>::default();
         let slow = first(&deliveries, 1, SECOND).expect("new");
         let second = first(&deliveries, 1, 12 * SECOND).expect("the window has passed");
         drop(slow);
-        assert!(matches!(deliveries.claim_at(&digest(1), 12 * SECOND, &REPLAY), Seen::UnderWay));
-        second.taken();
-        assert!(matches!(deliveries.claim_at(&digest(1), 12 * SECOND, &REPLAY), Seen::Taken));
+        assert!(matches!(deliveries.reserve_at(&digest(1), 12 * SECOND, &REPLAY), Seen::UnderWay));
+        second.commit();
+        assert!(matches!(deliveries.reserve_at(&digest(1), 12 * SECOND, &REPLAY), Seen::Taken));
     }
 
     #[test]
     fn memory_is_bounded_and_what_is_forgotten_early_is_counted() {
         let deliveries = Arc::<Deliveries>::default();
         for n in 0..u32::try_from(CAPACITY).expect("small") + 5 {
-            first(&deliveries, n, SECOND).expect("new").taken();
+            first(&deliveries, n, SECOND).expect("new").commit();
         }
         assert_eq!((deliveries.len(), deliveries.forgotten_early()), (CAPACITY, 5));
         assert!(first(&deliveries, 4, SECOND).is_some(), "the oldest is forgotten");
@@ -217,8 +217,8 @@ mod tests {
     #[test]
     fn what_is_due_goes_as_others_come() {
         let deliveries = Arc::<Deliveries>::default();
-        (0..100).for_each(|n| first(&deliveries, n, SECOND).expect("new").taken());
-        (100..120).for_each(|n| first(&deliveries, n, 20 * SECOND).expect("new").taken());
+        (0..100).for_each(|n| first(&deliveries, n, SECOND).expect("new").commit());
+        (100..120).for_each(|n| first(&deliveries, n, 20 * SECOND).expect("new").commit());
         assert_eq!(deliveries.len(), 20);
     }
 }

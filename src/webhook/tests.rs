@@ -3,7 +3,7 @@ use crate::config::model::{ApiKey, Host, Refusals, ServerUrl, User, Webhook};
 use crate::route::Route;
 use crate::secret::{Secret, sha256};
 use crate::signature::{Scheme, Verifier};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 use std::time::UNIX_EPOCH;
 
 const NOW: Duration = Duration::from_secs(1_000_000);
@@ -27,7 +27,8 @@ fn key(text: &str) -> ApiKey {
 
 fn table(webhooks: &[(&str, Webhook)]) -> KeyTable {
     let endpoints = webhooks.iter().map(|(service, webhook)| {
-        let route = Arc::new(Route::webhook(service, webhook, Arc::default()));
+        let route =
+            Arc::new(Route::webhook(service, webhook, Arc::default(), &crate::transport::for_tests()));
         (Arc::new(Endpoint::new(route, webhook, None)), webhook.api_keys.as_slice())
     });
     KeyTable::new(endpoints.collect(), None)
@@ -51,15 +52,12 @@ fn call_from(
     headers: &[(&'static str, &str)],
     from: &str,
 ) -> Result<String, String> {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        map.append(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
-    }
+    let fields = Fields::collect(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
     let client = Client { address: from.parse().ok(), https: false, forwarded: false };
     let call = Call {
         method,
         target: target.as_bytes(),
-        headers: &map,
+        fields: &fields,
         client,
         now: UNIX_EPOCH + NOW,
         uptime: Duration::from_secs(100),
@@ -255,7 +253,7 @@ fn statistics_outlive_a_reload_and_a_key_that_is_another_now_has_none() {
         before.find(text).expect("the key").stats().used_at(UNIX_EPOCH + NOW);
     }
     let renewed = ApiKey { sha256: sha256(b"other"), ..key("good") };
-    let route = Arc::new(Route::webhook("a", &webhook(), Arc::default()));
+    let route = Arc::new(Route::webhook("a", &webhook(), Arc::default(), &crate::transport::for_tests()));
     let endpoint = Arc::new(Endpoint::new(route, &webhook(), None));
     let api_keys = [renewed, key("same"), key("fresh")];
     let after = KeyTable::new(vec![(endpoint, &api_keys[..])], Some(&before));

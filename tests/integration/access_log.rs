@@ -3,7 +3,7 @@
 use crate::harness::*;
 use serde_json::Value;
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 24] = [
     "time",
     "direction",
     "service",
@@ -24,6 +24,10 @@ const NAMES: [&str; 20] = [
     "retried",
     "request_id",
     "traceparent",
+    "client",
+    "phase",
+    "reason",
+    "delivery_id",
 ];
 
 async fn line(attache: &Attache, answer: &Response) -> Value {

@@ -86,7 +86,8 @@ async fn a_request_is_not_sent_again_after_a_part_of_its_answer() {
     let attache = attache_for(&third_party, "").await;
     attache.send(get("/mailer/warm")).await;
     let mut connection = Connection::open(attache.outbound()).await;
-    connection.write(b"POST /mailer/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx").await;
+    let head = b"POST /mailer/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+    connection.write(head).await;
     let received = String::from_utf8(connection.rest().await).expect("text");
     assert!(received.contains("HTTP/1.1 502 "), "{received}");
     assert_eq!(received.matches(" 103 ").count(), 1, "{received}");

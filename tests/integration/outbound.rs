@@ -55,25 +55,6 @@ async fn a_refusal_that_read_the_whole_request_keeps_the_connection() {
     assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);
 }
 
-/// The third party closes a kept connection just when the next request arrives.
-#[tokio::test]
-async fn a_post_on_a_stale_connection_is_sent_again() {
-    let third_party = third_party().scripted(|request| match (request.connection, request.nth) {
-        (0, 1) => vec![Step::Close],
-        _ => vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())],
-    });
-    let attache = attache_for(&third_party, "").await;
-    let mut connection = Connection::open(attache.outbound()).await;
-    assert_eq!(connection.exchange(post("/mailer/first", "1")).await.status, 200);
-    let answer = connection.exchange(post("/mailer/second", "2")).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let last = third_party.requests().pop().expect("a request");
-    assert_eq!(
-        (last.target().as_str(), last.body.as_slice(), last.connection),
-        ("/second", b"2".as_slice(), 1)
-    );
-}
-
 #[tokio::test]
 async fn a_post_on_a_fresh_connection_is_never_sent_again() {
     let third_party = third_party().closes_without_answer();

@@ -11,10 +11,11 @@ pub(super) use finding::{Finding, failure};
 use super::super::file;
 use crate::config::model::{CaBundle, Config, Grant, OAuth2, ServerUrl};
 use crate::credentials::oauth2::{Denial, TokenClient, Tokens, inspect};
-use crate::proxy::reach::{self, Trust, Unreachable};
-use crate::proxy::resolve::Resolver;
 use crate::state::FileStore;
 use crate::telemetry::logging;
+use crate::transport::names::Names;
+use crate::transport::reach::reach;
+use crate::transport::tls::{TlsClient, TlsClients};
 use finding::Kind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,30 +155,21 @@ fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) ->
 }
 
 fn reach_all(config: &Config, tasks: &mut Tasks) {
-    let resolver = Arc::new(Resolver::from_system());
-    let mut systems: Option<Arc<Result<Trust, Unreachable>>> = None;
-    let mut trust = |tls: bool, ca: Option<&CaBundle>| match (tls, ca) {
-        (false, _) => None,
-        (true, Some(_)) => Some(Arc::new(Trust::new(ca))),
-        (true, None) => Some(Arc::clone(systems.get_or_insert_with(|| Arc::new(Trust::new(None))))),
-    };
-    let mut add = |kind, name: &str, url: &ServerUrl, private_network, trust: Option<Arc<_>>| {
-        let (name, url, resolver) = (name.to_owned(), url.clone(), Arc::clone(&resolver));
+    let (names, clients) = (Arc::new(Names::from_system()), TlsClients::default());
+    let client = |tls: bool, ca: Option<&CaBundle>| tls.then(|| clients.for_ca(ca));
+    let mut add = |kind, name: &str, url: &ServerUrl, private_network, client: Option<Arc<TlsClient>>| {
+        let (name, url, names) = (name.to_owned(), url.clone(), Arc::clone(&names));
         tasks.add(async move {
-            let reached = match trust.as_deref() {
-                Some(Err(_)) => Err(Unreachable::Roots),
-                Some(Ok(trust)) => reach::reach(&resolver, &url, private_network, Some(trust), REACH).await,
-                None => reach::reach(&resolver, &url, private_network, None, REACH).await,
-            };
+            let reached = reach(&names, &url, private_network, client.as_deref(), REACH).await;
             Finding::of_upstream(kind, &name, &url, reached)
         });
     };
     for (name, service) in &config.services {
         if let Some(outbound) = &service.outbound {
             let url = &outbound.server_url;
-            add(Kind::Service, name, url, outbound.private_network, trust(url.tls, outbound.ca.as_ref()));
+            add(Kind::Service, name, url, outbound.private_network, client(url.tls, outbound.ca.as_ref()));
         }
-        // It is our own program: its address may be a private one, and TLS is its own affair.
+        // The receiver's address may be a private one, and its TLS is its own affair.
         if let Some(webhook) = &service.webhook {
             add(Kind::Webhook, name, &webhook.forward_to, true, None);
         }

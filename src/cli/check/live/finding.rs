@@ -2,7 +2,9 @@
 
 use crate::config::model::{OAuth2, ServerUrl};
 use crate::credentials::oauth2::{Denial, Inspected};
-use crate::proxy::reach::{Reached, Unreachable};
+use crate::error_chain::Chain;
+use crate::transport::names::NoAddress;
+use crate::transport::reach::{Reached, Unreachable};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -104,12 +106,12 @@ impl Finding {
             }
             Err(error) => {
                 let help = match error {
-                    Unreachable::Denied => {
+                    Unreachable::NoAddress(NoAddress::Denied) => {
                         Some("`private_network: true` on the service allows it".to_owned())
                     }
                     _ => None,
                 };
-                Self { help, ..Self::failed(kind, name, format!("{authority}: {error}")) }
+                Self { help, ..Self::failed(kind, name, format!("{authority}: {}", Chain(&error))) }
             }
         }
     }

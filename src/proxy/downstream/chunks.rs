@@ -1,21 +1,23 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), read strictly.
 //!
-//! A body that is verified is passed on with its length instead, never as the chunks it came in: two parsers of the same
+//! A body that is verified is forwarded with its length instead, never as the chunks it came in: two parsers of the same
 //! chunks are two opinions on what was signed.
 
 use bytes::{Buf, BytesMut};
 
-/// A size line with its extensions, or a trailer line, is no longer than this.
+/// Maximum length of a size line with its extensions, or of a trailer line.
 const MAX_LINE: usize = 4096;
-/// All trailers together.
+/// Maximum size of all trailers together.
 const MAX_TRAILERS: usize = 16 << 10;
 
-/// Why a body is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bad {
+/// A body that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChunkError {
     /// Not the coding.
+    #[error("the body is not valid chunked coding")]
     Malformed,
     /// More than allowed.
+    #[error("the body is larger than allowed")]
     TooLarge,
 }
 
@@ -28,28 +30,28 @@ enum State {
     Done,
 }
 
-/// Takes chunks apart as they come.
+/// Decodes chunks as they come. Trailers are read and dropped (RFC 9112 section 7.1.2 allows it).
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     state: State,
     room: u64,
 }
 
 impl Chunks {
-    /// For a body of at most `limit` bytes.
-    pub(super) fn new(limit: u64) -> Self {
+    /// A decoder for a body of at most `limit` bytes.
+    pub(crate) fn new(limit: u64) -> Self {
         Self { state: State::Size, room: limit }
     }
 
-    /// Moves from `raw` to `body` what can be told by now. True: the body is whole, and what is left in `raw` belongs to
-    /// the next request.
-    pub(super) fn take(&mut self, raw: &mut BytesMut, body: &mut BytesMut) -> Result<bool, Bad> {
+    /// Moves from `raw` to `body` what can be decoded by now. True: the body is whole, and what is left in `raw` belongs
+    /// to the next request.
+    pub(crate) fn take(&mut self, raw: &mut BytesMut, body: &mut BytesMut) -> Result<bool, ChunkError> {
         loop {
             match self.state {
                 State::Size => {
                     let Some(line) = line(raw)? else { return Ok(false) };
                     let size = size(&line)?;
-                    self.room = self.room.checked_sub(size).ok_or(Bad::TooLarge)?;
+                    self.room = self.room.checked_sub(size).ok_or(ChunkError::TooLarge)?;
                     self.state = if size == 0 { State::Trailers(0) } else { State::Data(size) };
                 }
                 State::Data(left) => {
@@ -69,14 +71,14 @@ impl Chunks {
                         raw.advance(2);
                         self.state = State::Size;
                     }
-                    Some(_) => return Err(Bad::Malformed),
+                    Some(_) => return Err(ChunkError::Malformed),
                     None => return Ok(false),
                 },
                 State::Trailers(seen) => {
                     let Some(line) = line(raw)? else { return Ok(false) };
                     let seen = seen + line.len();
                     if seen > MAX_TRAILERS {
-                        return Err(Bad::TooLarge);
+                        return Err(ChunkError::Malformed);
                     }
                     self.state = if line.is_empty() { State::Done } else { State::Trailers(seen) };
                 }
@@ -87,24 +89,32 @@ impl Chunks {
 }
 
 /// A line without its end, if all of it is there.
-fn line(raw: &mut BytesMut) -> Result<Option<BytesMut>, Bad> {
+fn line(raw: &mut BytesMut) -> Result<Option<BytesMut>, ChunkError> {
     let end = raw.iter().take(MAX_LINE + 2).position(|&b| b == b'\n');
-    let Some(end) = end else { return if raw.len() > MAX_LINE { Err(Bad::Malformed) } else { Ok(None) } };
+    let Some(end) = end else {
+        return if raw.len() > MAX_LINE { Err(ChunkError::Malformed) } else { Ok(None) };
+    };
     let mut line = raw.split_to(end + 1);
     if !line.ends_with(b"\r\n") {
-        return Err(Bad::Malformed);
+        return Err(ChunkError::Malformed);
     }
     line.truncate(end - 1);
-    if line.contains(&b'\r') { Err(Bad::Malformed) } else { Ok(Some(line)) }
+    // A bare CR is a line end to some readers, and NUL the end of a text.
+    let is_odd = |b: &u8| b.is_ascii_control() && *b != b'\t';
+    if line.iter().any(is_odd) { Err(ChunkError::Malformed) } else { Ok(Some(line)) }
 }
 
-fn size(line: &[u8]) -> Result<u64, Bad> {
+/// The size at the start of a line. An extension may follow; white space before it is wrong and common (section 7.1.1).
+fn size(line: &[u8]) -> Result<u64, ChunkError> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     let rest = &line[digits..];
-    // White space before an extension is bad, and sent (section 7.1.1).
     let fine = (1..=15).contains(&digits) && (rest.is_empty() || rest.trim_ascii_start().starts_with(b";"));
-    let text = std::str::from_utf8(&line[..digits]).map_err(|_| Bad::Malformed)?;
-    if fine { u64::from_str_radix(text, 16).map_err(|_| Bad::Malformed) } else { Err(Bad::Malformed) }
+    let text = std::str::from_utf8(&line[..digits]).map_err(|_| ChunkError::Malformed)?;
+    if fine {
+        u64::from_str_radix(text, 16).map_err(|_| ChunkError::Malformed)
+    } else {
+        Err(ChunkError::Malformed)
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +125,7 @@ mod tests {
     type Decoded = (Vec<u8>, Vec<u8>);
 
     /// Fed `step` bytes at a time.
-    fn decode(raw: &[u8], step: usize) -> Result<Option<Decoded>, Bad> {
+    fn decode(raw: &[u8], step: usize) -> Result<Option<Decoded>, ChunkError> {
         let (mut chunks, mut buffer, mut body) = (Chunks::new(1000), BytesMut::new(), BytesMut::new());
         let mut pieces = raw.chunks(step);
         while let Some(piece) = pieces.next() {
@@ -153,21 +163,23 @@ mod tests {
             b"4 4\r\nWiki\r\n0\r\n\r\n",
             b"4\r\nWikip\r\n0\r\n\r\n",
             b"4;a\rb\r\nWiki\r\n0\r\n\r\n",
+            b"3;\nxx\r\nabc\r\n0\r\n\r\n",
+            b"4;a\0b\r\nWiki\r\n0\r\n\r\n",
             b"10000000000000004\r\nWiki\r\n0\r\n\r\n",
             b"4\r\nWiki\r\n0\r\n\n",
         ] {
-            assert_eq!(decode(raw, 7), Err(Bad::Malformed), "{}", raw.escape_ascii());
+            assert_eq!(decode(raw, 7), Err(ChunkError::Malformed), "{}", raw.escape_ascii());
         }
-        assert_eq!(decode(&[&b"4;"[..], &[b'x'; 2 * MAX_LINE]].concat(), 100), Err(Bad::Malformed));
+        assert_eq!(decode(&[&b"4;"[..], &[b'x'; 2 * MAX_LINE]].concat(), 100), Err(ChunkError::Malformed));
     }
 
     #[test]
     fn a_body_is_bounded() {
-        assert_eq!(decode(b"3e9\r\n", 1), Err(Bad::TooLarge));
+        assert_eq!(decode(b"3e9\r\n", 1), Err(ChunkError::TooLarge));
         assert_eq!(decode(b"3e8\r\nx", 1), Ok(None));
-        assert_eq!(decode(b"ffffffffffffff\r\n", 1), Err(Bad::TooLarge));
+        assert_eq!(decode(b"ffffffffffffff\r\n", 1), Err(ChunkError::TooLarge));
         let trailers =
             [&b"0\r\n"[..], &b"Trailer: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n".repeat(1000)].concat();
-        assert_eq!(decode(&trailers, 100), Err(Bad::TooLarge));
+        assert_eq!(decode(&trailers, 100), Err(ChunkError::Malformed));
     }
 }

@@ -1,39 +1,43 @@
-//! attache's own answers: a problem document (RFC 9457), or its bare detail as text where the caller prefers that.
+//! attache's own answers: a problem document (RFC 9457), or its bare detail as text where the client prefers that.
 //!
-//! Every one carries `Proxy-Status` (RFC 9209) and the request id, so that nobody takes it for the third party's.
+//! Each carries `Proxy-Status` (RFC 9209) and the request id, so that it is not taken for the server's.
 
 use crate::config::model::TimeoutResponse;
 use crate::error_code::ErrorCode;
+use crate::message::{Framing, Version};
 use crate::plan::{Refusal, Reply};
+use crate::proxy::downstream::respond::{Outgoing, Persistence, date, field, reason, status_line};
 use crate::request_id::RequestId;
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use std::fmt::Write as _;
+use bytes::{Bytes, BytesMut};
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-/// The header that every answer bears.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-attache-request-id");
+/// The header that every response bears.
+pub(crate) const REQUEST_ID: &[u8] = b"X-Attache-Request-Id";
+const PROXY_STATUS: &[u8] = b"Proxy-Status";
 
 /// An answer, ready to be written.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(Bytes, Bytes)>,
+    pub(crate) body: Bytes,
+}
+
+fn text(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
 }
 
 impl Answer {
     /// The answer to a request that is refused, or that failed.
-    pub(super) fn new(refusal: &Refusal, id: &RequestId, accept: Option<&[u8]>) -> Self {
-        let status = refusal.status();
+    pub(crate) fn new(refusal: &Refusal, id: &RequestId, accept: Option<&[u8]>) -> Self {
+        let status = refusal.status().as_u16();
         let mut headers = marks(refusal, id);
         if let Some(seconds) = refusal.retry_after {
-            headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+            headers.push((text("Retry-After"), seconds.to_string().into()));
         }
-        if let Some(allow) = refusal.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
-            headers.push((header::ALLOW, allow));
+        if let Some(allow) = &refusal.allow {
+            headers.push((text("Allow"), Bytes::copy_from_slice(allow.as_bytes())));
         }
-        headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        headers.push((text("Cache-Control"), text("no-store")));
         if refusal.bodiless {
             return Self { status, headers, body: Bytes::new() };
         }
@@ -42,60 +46,72 @@ impl Answer {
         } else {
             ("application/problem+json", problem(refusal, id))
         };
-        headers.push((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        headers.push((text("Content-Type"), text(content_type)));
         // A page that shows an error must not make something else of it.
-        headers.push((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+        headers.push((text("X-Content-Type-Options"), text("nosniff")));
         Self { status, headers, body: body.into() }
     }
 
-    /// The answer to a question that was for us.
-    pub(super) fn reply(reply: Reply, id: &RequestId) -> Self {
-        let mut headers = vec![
-            (header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type)),
-            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (PROXY_STATUS, HeaderValue::from_static("attache")),
+    /// The answer to a question that was for attache.
+    pub(crate) fn reply(reply: Reply, id: &RequestId) -> Self {
+        let headers = vec![
+            (text("Content-Type"), text(reply.content_type)),
+            (text("X-Content-Type-Options"), text("nosniff")),
+            (text("Cache-Control"), text("no-store")),
+            (Bytes::from_static(PROXY_STATUS), text("attache")),
+            (Bytes::from_static(REQUEST_ID), id.as_str().to_owned().into()),
         ];
-        headers.extend(HeaderValue::from_str(id.as_str()).ok().map(|id| (REQUEST_ID, id)));
-        Self { status: StatusCode::OK, headers, body: reply.body.into() }
+        Self { status: 200, headers, body: reply.body.into() }
     }
 
     /// The operator's own answer on time-out.
-    pub(super) fn custom(response: &TimeoutResponse, refusal: &Refusal, id: &RequestId) -> Self {
+    pub(crate) fn custom(response: &TimeoutResponse, refusal: &Refusal, id: &RequestId) -> Self {
         let mut headers = marks(refusal, id);
         headers.retain(|(name, _)| {
-            !response.headers.iter().any(|(own, _)| own == name) || *name == PROXY_STATUS
+            let own = |own: &[u8]| own.eq_ignore_ascii_case(name);
+            !response.headers.iter().any(|(name, _)| own(name.as_str().as_bytes())) || *name == PROXY_STATUS
         });
-        headers.push((header::CONTENT_TYPE, response.content_type.clone()));
-        headers.extend(response.headers.iter().map(|(n, v)| (n.as_header_name().clone(), v.clone())));
+        let value = |value: &http::HeaderValue| Bytes::copy_from_slice(value.as_bytes());
+        headers.push((text("Content-Type"), value(&response.content_type)));
+        headers.extend(response.headers.iter().map(|(name, own)| (name.spelling().clone(), value(own))));
         let body = response.body.clone().unwrap_or_else(|| refusal.detail.to_string());
-        Self { status: response.status, headers, body: body.into() }
+        Self { status: response.status.as_u16(), headers, body: body.into() }
     }
 
-    /// As bytes, for a connection that the engine has not seen: it is closed afterwards.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {}\r\n", self.status);
+    /// Writes the answer. Without its body to HEAD, and where the status forbids one.
+    pub(crate) fn write(
+        &self,
+        out: &mut BytesMut,
+        to_head: bool,
+        version: Version,
+        persistence: Persistence,
+    ) {
+        let length = self.body.len() as u64;
+        let (body, announced) = match self.status {
+            204 => (Framing::Empty, None),
+            304 => (Framing::Empty, None),
+            _ if to_head => (Framing::Empty, Some(length)),
+            _ => (Framing::Length(length), None),
+        };
+        out.reserve(512 + self.body.len());
+        status_line(out, self.status, reason(self.status));
+        date(out);
         for (name, value) in &self.headers {
-            // Our own values are ASCII.
-            let _ = write!(head, "{name}: {}\r\n", value.to_str().unwrap_or_default());
+            field(out, name, value);
         }
-        let _ = write!(head, "content-length: {}\r\nconnection: close\r\n\r\n", self.body.len());
-        let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(&self.body);
-        bytes
+        Outgoing::new(body, announced, version, persistence).finish_head(out, version);
+        if body != Framing::Empty {
+            out.extend_from_slice(&self.body);
+        }
     }
 }
 
-/// What tells that an answer is attache's.
-fn marks(refusal: &Refusal, id: &RequestId) -> Vec<(HeaderName, HeaderValue)> {
+/// The fields that tell that an answer is attache's.
+fn marks(refusal: &Refusal, id: &RequestId) -> Vec<(Bytes, Bytes)> {
     let error = refusal.proxy_status.unwrap_or(refusal.code.proxy_status());
     let mut marks = Vec::with_capacity(8);
-    if let Ok(value) = HeaderValue::from_str(&format!("attache; error={error}")) {
-        marks.push((PROXY_STATUS, value));
-    }
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        marks.push((REQUEST_ID, value));
-    }
+    marks.push((Bytes::from_static(PROXY_STATUS), format!("attache; error={error}").into()));
+    marks.push((Bytes::from_static(REQUEST_ID), id.as_str().to_owned().into()));
     marks
 }
 
@@ -166,6 +182,13 @@ fn quality(accept: &str, types: &[&str], family: &str) -> (u16, u8) {
 mod tests {
     use super::*;
     use crate::header_name::FieldName;
+    use http::{HeaderValue, StatusCode};
+
+    fn written(answer: &Answer, to_head: bool) -> String {
+        let mut out = BytesMut::new();
+        answer.write(&mut out, to_head, Version::Http11, Persistence::Close);
+        String::from_utf8(out.to_vec()).expect("ASCII")
+    }
 
     #[test]
     fn text_is_answered_only_where_it_is_preferred() {
@@ -196,7 +219,7 @@ mod tests {
     #[test]
     fn a_problem_document_has_every_member() {
         let refusal = Refusal::new(ErrorCode::ServiceTimeout, "Mailer is not answering.").of("mailer");
-        let id = RequestId::from_caller(Some(&HeaderValue::from_static("id-1")));
+        let id = RequestId::from_caller(Some(b"id-1"));
         let answer = Answer::new(&refusal, &id, None);
         let expected = concat!(
             r#"{"type":"urn:attache:error:service_timeout","#,
@@ -204,10 +227,14 @@ mod tests {
             r#""detail":"Mailer is not answering.","code":"service_timeout","service":"mailer","request_id":"id-1"}"#
         );
         assert_eq!(answer.body, expected);
-        let bytes = String::from_utf8(answer.to_bytes()).expect("ASCII");
+        let bytes = written(&answer, false);
         assert!(bytes.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{bytes}");
-        assert!(bytes.contains("proxy-status: attache; error=http_response_timeout\r\n"), "{bytes}");
-        assert!(bytes.contains("x-attache-request-id: id-1\r\n"), "{bytes}");
+        assert!(bytes.contains("Proxy-Status: attache; error=http_response_timeout\r\n"), "{bytes}");
+        assert!(bytes.contains("X-Attache-Request-Id: id-1\r\n"), "{bytes}");
+        assert!(bytes.ends_with(expected), "{bytes}");
+        let to_head = written(&answer, true);
+        assert!(to_head.contains(&format!("Content-Length: {}\r\n", expected.len())), "{to_head}");
+        assert!(to_head.ends_with("\r\n\r\n"), "{to_head}");
     }
 
     #[test]
@@ -220,8 +247,8 @@ mod tests {
         };
         let refusal = Refusal::new(ErrorCode::ServiceTimeout, "late");
         let answer = Answer::custom(&response, &refusal, &RequestId::new());
-        assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"<late/>"[..]));
-        let has = |name| answer.headers.iter().any(|(n, _)| *n == name);
-        assert!(has(PROXY_STATUS) && has(REQUEST_ID) && has(header::CONTENT_TYPE));
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"<late/>"[..]));
+        let has = |name: &[u8]| answer.headers.iter().any(|(n, _)| *n == name);
+        assert!(has(PROXY_STATUS) && has(REQUEST_ID) && has(b"Content-Type"));
     }
 }

@@ -1,0 +1,244 @@
+//! Accepts connections, reads the head of each request, and hands it to the exchange.
+
+use super::client::Client;
+use super::head::{self, BadHead, MAX_HEAD, RequestHead};
+use super::socket::Socket;
+use super::table::Ticket;
+use crate::error_code::ErrorCode;
+use crate::plan::Refusal;
+use crate::proxy::exchange::{self, End, Request};
+use crate::proxy::{Entrance, Proxy, uptime};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout_at};
+
+/// A head has to be complete this long after its first byte.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// After a failed accept (no descriptors left, mostly), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A warning about accepting is repeated after this time.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+/// How often idle connections are looked at.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
+/// A bound listener.
+pub(crate) enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// The address, if it is one of TCP.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Client> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // A response's last segment must not wait for an acknowledgement.
+                stream.set_nodelay(true)?;
+                Ok(Client::new(Socket::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Client::new(Socket::Unix(stream), None))
+            }
+        }
+    }
+}
+
+/// Serves `listener` until the process drains, and then every connection until its request has ended, or until `cut`.
+/// What is cut is recorded before this returns.
+pub(crate) async fn serve(
+    listener: Listener,
+    entrance: Arc<Entrance>,
+    mut draining: watch::Receiver<bool>,
+    cut: impl Future<Output = ()>,
+) {
+    let mut connections = JoinSet::new();
+    let mut warnings = Warnings::default();
+    let mut expiry = interval(EXPIRE_EVERY);
+    expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(client) => admit(client, &entrance, &mut connections, &mut warnings),
+                Err(error) => {
+                    warnings.give(|| tracing::warn!(%error, "connections cannot be accepted"));
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = begun(&mut draining) => break,
+            // Finished connections are let go of as they end.
+            Some(_) = connections.join_next() => {}
+            _ = expiry.tick() => entrance.table.expire(uptime(Instant::now())),
+        }
+    }
+    drop(listener);
+    entrance.table.drain();
+    tokio::select! {
+        () = async { while connections.join_next().await.is_some() {} } => {}
+        () = cut => connections.shutdown().await,
+    }
+}
+
+/// Resolves once the process drains.
+async fn begun(draining: &mut watch::Receiver<bool>) {
+    // The sender gone means the same.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+/// Finds a place for a new connection, or refuses it.
+fn admit(client: Client, entrance: &Arc<Entrance>, connections: &mut JoinSet<()>, warnings: &mut Warnings) {
+    let table = &entrance.table;
+    let Some(ticket) = table.admit(uptime(Instant::now())) else {
+        warnings.give(|| {
+            tracing::warn!(
+                listener = table.listener,
+                limit = table.limit(),
+                refused = table.counts().refused,
+                "a connection is refused: as many as limits.connections allows have a request in hand"
+            );
+        });
+        return;
+    };
+    let (slot, entrance) = (ticket.slot(), Arc::clone(entrance));
+    let task = connections.spawn(connection(client, ticket, entrance));
+    slot.served_by(task);
+}
+
+/// Warnings, one in [`WARN_EVERY`].
+#[derive(Default)]
+struct Warnings(Option<Instant>);
+
+impl Warnings {
+    fn give(&mut self, warning: impl FnOnce()) {
+        if self.0.is_none_or(|at| at.elapsed() > WARN_EVERY) {
+            self.0 = Some(Instant::now());
+            warning();
+        }
+    }
+}
+
+/// What reading a head came to.
+enum Next {
+    Head(RequestHead),
+    Bad(Box<BadHead>),
+    /// The client left, or has been told to go.
+    Over,
+}
+
+/// Serves one connection, request after request.
+async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entrance>) {
+    loop {
+        let head = match next(&mut client, &ticket).await {
+            Next::Head(head) => head,
+            Next::Bad(bad) => {
+                if ticket.active(uptime(Instant::now())) {
+                    Proxy::refuse_head(&entrance, &mut client, *bad).await;
+                    client.close(true).await;
+                }
+                return;
+            }
+            Next::Over => return,
+        };
+        let request = Request::new(&entrance, client.peer, head);
+        if !ticket.active(uptime(request.record.arrived)) {
+            return;
+        }
+        // Boxed, so that an idle connection does not carry the room for an exchange.
+        let end = Box::pin(exchange::serve(&entrance, &mut client, request)).await;
+        match end {
+            End::KeepAlive => {
+                if !ticket.idle(uptime(Instant::now())) {
+                    return client.close(false).await;
+                }
+            }
+            End::Close { linger } => return client.close(linger).await,
+            End::Abort => return client.abort(),
+        }
+    }
+}
+
+/// Reads up to the end of a head, or for as long as there is to wait for one.
+async fn next(client: &mut Client, ticket: &Ticket) -> Next {
+    let mut seen = 0;
+    let mut deadline = None;
+    loop {
+        if let Some(next) = head_in(client, &mut seen) {
+            return next;
+        }
+        let read = match deadline {
+            None if client.input().is_empty() => match client.first_byte().await {
+                Ok(()) => client.more().await,
+                Err(error) => Err(error),
+            },
+            None => {
+                // A part of a head is here: from now on it has to be completed.
+                let now = Instant::now();
+                if !ticket.reading(uptime(now)) {
+                    return Next::Over;
+                }
+                deadline = Some(now + HEAD_TIME);
+                continue;
+            }
+            Some(deadline) => match timeout_at(deadline.into(), client.more()).await {
+                Ok(read) => read,
+                Err(_) => {
+                    return unfinished(
+                        client.input(),
+                        ErrorCode::RequestTimeout,
+                        "the request's head was not complete 30 seconds after its first byte",
+                    );
+                }
+            },
+        };
+        if !matches!(read, Ok(1..)) {
+            return Next::Over;
+        }
+    }
+}
+
+/// The head in the input, if all of it is there, or if it can be none.
+fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
+    let input = client.input();
+    // Empty lines before a request line are ignored (RFC 9112 section 2.2).
+    while input.starts_with(b"\r\n") {
+        bytes::Buf::advance(input, 2);
+        *seen = 0;
+    }
+    if let Some(end) = head::end(input, *seen).filter(|&end| end <= MAX_HEAD) {
+        let head = input.split_to(end).freeze();
+        return Some(match head::parse(head) {
+            Ok(head) => Next::Head(head),
+            Err(bad) => Next::Bad(bad),
+        });
+    }
+    *seen = input.len();
+    (input.len() > MAX_HEAD).then(|| {
+        unfinished(input, ErrorCode::RequestHeadTooLarge, "the request's head is larger than 64 KiB")
+    })
+}
+
+/// A head of which only a part came. The answer to HEAD has no body, so the method counts.
+fn unfinished(part: &[u8], code: ErrorCode, detail: &'static str) -> Next {
+    let method = if part.starts_with(b"HEAD ") { "HEAD" } else { "-" };
+    Next::Bad(Box::new(BadHead {
+        refusal: Refusal::new(code, detail),
+        method: method.to_owned(),
+        target: Vec::new(),
+        accept: None,
+    }))
+}

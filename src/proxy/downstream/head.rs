@@ -1,0 +1,393 @@
+//! The head of a request, checked strictly (RFC 9112).
+//!
+//! An ambiguous head is refused and not repaired: a repair is a second opinion on where a message ends, which is what
+//! request smuggling is made of. attache answers every malformed request itself, with a problem document, a metric and a
+//! line in the access log.
+
+use crate::error_code::ErrorCode;
+use crate::message::framing::decimal;
+use crate::message::{Fields, Framing, Version, has_strict_line_ends};
+use crate::plan::Refusal;
+use bytes::Bytes;
+use http::Method;
+use httparse::{Error, Header, Status};
+use std::mem::MaybeUninit;
+
+/// A larger head is refused with 431.
+pub(crate) const MAX_HEAD: usize = 64 << 10;
+/// A head with more fields is refused with 431.
+const MAX_FIELDS: usize = 128;
+/// The value of `Allow` beside a method that no service or webhook takes (RFC 9110 section 10.2.1).
+const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// A request's head.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    pub(crate) method: Method,
+    /// Path and query as they came: in origin form, or `*`.
+    pub(crate) target: Bytes,
+    pub(crate) version: Version,
+    pub(crate) fields: Fields,
+    /// Never [`Framing::UntilClose`].
+    pub(crate) body: Framing,
+    /// It asks for a WebSocket (RFC 6455 section 4.1).
+    pub(crate) websocket: bool,
+}
+
+impl RequestHead {
+    /// Whether the client leaves the connection open (RFC 9112 section 9.3). Every `Connection` line counts.
+    pub(crate) fn keeps_alive(&self) -> bool {
+        if self.fields.lists("connection", "close") {
+            return false;
+        }
+        self.version == Version::Http11 || self.fields.lists("connection", "keep-alive")
+    }
+
+    /// Whether the client waits for `100 Continue`. HTTP/1.0 has none (RFC 9110 section 10.1.1).
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.version == Version::Http11 && self.fields.lists("expect", "100-continue")
+    }
+}
+
+/// A refused head, with what its answer and its line in the access log need.
+#[derive(Debug)]
+pub(crate) struct BadHead {
+    pub(crate) refusal: Refusal,
+    pub(crate) method: String,
+    /// The request target, where it could be told.
+    pub(crate) target: Vec<u8>,
+    pub(crate) accept: Option<Vec<u8>>,
+}
+
+/// Where the head in `buffer` ends, if all of it is there. Looks only at what came since `seen`, so that a head that
+/// drips in costs no more than one that comes at once.
+pub(crate) fn end(buffer: &[u8], seen: usize) -> Option<usize> {
+    let from = seen.saturating_sub(3);
+    let new = &buffer[from..];
+    let crlf = new.windows(4).position(|w| w == b"\r\n\r\n").map(|at| from + at + 4);
+    // Bare line feeds are refused below, but they have to end the wait.
+    let lf = new.windows(2).position(|w| w == b"\n\n").map(|at| from + at + 2);
+    match (crlf, lf) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Parses a whole head, with its empty line.
+///
+/// # Errors
+///
+/// If it is malformed, ambiguous, or asks for what attache does not do.
+pub(crate) fn parse(head: Bytes) -> Result<RequestHead, Box<BadHead>> {
+    let mut found = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(&head, &mut found);
+    let verdict = match parsed {
+        Ok(Status::Complete(_)) => semantics(&request, &head),
+        Ok(Status::Partial) => Err(invalid("the request's head is not HTTP/1.1")),
+        Err(Error::TooManyHeaders) => {
+            Err(Refusal::new(ErrorCode::RequestHeadTooLarge, "the request has more than 128 header fields"))
+        }
+        Err(Error::HeaderName | Error::HeaderValue | Error::NewLine) => {
+            Err(invalid("a header field of the request is malformed"))
+        }
+        Err(_) => Err(invalid("the request line is not HTTP/1.1")),
+    };
+    let origin_form = match verdict {
+        Ok(Verdict::Head(head)) => return Ok(head),
+        Ok(Verdict::OriginForm(head)) => head,
+        Err(refusal) => {
+            return Err(Box::new(BadHead {
+                refusal,
+                method: request.method.unwrap_or("-").to_owned(),
+                target: request.path.unwrap_or("").as_bytes().to_vec(),
+                accept: field(&request, "accept").next().map(<[u8]>::to_vec),
+            }));
+        }
+    };
+    parse(origin_form)
+}
+
+/// The result of the checks.
+enum Verdict {
+    Head(RequestHead),
+    /// The request is in absolute form; this is the same in origin form.
+    OriginForm(Bytes),
+}
+
+fn invalid(detail: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::RequestInvalid, detail)
+}
+
+fn method_denied(detail: &'static str) -> Refusal {
+    Refusal { allow: Some(ALLOW.into()), ..Refusal::new(ErrorCode::MethodDenied, detail) }
+}
+
+fn field<'a>(request: &'a httparse::Request<'_, '_>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    request.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+}
+
+fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdict, Refusal> {
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(invalid("the request line is not HTTP/1.1"));
+    };
+    if !has_strict_line_ends(head) {
+        return Err(invalid("a line of the request's head ends with a bare line feed"));
+    }
+    check_method(method)?;
+    let absolute = absolute(target);
+    if !is_target(target) || absolute.is_some_and(|(authority, _)| !is_authority(authority.as_bytes())) {
+        return Err(invalid(
+            "the request target has characters that have to be percent-encoded, or a fragment",
+        ));
+    }
+    let stated = stated(request, minor)?;
+    if let Some((authority, end)) = absolute {
+        return Ok(Verdict::OriginForm(in_origin_form(request, method, &target[end..], authority, minor)));
+    }
+    let fields = Fields::parsed(head.clone(), request.headers);
+    // A WebSocket request has no body; one with a body is an ordinary request.
+    let websocket = stated.upgrade
+        && stated.body == Framing::Empty
+        && method == "GET"
+        && minor == 1
+        && fields.lists("connection", "upgrade");
+    Ok(Verdict::Head(RequestHead {
+        method: Method::from_bytes(method.as_bytes()).map_err(|_| invalid("the method is no token"))?,
+        target: head.slice_ref(target.as_bytes()),
+        version: if minor == 0 { Version::Http10 } else { Version::Http11 },
+        fields,
+        body: stated.body,
+        websocket,
+    }))
+}
+
+fn check_method(method: &str) -> Result<(), Refusal> {
+    match method.len() {
+        7 if method == "CONNECT" => Err(method_denied(
+            "attache opens no tunnels: it could add no credential inside one. Send the request itself to \
+             `/SERVICE/…`",
+        )),
+        // RFC 9110 section 9.3.8: the server would send back the request as it got it, credential and all.
+        5 if method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("TRACK") => {
+            Err(method_denied("TRACE would show the credential that attache adds"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the fields state of the message's framing.
+struct Stated {
+    body: Framing,
+    upgrade: bool,
+}
+
+fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, Refusal> {
+    let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
+    let mut length = 0;
+    let mut upgrade = false;
+    for field in request.headers.iter() {
+        // The length alone rules out nearly all.
+        match field.name.len() {
+            7 if field.name.eq_ignore_ascii_case("upgrade") => {
+                upgrade |= field.value.trim_ascii().eq_ignore_ascii_case(b"websocket");
+            }
+            4 if field.name.eq_ignore_ascii_case("host") => {
+                hosts += 1;
+                if !is_authority(field.value) {
+                    return Err(invalid("the Host header is no host"));
+                }
+            }
+            14 if field.name.eq_ignore_ascii_case("content-length") => {
+                lengths += 1;
+                length = decimal(field.value.trim_ascii())
+                    .ok_or_else(|| invalid("Content-Length is not a number of bytes"))?;
+            }
+            17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                codings += 1;
+                if !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(invalid("the only transfer coding taken is `chunked`, alone"));
+                }
+            }
+            _ => {}
+        }
+    }
+    if hosts > 1 || (hosts == 0 && minor == 1) {
+        return Err(invalid("the request needs exactly one Host header"));
+    }
+    if lengths > 1 || codings > 1 || (lengths > 0 && codings > 0) {
+        return Err(invalid("the request says more than once, or in two ways, how long its body is"));
+    }
+    if codings > 0 && minor == 0 {
+        return Err(invalid("an HTTP/1.0 request can't have a Transfer-Encoding"));
+    }
+    let body = match length {
+        _ if codings > 0 => Framing::Chunked,
+        0 => Framing::Empty,
+        length => Framing::Length(length),
+    };
+    Ok(Stated { body, upgrade })
+}
+
+/// Whether a `Host` is a host, and perhaps a port: no user info, and nothing that some server would read otherwise.
+fn is_authority(host: &[u8]) -> bool {
+    host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%:[]!$&'()*+,;=".contains(b))
+}
+
+/// Whether a request target has only bytes that a URI may hold, or that are commonly sent in one and passed on.
+fn is_target(target: &str) -> bool {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let plain = |part: &str, not: &[u8]| part.bytes().all(|b| b > 0x20 && b != 0x7f && !not.contains(&b));
+    plain(path, b"<>#`") && plain(query, b"<>#\"")
+}
+
+/// The target's authority, if it is in absolute form (RFC 9112 section 3.2.2), and where the authority ends.
+fn absolute(target: &str) -> Option<(&str, usize)> {
+    let scheme = ["http://", "https://"]
+        .into_iter()
+        .find(|scheme| target.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))?;
+    let rest = &target[scheme.len()..];
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    Some((&rest[..end], scheme.len() + end))
+}
+
+/// A request in absolute form as one in origin form. The `Host` that its target names replaces the one that was sent
+/// (RFC 9112 section 3.2.2).
+fn in_origin_form(
+    request: &httparse::Request<'_, '_>,
+    method: &str,
+    path: &str,
+    authority: &str,
+    minor: u8,
+) -> Bytes {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let mut head = format!("{method} {slash}{path} HTTP/1.{minor}\r\nHost: {authority}\r\n").into_bytes();
+    for field in request.headers.iter().filter(|field| !field.name.eq_ignore_ascii_case("host")) {
+        head.extend_from_slice(&[field.name.as_bytes(), b": ", field.value, b"\r\n"].concat());
+    }
+    head.extend_from_slice(b"\r\n");
+    head.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(head: &str) -> Result<RequestHead, Box<BadHead>> {
+        parse(Bytes::copy_from_slice(head.as_bytes()))
+    }
+
+    fn verdict(head: &str) -> Result<(Framing, bool), (ErrorCode, String)> {
+        parsed(head)
+            .map(|head| (head.body, head.websocket))
+            .map_err(|bad| (bad.refusal.code, bad.refusal.detail.into_owned()))
+    }
+
+    #[test]
+    fn ordinary_heads_pass() {
+        for (head, body) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", (Framing::Empty, false)),
+            ("GET / HTTP/1.0\r\n\r\n", (Framing::Empty, false)),
+            ("POST /x?y HTTP/1.1\r\nhost: a\r\nContent-Length: 30\r\n\r\n", (Framing::Length(30), false)),
+            ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", (Framing::Chunked, false)),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\nConnection: x, upgrade\r\n\r\n",
+                (Framing::Empty, true),
+            ),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", (Framing::Empty, false)),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+                (Framing::Empty, false),
+            ),
+            ("GET / HTTP/1.0\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", (Framing::Empty, false)),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\n",
+                (Framing::Length(3), false),
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\n",
+                (Framing::Length(3), false),
+            ),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", (Framing::Empty, false)),
+        ] {
+            assert_eq!(verdict(head), Ok(body), "{head}");
+        }
+    }
+
+    #[test]
+    fn ambiguous_and_malformed_heads_are_refused() {
+        for head in [
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "nonsense\r\n\r\n",
+            "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?\"a\" HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+            "GET http://a@b/ HTTP/1.1\r\nHost: b\r\n\r\n",
+        ] {
+            assert_eq!(verdict(head).map_err(|(code, _)| code), Err(ErrorCode::RequestInvalid), "{head}");
+        }
+    }
+
+    #[test]
+    fn absolute_form_becomes_origin_form_with_the_host_it_names() {
+        let origin_form = |head: &str| {
+            let head = parsed(head).expect("a good head");
+            let host = head.fields.get("host").expect("a host").to_vec();
+            (String::from_utf8(head.target.to_vec()).expect("text"), String::from_utf8(host).expect("text"))
+        };
+        let expected = |target: &str, host: &str| (target.to_owned(), host.to_owned());
+        assert_eq!(
+            origin_form("GET http://a:1/b?c HTTP/1.1\r\nX: y\r\nHost: z\r\n\r\n"),
+            expected("/b?c", "a:1")
+        );
+        assert_eq!(origin_form("GET HTTPS://a?c HTTP/1.0\r\n\r\n"), expected("/?c", "a"));
+        let origin = "GET /http://a/ HTTP/1.1\r\nHost: z\r\n\r\n";
+        assert_eq!(origin_form(origin), expected("/http://a/", "z"));
+    }
+
+    #[test]
+    fn every_connection_line_counts() {
+        let keeps = |line: &str, fields: &str| {
+            parsed(&format!("GET / {line}\r\nHost: a\r\n{fields}\r\n")).expect("a good head").keeps_alive()
+        };
+        assert!(keeps("HTTP/1.1", "") && keeps("HTTP/1.1", "Connection: X-A\r\n"));
+        assert!(!keeps("HTTP/1.1", "Connection: X-A\r\nConnection: close\r\n"));
+        assert!(!keeps("HTTP/1.0", "") && keeps("HTTP/1.0", "Connection: x, Keep-Alive\r\n"));
+    }
+
+    #[test]
+    fn a_tunnel_is_refused_with_the_reason() {
+        let (code, detail) = verdict("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n").expect_err("CONNECT");
+        assert_eq!(code, ErrorCode::MethodDenied);
+        let bad = parsed("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").expect_err("TRACE");
+        assert!(bad.refusal.allow.is_some_and(|allow| allow.contains("POST")));
+        assert!(detail.contains("tunnels"), "{detail}");
+    }
+
+    #[test]
+    fn the_end_is_found_however_the_head_comes() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody";
+        let complete = head.len() - 4;
+        for seen in 0..complete - 1 {
+            assert_eq!(end(head, seen), Some(complete), "{seen}");
+        }
+        for length in 0..complete {
+            assert_eq!(end(&head[..length], length.saturating_sub(1)), None, "{length}");
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The connections of one listener: how many, what each is doing, and which has to go when there are too many.
+//!
+//! Invariants:
+//!
+//! - A connection with a request in hand is never closed from here. The transition to and from [`Kind::Active`] is one
+//!   compare-and-swap, so an eviction either comes before the request or not at all.
+//! - The request path takes no lock. The list is locked when a connection comes or goes, and scanned when the limit is
+//!   reached, once a second for expiry, and for a scrape.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+
+/// Idle connections are closed after this time, kept alive or new.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It has sent no byte yet.
+    New,
+    /// It has sent a part of its first head.
+    Opening,
+    /// It waits for another request.
+    Idle,
+    /// It has sent a part of a later head.
+    Reading,
+    /// A request is in hand.
+    Active,
+    /// It has been told to go.
+    Evicted,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [Self::New, Self::Opening, Self::Idle, Self::Reading, Self::Active, Self::Evicted];
+
+    /// Whether it has sent no complete head for as long as it is there.
+    fn owes_a_head(self) -> bool {
+        matches!(self, Self::New | Self::Opening | Self::Reading)
+    }
+
+    /// Whether not a byte of a request is here.
+    fn is_quiet(self) -> bool {
+        matches!(self, Self::New | Self::Idle)
+    }
+}
+
+/// Kind, and since when: microseconds of uptime, so that the older of two is told in a burst too.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    kind: Kind,
+    since: u64,
+}
+
+impl State {
+    fn pack(self) -> u64 {
+        (self.since << 3) | self.kind as u64
+    }
+
+    fn unpack(packed: u64) -> Self {
+        Self { kind: Kind::ALL[(packed & 7).min(5) as usize], since: packed >> 3 }
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Slot {
+    state: AtomicU64,
+    task: OnceLock<AbortHandle>,
+    /// Its place in the list, under the list's lock; [`GONE`] once it has left.
+    at: AtomicUsize,
+}
+
+/// The place of a connection that has left the list.
+const GONE: usize = usize::MAX;
+
+impl Slot {
+    /// Names the task that serves the connection.
+    pub(super) fn served_by(&self, task: AbortHandle) {
+        let task = self.task.get_or_init(|| task);
+        // An eviction may have come first, and found no task to end.
+        if self.state().kind == Kind::Evicted {
+            task.abort();
+        }
+    }
+
+    fn state(&self) -> State {
+        State::unpack(self.state.load(Ordering::Acquire))
+    }
+
+    /// Ends the connection, unless it has gone on since `seen`.
+    fn evict(&self, seen: State) -> bool {
+        let evicted = State { kind: Kind::Evicted, ..seen }.pack();
+        let swapped =
+            self.state.compare_exchange(seen.pack(), evicted, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if swapped && let Some(task) = self.task.get() {
+            task.abort();
+        }
+        swapped
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// The listener's name in the file.
+    pub(crate) listener: &'static str,
+    slots: Mutex<Vec<Arc<Slot>>>,
+    limit: AtomicUsize,
+    refused: AtomicU64,
+    draining: AtomicBool,
+}
+
+/// A connection's place in its table, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    table: Arc<Table>,
+    slot: Arc<Slot>,
+    /// Nothing but [`Self::started`] makes it false.
+    is_first: bool,
+}
+
+/// How many connections there are, and how many were refused for want of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) active: u64,
+    pub(crate) idle: u64,
+    pub(crate) refused: u64,
+}
+
+impl Table {
+    /// A table for `limit` connections.
+    pub(crate) fn new(listener: &'static str, limit: usize) -> Self {
+        Self {
+            listener,
+            slots: Mutex::default(),
+            limit: AtomicUsize::new(limit),
+            refused: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Changes the limit; connections beyond a lower one stay.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// The limit.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// A place for a new connection. At the limit, the connection that owes a complete head for the longest goes for it,
+    /// else the longest-idle one. `None`: every connection has a request in hand.
+    pub(crate) fn admit(self: &Arc<Self>, now: Duration) -> Option<Ticket> {
+        let slot = Arc::new(Slot {
+            state: AtomicU64::new(State { kind: Kind::New, since: micros(now) }.pack()),
+            task: OnceLock::new(),
+            at: AtomicUsize::new(GONE),
+        });
+        let mut slots = self.lock();
+        if slots.len() >= self.limit() && !evict_one(&mut slots) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        slot.at.store(slots.len(), Ordering::Relaxed);
+        slots.push(Arc::clone(&slot));
+        drop(slots);
+        Some(Ticket { table: Arc::clone(self), slot, is_first: true })
+    }
+
+    /// Closes what has been idle for too long.
+    pub(crate) fn expire(&self, now: Duration) {
+        let Some(oldest) = now.checked_sub(IDLE_TIME).map(micros) else { return };
+        self.end(|state| state.kind.is_quiet() && state.since <= oldest);
+    }
+
+    /// From here on connections end with the request in hand, and those without one end now.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.end(|state| state.kind.is_quiet());
+    }
+
+    /// Whether connections end with the request in hand.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// The counts for a scrape.
+    pub(crate) fn counts(&self) -> Counts {
+        let slots = self.lock();
+        let active = slots.iter().filter(|slot| slot.state().kind == Kind::Active).count() as u64;
+        Counts { active, idle: slots.len() as u64 - active, refused: self.refused.load(Ordering::Relaxed) }
+    }
+
+    fn end(&self, is_due: impl Fn(State) -> bool) {
+        for slot in self.lock().iter() {
+            let state = slot.state();
+            if is_due(state) {
+                slot.evict(state);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes room for one connection. The place is free at once; the task ends a moment later.
+fn evict_one(slots: &mut Vec<Arc<Slot>>) -> bool {
+    // A connection may go on between the look and the eviction; then the next candidate is due.
+    for _ in 0..slots.len().min(8) {
+        let candidates = slots.iter().enumerate().map(|(at, slot)| (at, slot.state()));
+        let idle = |state: &State| state.kind.owes_a_head() || state.kind == Kind::Idle;
+        let oldest = candidates
+            .filter(|(_, state)| idle(state))
+            .min_by_key(|(_, state)| (!state.kind.owes_a_head(), state.since));
+        match oldest {
+            None => return false,
+            Some((at, state)) if slots[at].evict(state) => {
+                remove(slots, at);
+                return true;
+            }
+            Some(_) => {}
+        }
+    }
+    false
+}
+
+/// Takes a connection off the list.
+fn remove(slots: &mut Vec<Arc<Slot>>, at: usize) {
+    slots.swap_remove(at).at.store(GONE, Ordering::Relaxed);
+    if let Some(moved) = slots.get(at) {
+        moved.at.store(at, Ordering::Relaxed);
+    }
+}
+
+impl Ticket {
+    /// The connection, for the accept loop.
+    pub(super) fn slot(&self) -> Arc<Slot> {
+        Arc::clone(&self.slot)
+    }
+
+    /// The first byte of a head came. False: the connection has been told to go.
+    pub(crate) fn reading(&self, now: Duration) -> bool {
+        self.go(if self.is_first { Kind::Opening } else { Kind::Reading }, now)
+    }
+
+    /// A complete head came.
+    pub(crate) fn active(&mut self, now: Duration) -> bool {
+        self.is_first = false;
+        self.go(Kind::Active, now)
+    }
+
+    /// The request has ended, and the connection is kept. False where it has to end.
+    pub(crate) fn idle(&self, now: Duration) -> bool {
+        self.go(Kind::Idle, now) && !self.table.is_draining()
+    }
+
+    fn go(&self, kind: Kind, now: Duration) -> bool {
+        let seen = self.slot.state.load(Ordering::Acquire);
+        let next = State { kind, since: micros(now) }.pack();
+        State::unpack(seen).kind != Kind::Evicted
+            && self.slot.state.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut slots = self.table.lock();
+        // An evicted connection has left the list already.
+        match self.slot.at.load(Ordering::Relaxed) {
+            GONE => {}
+            at => remove(&mut slots, at),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX >> 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn table(limit: usize) -> Arc<Table> {
+        Arc::new(Table::new("outbound", limit))
+    }
+
+    fn is_evicted(ticket: &Ticket) -> bool {
+        ticket.slot.state().kind == Kind::Evicted
+    }
+
+    #[test]
+    fn what_owes_a_head_goes_before_what_is_idle_and_the_oldest_first() {
+        let table = table(4);
+        let admit = |seconds: u32| table.admit(seconds * SECOND).expect("room");
+        let (mut idle, opening, reading, new) = (admit(0), admit(3), admit(1), admit(2));
+        assert!(idle.active(SECOND) && idle.idle(SECOND));
+        assert!(opening.reading(3 * SECOND) && reading.reading(4 * SECOND));
+        let tickets = [&new, &opening, &reading, &idle];
+        let mut kept = Vec::new();
+        for (nth, gone) in tickets.iter().enumerate() {
+            kept.push(table.admit(10 * SECOND).expect("room is made"));
+            // The new ones become busy, so that they are no candidates.
+            assert!(kept[nth].active(10 * SECOND));
+            assert!(is_evicted(gone), "{nth}");
+            assert!(!gone.go(Kind::Reading, 11 * SECOND), "an evicted connection serves no request");
+        }
+        assert!(table.admit(10 * SECOND).is_none(), "every connection has a request in hand");
+        assert_eq!(table.counts(), Counts { active: 4, idle: 0, refused: 1 });
+    }
+
+    #[test]
+    fn a_place_is_given_back() {
+        let table = table(1);
+        drop(table.admit(SECOND).expect("room"));
+        let mut ticket = table.admit(SECOND).expect("room");
+        assert!(ticket.active(SECOND));
+        assert_eq!(table.counts(), Counts { active: 1, idle: 0, refused: 0 });
+    }
+
+    #[test]
+    fn idle_connections_expire_and_half_a_head_does_not() {
+        let table = table(3);
+        let (new, mut idle, reading) = (
+            table.admit(SECOND).expect("room"),
+            table.admit(SECOND).expect("room"),
+            table.admit(SECOND).expect("room"),
+        );
+        assert!(idle.active(SECOND) && idle.idle(2 * SECOND) && reading.reading(SECOND));
+        table.expire(61 * SECOND);
+        assert!(is_evicted(&new) && !is_evicted(&idle));
+        table.expire(62 * SECOND);
+        assert!(is_evicted(&idle) && !is_evicted(&reading));
+    }
+
+    #[test]
+    fn draining_ends_quiet_connections_and_lets_the_others_finish() {
+        let table = table(3);
+        let (new, mut active, reading) = (
+            table.admit(SECOND).expect("room"),
+            table.admit(SECOND).expect("room"),
+            table.admit(SECOND).expect("room"),
+        );
+        assert!(active.active(SECOND) && reading.reading(SECOND));
+        table.drain();
+        assert!(is_evicted(&new) && !is_evicted(&active) && !is_evicted(&reading));
+        assert!(!active.idle(2 * SECOND));
+    }
+}

@@ -1,0 +1,401 @@
+//! The third stage: one try of a request on one connection. It is dropped whole, and its connection with it, unless the
+//! exchange ends well and [`Attempt::release`] gives the connection back.
+//!
+//! Reading and writing go on at the same time: a write never waits (see [`crate::transport::stream`]), the client is fed
+//! from only while there is room, and its leaving is seen in every turn.
+
+use super::failure::UpstreamError;
+use super::idle::Idle;
+use super::resend::{Broken, Replay};
+use crate::message::framing::ResponseFraming;
+use crate::message::{Fields, Framing, ResponseHead, Version};
+use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
+use crate::proxy::downstream::respond::{field, status_line};
+use crate::transport::stream::{BEHIND, Level, ServerStream};
+use crate::transport::{Connection, Transport};
+use bytes::Bytes;
+use pingora::http::RequestHeader;
+use pingora::protocols::Stream;
+use pingora::protocols::http::v1::client::HttpSession;
+use std::time::Duration;
+
+/// A server that sends more interim responses is at fault.
+const MAX_INTERIM: u32 = 32;
+/// A part of a body from memory that is written at once.
+const PART: usize = BEHIND;
+/// A client that sends none of its body for this long, though there is room, is told so.
+const UPLOAD_STALL: Duration = Duration::from_secs(60);
+
+/// Why an attempt ended without a response.
+#[derive(Debug)]
+pub(super) enum AttemptError {
+    /// The client's side failed.
+    Client(ClientError),
+    /// The client stopped sending its own body.
+    UploadStalled,
+    /// The server's side failed.
+    Upstream(UpstreamError, Broken),
+}
+
+impl From<ClientError> for AttemptError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// The request's body, over all attempts.
+pub(super) struct Upload {
+    /// The body, if it was read ahead.
+    memory: Option<Bytes>,
+    /// What was read from the client.
+    pub(super) replay: Replay,
+}
+
+impl Upload {
+    pub(super) fn new(memory: Option<Bytes>) -> Self {
+        let mut replay = Replay::default();
+        if let Some(body) = &memory {
+            replay.keep(body);
+        }
+        Self { memory, replay }
+    }
+}
+
+/// How far the body of this attempt is.
+#[derive(Debug)]
+enum Feeding {
+    /// More is to come from the client.
+    Client,
+    /// More is to come from memory.
+    Memory(Bytes),
+    /// The server has all of it.
+    Sent,
+    /// The server takes no more. Its response may still come.
+    Broken,
+}
+
+/// See the module's documentation.
+pub(super) struct Attempt {
+    session: HttpSession,
+    connection: Connection,
+    level: Level,
+    feeding: Feeding,
+    is_chunked: bool,
+    /// The server's framing is not to be trusted further than this response.
+    is_suspect: bool,
+    /// The generation of the token that the request carries.
+    pub(super) sent_token: Option<u64>,
+    /// A 1xx that says more than `100 Continue` was passed on.
+    pub(super) forwarded_1xx: bool,
+}
+
+/// A connection that a session took over, without its stream.
+pub(super) struct Answering {
+    pub(super) attempt: Attempt,
+    pub(super) head: ResponseHead,
+    pub(super) framing: ResponseFraming,
+}
+
+/// What the server's side of a turn came to.
+enum Turn {
+    Client(Event),
+    Server(Result<(), UpstreamError>),
+    /// The server took what was written behind.
+    Drained,
+    UploadStalled,
+}
+
+impl Attempt {
+    /// Writes the head, and of the body what is at hand. Nothing waits.
+    pub(super) async fn begin(
+        stream: Box<ServerStream>,
+        connection: Connection,
+        head: Box<RequestHeader>,
+        body: Framing,
+        upload: &Upload,
+        client: &Client,
+    ) -> Self {
+        let level = stream.level();
+        stream.hold();
+        let mut attempt = Self {
+            session: HttpSession::new(stream as Stream),
+            connection,
+            level,
+            feeding: Feeding::Client,
+            is_chunked: body == Framing::Chunked,
+            is_suspect: false,
+            sent_token: None,
+            forwarded_1xx: false,
+        };
+        if attempt.session.write_request_header(head).await.is_err() {
+            attempt.feeding = Feeding::Broken;
+        }
+        match &upload.memory {
+            Some(body) => {
+                attempt.feeding = Feeding::Memory(body.clone());
+                attempt.feed_from_memory().await;
+            }
+            None => {
+                let ended = client.body_has_ended();
+                let parts = upload.replay.parts();
+                for (nth, part) in parts.iter().enumerate() {
+                    attempt.feed(part, ended && nth + 1 == parts.len()).await;
+                }
+                if ended && parts.is_empty() {
+                    attempt.feed(&[], true).await;
+                }
+            }
+        }
+        attempt.let_go();
+        attempt
+    }
+
+    fn stream(&self) -> Option<&ServerStream> {
+        ServerStream::of(self.session.stream())
+    }
+
+    fn let_go(&self) {
+        if let Some(stream) = self.stream() {
+            stream.let_go();
+        }
+    }
+
+    /// Passes a part of the body on.
+    async fn feed(&mut self, part: &[u8], end: bool) {
+        if matches!(self.feeding, Feeding::Broken | Feeding::Sent) {
+            return;
+        }
+        let hold = self.is_chunked && !part.is_empty();
+        if let Some(stream) = self.stream().filter(|_| hold) {
+            // The lines around a chunk leave with it.
+            stream.hold();
+        }
+        // An empty chunk would be the end.
+        let mut fine = part.is_empty() || self.session.write_body(part).await.is_ok();
+        if end {
+            fine = fine && self.session.finish_body().await.is_ok();
+        }
+        if hold {
+            self.let_go();
+        }
+        self.feeding = match std::mem::replace(&mut self.feeding, Feeding::Broken) {
+            _ if !fine => Feeding::Broken,
+            _ if end => Feeding::Sent,
+            feeding => feeding,
+        };
+    }
+
+    async fn feed_from_memory(&mut self) {
+        let Feeding::Memory(body) = &mut self.feeding else { return };
+        let part = body.split_to(body.len().min(PART));
+        let end = body.is_empty();
+        self.feed(&part, end).await;
+    }
+
+    /// Whether the server has the whole request, as far as attache can do about it.
+    pub(super) fn has_sent(&self) -> bool {
+        matches!(self.feeding, Feeding::Sent | Feeding::Broken)
+    }
+
+    /// Whether the upload waits for the client alone.
+    pub(super) fn waits_for_client(&self) -> bool {
+        matches!(self.feeding, Feeding::Client) && self.level.get() < BEHIND
+    }
+
+    /// What was written and read so far.
+    fn broken(&self) -> Broken {
+        let (written, read) = self.stream().map_or((u64::MAX, u64::MAX), |s| (s.written(), s.read()));
+        Broken { written, read, reused: self.connection.reused }
+    }
+
+    /// Handles what a client did.
+    pub(super) async fn take(&mut self, event: Event, replay: &mut Replay) {
+        if let Event::Body { part, end } = event {
+            replay.keep(&part);
+            self.feed(&part, end).await;
+        }
+    }
+
+    /// Reads the final response head. Interim ones are passed on to a client that knows them (RFC 9110 section 15.2).
+    pub(super) async fn response(
+        mut self,
+        upload: &mut Upload,
+        client: &mut Client,
+        (to_head, version): (bool, Version),
+        progress: &mut dyn Progress,
+    ) -> Result<Answering, AttemptError> {
+        let mut stall = Idle::new(UPLOAD_STALL);
+        let mut interim = 0;
+        loop {
+            progress.sending(!self.has_sent(), self.waits_for_client());
+            match self.turn(client, &mut stall).await? {
+                Turn::Client(event) => {
+                    stall.touch();
+                    self.take(event, &mut upload.replay).await;
+                }
+                Turn::Drained => {
+                    stall.touch();
+                    self.feed_from_memory().await;
+                }
+                Turn::UploadStalled => return Err(AttemptError::UploadStalled),
+                Turn::Server(Err(error)) => return Err(AttemptError::Upstream(error, self.broken())),
+                Turn::Server(Ok(())) => {
+                    let (head, framing) = self
+                        .response_head(to_head)
+                        .map_err(|error| AttemptError::Upstream(error, self.broken()))?;
+                    self.is_suspect |= framing.is_suspect;
+                    if head.status == 101 || head.status >= 200 {
+                        if let Some(stream) = self.stream() {
+                            stream.head_is_complete();
+                        }
+                        return Ok(Answering { attempt: self, head, framing });
+                    }
+                    interim += 1;
+                    if interim > MAX_INTERIM {
+                        let error = UpstreamError::Protocol("too many interim responses");
+                        return Err(AttemptError::Upstream(error, self.broken()));
+                    }
+                    if version == Version::Http11 {
+                        self.forwarded_1xx |= head.status != 100;
+                        pass_interim_on(client, &head);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the client, for the server's head, and for room, in this order: nothing is written after a FIN that is
+    /// already here.
+    async fn turn(&mut self, client: &mut Client, stall: &mut Idle) -> Result<Turn, AttemptError> {
+        let has_room = self.level.get() < BEHIND;
+        let wants = Wants { body: has_room && matches!(self.feeding, Feeding::Client), room: false };
+        let waits_for_room = !has_room || matches!(self.feeding, Feeding::Memory(_));
+        let level = &self.level;
+        Ok(tokio::select! {
+            biased;
+            event = client.event(wants) => Turn::Client(event?),
+            read = self.session.read_response() => Turn::Server(match read {
+                Ok(_) => Ok(()),
+                Err(error) => Err(UpstreamError::of(&error)),
+            }),
+            () = level.drained(), if waits_for_room => Turn::Drained,
+            () = stall.elapsed(), if wants.body => Turn::UploadStalled,
+        })
+    }
+
+    /// The head that the session has just read, read again, strictly: the session's own is too lenient to trust a body
+    /// to.
+    fn response_head(&self, to_head: bool) -> Result<(ResponseHead, ResponseFraming), UpstreamError> {
+        let head = ResponseHead::parse(self.session.get_headers_raw_bytes())
+            .ok_or(UpstreamError::Protocol("malformed head"))?;
+        let framing = ResponseFraming::decide(to_head, head.status, head.minor, &head.fields);
+        let framing = framing.map_err(|_| UpstreamError::Protocol("ambiguous framing"))?;
+        // A stated length, even of zero, would keep the session from giving a tunnel's first bytes.
+        if head.status == 101 && (head.minor == 0 || head.fields.contains("content-length")) {
+            return Err(UpstreamError::Protocol("a 101 that switches nothing"));
+        }
+        Ok((head, framing))
+    }
+
+    // After the head.
+
+    /// The session, to read the response's body.
+    pub(super) fn session(&mut self) -> &mut HttpSession {
+        &mut self.session
+    }
+
+    /// One turn of relaying: the client's side, and a part of the response's body if `may_read`.
+    pub(super) async fn relay_turn(
+        &mut self,
+        client: &mut Client,
+        idle: &mut Idle,
+        may_read: bool,
+    ) -> Result<RelayTurn<'_>, ClientError> {
+        let has_room = self.level.get() < BEHIND;
+        let wants = Wants { body: has_room && matches!(self.feeding, Feeding::Client), room: !may_read };
+        let waits_for_room = !has_room || matches!(self.feeding, Feeding::Memory(_));
+        let level = &self.level;
+        Ok(tokio::select! {
+            biased;
+            event = client.event(wants) => RelayTurn::Client(event?),
+            part = self.session.read_body_ref(), if may_read => match part {
+                Ok(part) => RelayTurn::Part(part),
+                Err(error) => RelayTurn::Failed(UpstreamError::of(&error)),
+            },
+            () = level.drained(), if waits_for_room && may_read => RelayTurn::Drained,
+            () = idle.elapsed(), if may_read => RelayTurn::Failed(UpstreamError::Stalled),
+        })
+    }
+
+    /// Goes on with a body from memory.
+    pub(super) async fn drained(&mut self) {
+        self.feed_from_memory().await;
+    }
+
+    /// Gives the connection back if it can carry another request: everything was sent, the response has ended where it
+    /// should, and both sides keep the connection open.
+    pub(super) fn release(mut self, transport: &Transport, head: &ResponseHead) {
+        if self.is_suspect
+            || !matches!(self.feeding, Feeding::Sent)
+            || !head.keeps_alive()
+            || !self.session.is_body_done()
+        {
+            return;
+        }
+        self.session.respect_keepalive();
+        if !self.session.will_keepalive() {
+            return;
+        }
+        let Some(stream) = ServerStream::take(self.session.into_inner()) else { return };
+        if stream.is_drained() {
+            transport.keep(&self.connection, stream, head.keep_alive_timeout());
+        }
+    }
+
+    /// The stream of a connection that has become a tunnel.
+    pub(super) fn into_stream(self) -> Option<Box<ServerStream>> {
+        ServerStream::take(self.session.into_inner())
+    }
+}
+
+/// What one turn of relaying came to.
+pub(super) enum RelayTurn<'a> {
+    Client(Event),
+    /// A part of the response's body; `None` at its end.
+    Part(Option<&'a [u8]>),
+    Drained,
+    Failed(UpstreamError),
+}
+
+/// Told how far the request is, for the phase of a time-out.
+pub(super) trait Progress: Send {
+    /// Whether the request is still being sent, and whether for the client's own slowness.
+    fn sending(&mut self, is_sending: bool, waits_for_client: bool);
+}
+
+/// Queues an interim response, without the fields that it must not have.
+fn pass_interim_on(client: &mut Client, head: &ResponseHead) {
+    let filter = super::headers::ResponseFilter::new(&head.fields, false);
+    let out = client.queue();
+    status_line(out, head.status, &head.reason);
+    write_fields(out, &head.fields, &filter);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the fields of a response that come back.
+pub(super) fn write_fields(
+    out: &mut bytes::BytesMut,
+    fields: &Fields,
+    filter: &super::headers::ResponseFilter,
+) {
+    for one in fields.iter().filter(|one| filter.keeps(one)) {
+        if one.is("x-attache-request-id") {
+            continue;
+        }
+        if !one.is("proxy-status") {
+            field(out, one.name, one.value);
+        } else if let Some(value) = super::headers::foreign_proxy_status(one.value) {
+            field(out, one.name, &value);
+        }
+    }
+}

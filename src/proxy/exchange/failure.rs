@@ -1,0 +1,151 @@
+//! From the cause of a failure to the answer that the client gets.
+//!
+//! Causes are types. No text of an error is looked at: the engine's may hold raw bytes of a message, and so a key or a
+//! credential.
+
+use crate::error_code::ErrorCode;
+use crate::plan::Refusal;
+use crate::proxy::downstream::chunks::ChunkError;
+use crate::route::Route;
+use crate::telemetry::metrics::Phase;
+use crate::transport::{ConnectError, dial::DialError, names::NoAddress, tls::TlsError};
+use pingora::ErrorType;
+
+/// A failure of the connection to a server, after it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UpstreamError {
+    /// It was closed or reset before the response was whole.
+    #[error("the server ended the connection")]
+    Ended,
+    /// The response is not valid HTTP.
+    #[error("the response is not valid HTTP: {0}")]
+    Protocol(&'static str),
+    /// The response stalled.
+    #[error("the response stalled")]
+    Stalled,
+}
+
+impl UpstreamError {
+    /// What an error of the engine's session means, by its type.
+    pub(super) fn of(error: &pingora::Error) -> Self {
+        match error.etype() {
+            ErrorType::ConnectionClosed | ErrorType::WriteError => Self::Ended,
+            ErrorType::ReadError if is_too_large(error) => Self::Protocol("its head is too large"),
+            ErrorType::ReadError => Self::Ended,
+            _ => Self::Protocol("malformed"),
+        }
+    }
+}
+
+fn is_too_large(error: &pingora::Error) -> bool {
+    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause
+        .and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<crate::transport::stream::HeadTooLarge>())
+}
+
+/// The deadline passed while the request was in `phase`.
+pub(super) fn timeout(route: &Route, phase: Phase) -> Refusal {
+    let refusal = Refusal::new(ErrorCode::ServiceTimeout, route.timeout_message.clone()).of(&route.service);
+    match phase {
+        Phase::Token | Phase::Connect => refusal.proxy_status("connection_timeout"),
+        Phase::Send | Phase::Wait | Phase::Idle | Phase::Body => refusal,
+    }
+}
+
+/// The client stopped sending its own body.
+pub(super) fn stalled_upload() -> Refusal {
+    Refusal::new(ErrorCode::RequestTimeout, "the request's body stopped coming")
+}
+
+/// The client's body cannot be read.
+pub(super) fn bad_body(route: &Route, error: ChunkError) -> Refusal {
+    match error {
+        ChunkError::Malformed => {
+            Refusal::new(ErrorCode::RequestInvalid, "the request's body is not valid HTTP")
+        }
+        ChunkError::TooLarge => body_too_large(route),
+    }
+}
+
+/// The client's body is larger than the route takes.
+pub(super) fn body_too_large(route: &Route) -> Refusal {
+    let max = route.max_body.unwrap_or_default();
+    Refusal::new(ErrorCode::RequestTooLarge, format!("the largest body taken here is {max} bytes"))
+        .of(&route.service)
+}
+
+/// A fault of attache's own.
+pub(super) fn internal(reason: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::Internal, "attache could not carry the request out; its log may say why")
+        .because(reason)
+}
+
+/// The service cannot be reached. `proxy_status` is the reason for machines too.
+fn unreachable(route: &Route, proxy_status: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::ServiceUnreachable, route.timeout_message.clone())
+        .of(&route.service)
+        .proxy_status(proxy_status)
+        .because(proxy_status)
+}
+
+/// The answer to a request for which no connection could be made.
+pub(super) fn no_connection(route: &Route, error: &ConnectError) -> Refusal {
+    match error {
+        ConnectError::NoAddress(NoAddress::Denied) => Refusal::new(
+            ErrorCode::AddressDenied,
+            "the service's name resolves to an address of a private network; if that is meant, set \
+             `private_network: true` on the service",
+        )
+        .of(&route.service)
+        .because("private_address"),
+        ConnectError::NoAddress(error) => unreachable(route, "dns_error").because(error.reason()),
+        ConnectError::Dial(DialError::Loop(_)) => looping(),
+        ConnectError::Dial(DialError::TimedOut(_)) => timeout(route, Phase::Connect),
+        ConnectError::Dial(DialError::Unroutable(_)) => unreachable(route, "destination_ip_unroutable"),
+        ConnectError::Dial(DialError::OutOfDescriptors(_)) => {
+            Refusal::new(ErrorCode::Overloaded, "no file descriptor is left for a connection to the service")
+                .of(&route.service)
+                .retry_after(std::time::Duration::from_secs(1))
+                .because("out_of_descriptors")
+        }
+        ConnectError::Dial(_) => unreachable(route, "connection_refused"),
+        ConnectError::Tls { source, .. } => no_tls(route, source),
+    }
+}
+
+fn no_tls(route: &Route, error: &TlsError) -> Refusal {
+    let (code, proxy_status, detail) = match error {
+        TlsError::Certificate { .. } | TlsError::ServerName(_) => (
+            ErrorCode::ServiceTls,
+            "tls_certificate_error",
+            "the certificate of the service is not trusted; attache's log says why",
+        ),
+        TlsError::Protocol(_) => {
+            (ErrorCode::ServiceTls, "tls_protocol_error", "the TLS handshake with the service failed")
+        }
+        TlsError::Closed(_) | TlsError::Io(_) => return unreachable(route, "connection_terminated"),
+    };
+    Refusal::new(code, detail).of(&route.service).proxy_status(proxy_status).because(error.as_str())
+}
+
+/// The request came back to the listener that it came from.
+pub(super) fn looping() -> Refusal {
+    Refusal::new(
+        ErrorCode::LoopDetected,
+        "the service's URL leads back to attache; check `server_url` or `forward_to`",
+    )
+    .because("loop")
+}
+
+/// The answer to a request that a server failed to answer.
+pub(super) fn no_response(route: &Route, error: UpstreamError) -> Refusal {
+    match error {
+        UpstreamError::Ended | UpstreamError::Stalled => unreachable(route, "connection_terminated"),
+        UpstreamError::Protocol(_) => {
+            Refusal::new(ErrorCode::ServiceProtocol, "the service's response is not valid HTTP")
+                .of(&route.service)
+                .because("http_protocol_error")
+        }
+    }
+}

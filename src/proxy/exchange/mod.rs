@@ -1,0 +1,415 @@
+//! One exchange: a request, carried to its server, and the response, carried back.
+//!
+//! # Stages
+//!
+//! A request goes through types, each made from the one before:
+//! [`Request`] (its head was read) → [`request::Planned`] (decided, its fields cleaned) → [`attempt::Attempt`] (on a
+//! connection) → [`attempt::Answering`] (the final response head is here) → [`relay`] or [`tunnel`].
+//! What belongs to one attempt is a value that is dropped whole with it. The [`record::Record`] is written when the
+//! request is dropped, however it ended.
+//!
+//! # Where each promise is kept
+//!
+//! | promise | kept by |
+//! | --- | --- |
+//! | one deadline over everything up to the response head | one [`timeout_at`] around [`Exchange::until_head`] |
+//! | work stops when the client leaves | the first arm of every `select!`: [`Client::left`] or [`Client::event`] |
+//! | nothing is executed twice | [`resend`], over the counts of [`crate::transport::stream`] |
+//! | a request that nothing was written of is sent whatever its method | the same |
+//! | a response ends where attache says | [`attempt`] reads the raw head strictly; [`crate::message::framing`] decides; [`relay`] writes it anew |
+//! | a client that does not read is cut | [`crate::proxy::downstream::client`] |
+//! | a stalled response is cut | [`idle`], in [`relay`] and [`tunnel`] |
+//! | a loop ends | [`headers`] counts `Via`; [`crate::transport::dial`] knows the listener's address |
+//! | every request has its line | [`record`] |
+
+mod admit;
+pub(super) mod answer;
+mod attempt;
+mod failure;
+mod headers;
+mod idle;
+mod outgoing;
+pub(super) mod record;
+mod relay;
+mod request;
+mod resend;
+mod tunnel;
+
+pub(super) use request::Request;
+
+use crate::credentials::{Credential, oauth2::Token, oauth2::TokenError};
+use crate::error_code::ErrorCode;
+use crate::message::Version;
+use crate::plan::{Refusal, Reply};
+use crate::proxy::downstream::client::{Client, ClientError};
+use crate::proxy::downstream::respond::Persistence;
+use crate::proxy::{Entrance, Proxy};
+use crate::route::Route;
+use crate::telemetry::metrics::{Direction, Phase};
+use crate::transport::{ConnectError, stream::ServerStream};
+use answer::Answer;
+use attempt::{Answering, Attempt, AttemptError, Progress, Upload};
+use failure::UpstreamError;
+use record::{Record, warn_of_upstream};
+use request::{Planned, refuse_request};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::time::timeout_at;
+
+/// Why a request goes no further.
+#[derive(Debug)]
+enum Stop {
+    /// It is refused, or failed: this is answered.
+    Refused(Box<Refusal>),
+    /// It was a question to attache.
+    Replied(Reply),
+    /// The client's side ended.
+    Client(ClientError),
+    /// The response broke off after its head.
+    Cut,
+}
+
+impl Stop {
+    fn refused(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// What becomes of the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It takes another request.
+    KeepAlive,
+    /// It is closed. With `linger`, the client may still be sending.
+    Close { linger: bool },
+    /// It is reset, so that a broken response does not pass for a whole one.
+    Abort,
+}
+
+/// Carries a request out, and answers it.
+pub(super) async fn serve(entrance: &Entrance, client: &mut Client, mut request: Request) -> End {
+    let limit = u64::MAX;
+    client.begin(request.head.body, limit);
+    let result = Exchange { entrance, client }.carry_out(&mut request).await;
+    request.record.bytes_in = client.body_bytes;
+    let end = match result {
+        Ok(end) => end,
+        Err(Stop::Refused(refusal)) => {
+            request.record.refused(&refusal);
+            let answer = own_answer(&refusal, &request);
+            send(entrance, client, &mut request, &answer).await
+        }
+        Err(Stop::Replied(reply)) => {
+            let answer = Answer::reply(reply, &request.record.id);
+            send(entrance, client, &mut request, &answer).await
+        }
+        Err(Stop::Client(error)) => {
+            let stalled = error == ClientError::Stalled;
+            request.record.reason = Some(if stalled { "client_stalled" } else { "client_left" }.into());
+            End::Abort
+        }
+        Err(Stop::Cut) => End::Abort,
+    };
+    request.record.is_ended = true;
+    end
+}
+
+/// The answer that a refusal leads to. On time-out that may be the operator's own.
+fn own_answer(refusal: &Refusal, request: &Request) -> Answer {
+    let record = &request.record;
+    if let Some(key) = record.key().filter(|_| record.direction == Direction::Webhook) {
+        key.stats().refused_at(record.time);
+    }
+    let custom = record.route.as_ref().and_then(|route| route.timeout_response.as_ref());
+    match custom {
+        Some(response) if refusal.code == ErrorCode::ServiceTimeout => {
+            Answer::custom(response, refusal, &record.id)
+        }
+        _ => Answer::new(refusal, &record.id, request.accept.as_deref()),
+    }
+}
+
+/// Sends an answer of attache's own.
+async fn send(entrance: &Entrance, client: &mut Client, request: &mut Request, answer: &Answer) -> End {
+    let keep = request.keeps_alive && client.body_has_ended() && !entrance.table.is_draining();
+    let persistence = if keep { Persistence::KeepAlive } else { Persistence::Close };
+    let to_head = request.head.method == http::Method::HEAD;
+    answer.write(client.queue(), to_head, request.head.version, persistence);
+    request.record.status = Some(answer.status);
+    if !to_head {
+        request.record.bytes_out = answer.body.len() as u64;
+    }
+    match client.flush().await {
+        Ok(()) if keep => End::KeepAlive,
+        Ok(()) => End::Close { linger: !client.body_has_ended() },
+        Err(_) => End::Abort,
+    }
+}
+
+/// What an exchange is carried out with.
+struct Exchange<'a> {
+    entrance: &'a Entrance,
+    client: &'a mut Client,
+}
+
+/// What is remembered from one attempt to the next.
+#[derive(Default)]
+struct Tries {
+    /// The next connection is not taken from the pool.
+    fresh: bool,
+    /// The request was sent again because its connection was stale.
+    resent: bool,
+    /// The generation of the token that the server refused.
+    refused_token: Option<u64>,
+}
+
+impl Exchange<'_> {
+    async fn carry_out(&mut self, request: &mut Request) -> Result<End, Stop> {
+        let mut planned = request::plan(request)?;
+        if let Some(max) = planned.plan.route.max_body {
+            self.client.begin(request.head.body, max);
+        }
+        if planned.delivery.is_some() {
+            // Boxed, because every request would carry the room for what only webhooks do.
+            Box::pin(admit::admit(request, &mut planned, self.client)).await?;
+        }
+        let mut upload = Upload::new(planned.delivery.as_ref().and_then(|d| d.body.clone()));
+        let within = timeout_at(planned.deadline, self.until_head(request, &planned, &mut upload));
+        let answering = match within.await {
+            Ok(answering) => answering?,
+            Err(_) => return Err(Stop::refused(self.late(request, &planned))),
+        };
+        upload.replay.forget();
+        let record = &mut request.record;
+        record.response_headers = Some(record.arrived.elapsed());
+        self.settle(&mut planned, answering.head.status);
+        if answering.head.status == 101 {
+            return Box::pin(tunnel::open(request, &planned, answering, self.client)).await;
+        }
+        relay::relay(self.entrance, request, &planned, answering, &mut upload, self.client).await
+    }
+
+    /// The deadline has passed.
+    fn late(&self, request: &mut Request, planned: &Planned) -> Refusal {
+        let record = &mut request.record;
+        // A caller that stalls its own upload is no late receiver.
+        if record.direction == Direction::Webhook && record.phase == Phase::Send && record.waits_for_client {
+            return refuse_request(record, failure::stalled_upload().because("upload_stalled"));
+        }
+        failure::timeout(&planned.plan.route, record.phase).because(record.phase.as_str())
+    }
+
+    /// Decides what becomes of a webhook's delivery, before the response leaves: the receiver has it, or the provider's
+    /// next attempt is no duplicate.
+    fn settle(&self, planned: &mut Planned, status: u16) {
+        let reservation = planned.delivery.as_mut().and_then(|delivery| delivery.reservation.take());
+        if let Some(reservation) = reservation.filter(|_| (200..300).contains(&status)) {
+            reservation.commit();
+        }
+    }
+
+    /// Everything up to the final response head. The caller holds the deadline.
+    async fn until_head(
+        &mut self,
+        request: &mut Request,
+        planned: &Planned,
+        upload: &mut Upload,
+    ) -> Result<Answering, Stop> {
+        let mut tries = Tries::default();
+        loop {
+            let waited_for = self.token(request, planned, &tries).await?;
+            request.record.phase = Phase::Connect;
+            let (stream, connection) = self.connect(request, planned, tries.fresh).await?;
+            // Between the first look at the token and here may lie a connect.
+            let token = match usable(planned, waited_for, &tries) {
+                Some(token) => Some(token),
+                None => self.token(request, planned, &tries).await?,
+            };
+            let head = outgoing::finish_upstream_request(request, planned, token.as_deref())?;
+            let record = &mut request.record;
+            record.upstream = Some(connection.address);
+            record.attempts += 1;
+            record.phase = Phase::Send;
+            let mut attempt =
+                Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
+            attempt.sent_token = token.map(|token| token.generation());
+            let client_knows = (request.head.method == http::Method::HEAD, request.head.version);
+            let outcome = attempt.response(upload, self.client, client_knows, record).await;
+            match outcome {
+                Ok(answering) => {
+                    if !self.refuses_token(planned, &answering, upload, &mut tries) {
+                        return Ok(answering);
+                    }
+                }
+                Err(error) => {
+                    let may_resend = matches!(&error, AttemptError::Upstream(UpstreamError::Ended, broken)
+                        if !tries.resent && broken.allows_resend(planned.is_idempotent, &upload.replay));
+                    if !may_resend {
+                        return Err(attempt_failed(&request.record, &planned.plan.route, error));
+                    }
+                    (tries.resent, tries.fresh) = (true, true);
+                }
+            }
+        }
+    }
+
+    /// The account's token, waiting for it if need be. `None` where the account has none.
+    async fn token(
+        &mut self,
+        request: &mut Request,
+        planned: &Planned,
+        tries: &Tries,
+    ) -> Result<Option<Arc<Token>>, Stop> {
+        let Credential::OAuth2(source) = &*planned.plan.route.credential else { return Ok(None) };
+        // Once refused, a token is gone from its source; that it is not sent again does not rest on that alone.
+        let fresh = |token: &Arc<Token>| Some(token.generation()) != tries.refused_token;
+        if let Some(token) = source.current(Instant::now().into()).filter(fresh) {
+            return Ok(Some(token));
+        }
+        let record = &mut request.record;
+        record.phase = Phase::Token;
+        let began = Instant::now();
+        // Boxed, because every request would carry the room for what few of them do.
+        let waited = tokio::select! {
+            biased;
+            left = self.client.left() => Err(Stop::Client(left)),
+            token = Box::pin(source.get()) => token.map_err(|error| Stop::refused(no_token(planned, &error))),
+        };
+        record.token_wait = Some(record.token_wait.unwrap_or_default() + began.elapsed());
+        match waited? {
+            token if fresh(&token) => Ok(Some(token)),
+            _ => Err(Stop::refused(failure::internal("refused_token"))),
+        }
+    }
+
+    async fn connect(
+        &mut self,
+        request: &mut Request,
+        planned: &Planned,
+        fresh: bool,
+    ) -> Result<(Box<ServerStream>, crate::transport::Connection), Stop> {
+        let (proxy, route) = (&self.entrance.proxy, &planned.plan.route);
+        if !fresh && let Some(pooled) = proxy.transport.pooled(&route.upstream).await {
+            return Ok(pooled);
+        }
+        let connected = tokio::select! {
+            biased;
+            left = self.client.left() => return Err(Stop::Client(left)),
+            connected = Box::pin(proxy.transport.connect(&route.upstream, request.listener)) => connected,
+        };
+        connected.map_err(|error| {
+            request.record.upstream = error.address().or(request.record.upstream);
+            let refusal = failure::no_connection(route, &error);
+            if !matches!(error, ConnectError::Dial(crate::transport::dial::DialError::Loop(_))) {
+                warn_of_upstream(&request.record, &refusal, &error);
+            }
+            Stop::refused(refusal)
+        })
+    }
+
+    /// Whether the response refuses the account's token, and the request is sent again for that. The server says itself
+    /// that it did not act, so this holds whatever the method; once.
+    fn refuses_token(
+        &self,
+        planned: &Planned,
+        answering: &Answering,
+        upload: &Upload,
+        tries: &mut Tries,
+    ) -> bool {
+        let route = &planned.plan.route;
+        let (Some(sent), Credential::OAuth2(source)) = (answering.attempt.sent_token, &*route.credential)
+        else {
+            return false;
+        };
+        if !route.token_refused_by.iter().any(|status| status.as_u16() == answering.head.status) {
+            return false;
+        }
+        let again = source.refuse(sent, Instant::now().into())
+            && route.retry_on_401
+            && tries.refused_token.is_none()
+            && !answering.attempt.forwarded_1xx
+            && upload.replay.is_whole();
+        if again {
+            tries.refused_token = Some(sent);
+        }
+        again
+    }
+}
+
+/// The token that an attempt is sent with, if there is one that may be sent now.
+fn usable(planned: &Planned, waited_for: Option<Arc<Token>>, tries: &Tries) -> Option<Arc<Token>> {
+    let Credential::OAuth2(source) = &*planned.plan.route.credential else { return None };
+    let now = Instant::now().into();
+    let fresh = |token: &Arc<Token>| Some(token.generation()) != tries.refused_token;
+    source.current(now).filter(fresh).or(waited_for.filter(|token| token.may_be_sent(now)))
+}
+
+fn attempt_failed(record: &Record, route: &Arc<Route>, error: AttemptError) -> Stop {
+    match error {
+        AttemptError::Client(ClientError::Body(error)) => {
+            Stop::refused(refuse_request(record, failure::bad_body(route, error)))
+        }
+        AttemptError::Client(error) => Stop::Client(error),
+        AttemptError::UploadStalled => {
+            Stop::refused(refuse_request(record, failure::stalled_upload().because("upload_stalled")))
+        }
+        AttemptError::Upstream(error, _) => {
+            let refusal = failure::no_response(route, error);
+            warn_of_upstream(record, &refusal, &error);
+            Stop::refused(refusal)
+        }
+    }
+}
+
+fn no_token(planned: &Planned, error: &TokenError) -> Refusal {
+    let (code, retry_after, reason) = match error {
+        TokenError::Rejected { error, .. } => (ErrorCode::TokenRejected, None, Cow::Owned(error.to_string())),
+        TokenError::NeedsLogin { .. } => (ErrorCode::TokenRejected, None, Cow::Borrowed("needs_login")),
+        TokenError::Unavailable { .. } => {
+            let seconds = error.retry_after().as_secs_f64().ceil().max(1.0) as u32;
+            (ErrorCode::TokenUnavailable, Some(seconds), Cow::Borrowed("token_endpoint"))
+        }
+    };
+    let refusal = Refusal::new(code, error.detail()).of(&planned.plan.route.service).because(reason);
+    Refusal { retry_after, ..refusal }
+}
+
+impl Progress for Record {
+    fn sending(&mut self, is_sending: bool, waits_for_client: bool) {
+        self.phase = if is_sending { Phase::Send } else { Phase::Wait };
+        self.waits_for_client = waits_for_client;
+    }
+}
+
+impl Proxy {
+    /// The answer to a head that is no request, and its line in the access log.
+    pub(super) async fn refuse_head(
+        entrance: &Entrance,
+        client: &mut Client,
+        bad: crate::proxy::downstream::head::BadHead,
+    ) {
+        let mut record = Record::new(&entrance.proxy, entrance.direction, client.peer);
+        record.id = crate::request_id::RequestId::new();
+        let to_head = bad.method == "HEAD";
+        record.path = match entrance.direction {
+            Direction::Outbound => crate::outbound::log_path(&bad.target, false).to_vec(),
+            Direction::Webhook => crate::webhook::log_path(&record.snapshot.keys, &bad.target, None),
+        };
+        record.method = Cow::Owned(bad.method);
+        record.refused(&bad.refusal);
+        let answer = Answer::new(&bad.refusal, &record.id, bad.accept.as_deref());
+        answer.write(client.queue(), to_head, Version::Http11, Persistence::Close);
+        record.status = Some(answer.status);
+        record.bytes_out = if to_head { 0 } else { answer.body.len() as u64 };
+        // The client may have left.
+        let _ = client.flush().await;
+        record.is_ended = true;
+    }
+}

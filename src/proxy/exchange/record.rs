@@ -1,0 +1,260 @@
+//! The one outcome of a request: its metrics, its line in the access log, and, where an operator should know why, a line
+//! in the log.
+//!
+//! Invariant: every request has its line. The [`Record`] writes it when it is dropped, so also a request that a drain cut
+//! off or a panic ended has one.
+
+use crate::error_chain::Chain;
+use crate::error_code::ErrorCode;
+use crate::plan::Refusal;
+use crate::proxy::Proxy;
+use crate::proxy::downstream::head::RequestHead;
+use crate::request_id::RequestId;
+use crate::route::Route;
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::Outcome;
+use crate::telemetry::metrics::{Direction, InFlight, Phase, ServiceStats};
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::keys::{Key, KeyNumber};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The status of a client that left before an answer. Never sent.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// Trouble with one upstream, or with the signatures of one webhook, is logged once in this time.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// What is known of one request, from its head to its end.
+pub(crate) struct Record {
+    proxy: Arc<Proxy>,
+    /// Pinned for the whole request.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) direction: Direction,
+    pub(crate) arrived: Instant,
+    pub(crate) time: SystemTime,
+    pub(crate) id: RequestId,
+    pub(crate) method: Cow<'static, str>,
+    /// The path as the log may show it.
+    pub(crate) path: Vec<u8>,
+    pub(crate) route: Option<Arc<Route>>,
+    /// The key of a webhook call, if it is a valid one.
+    pub(crate) key: Option<KeyNumber>,
+    /// The key of a webhook call that is known and not good. It stands in the access log only.
+    pub(crate) known_key: Option<KeyNumber>,
+    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) client: Option<IpAddr>,
+    /// The status that was sent.
+    pub(crate) status: Option<u16>,
+    pub(crate) code: Option<ErrorCode>,
+    /// How far the request came.
+    pub(crate) phase: Phase,
+    /// The upload waits for the client, not for the server.
+    pub(crate) waits_for_client: bool,
+    /// The cause behind the code, for machines.
+    pub(crate) reason: Option<Cow<'static, str>>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) response_headers: Option<Duration>,
+    pub(crate) token_wait: Option<Duration>,
+    pub(crate) upstream: Option<SocketAddr>,
+    /// How many times the request was sent.
+    pub(crate) attempts: u32,
+    pub(crate) delivery_id: Option<String>,
+    traceparent: Option<Bytes>,
+    /// The exchange came to an end of its own; the client may still have left.
+    pub(crate) is_ended: bool,
+}
+
+impl Record {
+    /// The record of a request whose head has just been read.
+    pub(crate) fn new(proxy: &Arc<Proxy>, direction: Direction, client: Option<SocketAddr>) -> Self {
+        Self {
+            snapshot: proxy.snapshots.load(),
+            proxy: Arc::clone(proxy),
+            direction,
+            arrived: Instant::now(),
+            time: SystemTime::now(),
+            id: RequestId::default(),
+            method: Cow::Borrowed("-"),
+            path: Vec::new(),
+            route: None,
+            key: None,
+            known_key: None,
+            in_flight: None,
+            client: client.map(|client| client.ip().to_canonical()),
+            status: None,
+            code: None,
+            phase: Phase::Token,
+            waits_for_client: false,
+            reason: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            response_headers: None,
+            token_wait: None,
+            upstream: None,
+            attempts: 0,
+            delivery_id: None,
+            traceparent: None,
+            is_ended: false,
+        }
+    }
+
+    /// Takes over what the line needs of the head.
+    pub(crate) fn read(&mut self, head: &RequestHead) {
+        self.method = match head.method {
+            http::Method::GET => Cow::Borrowed("GET"),
+            http::Method::POST => Cow::Borrowed("POST"),
+            ref other => Cow::Owned(other.as_str().to_owned()),
+        };
+        let traceparent = head.fields.get("traceparent").filter(|value| is_trace_parent(value));
+        self.traceparent = traceparent.map(|value| head.fields.share(value));
+    }
+
+    /// The key of a webhook call.
+    pub(crate) fn key(&self) -> Option<Key<'_>> {
+        Some(self.snapshot.keys.get(self.key?))
+    }
+
+    /// The webhook that was called, if the key was a valid one.
+    pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.key().map(Key::endpoint)
+    }
+
+    fn route(&self) -> Option<&Arc<Route>> {
+        self.route.as_ref().or(self.endpoint().map(|endpoint| &endpoint.route))
+    }
+
+    /// The statistics that the request counts in.
+    pub(crate) fn stats(&self) -> &Arc<ServiceStats> {
+        self.route().map_or(self.snapshot.unmatched(self.direction), |route| &route.stats)
+    }
+
+    /// Notes why the request failed.
+    pub(crate) fn failed(&mut self, code: ErrorCode, reason: impl Into<Cow<'static, str>>) {
+        self.code = Some(code);
+        self.reason = Some(reason.into());
+    }
+
+    /// Notes the refusal that is answered.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.code = Some(refusal.code);
+        if self.reason.is_none() {
+            self.reason = refusal.reason.clone();
+        }
+    }
+
+    /// The status of a request that ended without an answer.
+    fn unanswered(&mut self) -> u16 {
+        if self.is_ended {
+            return CLIENT_CLOSED_REQUEST;
+        }
+        // Its task was ended from outside: by a panic, or by the limit of a drain.
+        if std::thread::panicking() {
+            self.failed(ErrorCode::Internal, "panic");
+            return 500;
+        }
+        self.reason = Some("shutdown".into());
+        503
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.in_flight = None;
+        let status = self.status.unwrap_or_else(|| self.unanswered());
+        let has_failed = self.code.is_some() || self.reason.is_some() || status == CLIENT_CLOSED_REQUEST;
+        let duration = self.arrived.elapsed();
+        let stats = self.stats();
+        stats.finished(status, self.code, duration, self.response_headers);
+        if self.code == Some(ErrorCode::ServiceTimeout) {
+            stats.timed_out(self.phase);
+        }
+        let log = &self.proxy.access_log;
+        if !log.is_on() {
+            return;
+        }
+        let known = self.known_key.map(|number| self.snapshot.keys.get(number));
+        let (route, key) = (self.route(), self.key());
+        let service = route.map(|route| &*route.service).or(known.as_ref().map(|key| key.service()));
+        log.write(&Outcome {
+            time: self.time,
+            direction: self.direction,
+            service: service.unwrap_or_default(),
+            account: route.and_then(|route| route.account.as_deref()),
+            caller: None,
+            user: key.map(|key| key.endpoint().user.key.as_str()),
+            key_id: key.or(known).map(|key| key.id()),
+            method: &self.method,
+            path: &self.path,
+            status,
+            code: self.code,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration,
+            response_headers: self.response_headers,
+            token_wait: self.token_wait,
+            upstream: self.upstream,
+            retried: self.attempts > 1,
+            request_id: self.id.as_str(),
+            traceparent: self.traceparent.as_deref().and_then(|value| std::str::from_utf8(value).ok()),
+            client: self.client,
+            phase: has_failed.then_some(self.phase),
+            reason: self.reason.as_deref(),
+            delivery_id: self.delivery_id.as_deref(),
+        });
+    }
+}
+
+/// Whether a value is a `traceparent` as W3C Trace Context defines it.
+fn is_trace_parent(value: &[u8]) -> bool {
+    let mut parts = value.split(|&b| b == b'-');
+    let hex = |part: &[u8], length| part.len() == length && part.iter().all(u8::is_ascii_hexdigit);
+    value.len() <= 128
+        && [2, 32, 16, 2].into_iter().all(|length| parts.next().is_some_and(|part| hex(part, length)))
+}
+
+/// Logs why an upstream failed: what the client's answer leaves out, and nothing that came over the wire.
+pub(super) fn warn_of_upstream(record: &Record, refusal: &Refusal, cause: &dyn std::error::Error) {
+    let Some(route) = &record.route else { return };
+    if !is_due(&route.upstream.last_warning) {
+        return;
+    }
+    tracing::warn!(
+        service = %route.service,
+        code = refusal.code.as_str(),
+        reason = refusal.reason.as_deref(),
+        cause = %Chain(cause),
+        upstream = record.upstream.map(tracing::field::display),
+        request_id = record.id.as_str(),
+        "an upstream failed"
+    );
+}
+
+/// Logs why a call with a good key was refused: a secret was rotated on one side, an address is not the one it seems, or a
+/// URL is in the wrong hands.
+pub(super) fn warn_of_refusal(endpoint: &Endpoint, reason: &dyn std::fmt::Display, record: &Record) {
+    if !is_due(&endpoint.last_warning) {
+        return;
+    }
+    tracing::warn!(
+        service = endpoint.service(),
+        key_id = record.key().map(Key::id),
+        scheme = endpoint.verifier.as_ref().map(|verifier| verifier.scheme().as_str()),
+        %reason,
+        client = record.client.map(tracing::field::display),
+        request_id = record.id.as_str(),
+        "a webhook call with a good key was refused"
+    );
+}
+
+/// Whether a line may be logged again, the last one being old enough. Of several at the same time, one is.
+fn is_due(last: &AtomicU64) -> bool {
+    let now = u64::try_from(crate::proxy::uptime(Instant::now()).as_millis()).unwrap_or(u64::MAX).max(1);
+    let before = last.load(Ordering::Relaxed);
+    let due = before == 0 || now - before.min(now) >= WARN_EVERY.as_millis() as u64;
+    due && last.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}

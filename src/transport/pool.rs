@@ -1,0 +1,159 @@
+//! Idle connections: the engine's pool, with a peer and a liveness test of our own.
+//!
+//! The engine's test asks tokio whether the socket is readable, which on a busy worker it does not know yet. Here the
+//! kernel is asked. A connection that turns out dead is dropped, and no other pooled one is tried in its place: one stale
+//! connection leads to a fresh one.
+
+use super::stream::ServerStream;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::protocols::l4::socket::SocketAddr as EngineAddr;
+use pingora::upstreams::peer::Peer;
+use std::fmt;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// Common servers close idle connections after 60 s and more, and a request would meet the close.
+const MAX_IDLE: Duration = Duration::from_secs(55);
+
+/// The connections that a request may go out on: same server address, same trust, same owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PoolKey(u64);
+
+impl PoolKey {
+    /// The connections to `address` among those of `group`, which stands for all else that separates connections.
+    pub(crate) fn new(group: u64, address: SocketAddr) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(group);
+        hasher.write_u16(address.port());
+        match address {
+            SocketAddr::V4(v4) => hasher.write_u32(v4.ip().to_bits()),
+            SocketAddr::V6(v6) => {
+                hasher.write_u128(v6.ip().to_bits());
+                hasher.write_u32(v6.scope_id());
+            }
+        }
+        Self(hasher.finish())
+    }
+}
+
+/// How the engine's pool is asked for a connection.
+#[derive(Clone)]
+struct Lookup(PoolKey);
+
+impl fmt::Display for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0.0)
+    }
+}
+
+impl Peer for Lookup {
+    fn address(&self) -> &EngineAddr {
+        // Part of the key; the pool does not ask for it.
+        static NONE: LazyLock<EngineAddr> =
+            LazyLock::new(|| EngineAddr::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))));
+        &NONE
+    }
+
+    fn tls(&self) -> bool {
+        false
+    }
+
+    fn sni(&self) -> &str {
+        ""
+    }
+
+    fn reuse_hash(&self) -> u64 {
+        self.0.0
+    }
+
+    /// Whether the connection is alive and quiet. Pending bytes mean dead: nothing was asked, and a TLS close_notify
+    /// hides the FIN behind it.
+    fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        matches!(recv(fd.as_raw_fd(), &mut [0], flags), Err(Errno::EAGAIN))
+    }
+}
+
+/// See the module's documentation.
+pub(crate) struct Pool(TransportConnector);
+
+impl Pool {
+    /// A pool of at most `size` idle connections.
+    pub(crate) fn new(size: usize) -> Self {
+        let mut options = ConnectorOptions::new(size);
+        // The connector never connects for us. With an empty store it does not load the system's roots.
+        options.ca_file = Some("/dev/null".to_owned());
+        Self(TransportConnector::new(Some(options)))
+    }
+
+    /// Takes an idle connection that is alive.
+    pub(crate) async fn take(&self, key: PoolKey) -> Option<Box<ServerStream>> {
+        let mut stream = ServerStream::take(self.0.reused_stream(&Lookup(key)).await?)?;
+        stream.renew();
+        Some(stream)
+    }
+
+    /// Keeps an idle connection. `server_limit` is the idle time that the server announced, in seconds.
+    pub(crate) fn put(&self, key: PoolKey, stream: Box<ServerStream>, server_limit: Option<u64>) {
+        // Earlier than the server, so that a request does not meet its close.
+        let idle = match server_limit {
+            Some(seconds) => Duration::from_secs(seconds.saturating_sub(1)).min(MAX_IDLE),
+            None => MAX_IDLE,
+        };
+        if !idle.is_zero() {
+            self.0.release_stream(stream, key.0, Some(idle));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream::Io;
+    use super::*;
+    use pingora::protocols::l4::stream::Stream as Tcp;
+    use tokio::net::{TcpListener, TcpStream};
+
+    const KEEP: Option<u64> = None;
+
+    async fn pair() -> (Box<ServerStream>, TcpStream, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("an address");
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let ours = Box::new(ServerStream::new(Io::Tcp(Tcp::from(ours.expect("connect")))));
+        (ours, theirs.expect("accept").0, address)
+    }
+
+    #[tokio::test]
+    async fn a_connection_comes_back_under_its_own_key_only() {
+        let (pool, (stream, _peer, address)) = (Pool::new(8), pair().await);
+        let (key, other) = (PoolKey::new(1, address), PoolKey::new(2, address));
+        pool.put(key, stream, KEEP);
+        assert!(pool.take(other).await.is_none());
+        assert!(pool.take(key).await.is_some());
+        assert!(pool.take(key).await.is_none(), "it is in use");
+    }
+
+    // The fact behind `matches_fd`: without a turn of the reactor, the engine's own test hands such a connection out.
+    #[tokio::test]
+    async fn a_connection_that_the_server_closed_is_not_handed_out() {
+        let (pool, (stream, peer, address)) = (Pool::new(8), pair().await);
+        let key = PoolKey::new(1, address);
+        pool.put(key, stream, KEEP);
+        tokio::task::yield_now().await;
+        drop(peer);
+        assert!(pool.take(key).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_closes_at_once_gets_no_connection_kept() {
+        let (pool, (stream, _peer, address)) = (Pool::new(8), pair().await);
+        let key = PoolKey::new(1, address);
+        pool.put(key, stream, Some(1));
+        assert!(pool.take(key).await.is_none());
+    }
+}

@@ -1,0 +1,217 @@
+//! A server that requests are sent to: where it is, which name its certificate has, and which idle connections are its
+//! own.
+
+use super::egress::allowed;
+use super::names::{Name, Names, NoAddress};
+use super::tls::{TlsClient, TlsError, server_name};
+use crate::config::model::{CaBundle, Host, ServerUrl};
+use crate::secret::sha256;
+use http::HeaderValue;
+use rustls_pki_types::ServerName;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// Where a server is.
+enum Server {
+    /// At this address.
+    At(SocketAddr),
+    /// At the addresses of a name.
+    Named(Arc<Name>, u16),
+}
+
+/// TLS to one server.
+pub(super) struct Tls {
+    pub(super) client: Arc<TlsClient>,
+    host: String,
+}
+
+impl Tls {
+    /// The name that the certificate has to have.
+    pub(super) fn name(&self) -> Result<ServerName<'static>, TlsError> {
+        server_name(&self.host)
+    }
+}
+
+/// A `server_url` or `forward_to`, prepared for the request path.
+pub struct Upstream {
+    server: Server,
+    pub(super) tls: Option<Tls>,
+    /// The value of `Host`.
+    pub authority: HeaderValue,
+    /// The path that no request can leave: empty, or it starts with a slash and does not end with one.
+    pub prefix: String,
+    /// Stands for all that separates idle connections, but for the address.
+    pub(super) group: u64,
+    /// Whether a name may lead into a private network.
+    private_network: bool,
+    /// When trouble with this server was last logged, in milliseconds since the start: one line in ten seconds.
+    pub last_warning: AtomicU64,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        sharing: &str,
+        url: &ServerUrl,
+        (ca, client): (Option<&CaBundle>, Option<Arc<TlsClient>>),
+        private_network: bool,
+        names: &Names,
+    ) -> Self {
+        let (server, host) = match &url.host {
+            Host::Name(name) => (Server::Named(names.name(name), url.port), name.clone()),
+            Host::Ip(ip) => (Server::At(SocketAddr::new(*ip, url.port)), ip.to_string()),
+        };
+        Self {
+            server,
+            group: group(sharing, &host, url.tls, ca),
+            tls: client.map(|client| Tls { client, host }),
+            // An authority is made of bytes that a header may hold.
+            authority: HeaderValue::from_str(&url.authority).unwrap_or(HeaderValue::from_static("")),
+            prefix: url.path.clone(),
+            private_network,
+            last_warning: AtomicU64::new(0),
+        }
+    }
+
+    /// The target on the server for `rest` (empty, or `/…`, with its query): always below the prefix, always in origin
+    /// form.
+    pub fn target(&self, rest: &[u8]) -> Vec<u8> {
+        let mut target = Vec::with_capacity(self.prefix.len() + rest.len() + 1);
+        target.extend_from_slice(self.prefix.as_bytes());
+        if target.is_empty() && !rest.starts_with(b"/") {
+            target.push(b'/');
+        }
+        target.extend_from_slice(rest);
+        target
+    }
+
+    /// The addresses to try.
+    pub(super) async fn addresses(&self) -> Result<Found, NoAddress> {
+        match &self.server {
+            Server::At(address) => Ok(Found { allowed: vec![*address], all: None }),
+            Server::Named(name, port) => {
+                let all = name.addresses().await?;
+                let allowed = self.allowed(&all, *port);
+                if allowed.is_empty() {
+                    Err(NoAddress::Denied)
+                } else {
+                    Ok(Found { allowed, all: Some(all) })
+                }
+            }
+        }
+    }
+
+    fn allowed(&self, all: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+        allowed(all, self.private_network).map(|ip| SocketAddr::new(ip, port)).collect()
+    }
+
+    /// The addresses that are known now and still fresh.
+    pub(super) fn known_addresses(&self) -> Option<Addresses> {
+        match &self.server {
+            Server::At(address) => Some(Addresses::One(*address)),
+            Server::Named(name, port) => Some(Addresses::Several(self.allowed(&name.known()?, *port))),
+        }
+    }
+
+    /// A connection to `address` was made.
+    pub(super) fn worked(&self, address: SocketAddr) {
+        if let Server::Named(name, _) = &self.server {
+            name.worked(address.ip());
+        }
+    }
+
+    /// Other addresses than those that were tried, none of which could be connected to.
+    pub(super) async fn moved(&self, tried: &Found) -> Option<Vec<SocketAddr>> {
+        let (Server::Named(name, port), Some(tried)) = (&self.server, &tried.all) else { return None };
+        let allowed = self.allowed(&name.all_failed(tried).await?, *port);
+        (!allowed.is_empty()).then_some(allowed)
+    }
+}
+
+/// The addresses of a server.
+pub(super) struct Found {
+    /// Those that may be connected to, the best first; at least one.
+    pub(super) allowed: Vec<SocketAddr>,
+    /// All that its name has.
+    all: Option<Arc<[IpAddr]>>,
+}
+
+/// Addresses, without an allocation where there is one.
+pub(super) enum Addresses {
+    One(SocketAddr),
+    Several(Vec<SocketAddr>),
+}
+
+impl std::ops::Deref for Addresses {
+    type Target = [SocketAddr];
+
+    fn deref(&self) -> &[SocketAddr] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Several(addresses) => addresses,
+        }
+    }
+}
+
+fn group(sharing: &str, host: &str, tls: bool, ca: Option<&CaBundle>) -> u64 {
+    let mut identity =
+        [sharing.as_bytes(), b"\0", if tls { host.as_bytes() } else { b"" }, &[0, tls.into()]].concat();
+    for certificate in ca.iter().flat_map(|ca| &ca.certificates) {
+        identity.extend_from_slice(&sha256(certificate));
+    }
+    let digest = sha256(&identity);
+    u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::for_tests;
+    use super::*;
+
+    fn upstream(path: &str) -> Upstream {
+        let url = ServerUrl {
+            tls: true,
+            host: Host::Name("api.example".into()),
+            port: 443,
+            authority: "api.example".into(),
+            path: path.into(),
+        };
+        for_tests().upstream("mailer", &url, None, false)
+    }
+
+    #[test]
+    fn targets_stay_below_the_prefix() {
+        let cases: [(&str, &[u8], &[u8]); 7] = [
+            ("", b"", b"/"),
+            ("", b"?x", b"/?x"),
+            ("", b"/", b"/"),
+            ("", b"/a%2Fb//c?d=%41", b"/a%2Fb//c?d=%41"),
+            ("/v3", b"", b"/v3"),
+            ("/v3", b"?x", b"/v3?x"),
+            ("/v3", b"/mail", b"/v3/mail"),
+        ];
+        for (prefix, rest, expected) in cases {
+            assert_eq!(upstream(prefix).target(rest), expected, "{prefix} + {}", rest.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn connections_are_shared_only_where_all_else_is_the_same() {
+        let ca = CaBundle { path: "ca.pem".into(), certificates: vec![vec![1]] };
+        let groups = [
+            group("a", "x", true, None),
+            group("b", "x", true, None),
+            group("a", "y", true, None),
+            group("a", "x", false, None),
+            group("a", "x", true, Some(&ca)),
+        ];
+        for (at, one) in groups.iter().enumerate() {
+            assert!(!groups[at + 1..].contains(one), "{at}");
+        }
+        assert_eq!(
+            group("", "x", false, None),
+            group("", "y", false, None),
+            "the address is in the pool's key"
+        );
+    }
+}
