@@ -40,6 +40,8 @@ pub(crate) struct Received {
     pub(crate) connection: usize,
     /// Which request on that connection, from 0.
     pub(crate) nth: usize,
+    /// The whole request as received, chunks and trailers included; empty until it is complete.
+    pub(crate) wire: Vec<u8>,
 }
 
 impl Deref for Received {
@@ -101,6 +103,8 @@ struct State {
     greeting: Mutex<Vec<u8>>,
     requests: Mutex<Vec<Received>>,
     leaks: Mutex<Vec<String>>,
+    /// The numbers of the connections that have ended.
+    ended: Mutex<Vec<usize>>,
     role: Role,
     /// Counts up with everything that happens.
     seen: watch::Sender<Seen>,
@@ -178,6 +182,7 @@ impl Stub {
             greeting: Mutex::default(),
             requests: Mutex::default(),
             leaks: Mutex::default(),
+            ended: Mutex::default(),
             role,
             seen: watch::Sender::new(Seen::default()),
         });
@@ -363,6 +368,11 @@ impl Stub {
         lock(&self.state.requests).clone()
     }
 
+    /// Whether that connection has ended, at either side's wish.
+    pub(crate) fn has_ended(&self, connection: usize) -> bool {
+        lock(&self.state.ended).contains(&connection)
+    }
+
     /// The `n`th request, from 0, as soon as its head is there.
     pub(crate) async fn head(&self, n: usize) -> Received {
         self.wait_until("a request's head", |seen| seen.heads > n).await;
@@ -416,6 +426,7 @@ async fn accept(listener: TcpListener, state: &Arc<State>) {
         state.saw(|seen| seen.opened += 1);
         connections.spawn(async move {
             let _ended = serve(stream, number, &state).await;
+            lock(&state.ended).push(number);
             state.saw(|seen| seen.closed += 1);
         });
         while connections.try_join_next().is_some() {}
@@ -445,7 +456,7 @@ async fn serve(stream: TcpStream, connection: usize, state: &State) -> io::Resul
             if !reader.body(&mut stream, framing, sink).await? {
                 return Ok(());
             }
-            state.complete(at);
+            state.complete(at, std::mem::take(&mut reader.tap));
         }
         let request = lock(&state.requests)[at].clone();
         for step in (behaviour.script)(&request) {
@@ -509,6 +520,7 @@ impl State {
             complete: false,
             connection,
             nth,
+            wire: Vec::new(),
         });
         let at = requests.len() - 1;
         drop(requests);
@@ -529,9 +541,10 @@ impl State {
         self.saw(|seen| seen.body_bytes += part.len() as u64);
     }
 
-    fn complete(&self, at: usize) {
+    fn complete(&self, at: usize, wire: Vec<u8>) {
         let mut requests = lock(&self.requests);
         requests[at].complete = true;
+        requests[at].wire = wire;
         self.check(&requests[at].body);
         drop(requests);
         self.saw(|seen| seen.complete += 1);
