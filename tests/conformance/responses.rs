@@ -255,9 +255,10 @@ impl Row {
             }
         }
         if let Some(interim) = &self.interim {
-            let status =
-                |head: &Head| String::from_utf8_lossy(&head.start[9..12]).parse::<u16>().unwrap_or(0);
-            same("interim responses", answer.informational.iter().map(status).collect(), interim.clone())?;
+            let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+            let statuses = answer.informational.iter().map(|head| text(&head.start[9..12]));
+            let wanted = interim.iter().map(u16::to_string);
+            same("interim responses", statuses.collect::<Vec<_>>(), wanted.collect::<Vec<_>>())?;
         }
         for head in &answer.informational {
             same("version of an interim response", shown(&head.start[..9]), "HTTP/1.1 ".to_owned())?;

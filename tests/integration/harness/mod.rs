@@ -39,7 +39,6 @@ pub(crate) use stub::{Received, Step, Stub, app, blackhole, refused, third_party
 pub(crate) use tls::CertificateAuthority;
 pub(crate) use token_endpoint::{TokenEndpoint, json, token_endpoint};
 pub(crate) use vendor::{Vendor, hex, mac, vendor, vendor_with, vendor_yaml};
-pub(crate) use wire::Head;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,120 @@
+//! Bytes of one upstream are never the answer of another.
+
+use crate::harness::*;
+
+const EVIL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+
+/// Upstream responses whose end two readers could see in two places.
+const AMBIGUOUS: [&str; 10] = [
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\nTransfer-Encoding: xchunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding:\r\n identity\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 100\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 100\r\n\r\nok",
+    "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+];
+
+/// The start of the script; a complete second response comes 150 ms later.
+fn evil(start: &str) -> Vec<Step> {
+    vec![Step::Send(start.into()), Step::Pause(ms(150)), Step::Send(EVIL.to_vec()), Step::Hang]
+}
+
+/// Answers after the second response of the other upstream must have arrived.
+fn slow(request: &Received) -> Vec<Step> {
+    let target = request.target();
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len());
+    vec![Step::Pause(ms(400)), Step::Send(answer.into_bytes())]
+}
+
+/// The next answer on a connection that is kept, or nothing on one that ends.
+async fn next(connection: &mut Connection, request: &[u8]) -> Option<Response> {
+    use tokio::io::AsyncWriteExt;
+    connection.stream.write_all(request).await.ok()?;
+    connection.response().await.ok()
+}
+
+#[tokio::test]
+async fn a_second_response_is_never_the_answer_of_another_service() {
+    let other = third_party().scripted(slow);
+    for start in AMBIGUOUS {
+        let attacker = third_party().scripted(move |_request| evil(start));
+        let yaml = format!(
+            "{}  other:\n    server_url: {}\n    account: {{ authorization: none }}\n",
+            mailer(""),
+            other.url()
+        );
+        let attache = attache().given("third_party", attacker.url()).with(&yaml).await;
+        let mut connection = Connection::open(attache.outbound()).await;
+        connection.write(b"GET /mailer/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let first = connection.response().await.expect("an answer");
+        assert_ne!(first.text(), "evil", "{start}");
+        let second = next(&mut connection, b"GET /other/y HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(second.is_none_or(|answer| answer.text() == "/y"), "{start}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_response_is_never_the_answer_of_another_webhook() {
+    let (taken, key, other_key) = (app().scripted(slow), webhook_key(), webhook_key());
+    for start in AMBIGUOUS {
+        let attacker = app().scripted(move |_request| evil(start));
+        let yaml = format!(
+            "users: {{ bot: {{}} }}\nservices:\n  \
+             one: {{ webhook: {{ user: bot, methods: [GET], forward_to: '{}', api_keys: [{{ id: a, sha256: {} }}] }} }}\n  \
+             two: {{ webhook: {{ user: bot, methods: [GET], forward_to: '{}', api_keys: [{{ id: b, sha256: {} }}] }} }}\n",
+            attacker.url(),
+            sha256_hex(&key),
+            taken.url(),
+            sha256_hex(&other_key)
+        );
+        let attache = attache().with(&yaml).await;
+        let mut connection = Connection::open(attache.webhooks()).await;
+        connection.write(format!("GET /webhooks/{key} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        let first = connection.response().await.expect("an answer");
+        assert_ne!(first.text(), "evil", "{start}");
+        let request = format!("GET /webhooks/{other_key}/y HTTP/1.1\r\nHost: x\r\n\r\n");
+        let second = next(&mut connection, request.as_bytes()).await;
+        assert!(second.is_none_or(|answer| answer.text() == "/y"), "{start}");
+    }
+}
+
+/// Two clients of one service share its pool.
+#[tokio::test]
+async fn a_second_response_is_never_the_answer_of_another_client() {
+    for start in AMBIGUOUS {
+        let attacker = third_party().scripted(move |request| match request.target().as_str() {
+            "/first" => evil(start),
+            target => vec![Step::Send(
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len()).into_bytes(),
+            )],
+        });
+        let attache = attache_for(&attacker, "").await;
+        attache.send(get("/mailer/first")).await;
+        for n in 0..4 {
+            let target = format!("/next/{n}");
+            assert_eq!(attache.send(get(format!("/mailer{target}"))).await.text(), target, "{start}");
+        }
+    }
+}
+
+/// A body that the upstream ends early leaves the client's connection at an unknown place.
+#[tokio::test]
+async fn a_response_that_is_cut_ends_the_clients_connection() {
+    for start in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\npart",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\nzz\r\n",
+    ] {
+        let third_party = third_party().answers_raw_and_closes(start);
+        let attache = attache_for(&third_party, "").await;
+        let mut connection = Connection::open(attache.outbound()).await;
+        connection.write(b"GET /mailer/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let received = String::from_utf8_lossy(&connection.rest().await).into_owned();
+        assert!(received.contains("part") && !received.contains("0\r\n\r\n"), "{received}");
+        assert_eq!(received.matches("HTTP/1.1 ").count(), 1, "{received}");
+    }
+}
