@@ -67,6 +67,152 @@ async fn a_request_is_one_line() {
 }
 
 #[tokio::test]
+async fn every_line_has_every_name() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    for request in [get("/mailer/x"), get("/nobody/x"), get("/mailer/x").without_host()] {
+        let answer = attache.send(request).await;
+        let line = line(&attache, &answer).await;
+        let names: Vec<_> = line.as_object().expect("an object").keys().map(String::as_str).collect();
+        let missing: Vec<_> = NAMES.into_iter().filter(|name| !names.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?} in {line:#}");
+        assert_eq!(line["client"], "127.0.0.1", "{line:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_has_a_phase_and_a_reason() {
+    let (nobody, _refusing) = refused();
+    let (nowhere, _held) = blackhole();
+    let hanging = third_party().hangs();
+    let protocol = third_party().answers_garbage();
+    let endpoint = token_endpoint().rejects("invalid_client");
+    let mut yaml = String::from("services:\n");
+    for (name, url, more) in [
+        ("refused", format!("http://{nobody}"), ""),
+        ("nowhere", format!("http://{nowhere}"), "timeout: 300ms"),
+        ("unknown", "https://no-such-host.invalid".to_owned(), ""),
+        ("hanging", hanging.url(), "timeout: 300ms"),
+        ("garbage", protocol.url(), ""),
+        (
+            "token",
+            hanging.url(),
+            "account: { authorization: { oauth2: { grant: client_credentials, token_url: '{{token_url}}', \
+             client_id: id, client_secret: { env: CLIENT_SECRET } } } }",
+        ),
+    ] {
+        let account = if more.starts_with("account") { "" } else { "account: { authorization: none }" };
+        let lines = [&format!("server_url: {url}"), account, more];
+        let lines: Vec<_> =
+            lines.iter().filter(|line| !line.is_empty()).map(|line| format!("    {line}\n")).collect();
+        yaml.push_str(&format!("  {name}:\n{}", lines.concat()));
+    }
+    let setup = attache().given("token_url", endpoint.url()).env("CLIENT_SECRET", secret("client"));
+    let attache = setup.with(&yaml).await;
+    for (service, phase, reason) in [
+        ("refused", "connect", Some("connection_refused")),
+        ("nowhere", "connect", None),
+        ("unknown", "connect", Some("dns_error")),
+        ("hanging", "wait", None),
+        ("garbage", "wait", None),
+        ("token", "token", Some("invalid_client")),
+    ] {
+        let answer = attache.send(get(format!("/{service}/x"))).await;
+        let line = line(&attache, &answer).await;
+        assert_eq!(line["phase"], phase, "{service}: {line:#}");
+        if let Some(reason) = reason {
+            assert_eq!(line["reason"], reason, "{service}: {line:#}");
+        }
+    }
+    let mut upload = Connection::open(attache.outbound()).await;
+    upload
+        .write(
+            b"PUT /hanging/x HTTP/1.1\r\nHost: x\r\nX-Request-Id: upload\r\nContent-Length: 10\r\n\r\nhalf",
+        )
+        .await;
+    assert_eq!(upload.response_to("PUT").await.expect("an answer").status, 504);
+    let line = attache.access_log_line("the upload", |line| line["request_id"] == "upload").await;
+    assert_eq!(line["phase"], "send", "a deadline that passes while the client still sends: {line:#}");
+}
+
+#[tokio::test]
+async fn a_success_has_neither_phase_nor_reason() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let answer = attache.send(get("/mailer/x")).await;
+    let line = line(&attache, &answer).await;
+    assert_eq!((line.get("phase"), line.get("reason")), (Some(&Value::Null), Some(&Value::Null)), "{line:#}");
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_refused_has_the_reason_and_the_key_that_was_used() {
+    let (app, good, expired, disabled) = (app(), webhook_key(), webhook_key(), webhook_key());
+    let yaml = "
+        users: { bot: {} }
+        services:
+          mailer:
+            webhook:
+              user: bot
+              forward_to: '{{app}}'
+              verify: { scheme: github, secret: { env: SECRET } }
+              api_keys:
+                - { id: good, sha256: {{good}} }
+                - { id: old, sha256: {{expired}}, expires_at: 2020-01-01T00:00:00Z }
+                - { id: off, sha256: {{disabled}}, disabled: true }";
+    let setup = attache().given("app", app.url()).env("SECRET", secret("vendor"));
+    let setup = setup.given("good", sha256_hex(&good)).given("expired", sha256_hex(&expired));
+    let attache = setup.given("disabled", sha256_hex(&disabled)).with(yaml).await;
+    for (key, status, reason, key_id) in [
+        (webhook_key(), 404, "unknown_key", Value::Null),
+        (expired, 404, "expired", "old".into()),
+        (disabled, 404, "disabled", "off".into()),
+        (good, 401, "signature_mismatch", "good".into()),
+    ] {
+        let call =
+            post(format!("/webhooks/{key}"), "{}").header("X-Hub-Signature-256", format!("sha256={:064}", 0));
+        let answer = attache.hook(call).await;
+        assert_eq!(answer.status, status, "{reason}");
+        let line = line(&attache, &answer).await;
+        assert_eq!((&line["reason"], &line["key_id"]), (&reason.into(), &key_id), "{line:#}");
+        let service = if key_id.is_null() { "" } else { "mailer" };
+        assert_eq!(line["service"].as_str().unwrap_or_default(), service, "{line:#}");
+        assert_eq!(line["client"], "127.0.0.1", "{line:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_delivery_has_its_id() {
+    use base64::Engine as _;
+    let at = vendor("verify: { scheme: standard_webhooks, secret: { env: VENDOR_WHSEC } }").await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    let signature = at.mac(format!("msg_1.{now}.{{}}").as_bytes());
+    let signature = base64::engine::general_purpose::STANDARD.encode(signature);
+    let call = at
+        .call("", "{}")
+        .header("webhook-id", "msg_1")
+        .header("webhook-timestamp", now.to_string())
+        .header("webhook-signature", format!("v1,{signature}"));
+    let answer = at.attache.hook(call).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(line(&at.attache, &answer).await["delivery_id"], "msg_1");
+}
+
+/// The address that `trusted_proxies` tells, not that of the last proxy.
+#[tokio::test]
+async fn the_client_behind_a_trusted_proxy() {
+    let (app, key) = (app(), webhook_key());
+    let yaml = "
+        trusted_proxies: [127.0.0.1]
+        users: { bot: {} }
+        services:
+          mailer: { webhook: { user: bot, forward_to: '{{app}}', api_keys: [{ id: a, sha256: {{key}} }] } }";
+    let attache = attache().given("app", app.url()).given("key", sha256_hex(&key)).with(yaml).await;
+    let call = post(format!("/webhooks/{key}"), "{}").header("X-Forwarded-For", "203.0.113.9");
+    let answer = attache.hook(call).await;
+    assert_eq!(line(&attache, &answer).await["client"], "203.0.113.9");
+}
+
+#[tokio::test]
 async fn a_refusal_is_logged_with_its_code() {
     let third_party = third_party().hangs();
     let attache = attache_for(&third_party, "timeout: 300ms").await;

@@ -215,3 +215,76 @@ async fn a_name_in_our_own_network_may_be_allowed() {
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
     assert_eq!(third_party.only_request().await.all("host"), [third_party.authority()]);
 }
+
+#[tokio::test]
+async fn a_head_request_that_is_refused_early_gets_no_body() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let long = format!("HEAD /mailer/x HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(70_000));
+    for listener in [attache.outbound(), attache.webhooks()] {
+        for (head, status) in [
+            ("HEAD /mailer/x HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
+            ("HEAD /mailer/x HTTP/1.1\r\n\r\n", 400),
+            ("HEAD /mailer/x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            (&long, 431),
+        ] {
+            let mut connection = Connection::open(listener).await;
+            connection.write(head.as_bytes()).await;
+            let answer = connection.response_to("HEAD").await.expect("an answer");
+            assert_eq!(answer.status, status, "{head:.60}");
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            assert_eq!(String::from_utf8_lossy(&connection.rest().await), "", "{head:.60}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_refused_comes_with_those_that_are_not() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    for listener in [attache.outbound(), attache.webhooks()] {
+        for line in ["TRACE /mailer/x", "CONNECT api.mailer.example:443", "TRACK /mailer/x"] {
+            let mut connection = Connection::open(listener).await;
+            connection
+                .write(format!("{line} HTTP/1.1\r\nHost: api.mailer.example:443\r\n\r\n").as_bytes())
+                .await;
+            let answer = connection.response().await.expect("an answer");
+            answer.problem("method_denied", 405, "http_request_denied");
+            let allow = answer.header("allow").unwrap_or_else(|| panic!("{line}: no Allow"));
+            assert!(!allow.contains("TRACE") && !allow.contains("CONNECT"), "{line}: {allow}");
+        }
+    }
+    assert_eq!(third_party.seen().heads, 0);
+}
+
+/// The upstream has answered; whether the client goes on with its upload is between the client and attache.
+#[tokio::test]
+async fn an_upload_that_stalls_after_its_answer_is_no_time_out_of_the_upstream() {
+    let third_party = third_party().reads_no_body().scripted(|_request| {
+        let answer = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno";
+        vec![Step::Send(answer.to_vec()), Step::Pause(10 * PATIENCE)]
+    });
+    let attache = attache_for(&third_party, "timeout: 1s\nidle_timeout: 1s").await;
+    let mut connection = Connection::open(attache.outbound()).await;
+    connection.write(b"POST /mailer/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nstart").await;
+    let answer = connection.response_to("POST").await.expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (417, "no"));
+    let line = attache.access_log_line("the request", |line| line["service"] == "mailer").await;
+    assert_eq!((&line["status"], &line["code"]), (&417.into(), &serde_json::Value::Null), "{line:#}");
+    let labels = [("service", "mailer"), ("phase", "idle")];
+    let counted = attache.metrics().await.value("attache_timeouts_total", &labels);
+    assert!(counted.is_none_or(|n| n == 0.0), "{counted:?}");
+}
+
+/// The upstream never reads the upload, and the client does not stop sending it.
+#[tokio::test]
+async fn a_large_answer_to_an_upload_that_is_not_read_arrives_whole() {
+    let size: u64 = 8 << 20;
+    let third_party = third_party().reads_no_body().scripted(move |_request| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+        vec![Step::Send(head.into_bytes()), Step::Zeros(size), Step::Pause(10 * PATIENCE)]
+    });
+    let attache = attache_for(&third_party, "timeout: 20s\nidle_timeout: 3s").await;
+    let answer = attache.send(request("POST", "/mailer/x").zeros(1 << 30)).await;
+    assert_eq!((answer.status, answer.body_length, answer.complete), (200, size, true));
+}

@@ -74,3 +74,25 @@ async fn the_access_log_is_whole_after_the_end() {
     attache.wait_exit().await;
     attache.access_log_line("the last request", |line| line["path"] == "/mailer/last").await;
 }
+
+#[tokio::test]
+async fn a_request_that_the_drain_limit_cuts_has_a_line() {
+    let third_party = third_party().scripted(|request| match request.target().as_str() {
+        "/hang" => vec![Step::Hang],
+        _ => vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec()), Step::Hang],
+    });
+    let yaml = format!("shutdown: {{ drain: 500ms }}\n{}", mailer("timeout: 60s"));
+    let mut attache = attache().given("third_party", third_party.url()).with(&yaml).await;
+    let outbound = attache.outbound();
+    let mut in_flight = JoinSet::new();
+    in_flight.spawn(try_send(outbound, get("/mailer/hang")));
+    let mut half = Connection::open(outbound).await;
+    half.write(b"GET /mailer/half HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    half.head().await;
+    third_party.wait_until("both requests", |seen| seen.heads == 2).await;
+    attache.sigterm();
+    assert_eq!(attache.wait_exit().await.code(), Some(0));
+    for path in ["/mailer/hang", "/mailer/half"] {
+        attache.access_log_line(path, |line| line["path"] == path).await;
+    }
+}

@@ -270,3 +270,46 @@ async fn a_token_is_never_sent_after_it_has_expired() {
     answer.problem("token_unavailable", 503, "destination_unavailable");
     drop(endpoint);
 }
+
+/// Takes no connection at first. A connection that is being made meanwhile succeeds when the kernel tries again, after
+/// a second.
+#[tokio::test]
+async fn a_token_that_ends_while_a_connection_is_made_is_replaced() {
+    let (address, mut held) = blackhole();
+    // Such a token is good for a second: a tenth of its life, at least a second, is kept back.
+    let endpoint = token_endpoint().issues_each_for(2, |n| secret(&format!("token-{n}-")));
+    let lines = "timeout: 20s
+        account:
+          authorization:
+            oauth2: { grant: client_credentials, token_url: '{{token_url}}', client_id: id,
+                      client_secret: { env: CLIENT_SECRET } }";
+    let setup =
+        attache().given("third_party", format!("http://{address}")).given("token_url", endpoint.url());
+    let attache = setup.env("CLIENT_SECRET", secret("client")).with(&mailer(lines)).await;
+    let mut client = Connection::open(attache.outbound()).await;
+    client.write(b"GET /mailer/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    endpoint.request(0).await;
+    let listener = held.remove(0);
+    let (serving, stop) = (listener.try_clone().expect("a second handle"), listener);
+    let upstream = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        // The life of the token is what is waited for here.
+        std::thread::sleep(ms(1500));
+        let mut kept = Vec::new();
+        while let Ok((connection, _peer)) = serving.accept() {
+            let mut connection = std::net::TcpStream::from(connection);
+            connection.set_read_timeout(Some(ms(100))).expect("a time limit");
+            let mut head = [0; 4096];
+            // Those that only filled the backlog say nothing.
+            if connection.read(&mut head).is_ok_and(|read| read > 0) {
+                let _gone = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            }
+            kept.push(connection);
+        }
+    });
+    let answer = client.response().await.expect("an answer");
+    let _not_connected = stop.shutdown(std::net::Shutdown::Both);
+    upstream.join().expect("the upstream");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    drop(held);
+}

@@ -361,3 +361,21 @@ async fn a_tunnel_through_a_webhook_has_no_body_to_be_too_large() {
         assert_eq!(connection.bytes(frames.len()).await, frames);
     }
 }
+
+/// The receiver has done nothing wrong, so this is no 504.
+#[tokio::test]
+async fn an_upload_that_stalls_is_a_408_at_the_webhooks_timeout() {
+    let app = app();
+    let at = topology(&app.url(), YAML).await;
+    for framing in ["Content-Length: 100\r\n\r\nstart", "Transfer-Encoding: chunked\r\n\r\n5\r\nstart\r\n"] {
+        let start = std::time::Instant::now();
+        let mut connection = Connection::open(at.attache.webhooks()).await;
+        let head = format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\n{framing}", at.key);
+        connection.write(head.as_bytes()).await;
+        let answer = connection.response_to("POST").await.expect("an answer");
+        answer.problem("request_timeout", 408, "http_request_error");
+        assert!(start.elapsed() >= ms(495), "{:?}", start.elapsed());
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+    assert!(app.requests().iter().all(|request| !request.complete));
+}
