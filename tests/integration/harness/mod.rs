@@ -19,6 +19,7 @@
 
 mod attache;
 mod client;
+mod haproxy;
 mod interactive;
 mod leaks;
 mod nginx;
@@ -31,6 +32,7 @@ mod wire;
 
 pub(crate) use attache::{Attache, Finished, Setup, attache, attache_for, command, mailer};
 pub(crate) use client::{Connection, Request, Response, get, post, request, send, try_send};
+pub(crate) use haproxy::Haproxy;
 pub(crate) use interactive::{Interactive, interactive};
 pub(crate) use leaks::{assert_no_leak, secret, sha256_hex, webhook_key};
 pub(crate) use nginx::Nginx;
