@@ -470,3 +470,20 @@ async fn a_webhook_signed_by_stripe_arrives_as_it_was_signed() {
     assert_signature(vendor_secret, &signed, part("v1="));
     assert_eq!(received.all("content-type"), ["application/json; charset=utf-8"]);
 }
+
+/// HAProxy closes a connection whose framing it does not accept.
+#[tokio::test]
+async fn haproxy_takes_uploads_of_both_framings_on_one_connection() {
+    let node = Peer::serve("echo.mjs", &[]).await;
+    let haproxy = Haproxy::start(node.address()).await;
+    let attache = attache().given("third_party", haproxy.url()).with(&mailer("")).await;
+    let mut connection = Connection::open(attache.outbound()).await;
+    let body = "0123456789abcdef".repeat(10_000);
+    let half = &body.as_bytes()[..80_000];
+    for _ in 0..3 {
+        let whole = connection.exchange(post("/mailer/x", body.clone())).await;
+        assert_eq!(whole.json()["body"], body.as_str());
+        let chunked = connection.exchange(request("POST", "/mailer/x").chunked([half, half])).await;
+        assert_eq!(chunked.json()["body"], body.as_str());
+    }
+}

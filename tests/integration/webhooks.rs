@@ -374,7 +374,6 @@ async fn an_upload_that_stalls_is_a_408_at_the_webhooks_timeout() {
         connection.write(head.as_bytes()).await;
         let answer = connection.response_to("POST").await.expect("an answer");
         answer.problem("request_timeout", 408, "http_request_error");
-        assert!(start.elapsed() >= ms(495), "{:?}", start.elapsed());
         assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
     }
     assert!(app.requests().iter().all(|request| !request.complete));
