@@ -93,6 +93,43 @@ async fn while_a_connection_is_made() {
     assert_ended(&attache, "outbound", left, 499, "connect").await;
 }
 
+/// The connection is made after the client has left, when the kernel tries again. Nothing is sent over it.
+#[tokio::test]
+async fn before_a_slow_connection_is_there() {
+    let (address, mut held) = blackhole();
+    let attache = attache().given("third_party", format!("http://{address}")).with(&mailer(LONG)).await;
+    let mut connection = Connection::open(attache.outbound()).await;
+    connection.write(b"DELETE /mailer/gone HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    in_flight(&attache, "outbound", 1.0).await;
+    drop(connection);
+    let listener = held.remove(0);
+    let stop = listener.try_clone().expect("a second handle");
+    let upstream = std::thread::spawn(move || {
+        let mut connections = Vec::new();
+        while let Ok((connection, _peer)) = listener.accept() {
+            connections.push(std::thread::spawn(move || {
+                let mut connection = std::net::TcpStream::from(connection);
+                connection.set_read_timeout(Some(ms(1000))).expect("a time limit");
+                let mut head = [0; 1024];
+                // The connections that fill the backlog say nothing.
+                let read = std::io::Read::read(&mut connection, &mut head).unwrap_or(0);
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+                let _gone = std::io::Write::write_all(&mut connection, answer);
+                String::from_utf8_lossy(&head[..read]).into_owned()
+            }));
+        }
+        connections.into_iter().map(|connection| connection.join().expect("a connection")).collect::<Vec<_>>()
+    });
+    let line = attache.access_log_line("the one that was left", |line| line["path"] == "/mailer/gone").await;
+    // A connection that was made for the one that was left is accepted before this one.
+    let answer = attache.send(get("/mailer/after")).await;
+    let _not_connected = stop.shutdown(std::net::Shutdown::Both);
+    let first_bytes = upstream.join().expect("the upstream");
+    assert_eq!(answer.status, 200);
+    assert!(!first_bytes.iter().any(|bytes| bytes.contains("DELETE")), "{first_bytes:?}");
+    assert_eq!(line["status"], 499, "{line:#}");
+}
+
 #[tokio::test]
 async fn many_while_connections_are_made() {
     let (nowhere, _held) = blackhole();

@@ -88,3 +88,55 @@ async fn the_deadline_holds_over_tls() {
     answer.problem("service_timeout", 504, "http_response_timeout");
     assert!(answer.head_after < ms(1500), "{:?}", answer.head_after);
 }
+
+#[tokio::test]
+async fn the_log_says_what_is_wrong_with_a_certificate() {
+    let ca = CertificateAuthority::new();
+    let mut reasons = Vec::new();
+    for (third_party, says) in [
+        (third_party().with_flawed_tls(&ca, Flaw::Expired), "(?i)expired"),
+        (third_party().with_flawed_tls(&ca, Flaw::NotYetValid), "(?i)not.(yet.valid|valid.yet)"),
+        (third_party().with_flawed_tls(&ca, Flaw::Purpose), "(?i)purpose|usage"),
+        (third_party().with_tls_for(&ca, "other.example"), "other\\.example"),
+    ] {
+        let setup = attache().given("third_party", third_party.url()).file("ca", &ca.pem());
+        let attache = setup.with(&mailer("tls: { ca: '{{ca}}' }")).await;
+        let answer = attache.send(get("/mailer/x")).await;
+        answer.problem("service_tls", 502, "tls_certificate_error");
+        let line = attache.access_log_line("the request", |line| line["code"] == "service_tls").await;
+        reasons.push(line["reason"].as_str().unwrap_or_default().to_owned());
+        let pattern = regex::Regex::new(says).expect("a pattern");
+        eventually(says, async || pattern.is_match(&attache.said()).then_some(())).await;
+    }
+    reasons.sort();
+    reasons.dedup();
+    assert!(
+        reasons.len() == 4 && !reasons.contains(&String::new()),
+        "each has a reason of its own: {reasons:?}"
+    );
+}
+
+/// `openssl req -x509` makes such a certificate. To verify against it is to pin it.
+#[tokio::test]
+async fn a_self_signed_server_may_be_pinned() {
+    let certificate = CertificateAuthority::self_signed_server("127.0.0.1");
+    let third_party = third_party().with_self_signed_tls(&certificate);
+    let setup = attache().given("third_party", third_party.url()).file("ca", &certificate.pem());
+    let attache = setup.with(&mailer("tls: { ca: '{{ca}}' }")).await;
+    let answer = attache.send(get("/mailer/x")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_pinned_server_still_needs_its_name_and_the_very_certificate() {
+    let pinned = CertificateAuthority::self_signed_server("127.0.0.1");
+    let elsewhere = CertificateAuthority::self_signed_server("other.example");
+    let another = CertificateAuthority::self_signed_server("127.0.0.1");
+    for (shown, ca) in [(&elsewhere, &elsewhere), (&another, &pinned)] {
+        let third_party = third_party().with_self_signed_tls(shown);
+        let setup = attache().given("third_party", third_party.url()).file("ca", &ca.pem());
+        let attache = setup.with(&mailer("tls: { ca: '{{ca}}' }")).await;
+        attache.send(get("/mailer/x")).await.problem("service_tls", 502, "tls_certificate_error");
+        assert_eq!(third_party.seen().heads, 0);
+    }
+}

@@ -38,7 +38,7 @@ pub(crate) use leaks::{assert_no_leak, secret, sha256_hex, webhook_key};
 pub(crate) use nginx::Nginx;
 pub(crate) use peer::{Peer, curl, node, python, python_client};
 pub(crate) use stub::{Received, Step, Stub, app, blackhole, refused, third_party};
-pub(crate) use tls::CertificateAuthority;
+pub(crate) use tls::{CertificateAuthority, Flaw};
 pub(crate) use token_endpoint::{TokenEndpoint, json, token_endpoint};
 pub(crate) use vendor::{Vendor, hex, mac, vendor, vendor_with, vendor_yaml};
 

@@ -4,7 +4,7 @@
 //! attache), and so that its timing does not depend on the test's.
 
 use super::leaks::{find_secret, find_webhook_key};
-use super::tls::CertificateAuthority;
+use super::tls::{CertificateAuthority, Flaw};
 use super::wire::{Head, Reader};
 use super::{PATIENCE, within};
 use base64::Engine as _;
@@ -233,6 +233,20 @@ impl Stub {
     pub(crate) fn with_tls_for(mut self, ca: &CertificateAuthority, name: &str) -> Self {
         self.scheme = "https";
         *lock(&self.state.tls) = Some(TlsAcceptor::from(ca.server(name)));
+        self
+    }
+
+    /// Speaks TLS, with a certificate of `ca` for the name in its URL that has this flaw.
+    pub(crate) fn with_flawed_tls(mut self, ca: &CertificateAuthority, flaw: Flaw) -> Self {
+        self.scheme = "https";
+        *lock(&self.state.tls) = Some(TlsAcceptor::from(ca.flawed_server(&self.name, flaw)));
+        self
+    }
+
+    /// Speaks TLS, with `certificate` itself.
+    pub(crate) fn with_self_signed_tls(mut self, certificate: &CertificateAuthority) -> Self {
+        self.scheme = "https";
+        *lock(&self.state.tls) = Some(TlsAcceptor::from(certificate.itself()));
         self
     }
 

@@ -1,9 +1,21 @@
 //! A certificate authority of the test's own.
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, date_time_ymd,
+};
 use rustls::ServerConfig;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
+
+/// What is wrong with a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    Expired,
+    NotYetValid,
+    /// It is for clients only.
+    Purpose,
+}
 
 pub(crate) struct CertificateAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -16,6 +28,14 @@ impl CertificateAuthority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a CA") }
+    }
+
+    /// A certificate that is a server's and, as `openssl req -x509` makes it, a CA's as well.
+    pub(crate) fn self_signed_server(name: &str) -> Self {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
     }
 
     /// What goes into `tls.ca`.
@@ -32,15 +52,25 @@ impl CertificateAuthority {
     /// A server that proves to be `name`, a DNS name or an address.
     pub(super) fn server(&self, name: &str) -> Arc<ServerConfig> {
         let (leaf, key) = self.leaf(name);
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("protocol versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone(), self.issuer.der().clone()], key)
-            .expect("a server");
-        Arc::new(config)
+        server(vec![leaf.der().clone(), self.issuer.der().clone()], &key)
+    }
+
+    /// The same, with a flaw.
+    pub(super) fn flawed_server(&self, name: &str, flaw: Flaw) -> Arc<ServerConfig> {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        match flaw {
+            Flaw::Expired => params.not_after = date_time_ymd(2020, 1, 1),
+            Flaw::NotYetValid => params.not_before = date_time_ymd(2090, 1, 1),
+            Flaw::Purpose => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+        }
+        let key = KeyPair::generate().expect("a key");
+        let leaf = params.signed_by(&key, &self.issuer).expect("a certificate");
+        server(vec![leaf.der().clone(), self.issuer.der().clone()], &key)
+    }
+
+    /// A server whose certificate is the authority's own.
+    pub(super) fn itself(&self) -> Arc<ServerConfig> {
+        server(vec![self.issuer.der().clone()], self.issuer.key())
     }
 
     fn leaf(&self, name: &str) -> (Certificate, KeyPair) {
@@ -49,4 +79,16 @@ impl CertificateAuthority {
         let leaf = params.signed_by(&key, &self.issuer).expect("a certificate");
         (leaf, key)
     }
+}
+
+fn server(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a server");
+    Arc::new(config)
 }
