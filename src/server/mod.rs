@@ -2,11 +2,12 @@
 //!
 //! Everything started here is owned here and ends before [`run`] returns: the runtime is dropped with its tasks.
 
+mod admin_thread;
 mod grants;
 mod listen;
 mod reload;
 
-use crate::admin::{self, View, status};
+use crate::admin::{View, status};
 use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogLevel};
 use crate::config::watch::Watcher;
 use crate::config::{self, Mode};
@@ -18,6 +19,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, Logging};
 use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
 use crate::transport::Transport;
+use admin_thread::AdminThread;
 use grants::Grants;
 use listen::bind;
 use reload::Reloader;
@@ -212,12 +214,7 @@ impl Server {
         let mut background = JoinSet::new();
         background.spawn(grants::watch(state.snapshots.clone()));
         let view: Arc<dyn View> = Arc::clone(&state) as _;
-        match self.admin {
-            Listener::Tcp(listener) => background.spawn(admin::serve(listener, view, std::future::pending())),
-            Listener::Unix(listener) => {
-                background.spawn(admin::serve(listener, view, std::future::pending()))
-            }
-        };
+        let admin = AdminThread::start(self.admin, view)?;
         let mut serving = JoinSet::new();
         let cut = CancellationToken::new();
         let directions = [Direction::Outbound, Direction::Webhook];
@@ -246,7 +243,7 @@ impl Server {
                 Some(()) = hangup.recv() => {}
                 () = ended(&mut terminate, &mut interrupt) => break,
             }
-            // A file system that hangs must not make the process deaf.
+            // Must not block signal handling: a file system may hang.
             tokio::select! {
                 files = reloader.reload() => {
                     if let Some(files) = files {
@@ -267,7 +264,7 @@ impl Server {
         }
         let all_ended = tokio::select! {
             ended = tokio::time::timeout(limit, async { while serving.join_next().await.is_some() {} }) => ended.is_ok(),
-            // A second signal is somebody in a hurry.
+            // A second signal aborts the drain.
             () = ended(&mut terminate, &mut interrupt) => false,
         };
         if !all_ended {
@@ -283,6 +280,7 @@ impl Server {
         let log = Arc::clone(&state.access_log);
         // The lines of the last requests; the writer waits for a reader for two seconds at most.
         let _ = tokio::task::spawn_blocking(move || log.flush(Duration::from_secs(2))).await;
+        drop(admin);
         tracing::info!("stopped");
         Ok(())
     }

@@ -75,7 +75,7 @@ impl Reloader {
                 let waiting = self.waiting(&config);
                 let unchanged = config.fingerprint == current.config.fingerprint;
                 if !unchanged {
-                    self.swap(config, &current).await;
+                    self.swap(config, current).await;
                 }
                 if !waiting.is_empty() {
                     let keys = waiting.join(", ");
@@ -98,7 +98,7 @@ impl Reloader {
         loaded.files
     }
 
-    async fn swap(&mut self, config: Config, current: &Snapshot) {
+    async fn swap(&mut self, config: Config, current: Arc<Snapshot>) {
         if let Some(log) = &self.log {
             log.set_level(level(config.log.level));
         }
@@ -106,10 +106,20 @@ impl Reloader {
         for table in &self.state.tables {
             table.set_limit(limit);
         }
-        let next = Snapshot::build(config, Some(current), &self.tokens, &self.state.transport);
-        warm(next.cold_sources(current, Instant::now())).await;
+        let next = self.build(config, Arc::clone(&current)).await;
+        warm(next.cold_sources(&current, Instant::now())).await;
         self.state.snapshots.store(next);
         *self.state.loaded_at.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
+    }
+
+    /// Builds the snapshot where it holds up no request: with 10,000 services it takes a while.
+    async fn build(&self, config: Config, current: Arc<Snapshot>) -> Snapshot {
+        let (tokens, transport) = (self.tokens.clone(), Arc::clone(&self.state.transport));
+        let build = move || Snapshot::build(config, Some(&current), &tokens, &transport);
+        match tokio::task::spawn_blocking(build).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// The keys of `config` that differ from what the process was started with, and so wait for the next start.

@@ -1,0 +1,64 @@
+//! The admin listener on a thread and runtime of its own: a scrape of 10,000 services must not delay a request.
+
+use crate::admin::{self, View};
+use crate::proxy::Listener;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+/// The running thread. It ends when this is dropped.
+pub(super) struct AdminThread {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A bound listener that belongs to no runtime.
+enum Bound {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl AdminThread {
+    /// Serves `view` on `listener`.
+    ///
+    /// # Errors
+    ///
+    /// If the thread or its runtime cannot be made.
+    pub(super) fn start(listener: Listener, view: Arc<dyn View>) -> io::Result<Self> {
+        let bound = match listener {
+            Listener::Tcp(listener) => Bound::Tcp(listener.into_std()?),
+            Listener::Unix(listener) => Bound::Unix(listener.into_std()?),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let serve = async move {
+            let stopped = Box::pin(stopped);
+            match bound {
+                Bound::Tcp(listener) => admin::serve(TcpListener::from_std(listener)?, view, stopped).await,
+                Bound::Unix(listener) => admin::serve(UnixListener::from_std(listener)?, view, stopped).await,
+            }
+            io::Result::Ok(())
+        };
+        let thread = std::thread::Builder::new().name("attache-admin".to_owned()).spawn(move || {
+            if let Err(error) = runtime.block_on(serve) {
+                tracing::error!(%error, "the admin listener cannot be served");
+            }
+            // A document that is still being written must not hold the exit up.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for AdminThread {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been logged.
+            let _ = thread.join();
+        }
+    }
+}
