@@ -1,11 +1,13 @@
-//! HTTP/1 messages as both directions see them: header fields, heads, body framing (RFC 9110, RFC 9112). Pure.
+//! HTTP/1 messages: header fields, heads, body framing, their readers and their writer (RFC 9110, RFC 9112). Pure.
 //!
 //! Invariant: a message is read strictly and once. An ambiguous head is an error and never repaired, because a repair is
 //! a second opinion on where the message ends, and two opinions are what request and response smuggling need.
 
+pub(crate) mod chunked;
 pub mod fields;
 pub mod framing;
 pub mod response;
+pub(crate) mod writer;
 
 pub use fields::{Field, Fields};
 pub use framing::Framing;

@@ -3,7 +3,7 @@
 //! Every head says attache's own HTTP version, states its framing once, and `Connection` only where it differs from the
 //! version's default.
 
-use crate::message::{Framing, Version};
+use super::{Framing, Version};
 use bytes::{BufMut as _, BytesMut};
 use http::StatusCode;
 use std::cell::RefCell;

@@ -101,9 +101,17 @@ impl Transport {
         Upstream::new(sharing, url, (ca, client), private_network, &self.names)
     }
 
-    /// An idle connection to one of the addresses that `upstream` has now.
+    /// An idle connection to one of the addresses that are known now. Waits for nothing.
     pub(crate) async fn pooled(&self, upstream: &Upstream) -> Option<(Box<ServerStream>, Connection)> {
-        for &address in &*upstream.known_addresses()? {
+        self.idle(upstream, &*upstream.known_addresses()?).await
+    }
+
+    async fn idle(
+        &self,
+        upstream: &Upstream,
+        addresses: &[SocketAddr],
+    ) -> Option<(Box<ServerStream>, Connection)> {
+        for &address in addresses {
             let key = PoolKey::new(upstream.group, address);
             if let Some(stream) = self.pool.take(key).await {
                 return Some((stream, Connection { address, reused: true, key }));
@@ -112,14 +120,18 @@ impl Transport {
         None
     }
 
-    /// Opens a connection. `listener` is where the request came in: an address that leads back there is not connected to.
-    /// Dropping the future ends the attempt, but not a lookup of the name.
+    /// A connection, an idle one if `reuse` allows it. `listener` is where the request came in: an address that leads back
+    /// there is not connected to. Dropping the future ends the attempt, but not a lookup of the name.
     pub(crate) async fn connect(
         &self,
         upstream: &Upstream,
+        reuse: bool,
         listener: Option<SocketAddr>,
     ) -> Result<(Box<ServerStream>, Connection), ConnectError> {
         let found = upstream.addresses().await.map_err(ConnectError::NoAddress)?;
+        if reuse && let Some(idle) = self.idle(upstream, &found.allowed).await {
+            return Ok(idle);
+        }
         let (stream, address) = match dial(&found.allowed, listener, None).await {
             Ok(dialled) => dialled,
             Err(error) => dial_again(upstream, &found, listener, error).await?,

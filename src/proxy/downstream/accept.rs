@@ -7,7 +7,7 @@ use super::table::Ticket;
 use crate::error_code::ErrorCode;
 use crate::plan::Refusal;
 use crate::proxy::exchange::{self, End, Request};
-use crate::proxy::{Entrance, Proxy, uptime};
+use crate::proxy::{Entrance, uptime};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -147,7 +147,7 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
             Next::Head(head) => head,
             Next::Bad(bad) => {
                 if ticket.active(uptime(Instant::now())) {
-                    Proxy::refuse_head(&entrance, &mut client, *bad).await;
+                    exchange::refuse_head(&entrance, &mut client, *bad).await;
                     client.close(true).await;
                 }
                 return;

@@ -8,9 +8,9 @@
 //!   [`STALL`] is cut, in heads and bodies alike.
 //! - A FIN counts as leaving, as far as it can be seen: behind [`MAX_EARLY`] unread bytes only a reset can.
 
-use super::chunks::{ChunkError, Chunks};
 use super::socket::Socket;
 use crate::message::Framing;
+use crate::message::chunked::{ChunkError, Chunks};
 use bytes::{Buf, Bytes, BytesMut};
 use std::future::poll_fn;
 use std::io;

@@ -8,8 +8,8 @@ use super::record::warn_of_refusal;
 use super::request::{Planned, Request, note_use, refuse};
 use crate::error_code::ErrorCode;
 use crate::message::Framing;
+use crate::message::chunked::ChunkError;
 use crate::plan::Refusal;
-use crate::proxy::downstream::chunks::ChunkError;
 use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
 use crate::secret::sha256;
 use crate::signature::{Fault, Signed, Trace, Verifier};
@@ -49,7 +49,7 @@ pub(super) async fn admit(
             let refusal = Refusal::new(ErrorCode::RequestInvalid, detail);
             return Err(Stop::refused(refuse(&endpoint, refusal, WebhookRefusal::Request)));
         }
-        request.record.phase = Phase::Send;
+        request.record.phase = Some(Phase::Send);
         let (body, permit) = read(request, planned, client, &endpoint).await?;
         let verified = match body.len() {
             LARGE.. => tokio::task::block_in_place(|| verify(request, planned, &endpoint, &body)),
@@ -71,7 +71,7 @@ pub(super) async fn admit(
         if let Some(delivery) = &mut planned.delivery {
             (delivery.body, delivery.permit) = (Some(body), Some(permit));
         }
-        request.record.phase = Phase::Connect;
+        request.record.phase = Some(Phase::Connect);
     }
     note_use(&request.record);
     Ok(())

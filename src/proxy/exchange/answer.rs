@@ -4,9 +4,9 @@
 
 use crate::config::model::TimeoutResponse;
 use crate::error_code::ErrorCode;
+use crate::message::writer::{Outgoing, Persistence, date, field, reason, status_line};
 use crate::message::{Framing, Version};
 use crate::plan::{Refusal, Reply};
-use crate::proxy::downstream::respond::{Outgoing, Persistence, date, field, reason, status_line};
 use crate::request_id::RequestId;
 use bytes::{Bytes, BytesMut};
 

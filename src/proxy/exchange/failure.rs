@@ -4,8 +4,8 @@
 //! credential.
 
 use crate::error_code::ErrorCode;
+use crate::message::chunked::ChunkError;
 use crate::plan::Refusal;
-use crate::proxy::downstream::chunks::ChunkError;
 use crate::route::Route;
 use crate::telemetry::metrics::Phase;
 use crate::transport::{ConnectError, dial::DialError, names::NoAddress, tls::TlsError};

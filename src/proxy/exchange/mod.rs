@@ -40,10 +40,12 @@ pub(super) use request::Request;
 use crate::credentials::{Credential, oauth2::Token, oauth2::TokenError};
 use crate::error_code::ErrorCode;
 use crate::message::Version;
+use crate::message::writer::Persistence;
 use crate::plan::{Refusal, Reply};
+use crate::proxy::Entrance;
 use crate::proxy::downstream::client::{Client, ClientError};
-use crate::proxy::downstream::respond::Persistence;
-use crate::proxy::{Entrance, Proxy};
+use crate::proxy::downstream::head::BadHead;
+use crate::request_id::RequestId;
 use crate::route::Route;
 use crate::telemetry::metrics::{Direction, Phase};
 use crate::transport::{ConnectError, stream::ServerStream};
@@ -200,10 +202,14 @@ impl Exchange<'_> {
     fn late(&self, request: &mut Request, planned: &Planned) -> Refusal {
         let record = &mut request.record;
         // A caller that stalls its own upload is no late receiver.
-        if record.direction == Direction::Webhook && record.phase == Phase::Send && record.waits_for_client {
+        if record.direction == Direction::Webhook
+            && record.phase == Some(Phase::Send)
+            && record.waits_for_client
+        {
             return refuse_request(record, failure::stalled_upload().because("upload_stalled"));
         }
-        failure::timeout(&planned.plan.route, record.phase).because(record.phase.as_str())
+        let phase = record.phase.unwrap_or(Phase::Token);
+        failure::timeout(&planned.plan.route, phase).because(phase.as_str())
     }
 
     /// Decides what becomes of a webhook's delivery, before the response leaves: the receiver has it, or the provider's
@@ -225,7 +231,7 @@ impl Exchange<'_> {
         let mut tries = Tries::default();
         loop {
             let waited_for = self.token(request, planned, &tries).await?;
-            request.record.phase = Phase::Connect;
+            request.record.phase = Some(Phase::Connect);
             let (stream, connection) = self.connect(request, planned, tries.fresh).await?;
             // Between the first look at the token and here may lie a connect.
             let token = match usable(planned, waited_for, &tries) {
@@ -236,7 +242,7 @@ impl Exchange<'_> {
             let record = &mut request.record;
             record.upstream = Some(connection.address);
             record.attempts += 1;
-            record.phase = Phase::Send;
+            record.phase = Some(Phase::Send);
             let mut attempt =
                 Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
             attempt.sent_token = token.map(|token| token.generation());
@@ -274,7 +280,7 @@ impl Exchange<'_> {
             return Ok(Some(token));
         }
         let record = &mut request.record;
-        record.phase = Phase::Token;
+        record.phase = Some(Phase::Token);
         let began = Instant::now();
         // Boxed, because every request would carry the room for what few of them do.
         let waited = tokio::select! {
@@ -302,7 +308,7 @@ impl Exchange<'_> {
         let connected = tokio::select! {
             biased;
             left = self.client.left() => return Err(Stop::Client(left)),
-            connected = Box::pin(proxy.transport.connect(&route.upstream, request.listener)) => connected,
+            connected = Box::pin(proxy.transport.connect(&route.upstream, !fresh, request.listener)) => connected,
         };
         connected.map_err(|error| {
             request.record.upstream = error.address().or(request.record.upstream);
@@ -383,33 +389,27 @@ fn no_token(planned: &Planned, error: &TokenError) -> Refusal {
 
 impl Progress for Record {
     fn sending(&mut self, is_sending: bool, waits_for_client: bool) {
-        self.phase = if is_sending { Phase::Send } else { Phase::Wait };
+        self.phase = Some(if is_sending { Phase::Send } else { Phase::Wait });
         self.waits_for_client = waits_for_client;
     }
 }
 
-impl Proxy {
-    /// The answer to a head that is no request, and its line in the access log.
-    pub(super) async fn refuse_head(
-        entrance: &Entrance,
-        client: &mut Client,
-        bad: crate::proxy::downstream::head::BadHead,
-    ) {
-        let mut record = Record::new(&entrance.proxy, entrance.direction, client.peer);
-        record.id = crate::request_id::RequestId::new();
-        let to_head = bad.method == "HEAD";
-        record.path = match entrance.direction {
-            Direction::Outbound => crate::outbound::log_path(&bad.target, false).to_vec(),
-            Direction::Webhook => crate::webhook::log_path(&record.snapshot.keys, &bad.target, None),
-        };
-        record.method = Cow::Owned(bad.method);
-        record.refused(&bad.refusal);
-        let answer = Answer::new(&bad.refusal, &record.id, bad.accept.as_deref());
-        answer.write(client.queue(), to_head, Version::Http11, Persistence::Close);
-        record.status = Some(answer.status);
-        record.bytes_out = if to_head { 0 } else { answer.body.len() as u64 };
-        // The client may have left.
-        let _ = client.flush().await;
-        record.is_ended = true;
-    }
+/// Answers a head that is no request, and records it.
+pub(super) async fn refuse_head(entrance: &Entrance, client: &mut Client, bad: BadHead) {
+    let mut record = Record::new(&entrance.proxy, entrance.direction, client.peer);
+    record.id = RequestId::new();
+    let to_head = bad.method == "HEAD";
+    record.path = match entrance.direction {
+        Direction::Outbound => crate::outbound::log_path(&bad.target, false).to_vec(),
+        Direction::Webhook => crate::webhook::log_path(&record.snapshot.keys, &bad.target, None),
+    };
+    record.method = Cow::Owned(bad.method);
+    record.refused(&bad.refusal);
+    let answer = Answer::new(&bad.refusal, &record.id, bad.accept.as_deref());
+    answer.write(client.queue(), to_head, Version::Http11, Persistence::Close);
+    record.status = Some(answer.status);
+    record.bytes_out = if to_head { 0 } else { answer.body.len() as u64 };
+    // The client may have left.
+    let _ = client.flush().await;
+    record.is_ended = true;
 }

@@ -50,8 +50,8 @@ pub(crate) struct Record {
     /// The status that was sent.
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<ErrorCode>,
-    /// How far the request came.
-    pub(crate) phase: Phase,
+    /// How far the request came; `None` before it is carried out.
+    pub(crate) phase: Option<Phase>,
     /// The upload waits for the client, not for the server.
     pub(crate) waits_for_client: bool,
     /// The cause behind the code, for machines.
@@ -88,7 +88,7 @@ impl Record {
             client: client.map(|client| client.ip().to_canonical()),
             status: None,
             code: None,
-            phase: Phase::Token,
+            phase: None,
             waits_for_client: false,
             reason: None,
             bytes_in: 0,
@@ -147,31 +147,31 @@ impl Record {
         }
     }
 
-    /// The status of a request that ended without an answer.
-    fn unanswered(&mut self) -> u16 {
-        if self.is_ended {
-            return CLIENT_CLOSED_REQUEST;
-        }
-        // Its task was ended from outside: by a panic, or by the limit of a drain.
+    /// Notes that the task of the request was ended from outside: by a panic, or by the limit of a drain.
+    fn cut(&mut self) {
         if std::thread::panicking() {
+            self.status.get_or_insert(500);
             self.failed(ErrorCode::Internal, "panic");
-            return 500;
+        } else {
+            self.status.get_or_insert(503);
+            self.reason = Some("shutdown".into());
         }
-        self.reason = Some("shutdown".into());
-        503
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         self.in_flight = None;
-        let status = self.status.unwrap_or_else(|| self.unanswered());
+        if !self.is_ended {
+            self.cut();
+        }
+        let status = self.status.unwrap_or(CLIENT_CLOSED_REQUEST);
         let has_failed = self.code.is_some() || self.reason.is_some() || status == CLIENT_CLOSED_REQUEST;
         let duration = self.arrived.elapsed();
         let stats = self.stats();
         stats.finished(status, self.code, duration, self.response_headers);
         if self.code == Some(ErrorCode::ServiceTimeout) {
-            stats.timed_out(self.phase);
+            stats.timed_out(self.phase.unwrap_or(Phase::Token));
         }
         let log = &self.proxy.access_log;
         if !log.is_on() {
@@ -202,7 +202,7 @@ impl Drop for Record {
             request_id: self.id.as_str(),
             traceparent: self.traceparent.as_deref().and_then(|value| std::str::from_utf8(value).ok()),
             client: self.client,
-            phase: has_failed.then_some(self.phase),
+            phase: self.phase.filter(|_| has_failed),
             reason: self.reason.as_deref(),
             delivery_id: self.delivery_id.as_deref(),
         });

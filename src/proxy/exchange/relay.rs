@@ -13,10 +13,10 @@ use super::request::{Planned, Request};
 use super::{End, Stop};
 use crate::error_code::ErrorCode;
 use crate::message::framing::ResponseFraming;
+use crate::message::writer::{Outgoing, Persistence, date, field, status_line};
 use crate::message::{Framing, ResponseHead};
 use crate::proxy::Entrance;
 use crate::proxy::downstream::client::{Client, ClientError};
-use crate::proxy::downstream::respond::{Outgoing, Persistence, date, field, status_line};
 use crate::telemetry::metrics::Phase;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -32,13 +32,14 @@ pub(super) async fn relay(
     client: &mut Client,
 ) -> Result<End, Stop> {
     let Answering { mut attempt, head, framing } = answering;
-    let keep = request.keeps_alive && !entrance.table.is_draining();
+    // What a client sent for a tunnel that is declined must not pass for another request.
+    let keep = request.keeps_alive && !request.head.websocket && !entrance.table.is_draining();
     let persistence = if keep { Persistence::KeepAlive } else { Persistence::Close };
     let version = request.head.version;
     let outgoing = Outgoing::new(framing.body, framing.announced, version, persistence);
     write_head(client, &head, &outgoing, request);
     request.record.status = Some(head.status);
-    request.record.phase = Phase::Body;
+    request.record.phase = Some(Phase::Body);
     let mut relayed = Relayed { outgoing, bytes: 0 };
     let result = relayed.body(&mut attempt, framing, upload, client, planned).await;
     request.record.bytes_out = relayed.bytes;
@@ -81,7 +82,7 @@ fn note(request: &mut Request, error: UpstreamError) {
         UpstreamError::Ended => record.failed(ErrorCode::ServiceUnreachable, "connection_terminated"),
         UpstreamError::Protocol(_) => record.failed(ErrorCode::ServiceProtocol, "http_protocol_error"),
         UpstreamError::Stalled => {
-            record.phase = Phase::Idle;
+            record.phase = Some(Phase::Idle);
             record.failed(ErrorCode::ServiceTimeout, "idle");
         }
     }

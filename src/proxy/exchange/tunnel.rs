@@ -10,8 +10,8 @@ use super::idle::Idle;
 use super::request::{Planned, Request};
 use super::{End, Stop, UpstreamError};
 use crate::error_code::ErrorCode;
+use crate::message::writer::{field, status_line};
 use crate::proxy::downstream::client::Client;
-use crate::proxy::downstream::respond::{field, status_line};
 use crate::telemetry::metrics::Phase;
 use std::io;
 use std::pin::{Pin, pin};
@@ -41,7 +41,7 @@ pub(super) async fn open(
     field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
     out.extend_from_slice(b"\r\n");
     request.record.status = Some(head.status);
-    request.record.phase = Phase::Body;
+    request.record.phase = Some(Phase::Body);
     // The session read ahead of its 101.
     while let Some(part) = poll_once(answering.attempt.session().read_body_ref()).await {
         match part {
@@ -80,7 +80,7 @@ pub(super) async fn open(
     request.record.bytes_out = traffic.down.load(Relaxed);
     client.body_bytes = traffic.up.load(Relaxed);
     if copied.is_none() {
-        request.record.phase = Phase::Idle;
+        request.record.phase = Some(Phase::Idle);
         request.record.failed(ErrorCode::ServiceTimeout, "idle");
     }
     Ok(if matches!(copied, Some(Ok(_))) { End::Close { linger: false } } else { End::Abort })
