@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use std::net::SocketAddr;
+use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 
 const UPGRADE: &str = "GET /mailer/socket?x=1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\n\
@@ -74,6 +75,28 @@ async fn an_upgrade_that_is_declined_is_an_answer_like_any_other() {
     let attache = attache_for(&third_party, "").await;
     let (_connection, answer) = upgrade(attache.outbound(), b"").await;
     assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
+}
+
+/// Bytes that were meant for a tunnel are never a request.
+#[tokio::test]
+async fn early_bytes_of_a_declined_upgrade_are_discarded() {
+    let third_party = third_party().answers(403, "no");
+    let attache = attache_for(&third_party, "").await;
+    let early = b"GET /mailer/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (mut connection, answer) = upgrade(attache.outbound(), early).await;
+    assert_eq!((answer.status, answer.says_close()), (403, true));
+    assert_eq!(connection.rest().await, b"");
+    assert_eq!(third_party.seen().heads, 1);
+}
+
+#[tokio::test]
+async fn a_tunnel_passes_half_closes_on() {
+    let third_party = third_party().websocket_echo();
+    let attache = attache_for(&third_party, "").await;
+    let (mut connection, _) = upgrade(attache.outbound(), b"").await;
+    connection.write(b"last words").await;
+    connection.stream.shutdown().await.expect("half-close");
+    assert_eq!(connection.rest().await, b"last words");
 }
 
 #[tokio::test]
