@@ -103,16 +103,11 @@ impl Transport {
 
     /// An idle connection to one of the addresses that are known now. Waits for nothing.
     pub(crate) async fn pooled(&self, upstream: &Upstream) -> Option<(Box<ServerStream>, Connection)> {
-        self.idle(upstream, &*upstream.known_addresses()?).await
+        self.idle(&upstream.known_keys()).await
     }
 
-    async fn idle(
-        &self,
-        upstream: &Upstream,
-        addresses: &[SocketAddr],
-    ) -> Option<(Box<ServerStream>, Connection)> {
-        for &address in addresses {
-            let key = PoolKey::new(upstream.group, address);
+    async fn idle(&self, keys: &[(SocketAddr, PoolKey)]) -> Option<(Box<ServerStream>, Connection)> {
+        for &(address, key) in keys {
             if let Some(stream) = self.pool.take(key).await {
                 return Some((stream, Connection { address, reused: true, key }));
             }
@@ -129,8 +124,12 @@ impl Transport {
         listener: Option<SocketAddr>,
     ) -> Result<(Box<ServerStream>, Connection), ConnectError> {
         let found = upstream.addresses().await.map_err(ConnectError::NoAddress)?;
-        if reuse && let Some(idle) = self.idle(upstream, &found.allowed).await {
-            return Ok(idle);
+        if reuse {
+            let keys: Vec<_> =
+                found.allowed.iter().map(|&address| (address, upstream.key(address))).collect();
+            if let Some(idle) = self.idle(&keys).await {
+                return Ok(idle);
+            }
         }
         let (stream, address) = match dial(&found.allowed, listener, None).await {
             Ok(dialled) => dialled,
@@ -138,7 +137,7 @@ impl Transport {
         };
         upstream.worked(address);
         let io = self.secure(upstream, stream, address).await?;
-        let key = PoolKey::new(upstream.group, address);
+        let key = upstream.key(address);
         Ok((Box::new(ServerStream::new(io)), Connection { address, reused: false, key }))
     }
 

@@ -3,6 +3,7 @@
 
 use super::egress::allowed;
 use super::names::{Name, Names, NoAddress};
+use super::pool::PoolKey;
 use super::tls::{TlsClient, TlsError, server_name};
 use crate::config::model::{CaBundle, Host, ServerUrl};
 use crate::secret::sha256;
@@ -14,8 +15,8 @@ use std::sync::atomic::AtomicU64;
 
 /// Where a server is.
 enum Server {
-    /// At this address.
-    At(SocketAddr),
+    /// At this address, which makes the key of its idle connections a fixed one.
+    At(SocketAddr, PoolKey),
     /// At the addresses of a name.
     Named(Arc<Name>, u16),
 }
@@ -42,7 +43,7 @@ pub struct Upstream {
     /// The path that no request can leave: empty, or it starts with a slash and does not end with one.
     pub prefix: String,
     /// Stands for all that separates idle connections, but for the address.
-    pub(super) group: u64,
+    group: u64,
     /// Whether a name may lead into a private network.
     private_network: bool,
     /// When trouble with this server was last logged, in milliseconds since the start: one line in ten seconds.
@@ -57,13 +58,21 @@ impl Upstream {
         private_network: bool,
         names: &Names,
     ) -> Self {
-        let (server, host) = match &url.host {
-            Host::Name(name) => (Server::Named(names.name(name), url.port), name.clone()),
-            Host::Ip(ip) => (Server::At(SocketAddr::new(*ip, url.port)), ip.to_string()),
+        let host = match &url.host {
+            Host::Name(name) => name.clone(),
+            Host::Ip(ip) => ip.to_string(),
+        };
+        let group = group(sharing, &host, url.tls, ca);
+        let server = match &url.host {
+            Host::Name(name) => Server::Named(names.name(name), url.port),
+            Host::Ip(ip) => {
+                let address = SocketAddr::new(*ip, url.port);
+                Server::At(address, PoolKey::new(group, address))
+            }
         };
         Self {
             server,
-            group: group(sharing, &host, url.tls, ca),
+            group,
             tls: client.map(|client| Tls { client, host }),
             // An authority is made of bytes that a header may hold.
             authority: HeaderValue::from_str(&url.authority).unwrap_or(HeaderValue::from_static("")),
@@ -88,7 +97,7 @@ impl Upstream {
     /// The addresses to try.
     pub(super) async fn addresses(&self) -> Result<Found, NoAddress> {
         match &self.server {
-            Server::At(address) => Ok(Found { allowed: vec![*address], all: None }),
+            Server::At(address, _) => Ok(Found { allowed: vec![*address], all: None }),
             Server::Named(name, port) => {
                 let all = name.addresses().await?;
                 let allowed = self.allowed(&all, *port);
@@ -105,11 +114,23 @@ impl Upstream {
         allowed(all, self.private_network).map(|ip| SocketAddr::new(ip, port)).collect()
     }
 
-    /// The addresses that are known now and still fresh.
-    pub(super) fn known_addresses(&self) -> Option<Addresses> {
+    /// The keys of the idle connections to the addresses that are known now and fresh.
+    pub(super) fn known_keys(&self) -> SmallKeys {
         match &self.server {
-            Server::At(address) => Some(Addresses::One(*address)),
-            Server::Named(name, port) => Some(Addresses::Several(self.allowed(&name.known()?, *port))),
+            Server::At(address, key) => SmallKeys::One((*address, *key)),
+            Server::Named(name, port) => {
+                let known = name.known();
+                let allowed = self.allowed(known.as_deref().unwrap_or_default(), *port);
+                SmallKeys::Several(allowed.into_iter().map(|address| (address, self.key(address))).collect())
+            }
+        }
+    }
+
+    /// The key of the idle connections to `address`.
+    pub(super) fn key(&self, address: SocketAddr) -> PoolKey {
+        match &self.server {
+            Server::At(_, key) => *key,
+            Server::Named(..) => PoolKey::new(self.group, address),
         }
     }
 
@@ -136,19 +157,19 @@ pub(super) struct Found {
     all: Option<Arc<[IpAddr]>>,
 }
 
-/// Addresses, without an allocation where there is one.
-pub(super) enum Addresses {
-    One(SocketAddr),
-    Several(Vec<SocketAddr>),
+/// Addresses with the keys of their idle connections, without an allocation where there is one.
+pub(super) enum SmallKeys {
+    One((SocketAddr, PoolKey)),
+    Several(Vec<(SocketAddr, PoolKey)>),
 }
 
-impl std::ops::Deref for Addresses {
-    type Target = [SocketAddr];
+impl std::ops::Deref for SmallKeys {
+    type Target = [(SocketAddr, PoolKey)];
 
-    fn deref(&self) -> &[SocketAddr] {
+    fn deref(&self) -> &[(SocketAddr, PoolKey)] {
         match self {
-            Self::One(address) => std::slice::from_ref(address),
-            Self::Several(addresses) => addresses,
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
         }
     }
 }

@@ -67,6 +67,17 @@ pub(crate) enum ClientError {
     Body(#[source] ChunkError),
 }
 
+impl ClientError {
+    /// The reason for the access log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "client_left",
+            Self::Stalled => "client_stalled",
+            Self::Body(_) => "malformed_body",
+        }
+    }
+}
+
 impl From<io::Error> for ClientError {
     fn from(_: io::Error) -> Self {
         Self::Left
@@ -208,7 +219,8 @@ impl Client {
     /// Reads once into the input.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         let room = match self.body {
-            Body::Ended => HEAD_BUFFER,
+            // A client that waits sends nothing, so a few bytes do to see it leave.
+            Body::Ended => 64,
             Body::Length(left) => usize::try_from(left).unwrap_or(usize::MAX).clamp(1024, BODY_BUFFER),
             Body::Chunked(_) => BODY_BUFFER,
         };

@@ -196,9 +196,9 @@ fn verify(
     if let Some(delivery) = planned.delivery.as_mut().filter(|_| asserts) {
         delivery.body_sha256 = Some(sha256(body));
     }
-    reserve(request, planned, endpoint, &signed_over, &signed)?;
+    let reserved = reserve(request, planned, endpoint, &signed_over, &signed);
     request.record.delivery_id = signed.id;
-    Ok(())
+    reserved
 }
 
 /// Reserves the delivery, unless it has been here.

@@ -81,12 +81,11 @@ pub(super) fn internal(reason: &'static str) -> Refusal {
         .because(reason)
 }
 
-/// The service cannot be reached. `proxy_status` is the reason for machines too.
+/// The service cannot be reached.
 fn unreachable(route: &Route, proxy_status: &'static str) -> Refusal {
     Refusal::new(ErrorCode::ServiceUnreachable, route.timeout_message.clone())
         .of(&route.service)
         .proxy_status(proxy_status)
-        .because(proxy_status)
 }
 
 /// The answer to a request for which no connection could be made.
@@ -145,7 +144,6 @@ pub(super) fn no_response(route: &Route, error: UpstreamError) -> Refusal {
         UpstreamError::Protocol(_) => {
             Refusal::new(ErrorCode::ServiceProtocol, "the service's response is not valid HTTP")
                 .of(&route.service)
-                .because("http_protocol_error")
         }
     }
 }

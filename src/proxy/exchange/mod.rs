@@ -113,8 +113,7 @@ pub(super) async fn serve(entrance: &Entrance, client: &mut Client, mut request:
             send(entrance, client, &mut request, &answer).await
         }
         Err(Stop::Client(error)) => {
-            let stalled = error == ClientError::Stalled;
-            request.record.reason = Some(if stalled { "client_stalled" } else { "client_left" }.into());
+            request.record.reason = Some(error.as_str().into());
             End::Abort
         }
         Err(Stop::Cut) => End::Abort,
@@ -151,7 +150,10 @@ async fn send(entrance: &Entrance, client: &mut Client, request: &mut Request, a
     match client.flush().await {
         Ok(()) if keep => End::KeepAlive,
         Ok(()) => End::Close { linger: !client.body_has_ended() },
-        Err(_) => End::Abort,
+        Err(error) => {
+            request.record.reason = Some(error.as_str().into());
+            End::Abort
+        }
     }
 }
 
@@ -209,7 +211,7 @@ impl Exchange<'_> {
             return refuse_request(record, failure::stalled_upload().because("upload_stalled"));
         }
         let phase = record.phase.unwrap_or(Phase::Token);
-        failure::timeout(&planned.plan.route, phase).because(phase.as_str())
+        failure::timeout(&planned.plan.route, phase)
     }
 
     /// Decides what becomes of a webhook's delivery, before the response leaves: the receiver has it, or the provider's

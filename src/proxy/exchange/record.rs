@@ -139,12 +139,11 @@ impl Record {
         self.reason = Some(reason.into());
     }
 
-    /// Notes the refusal that is answered.
+    /// Notes the refusal that is answered. Where it names no finer cause, the reason is its `Proxy-Status` error.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
-        self.code = Some(refusal.code);
-        if self.reason.is_none() {
-            self.reason = refusal.reason.clone();
-        }
+        let error = refusal.proxy_status.unwrap_or(refusal.code.proxy_status());
+        let reason = refusal.reason.clone();
+        self.failed(refusal.code, reason.unwrap_or(Cow::Borrowed(error)));
     }
 
     /// Notes that the task of the request was ended from outside: by a panic, or by the limit of a drain.
