@@ -8,7 +8,7 @@ pub enum ErrorCode {
     ServiceUnknown,
     /// The request is not one that can be passed on: a dot segment, ambiguous framing, a malformed head.
     RequestInvalid,
-    /// The head did not arrive in time.
+    /// The head, or the rest of the body, did not arrive in time.
     RequestTimeout,
     /// The head is larger than attache reads.
     RequestHeadTooLarge,

@@ -16,7 +16,7 @@ pub use response::ResponseHead;
 /// A version that a client speaks. The engine of a version stays behind it, so that HTTP/2 can be a third.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// HTTP/1.0: no chunks, no interim responses, a connection a request.
+    /// HTTP/1.0: no chunks, no interim responses, and a connection is kept only where the client asks for it.
     Http10,
     /// HTTP/1.1.
     Http11,

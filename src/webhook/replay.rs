@@ -1,6 +1,6 @@
 //! Deliveries that have been here before.
 //!
-//! A delivery is *reservationed* while it is on its way to our program, *taken* once our program has answered 2xx, and forgotten
+//! A delivery is *reserved* while it is on its way to our program, *taken* once our program has answered 2xx, and forgotten
 //! if it has not: then the provider's retry is no duplicate. A second one that comes while the first is on its way can be
 //! told neither that it was taken nor that it was not, and is told to come again.
 //!

@@ -100,7 +100,7 @@ async fn a_key_and_a_signature_are_both_needed() {
     assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202);
 }
 
-/// Every size on both sides of what the engine can hold, in one piece and in chunks, any bytes.
+/// Every size on both sides of 64 KiB, in one piece and in chunks, any bytes.
 #[tokio::test]
 async fn bodies_of_any_size_and_framing_arrive_as_they_were_signed() {
     let at = vendor(&format!("{GITHUB}\nmax_body: 2MiB")).await;
@@ -217,7 +217,7 @@ async fn a_caller_that_leaves_in_the_middle_of_its_body_is_nobodys_trouble() {
     assert_eq!(at.app.seen().heads, 1);
 }
 
-/// The engine takes whatever says `Upgrade` for a tunnel without an end.
+/// A request with a body is no WebSocket, whatever its `Upgrade` says: the body is verified and ends at its length.
 #[tokio::test]
 async fn a_body_beside_an_upgrade_ends_where_it_says() {
     let at = vendor(GITHUB).await;

@@ -117,7 +117,7 @@ pub(crate) struct Table {
 pub(crate) struct Ticket {
     table: Arc<Table>,
     slot: Arc<Slot>,
-    /// Nothing but [`Self::started`] makes it false.
+    /// No complete head came yet. Only [`Self::active`] makes it false.
     is_first: bool,
 }
 

@@ -89,7 +89,7 @@ pub(super) struct Attempt {
     pub(super) forwarded_1xx: bool,
 }
 
-/// A connection that a session took over, without its stream.
+/// An attempt whose final response head is here.
 pub(super) struct Answering {
     pub(super) attempt: Attempt,
     pub(super) head: ResponseHead,
