@@ -5,7 +5,7 @@
 use attache::config::model::{ApiKey, Host, ServerUrl, User, Webhook};
 use attache::message::Fields;
 use attache::outbound::path::has_dot_segment;
-use attache::route::Route;
+use attache::route::{Parts, Route};
 use attache::secret::{Secret, hex, sha256};
 use attache::signature::{Delivery, Scheme, Trace, Verifier};
 use attache::telemetry::access_log::{AccessLog, Outcome};
@@ -33,7 +33,8 @@ fn table(keys: usize) -> KeyTable {
         path: "/hook".into(),
     };
     let webhook = Webhook::new(user, forward_to, Vec::new());
-    let route = Arc::new(Route::webhook("mailer", &webhook, Arc::default(), &Transport::new(8)));
+    let route =
+        Arc::new(Route::webhook("mailer", &webhook, Arc::default(), &mut Parts::new(&Transport::new(8))));
     let endpoint = Arc::new(Endpoint::new(route, &webhook, None));
     let keys: Vec<ApiKey> =
         (0..keys).map(|n| ApiKey::new("2026-11", sha256(format!("key-{n}").as_bytes()))).collect();

@@ -3,12 +3,14 @@
 //! Everything here is prepared when a snapshot is built, so that a request costs look-ups and reference counts, not
 //! formatting.
 
-use crate::config::model::{Authorization, KeyIn, Outbound, TimeoutResponse, Webhook};
+use crate::config::model::{Authorization, KeyIn, Outbound, ServerUrl, TimeoutResponse, Webhook};
 use crate::credentials::Credential;
 use crate::header_name::{FieldName, fold};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
 use http::{Method, StatusCode};
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +25,9 @@ pub struct Route {
     /// What is added to open the service; `None` on webhooks.
     pub credential: Arc<Credential>,
     /// The header names we send something under, folded: what a caller sends under any spelling of them is dropped.
-    pub replaced: Vec<String>,
+    pub replaced: Arc<[String]>,
     /// Where it goes.
-    pub upstream: Upstream,
+    pub upstream: Arc<Upstream>,
     /// From arrival to response headers.
     pub timeout: Duration,
     /// The statuses by which the third party refuses the account's token; empty where there is none. Not the token
@@ -45,7 +47,7 @@ pub struct Route {
     /// The largest body let through, in bytes.
     pub max_body: Option<u64>,
     /// The methods let through; empty is all.
-    pub methods: Vec<Method>,
+    pub methods: Arc<[Method]>,
     /// Counters and histograms; carried over a reload by name.
     pub stats: Arc<ServiceStats>,
 }
@@ -57,20 +59,20 @@ impl Route {
         outbound: &Outbound,
         credential: Arc<Credential>,
         stats: Arc<ServiceStats>,
-        transport: &Transport,
+        parts: &mut Parts<'_>,
     ) -> Self {
         Self {
             direction: Direction::Outbound,
             service: service.to_owned(),
             account: Some(outbound.account.name.clone()),
-            replaced: replaced(&credential),
+            replaced: parts.names(replaced(&credential)),
             credential,
-            upstream: transport.upstream(
+            upstream: Arc::new(parts.transport.upstream(
                 service,
                 &outbound.server_url,
                 outbound.ca.as_ref(),
                 outbound.private_network,
-            ),
+            )),
             timeout: outbound.timeout,
             token_refused_by: match &outbound.account.authorization {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
@@ -88,7 +90,7 @@ impl Route {
                 .unwrap_or_else(|| format!("The service {service} is not answering.")),
             timeout_response: outbound.timeout_response.clone(),
             max_body: None,
-            methods: Vec::new(),
+            methods: parts.methods(&[]),
             stats,
         }
     }
@@ -98,24 +100,21 @@ impl Route {
         service: &str,
         webhook: &Webhook,
         stats: Arc<ServiceStats>,
-        transport: &Transport,
+        parts: &mut Parts<'_>,
     ) -> Self {
+        // The identity is replaced on every route; the request id only here, where it is ours. A key in a header goes no
+        // further than here.
+        let mut replaced = vec!["x-request-id".to_owned()];
+        if let KeyIn::Header(name) = &webhook.key_in {
+            replaced.push(fold(name.as_str()));
+        }
         Self {
             direction: Direction::Webhook,
             service: service.to_owned(),
             account: None,
-            credential: Arc::new(Credential::None),
-            // The identity is replaced on every route; the request id only here, where it is ours. A key in a header goes no
-            // further than here.
-            replaced: std::iter::once("x-request-id".to_owned())
-                .chain(match &webhook.key_in {
-                    KeyIn::Header(name) => Some(fold(name.as_str())),
-                    KeyIn::Path | KeyIn::Query(_) => None,
-                })
-                .collect(),
-            // Our own program stands in our own network, and is sent no credential: webhooks of many services that lead
-            // to it share its connections.
-            upstream: transport.upstream("", &webhook.forward_to, None, true),
+            credential: Arc::clone(&parts.no_credential),
+            replaced: parts.names(replaced),
+            upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
             token_refused_by: Vec::new(),
             token_header: None,
@@ -124,10 +123,57 @@ impl Route {
             timeout_message: "The webhook's receiver is not answering.".to_owned(),
             timeout_response: None,
             max_body: Some(webhook.max_body),
-            methods: webhook.methods.clone(),
+            methods: parts.methods(&webhook.methods),
             stats,
         }
     }
+}
+
+/// The parts that the routes of one snapshot have in common, each kept once. 10,000 webhooks that lead to one receiver
+/// share their memory, and a request to one of them finds it in the cache.
+pub struct Parts<'t> {
+    transport: &'t Transport,
+    receivers: HashMap<ServerUrl, Arc<Upstream>>,
+    names: HashSet<Arc<[String]>>,
+    methods: HashSet<Arc<[Method]>>,
+    no_credential: Arc<Credential>,
+}
+
+impl<'t> Parts<'t> {
+    /// No parts yet.
+    pub fn new(transport: &'t Transport) -> Self {
+        Self {
+            transport,
+            receivers: HashMap::new(),
+            names: HashSet::new(),
+            methods: HashSet::new(),
+            no_credential: Arc::new(Credential::None),
+        }
+    }
+
+    /// A webhook's receiver stands in a private network and is sent no credential, so the webhooks of many services that
+    /// lead to it share its connections.
+    fn receiver(&mut self, url: &ServerUrl) -> Arc<Upstream> {
+        let make = || Arc::new(self.transport.upstream("", url, None, true));
+        Arc::clone(self.receivers.entry(url.clone()).or_insert_with(make))
+    }
+
+    fn names(&mut self, names: Vec<String>) -> Arc<[String]> {
+        kept_once(&mut self.names, &names)
+    }
+
+    fn methods(&mut self, methods: &[Method]) -> Arc<[Method]> {
+        kept_once(&mut self.methods, methods)
+    }
+}
+
+fn kept_once<T: Clone + Eq + Hash>(kept: &mut HashSet<Arc<[T]>>, list: &[T]) -> Arc<[T]> {
+    if let Some(known) = kept.get(list) {
+        return Arc::clone(known);
+    }
+    let list: Arc<[T]> = list.into();
+    kept.insert(Arc::clone(&list));
+    list
 }
 
 fn replaced(credential: &Credential) -> Vec<String> {

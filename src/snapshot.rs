@@ -9,7 +9,7 @@ use crate::config::model::{Account, Authorization, Config};
 use crate::credentials::oauth2::{TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
 use crate::outbound::Routes;
-use crate::route::Route;
+use crate::route::{Parts, Route};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
 use crate::webhook::Guesses;
@@ -87,11 +87,12 @@ impl Snapshot {
             .flat_map(|previous| previous.routes.iter())
             .map(|route| (route.service.as_str(), &route.stats))
             .collect();
+        let mut parts = Parts::new(transport);
         let routes = Routes::new(config.services.values().filter_map(|service| {
             let outbound = service.outbound.as_ref()?;
             let credential = Arc::clone(&accounts.get(&outbound.account.name)?.credential);
             let stats = outbound_stats.get(service.key.as_str()).copied().cloned().unwrap_or_default();
-            Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats, transport)))
+            Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats, &mut parts)))
         }));
 
         let endpoints_before: HashMap<&str, &Arc<Endpoint>> = previous
@@ -104,7 +105,7 @@ impl Snapshot {
             let before = endpoints_before.get(service.key.as_str());
             let stats = before.map(|before| Arc::clone(&before.route.stats)).unwrap_or_default();
             let deliveries = before.and_then(|b| b.replay.as_ref()).map(|(_, seen)| Arc::clone(seen));
-            let route = Arc::new(Route::webhook(&service.key, webhook, stats, transport));
+            let route = Arc::new(Route::webhook(&service.key, webhook, stats, &mut parts));
             let endpoint = Arc::new(Endpoint::new(route, webhook, deliveries));
             Some((endpoint, webhook.api_keys.as_slice()))
         });

@@ -431,7 +431,7 @@ pub struct Outbound {
 }
 
 /// `server_url` or `forward_to`: an http or https URL without query, fragment and user info.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerUrl {
     /// https.
     pub tls: bool,
@@ -446,7 +446,7 @@ pub struct ServerUrl {
 }
 
 /// A URL's host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
     /// A name, lowercase, to be resolved.
     Name(String),

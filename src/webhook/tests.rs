@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::model::{ApiKey, Host, Refusals, ServerUrl, User, Webhook};
-use crate::route::Route;
+use crate::route::{Parts, Route};
 use crate::secret::{Secret, sha256};
 use crate::signature::{Scheme, Verifier};
 use http::{HeaderName, StatusCode};
@@ -27,8 +27,12 @@ fn key(text: &str) -> ApiKey {
 
 fn table(webhooks: &[(&str, Webhook)]) -> KeyTable {
     let endpoints = webhooks.iter().map(|(service, webhook)| {
-        let route =
-            Arc::new(Route::webhook(service, webhook, Arc::default(), &crate::transport::for_tests()));
+        let route = Arc::new(Route::webhook(
+            service,
+            webhook,
+            Arc::default(),
+            &mut Parts::new(&crate::transport::for_tests()),
+        ));
         (Arc::new(Endpoint::new(route, webhook, None)), webhook.api_keys.as_slice())
     });
     KeyTable::new(endpoints.collect(), None)
@@ -253,7 +257,12 @@ fn statistics_outlive_a_reload_and_a_key_that_is_another_now_has_none() {
         before.find(text).expect("the key").stats().used_at(UNIX_EPOCH + NOW);
     }
     let renewed = ApiKey { sha256: sha256(b"other"), ..key("good") };
-    let route = Arc::new(Route::webhook("a", &webhook(), Arc::default(), &crate::transport::for_tests()));
+    let route = Arc::new(Route::webhook(
+        "a",
+        &webhook(),
+        Arc::default(),
+        &mut Parts::new(&crate::transport::for_tests()),
+    ));
     let endpoint = Arc::new(Endpoint::new(route, &webhook(), None));
     let api_keys = [renewed, key("same"), key("fresh")];
     let after = KeyTable::new(vec![(endpoint, &api_keys[..])], Some(&before));

@@ -185,7 +185,7 @@ impl Drop for Record {
             service: service.unwrap_or_default(),
             account: route.and_then(|route| route.account.as_deref()),
             caller: None,
-            user: key.map(|key| key.endpoint().user.key.as_str()),
+            user: key.and_then(|key| key.endpoint().identity[0].to_str().ok()),
             key_id: key.or(known).map(|key| key.id()),
             method: &self.method,
             path: &self.path,
