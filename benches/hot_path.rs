@@ -15,7 +15,7 @@ use attache::webhook::address::Client;
 use attache::webhook::endpoint::Endpoint;
 use attache::webhook::identity::Reserved;
 use attache::webhook::keys::KeyTable;
-use attache::webhook::{self, Call, Guesses};
+use attache::webhook::{self, Call, UnknownKeyLimiter};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ring::hmac;
@@ -43,7 +43,7 @@ fn table(keys: usize) -> KeyTable {
 
 fn keys(c: &mut Criterion) {
     let mut group = c.benchmark_group("webhook plan");
-    let (guesses, fields) = (Guesses::new(None, None), Fields::default());
+    let (unknown_keys, fields) = (UnknownKeyLimiter::new(None, None), Fields::default());
     for size in [10, 10_000, 1_000_000] {
         let table = table(size);
         let target = format!("/webhooks/key-{}/rest?query", size / 2);
@@ -56,7 +56,7 @@ fn keys(c: &mut Criterion) {
             uptime: Duration::ZERO,
         };
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
-            b.iter(|| webhook::plan(black_box(&table), &guesses, black_box(&call)).is_ok());
+            b.iter(|| webhook::plan(black_box(&table), &unknown_keys, black_box(&call)).is_ok());
         });
     }
     group.finish();

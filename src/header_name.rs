@@ -78,7 +78,7 @@ impl PartialEq<str> for FieldName {
 /// Families of which every name is attache's to say, on every route.
 const RESERVED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
 
-/// Whether `name`, in some spelling, is attache's to say whatever the file says. No allocation.
+/// Returns true if `name`, in some spelling, is attache's to say whatever the file says. No allocation.
 pub fn is_reserved(name: &str) -> bool {
     // Nearly every name is told by its first letter.
     match name.bytes().find(u8::is_ascii_alphanumeric) {
@@ -116,17 +116,17 @@ pub fn fold(name: &str) -> String {
     folded(name.as_bytes()).map(char::from).collect()
 }
 
-/// Whether `name` is `other`, which is folded, when it is folded itself.
+/// Returns true if `name` is `other`, which is folded, when it is folded itself.
 pub fn same(name: &str, other: &str) -> bool {
     folded(name.as_bytes()).eq(other.bytes())
 }
 
-/// Whether the two are one name when both are folded.
+/// Returns true if the two are one name when both are folded.
 pub fn alike(one: &str, other: &str) -> bool {
     folded(one.as_bytes()).eq(folded(other.as_bytes()))
 }
 
-/// Whether `name`, folded, begins with `family` and goes on.
+/// Returns true if `name`, folded, begins with `family` and goes on.
 fn in_family(name: &str, family: &str) -> bool {
     let mut name = folded(name.as_bytes());
     family.bytes().all(|byte| name.next() == Some(byte)) && name.next().is_some()

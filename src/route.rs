@@ -36,7 +36,7 @@ pub struct Route {
     /// The header of an OAuth2 account's token, as the file spells it; `None` for other credentials. Not the token
     /// source's own name: a source outlives a reload that changes only the spelling.
     pub token_header: Option<FieldName>,
-    /// Whether a request whose token the third party refused is sent once more, with another.
+    /// True if a request whose token the third party refused is sent once more, with another.
     pub retry_on_401: bool,
     /// How long a started answer may stall.
     pub idle_timeout: Duration,

@@ -12,7 +12,7 @@ use crate::outbound::Routes;
 use crate::route::{Parts, Route};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
-use crate::webhook::Guesses;
+use crate::webhook::UnknownKeyLimiter;
 use crate::webhook::assertion::Signer;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::identity::Reserved;
@@ -59,8 +59,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// The way in.
     pub keys: KeyTable,
-    /// What strangers' guesses at keys meet.
-    pub guesses: Guesses,
+    /// Limits guesses at keys.
+    pub unknown_keys: UnknownKeyLimiter,
     /// What vouches for the identity of webhook calls, if anything does.
     pub assertion: Option<Signer>,
     /// The header names no caller may send.
@@ -114,9 +114,9 @@ impl Snapshot {
         Self {
             routes,
             keys,
-            guesses: Guesses::new(
+            unknown_keys: UnknownKeyLimiter::new(
                 config.wrong_keys.as_ref(),
-                previous.map(|previous| previous.guesses.budgets()),
+                previous.map(|previous| previous.unknown_keys.budgets()),
             ),
             reserved: Reserved::of(&config),
             assertion: config.assertion.as_ref().map(Signer::new),

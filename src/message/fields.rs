@@ -22,7 +22,7 @@ impl<'a> Field<'a> {
         std::str::from_utf8(self.name).unwrap_or_default()
     }
 
-    /// Whether this is the field `name`, in any case.
+    /// Returns true if this is the field `name`, in any case.
     pub fn is(&self, name: &str) -> bool {
         self.name.len() == name.len() && self.name.eq_ignore_ascii_case(name.as_bytes())
     }
@@ -106,7 +106,7 @@ impl Fields {
         self.spans.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
@@ -121,7 +121,7 @@ impl Fields {
         self.iter().find(|field| field.is(name)).map(|field| field.value)
     }
 
-    /// Whether there is a field `name`.
+    /// Returns true if there is a field `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -134,7 +134,7 @@ impl Fields {
             .filter(|member| !member.is_empty())
     }
 
-    /// Whether the list `name` has the member `token`, in any case.
+    /// Returns true if the list `name` has the member `token`, in any case.
     pub fn lists(&self, name: &str, token: &str) -> bool {
         self.list(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }

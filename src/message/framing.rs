@@ -76,7 +76,7 @@ impl ResponseFraming {
     }
 }
 
-/// Whether the body is chunked.
+/// Returns true if the body is chunked.
 fn transfer_coding(fields: &Fields) -> Result<bool, FramingError> {
     let mut codings = fields.all("transfer-encoding");
     match (codings.next(), codings.next()) {

@@ -22,7 +22,7 @@ pub enum Version {
     Http11,
 }
 
-/// Whether every line feed of `head` follows a carriage return. httparse accepts bare ones (RFC 9112 section 2.2 allows
+/// Returns true if every line feed of `head` follows a carriage return. httparse accepts bare ones (RFC 9112 section 2.2 allows
 /// it); servers disagree about them.
 pub fn has_strict_line_ends(head: &[u8]) -> bool {
     let mut rest = head;

@@ -47,7 +47,7 @@ impl ResponseHead {
         Some(Self { status, reason, minor, fields })
     }
 
-    /// Whether the server keeps the connection open after this response (RFC 9112 section 9.3).
+    /// Returns true if the server keeps the connection open after this response (RFC 9112 section 9.3).
     pub fn keeps_alive(&self) -> bool {
         if self.fields.lists("connection", "close") {
             return false;

@@ -44,7 +44,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether `path` has a segment that a server might take for `.` or `..`: percent-encoded, in overlong UTF-8 (RFC 3629
+/// Returns true if `path` has a segment that a server might take for `.` or `..`: percent-encoded, in overlong UTF-8 (RFC 3629
 /// section 10), ended by a backslash, an encoded slash or a NUL, or with parameters after a semicolon.
 ///
 /// One pass, no allocation.

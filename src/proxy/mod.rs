@@ -32,14 +32,14 @@ pub(crate) fn uptime(instant: Instant) -> Duration {
     instant.saturating_duration_since(*START.get_or_init(|| instant))
 }
 
-/// What every request needs.
+/// Shared state of all requests.
 pub(crate) struct Proxy {
     pub(crate) snapshots: Handle,
     pub(crate) transport: Arc<Transport>,
     pub(crate) access_log: Arc<AccessLog>,
 }
 
-/// What every request of one listener needs.
+/// Shared state of the requests of one listener.
 pub(crate) struct Entrance {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) direction: Direction,

@@ -31,7 +31,7 @@ impl Grants {
         Ok(grants)
     }
 
-    /// Whether there is a store in use.
+    /// Returns true if there is a store in use.
     pub(super) fn are_open(&self) -> bool {
         self.dir.is_some()
     }
@@ -48,7 +48,7 @@ impl Grants {
         Ok(())
     }
 
-    /// Whether `config` wants another folder than the one in use.
+    /// Returns true if `config` wants another folder than the one in use.
     pub(super) fn moves(&self, config: &Config) -> bool {
         needed(config).is_some_and(|state| self.dir.as_ref().is_some_and(|dir| *dir != state.dir))
     }

@@ -6,7 +6,7 @@
 //!
 //! Invariant: every failure has a type. No decision rests on the text of an error.
 //!
-//! Of the engine stand here: its streams, its connection pool (with a peer of ours) and, above this module, its HTTP/1
+//! Parts of the engine in use: its streams, its connection pool (with a peer of ours) and, above this module, its HTTP/1
 //! client session. TCP is dialled by [`mod@dial`], since the engine's connector tries one address; TLS is configured by
 //! [`tls`], since the engine's flattens the cause of a failed handshake and resumes no session of a service with a CA.
 

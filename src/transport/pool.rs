@@ -71,7 +71,7 @@ impl Peer for Lookup {
         self.0.0
     }
 
-    /// Whether the connection is alive and quiet. Pending bytes mean dead: nothing was asked, and a TLS close_notify
+    /// Returns true if the connection is alive and quiet. Pending bytes mean dead: nothing was asked, and a TLS close_notify
     /// hides the FIN behind it.
     fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;

@@ -142,7 +142,7 @@ impl ServerStream {
         self.is_tunnel = true;
     }
 
-    /// Whether every byte that was accepted has left, so that the connection may carry another request.
+    /// Returns true if every byte that was accepted has left, so that the connection may carry another request.
     pub(crate) fn is_drained(&self) -> bool {
         self.behind.is_empty() && !self.broken
     }

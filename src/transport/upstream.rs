@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Where a server is.
+/// The location of a server.
 enum Server {
     /// At this address, which makes the key of its idle connections a fixed one.
     At(SocketAddr, PoolKey),
@@ -44,9 +44,9 @@ pub struct Upstream {
     pub prefix: String,
     /// Stands for all that separates idle connections, but for the address.
     group: u64,
-    /// Whether a name may lead into a private network.
+    /// True if a name may lead into a private network.
     private_network: bool,
-    /// When trouble with this server was last logged, in milliseconds since the start: one line in ten seconds.
+    /// Time of the last logged failure, in milliseconds since the start: one line in ten seconds.
     pub last_warning: AtomicU64,
 }
 

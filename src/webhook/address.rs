@@ -1,4 +1,4 @@
-//! From which address a call comes, with proxies in between.
+//! The address of a client behind trusted proxies.
 
 use crate::config::model::TrustedProxies;
 use crate::message::Fields;
@@ -8,21 +8,21 @@ use std::net::{IpAddr, SocketAddr};
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// Who calls, as far as can be known.
+/// The client of a call, as far as it can be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// Its address; `None` where nobody trusted says it.
+    /// Its address; `None` if no trusted source states it.
     pub address: Option<IpAddr>,
     /// The scheme it used, which only a proxy can say.
     pub https: bool,
-    /// Whether a trusted proxy speaks for it.
+    /// True if a trusted proxy speaks for it.
     pub forwarded: bool,
 }
 
 impl Client {
     /// Reads `X-Forwarded-For` from the right for as long as trusted proxies wrote it: the first address that is none of
-    /// theirs is the client's, and what stands left of it anybody may have written. `peer` is whoever connected, `None`
-    /// by a unix socket. Without trusted proxies, nothing is read.
+    /// theirs is the client's; entries left of it may be forged. `peer` is the other end of the connection, `None` on a
+    /// unix socket. Without trusted proxies, nothing is read.
     pub fn of(peer: Option<IpAddr>, fields: &Fields, trusted: &TrustedProxies) -> Self {
         let peer = peer.map(|address| address.to_canonical());
         if !peer.map_or(trusted.unix, |address| contains(&trusted.networks, address)) {
@@ -40,7 +40,7 @@ impl Client {
         Self { address, https, forwarded: true }
     }
 
-    /// Whether it may call where `networks` may; nobody unknown may, if not all may.
+    /// Returns true if one of `networks` contains the address. An unknown address passes only an empty list.
     pub fn is_within(&self, networks: &[IpNet]) -> bool {
         networks.is_empty() || self.address.is_some_and(|address| contains(networks, address))
     }
@@ -77,7 +77,11 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         let is = |address: &str| Some(address.to_owned());
-        assert_eq!(client("192.0.2.9", &["203.0.113.1"]), is("192.0.2.9"), "a stranger may say anything");
+        assert_eq!(
+            client("192.0.2.9", &["203.0.113.1"]),
+            is("192.0.2.9"),
+            "an untrusted peer is not believed"
+        );
         assert_eq!(client("10.0.0.1", &[]), is("10.0.0.1"));
         assert_eq!(client("10.0.0.1", &["203.0.113.1"]), is("203.0.113.1"));
         assert_eq!(client("::ffff:10.0.0.1", &["203.0.113.1"]), is("203.0.113.1"));
@@ -88,7 +92,11 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), is("10.0.0.3"));
         assert_eq!(client("unix", &["203.0.113.1"]), is("203.0.113.1"));
         assert_eq!(client("unix", &[]), None);
-        assert_eq!(client("10.0.0.1", &["203.0.113.1, nonsense"]), None, "what is odd is nobody's address");
+        assert_eq!(
+            client("10.0.0.1", &["203.0.113.1, nonsense"]),
+            None,
+            "an entry that is no address ends the search"
+        );
         assert_eq!(client("10.0.0.1", &["203.0.113.1,"]), None);
     }
 }

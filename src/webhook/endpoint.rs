@@ -65,12 +65,12 @@ impl Endpoint {
         &self.route.service
     }
 
-    /// Whether calls have their key elsewhere than in the path.
+    /// Returns true if calls have their key elsewhere than in the path.
     pub fn key_is_elsewhere(&self) -> bool {
         self.key_in != KeyIn::Path
     }
 
-    /// Whether the body has to be read before our program sees a byte.
+    /// Returns true if the body has to be read before our program sees a byte.
     pub fn reads_body(&self) -> bool {
         self.verifier.is_some() || self.replay.is_some()
     }
@@ -95,11 +95,11 @@ pub struct BufferPermit {
     bytes: u64,
 }
 
-/// As much is held of one service, and four bodies of its largest at the least: whoever knows its URL, and not its secret,
-/// can fill no more than this.
+/// Maximum of buffered bytes a service, and at least four bodies of its largest: a client that knows the URL and not the
+/// secret can fill no more.
 const MOST_HELD: u64 = 64 << 20;
 
-/// Of each call, as much is held in any case: most deliveries are no larger.
+/// Bytes of each call that are buffered in any case: most deliveries are no larger.
 const ALWAYS_HELD: u64 = 64 << 10;
 
 impl BufferPermit {

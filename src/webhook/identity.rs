@@ -22,13 +22,13 @@ impl Reserved {
         Self { folded: names.map(|name| fold(name.as_str())).filter(|name| !is_reserved(name)).collect() }
     }
 
-    /// Whether `name` is one of them, in some spelling. No allocation.
+    /// Returns true if `name` is one of them, in some spelling. No allocation.
     pub fn contains(&self, name: &str) -> bool {
         is_reserved(name) || self.folded.iter().any(|reserved| same(name, reserved))
     }
 }
 
-/// Whether `name` is one that proxies add, as they spell it.
+/// Returns true if `name` is one that proxies add, as they spell it.
 pub fn is_forwarding(name: &str) -> bool {
     const USUAL: [&str; 7] = [
         "forwarded",

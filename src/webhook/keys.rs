@@ -172,7 +172,7 @@ impl<'t> Key<'t> {
         self.number
     }
 
-    /// Whether it is good at `now`. All is looked at, whatever the outcome.
+    /// Returns true if it is good at `now`. All is looked at, whatever the outcome.
     pub fn validity_at(self, now: SystemTime) -> Validity {
         let Stored { not_before, expires_at, disabled, .. } = self.stored();
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

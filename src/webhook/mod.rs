@@ -78,14 +78,14 @@ pub struct Refused {
     pub known_key: Option<KeyNumber>,
 }
 
-/// What strangers' guesses meet: a budget an address, and then 429. A right key is never asked for it.
-pub struct Guesses {
+/// Limits guesses at keys: each client address has a budget, then gets 429. A valid key uses up none of it.
+pub struct UnknownKeyLimiter {
     limit: Option<Limit>,
     budgets: Arc<Budgets>,
 }
 
-impl Guesses {
-    /// Without a `rate`, anybody may guess as often as they like. What was used up before a reload stays so.
+impl UnknownKeyLimiter {
+    /// Without a `rate`, guesses are not limited. Budgets carry over a reload.
     pub fn new(rate: Option<&Rate>, budgets: Option<&Arc<Budgets>>) -> Self {
         Self { limit: rate.map(Limit::new), budgets: budgets.cloned().unwrap_or_default() }
     }
@@ -174,13 +174,17 @@ fn bearer(value: &[u8]) -> &[u8] {
 /// # Errors
 ///
 /// What is answered instead, and what is counted.
-pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Admitted, Box<Refused>> {
+pub fn plan(
+    keys: &KeyTable,
+    unknown_keys: &UnknownKeyLimiter,
+    call: &Call<'_>,
+) -> Result<Admitted, Box<Refused>> {
     let Some((segment, rest, target)) = split(call.target) else {
-        return Err(guesses.refuse(call, WebhookRefusal::UnknownKey, None));
+        return Err(unknown_keys.refuse(call, WebhookRefusal::UnknownKey, None));
     };
     let named = keys.named(segment);
     let Some(key) = shown(keys, named, call, segment, &target) else {
-        return Err(guesses.refuse(call, WebhookRefusal::UnknownKey, named));
+        return Err(unknown_keys.refuse(call, WebhookRefusal::UnknownKey, named));
     };
     let endpoint = key.endpoint();
     let not_good = match key.validity_at(call.now) {
@@ -191,7 +195,7 @@ pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Admit
     };
     if let Some(reason) = not_good {
         key.stats().refused_at(call.now);
-        let refused = guesses.refuse(call, reason, Some(endpoint));
+        let refused = unknown_keys.refuse(call, reason, Some(endpoint));
         return Err(Box::new(Refused { known_key: Some(key.number()), ..*refused }));
     }
     let refused = |(refusal, reason): (Refusal, WebhookRefusal)| {
@@ -229,7 +233,7 @@ pub fn plan(keys: &KeyTable, guesses: &Guesses, call: &Call<'_>) -> Result<Admit
     Ok(Admitted { key: key.number(), action: Action::Forward(plan) })
 }
 
-/// Whether somebody with a valid key may come in at all.
+/// Checks the address, the user and the rate of a call with a valid key.
 fn entrance(key: Key<'_>, call: &Call<'_>) -> Result<(), (Refusal, WebhookRefusal)> {
     let endpoint = key.endpoint();
     if !call.client.is_within(&endpoint.allow_from) {
@@ -240,7 +244,7 @@ fn entrance(key: Key<'_>, call: &Call<'_>) -> Result<(), (Refusal, WebhookRefusa
         let detail = "the webhook is known, but the user it belongs to is not active";
         return Err((Refusal::new(ErrorCode::UserInactive, detail), WebhookRefusal::UserInactive));
     }
-    // With a verifier, only what is signed counts: or whoever knows no more than the URL could use the rate up.
+    // With a verifier, only signed calls count, or a client that knows only the URL could use the rate up.
     if let (Some(limit), None) = (&endpoint.limit, &endpoint.verifier)
         && let Err(wait) = limit.take_at(&key.stats().rate, call.uptime)
     {
@@ -254,7 +258,7 @@ pub fn too_often(wait: Duration) -> Refusal {
     Refusal::new(ErrorCode::RateLimited, "more calls with this key than it is allowed").retry_after(wait)
 }
 
-/// Whether the request is one that our program takes.
+/// Returns true if the request is one that our program takes.
 fn passable(endpoint: &Endpoint, method: &Method, rest: &[u8]) -> Result<(), (Refusal, WebhookRefusal)> {
     let methods = &endpoint.route.methods;
     if !methods.contains(method) {
@@ -279,7 +283,7 @@ fn without(query: &[u8], name: &str) -> Vec<u8> {
 
 /// The path as the access log may show it: no key is, whether it stands where a key belongs or elsewhere, alone or beside
 /// what no key of `attache keys new` has in it. Without an
-/// `endpoint`, none of what a stranger chose is shown. A hash for each further segment that is as long as a key.
+/// `endpoint`, no part that the client chose is shown. A hash for each further segment that is as long as a key.
 pub fn log_path(keys: &KeyTable, raw_target: &[u8], endpoint: Option<&Endpoint>) -> Vec<u8> {
     let Some((segment, rest, _)) = split(raw_target) else { return UNMATCHED.to_vec() };
     let Some(endpoint) = endpoint else { return [PREFIX, KEY].concat() };

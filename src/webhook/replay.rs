@@ -44,7 +44,7 @@ struct Entry {
 /// What is known of a delivery that comes.
 #[derive(Debug)]
 pub enum Seen {
-    /// It has not been here: whoever holds the reservation carries it on.
+    /// First seen: the holder of the reservation carries it out.
     First(DedupReservation),
     /// It is on its way to our program.
     UnderWay,
@@ -86,7 +86,7 @@ impl Deliveries {
         self.lock().seen.len()
     }
 
-    /// Whether none is.
+    /// Returns true if none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -102,7 +102,7 @@ impl Deliveries {
 }
 
 impl State {
-    /// Forgets what is due. A few at a time: whoever comes after a long quiet must not pay for all of it.
+    /// Forgets expired entries, a few at a time: the first call after a long quiet must not pay for all of them.
     fn forget_until(&mut self, now: Duration) {
         for _ in 0..8 {
             let Some(first) = self.order.first_entry() else { return };

@@ -45,12 +45,12 @@ fn call(
     target: &str,
     headers: &[(&'static str, &str)],
 ) -> Result<String, String> {
-    call_from(keys, &Guesses::new(None, None), method, target, headers, "192.0.2.1")
+    call_from(keys, &UnknownKeyLimiter::new(None, None), method, target, headers, "192.0.2.1")
 }
 
 fn call_from(
     keys: &KeyTable,
-    guesses: &Guesses,
+    unknown_keys: &UnknownKeyLimiter,
     method: &Method,
     target: &str,
     headers: &[(&'static str, &str)],
@@ -66,7 +66,7 @@ fn call_from(
         now: UNIX_EPOCH + NOW,
         uptime: Duration::from_secs(100),
     };
-    match plan(keys, guesses, &call) {
+    match plan(keys, unknown_keys, &call) {
         Ok(Admitted { action: Action::Forward(plan), .. }) => {
             Ok(String::from_utf8(plan.target).expect("text"))
         }
@@ -190,8 +190,8 @@ fn who_may_not_call_is_told_why_only_with_a_good_key() {
         ("a", Webhook { allow_from: vec!["203.0.113.0/24".parse().expect("a network")], ..webhook() }),
         ("b", Webhook { user: inactive, api_keys: vec![key("inactive")], ..webhook() }),
     ]);
-    let guesses = Guesses::new(None, None);
-    let from = |from| call_from(&keys, &guesses, &Method::POST, "/webhooks/good", &[], from);
+    let unknown_keys = UnknownKeyLimiter::new(None, None);
+    let from = |from| call_from(&keys, &unknown_keys, &Method::POST, "/webhooks/good", &[], from);
     assert_eq!(from("203.0.113.9"), Ok("/hooks".into()));
     assert_eq!(from("192.0.2.1"), Err("403 address".into()));
     assert_eq!(from("unknown"), Err("403 address".into()), "nobody knows from where");
@@ -202,8 +202,9 @@ fn who_may_not_call_is_told_why_only_with_a_good_key() {
 #[test]
 fn a_wrong_key_costs_a_budget_and_a_right_one_never_does() {
     let keys = table(&[("a", webhook())]);
-    let guesses = Guesses::new(Some(&Rate { requests: 3, per: Duration::from_secs(60), burst: 3 }), None);
-    let from = |target: &str, from| call_from(&keys, &guesses, &Method::POST, target, &[], from);
+    let unknown_keys =
+        UnknownKeyLimiter::new(Some(&Rate { requests: 3, per: Duration::from_secs(60), burst: 3 }), None);
+    let from = |target: &str, from| call_from(&keys, &unknown_keys, &Method::POST, target, &[], from);
     for _ in 0..3 {
         assert_eq!(from("/webhooks/wrong", "192.0.2.1"), Err("404 unknown_key".into()));
     }
@@ -211,9 +212,9 @@ fn a_wrong_key_costs_a_budget_and_a_right_one_never_does() {
     assert_eq!(from("/nothing", "192.0.2.1"), Err("429 too_many_wrong_keys".into()));
     assert_eq!(from("/webhooks/good", "192.0.2.1"), Ok("/hooks".into()));
     assert_eq!(from("/webhooks/wrong", "192.0.2.2"), Err("404 unknown_key".into()));
-    let after_a_reload = Guesses::new(
+    let after_a_reload = UnknownKeyLimiter::new(
         Some(&Rate { requests: 3, per: Duration::from_secs(60), burst: 3 }),
-        Some(guesses.budgets()),
+        Some(unknown_keys.budgets()),
     );
     let again = |from| call_from(&keys, &after_a_reload, &Method::POST, "/webhooks/wrong", &[], from);
     assert_eq!(again("192.0.2.1"), Err("429 too_many_wrong_keys".into()));

@@ -60,7 +60,7 @@ impl Listener {
 }
 
 /// Serves `listener` until the process drains, and then every connection until its request has ended, or until `cut`.
-/// What is cut is recorded before this returns.
+/// Requests that are cut are recorded before this returns.
 pub(crate) async fn serve(
     listener: Listener,
     entrance: Arc<Entrance>,
@@ -132,7 +132,7 @@ impl Warnings {
     }
 }
 
-/// What reading a head came to.
+/// The result of reading a head.
 enum Next {
     Head(RequestHead),
     Bad(Box<BadHead>),

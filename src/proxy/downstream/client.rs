@@ -44,7 +44,7 @@ enum Body {
     Chunked(Chunks),
 }
 
-/// What a client did.
+/// An action of the client.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// It sent a part of the request's body; with `end`, the last. The last part may be empty.
@@ -84,7 +84,7 @@ impl From<io::Error> for ClientError {
     }
 }
 
-/// What [`Client::event`] waits for, besides the client's leaving.
+/// The events that [`Client::event`] waits for, besides the client's leaving.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wants {
     /// More of the request's body.
@@ -154,12 +154,12 @@ impl Client {
 
     // Bodies.
 
-    /// Whether the request's body was read to its end.
+    /// Returns true if the request's body was read to its end.
     pub(crate) fn body_has_ended(&self) -> bool {
         matches!(self.body, Body::Ended)
     }
 
-    /// Whether bytes are here that were read and are not used.
+    /// Returns true if bytes are here that were read and are not used.
     pub(crate) fn has_early_bytes(&self) -> bool {
         !self.input.is_empty()
     }
@@ -260,7 +260,7 @@ impl Client {
         &mut self.output
     }
 
-    /// Whether more output should be queued.
+    /// Returns true if more output should be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.output.len() < QUEUE
     }

@@ -35,7 +35,7 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
-    /// Whether the client leaves the connection open (RFC 9112 section 9.3). Every `Connection` line counts.
+    /// Returns true if the client leaves the connection open (RFC 9112 section 9.3). Every `Connection` line counts.
     pub(crate) fn keeps_alive(&self) -> bool {
         if self.fields.lists("connection", "close") {
             return false;
@@ -43,7 +43,7 @@ impl RequestHead {
         self.version == Version::Http11 || self.fields.lists("connection", "keep-alive")
     }
 
-    /// Whether the client waits for `100 Continue`. HTTP/1.0 has none (RFC 9110 section 10.1.1).
+    /// Returns true if the client waits for `100 Continue`. HTTP/1.0 has none (RFC 9110 section 10.1.1).
     pub(crate) fn expects_continue(&self) -> bool {
         self.version == Version::Http11 && self.fields.lists("expect", "100-continue")
     }
@@ -59,7 +59,7 @@ pub(crate) struct BadHead {
     pub(crate) accept: Option<Vec<u8>>,
 }
 
-/// Where the head in `buffer` ends, if all of it is there. Looks only at what came since `seen`, so that a head that
+/// Returns where the head in `buffer` ends, if all of it is there. Looks only at what came since `seen`, so that a head that
 /// drips in costs no more than one that comes at once.
 pub(crate) fn end(buffer: &[u8], seen: usize) -> Option<usize> {
     let from = seen.saturating_sub(3);
@@ -176,7 +176,7 @@ fn check_method(method: &str) -> Result<(), Refusal> {
     }
 }
 
-/// What the fields state of the message's framing.
+/// The framing that the fields state.
 struct Stated {
     body: Framing,
     upgrade: bool,
@@ -229,12 +229,12 @@ fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, Refu
     Ok(Stated { body, upgrade })
 }
 
-/// Whether a `Host` is a host, and perhaps a port: no user info, and nothing that some server would read otherwise.
+/// Returns true if a `Host` is a host, and perhaps a port: no user info, and nothing that some server would read otherwise.
 fn is_authority(host: &[u8]) -> bool {
     host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%:[]!$&'()*+,;=".contains(b))
 }
 
-/// Whether a request target has only bytes that a URI may hold, or that are commonly sent in one and passed on.
+/// Returns true if a request target has only bytes that a URI may hold, or that are commonly sent in one and passed on.
 fn is_target(target: &str) -> bool {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let plain = |part: &str, not: &[u8]| part.bytes().all(|b| b > 0x20 && b != 0x7f && !not.contains(&b));

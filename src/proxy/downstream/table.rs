@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 /// Idle connections are closed after this time, kept alive or new.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// What a connection is doing.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// It has sent no byte yet.
@@ -35,12 +35,12 @@ enum Kind {
 impl Kind {
     const ALL: [Self; 6] = [Self::New, Self::Opening, Self::Idle, Self::Reading, Self::Active, Self::Evicted];
 
-    /// Whether it has sent no complete head for as long as it is there.
+    /// Returns true if it has sent no complete head for as long as it is there.
     fn owes_a_head(self) -> bool {
         matches!(self, Self::New | Self::Opening | Self::Reading)
     }
 
-    /// Whether not a byte of a request is here.
+    /// Returns true if not a byte of a request is here.
     fn is_quiet(self) -> bool {
         matches!(self, Self::New | Self::Idle)
     }
@@ -182,7 +182,7 @@ impl Table {
         self.end(|state| state.kind.is_quiet());
     }
 
-    /// Whether connections end with the request in hand.
+    /// Returns true if connections end with the request in hand.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }

@@ -1,6 +1,6 @@
 //! Admission of a webhook call: whatever has to be seen of its body is seen before the receiver gets a byte.
 //!
-//! What is verified is what is forwarded: the body is read once, kept once, and sent on with its length.
+//! The forwarded bytes are the verified ones: the body is read once, kept once, and sent on with its length.
 
 use super::Stop;
 use super::failure::{bad_body, body_too_large, stalled_upload};

@@ -141,7 +141,7 @@ fn problem(refusal: &Refusal, id: &RequestId) -> String {
     serde_json::to_string(&problem).unwrap_or_default()
 }
 
-/// Whether `Accept` (RFC 9110 section 12.5.1) puts plain text before JSON. A tie goes to the one that is named more
+/// Returns true if `Accept` (RFC 9110 section 12.5.1) puts plain text before JSON. A tie goes to the one that is named more
 /// exactly, else to JSON.
 fn prefers_text(accept: &[u8]) -> bool {
     let Ok(accept) = std::str::from_utf8(accept) else { return false };

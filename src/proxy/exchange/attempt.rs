@@ -47,7 +47,7 @@ impl From<ClientError> for AttemptError {
 pub(super) struct Upload {
     /// The body, if it was read ahead.
     memory: Option<Bytes>,
-    /// What was read from the client.
+    /// The parts that were read from the client.
     pub(super) replay: Replay,
 }
 
@@ -96,7 +96,7 @@ pub(super) struct Answering {
     pub(super) framing: ResponseFraming,
 }
 
-/// What the server's side of a turn came to.
+/// The result of one turn.
 enum Turn {
     Client(Event),
     Server(Result<(), UpstreamError>),
@@ -192,17 +192,17 @@ impl Attempt {
         self.feed(&part, end).await;
     }
 
-    /// Whether the server has the whole request, as far as attache can do about it.
+    /// Returns true if the server has the whole request, as far as attache can do about it.
     pub(super) fn has_sent(&self) -> bool {
         matches!(self.feeding, Feeding::Sent | Feeding::Broken)
     }
 
-    /// Whether the upload waits for the client alone.
+    /// Returns true if the upload waits for the client alone.
     pub(super) fn waits_for_client(&self) -> bool {
         matches!(self.feeding, Feeding::Client) && self.level.get() < BEHIND
     }
 
-    /// What was written and read so far.
+    /// The counts of the connection so far.
     fn broken(&self) -> Broken {
         let (written, read) = self.stream().map_or((u64::MAX, u64::MAX), |s| (s.written(), s.read()));
         Broken { written, read, reused: self.connection.reused }
@@ -358,7 +358,7 @@ impl Attempt {
     }
 }
 
-/// What one turn of relaying came to.
+/// The result of one turn of relaying.
 pub(super) enum RelayTurn<'a> {
     Client(Event),
     /// A part of the response's body; `None` at its end.
@@ -369,7 +369,7 @@ pub(super) enum RelayTurn<'a> {
 
 /// Told how far the request is, for the phase of a time-out.
 pub(super) trait Progress: Send {
-    /// Whether the request is still being sent, and whether for the client's own slowness.
+    /// Returns true if the request is still being sent, and whether for the client's own slowness.
     fn sending(&mut self, is_sending: bool, waits_for_client: bool);
 }
 

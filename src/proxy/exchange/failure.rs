@@ -26,7 +26,7 @@ pub(super) enum UpstreamError {
 }
 
 impl UpstreamError {
-    /// What an error of the engine's session means, by its type.
+    /// Classifies an error of the engine's session by its type.
     pub(super) fn of(error: &pingora::Error) -> Self {
         match error.etype() {
             ErrorType::ConnectionClosed | ErrorType::WriteError => Self::Ended,

@@ -23,13 +23,13 @@ const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 /// Never removed because `Connection` names them: they are not hop-by-hop, and a message without them is another one.
 const NOT_NOMINABLE: [&str; 4] = ["host", "content-length", "transfer-encoding", "content-type"];
 
-/// What of a request must not travel on, besides what is so for every request.
+/// The fields of one request that must not travel on, besides those of every request.
 pub(super) struct Unwanted<'a> {
     /// The names that only attache may say.
     pub(super) reserved: &'a Reserved,
     /// Folded names that attache sends a value of its own under.
     pub(super) replaced: &'a [String],
-    /// Whether a trusted proxy sent the request. Its `X-Forwarded-…` are no attempt at anything.
+    /// True if a trusted proxy sent the request. Its `X-Forwarded-…` are no attempt at anything.
     pub(super) forwarded: bool,
 }
 
@@ -93,7 +93,7 @@ impl ResponseFilter {
         Self { nominated: nominated(fields), switching }
     }
 
-    /// Whether `field` is passed on as it is.
+    /// Returns true if `field` is passed on as it is.
     pub(super) fn keeps(&self, field: &Field<'_>) -> bool {
         if self.switching && (field.is("connection") || field.is("upgrade")) {
             return true;
@@ -121,7 +121,7 @@ fn is_one_of(field: &Field<'_>, names: &[&str]) -> bool {
     names.iter().any(|name| field.is(name))
 }
 
-/// Whether a server that folds `_` to `-` would read `field` as one that says where the message ends.
+/// Returns true if a server that folds `_` to `-` would read `field` as one that says where the message ends.
 fn is_framing_alias(field: &Field<'_>) -> bool {
     // Nearly every name is told by its first letter.
     if !field.name.iter().find(|b| b.is_ascii_alphanumeric()).is_some_and(|b| b"ctCT".contains(b)) {
@@ -130,7 +130,7 @@ fn is_framing_alias(field: &Field<'_>) -> bool {
     FRAMING.iter().any(|framing| !field.is(framing) && same(field.name_str(), framing))
 }
 
-/// Whether a request passed through attache more than three times already, as `Via` tells (RFC 9110 section 7.6.3).
+/// Returns true if a request passed through attache more than three times already, as `Via` tells (RFC 9110 section 7.6.3).
 pub(super) fn is_looping(fields: &Fields) -> bool {
     let is_ours = |member: &&[u8]| {
         let mut words = member.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty());

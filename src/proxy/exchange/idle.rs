@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A limit on silence. The timer is made only when somebody waits.
+/// A limit on silence. The timer is made only when something waits.
 pub(super) struct Idle {
     limit: Duration,
     since: Instant,

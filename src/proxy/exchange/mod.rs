@@ -5,7 +5,7 @@
 //! A request goes through types, each made from the one before:
 //! [`Request`] (its head was read) → [`request::Planned`] (decided, its fields cleaned) → [`attempt::Attempt`] (on a
 //! connection) → [`attempt::Answering`] (the final response head is here) → [`relay`] or [`tunnel`].
-//! What belongs to one attempt is a value that is dropped whole with it. The [`record::Record`] is written when the
+//! State of one attempt is a value that is dropped whole with it. The [`record::Record`] is written when the
 //! request is dropped, however it ended.
 //!
 //! # Where each promise is kept
@@ -84,7 +84,7 @@ impl From<ClientError> for Stop {
     }
 }
 
-/// What becomes of the client's connection.
+/// The fate of the client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// It takes another request.
@@ -157,13 +157,13 @@ async fn send(entrance: &Entrance, client: &mut Client, request: &mut Request, a
     }
 }
 
-/// What an exchange is carried out with.
+/// The two sides of an exchange.
 struct Exchange<'a> {
     entrance: &'a Entrance,
     client: &'a mut Client,
 }
 
-/// What is remembered from one attempt to the next.
+/// State that outlives one attempt.
 #[derive(Default)]
 struct Tries {
     /// The next connection is not taken from the pool.
@@ -322,7 +322,7 @@ impl Exchange<'_> {
         })
     }
 
-    /// Whether the response refuses the account's token, and the request is sent again for that. The server says itself
+    /// Returns true if the response refuses the account's token, and the request is sent again for that. The server says itself
     /// that it did not act, so this holds whatever the method; once.
     fn refuses_token(
         &self,

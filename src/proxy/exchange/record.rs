@@ -28,7 +28,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// Trouble with one upstream, or with the signatures of one webhook, is logged once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// What is known of one request, from its head to its end.
+/// The facts about one request, collected from its head to its end.
 pub(crate) struct Record {
     proxy: Arc<Proxy>,
     /// Pinned for the whole request.
@@ -208,7 +208,7 @@ impl Drop for Record {
     }
 }
 
-/// Whether a value is a `traceparent` as W3C Trace Context defines it.
+/// Returns true if a value is a `traceparent` as W3C Trace Context defines it.
 fn is_trace_parent(value: &[u8]) -> bool {
     let mut parts = value.split(|&b| b == b'-');
     let hex = |part: &[u8], length| part.len() == length && part.iter().all(u8::is_ascii_hexdigit);
@@ -250,7 +250,7 @@ pub(super) fn warn_of_refusal(endpoint: &Endpoint, reason: &dyn std::fmt::Displa
     );
 }
 
-/// Whether a line may be logged again, the last one being old enough. Of several at the same time, one is.
+/// Returns true if a line may be logged again, the last one being old enough. Of several at the same time, one is.
 fn is_due(last: &AtomicU64) -> bool {
     let now = u64::try_from(crate::proxy::uptime(Instant::now()).as_millis()).unwrap_or(u64::MAX).max(1);
     let before = last.load(Ordering::Relaxed);

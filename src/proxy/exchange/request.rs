@@ -52,7 +52,7 @@ impl Request {
     }
 }
 
-/// What only a webhook call has.
+/// The parts of a request that only a webhook call has.
 pub(super) struct Delivery {
     pub(super) caller: Caller,
     /// The delivery, until it is known whether the receiver has taken it.
@@ -160,7 +160,7 @@ fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, Stop>, Call
         now: record.time,
         uptime: crate::proxy::uptime(record.arrived),
     };
-    let decided = webhook::plan(&snapshot.keys, &snapshot.guesses, &call);
+    let decided = webhook::plan(&snapshot.keys, &snapshot.unknown_keys, &call);
     record.key = match &decided {
         Ok(admitted) => Some(admitted.key),
         Err(refused) => refused.key,

@@ -1,4 +1,4 @@
-//! When a request is sent again: decided by what was written and read, never by the text of an error.
+//! Sending a request again: decided by what was written and read, never by the text of an error.
 //!
 //! 1. Not one byte of it was written: whatever its method.
 //! 2. It is idempotent, its connection was a reused one that ended before any byte of a response, and its body is at hand:
@@ -27,14 +27,14 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    /// Whether the request may be sent once more, on a fresh connection.
+    /// Returns true if the request may be sent once more, on a fresh connection.
     pub(super) fn allows_resend(&self, is_idempotent: bool, body: &Replay) -> bool {
         // A fresh connection that broke tells of the server, and another would tell the same.
         self.reused && body.is_whole() && (self.written == 0 || (self.read == 0 && is_idempotent))
     }
 }
 
-/// Whether sending the request twice has the effect of sending it once: by its method (RFC 9110 section 9.2.2), or
+/// Returns true if sending the request twice has the effect of sending it once: by its method (RFC 9110 section 9.2.2), or
 /// because its sender says so.
 pub(super) fn is_idempotent(method: &Method, fields: &Fields) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
@@ -61,7 +61,7 @@ impl Replay {
         }
     }
 
-    /// Whether every byte that was read is at hand.
+    /// Returns true if every byte that was read is at hand.
     pub(super) fn is_whole(&self) -> bool {
         !self.is_cut
     }
