@@ -258,7 +258,7 @@ pub fn too_often(wait: Duration) -> Refusal {
     Refusal::new(ErrorCode::RateLimited, "more calls with this key than it is allowed").retry_after(wait)
 }
 
-/// Returns true if the request is one that our program takes.
+/// Checks that the method and the path are ones that the receiver takes.
 fn passable(endpoint: &Endpoint, method: &Method, rest: &[u8]) -> Result<(), (Refusal, WebhookRefusal)> {
     let methods = &endpoint.route.methods;
     if !methods.contains(method) {

@@ -369,7 +369,7 @@ pub(super) enum RelayTurn<'a> {
 
 /// Told how far the request is, for the phase of a time-out.
 pub(super) trait Progress: Send {
-    /// Returns true if the request is still being sent, and whether for the client's own slowness.
+    /// Notes whether the request is still being sent, and whether it waits for the client.
     fn sending(&mut self, is_sending: bool, waits_for_client: bool);
 }
 
