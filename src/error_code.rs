@@ -106,7 +106,7 @@ impl ErrorCode {
                 ("request_invalid", 400, "http_request_error", "The request can't be passed on as it is")
             }
             Self::RequestTimeout => {
-                ("request_timeout", 408, "http_request_error", "The request's head did not arrive in time")
+                ("request_timeout", 408, "http_request_error", "The request did not arrive in time")
             }
             Self::RequestHeadTooLarge => {
                 ("request_head_too_large", 431, "http_request_error", "The request's head is too large")

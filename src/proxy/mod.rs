@@ -1,7 +1,7 @@
 //! The request path, from an accepted connection to the recorded outcome.
 //!
-//! [`downstream`] is the client's side: it accepts, bounds and reads requests, and writes responses. [`exchange`] carries
-//! one request out. Both are loops of attache's own on the engine's core.
+//! [`serve()`] accepts connections and reads the head of each request; [`downstream`] is the client's side of a connection;
+//! [`exchange`] carries one request out. They are loops of attache's own on the engine's core.
 //!
 //! # Why the loop is attache's own
 //!
@@ -14,9 +14,10 @@
 
 pub(crate) mod downstream;
 mod exchange;
+mod serve;
 
-pub(crate) use downstream::accept::{Listener, serve};
 pub(crate) use downstream::table::Table;
+pub(crate) use serve::{Listener, serve};
 
 use crate::snapshot::Handle;
 use crate::telemetry::access_log::AccessLog;

@@ -189,7 +189,10 @@ fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
         return false;
     }
     let (ip, own) = (address.ip().to_canonical(), listener.ip().to_canonical());
-    ip == own || own.is_unspecified() && (ip.is_unspecified() || ip.is_loopback() || is_local(ip))
+    // An unspecified IPv6 listener takes IPv4 as well.
+    let same_family = own.is_ipv6() || ip.is_ipv4();
+    let is_here = || ip.is_unspecified() || ip.is_loopback() || is_local(ip);
+    ip == own || (own.is_unspecified() && same_family && is_here())
 }
 
 /// Returns true for an address of one of this host's interfaces. Runs only for an upstream that has the listener's port.

@@ -19,7 +19,7 @@ pub(crate) mod stream;
 pub mod tls;
 mod upstream;
 
-use upstream::Found;
+use upstream::Resolved;
 pub use upstream::Upstream;
 
 use crate::config::model::{CaBundle, ServerUrl};
@@ -148,7 +148,7 @@ impl Transport {
         address: SocketAddr,
     ) -> Result<Io, ConnectError> {
         let stream = Tcp::from(stream);
-        let Some(tls) = &upstream.tls else { return Ok(Io::Tcp(stream)) };
+        let Some(tls) = &upstream.tls else { return Ok(Io::Tcp(Box::new(stream))) };
         let failed = |source| ConnectError::Tls { address, source };
         let name = tls.name().map_err(failed)?;
         let secured = tls.client.handshake(name, stream).await.map_err(failed)?;
@@ -165,7 +165,7 @@ impl Transport {
 /// Looks the name up again after no address could be connected to: the server may have moved.
 async fn dial_again(
     upstream: &Upstream,
-    tried: &Found,
+    tried: &Resolved,
     listener: Option<SocketAddr>,
     error: DialError,
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {

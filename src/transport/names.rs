@@ -171,10 +171,14 @@ impl Name {
         &self.text
     }
 
-    /// Returns the addresses that are known and fresh, in the order of [`Name::addresses`]; one atomic load.
-    pub fn known(&self) -> Option<Arc<[IpAddr]>> {
-        let answer = self.answer.load();
-        let answer = answer.as_deref().filter(|answer| Instant::now() < answer.fresh_until)?;
+    /// Returns the addresses that may be used now, in the order of [`Name::addresses`]. Waits for nothing: expired ones are
+    /// looked up again behind. Where they are fresh, one atomic load.
+    pub fn known(self: &Arc<Self>) -> Option<Arc<[IpAddr]>> {
+        let (answer, now) = (self.answer.load(), Instant::now());
+        let answer = answer.as_deref().filter(|answer| now < answer.usable_until)?;
+        if now >= answer.fresh_until {
+            self.join_lookup(&mut self.state(), now);
+        }
         answer.outcome.as_ref().ok().cloned()
     }
 

@@ -93,8 +93,8 @@ impl Pool {
 
     /// Takes an idle connection that is alive.
     pub(crate) async fn take(&self, key: PoolKey) -> Option<Box<ServerStream>> {
-        let mut stream = ServerStream::take(self.0.reused_stream(&Lookup(key)).await?)?;
-        stream.renew();
+        let stream = ServerStream::take(self.0.reused_stream(&Lookup(key)).await?)?;
+        stream.wire().renew();
         Some(stream)
     }
 
@@ -124,7 +124,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("an address");
         let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let ours = Box::new(ServerStream::new(Io::Tcp(Tcp::from(ours.expect("connect")))));
+        let ours = Box::new(ServerStream::new(Io::Tcp(Box::new(Tcp::from(ours.expect("connect"))))));
         (ours, theirs.expect("accept").0, address)
     }
 

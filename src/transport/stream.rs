@@ -1,12 +1,16 @@
 //! One connection to a server, as the engine's session uses it: it counts, writes behind, and can be held back.
 //!
 //! - **Counting.** Bytes that the connection below took and gave, above TLS. Whether a request may be sent again is
-//!   decided from these alone. TLS session tickets do not count as read; what rustls buffered counts as written, which is
-//!   the safe direction.
-//! - **Write-behind.** A write never waits. What the socket does not take is kept and leaves while the response is read,
-//!   so one session can send and receive at the same time, and a server that answers without reading cannot stall the
-//!   exchange. The feeder stops at [`BEHIND`].
+//!   decided from these alone. TLS session tickets do not count as read; bytes that rustls buffered count as written,
+//!   which is the safe direction.
+//! - **Write-behind.** A write never waits. Bytes that the socket does not take are kept and leave while the response is
+//!   read, or by [`Wire::driven`]. So one session can send and receive at the same time, and neither a server that
+//!   answers without reading nor a client that does not read can stall the other direction. The feeder stops at
+//!   [`BEHIND`].
 //! - **Holding.** While held, writes are gathered, so that a head and a small body leave as one segment.
+//!
+//! The session owns its stream and lends it as a shared reference only, so the connection stands behind a lock that the
+//! exchange shares. Only the task of the exchange takes it, never across an await: it is never contended.
 
 use super::tls::TlsConnection;
 use async_trait::async_trait;
@@ -21,9 +25,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes written behind at which a feeder should wait.
@@ -32,56 +35,44 @@ pub(crate) const BEHIND: usize = 64 << 10;
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 
 /// The socket, with TLS or without.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the connection is boxed as a whole, and TLS is the larger one"
-)]
 pub(crate) enum Io {
     /// Plain.
-    Tcp(Tcp),
+    Tcp(Box<Tcp>),
     /// With TLS.
     Tls(Box<TlsConnection>),
 }
 
-/// See the module's documentation.
-pub(crate) struct ServerStream {
+/// What writes do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// They leave, as far as the socket takes them.
+    Flowing,
+    /// They are gathered.
+    Held,
+    /// They wait until the server takes them, as on any socket.
+    Tunnel,
+    /// One has failed. The rest of the request is discarded; the response may still be readable.
+    Broken,
+}
+
+struct Inner {
     io: Io,
     behind: BytesMut,
-    /// The length of `behind`, for the feeder.
-    level: Level,
+    mode: Mode,
     /// Something was written and not yet flushed: TLS keeps records back that the socket did not take.
     is_unflushed: bool,
-    /// A tunnel: writes wait, as on any socket.
-    is_tunnel: bool,
-    /// A write failed; the rest of the request is discarded, and the response may still be readable.
-    broken: bool,
     written: u64,
     read: u64,
-    /// Behind a lock-free cell, because the session lends its stream as a shared reference only.
-    held: AtomicBool,
     /// Bytes that may still be read before the final head is complete.
-    head_budget: AtomicUsize,
+    head_budget: usize,
 }
 
-/// How many bytes are written behind: shared with the feeder, which has no access to the stream.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Level(Arc<AtomicUsize>);
+/// The exchange's handle of a connection.
+#[derive(Clone)]
+pub(crate) struct Wire(Arc<Mutex<Inner>>);
 
-impl Level {
-    /// Bytes that wait to be written.
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-
-    fn set(&self, bytes: usize) {
-        self.0.store(bytes, Relaxed);
-    }
-
-    /// Ready once there is room. It has no waker of its own: reading does the writing, so poll it after the read.
-    pub(crate) fn drained(&self) -> impl Future<Output = ()> {
-        poll_fn(|_| if self.get() < BEHIND { Poll::Ready(()) } else { Poll::Pending })
-    }
-}
+/// The session's handle of a connection. See the module's documentation.
+pub(crate) struct ServerStream(Wire);
 
 /// A response head larger than [`MAX_HEAD`].
 #[derive(Debug, thiserror::Error)]
@@ -91,80 +82,106 @@ pub(crate) struct HeadTooLarge;
 impl ServerStream {
     /// Wraps a connection that carries no request yet.
     pub(crate) fn new(io: Io) -> Self {
-        Self {
+        Self(Wire(Arc::new(Mutex::new(Inner {
             io,
             behind: BytesMut::new(),
-            level: Level::default(),
+            mode: Mode::Flowing,
             is_unflushed: false,
-            is_tunnel: false,
-            broken: false,
             written: 0,
             read: 0,
-            held: AtomicBool::new(false),
-            head_budget: AtomicUsize::new(MAX_HEAD),
-        }
+            head_budget: MAX_HEAD,
+        }))))
     }
 
-    /// The connection inside an engine's stream, which is one of these.
-    pub(crate) fn of(stream: &Stream) -> Option<&Self> {
-        (**stream).as_any().downcast_ref()
-    }
-
-    /// Takes the connection out of an engine's stream.
+    /// Takes the connection out of an engine's stream, which is one of these.
     pub(crate) fn take(stream: Stream) -> Option<Box<Self>> {
         stream.into_any().downcast().ok()
     }
 
+    /// The exchange's handle.
+    pub(crate) fn wire(&self) -> Wire {
+        self.0.clone()
+    }
+}
+
+impl Wire {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Starts counting anew: the connection carries another request.
-    pub(crate) fn renew(&mut self) {
-        self.written = 0;
-        self.read = 0;
-        *self.head_budget.get_mut() = MAX_HEAD;
+    pub(crate) fn renew(&self) {
+        let mut inner = self.lock();
+        (inner.written, inner.read, inner.head_budget) = (0, 0, MAX_HEAD);
     }
 
-    /// Bytes of the request that the connection took.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
+    /// Bytes of the request that the connection took, and of the response that came.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.written, inner.read)
     }
 
-    /// Bytes of the response that came.
-    pub(crate) fn read(&self) -> u64 {
-        self.read
-    }
-
-    /// How many bytes of the request wait to be written.
-    pub(crate) fn level(&self) -> Level {
-        self.level.clone()
-    }
-
-    /// From here on the connection is a tunnel: writes wait until the server takes them.
-    pub(crate) fn become_tunnel(&mut self) {
-        self.is_tunnel = true;
+    /// Bytes of the request that wait to be written.
+    pub(crate) fn behind(&self) -> usize {
+        self.lock().behind.len()
     }
 
     /// Returns true if every byte that was accepted has left, so that the connection may carry another request.
     pub(crate) fn is_drained(&self) -> bool {
-        self.behind.is_empty() && !self.broken
+        let inner = self.lock();
+        inner.behind.is_empty() && inner.mode == Mode::Flowing
     }
 
     /// Gathers writes until [`Self::let_go`].
     pub(crate) fn hold(&self) {
-        self.held.store(true, Relaxed);
+        self.set(Mode::Held);
     }
 
     /// Lets gathered writes leave with the next read, write or flush.
     pub(crate) fn let_go(&self) {
-        self.held.store(false, Relaxed);
+        self.set(Mode::Flowing);
+    }
+
+    /// From here on the connection is a tunnel: writes wait until the server takes them.
+    pub(crate) fn become_tunnel(&self) {
+        self.set(Mode::Tunnel);
+    }
+
+    fn set(&self, mode: Mode) {
+        let mut inner = self.lock();
+        if inner.mode != Mode::Broken {
+            inner.mode = mode;
+        }
     }
 
     /// The final head is complete: what follows is not bounded as a head is.
     pub(crate) fn head_is_complete(&self) {
-        self.head_budget.store(usize::MAX, Relaxed);
+        self.lock().head_budget = usize::MAX;
     }
 
+    /// Ready once there is room. It registers no waker: reading does the writing, so poll it after the read.
+    pub(crate) async fn has_room(&self) {
+        poll_fn(|_| if self.behind() < BEHIND { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Writes what waits, where nothing is read meanwhile. Ready once there is room, and never if nothing waits.
+    pub(crate) async fn driven(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.lock();
+            if inner.behind.is_empty() {
+                return Poll::Pending;
+            }
+            inner.drive(cx);
+            if inner.behind.len() < BEHIND { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Inner {
     /// Writes what waits, as far as the socket takes it. Never pending; a failure is remembered.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if *self.held.get_mut() {
+        if self.mode == Mode::Held {
             return;
         }
         while !self.behind.is_empty() {
@@ -174,10 +191,9 @@ impl ServerStream {
                     self.behind.advance(n);
                 }
                 Poll::Ready(_) => self.fail(),
-                Poll::Pending => return self.level.set(self.behind.len()),
+                Poll::Pending => return,
             }
         }
-        self.level.set(0);
         match self.io.poll_flush(cx) {
             Poll::Ready(Ok(())) => self.is_unflushed = false,
             Poll::Ready(Err(_)) => self.fail(),
@@ -186,9 +202,78 @@ impl ServerStream {
     }
 
     fn fail(&mut self) {
-        self.broken = true;
+        self.mode = Mode::Broken;
         self.behind = BytesMut::new();
-        self.level.set(0);
+        self.is_unflushed = false;
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.mode == Mode::Broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.is_unflushed {
+            self.drive(cx);
+        }
+        if self.head_budget == 0 {
+            return Poll::Ready(Err(io::Error::other(HeadTooLarge)));
+        }
+        let before = buf.filled().len();
+        let poll = self.io.poll_read(cx, buf);
+        let n = buf.filled().len() - before;
+        self.read += n as u64;
+        if self.head_budget != usize::MAX {
+            self.head_budget = self.head_budget.saturating_sub(n);
+        }
+        match poll {
+            // The end of a tunnel over TLS, without a close_notify.
+            Poll::Ready(Err(error))
+                if self.mode == Mode::Tunnel && error.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                Poll::Ready(Ok(()))
+            }
+            poll => poll,
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.mode == Mode::Tunnel && !self.behind.is_empty() {
+            self.drive(cx);
+            if !self.behind.is_empty() {
+                return Poll::Pending;
+            }
+        }
+        self.check()?;
+        self.is_unflushed = true;
+        if self.behind.is_empty() && self.mode != Mode::Held {
+            match self.io.poll_write(cx, bytes) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.written += n as u64;
+                    return Poll::Ready(Ok(n));
+                }
+                Poll::Ready(_) => {
+                    self.fail();
+                    return Poll::Ready(self.check().map(|()| 0));
+                }
+                Poll::Pending if self.mode == Mode::Tunnel => return Poll::Pending,
+                Poll::Pending => {}
+            }
+        }
+        self.behind.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.drive(cx);
+        if self.mode == Mode::Tunnel && self.is_unflushed {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.check())
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        if self.behind.is_empty() { self.io.poll_shutdown(cx) } else { Poll::Pending }
     }
 }
 
@@ -223,74 +308,22 @@ impl Io {
 }
 
 impl AsyncRead for ServerStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.is_unflushed {
-            self.drive(cx);
-        }
-        if *self.head_budget.get_mut() == 0 {
-            return Poll::Ready(Err(io::Error::other(HeadTooLarge)));
-        }
-        let before = buf.filled().len();
-        let poll = self.io.poll_read(cx, buf);
-        let n = buf.filled().len() - before;
-        self.read += n as u64;
-        let budget = self.head_budget.get_mut();
-        if *budget != usize::MAX {
-            *budget = budget.saturating_sub(n);
-        }
-        poll
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for ServerStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.is_tunnel && !self.behind.is_empty() {
-            self.drive(cx);
-            if !self.behind.is_empty() {
-                return Poll::Pending;
-            }
-        }
-        if self.broken {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        self.is_unflushed = true;
-        if self.behind.is_empty() && !*self.held.get_mut() {
-            match self.io.poll_write(cx, bytes) {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    self.written += n as u64;
-                    return Poll::Ready(Ok(n));
-                }
-                Poll::Ready(_) => {
-                    self.fail();
-                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-                }
-                Poll::Pending if self.is_tunnel => return Poll::Pending,
-                Poll::Pending => {}
-            }
-        }
-        self.behind.extend_from_slice(bytes);
-        self.level.set(self.behind.len());
-        Poll::Ready(Ok(bytes.len()))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.lock().poll_write(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.drive(cx);
-        if self.is_tunnel && self.is_unflushed && !self.broken {
-            return Poll::Pending;
-        }
-        Poll::Ready(if self.broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) })
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.drive(cx);
-        if !self.behind.is_empty() {
-            return Poll::Pending;
-        }
-        self.io.poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().poll_shutdown(cx)
     }
 }
 
@@ -304,7 +337,7 @@ impl fmt::Debug for ServerStream {
 impl UniqueID for ServerStream {
     /// The descriptor: the engine's pool knows a connection by it.
     fn id(&self) -> i32 {
-        match &self.io {
+        match &self.0.lock().io {
             Io::Tcp(stream) => stream.id(),
             Io::Tls(stream) => stream.get_ref().0.id(),
         }

@@ -95,16 +95,16 @@ impl Upstream {
     }
 
     /// The addresses to try.
-    pub(super) async fn addresses(&self) -> Result<Found, NoAddress> {
+    pub(super) async fn addresses(&self) -> Result<Resolved, NoAddress> {
         match &self.server {
-            Server::At(address, _) => Ok(Found { allowed: vec![*address], all: None }),
+            Server::At(address, _) => Ok(Resolved { allowed: vec![*address], all: None }),
             Server::Named(name, port) => {
                 let all = name.addresses().await?;
                 let allowed = self.allowed(&all, *port);
                 if allowed.is_empty() {
                     Err(NoAddress::Denied)
                 } else {
-                    Ok(Found { allowed, all: Some(all) })
+                    Ok(Resolved { allowed, all: Some(all) })
                 }
             }
         }
@@ -142,7 +142,7 @@ impl Upstream {
     }
 
     /// Other addresses than those that were tried, none of which could be connected to.
-    pub(super) async fn moved(&self, tried: &Found) -> Option<Vec<SocketAddr>> {
+    pub(super) async fn moved(&self, tried: &Resolved) -> Option<Vec<SocketAddr>> {
         let (Server::Named(name, port), Some(tried)) = (&self.server, &tried.all) else { return None };
         let allowed = self.allowed(&name.all_failed(tried).await?, *port);
         (!allowed.is_empty()).then_some(allowed)
@@ -150,7 +150,7 @@ impl Upstream {
 }
 
 /// The addresses of a server.
-pub(super) struct Found {
+pub(super) struct Resolved {
     /// Those that may be connected to, the best first; at least one.
     pub(super) allowed: Vec<SocketAddr>,
     /// All that its name has.

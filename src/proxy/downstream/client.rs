@@ -26,7 +26,7 @@ const MAX_EARLY: usize = 64 << 10;
 /// Queued output at which the feeder stops.
 const QUEUE: usize = 256 << 10;
 /// A client that takes none of its response for this long is cut.
-const STALL: Duration = Duration::from_secs(60);
+pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// Most heads fit.
 const HEAD_BUFFER: usize = 4096;
 /// Maximum size of one read of a body.
@@ -34,6 +34,10 @@ const BODY_BUFFER: usize = 64 << 10;
 /// A lingering close reads for so long, and so much, that the response is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;
+
+/// A smaller part of a body is copied, so that the input buffer can be used again: a body that drips in must not take a
+/// buffer a byte.
+const SMALL: usize = 4 << 10;
 
 /// How the body of the request in hand ends.
 #[derive(Debug)]
@@ -73,7 +77,8 @@ impl ClientError {
         match self {
             Self::Left => "client_left",
             Self::Stalled => "client_stalled",
-            Self::Body(_) => "malformed_body",
+            Self::Body(ChunkError::Malformed) => "malformed_body",
+            Self::Body(ChunkError::TooLarge) => "request_too_large",
         }
     }
 }
@@ -122,12 +127,12 @@ impl Client {
     // Heads.
 
     /// Bytes that have been read and are not used.
-    pub(super) fn input(&mut self) -> &mut BytesMut {
+    pub(crate) fn input(&mut self) -> &mut BytesMut {
         &mut self.input
     }
 
     /// Waits for the first byte of a head. An idle connection holds no buffer meanwhile.
-    pub(super) async fn first_byte(&mut self) -> io::Result<()> {
+    pub(crate) async fn first_byte(&mut self) -> io::Result<()> {
         if !self.input.is_empty() {
             return Ok(());
         }
@@ -137,7 +142,7 @@ impl Client {
     }
 
     /// Reads more of a head. 0 is the end of the connection.
-    pub(super) async fn more(&mut self) -> io::Result<usize> {
+    pub(crate) async fn more(&mut self) -> io::Result<usize> {
         self.input.reserve(HEAD_BUFFER);
         self.socket.read_buf(&mut self.input).await
     }
@@ -238,7 +243,7 @@ impl Client {
             Body::Length(left) => {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(self.input.len());
                 *left -= here as u64;
-                (self.input.split_to(here).freeze(), *left == 0)
+                (take(&mut self.input, here), *left == 0)
             }
             Body::Chunked(chunks) => {
                 let mut part = BytesMut::new();
@@ -251,6 +256,12 @@ impl Client {
         }
         self.body_bytes += part.len() as u64;
         Ok((end || !part.is_empty()).then_some((part, end)))
+    }
+
+    /// Discards the part of the body that is here. A request that is answered without its body can then keep its
+    /// connection, if the body is small.
+    pub(crate) fn discard_body(&mut self) {
+        while let Ok(Some((_, false))) = self.next_part() {}
     }
 
     // Output.
@@ -277,6 +288,11 @@ impl Client {
         }
         self.output.extend_from_slice(rest);
         Ok(())
+    }
+
+    /// Bytes that are queued and have not left.
+    pub(crate) fn queued(&self) -> usize {
+        self.output.len()
     }
 
     /// Writes all that is queued.
@@ -335,4 +351,14 @@ impl Client {
     pub(crate) fn lend_to_tunnel(&mut self) -> (&mut Socket, &mut BytesMut) {
         (&mut self.socket, &mut self.input)
     }
+}
+
+/// The first `length` bytes of `input`; a large part without a copy.
+fn take(input: &mut BytesMut, length: usize) -> Bytes {
+    if length >= SMALL {
+        return input.split_to(length).freeze();
+    }
+    let part = Bytes::copy_from_slice(&input[..length]);
+    input.advance(length);
+    part
 }

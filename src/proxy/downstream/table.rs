@@ -15,6 +15,9 @@ use tokio::task::AbortHandle;
 /// Idle connections are closed after this time, kept alive or new.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
+/// A connection that has just come gets this time to send its first byte before it is evicted for another.
+const GRACE: Duration = Duration::from_millis(10);
+
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -65,7 +68,7 @@ impl State {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     state: AtomicU64,
     task: OnceLock<AbortHandle>,
     /// Its place in the list, under the list's lock; [`GONE`] once it has left.
@@ -77,7 +80,7 @@ const GONE: usize = usize::MAX;
 
 impl Slot {
     /// Names the task that serves the connection.
-    pub(super) fn served_by(&self, task: AbortHandle) {
+    pub(crate) fn served_by(&self, task: AbortHandle) {
         let task = self.task.get_or_init(|| task);
         // An eviction may have come first, and found no task to end.
         if self.state().kind == Kind::Evicted {
@@ -121,6 +124,17 @@ pub(crate) struct Ticket {
     is_first: bool,
 }
 
+/// The answer to a new connection.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It has a place.
+    Admitted(Ticket),
+    /// It should ask again after this time.
+    Wait(Duration),
+    /// Every connection has a request in hand.
+    Full,
+}
+
 /// How many connections there are, and how many were refused for want of room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -151,23 +165,29 @@ impl Table {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// A place for a new connection. At the limit, the connection that owes a complete head for the longest goes for it,
-    /// else the longest-idle one. `None`: every connection has a request in hand.
-    pub(crate) fn admit(self: &Arc<Self>, now: Duration) -> Option<Ticket> {
+    /// Admits a connection. At the limit, evicts the connection that owes a complete head for the longest, else the
+    /// longest-idle one. A connection that has sent nothing gets [`GRACE`] to do so, if the new one `may_wait`: in a burst,
+    /// its first bytes are here and have not been read yet.
+    pub(crate) fn admit(self: &Arc<Self>, now: Duration, may_wait: bool) -> Admission {
+        let mut slots = self.lock();
+        if slots.len() >= self.limit() {
+            match make_room(&mut slots, now, may_wait) {
+                Room::Made => {}
+                Room::Later(wait) => return Admission::Wait(wait),
+                Room::None => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    return Admission::Full;
+                }
+            }
+        }
         let slot = Arc::new(Slot {
             state: AtomicU64::new(State { kind: Kind::New, since: micros(now) }.pack()),
             task: OnceLock::new(),
-            at: AtomicUsize::new(GONE),
+            at: AtomicUsize::new(slots.len()),
         });
-        let mut slots = self.lock();
-        if slots.len() >= self.limit() && !evict_one(&mut slots) {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        slot.at.store(slots.len(), Ordering::Relaxed);
         slots.push(Arc::clone(&slot));
         drop(slots);
-        Some(Ticket { table: Arc::clone(self), slot, is_first: true })
+        Admission::Admitted(Ticket { table: Arc::clone(self), slot, is_first: true })
     }
 
     /// Closes what has been idle for too long.
@@ -208,8 +228,16 @@ impl Table {
     }
 }
 
-/// Makes room for one connection. The place is free at once; the task ends a moment later.
-fn evict_one(slots: &mut Vec<Arc<Slot>>) -> bool {
+/// The result of looking for room.
+enum Room {
+    Made,
+    /// The candidate has just come, and may be about to send.
+    Later(Duration),
+    None,
+}
+
+/// Makes room for one connection. The place is free at once; the evicted task ends a moment later.
+fn make_room(slots: &mut Vec<Arc<Slot>>, now: Duration, may_wait: bool) -> Room {
     // A connection may go on between the look and the eviction; then the next candidate is due.
     for _ in 0..slots.len().min(8) {
         let candidates = slots.iter().enumerate().map(|(at, slot)| (at, slot.state()));
@@ -217,16 +245,17 @@ fn evict_one(slots: &mut Vec<Arc<Slot>>) -> bool {
         let oldest = candidates
             .filter(|(_, state)| idle(state))
             .min_by_key(|(_, state)| (!state.kind.owes_a_head(), state.since));
-        match oldest {
-            None => return false,
-            Some((at, state)) if slots[at].evict(state) => {
-                remove(slots, at);
-                return true;
-            }
-            Some(_) => {}
+        let Some((at, state)) = oldest else { return Room::None };
+        let age = now.saturating_sub(Duration::from_micros(state.since));
+        if may_wait && state.kind == Kind::New && age < GRACE {
+            return Room::Later(GRACE - age);
+        }
+        if slots[at].evict(state) {
+            remove(slots, at);
+            return Room::Made;
         }
     }
-    false
+    Room::None
 }
 
 /// Takes a connection off the list.
@@ -239,13 +268,15 @@ fn remove(slots: &mut Vec<Arc<Slot>>, at: usize) {
 
 impl Ticket {
     /// The connection, for the accept loop.
-    pub(super) fn slot(&self) -> Arc<Slot> {
+    pub(crate) fn slot(&self) -> Arc<Slot> {
         Arc::clone(&self.slot)
     }
 
-    /// The first byte of a head came. False: the connection has been told to go.
-    pub(crate) fn reading(&self, now: Duration) -> bool {
-        self.go(if self.is_first { Kind::Opening } else { Kind::Reading }, now)
+    /// The first byte of a head came. It owes the rest since it was accepted or became idle. False: the connection has been
+    /// told to go.
+    pub(crate) fn reading(&self) -> bool {
+        let since = Duration::from_micros(self.slot.state().since);
+        self.go(if self.is_first { Kind::Opening } else { Kind::Reading }, since)
     }
 
     /// A complete head came.
@@ -292,6 +323,14 @@ mod tests {
         Arc::new(Table::new("outbound", limit))
     }
 
+    /// Admits without a grace.
+    fn admit(table: &Arc<Table>, now: Duration) -> Option<Ticket> {
+        match table.admit(now, false) {
+            Admission::Admitted(ticket) => Some(ticket),
+            Admission::Wait(_) | Admission::Full => None,
+        }
+    }
+
     fn is_evicted(ticket: &Ticket) -> bool {
         ticket.slot.state().kind == Kind::Evicted
     }
@@ -299,28 +338,40 @@ mod tests {
     #[test]
     fn what_owes_a_head_goes_before_what_is_idle_and_the_oldest_first() {
         let table = table(4);
-        let admit = |seconds: u32| table.admit(seconds * SECOND).expect("room");
-        let (mut idle, opening, reading, new) = (admit(0), admit(3), admit(1), admit(2));
+        let at = |seconds: u32| admit(&table, seconds * SECOND).expect("room");
+        let (mut idle, opening, reading, new) = (at(0), at(3), at(1), at(2));
         assert!(idle.active(SECOND) && idle.idle(SECOND));
-        assert!(opening.reading(3 * SECOND) && reading.reading(4 * SECOND));
-        let tickets = [&new, &opening, &reading, &idle];
+        assert!(opening.reading() && reading.reading());
+        let tickets = [&reading, &new, &opening, &idle];
         let mut kept = Vec::new();
         for (nth, gone) in tickets.iter().enumerate() {
-            kept.push(table.admit(10 * SECOND).expect("room is made"));
+            kept.push(admit(&table, 10 * SECOND).expect("room is made"));
             // The new ones become busy, so that they are no candidates.
             assert!(kept[nth].active(10 * SECOND));
             assert!(is_evicted(gone), "{nth}");
             assert!(!gone.go(Kind::Reading, 11 * SECOND), "an evicted connection serves no request");
         }
-        assert!(table.admit(10 * SECOND).is_none(), "every connection has a request in hand");
+        assert!(admit(&table, 10 * SECOND).is_none(), "every connection has a request in hand");
         assert_eq!(table.counts(), Counts { active: 4, idle: 0, refused: 1 });
+    }
+
+    #[test]
+    fn a_burst_does_not_evict_itself() {
+        let table = table(2);
+        let (mut idle, new) =
+            (admit(&table, SECOND).expect("room"), admit(&table, 2 * SECOND).expect("room"));
+        assert!(idle.active(SECOND) && idle.idle(SECOND));
+        let soon = 2 * SECOND + GRACE / 2;
+        assert!(matches!(table.admit(soon, true), Admission::Wait(wait) if wait == GRACE / 2));
+        assert!(matches!(table.admit(2 * SECOND + GRACE, true), Admission::Admitted(_)));
+        assert!(is_evicted(&new) && !is_evicted(&idle));
     }
 
     #[test]
     fn a_place_is_given_back() {
         let table = table(1);
-        drop(table.admit(SECOND).expect("room"));
-        let mut ticket = table.admit(SECOND).expect("room");
+        drop(admit(&table, SECOND).expect("room"));
+        let mut ticket = admit(&table, SECOND).expect("room");
         assert!(ticket.active(SECOND));
         assert_eq!(table.counts(), Counts { active: 1, idle: 0, refused: 0 });
     }
@@ -329,11 +380,11 @@ mod tests {
     fn idle_connections_expire_and_half_a_head_does_not() {
         let table = table(3);
         let (new, mut idle, reading) = (
-            table.admit(SECOND).expect("room"),
-            table.admit(SECOND).expect("room"),
-            table.admit(SECOND).expect("room"),
+            admit(&table, SECOND).expect("room"),
+            admit(&table, SECOND).expect("room"),
+            admit(&table, SECOND).expect("room"),
         );
-        assert!(idle.active(SECOND) && idle.idle(2 * SECOND) && reading.reading(SECOND));
+        assert!(idle.active(SECOND) && idle.idle(2 * SECOND) && reading.reading());
         table.expire(61 * SECOND);
         assert!(is_evicted(&new) && !is_evicted(&idle));
         table.expire(62 * SECOND);
@@ -344,11 +395,11 @@ mod tests {
     fn draining_ends_quiet_connections_and_lets_the_others_finish() {
         let table = table(3);
         let (new, mut active, reading) = (
-            table.admit(SECOND).expect("room"),
-            table.admit(SECOND).expect("room"),
-            table.admit(SECOND).expect("room"),
+            admit(&table, SECOND).expect("room"),
+            admit(&table, SECOND).expect("room"),
+            admit(&table, SECOND).expect("room"),
         );
-        assert!(active.active(SECOND) && reading.reading(SECOND));
+        assert!(active.active(SECOND) && reading.reading());
         table.drain();
         assert!(is_evicted(&new) && !is_evicted(&active) && !is_evicted(&reading));
         assert!(!active.idle(2 * SECOND));

@@ -2,7 +2,7 @@
 //!
 //! The forwarded bytes are the verified ones: the body is read once, kept once, and sent on with its length.
 
-use super::Stop;
+use super::NotForwarded;
 use super::failure::{bad_body, body_too_large, stalled_upload};
 use super::record::warn_of_refusal;
 use super::request::{Planned, Request, note_use, refuse};
@@ -41,13 +41,18 @@ pub(super) async fn admit(
     request: &mut Request,
     planned: &mut Planned,
     client: &mut Client,
-) -> Result<(), Stop> {
+) -> Result<(), NotForwarded> {
     let Some(endpoint) = request.record.endpoint().cloned() else { return Ok(()) };
     if endpoint.reads_body() {
         if request.head.websocket {
             let detail = "this webhook verifies bodies, and a WebSocket has none that ends";
             let refusal = Refusal::new(ErrorCode::RequestInvalid, detail);
-            return Err(Stop::refused(refuse(&endpoint, refusal, WebhookRefusal::Request)));
+            return Err(NotForwarded::refused(refuse(
+                &request.record,
+                &endpoint,
+                refusal,
+                WebhookRefusal::Request,
+            )));
         }
         request.record.phase = Some(Phase::Send);
         let (body, permit) = read(request, planned, client, &endpoint).await?;
@@ -56,7 +61,7 @@ pub(super) async fn admit(
             _ => verify(request, planned, &endpoint, &body),
         };
         if let Err(stop) = verified {
-            if let Stop::Replied(_) = stop {
+            if let NotForwarded::Replied(_) = stop {
                 note_use(&request.record);
             }
             return Err(stop);
@@ -83,10 +88,11 @@ async fn read(
     planned: &Planned,
     client: &mut Client,
     endpoint: &Arc<Endpoint>,
-) -> Result<(Bytes, BufferPermit), Stop> {
+) -> Result<(Bytes, BufferPermit), NotForwarded> {
     let mut permit = endpoint.permit();
     let reading = read_parts(request, client, &mut permit);
-    let refused = |refusal, reason| Stop::refused(refuse(endpoint, refusal, reason));
+    let record = &request.record;
+    let refused = |refusal, reason| NotForwarded::refused(refuse(record, endpoint, refusal, reason));
     let body = match timeout_at(planned.deadline, reading).await {
         Ok(Ok(body)) => body,
         Ok(Err(ReadBodyError::Client(ClientError::Body(ChunkError::TooLarge)))) => {
@@ -95,7 +101,7 @@ async fn read(
         Ok(Err(ReadBodyError::Client(ClientError::Body(error)))) => {
             return Err(refused(bad_body(&endpoint.route, error), WebhookRefusal::Request));
         }
-        Ok(Err(ReadBodyError::Client(error))) => return Err(Stop::Client(error)),
+        Ok(Err(ReadBodyError::Client(error))) => return Err(NotForwarded::Client(error)),
         Ok(Err(ReadBodyError::NoRoom)) => {
             let detail = "too many bodies are being read for this webhook at the same time";
             let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_after(COME_AGAIN);
@@ -156,7 +162,7 @@ fn verify(
     planned: &mut Planned,
     endpoint: &Arc<Endpoint>,
     body: &[u8],
-) -> Result<(), Stop> {
+) -> Result<(), NotForwarded> {
     let snapshot = Arc::clone(&request.record.snapshot);
     let headers: HeaderMap = request.head.fields.to_map();
     let (method, target) = (request.head.method.clone(), request.head.target.clone());
@@ -174,18 +180,25 @@ fn verify(
             warn_of_refusal(endpoint, &fault, record);
             let detail = format!("the request's signature is not valid: {fault}");
             let refusal = Refusal::new(ErrorCode::SignatureInvalid, detail);
-            Stop::refused(refuse(endpoint, refusal, reason(&fault)))
+            NotForwarded::refused(refuse(record, endpoint, refusal, reason(&fault)))
         })?;
         if let (Some(limit), Some(key)) = (&endpoint.limit, record.key())
             && let Err(wait) = limit.take_at(&key.stats().rate, crate::proxy::uptime(record.arrived))
         {
             let refusal = webhook::too_often(wait);
-            return Err(Stop::refused(refuse(endpoint, refusal, WebhookRefusal::RateLimited)));
+            return Err(NotForwarded::refused(refuse(
+                record,
+                endpoint,
+                refusal,
+                WebhookRefusal::RateLimited,
+            )));
         }
         if let Some(answer) = handshake::in_body(verifier, body) {
             return Err(match answer {
-                Ok(reply) => Stop::Replied(reply),
-                Err(refusal) => Stop::refused(refuse(endpoint, refusal, WebhookRefusal::Request)),
+                Ok(reply) => NotForwarded::Replied(reply),
+                Err(refusal) => {
+                    NotForwarded::refused(refuse(record, endpoint, refusal, WebhookRefusal::Request))
+                }
             });
         }
     }
@@ -208,7 +221,7 @@ fn reserve(
     endpoint: &Arc<Endpoint>,
     signed_over: &crate::signature::Delivery<'_>,
     signed: &Signed,
-) -> Result<(), Stop> {
+) -> Result<(), NotForwarded> {
     let Some((replay, deliveries)) = &endpoint.replay else { return Ok(()) };
     let digest = match (&signed.id, &endpoint.verifier) {
         (Some(id), _) => sha256(&[b"id\0", id.as_bytes()].concat()),
@@ -231,12 +244,12 @@ fn reserve(
         Seen::Taken => {
             let refusal = Refusal::new(ErrorCode::Replayed, "this delivery was taken before");
             let refusal = Refusal { status: Some(replay.answer), ..refusal };
-            Err(Stop::refused(refuse(endpoint, refusal, WebhookRefusal::Duplicate)))
+            Err(NotForwarded::refused(refuse(&request.record, endpoint, refusal, WebhookRefusal::Duplicate)))
         }
         Seen::UnderWay => {
             let detail = "this delivery is on its way to its receiver; whether it was taken is not known yet";
             let refusal = Refusal::new(ErrorCode::Replayed, detail).retry_after(COME_AGAIN);
-            Err(Stop::refused(refuse(endpoint, refusal, WebhookRefusal::UnderWay)))
+            Err(NotForwarded::refused(refuse(&request.record, endpoint, refusal, WebhookRefusal::UnderWay)))
         }
     }
 }

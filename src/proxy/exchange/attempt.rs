@@ -5,15 +5,19 @@
 //! from only while there is room, and its leaving is seen in every turn.
 
 use super::failure::UpstreamError;
+use super::headers::{ResponseFilter, foreign_proxy_status};
 use super::idle::Idle;
-use super::resend::{Broken, Replay};
+use super::record::Record;
+use super::resend::{BrokenConnection, Replay};
 use crate::message::framing::ResponseFraming;
 use crate::message::writer::{field, status_line};
 use crate::message::{Fields, Framing, ResponseHead, Version};
 use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
-use crate::transport::stream::{BEHIND, Level, ServerStream};
+use crate::proxy::downstream::head::RequestHead;
+use crate::telemetry::metrics::Phase;
+use crate::transport::stream::{BEHIND, ServerStream, Wire};
 use crate::transport::{Connection, Transport};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
@@ -23,7 +27,7 @@ use std::time::Duration;
 const MAX_INTERIM: u32 = 32;
 /// A part of a body from memory that is written at once.
 const PART: usize = BEHIND;
-/// A client that sends none of its body for this long, though there is room, is told so.
+/// Longest pause of an upload that has room; then 408.
 const UPLOAD_STALL: Duration = Duration::from_secs(60);
 
 /// Why an attempt ended without a response.
@@ -34,7 +38,7 @@ pub(super) enum AttemptError {
     /// The client stopped sending its own body.
     UploadStalled,
     /// The server's side failed.
-    Upstream(UpstreamError, Broken),
+    Upstream(UpstreamError, BrokenConnection),
 }
 
 impl From<ClientError> for AttemptError {
@@ -59,6 +63,12 @@ impl Upload {
         }
         Self { memory, replay }
     }
+
+    /// Lets go of the body: it has been sent, and will not be sent again.
+    pub(super) fn forget(&mut self) {
+        self.memory = None;
+        self.replay.forget();
+    }
 }
 
 /// How far the body of this attempt is.
@@ -77,15 +87,17 @@ enum Feeding {
 /// See the module's documentation.
 pub(super) struct Attempt {
     session: HttpSession,
+    wire: Wire,
     connection: Connection,
-    level: Level,
     feeding: Feeding,
     is_chunked: bool,
+    /// The client may send its body: it does not wait for `100 Continue`, or has got it.
+    is_invited: bool,
     /// The server's framing is not to be trusted further than this response.
     is_suspect: bool,
     /// The generation of the token that the request carries.
     pub(super) sent_token: Option<u64>,
-    /// A 1xx that says more than `100 Continue` was passed on.
+    /// A 1xx other than 100 was passed on.
     pub(super) forwarded_1xx: bool,
 }
 
@@ -96,12 +108,12 @@ pub(super) struct Answering {
     pub(super) framing: ResponseFraming,
 }
 
-/// The result of one turn.
+/// The result of one turn before the response head.
 enum Turn {
     Client(Event),
     Server(Result<(), UpstreamError>),
-    /// The server took what was written behind.
-    Drained,
+    /// The server took bytes that were written behind.
+    HasRoom,
     UploadStalled,
 }
 
@@ -115,14 +127,15 @@ impl Attempt {
         upload: &Upload,
         client: &Client,
     ) -> Self {
-        let level = stream.level();
-        stream.hold();
+        let wire = stream.wire();
+        wire.hold();
         let mut attempt = Self {
             session: HttpSession::new(stream as Stream),
+            wire,
             connection,
-            level,
-            feeding: Feeding::Client,
+            feeding: upload.memory.clone().map_or(Feeding::Client, Feeding::Memory),
             is_chunked: body == Framing::Chunked,
+            is_invited: true,
             is_suspect: false,
             sent_token: None,
             forwarded_1xx: false,
@@ -130,34 +143,18 @@ impl Attempt {
         if attempt.session.write_request_header(head).await.is_err() {
             attempt.feeding = Feeding::Broken;
         }
-        match &upload.memory {
-            Some(body) => {
-                attempt.feeding = Feeding::Memory(body.clone());
-                attempt.feed_from_memory().await;
+        if upload.memory.is_some() {
+            attempt.feed_from_memory().await;
+        } else {
+            for part in upload.replay.parts() {
+                attempt.feed(part, false).await;
             }
-            None => {
-                let ended = client.body_has_ended();
-                let parts = upload.replay.parts();
-                for (nth, part) in parts.iter().enumerate() {
-                    attempt.feed(part, ended && nth + 1 == parts.len()).await;
-                }
-                if ended && parts.is_empty() {
-                    attempt.feed(&[], true).await;
-                }
+            if client.body_has_ended() {
+                attempt.feed(&[], true).await;
             }
         }
-        attempt.let_go();
+        attempt.wire.let_go();
         attempt
-    }
-
-    fn stream(&self) -> Option<&ServerStream> {
-        ServerStream::of(self.session.stream())
-    }
-
-    fn let_go(&self) {
-        if let Some(stream) = self.stream() {
-            stream.let_go();
-        }
     }
 
     /// Passes a part of the body on.
@@ -165,31 +162,40 @@ impl Attempt {
         if matches!(self.feeding, Feeding::Broken | Feeding::Sent) {
             return;
         }
-        let hold = self.is_chunked && !part.is_empty();
-        if let Some(stream) = self.stream().filter(|_| hold) {
-            // The lines around a chunk leave with it.
-            stream.hold();
+        // The lines around a chunk leave with it. An empty chunk would be the end.
+        let holds = self.is_chunked && !part.is_empty();
+        if holds {
+            self.wire.hold();
         }
-        // An empty chunk would be the end.
         let mut fine = part.is_empty() || self.session.write_body(part).await.is_ok();
         if end {
             fine = fine && self.session.finish_body().await.is_ok();
         }
-        if hold {
-            self.let_go();
+        if holds {
+            self.wire.let_go();
         }
-        self.feeding = match std::mem::replace(&mut self.feeding, Feeding::Broken) {
-            _ if !fine => Feeding::Broken,
-            _ if end => Feeding::Sent,
-            feeding => feeding,
-        };
+        if !fine {
+            self.feeding = Feeding::Broken;
+        } else if end {
+            self.feeding = Feeding::Sent;
+        }
     }
 
-    async fn feed_from_memory(&mut self) {
+    /// Goes on with a body from memory.
+    pub(super) async fn feed_from_memory(&mut self) {
         let Feeding::Memory(body) = &mut self.feeding else { return };
         let part = body.split_to(body.len().min(PART));
         let end = body.is_empty();
         self.feed(&part, end).await;
+    }
+
+    /// Handles an event of the client.
+    pub(super) async fn take(&mut self, event: Event, replay: &mut Replay) {
+        if let Event::Body { part, end } = event {
+            self.is_invited = true;
+            replay.keep(&part);
+            self.feed(&part, end).await;
+        }
     }
 
     /// Returns true if the server has the whole request, as far as attache can do about it.
@@ -197,23 +203,16 @@ impl Attempt {
         matches!(self.feeding, Feeding::Sent | Feeding::Broken)
     }
 
-    /// Returns true if the upload waits for the client alone.
-    pub(super) fn waits_for_client(&self) -> bool {
-        matches!(self.feeding, Feeding::Client) && self.level.get() < BEHIND
+    /// The events of the client that are wanted, and whether the feeder waits for the server.
+    fn wants(&self, room: bool) -> (Wants, bool) {
+        let has_room = self.wire.behind() < BEHIND;
+        let body = has_room && matches!(self.feeding, Feeding::Client);
+        (Wants { body, room }, !has_room || matches!(self.feeding, Feeding::Memory(_)))
     }
 
-    /// The counts of the connection so far.
-    fn broken(&self) -> Broken {
-        let (written, read) = self.stream().map_or((u64::MAX, u64::MAX), |s| (s.written(), s.read()));
-        Broken { written, read, reused: self.connection.reused }
-    }
-
-    /// Handles what a client did.
-    pub(super) async fn take(&mut self, event: Event, replay: &mut Replay) {
-        if let Event::Body { part, end } = event {
-            replay.keep(&part);
-            self.feed(&part, end).await;
-        }
+    fn broken(&self) -> BrokenConnection {
+        let (written, read) = self.wire.counts();
+        BrokenConnection { written, read, reused: self.connection.reused }
     }
 
     /// Reads the final response head. Interim ones are passed on to a client that knows them (RFC 9110 section 15.2).
@@ -221,19 +220,22 @@ impl Attempt {
         mut self,
         upload: &mut Upload,
         client: &mut Client,
-        (to_head, version): (bool, Version),
-        progress: &mut dyn Progress,
+        request: &RequestHead,
+        record: &mut Record,
     ) -> Result<Answering, AttemptError> {
+        let to_head = request.method == http::Method::HEAD;
+        self.is_invited = client.body_has_ended() || client.body_bytes > 0 || !request.expects_continue();
         let mut stall = Idle::new(UPLOAD_STALL);
         let mut interim = 0;
         loop {
-            progress.sending(!self.has_sent(), self.waits_for_client());
-            match self.turn(client, &mut stall).await? {
+            record.phase = Some(if self.has_sent() { Phase::Wait } else { Phase::Send });
+            record.bytes_in = client.body_bytes;
+            match self.turn(client, &mut stall, record).await? {
                 Turn::Client(event) => {
                     stall.touch();
                     self.take(event, &mut upload.replay).await;
                 }
-                Turn::Drained => {
+                Turn::HasRoom => {
                     stall.touch();
                     self.feed_from_memory().await;
                 }
@@ -245,9 +247,7 @@ impl Attempt {
                         .map_err(|error| AttemptError::Upstream(error, self.broken()))?;
                     self.is_suspect |= framing.is_suspect;
                     if head.status == 101 || head.status >= 200 {
-                        if let Some(stream) = self.stream() {
-                            stream.head_is_complete();
-                        }
+                        self.wire.head_is_complete();
                         return Ok(Answering { attempt: self, head, framing });
                     }
                     interim += 1;
@@ -255,10 +255,8 @@ impl Attempt {
                         let error = UpstreamError::Protocol("too many interim responses");
                         return Err(AttemptError::Upstream(error, self.broken()));
                     }
-                    if version == Version::Http11 {
-                        self.forwarded_1xx |= head.status != 100;
-                        pass_interim_on(client, &head);
-                    }
+                    self.pass_interim_on(client, &head, request.version);
+                    stall.touch();
                 }
             }
         }
@@ -266,11 +264,15 @@ impl Attempt {
 
     /// Waits for the client, for the server's head, and for room, in this order: nothing is written after a FIN that is
     /// already here.
-    async fn turn(&mut self, client: &mut Client, stall: &mut Idle) -> Result<Turn, AttemptError> {
-        let has_room = self.level.get() < BEHIND;
-        let wants = Wants { body: has_room && matches!(self.feeding, Feeding::Client), room: false };
-        let waits_for_room = !has_room || matches!(self.feeding, Feeding::Memory(_));
-        let level = &self.level;
+    async fn turn(
+        &mut self,
+        client: &mut Client,
+        stall: &mut Idle,
+        record: &mut Record,
+    ) -> Result<Turn, AttemptError> {
+        let (wants, waits_for_room) = self.wants(false);
+        let waits_for_client = wants.body && self.is_invited;
+        record.waits_for_client = waits_for_client;
         Ok(tokio::select! {
             biased;
             event = client.event(wants) => Turn::Client(event?),
@@ -278,9 +280,23 @@ impl Attempt {
                 Ok(_) => Ok(()),
                 Err(error) => Err(UpstreamError::of(&error)),
             }),
-            () = level.drained(), if waits_for_room => Turn::Drained,
-            () = stall.elapsed(), if wants.body => Turn::UploadStalled,
+            () = self.wire.has_room(), if waits_for_room => Turn::HasRoom,
+            () = stall.elapsed(), if waits_for_client => Turn::UploadStalled,
         })
+    }
+
+    /// Queues an interim response for a client that knows them, without the fields that it must not have.
+    fn pass_interim_on(&mut self, client: &mut Client, head: &ResponseHead, version: Version) {
+        if version == Version::Http10 {
+            return;
+        }
+        self.is_invited = true;
+        self.forwarded_1xx |= head.status != 100;
+        let filter = ResponseFilter::new(&head.fields, false);
+        let out = client.queue();
+        status_line(out, head.status, &head.reason);
+        write_fields(out, &head.fields, &filter);
+        out.extend_from_slice(b"\r\n");
     }
 
     /// The head that the session has just read, read again, strictly: the session's own is too lenient to trust a body
@@ -290,9 +306,8 @@ impl Attempt {
             .ok_or(UpstreamError::Protocol("malformed head"))?;
         let framing = ResponseFraming::decide(to_head, head.status, head.minor, &head.fields);
         let framing = framing.map_err(|_| UpstreamError::Protocol("ambiguous framing"))?;
-        // A stated length, even of zero, would keep the session from giving a tunnel's first bytes.
-        if head.status == 101 && (head.minor == 0 || head.fields.contains("content-length")) {
-            return Err(UpstreamError::Protocol("a 101 that switches nothing"));
+        if head.status == 101 && head.minor == 0 {
+            return Err(UpstreamError::Protocol("HTTP/1.0 has no 101"));
         }
         Ok((head, framing))
     }
@@ -311,10 +326,8 @@ impl Attempt {
         idle: &mut Idle,
         may_read: bool,
     ) -> Result<RelayTurn<'_>, ClientError> {
-        let has_room = self.level.get() < BEHIND;
-        let wants = Wants { body: has_room && matches!(self.feeding, Feeding::Client), room: !may_read };
-        let waits_for_room = !has_room || matches!(self.feeding, Feeding::Memory(_));
-        let level = &self.level;
+        let (wants, waits_for_room) = self.wants(!may_read);
+        let wire = &self.wire;
         Ok(tokio::select! {
             biased;
             event = client.event(wants) => RelayTurn::Client(event?),
@@ -322,14 +335,11 @@ impl Attempt {
                 Ok(part) => RelayTurn::Part(part),
                 Err(error) => RelayTurn::Failed(UpstreamError::of(&error)),
             },
-            () = level.drained(), if waits_for_room && may_read => RelayTurn::Drained,
+            () = wire.has_room(), if waits_for_room && may_read => RelayTurn::HasRoom,
+            // The upload goes on also while the client takes nothing of the response.
+            () = wire.driven(), if !may_read => RelayTurn::HasRoom,
             () = idle.elapsed(), if may_read => RelayTurn::Failed(UpstreamError::Stalled),
         })
-    }
-
-    /// Goes on with a body from memory.
-    pub(super) async fn drained(&mut self) {
-        self.feed_from_memory().await;
     }
 
     /// Gives the connection back if it can carry another request: everything was sent, the response has ended where it
@@ -347,13 +357,14 @@ impl Attempt {
             return;
         }
         let Some(stream) = ServerStream::take(self.session.into_inner()) else { return };
-        if stream.is_drained() {
+        if self.wire.is_drained() {
             transport.keep(&self.connection, stream, head.keep_alive_timeout());
         }
     }
 
     /// The stream of a connection that has become a tunnel.
     pub(super) fn into_stream(self) -> Option<Box<ServerStream>> {
+        self.wire.become_tunnel();
         ServerStream::take(self.session.into_inner())
     }
 }
@@ -363,38 +374,19 @@ pub(super) enum RelayTurn<'a> {
     Client(Event),
     /// A part of the response's body; `None` at its end.
     Part(Option<&'a [u8]>),
-    Drained,
+    HasRoom,
     Failed(UpstreamError),
 }
 
-/// Told how far the request is, for the phase of a time-out.
-pub(super) trait Progress: Send {
-    /// Notes whether the request is still being sent, and whether it waits for the client.
-    fn sending(&mut self, is_sending: bool, waits_for_client: bool);
-}
-
-/// Queues an interim response, without the fields that it must not have.
-fn pass_interim_on(client: &mut Client, head: &ResponseHead) {
-    let filter = super::headers::ResponseFilter::new(&head.fields, false);
-    let out = client.queue();
-    status_line(out, head.status, &head.reason);
-    write_fields(out, &head.fields, &filter);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Writes the fields of a response that come back.
-pub(super) fn write_fields(
-    out: &mut bytes::BytesMut,
-    fields: &Fields,
-    filter: &super::headers::ResponseFilter,
-) {
+pub(super) fn write_fields(out: &mut BytesMut, fields: &Fields, filter: &ResponseFilter) {
     for one in fields.iter().filter(|one| filter.keeps(one)) {
         if one.is("x-attache-request-id") {
             continue;
         }
         if !one.is("proxy-status") {
             field(out, one.name, one.value);
-        } else if let Some(value) = super::headers::foreign_proxy_status(one.value) {
+        } else if let Some(value) = foreign_proxy_status(one.value) {
             field(out, one.name, &value);
         }
     }

@@ -99,7 +99,7 @@ pub(super) fn no_connection(route: &Route, error: &ConnectError) -> Refusal {
         .of(&route.service)
         .because("private_address"),
         ConnectError::NoAddress(error) => unreachable(route, "dns_error").because(error.reason()),
-        ConnectError::Dial(DialError::Loop(_)) => looping(),
+        ConnectError::Dial(DialError::Loop(_)) => looping().of(&route.service),
         ConnectError::Dial(DialError::TimedOut(_)) => timeout(route, Phase::Connect),
         ConnectError::Dial(DialError::Unroutable(_)) => unreachable(route, "destination_ip_unroutable"),
         ConnectError::Dial(DialError::OutOfDescriptors(_)) => {

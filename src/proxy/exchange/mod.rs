@@ -50,10 +50,10 @@ use crate::route::Route;
 use crate::telemetry::metrics::{Direction, Phase};
 use crate::transport::{ConnectError, stream::ServerStream};
 use answer::Answer;
-use attempt::{Answering, Attempt, AttemptError, Progress, Upload};
+use attempt::{Answering, Attempt, AttemptError, Upload};
 use failure::UpstreamError;
 use record::{Record, warn_of_upstream};
-use request::{Planned, refuse_request};
+use request::{Planned, overridden};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,7 +61,7 @@ use tokio::time::timeout_at;
 
 /// Why a request goes no further.
 #[derive(Debug)]
-enum Stop {
+enum NotForwarded {
     /// It is refused, or failed: this is answered.
     Refused(Box<Refusal>),
     /// It was a question to attache.
@@ -72,13 +72,13 @@ enum Stop {
     Cut,
 }
 
-impl Stop {
+impl NotForwarded {
     fn refused(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))
     }
 }
 
-impl From<ClientError> for Stop {
+impl From<ClientError> for NotForwarded {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
     }
@@ -97,26 +97,24 @@ pub(super) enum End {
 
 /// Carries a request out, and answers it.
 pub(super) async fn serve(entrance: &Entrance, client: &mut Client, mut request: Request) -> End {
-    let limit = u64::MAX;
-    client.begin(request.head.body, limit);
     let result = Exchange { entrance, client }.carry_out(&mut request).await;
-    request.record.bytes_in = client.body_bytes;
+    request.record.bytes_in = request.record.bytes_in.max(client.body_bytes);
     let end = match result {
         Ok(end) => end,
-        Err(Stop::Refused(refusal)) => {
+        Err(NotForwarded::Refused(refusal)) => {
             request.record.refused(&refusal);
             let answer = own_answer(&refusal, &request);
             send(entrance, client, &mut request, &answer).await
         }
-        Err(Stop::Replied(reply)) => {
+        Err(NotForwarded::Replied(reply)) => {
             let answer = Answer::reply(reply, &request.record.id);
             send(entrance, client, &mut request, &answer).await
         }
-        Err(Stop::Client(error)) => {
+        Err(NotForwarded::Client(error)) => {
             request.record.reason = Some(error.as_str().into());
             End::Abort
         }
-        Err(Stop::Cut) => End::Abort,
+        Err(NotForwarded::Cut) => End::Abort,
     };
     request.record.is_ended = true;
     end
@@ -125,9 +123,6 @@ pub(super) async fn serve(entrance: &Entrance, client: &mut Client, mut request:
 /// The answer that a refusal leads to. On time-out that may be the operator's own.
 fn own_answer(refusal: &Refusal, request: &Request) -> Answer {
     let record = &request.record;
-    if let Some(key) = record.key().filter(|_| record.direction == Direction::Webhook) {
-        key.stats().refused_at(record.time);
-    }
     let custom = record.route.as_ref().and_then(|route| route.timeout_response.as_ref());
     match custom {
         Some(response) if refusal.code == ErrorCode::ServiceTimeout => {
@@ -139,7 +134,9 @@ fn own_answer(refusal: &Refusal, request: &Request) -> Answer {
 
 /// Sends an answer of attache's own.
 async fn send(entrance: &Entrance, client: &mut Client, request: &mut Request, answer: &Answer) -> End {
-    let keep = request.keeps_alive && client.body_has_ended() && !entrance.table.is_draining();
+    client.discard_body();
+    let whole = client.body_has_ended();
+    let keep = request.keeps_alive && whole && !entrance.table.is_draining();
     let persistence = if keep { Persistence::KeepAlive } else { Persistence::Close };
     let to_head = request.head.method == http::Method::HEAD;
     answer.write(client.queue(), to_head, request.head.version, persistence);
@@ -149,7 +146,7 @@ async fn send(entrance: &Entrance, client: &mut Client, request: &mut Request, a
     }
     match client.flush().await {
         Ok(()) if keep => End::KeepAlive,
-        Ok(()) => End::Close { linger: !client.body_has_ended() },
+        Ok(()) => End::Close { linger: request.keeps_alive || !whole },
         Err(error) => {
             request.record.reason = Some(error.as_str().into());
             End::Abort
@@ -166,20 +163,18 @@ struct Exchange<'a> {
 /// State that outlives one attempt.
 #[derive(Default)]
 struct Tries {
-    /// The next connection is not taken from the pool.
-    fresh: bool,
-    /// The request was sent again because its connection was stale.
+    /// The request was sent again because its connection was stale. The next one is not taken from the pool.
     resent: bool,
     /// The generation of the token that the server refused.
     refused_token: Option<u64>,
 }
 
 impl Exchange<'_> {
-    async fn carry_out(&mut self, request: &mut Request) -> Result<End, Stop> {
-        let mut planned = request::plan(request)?;
-        if let Some(max) = planned.plan.route.max_body {
-            self.client.begin(request.head.body, max);
-        }
+    async fn carry_out(&mut self, request: &mut Request) -> Result<End, NotForwarded> {
+        let planned = request::plan(request);
+        let limit = planned.as_ref().ok().and_then(|planned| planned.plan.route.max_body);
+        self.client.begin(request.head.body, limit.unwrap_or(u64::MAX));
+        let mut planned = planned?;
         if planned.delivery.is_some() {
             // Boxed, because every request would carry the room for what only webhooks do.
             Box::pin(admit::admit(request, &mut planned, self.client)).await?;
@@ -188,9 +183,14 @@ impl Exchange<'_> {
         let within = timeout_at(planned.deadline, self.until_head(request, &planned, &mut upload));
         let answering = match within.await {
             Ok(answering) => answering?,
-            Err(_) => return Err(Stop::refused(self.late(request, &planned))),
+            Err(_) => return Err(NotForwarded::refused(self.late(request, &planned))),
         };
         upload.replay.forget();
+        if answering.attempt.has_sent() {
+            // A body that was read ahead is not needed any more, nor is its share of the memory.
+            upload.forget();
+            planned.forget_body();
+        }
         let record = &mut request.record;
         record.response_headers = Some(record.arrived.elapsed());
         self.settle(&mut planned, answering.head.status);
@@ -208,7 +208,7 @@ impl Exchange<'_> {
             && record.phase == Some(Phase::Send)
             && record.waits_for_client
         {
-            return refuse_request(record, failure::stalled_upload().because("upload_stalled"));
+            return overridden(record, failure::stalled_upload().because("upload_stalled"));
         }
         let phase = record.phase.unwrap_or(Phase::Token);
         failure::timeout(&planned.plan.route, phase)
@@ -229,12 +229,16 @@ impl Exchange<'_> {
         request: &mut Request,
         planned: &Planned,
         upload: &mut Upload,
-    ) -> Result<Answering, Stop> {
+    ) -> Result<Answering, NotForwarded> {
         let mut tries = Tries::default();
+        if Instant::now() >= planned.deadline.into_std() {
+            // Verifying a large body may have taken all of it. Nothing is sent then.
+            return std::future::pending().await;
+        }
         loop {
             let waited_for = self.token(request, planned, &tries).await?;
             request.record.phase = Some(Phase::Connect);
-            let (stream, connection) = self.connect(request, planned, tries.fresh).await?;
+            let (stream, connection) = self.connect(request, planned, tries.resent).await?;
             // Between the first look at the token and here may lie a connect.
             let token = match usable(planned, waited_for, &tries) {
                 Some(token) => Some(token),
@@ -248,8 +252,7 @@ impl Exchange<'_> {
             let mut attempt =
                 Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
             attempt.sent_token = token.map(|token| token.generation());
-            let client_knows = (request.head.method == http::Method::HEAD, request.head.version);
-            let outcome = attempt.response(upload, self.client, client_knows, record).await;
+            let outcome = attempt.response(upload, self.client, &request.head, record).await;
             match outcome {
                 Ok(answering) => {
                     if !self.refuses_token(planned, &answering, upload, &mut tries) {
@@ -262,7 +265,7 @@ impl Exchange<'_> {
                     if !may_resend {
                         return Err(attempt_failed(&request.record, &planned.plan.route, error));
                     }
-                    (tries.resent, tries.fresh) = (true, true);
+                    (tries.resent, tries.resent) = (true, true);
                 }
             }
         }
@@ -274,7 +277,7 @@ impl Exchange<'_> {
         request: &mut Request,
         planned: &Planned,
         tries: &Tries,
-    ) -> Result<Option<Arc<Token>>, Stop> {
+    ) -> Result<Option<Arc<Token>>, NotForwarded> {
         let Credential::OAuth2(source) = &*planned.plan.route.credential else { return Ok(None) };
         // Once refused, a token is gone from its source; that it is not sent again does not rest on that alone.
         let fresh = |token: &Arc<Token>| Some(token.generation()) != tries.refused_token;
@@ -287,13 +290,13 @@ impl Exchange<'_> {
         // Boxed, because every request would carry the room for what few of them do.
         let waited = tokio::select! {
             biased;
-            left = self.client.left() => Err(Stop::Client(left)),
-            token = Box::pin(source.get()) => token.map_err(|error| Stop::refused(no_token(planned, &error))),
+            left = self.client.left() => Err(NotForwarded::Client(left)),
+            token = Box::pin(source.get()) => token.map_err(|error| NotForwarded::refused(no_token(planned, &error))),
         };
         record.token_wait = Some(record.token_wait.unwrap_or_default() + began.elapsed());
         match waited? {
             token if fresh(&token) => Ok(Some(token)),
-            _ => Err(Stop::refused(failure::internal("refused_token"))),
+            _ => Err(NotForwarded::refused(failure::internal("refused_token"))),
         }
     }
 
@@ -302,15 +305,15 @@ impl Exchange<'_> {
         request: &mut Request,
         planned: &Planned,
         fresh: bool,
-    ) -> Result<(Box<ServerStream>, crate::transport::Connection), Stop> {
+    ) -> Result<(Box<ServerStream>, crate::transport::Connection), NotForwarded> {
         let (proxy, route) = (&self.entrance.proxy, &planned.plan.route);
         if !fresh && let Some(pooled) = proxy.transport.pooled(&route.upstream).await {
             return Ok(pooled);
         }
         let connected = tokio::select! {
             biased;
-            left = self.client.left() => return Err(Stop::Client(left)),
-            connected = Box::pin(proxy.transport.connect(&route.upstream, !fresh, request.listener)) => connected,
+            left = self.client.left() => return Err(NotForwarded::Client(left)),
+            connected = Box::pin(proxy.transport.connect(&route.upstream, !fresh, self.entrance.address)) => connected,
         };
         connected.map_err(|error| {
             request.record.upstream = error.address().or(request.record.upstream);
@@ -318,7 +321,7 @@ impl Exchange<'_> {
             if !matches!(error, ConnectError::Dial(crate::transport::dial::DialError::Loop(_))) {
                 warn_of_upstream(&request.record, &refusal, &error);
             }
-            Stop::refused(refusal)
+            NotForwarded::refused(refusal)
         })
     }
 
@@ -359,19 +362,19 @@ fn usable(planned: &Planned, waited_for: Option<Arc<Token>>, tries: &Tries) -> O
     source.current(now).filter(fresh).or(waited_for.filter(|token| token.may_be_sent(now)))
 }
 
-fn attempt_failed(record: &Record, route: &Arc<Route>, error: AttemptError) -> Stop {
+fn attempt_failed(record: &Record, route: &Arc<Route>, error: AttemptError) -> NotForwarded {
     match error {
         AttemptError::Client(ClientError::Body(error)) => {
-            Stop::refused(refuse_request(record, failure::bad_body(route, error)))
+            NotForwarded::refused(overridden(record, failure::bad_body(route, error)))
         }
-        AttemptError::Client(error) => Stop::Client(error),
+        AttemptError::Client(error) => NotForwarded::Client(error),
         AttemptError::UploadStalled => {
-            Stop::refused(refuse_request(record, failure::stalled_upload().because("upload_stalled")))
+            NotForwarded::refused(overridden(record, failure::stalled_upload().because("upload_stalled")))
         }
         AttemptError::Upstream(error, _) => {
             let refusal = failure::no_response(route, error);
             warn_of_upstream(record, &refusal, &error);
-            Stop::refused(refusal)
+            NotForwarded::refused(refusal)
         }
     }
 }
@@ -389,16 +392,9 @@ fn no_token(planned: &Planned, error: &TokenError) -> Refusal {
     Refusal { retry_after, ..refusal }
 }
 
-impl Progress for Record {
-    fn sending(&mut self, is_sending: bool, waits_for_client: bool) {
-        self.phase = Some(if is_sending { Phase::Send } else { Phase::Wait });
-        self.waits_for_client = waits_for_client;
-    }
-}
-
 /// Answers a head that is no request, and records it.
-pub(super) async fn refuse_head(entrance: &Entrance, client: &mut Client, bad: BadHead) {
-    let mut record = Record::new(&entrance.proxy, entrance.direction, client.peer);
+pub(super) async fn refuse_head(entrance: &Entrance, client: &mut Client, arrived: Instant, bad: BadHead) {
+    let mut record = Record::new(&entrance.proxy, entrance.direction, client.peer, arrived);
     record.id = RequestId::new();
     let to_head = bad.method == "HEAD";
     record.path = match entrance.direction {

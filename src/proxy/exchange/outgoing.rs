@@ -1,8 +1,8 @@
 //! The head that a server gets: the client's fields that travel on, and what only the server may see.
 
-use super::Stop;
+use super::NotForwarded;
 use super::failure::internal;
-use super::request::{Delivery, Planned, Request};
+use super::request::{Planned, Request, WebhookCall};
 use crate::credentials::{Credential, oauth2::Token};
 use crate::message::Framing;
 use crate::secret::sha256;
@@ -24,7 +24,7 @@ pub(super) fn finish_upstream_request(
     request: &Request,
     planned: &Planned,
     token: Option<&Token>,
-) -> Result<Box<RequestHeader>, Stop> {
+) -> Result<Box<RequestHeader>, NotForwarded> {
     let (route, fields) = (&planned.plan.route, &request.head.fields);
     let target = match &*route.credential {
         Credential::Query(credential) => {
@@ -36,7 +36,7 @@ pub(super) fn finish_upstream_request(
     };
     let method: Method = request.head.method.clone();
     let head = RequestHeader::build(method, target, Some(fields.len() + ADDED));
-    let mut head = Outgoing(head.map_err(|_| Stop::refused(internal("unsendable_target")))?);
+    let mut head = HeadBuilder(head.map_err(|_| NotForwarded::refused(internal("unsendable_target")))?);
     head.add("Host", route.upstream.authority.clone())?;
     let skip_expect = planned.delivery.as_ref().is_some_and(|delivery| delivery.body.is_some());
     for field in fields.iter() {
@@ -66,7 +66,7 @@ pub(super) fn finish_upstream_request(
             }
         }
         Credential::OAuth2(_) => {
-            let token = token.ok_or_else(|| Stop::refused(internal("no_token")))?;
+            let token = token.ok_or_else(|| NotForwarded::refused(internal("no_token")))?;
             let name = route.token_header.as_ref().unwrap_or(token.header_name());
             head.add(name.spelling().clone(), token.header_value().clone())?;
         }
@@ -81,33 +81,39 @@ pub(super) fn finish_upstream_request(
     Ok(Box::new(head.0))
 }
 
-struct Outgoing(RequestHeader);
+struct HeadBuilder(RequestHeader);
 
-impl Outgoing {
-    fn add(&mut self, name: impl pingora::http::IntoCaseHeaderName, value: HeaderValue) -> Result<(), Stop> {
+impl HeadBuilder {
+    fn add(
+        &mut self,
+        name: impl pingora::http::IntoCaseHeaderName,
+        value: HeaderValue,
+    ) -> Result<(), NotForwarded> {
         let added = self.0.append_header(name, value);
-        added.map(|_| ()).map_err(|_| Stop::refused(internal("unsendable_field")))
+        added.map(|_| ()).map_err(|_| NotForwarded::refused(internal("unsendable_field")))
     }
 
-    fn add_text(&mut self, name: &'static str, text: &str) -> Result<(), Stop> {
-        let value = HeaderValue::from_str(text).map_err(|_| Stop::refused(internal("unsendable_field")))?;
+    fn add_text(&mut self, name: &'static str, text: &str) -> Result<(), NotForwarded> {
+        let value =
+            HeaderValue::from_str(text).map_err(|_| NotForwarded::refused(internal("unsendable_field")))?;
         self.add(name, value)
     }
 }
 
 /// Tells the receiver of a webhook who calls.
 fn identify(
-    head: &mut Outgoing,
+    head: &mut HeadBuilder,
     request: &Request,
     planned: &Planned,
     key: Key<'_>,
-    delivery: &Delivery,
-) -> Result<(), Stop> {
+    delivery: &WebhookCall,
+) -> Result<(), NotForwarded> {
     let (record, endpoint) = (&request.record, key.endpoint());
     let names = &record.snapshot.config.identity_headers;
     head.add(names.user.spelling().clone(), endpoint.identity[0].clone())?;
     head.add(names.service.spelling().clone(), endpoint.identity[1].clone())?;
-    let key_id = HeaderValue::from_str(key.id()).map_err(|_| Stop::refused(internal("unsendable_field")))?;
+    let key_id =
+        HeaderValue::from_str(key.id()).map_err(|_| NotForwarded::refused(internal("unsendable_field")))?;
     head.add(names.key_id.spelling().clone(), key_id)?;
     head.add_text("X-Request-Id", record.id.as_str())?;
     if let Some(address) = delivery.caller.address {
@@ -135,7 +141,7 @@ fn identify(
         body_sha256: delivery.body_sha256,
     };
     let assertion = signer.sign_at(&subject, SystemTime::now());
-    let assertion = assertion.map_err(|_| Stop::refused(internal("unsigned_assertion")))?;
+    let assertion = assertion.map_err(|_| NotForwarded::refused(internal("unsigned_assertion")))?;
     head.add(signer.header().spelling().clone(), assertion)
 }
 

@@ -71,13 +71,19 @@ pub(crate) struct Record {
 
 impl Record {
     /// The record of a request whose head has just been read.
-    pub(crate) fn new(proxy: &Arc<Proxy>, direction: Direction, client: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(
+        proxy: &Arc<Proxy>,
+        direction: Direction,
+        client: Option<SocketAddr>,
+        arrived: Instant,
+    ) -> Self {
         Self {
             snapshot: proxy.snapshots.load(),
             proxy: Arc::clone(proxy),
             direction,
-            arrived: Instant::now(),
-            time: SystemTime::now(),
+            arrived,
+            // The arrival may lie back: that of a head which was never complete.
+            time: SystemTime::now() - arrived.elapsed(),
             id: RequestId::default(),
             method: Cow::Borrowed("-"),
             path: Vec::new(),
@@ -131,6 +137,11 @@ impl Record {
     /// The statistics that the request counts in.
     pub(crate) fn stats(&self) -> &Arc<ServiceStats> {
         self.route().map_or(self.snapshot.unmatched(self.direction), |route| &route.stats)
+    }
+
+    /// Takes back bytes of the response that the client did not get.
+    pub(crate) fn unsent(&mut self, bytes: usize) {
+        self.bytes_out = self.bytes_out.saturating_sub(bytes as u64);
     }
 
     /// Notes why the request failed.

@@ -9,8 +9,9 @@ use super::attempt::{Answering, Attempt, RelayTurn, Upload, write_fields};
 use super::failure::UpstreamError;
 use super::headers::ResponseFilter;
 use super::idle::Idle;
+use super::record::Record;
 use super::request::{Planned, Request};
-use super::{End, Stop};
+use super::{End, NotForwarded};
 use crate::error_code::ErrorCode;
 use crate::message::framing::ResponseFraming;
 use crate::message::writer::{Outgoing, Persistence, date, field, status_line};
@@ -21,6 +22,7 @@ use crate::telemetry::metrics::Phase;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Relays a response. `Ok`: it has left whole.
 pub(super) async fn relay(
@@ -30,36 +32,42 @@ pub(super) async fn relay(
     answering: Answering,
     upload: &mut Upload,
     client: &mut Client,
-) -> Result<End, Stop> {
+) -> Result<End, NotForwarded> {
     let Answering { mut attempt, head, framing } = answering;
-    // What a client sent for a tunnel that is declined must not pass for another request.
+    // Bytes that a client sent for a tunnel that is declined must not pass for another request.
     let keep = request.keeps_alive && !request.head.websocket && !entrance.table.is_draining();
     let persistence = if keep { Persistence::KeepAlive } else { Persistence::Close };
-    let version = request.head.version;
-    let outgoing = Outgoing::new(framing.body, framing.announced, version, persistence);
+    let outgoing = Outgoing::new(framing.body, framing.announced, request.head.version, persistence);
     write_head(client, &head, &outgoing, request);
-    request.record.status = Some(head.status);
-    request.record.phase = Some(Phase::Body);
-    let mut relayed = Relayed { outgoing, bytes: 0 };
-    let result = relayed.body(&mut attempt, framing, upload, client, planned).await;
-    request.record.bytes_out = relayed.bytes;
-    match result {
+    let record = &mut request.record;
+    record.status = Some(head.status);
+    record.phase = Some(Phase::Body);
+    let idle_timeout = planned.plan.route.idle_timeout;
+    let mut relayed = Relayed { outgoing, record };
+    match relayed.body(&mut attempt, framing, upload, client, idle_timeout).await {
         Ok(()) => {}
-        Err(Broken::Client(error)) => return Err(Stop::Client(error)),
-        Err(Broken::Server(error)) => {
-            note(request, error);
-            // What came is sent, so that the client sees as much as there was.
+        Err(RelayError::Client(error)) => {
+            record.unsent(client.queued());
+            return Err(NotForwarded::Client(error));
+        }
+        Err(RelayError::Server(error)) => {
+            note(record, error);
+            // The part that came is sent, so that the client sees as much as there was.
             let _ = client.flush().await;
-            return Err(Stop::Cut);
+            return Err(NotForwarded::Cut);
         }
     }
     outgoing.finish_body(client.queue());
-    client.flush().await?;
-    let has_sent = attempt.has_sent();
+    let whole = attempt.has_sent() && client.body_has_ended();
+    // Before the client has read the rest: the connection is free for others.
     attempt.release(&entrance.proxy.transport, &head);
-    Ok(match (has_sent && client.body_has_ended(), outgoing.persistence) {
+    if let Err(error) = client.flush().await {
+        record.unsent(client.queued());
+        return Err(NotForwarded::Client(error));
+    }
+    Ok(match (whole, outgoing.persistence) {
         (true, Persistence::KeepAlive) => End::KeepAlive,
-        (true, Persistence::Close) => End::Close { linger: false },
+        (true, Persistence::Close) => End::Close { linger: request.keeps_alive },
         (false, _) => End::Close { linger: true },
     })
 }
@@ -76,8 +84,7 @@ fn write_head(client: &mut Client, head: &ResponseHead, outgoing: &Outgoing, req
 }
 
 /// Notes why a response broke off.
-fn note(request: &mut Request, error: UpstreamError) {
-    let record = &mut request.record;
+fn note(record: &mut Record, error: UpstreamError) {
     match error {
         UpstreamError::Ended => record.failed(ErrorCode::ServiceUnreachable, "connection_terminated"),
         UpstreamError::Protocol(_) => record.failed(ErrorCode::ServiceProtocol, "http_protocol_error"),
@@ -88,38 +95,38 @@ fn note(request: &mut Request, error: UpstreamError) {
     }
 }
 
-/// Which side a relay broke on.
-enum Broken {
+/// The side on which a relay broke.
+enum RelayError {
     Client(ClientError),
     Server(UpstreamError),
 }
 
-impl From<ClientError> for Broken {
+impl From<ClientError> for RelayError {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
     }
 }
 
-/// A body on its way.
-struct Relayed {
+/// A body on its way. Its bytes are recorded as they pass, so that a request that is cut has them too.
+struct Relayed<'a> {
     outgoing: Outgoing,
-    bytes: u64,
+    record: &'a mut Record,
 }
 
-impl Relayed {
+impl Relayed<'_> {
     async fn body(
         &mut self,
         attempt: &mut Attempt,
         framing: ResponseFraming,
         upload: &mut Upload,
         client: &mut Client,
-        planned: &Planned,
-    ) -> Result<(), Broken> {
+        idle_timeout: Duration,
+    ) -> Result<(), RelayError> {
         if framing.body == Framing::Empty {
             return Ok(());
         }
         self.first_part(attempt, client).await?;
-        let mut idle = Idle::new(planned.plan.route.idle_timeout);
+        let mut idle = Idle::new(idle_timeout);
         while !attempt.session().is_body_done() {
             let may_read = client.has_room();
             match attempt.relay_turn(client, &mut idle, may_read).await? {
@@ -129,33 +136,29 @@ impl Relayed {
                         idle.touch();
                     }
                     attempt.take(event, &mut upload.replay).await;
+                    self.record.bytes_in = client.body_bytes;
                 }
                 RelayTurn::Part(part) => {
                     idle.touch();
                     self.write(part.unwrap_or_default(), client).await?;
                 }
-                RelayTurn::Drained => attempt.drained().await,
-                RelayTurn::Failed(error) => return Err(Broken::Server(error)),
+                RelayTurn::HasRoom => attempt.feed_from_memory().await,
+                RelayTurn::Failed(error) => return Err(RelayError::Server(error)),
             }
         }
         Ok(())
     }
 
     /// The part of the body that came with the head: they leave in one write.
-    async fn first_part(&mut self, attempt: &mut Attempt, client: &mut Client) -> Result<(), Broken> {
+    async fn first_part(&mut self, attempt: &mut Attempt, client: &mut Client) -> Result<(), RelayError> {
         let session = attempt.session();
         if session.is_body_done() {
             return Ok(());
         }
-        let mut read = pin!(session.read_body_ref());
-        let part = poll_fn(|cx| match read.as_mut().poll(cx) {
-            Poll::Ready(part) => Poll::Ready(Some(part)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        match part.await {
+        match poll_once(session.read_body_ref()).await {
             None => Ok(()),
             Some(Ok(part)) => Ok(self.write(part.unwrap_or_default(), client).await?),
-            Some(Err(error)) => Err(Broken::Server(UpstreamError::of(&error))),
+            Some(Err(error)) => Err(RelayError::Server(UpstreamError::of(&error))),
         }
     }
 
@@ -163,10 +166,20 @@ impl Relayed {
         if part.is_empty() {
             return Ok(());
         }
-        self.bytes += part.len() as u64;
+        self.record.bytes_out += part.len() as u64;
         self.outgoing.begin_part(client.queue(), part.len());
         client.write(part).await?;
         self.outgoing.end_part(client.queue());
         Ok(())
     }
+}
+
+/// The future's output, if it is there now.
+pub(super) async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(tokio::task::unconstrained(future));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }

@@ -3,7 +3,7 @@
 //! Planning is pure but for counters. What the plan decides is fixed here: later stages never look at the head to decide
 //! where a request goes or with what.
 
-use super::Stop;
+use super::NotForwarded;
 use super::failure::{body_too_large, looping};
 use super::headers::{self, Dropped, Unwanted};
 use super::record::{Record, warn_of_refusal};
@@ -29,8 +29,6 @@ use tokio::time::Instant;
 pub(crate) struct Request {
     pub(crate) head: RequestHead,
     pub(crate) record: Record,
-    /// The listener's own address, so that a connection back to it is seen.
-    pub(crate) listener: Option<SocketAddr>,
     pub(super) accept: Option<Bytes>,
     pub(super) keeps_alive: bool,
     pub(super) expects_continue: bool,
@@ -38,14 +36,18 @@ pub(crate) struct Request {
 
 impl Request {
     /// Begins the record of a request.
-    pub(crate) fn new(entrance: &Entrance, client: Option<SocketAddr>, head: RequestHead) -> Self {
-        let mut record = Record::new(&entrance.proxy, entrance.direction, client);
+    pub(crate) fn new(
+        entrance: &Entrance,
+        client: Option<SocketAddr>,
+        arrived: std::time::Instant,
+        head: RequestHead,
+    ) -> Self {
+        let mut record = Record::new(&entrance.proxy, entrance.direction, client, arrived);
         record.read(&head);
         Self {
             accept: head.fields.get("accept").map(|value| head.fields.share(value)),
             keeps_alive: head.keeps_alive(),
             expects_continue: head.expects_continue(),
-            listener: entrance.address,
             head,
             record,
         }
@@ -53,7 +55,7 @@ impl Request {
 }
 
 /// The parts of a request that only a webhook call has.
-pub(super) struct Delivery {
+pub(super) struct WebhookCall {
     pub(super) caller: Caller,
     /// The delivery, until it is known whether the receiver has taken it.
     pub(super) reservation: Option<DedupReservation>,
@@ -74,7 +76,16 @@ pub(super) struct Planned {
     /// How the body is sent on.
     pub(super) body: Framing,
     /// Boxed, because every request would carry the room for it.
-    pub(super) delivery: Option<Box<Delivery>>,
+    pub(super) delivery: Option<Box<WebhookCall>>,
+}
+
+impl Planned {
+    /// Lets go of a body that was read ahead, and of its share of the memory.
+    pub(super) fn forget_body(&mut self) {
+        if let Some(call) = &mut self.delivery {
+            (call.body, call.permit) = (None, None);
+        }
+    }
 }
 
 /// Decides what to do with the request, and cleans its fields.
@@ -82,7 +93,7 @@ pub(super) struct Planned {
 /// # Errors
 ///
 /// The answer, if it goes no further.
-pub(super) fn plan(request: &mut Request) -> Result<Planned, Stop> {
+pub(super) fn plan(request: &mut Request) -> Result<Planned, NotForwarded> {
     let Request { head, record, .. } = request;
     // A client on the outside does not choose the id: it stands in our log.
     let own_id = head.fields.get("x-request-id").filter(|_| record.direction == Direction::Outbound);
@@ -111,13 +122,17 @@ pub(super) fn plan(request: &mut Request) -> Result<Planned, Stop> {
     let unwanted = Unwanted { reserved: &snapshot.reserved, replaced, forwarded };
     count(record, &headers::clean_request(&mut head.fields, &unwanted));
     if looping {
-        return Err(Stop::refused(self::looping().of(&plan.route.service)));
+        return Err(NotForwarded::refused(self::looping().of(&plan.route.service)));
     }
     if too_large {
-        return Err(Stop::refused(refuse_request(record, body_too_large(&plan.route))));
+        let refusal = body_too_large(&plan.route);
+        return Err(NotForwarded::refused(match record.endpoint() {
+            Some(endpoint) => refuse(record, endpoint, refusal, WebhookRefusal::Request),
+            None => refusal,
+        }));
     }
     let delivery = |caller| {
-        Box::new(Delivery { caller, reservation: None, body_sha256: None, body: None, permit: None })
+        Box::new(WebhookCall { caller, reservation: None, body_sha256: None, body: None, permit: None })
     };
     Ok(Planned {
         deadline: (record.arrived + plan.route.timeout).into(),
@@ -142,13 +157,13 @@ fn count(record: &Record, dropped: &Dropped) {
     }
 }
 
-fn outbound(head: &RequestHead, record: &mut Record) -> Result<Plan, Stop> {
+fn outbound(head: &RequestHead, record: &mut Record) -> Result<Plan, NotForwarded> {
     let planned = record.snapshot.routes.plan(&head.target);
     record.path = outbound::log_path(&head.target, planned.is_ok()).to_vec();
-    planned.map_err(Stop::refused)
+    planned.map_err(NotForwarded::refused)
 }
 
-fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, Stop>, Caller) {
+fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, NotForwarded>, Caller) {
     let snapshot = Arc::clone(&record.snapshot);
     let caller = Caller::of(record.client, &head.fields, &snapshot.config.trusted_proxies);
     record.client = caller.address;
@@ -171,20 +186,28 @@ fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, Stop>, Call
         Ok(Action::Forward(plan)) => Ok(plan),
         Ok(Action::Reply(reply)) => {
             note_use(record);
-            Err(Stop::Replied(reply))
+            Err(NotForwarded::Replied(reply))
         }
         Err(refused) => {
             record.known_key = refused.known_key;
+            note_refusal(record);
             let stats = refused.counts_for.as_ref().map(|endpoint| &endpoint.route.stats);
             stats.unwrap_or(snapshot.unmatched(Direction::Webhook)).refused(refused.reason);
             if let (WebhookRefusal::Address, Some(endpoint)) = (refused.reason, record.endpoint()) {
                 let why = "it may not be called from this address (allow_from); is a proxy missing in trusted_proxies?";
                 warn_of_refusal(endpoint, &why, record);
             }
-            Err(Stop::refused(refused.refusal.because(refused.reason.as_str())))
+            Err(NotForwarded::refused(refused.refusal.because(refused.reason.as_str())))
         }
     };
     (planned, caller)
+}
+
+/// A call with a good key was not let in.
+fn note_refusal(record: &Record) {
+    if let Some(key) = record.key() {
+        key.stats().refused_at(record.time);
+    }
 }
 
 /// The key has let a call in.
@@ -194,18 +217,23 @@ pub(super) fn note_use(record: &Record) {
     }
 }
 
-/// Counts a webhook call that is refused for what it is, and gives the refusal the form that its service wants. Of an
-/// outbound request, returns the refusal as it is.
-pub(super) fn refuse_request(record: &Record, refusal: Refusal) -> Refusal {
+/// The refusal of a call that was let in, in the form that its service wants. Of an outbound request, the refusal as it is.
+pub(super) fn overridden(record: &Record, refusal: Refusal) -> Refusal {
     match record.endpoint() {
-        Some(endpoint) => refuse(endpoint, refusal, WebhookRefusal::Request),
+        Some(endpoint) => endpoint.apply_refusal_overrides(refusal),
         None => refusal,
     }
 }
 
 /// Counts the refusal of a webhook call, and gives it the form that its service wants.
-pub(super) fn refuse(endpoint: &Endpoint, refusal: Refusal, reason: WebhookRefusal) -> Refusal {
+pub(super) fn refuse(
+    record: &Record,
+    endpoint: &Endpoint,
+    refusal: Refusal,
+    reason: WebhookRefusal,
+) -> Refusal {
     endpoint.route.stats.refused(reason);
+    note_refusal(record);
     let refusal = if refusal.code == ErrorCode::RequestTooLarge || refusal.reason.is_some() {
         refusal
     } else {

@@ -9,7 +9,7 @@
 //! on it, and close.
 
 use crate::message::Fields;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Method;
 
 /// Bytes of a body that are kept for sending it again.
@@ -17,7 +17,7 @@ const AT_HAND: usize = 64 << 10;
 
 /// A connection that ended before its response was whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken {
+pub(super) struct BrokenConnection {
     /// Bytes of the request that the connection took.
     pub(super) written: u64,
     /// Bytes of a response that came.
@@ -26,7 +26,7 @@ pub(super) struct Broken {
     pub(super) reused: bool,
 }
 
-impl Broken {
+impl BrokenConnection {
     /// Returns true if the request may be sent once more, on a fresh connection.
     pub(super) fn allows_resend(&self, is_idempotent: bool, body: &Replay) -> bool {
         // A fresh connection that broke tells of the server, and another would tell the same.
@@ -49,15 +49,25 @@ pub(super) struct Replay {
     is_cut: bool,
 }
 
+/// A smaller part is copied behind the one before, so that a body that drips in costs its bytes and no more.
+const SMALL: usize = 4 << 10;
+
 impl Replay {
-    /// Keeps a part, without a copy.
+    /// Keeps a part; a large one without a copy.
     pub(super) fn keep(&mut self, part: &Bytes) {
         self.bytes += part.len();
         if self.is_cut || self.bytes > AT_HAND {
-            self.is_cut = true;
-            self.parts.clear();
-        } else if !part.is_empty() {
-            self.parts.push(part.clone());
+            self.forget();
+            return;
+        }
+        match self.parts.last_mut() {
+            _ if part.is_empty() => {}
+            Some(last) if part.len() < SMALL && last.len() < SMALL => {
+                let mut joined = BytesMut::from(std::mem::take(last));
+                joined.extend_from_slice(part);
+                *last = joined.freeze();
+            }
+            _ => self.parts.push(part.clone()),
         }
     }
 
@@ -82,21 +92,27 @@ impl Replay {
 mod tests {
     use super::*;
 
-    const STALE: Broken = Broken { written: 100, read: 0, reused: true };
+    const STALE: BrokenConnection = BrokenConnection { written: 100, read: 0, reused: true };
 
     #[test]
     fn a_request_that_may_have_been_acted_upon_is_not_sent_again() {
         let body = Replay::default();
         assert!(!STALE.allows_resend(false, &body), "a POST over a stale connection");
-        assert!(!Broken { read: 1, ..STALE }.allows_resend(true, &body), "a part of a response came");
-        assert!(!Broken { reused: false, ..STALE }.allows_resend(true, &body), "the connection was fresh");
-        assert!(!Broken { read: 1, written: 100, reused: true }.allows_resend(false, &body));
+        assert!(
+            !BrokenConnection { read: 1, ..STALE }.allows_resend(true, &body),
+            "a part of a response came"
+        );
+        assert!(
+            !BrokenConnection { reused: false, ..STALE }.allows_resend(true, &body),
+            "the connection was fresh"
+        );
+        assert!(!BrokenConnection { read: 1, written: 100, reused: true }.allows_resend(false, &body));
     }
 
     #[test]
     fn a_stale_connection_costs_an_idempotent_request_nothing() {
         assert!(STALE.allows_resend(true, &Replay::default()));
-        assert!(Broken { written: 0, ..STALE }.allows_resend(false, &Replay::default()));
+        assert!(BrokenConnection { written: 0, ..STALE }.allows_resend(false, &Replay::default()));
     }
 
     #[test]
@@ -107,6 +123,17 @@ mod tests {
         assert_eq!(body.parts().len(), 1);
         body.keep(&Bytes::from_static(b"x"));
         assert!(!STALE.allows_resend(true, &body) && body.parts().is_empty());
+    }
+
+    #[test]
+    fn a_body_that_drips_in_is_kept_in_few_parts() {
+        let mut body = Replay::default();
+        for n in 0..AT_HAND {
+            body.keep(&Bytes::copy_from_slice(&[n as u8]));
+        }
+        assert!(body.is_whole() && body.parts().len() <= AT_HAND / SMALL, "{}", body.parts().len());
+        let all = body.parts().concat();
+        assert!(all.iter().enumerate().all(|(n, &b)| b == n as u8) && all.len() == AT_HAND);
     }
 
     #[test]

@@ -1,23 +1,27 @@
 //! A tunnel, once the server has switched protocols (RFC 9110 section 7.8): bytes both ways, half-closes included.
 //!
-//! It is alive while either side speaks; after the service's idle time of silence it is cut.
+//! It ends after the service's idle time without a byte, and when the client takes nothing for [`STALL`].
 
 use super::answer::REQUEST_ID;
 use super::attempt::{Answering, write_fields};
 use super::failure::no_response;
 use super::headers::ResponseFilter;
-use super::idle::Idle;
+use super::record::Record;
+use super::relay::poll_once;
 use super::request::{Planned, Request};
-use super::{End, Stop, UpstreamError};
+use super::{End, NotForwarded, UpstreamError};
 use crate::error_code::ErrorCode;
 use crate::message::writer::{field, status_line};
-use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client::{Client, STALL};
 use crate::telemetry::metrics::Phase;
+use bytes::{Buf as _, BytesMut};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep_until};
 
 /// Bytes that are copied at a time.
 const BUFFER: usize = 8 << 10;
@@ -28,12 +32,12 @@ pub(super) async fn open(
     planned: &Planned,
     mut answering: Answering,
     client: &mut Client,
-) -> Result<End, Stop> {
+) -> Result<End, NotForwarded> {
     let head = &answering.head;
     if !request.head.websocket {
-        // Nothing asked for it: the bytes that follow would be read differently by the two sides.
+        // The request was no upgrade: the two sides would read the bytes that follow differently.
         let error = UpstreamError::Protocol("an unsolicited 101");
-        return Err(Stop::refused(no_response(&planned.plan.route, error)));
+        return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
     let out = client.queue();
     status_line(out, head.status, &head.reason);
@@ -42,94 +46,150 @@ pub(super) async fn open(
     out.extend_from_slice(b"\r\n");
     request.record.status = Some(head.status);
     request.record.phase = Some(Phase::Body);
-    // The session read ahead of its 101.
-    while let Some(part) = poll_once(answering.attempt.session().read_body_ref()).await {
-        match part {
-            Ok(Some(part)) if !part.is_empty() => client.queue().extend_from_slice(part),
-            _ => break,
-        }
+    // The session may have read beyond the 101.
+    if let Some(Ok(Some(part))) = poll_once(answering.attempt.session().read_body_ref()).await {
+        request.record.bytes_out = part.len() as u64;
+        client.queue().extend_from_slice(part);
     }
     client.flush().await?;
     let Some(mut server) = answering.attempt.into_stream() else { return Ok(End::Abort) };
-    server.become_tunnel();
     let (socket, early) = client.lend_to_tunnel();
-    if server.write_all(early).await.is_err() || server.flush().await.is_err() {
-        return Ok(End::Abort);
-    }
-    early.clear();
-    let traffic = Traffic { up: AtomicU64::new(0), down: AtomicU64::new(0) };
-    let (mut near, mut far) =
-        (Watched { io: socket, read: &traffic.up }, Watched { io: &mut *server, read: &traffic.down });
+    let traffic = Traffic::default();
+    let tally = Tally { record: &mut request.record, traffic: &traffic };
+    let early = std::mem::take(early);
+    let mut near =
+        Side { io: socket, early, read: &traffic.up, blocked: Some(&traffic.blocked), traffic: &traffic };
+    let mut far = Side {
+        io: &mut *server,
+        early: BytesMut::new(),
+        read: &traffic.down,
+        blocked: None,
+        traffic: &traffic,
+    };
     let copied = {
-        let mut copy = pin!(tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER));
-        let mut idle = Idle::new(planned.plan.route.idle_timeout);
-        loop {
-            let before = traffic.total();
-            tokio::select! {
-                biased;
-                copied = &mut copy => break Some(copied),
-                () = idle.elapsed() => {
-                    if traffic.total() == before {
-                        break None;
-                    }
-                    idle.touch();
-                }
-            }
+        let copy = pin!(tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER));
+        tokio::select! {
+            biased;
+            copied = copy => Some(copied),
+            () = traffic.silent(planned.plan.route.idle_timeout) => None,
         }
     };
-    request.record.bytes_out = traffic.down.load(Relaxed);
-    client.body_bytes = traffic.up.load(Relaxed);
-    if copied.is_none() {
-        request.record.phase = Some(Phase::Idle);
-        request.record.failed(ErrorCode::ServiceTimeout, "idle");
+    drop(tally);
+    let record = &mut request.record;
+    match copied {
+        Some(Ok(_)) => return Ok(End::Close { linger: false }),
+        Some(Err(_)) => record.reason = Some("connection_terminated".into()),
+        None if traffic.blocked_for() >= STALL => record.reason = Some("client_stalled".into()),
+        None => {
+            record.phase = Some(Phase::Idle);
+            record.failed(ErrorCode::ServiceTimeout, "idle");
+        }
     }
-    Ok(if matches!(copied, Some(Ok(_))) { End::Close { linger: false } } else { End::Abort })
+    Ok(End::Abort)
 }
 
-/// The future's output, if it is there now.
-async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(tokio::task::unconstrained(future));
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
-/// Bytes that passed.
+/// The bytes that passed, and when.
 struct Traffic {
+    start: Instant,
     up: AtomicU64,
     down: AtomicU64,
+    /// Milliseconds from the start to the last byte.
+    last: AtomicU64,
+    /// Milliseconds from the start to the write that the client has not taken since; 0 where none waits.
+    blocked: AtomicU64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { start: Instant::now(), up: zero(), down: zero(), last: zero(), blocked: zero() }
+    }
 }
 
 impl Traffic {
-    fn total(&self) -> u64 {
-        self.up.load(Relaxed) + self.down.load(Relaxed)
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// The time for which a write to the client has been waiting.
+    fn blocked_for(&self) -> Duration {
+        match self.blocked.load(Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.now().saturating_sub(since)),
+        }
+    }
+
+    /// Resolves when no byte has passed for `idle`, or the client has taken nothing for [`STALL`].
+    async fn silent(&self, idle: Duration) {
+        loop {
+            let quiet = self.start + Duration::from_millis(self.last.load(Relaxed)) + idle;
+            let stalled = Instant::now() + (STALL - self.blocked_for().min(STALL));
+            let due = quiet.min(stalled);
+            if due <= Instant::now() {
+                return;
+            }
+            sleep_until(due).await;
+        }
     }
 }
 
-/// A side of the tunnel that counts what it says.
-struct Watched<'a, T> {
-    io: &'a mut T,
-    read: &'a AtomicU64,
+/// Notes the bytes of a tunnel when it ends, however it ends.
+struct Tally<'a> {
+    record: &'a mut Record,
+    traffic: &'a Traffic,
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<'_, T> {
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.record.bytes_out += self.traffic.down.load(Relaxed);
+        self.record.bytes_in += self.traffic.up.load(Relaxed);
+    }
+}
+
+/// One side of the tunnel. Counts the bytes read from it.
+struct Side<'a, T> {
+    io: &'a mut T,
+    /// Bytes that it sent before the tunnel was open.
+    early: BytesMut,
+    read: &'a AtomicU64,
+    /// The time since which it takes nothing, if that is watched.
+    blocked: Option<&'a AtomicU64>,
+    traffic: &'a Traffic,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Side<'_, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let poll = Pin::new(&mut *self.io).poll_read(cx, buf);
-        self.read.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        let poll = if self.early.is_empty() {
+            Pin::new(&mut *self.io).poll_read(cx, buf)
+        } else {
+            let part = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..part]);
+            self.early.advance(part);
+            Poll::Ready(Ok(()))
+        };
+        let n = (buf.filled().len() - before) as u64;
+        if n > 0 {
+            self.read.fetch_add(n, Relaxed);
+            self.traffic.last.store(self.traffic.now(), Relaxed);
+        }
         poll
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<'_, T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Side<'_, T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.io).poll_write(cx, bytes)
+        let poll = Pin::new(&mut *self.io).poll_write(cx, bytes);
+        match self.blocked {
+            Some(blocked) if poll.is_ready() => blocked.store(0, Relaxed),
+            Some(blocked) if blocked.load(Relaxed) == 0 => blocked.store(self.traffic.now(), Relaxed),
+            _ => {}
+        }
+        poll
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

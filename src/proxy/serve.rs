@@ -1,13 +1,14 @@
 //! Accepts connections, reads the head of each request, and hands it to the exchange.
 
-use super::client::Client;
-use super::head::{self, BadHead, MAX_HEAD, RequestHead};
-use super::socket::Socket;
-use super::table::Ticket;
+use super::downstream::client::Client;
+use super::downstream::head::{self, BadHead, MAX_HEAD, RequestHead};
+use super::downstream::socket::Socket;
+use super::downstream::table::{Admission, Ticket};
+use super::exchange::{self, End, Request};
+use super::{Entrance, uptime};
 use crate::error_code::ErrorCode;
 use crate::plan::Refusal;
-use crate::proxy::exchange::{self, End, Request};
-use crate::proxy::{Entrance, uptime};
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 
 /// A head has to be complete this long after its first byte.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -71,19 +72,34 @@ pub(crate) async fn serve(
     let mut warnings = Warnings::default();
     let mut expiry = interval(EXPIRE_EVERY);
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Set while accepting pauses, and what is done afterwards.
+    let mut pause: Option<(tokio::time::Instant, Option<Client>)> = None;
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(client) => admit(client, &entrance, &mut connections, &mut warnings),
+        let resume = pause.as_ref().map(|(at, _)| *at);
+        let waiting = tokio::select! {
+            accepted = listener.accept(), if resume.is_none() => match accepted {
+                Ok(client) => Some((client, true)),
                 Err(error) => {
                     warnings.give(|| tracing::warn!(%error, "connections cannot be accepted"));
-                    sleep(ACCEPT_PAUSE).await;
+                    pause = Some((tokio::time::Instant::now() + ACCEPT_PAUSE, None));
+                    None
                 }
             },
+            () = sleep_until(resume.unwrap_or_else(tokio::time::Instant::now)), if resume.is_some() => {
+                pause.take().and_then(|(_, client)| Some((client?, false)))
+            }
             () = begun(&mut draining) => break,
-            // Finished connections are let go of as they end.
-            Some(_) = connections.join_next() => {}
-            _ = expiry.tick() => entrance.table.expire(uptime(Instant::now())),
+            // Reaps finished connections.
+            Some(_) = connections.join_next() => None,
+            _ = expiry.tick() => {
+                entrance.table.expire(uptime(Instant::now()));
+                None
+            }
+        };
+        if let Some((client, may_wait)) = waiting
+            && let Some((client, wait)) = admit(client, may_wait, &entrance, &mut connections, &mut warnings)
+        {
+            pause = Some((tokio::time::Instant::now() + wait, Some(client)));
         }
     }
     drop(listener);
@@ -100,23 +116,31 @@ async fn begun(draining: &mut watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-/// Finds a place for a new connection, or refuses it.
-fn admit(client: Client, entrance: &Arc<Entrance>, connections: &mut JoinSet<()>, warnings: &mut Warnings) {
+/// Finds a place for a new connection, or refuses it. Returns the connection if it should wait a moment.
+fn admit(
+    client: Client,
+    may_wait: bool,
+    entrance: &Arc<Entrance>,
+    connections: &mut JoinSet<()>,
+    warnings: &mut Warnings,
+) -> Option<(Client, Duration)> {
     let table = &entrance.table;
-    let Some(ticket) = table.admit(uptime(Instant::now())) else {
-        warnings.give(|| {
+    match table.admit(uptime(Instant::now()), may_wait) {
+        Admission::Admitted(ticket) => {
+            let (slot, entrance) = (ticket.slot(), Arc::clone(entrance));
+            slot.served_by(connections.spawn(connection(client, ticket, entrance)));
+        }
+        Admission::Wait(wait) => return Some((client, wait)),
+        Admission::Full => warnings.give(|| {
             tracing::warn!(
                 listener = table.listener,
                 limit = table.limit(),
                 refused = table.counts().refused,
                 "a connection is refused: as many as limits.connections allows have a request in hand"
             );
-        });
-        return;
-    };
-    let (slot, entrance) = (ticket.slot(), Arc::clone(entrance));
-    let task = connections.spawn(connection(client, ticket, entrance));
-    slot.served_by(task);
+        }),
+    }
+    None
 }
 
 /// Warnings, one in [`WARN_EVERY`].
@@ -135,7 +159,8 @@ impl Warnings {
 /// The result of reading a head.
 enum Next {
     Head(RequestHead),
-    Bad(Box<BadHead>),
+    /// The head that began then is no request.
+    Bad(Instant, Box<BadHead>),
     /// The client left, or has been told to go.
     Over,
 }
@@ -145,25 +170,26 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
     loop {
         let head = match next(&mut client, &ticket).await {
             Next::Head(head) => head,
-            Next::Bad(bad) => {
+            Next::Bad(began, bad) => {
                 if ticket.active(uptime(Instant::now())) {
-                    exchange::refuse_head(&entrance, &mut client, *bad).await;
+                    exchange::refuse_head(&entrance, &mut client, began, *bad).await;
                     client.close(true).await;
                 }
                 return;
             }
             Next::Over => return,
         };
-        let request = Request::new(&entrance, client.peer, head);
-        if !ticket.active(uptime(request.record.arrived)) {
+        let arrived = Instant::now();
+        if !ticket.active(uptime(arrived)) {
             return;
         }
+        let request = Request::new(&entrance, client.peer, arrived, head);
         // Boxed, so that an idle connection does not carry the room for an exchange.
         let end = Box::pin(exchange::serve(&entrance, &mut client, request)).await;
         match end {
             End::KeepAlive => {
                 if !ticket.idle(uptime(Instant::now())) {
-                    return client.close(false).await;
+                    return client.close(true).await;
                 }
             }
             End::Close { linger } => return client.close(linger).await,
@@ -188,7 +214,7 @@ async fn next(client: &mut Client, ticket: &Ticket) -> Next {
             None => {
                 // A part of a head is here: from now on it has to be completed.
                 let now = Instant::now();
-                if !ticket.reading(uptime(now)) {
+                if !ticket.reading() {
                     return Next::Over;
                 }
                 deadline = Some(now + HEAD_TIME);
@@ -198,6 +224,7 @@ async fn next(client: &mut Client, ticket: &Ticket) -> Next {
                 Ok(read) => read,
                 Err(_) => {
                     return unfinished(
+                        deadline - HEAD_TIME,
                         client.input(),
                         ErrorCode::RequestTimeout,
                         "the request's head was not complete 30 seconds after its first byte",
@@ -223,22 +250,30 @@ fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
         let head = input.split_to(end).freeze();
         return Some(match head::parse(head) {
             Ok(head) => Next::Head(head),
-            Err(bad) => Next::Bad(bad),
+            Err(bad) => Next::Bad(Instant::now(), bad),
         });
     }
     *seen = input.len();
     (input.len() > MAX_HEAD).then(|| {
-        unfinished(input, ErrorCode::RequestHeadTooLarge, "the request's head is larger than 64 KiB")
+        unfinished(
+            Instant::now(),
+            input,
+            ErrorCode::RequestHeadTooLarge,
+            "the request's head is larger than 64 KiB",
+        )
     })
 }
 
 /// A head of which only a part came. The answer to HEAD has no body, so the method counts.
-fn unfinished(part: &[u8], code: ErrorCode, detail: &'static str) -> Next {
+fn unfinished(began: Instant, part: &[u8], code: ErrorCode, detail: &'static str) -> Next {
     let method = if part.starts_with(b"HEAD ") { "HEAD" } else { "-" };
-    Next::Bad(Box::new(BadHead {
-        refusal: Refusal::new(code, detail),
-        method: method.to_owned(),
-        target: Vec::new(),
-        accept: None,
-    }))
+    Next::Bad(
+        began,
+        Box::new(BadHead {
+            refusal: Refusal::new(code, detail),
+            method: method.to_owned(),
+            target: Vec::new(),
+            accept: None,
+        }),
+    )
 }
