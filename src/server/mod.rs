@@ -226,6 +226,8 @@ impl Server {
             let cut = cut.clone().cancelled_owned();
             serving.spawn(serve(listener, entrance, state.draining.clone(), cut));
         }
+        // Before readiness is announced: a change that follows it must be seen.
+        let mut watcher = Watcher::start(&files, POLL);
         tracing::info!("ready");
 
         let mut reloader = Reloader {
@@ -236,7 +238,6 @@ impl Server {
             log: self.log,
             started_with: Arc::clone(&state.snapshots.load().config),
         };
-        let mut watcher = Watcher::start(&files, POLL);
         loop {
             tokio::select! {
                 () = watcher.changed() => {}
