@@ -59,6 +59,24 @@ async fn the_longest_idle_connection_gives_way() {
     assert_eq!(refused(&attache).await, 0.0);
 }
 
+/// The new connections come faster than their first bytes are read: they must not evict each other.
+#[tokio::test]
+async fn a_burst_of_new_clients_is_served_while_idle_ones_give_way() {
+    let third_party = third_party();
+    let attache = attache_with_room_for(20, &third_party, "").await;
+    let mut kept = Vec::new();
+    for _ in 0..20 {
+        kept.push(idle(&attache).await);
+    }
+    let mut burst = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        burst.spawn(send(attache.outbound(), get("/mailer/x")));
+    }
+    while let Some(answer) = burst.join_next().await {
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_connection_without_a_whole_head_gives_way_first() {
     let third_party = third_party();

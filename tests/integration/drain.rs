@@ -89,10 +89,13 @@ async fn a_request_that_the_drain_limit_cuts_has_a_line() {
     let mut half = Connection::open(outbound).await;
     half.write(b"GET /mailer/half HTTP/1.1\r\nHost: x\r\n\r\n").await;
     half.head().await;
+    half.bytes(4).await;
     third_party.wait_until("both requests", |seen| seen.heads == 2).await;
     attache.sigterm();
     assert_eq!(attache.wait_exit().await.code(), Some(0));
-    for path in ["/mailer/hang", "/mailer/half"] {
-        attache.access_log_line(path, |line| line["path"] == path).await;
+    for (path, status, bytes_out) in [("/mailer/hang", 503, 0), ("/mailer/half", 200, 4)] {
+        let line = attache.access_log_line(path, |line| line["path"] == path).await;
+        assert_eq!((&line["status"], &line["reason"]), (&status.into(), &"shutdown".into()), "{line:#}");
+        assert_eq!(line["bytes_out"], bytes_out, "{line:#}");
     }
 }

@@ -55,6 +55,19 @@ async fn a_refusal_that_read_the_whole_request_keeps_the_connection() {
     assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);
 }
 
+/// As one that is asked again and again: its body is small, and here.
+#[tokio::test]
+async fn a_refused_request_with_a_small_body_keeps_the_connection() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let mut connection = Connection::open(attache.outbound()).await;
+    for _ in 0..2 {
+        let answer = connection.exchange(post("/nobody/x", "abc")).await;
+        answer.problem("service_unknown", 404, "destination_not_found");
+    }
+    assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_post_on_a_fresh_connection_is_never_sent_again() {
     let third_party = third_party().closes_without_answer();

@@ -101,3 +101,59 @@ async fn an_answer_is_passed_on_as_it_comes() {
         assert_eq!(within(Duration::from_secs(5), "the first piece of a body", first).await, expected);
     }
 }
+
+/// One byte a segment: each must cost its byte, not a buffer.
+#[tokio::test]
+async fn an_upload_that_drips_takes_no_memory() {
+    let third_party = third_party().counts_bodies();
+    let attache = attache_for(&third_party, "timeout: 10m").await;
+    attache.send(post("/mailer/x", "warm")).await;
+    let before = attache.resident();
+    let mut connection = Connection::open(attache.outbound()).await;
+    connection.write(b"POST /mailer/x HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n").await;
+    for n in 1..=20_000 {
+        connection.write(b"x").await;
+        if n % 100 == 0 {
+            // So that they are read one by one, or nearly.
+            third_party.wait_until("the bytes so far", |seen| seen.body_bytes >= 4 + n - 100).await;
+        }
+    }
+    assert_eq!(connection.response().await.expect("an answer").status, 200);
+    assert_constant(&attache, before);
+}
+
+/// The client sends all of its request before it reads, and the upstream reads while it answers.
+#[tokio::test]
+async fn an_upload_goes_on_while_its_answer_is_not_read() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const SIZE: usize = 8 << 20;
+    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let url = format!("http://{}", upstream.local_addr().expect("an address"));
+    let attache = attache().given("third_party", url).with(&mailer("")).await;
+    let serving = async {
+        let (stream, _) = upstream.accept().await.expect("a connection");
+        let (mut from, mut to) = stream.into_split();
+        let answer = async {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+            to.write_all(head.as_bytes()).await.expect("write");
+            to.write_all(&vec![b'a'; SIZE]).await.expect("write");
+        };
+        let read = async {
+            let (mut buffer, mut got) = (vec![0; 64 << 10], 0);
+            while got < SIZE {
+                got += from.read(&mut buffer).await.expect("read");
+            }
+        };
+        tokio::join!(answer, read);
+    };
+    let client = async {
+        let mut connection = Connection::open(attache.outbound()).await;
+        let head = format!("POST /mailer/x HTTP/1.1\r\nHost: x\r\nContent-Length: {SIZE}\r\n\r\n");
+        connection.write(head.as_bytes()).await;
+        connection.write(&vec![b'b'; SIZE]).await;
+        connection.response().await.expect("an answer")
+    };
+    let both = within(PATIENCE, "both bodies", async { tokio::join!(serving, client) });
+    let (_, answer) = both.await;
+    assert_eq!((answer.status, answer.body_length), (200, SIZE as u64));
+}

@@ -77,6 +77,25 @@ async fn an_upgrade_that_is_declined_is_an_answer_like_any_other() {
     assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
 }
 
+/// RFC 9110 section 8.6 forbids the length; servers state it all the same.
+#[tokio::test]
+async fn a_switch_with_a_length_is_a_switch() {
+    let third_party = third_party().scripted(|_| {
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Content-Length: 0\r\n\r\nfirst";
+        vec![Step::Send(switch.to_vec()), Step::Mirror]
+    });
+    let attache = attache_for(&third_party, "").await;
+    let (mut connection, answer) = upgrade(attache.outbound(), b"").await;
+    assert_eq!((answer.status, answer.header("content-length")), (101, None));
+    assert_eq!(connection.bytes(5).await, b"first");
+    connection.write(b"echo").await;
+    assert_eq!(connection.bytes(4).await, b"echo");
+    drop(connection);
+    let line = attache.access_log_line("the tunnel", |line| line["status"] == 101).await;
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&4.into(), &9.into()), "{line:#}");
+}
+
 /// Bytes that were meant for a tunnel are never a request.
 #[tokio::test]
 async fn early_bytes_of_a_declined_upgrade_are_discarded() {
