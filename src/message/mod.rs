@@ -6,6 +6,7 @@
 pub(crate) mod chunked;
 pub mod fields;
 pub mod framing;
+pub(crate) mod request;
 pub mod response;
 pub(crate) mod writer;
 

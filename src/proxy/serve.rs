@@ -1,13 +1,11 @@
 //! Accepts connections, reads the head of each request, and hands it to the exchange.
 
 use super::downstream::client::Client;
-use super::downstream::head::{self, BadHead, MAX_HEAD, RequestHead};
 use super::downstream::socket::Socket;
 use super::downstream::table::{Admission, Ticket};
 use super::exchange::{self, End, Request};
 use super::{Entrance, uptime};
-use crate::error_code::ErrorCode;
-use crate::plan::Refusal;
+use crate::message::request::{self, BadHead, HeadError, MAX_HEAD, RequestHead};
 
 use std::io;
 use std::net::SocketAddr;
@@ -226,8 +224,9 @@ async fn next(client: &mut Client, ticket: &Ticket) -> Next {
                     return unfinished(
                         deadline - HEAD_TIME,
                         client.input(),
-                        ErrorCode::RequestTimeout,
-                        "the request's head was not complete 30 seconds after its first byte",
+                        HeadError::Late(
+                            "the request's head was not complete 30 seconds after its first byte",
+                        ),
                     );
                 }
             },
@@ -246,34 +245,21 @@ fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
         bytes::Buf::advance(input, 2);
         *seen = 0;
     }
-    if let Some(end) = head::end(input, *seen).filter(|&end| end <= MAX_HEAD) {
+    if let Some(end) = request::end(input, *seen).filter(|&end| end <= MAX_HEAD) {
         let head = input.split_to(end).freeze();
-        return Some(match head::parse(head) {
+        return Some(match request::parse(head) {
             Ok(head) => Next::Head(head),
             Err(bad) => Next::Bad(Instant::now(), bad),
         });
     }
     *seen = input.len();
     (input.len() > MAX_HEAD).then(|| {
-        unfinished(
-            Instant::now(),
-            input,
-            ErrorCode::RequestHeadTooLarge,
-            "the request's head is larger than 64 KiB",
-        )
+        unfinished(Instant::now(), input, HeadError::TooLarge("the request's head is larger than 64 KiB"))
     })
 }
 
 /// A head of which only a part came. The answer to HEAD has no body, so the method counts.
-fn unfinished(began: Instant, part: &[u8], code: ErrorCode, detail: &'static str) -> Next {
+fn unfinished(began: Instant, part: &[u8], error: HeadError) -> Next {
     let method = if part.starts_with(b"HEAD ") { "HEAD" } else { "-" };
-    Next::Bad(
-        began,
-        Box::new(BadHead {
-            refusal: Refusal::new(code, detail),
-            method: method.to_owned(),
-            target: Vec::new(),
-            accept: None,
-        }),
-    )
+    Next::Bad(began, Box::new(BadHead { error, method: method.to_owned(), target: Vec::new(), accept: None }))
 }

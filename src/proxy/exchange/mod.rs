@@ -40,11 +40,11 @@ pub(super) use request::Request;
 use crate::credentials::{Credential, oauth2::Token, oauth2::TokenError};
 use crate::error_code::ErrorCode;
 use crate::message::Version;
+use crate::message::request::BadHead;
 use crate::message::writer::Persistence;
 use crate::plan::{Refusal, Reply};
 use crate::proxy::Entrance;
 use crate::proxy::downstream::client::{Client, ClientError};
-use crate::proxy::downstream::head::BadHead;
 use crate::request_id::RequestId;
 use crate::route::Route;
 use crate::telemetry::metrics::{Direction, Phase};
@@ -402,8 +402,9 @@ pub(super) async fn refuse_head(entrance: &Entrance, client: &mut Client, arrive
         Direction::Webhook => crate::webhook::log_path(&record.snapshot.keys, &bad.target, None),
     };
     record.method = Cow::Owned(bad.method);
-    record.refused(&bad.refusal);
-    let answer = Answer::new(&bad.refusal, &record.id, bad.accept.as_deref());
+    let refusal = failure::bad_head(bad.error);
+    record.refused(&refusal);
+    let answer = Answer::new(&refusal, &record.id, bad.accept.as_deref());
     answer.write(client.queue(), to_head, Version::Http11, Persistence::Close);
     record.status = Some(answer.status);
     record.bytes_out = if to_head { 0 } else { answer.body.len() as u64 };

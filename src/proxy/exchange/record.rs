@@ -6,9 +6,9 @@
 
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
+use crate::message::request::RequestHead;
 use crate::plan::Refusal;
 use crate::proxy::Proxy;
-use crate::proxy::downstream::head::RequestHead;
 use crate::request_id::RequestId;
 use crate::route::Route;
 use crate::snapshot::Snapshot;

@@ -1,13 +1,10 @@
 //! The head of a request, checked strictly (RFC 9112).
 //!
 //! An ambiguous head is refused and not repaired: a repair is a second opinion on where a message ends, which is what
-//! request smuggling is made of. attache answers every malformed request itself, with a problem document, a metric and a
-//! line in the access log.
+//! request smuggling is made of.
 
-use crate::error_code::ErrorCode;
-use crate::message::framing::decimal;
-use crate::message::{Fields, Framing, Version, has_strict_line_ends};
-use crate::plan::Refusal;
+use super::framing::decimal;
+use super::{Fields, Framing, Version, has_strict_line_ends};
 use bytes::Bytes;
 use http::Method;
 use httparse::{Error, Header, Status};
@@ -17,9 +14,6 @@ use std::mem::MaybeUninit;
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 /// A head with more fields is refused with 431.
 const MAX_FIELDS: usize = 128;
-/// The value of `Allow` beside a method that no service or webhook takes (RFC 9110 section 10.2.1).
-const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-
 /// A request's head.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
@@ -49,10 +43,27 @@ impl RequestHead {
     }
 }
 
+/// Why a head is refused. Each prints as a sentence for the client, which quotes nothing of the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeadError {
+    /// Malformed or ambiguous.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// Too many fields, or too many bytes.
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// It was not complete in time.
+    #[error("{0}")]
+    Late(&'static str),
+    /// A method that is never passed on.
+    #[error("{0}")]
+    Method(&'static str),
+}
+
 /// A refused head, with what its answer and its line in the access log need.
 #[derive(Debug)]
 pub(crate) struct BadHead {
-    pub(crate) refusal: Refusal,
+    pub(crate) error: HeadError,
     pub(crate) method: String,
     /// The request target, where it could be told.
     pub(crate) target: Vec<u8>,
@@ -85,9 +96,7 @@ pub(crate) fn parse(head: Bytes) -> Result<RequestHead, Box<BadHead>> {
     let verdict = match parsed {
         Ok(Status::Complete(_)) => semantics(&request, &head),
         Ok(Status::Partial) => Err(invalid("the request's head is not HTTP/1.1")),
-        Err(Error::TooManyHeaders) => {
-            Err(Refusal::new(ErrorCode::RequestHeadTooLarge, "the request has more than 128 header fields"))
-        }
+        Err(Error::TooManyHeaders) => Err(HeadError::TooLarge("the request has more than 128 header fields")),
         Err(Error::HeaderName | Error::HeaderValue | Error::NewLine) => {
             Err(invalid("a header field of the request is malformed"))
         }
@@ -96,9 +105,9 @@ pub(crate) fn parse(head: Bytes) -> Result<RequestHead, Box<BadHead>> {
     let origin_form = match verdict {
         Ok(Verdict::Head(head)) => return Ok(head),
         Ok(Verdict::OriginForm(head)) => head,
-        Err(refusal) => {
+        Err(error) => {
             return Err(Box::new(BadHead {
-                refusal,
+                error,
                 method: request.method.unwrap_or("-").to_owned(),
                 target: request.path.unwrap_or("").as_bytes().to_vec(),
                 accept: field(&request, "accept").next().map(<[u8]>::to_vec),
@@ -115,19 +124,15 @@ enum Verdict {
     OriginForm(Bytes),
 }
 
-fn invalid(detail: &'static str) -> Refusal {
-    Refusal::new(ErrorCode::RequestInvalid, detail)
-}
-
-fn method_denied(detail: &'static str) -> Refusal {
-    Refusal { allow: Some(ALLOW.into()), ..Refusal::new(ErrorCode::MethodDenied, detail) }
+fn invalid(detail: &'static str) -> HeadError {
+    HeadError::Malformed(detail)
 }
 
 fn field<'a>(request: &'a httparse::Request<'_, '_>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     request.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
-fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdict, Refusal> {
+fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdict, HeadError> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(invalid("the request line is not HTTP/1.1"));
     };
@@ -162,15 +167,15 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdic
     }))
 }
 
-fn check_method(method: &str) -> Result<(), Refusal> {
+fn check_method(method: &str) -> Result<(), HeadError> {
     match method.len() {
-        7 if method == "CONNECT" => Err(method_denied(
+        7 if method == "CONNECT" => Err(HeadError::Method(
             "attache opens no tunnels: it could add no credential inside one. Send the request itself to \
              `/SERVICE/…`",
         )),
         // RFC 9110 section 9.3.8: the server would send back the request as it got it, credential and all.
         5 if method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("TRACK") => {
-            Err(method_denied("TRACE would show the credential that attache adds"))
+            Err(HeadError::Method("TRACE would show the credential that attache adds"))
         }
         _ => Ok(()),
     }
@@ -182,7 +187,7 @@ struct Stated {
     upgrade: bool,
 }
 
-fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, Refusal> {
+fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, HeadError> {
     let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
     let mut length = 0;
     let mut upgrade = false;
@@ -277,10 +282,8 @@ mod tests {
         parse(Bytes::copy_from_slice(head.as_bytes()))
     }
 
-    fn verdict(head: &str) -> Result<(Framing, bool), (ErrorCode, String)> {
-        parsed(head)
-            .map(|head| (head.body, head.websocket))
-            .map_err(|bad| (bad.refusal.code, bad.refusal.detail.into_owned()))
+    fn verdict(head: &str) -> Result<(Framing, bool), HeadError> {
+        parsed(head).map(|head| (head.body, head.websocket)).map_err(|bad| bad.error)
     }
 
     #[test]
@@ -339,7 +342,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
             "GET http://a@b/ HTTP/1.1\r\nHost: b\r\n\r\n",
         ] {
-            assert_eq!(verdict(head).map_err(|(code, _)| code), Err(ErrorCode::RequestInvalid), "{head}");
+            assert!(matches!(verdict(head), Err(HeadError::Malformed(_))), "{head}");
         }
     }
 
@@ -371,12 +374,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_is_refused_with_the_reason() {
-        let (code, detail) = verdict("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n").expect_err("CONNECT");
-        assert_eq!(code, ErrorCode::MethodDenied);
-        let bad = parsed("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").expect_err("TRACE");
-        assert!(bad.refusal.allow.is_some_and(|allow| allow.contains("POST")));
-        assert!(detail.contains("tunnels"), "{detail}");
+    fn methods_that_attache_cannot_carry_are_refused_with_the_reason() {
+        for (head, word) in [
+            ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "tunnels"),
+            ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "credential"),
+        ] {
+            let error = verdict(head).expect_err(head);
+            assert!(matches!(error, HeadError::Method(detail) if detail.contains(word)), "{error}");
+        }
     }
 
     #[test]
