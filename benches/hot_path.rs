@@ -1,22 +1,26 @@
-//! What a request costs before it leaves: the plan of a webhook call, its signature, the look at its headers.
+//! Parts of the request path: plans, paths, header cleaning, signatures, the access log and the metrics.
 //!
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
-use attache::config::model::{ApiKey, Host, ServerUrl, User, Webhook};
+use attache::config::model::{Account, ApiKey, Authorization, Host, Outbound, ServerUrl, User, Webhook};
+use attache::credentials::Credential;
+use attache::header_name::FieldName;
 use attache::message::Fields;
+use attache::outbound::Routes;
 use attache::outbound::path::has_dot_segment;
+use attache::proxy::bench::{clean_request, kept_in_response};
 use attache::route::{Parts, Route};
 use attache::secret::{Secret, hex, sha256};
 use attache::signature::{Delivery, Scheme, Trace, Verifier};
 use attache::telemetry::access_log::{AccessLog, Outcome};
-use attache::telemetry::metrics::Direction;
+use attache::telemetry::metrics::{Direction, ServiceStats};
 use attache::transport::Transport;
 use attache::webhook::address::Client;
 use attache::webhook::endpoint::Endpoint;
 use attache::webhook::identity::Reserved;
 use attache::webhook::keys::KeyTable;
 use attache::webhook::{self, Call, UnknownKeyLimiter};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ring::hmac;
 use std::hint::black_box;
@@ -99,6 +103,90 @@ fn paths(c: &mut Criterion) {
     });
 }
 
+fn outbound_route() -> Route {
+    let authorization = Authorization::Headers(vec![(
+        FieldName::from_static("X-API-KEY"),
+        HeaderValue::from_static("secret"),
+    )]);
+    let account = Arc::new(Account { name: "mailer".into(), authorization });
+    let credential = Credential::new(&account, |_| unreachable!("not an OAuth2 account"));
+    let outbound = Outbound {
+        account,
+        server_url: ServerUrl {
+            tls: true,
+            host: Host::Name("api.mailer.example".into()),
+            port: 443,
+            authority: "api.mailer.example".into(),
+            path: "/v3".into(),
+        },
+        timeout: Duration::from_secs(10),
+        timeout_message: None,
+        timeout_response: None,
+        idle_timeout: Duration::from_secs(60),
+        retry_on_401: true,
+        ca: None,
+        private_network: false,
+    };
+    Route::outbound("mailer", &outbound, Arc::new(credential), Arc::default(), &Transport::new(8))
+}
+
+fn outbound(c: &mut Criterion) {
+    let routes = Routes::new([Arc::new(outbound_route())]);
+    let target = b"/mailer/accounts/12345/messages/67890%20x?limit=20&page=3";
+    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(black_box(target)).is_ok()));
+    let route = outbound_route();
+    let rest = b"/accounts/12345/messages/67890%20x?limit=20&page=3";
+    c.bench_function("path join", |b| b.iter(|| route.upstream.target(black_box(rest))));
+}
+
+fn header_cleaning(c: &mut Criterion) {
+    let fields = |list: &[(&str, &str)]| {
+        Fields::collect(list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    };
+    let request = fields(&[
+        ("Host", "localhost:8080"),
+        ("User-Agent", "client/1.0"),
+        ("Accept", "application/json"),
+        ("Accept-Encoding", "gzip, br"),
+        ("Connection", "keep-alive"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", "512"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ]);
+    let reserved = ["x-attache-user", "x-attache-service", "x-attache-key-id"].map(HeaderName::from_static);
+    let reserved = Reserved::new(reserved.iter());
+    let replaced = ["x-api-key".to_owned()];
+    c.bench_function("header cleaning, request of eight fields", |b| {
+        b.iter_batched_ref(
+            || request.clone(),
+            |fields| clean_request(fields, black_box(&reserved), black_box(&replaced)),
+            BatchSize::SmallInput,
+        );
+    });
+    let response = fields(&[
+        ("Date", "Thu, 26 Nov 2026 12:00:00 GMT"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", "2048"),
+        ("Connection", "keep-alive"),
+        ("Keep-Alive", "timeout=5"),
+        ("Cache-Control", "no-store"),
+        ("ETag", "\"0123456789abcdef\""),
+        ("Vary", "Accept"),
+    ]);
+    c.bench_function("header cleaning, response of eight fields", |b| {
+        b.iter(|| kept_in_response(black_box(&response)));
+    });
+}
+
+/// The metrics of one request, from its start to its end.
+fn metrics(c: &mut Criterion) {
+    let stats: Arc<ServiceStats> = Arc::default();
+    let (total, headers) = (Duration::from_micros(12_345), Some(Duration::from_micros(12_000)));
+    c.bench_function("metrics, started and finished", |b| {
+        b.iter(|| black_box(&stats).started().finished(black_box(200), None, total, headers));
+    });
+}
+
 /// One line, formatted and queued; a thread writes it to `/dev/null`.
 fn access_log(c: &mut Criterion) {
     let log = AccessLog::file("/dev/null".as_ref()).expect("/dev/null");
@@ -131,5 +219,5 @@ fn access_log(c: &mut Criterion) {
     c.bench_function("access_log", |b| b.iter(|| log.write(black_box(&outcome))));
 }
 
-criterion_group!(benches, keys, signatures, paths, access_log);
+criterion_group!(benches, keys, outbound, paths, header_cleaning, signatures, access_log, metrics);
 criterion_main!(benches);

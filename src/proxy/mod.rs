@@ -19,6 +19,9 @@ mod serve;
 pub(crate) use downstream::table::Table;
 pub(crate) use serve::{Listener, serve};
 
+#[doc(hidden)]
+pub use exchange::bench;
+
 use crate::snapshot::Handle;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Direction;

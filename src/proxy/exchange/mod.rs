@@ -25,6 +25,8 @@
 mod admit;
 pub(super) mod answer;
 mod attempt;
+#[doc(hidden)]
+pub mod bench;
 mod failure;
 mod headers;
 mod idle;
