@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// The binary to measure: `ATTACHE_BIN`, or that of the profile `bench-ci`.
+/// The binary to measure: `ATTACHE_BIN`, or the release binary.
 pub(crate) fn binary() -> Result<PathBuf, Box<dyn Error>> {
     let given = std::env::var_os("ATTACHE_BIN").map(PathBuf::from);
     let binary = given.unwrap_or_else(|| {
         // Cargo names the binary of this bench's own profile.
         let own = Path::new(env!("CARGO_BIN_EXE_attache"));
         let target = own.parent().and_then(Path::parent).unwrap_or(own);
-        target.join("bench-ci/attache")
+        target.join("release/attache")
     });
     if binary.is_file() {
         return Ok(binary);
     }
-    Err(format!("{} is not there; build it: cargo build --profile bench-ci", binary.display()).into())
+    Err(format!("{} is not there; build it: cargo build --release", binary.display()).into())
 }
 
 /// The versions that the figures depend on.

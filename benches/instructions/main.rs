@@ -1,8 +1,8 @@
 //! User instructions of one request, counted by callgrind and compared with `baseline.toml`.
 //!
-//! `cargo build --profile bench-ci && cargo bench --profile dev --bench instructions`
+//! `cargo build --release && cargo bench --profile dev --bench instructions`
 //!
-//! It builds nothing: the binary of the profile `bench-ci` has to be there, or `ATTACHE_BIN` names another. Each scenario
+//! It builds nothing: the release binary has to be there, or `ATTACHE_BIN` names another. Each scenario
 //! runs twice, with 1,000 and with 5,000 requests over one kept-alive connection. The difference is the steady state:
 //! start and stop cancel out. Client, upstream and token endpoint are in this process and are not counted.
 //!
