@@ -127,7 +127,13 @@ fn outbound_route() -> Route {
         ca: None,
         private_network: false,
     };
-    Route::outbound("mailer", &outbound, Arc::new(credential), Arc::default(), &Transport::new(8))
+    Route::outbound(
+        "mailer",
+        &outbound,
+        Arc::new(credential),
+        Arc::default(),
+        &mut Parts::new(&Transport::new(8)),
+    )
 }
 
 fn outbound(c: &mut Criterion) {
