@@ -47,6 +47,8 @@ pub(crate) enum Io {
 enum Mode {
     /// They leave, as far as the socket takes them.
     Flowing,
+    /// They are dropped: the session writes a head that stands for another one.
+    Discarding,
     /// They are gathered.
     Held,
     /// They wait until the server takes them, as on any socket.
@@ -132,6 +134,19 @@ impl Wire {
         inner.behind.is_empty() && inner.mode == Mode::Flowing
     }
 
+    /// Drops writes until [`Self::hold_behind`].
+    pub(crate) fn discard(&self) {
+        self.set(Mode::Discarding);
+    }
+
+    /// Gathers writes behind `head` until [`Self::let_go`].
+    pub(crate) fn hold_behind(&self, head: BytesMut) {
+        let mut inner = self.lock();
+        if inner.mode != Mode::Broken {
+            (inner.mode, inner.behind, inner.is_unflushed) = (Mode::Held, head, true);
+        }
+    }
+
     /// Gathers writes until [`Self::let_go`].
     pub(crate) fn hold(&self) {
         self.set(Mode::Held);
@@ -181,7 +196,7 @@ impl Wire {
 impl Inner {
     /// Writes what waits, as far as the socket takes it. Never pending; a failure is remembered.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if self.mode == Mode::Held {
+        if matches!(self.mode, Mode::Held | Mode::Discarding) {
             return;
         }
         while !self.behind.is_empty() {
@@ -244,6 +259,9 @@ impl Inner {
             }
         }
         self.check()?;
+        if self.mode == Mode::Discarding {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         self.is_unflushed = true;
         if self.behind.is_empty() && self.mode != Mode::Held {
             match self.io.poll_write(cx, bytes) {

@@ -7,6 +7,7 @@
 use super::failure::UpstreamError;
 use super::headers::{ResponseFilter, foreign_proxy_status};
 use super::idle::Idle;
+use super::outgoing::Head;
 use super::record::Record;
 use super::resend::{BrokenConnection, Replay};
 use crate::message::framing::ResponseFraming;
@@ -18,7 +19,6 @@ use crate::telemetry::metrics::Phase;
 use crate::transport::stream::{BEHIND, ServerStream, Wire};
 use crate::transport::{Connection, Transport};
 use bytes::{Bytes, BytesMut};
-use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
 use std::time::Duration;
@@ -122,13 +122,13 @@ impl Attempt {
     pub(super) async fn begin(
         stream: Box<ServerStream>,
         connection: Connection,
-        head: Box<RequestHeader>,
+        head: Head,
         body: Framing,
         upload: &Upload,
         client: &Client,
     ) -> Self {
         let wire = stream.wire();
-        wire.hold();
+        wire.discard();
         let mut attempt = Self {
             session: HttpSession::new(stream as Stream),
             wire,
@@ -140,9 +140,10 @@ impl Attempt {
             sent_token: None,
             forwarded_1xx: false,
         };
-        if attempt.session.write_request_header(head).await.is_err() {
+        if attempt.session.write_request_header(head.for_session).await.is_err() {
             attempt.feeding = Feeding::Broken;
         }
+        attempt.wire.hold_behind(head.bytes);
         if upload.memory.is_some() {
             attempt.feed_from_memory().await;
         } else {

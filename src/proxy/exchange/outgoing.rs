@@ -1,22 +1,33 @@
-//! The head that a server gets: the client's fields that travel on, and what only the server may see.
+//! The head that a server gets: the client's fields that travel on, and those that only the server may see.
+//!
+//! It is written here, byte for byte: the engine's header type keeps two hash maps, which cost more than the rest of a
+//! request's head. The session gets a head of its own, with no more than it has to know: method, framing, upgrade.
 
 use super::NotForwarded;
 use super::failure::internal;
 use super::request::{Planned, Request, WebhookCall};
 use crate::credentials::{Credential, oauth2::Token};
 use crate::message::Framing;
+use crate::message::writer::{decimal, field};
 use crate::secret::sha256;
 use crate::webhook;
 use crate::webhook::assertion::Subject;
 use crate::webhook::keys::Key;
-use bytes::Bytes;
-use http::{HeaderValue, Method};
-use pingora::http::{RequestHeader, header_value_from_raw};
-use std::net::IpAddr;
+use bytes::BytesMut;
+use http::HeaderValue;
+use pingora::http::RequestHeader;
 use std::time::SystemTime;
 
-/// Fields that attache adds at most.
-const ADDED: usize = 10;
+/// Most heads fit.
+const HEAD_BUFFER: usize = 1024;
+
+/// The head of one attempt.
+pub(super) struct Head {
+    /// The bytes for the server.
+    pub(super) bytes: BytesMut,
+    /// The head that the session knows.
+    pub(super) for_session: Box<RequestHeader>,
+}
 
 /// Makes the head of one attempt. `token` is the account's, where it has tokens. A header name that the file spells leaves
 /// in the file's spelling.
@@ -24,107 +35,124 @@ pub(super) fn finish_upstream_request(
     request: &Request,
     planned: &Planned,
     token: Option<&Token>,
-) -> Result<Box<RequestHeader>, NotForwarded> {
+) -> Result<Head, NotForwarded> {
     let (route, fields) = (&planned.plan.route, &request.head.fields);
-    let target = match &*route.credential {
-        Credential::Query(credential) => {
-            let mut parts = planned.plan.target.splitn(2, |&b| b == b'?');
-            let path = parts.next().unwrap_or_default();
-            &[path, b"?", &credential.replace(parts.next())].concat()
+    let mut out = BytesMut::with_capacity(HEAD_BUFFER);
+    request_line(&mut out, request, planned)?;
+    field(&mut out, b"Host", route.upstream.authority.as_bytes());
+    let skip_expect = planned.delivery.as_ref().is_some_and(|call| call.body.is_some());
+    for one in fields.iter() {
+        let written_anew = one.is("host") || one.is("content-length") || one.is("transfer-encoding");
+        let stays_here = skip_expect && one.is("expect");
+        if !(written_anew || stays_here) {
+            field(&mut out, one.name, one.value);
         }
-        _ => &planned.plan.target,
-    };
-    let method: Method = request.head.method.clone();
-    let head = RequestHeader::build(method, target, Some(fields.len() + ADDED));
-    let mut head = HeadBuilder(head.map_err(|_| NotForwarded::refused(internal("unsendable_target")))?);
-    head.add("Host", route.upstream.authority.clone())?;
-    let skip_expect = planned.delivery.as_ref().is_some_and(|delivery| delivery.body.is_some());
-    for field in fields.iter() {
-        if field.is("host")
-            || field.is("content-length")
-            || field.is("transfer-encoding")
-            || (skip_expect && field.is("expect"))
-        {
-            continue;
-        }
-        head.add(fields.share(field.name), header_value_from_raw(fields.share(field.value)))?;
     }
     match planned.body {
-        Framing::Length(length) => head.add("Content-Length", HeaderValue::from(length))?,
-        Framing::Chunked => head.add("Transfer-Encoding", HeaderValue::from_static("chunked"))?,
+        Framing::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(&mut out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => field(&mut out, b"Transfer-Encoding", b"chunked"),
         Framing::Empty | Framing::UntilClose => {}
     }
     if request.head.websocket {
-        head.add("Connection", HeaderValue::from_static("Upgrade"))?;
-        head.add("Upgrade", HeaderValue::from_static("websocket"))?;
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     }
+    authorize(&mut out, planned, token)?;
+    match (request.record.key(), &planned.delivery) {
+        (Some(key), Some(call)) => identify(&mut out, request, planned, key, call)?,
+        _ if request.record.snapshot.config.via => field(&mut out, b"Via", b"1.1 attache"),
+        _ => {}
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(Head { bytes: out, for_session: for_session(request, planned)? })
+}
+
+fn request_line(out: &mut BytesMut, request: &Request, planned: &Planned) -> Result<(), NotForwarded> {
+    let target = &planned.plan.target;
+    out.extend_from_slice(request.head.method.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    let start = out.len();
+    match &*planned.plan.route.credential {
+        Credential::Query(credential) => {
+            let mut parts = target.splitn(2, |&b| b == b'?');
+            out.extend_from_slice(parts.next().unwrap_or_default());
+            out.extend_from_slice(b"?");
+            out.extend_from_slice(&credential.replace(parts.next()));
+        }
+        _ => out.extend_from_slice(target),
+    }
+    // Both halves were checked where they came from. A line that ends early would be another request.
+    if out[start..].iter().any(|b| *b <= b' ' || *b == 0x7f) {
+        return Err(NotForwarded::refused(internal("unsendable_target")));
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    Ok(())
+}
+
+/// Adds the account's credential.
+fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Result<(), NotForwarded> {
+    let route = &planned.plan.route;
     match &*route.credential {
         Credential::None | Credential::Query(_) => {}
         Credential::Headers(headers) => {
             for (name, value) in headers.iter() {
-                head.add(name.spelling().clone(), value.clone())?;
+                field(out, name.spelling(), value.as_bytes());
             }
         }
         Credential::OAuth2(_) => {
             let token = token.ok_or_else(|| NotForwarded::refused(internal("no_token")))?;
             let name = route.token_header.as_ref().unwrap_or(token.header_name());
-            head.add(name.spelling().clone(), token.header_value().clone())?;
+            field(out, name.spelling(), token.header_value().as_bytes());
         }
     }
-    match (request.record.key(), &planned.delivery) {
-        (Some(key), Some(delivery)) => identify(&mut head, request, planned, key, delivery)?,
-        _ if request.record.snapshot.config.via => {
-            head.add("Via", HeaderValue::from_static("1.1 attache"))?;
-        }
-        _ => {}
-    }
-    Ok(Box::new(head.0))
+    Ok(())
 }
 
-struct HeadBuilder(RequestHeader);
-
-impl HeadBuilder {
-    fn add(
-        &mut self,
-        name: impl pingora::http::IntoCaseHeaderName,
-        value: HeaderValue,
-    ) -> Result<(), NotForwarded> {
-        let added = self.0.append_header(name, value);
-        added.map(|_| ()).map_err(|_| NotForwarded::refused(internal("unsendable_field")))
-    }
-
-    fn add_text(&mut self, name: &'static str, text: &str) -> Result<(), NotForwarded> {
-        let value =
-            HeaderValue::from_str(text).map_err(|_| NotForwarded::refused(internal("unsendable_field")))?;
-        self.add(name, value)
-    }
+/// The head that the session knows, and whose bytes the connection discards.
+fn for_session(request: &Request, planned: &Planned) -> Result<Box<RequestHeader>, NotForwarded> {
+    let head = || -> pingora::Result<RequestHeader> {
+        let mut head = RequestHeader::build(request.head.method.clone(), b"/", None)?;
+        match planned.body {
+            Framing::Length(length) => head.insert_header(http::header::CONTENT_LENGTH, length)?,
+            Framing::Chunked => {
+                let chunked = HeaderValue::from_static("chunked");
+                head.insert_header(http::header::TRANSFER_ENCODING, chunked)?;
+            }
+            Framing::Empty | Framing::UntilClose => {}
+        }
+        if request.head.websocket {
+            head.insert_header(http::header::UPGRADE, HeaderValue::from_static("websocket"))?;
+        }
+        Ok(head)
+    };
+    head().map(Box::new).map_err(|_| NotForwarded::refused(internal("unsendable_head")))
 }
 
 /// Tells the receiver of a webhook who calls.
 fn identify(
-    head: &mut HeadBuilder,
+    out: &mut BytesMut,
     request: &Request,
     planned: &Planned,
     key: Key<'_>,
-    delivery: &WebhookCall,
+    call: &WebhookCall,
 ) -> Result<(), NotForwarded> {
     let (record, endpoint) = (&request.record, key.endpoint());
     let names = &record.snapshot.config.identity_headers;
-    head.add(names.user.spelling().clone(), endpoint.identity[0].clone())?;
-    head.add(names.service.spelling().clone(), endpoint.identity[1].clone())?;
-    let key_id =
-        HeaderValue::from_str(key.id()).map_err(|_| NotForwarded::refused(internal("unsendable_field")))?;
-    head.add(names.key_id.spelling().clone(), key_id)?;
-    head.add_text("X-Request-Id", record.id.as_str())?;
-    if let Some(address) = delivery.caller.address {
-        head.add("X-Forwarded-For", address_value(address))?;
+    field(out, names.user.spelling(), endpoint.identity[0].as_bytes());
+    field(out, names.service.spelling(), endpoint.identity[1].as_bytes());
+    field(out, names.key_id.spelling(), key.id().as_bytes());
+    field(out, b"X-Request-Id", record.id.as_str().as_bytes());
+    if let Some(address) = call.caller.address {
+        field(out, b"X-Forwarded-For", address.to_string().as_bytes());
     }
-    let scheme = if delivery.caller.https { "https" } else { "http" };
-    head.add("X-Forwarded-Proto", HeaderValue::from_static(scheme))?;
+    field(out, b"X-Forwarded-Proto", if call.caller.https { b"https" } else { b"http" });
     if let Some(host) = request.head.fields.get("host") {
-        head.add("X-Forwarded-Host", header_value_from_raw(request.head.fields.share(host)))?;
+        field(out, b"X-Forwarded-Host", host);
     }
-    head.add("Via", HeaderValue::from_static("1.1 attache"))?;
+    field(out, b"Via", b"1.1 attache");
     let Some(signer) = &record.snapshot.assertion else { return Ok(()) };
     let path = webhook::template(&request.head.target, endpoint);
     let path = String::from_utf8_lossy(&path);
@@ -138,13 +166,10 @@ fn identify(
         method: request.head.method.as_str(),
         path: &path,
         query_sha256: query.map(sha256),
-        body_sha256: delivery.body_sha256,
+        body_sha256: call.body_sha256,
     };
     let assertion = signer.sign_at(&subject, SystemTime::now());
     let assertion = assertion.map_err(|_| NotForwarded::refused(internal("unsigned_assertion")))?;
-    head.add(signer.header().spelling().clone(), assertion)
-}
-
-fn address_value(address: IpAddr) -> HeaderValue {
-    header_value_from_raw(Bytes::from(address.to_string()))
+    field(out, signer.header().spelling(), assertion.as_bytes());
+    Ok(())
 }
