@@ -138,15 +138,23 @@ mod tests {
         assert!(pool.take(key).await.is_none(), "it is in use");
     }
 
-    // The fact behind `matches_fd`: without a turn of the reactor, the engine's own test hands such a connection out.
-    #[tokio::test]
+    /// Between two tasks a worker does not turn the reactor, so the engine's own test would hand the connection out.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_connection_that_the_server_closed_is_not_handed_out() {
         let (pool, (stream, peer, address)) = (Pool::new(8), pair().await);
-        let key = PoolKey::new(1, address);
-        pool.put(key, stream, KEEP);
-        tokio::task::yield_now().await;
-        drop(peer);
-        assert!(pool.take(key).await.is_none());
+        let (key, id) = (PoolKey::new(1, address), pingora::protocols::UniqueID::id(&*stream));
+        let mut worker = tokio::task::JoinSet::new();
+        worker.spawn(async move {
+            pool.put(key, stream, KEEP);
+            tokio::task::yield_now().await;
+            drop(peer);
+            // Until the FIN is in the kernel.
+            while recv(id, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) != Ok(0) {
+                std::hint::spin_loop();
+            }
+            pool.take(key).await.is_none()
+        });
+        assert!(worker.join_next().await.expect("one task").expect("no panic"));
     }
 
     #[tokio::test]
