@@ -26,12 +26,5 @@ pub enum Version {
 /// Returns true if every line feed of `head` follows a carriage return. httparse accepts bare ones (RFC 9112 section 2.2 allows
 /// it); servers disagree about them.
 pub fn has_strict_line_ends(head: &[u8]) -> bool {
-    let mut rest = head;
-    while let Some(at) = rest.iter().position(|&b| b == b'\n') {
-        if at == 0 || rest[at - 1] != b'\r' {
-            return false;
-        }
-        rest = &rest[at + 1..];
-    }
-    true
+    memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')
 }

@@ -73,15 +73,13 @@ pub(crate) struct BadHead {
 /// Returns where the head in `buffer` ends, if all of it is there. Looks only at what came since `seen`, so that a head that
 /// drips in costs no more than one that comes at once.
 pub(crate) fn end(buffer: &[u8], seen: usize) -> Option<usize> {
-    let from = seen.saturating_sub(3);
-    let new = &buffer[from..];
-    let crlf = new.windows(4).position(|w| w == b"\r\n\r\n").map(|at| from + at + 4);
-    // Bare line feeds are refused below, but they have to end the wait.
-    let lf = new.windows(2).position(|w| w == b"\n\n").map(|at| from + at + 2);
-    match (crlf, lf) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+    let from = seen.saturating_sub(1);
+    // Bare line feeds are refused later, but they have to end the wait.
+    let is_end = |&at: &usize| {
+        let line = &buffer[..at];
+        line.ends_with(b"\n\r") || line.ends_with(b"\n")
+    };
+    memchr::memchr_iter(b'\n', &buffer[from..]).map(|at| from + at).find(is_end).map(|at| at + 1)
 }
 
 /// Parses a whole head, with its empty line.
