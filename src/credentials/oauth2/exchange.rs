@@ -12,10 +12,12 @@ use super::response::{self, Raw, Reply};
 use super::{client_auth, grant};
 use crate::config::model::{BearerTokenType, OAuth2, TokenTls};
 use crate::secret::Secret;
+use crate::transport::tls::Roots;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, header};
 use oauth2::TokenResponse as _;
 use reqwest::{Certificate, Identity};
+use rustls::ClientConfig;
 use serde_json::{Map, Value};
 use std::error::Error;
 use std::sync::Arc;
@@ -71,13 +73,16 @@ pub struct TokenClient(reqwest::Client);
 pub struct BuildError(#[source] reqwest::Error);
 
 impl TokenClient {
-    /// A client that trusts the system's roots. Blocks while it reads them. A rustls provider must be installed.
+    /// A client that trusts the system's roots: the one store that requests to services use as well. Blocks if it is the
+    /// first to read them. A rustls provider must be installed.
     ///
     /// # Errors
     ///
-    /// If the system's root certificates can't be used.
+    /// If there is no client to be made of it.
     pub fn new() -> Result<Self, BuildError> {
-        builder().build().map(Self).map_err(BuildError)
+        let roots = Roots::system();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        builder().tls_backend_preconfigured(config).build().map(Self).map_err(BuildError)
     }
 
     /// A client for an account's `tls`: itself where that says nothing, else one that trusts `ca` alone (without it the
