@@ -5,6 +5,7 @@
 //!
 //! Invariant: the returned future owns every attempt. Dropping it closes all of them.
 
+use crate::config::model::destination;
 use nix::ifaddrs::getifaddrs;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -188,10 +189,10 @@ fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
     if address.port() != listener.port() {
         return false;
     }
-    let (ip, own) = (address.ip().to_canonical(), listener.ip().to_canonical());
+    let (ip, own) = (destination(address.ip()), listener.ip().to_canonical());
     // An unspecified IPv6 listener takes IPv4 as well.
     let same_family = own.is_ipv6() || ip.is_ipv4();
-    let is_here = || ip.is_unspecified() || ip.is_loopback() || is_local(ip);
+    let is_here = || ip.is_loopback() || is_local(ip);
     ip == own || (own.is_unspecified() && same_family && is_here())
 }
 
@@ -324,6 +325,10 @@ mod tests {
             ("127.9.9.9:80", "[::]:80", true),
             ("[::1]:80", "[::]:80", true),
             ("0.0.0.0:80", "0.0.0.0:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::ffff:0.0.0.0]:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.2:80", false),
             ("192.0.2.1:80", "0.0.0.0:80", false),
         ] {
             assert_eq!(leads_to(address(target), address(listener)), expected, "{target} {listener}");

@@ -25,7 +25,6 @@ pub use upstream::Upstream;
 use crate::config::model::{CaBundle, ServerUrl};
 use dial::{DialError, dial};
 use names::{Names, NoAddress};
-use pingora::protocols::l4::stream::Stream as Tcp;
 use pool::{Pool, PoolKey};
 use std::net::SocketAddr;
 use stream::{Io, ServerStream};
@@ -147,11 +146,10 @@ impl Transport {
         stream: TcpStream,
         address: SocketAddr,
     ) -> Result<Io, ConnectError> {
-        let stream = Tcp::from(stream);
-        let Some(tls) = &upstream.tls else { return Ok(Io::Tcp(Box::new(stream))) };
+        let Some(tls) = &upstream.tls else { return Ok(Io::Tcp(stream)) };
         let failed = |source| ConnectError::Tls { address, source };
         let name = tls.name().map_err(failed)?;
-        let secured = tls.client.handshake(name, stream).await.map_err(failed)?;
+        let secured = tls.client.handshake(name, tls::buffered(stream)).await.map_err(failed)?;
         Ok(Io::Tls(Box::new(secured)))
     }
 

@@ -115,7 +115,6 @@ impl Pool {
 mod tests {
     use super::super::stream::Io;
     use super::*;
-    use pingora::protocols::l4::stream::Stream as Tcp;
     use tokio::net::{TcpListener, TcpStream};
 
     const KEEP: Option<u64> = None;
@@ -124,7 +123,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("an address");
         let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let ours = Box::new(ServerStream::new(Io::Tcp(Box::new(Tcp::from(ours.expect("connect"))))));
+        let ours = Box::new(ServerStream::new(Io::Tcp(ours.expect("connect"))));
         (ours, theirs.expect("accept").0, address)
     }
 

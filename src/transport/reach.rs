@@ -5,9 +5,8 @@
 
 use super::dial::{DialError, dial};
 use super::names::{Names, NoAddress};
-use super::tls::{TlsClient, TlsError, not_after_day, server_name};
+use super::tls::{TlsClient, TlsError, buffered, not_after_day, server_name};
 use crate::config::model::{Host, ServerUrl};
-use pingora::protocols::l4::stream::Stream;
 use rustls::ProtocolVersion;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -77,7 +76,7 @@ pub async fn reach(
         };
         let failed = |source| Unreachable::Tls { address, source };
         let name = server_name(&host).map_err(failed)?;
-        let secured = tls.handshake(name, Stream::from(stream)).await.map_err(failed)?;
+        let secured = tls.handshake(name, buffered(stream)).await.map_err(failed)?;
         let (_, session) = secured.get_ref();
         let version = session.protocol_version().map(|version| match version {
             ProtocolVersion::TLSv1_3 => "TLS 1.3",

@@ -15,19 +15,22 @@
 use super::tls::TlsConnection;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora::protocols::l4::stream::Stream as Tcp;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID,
 };
+use socket2::SockRef;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// Bytes written behind at which a feeder should wait.
 pub(crate) const BEHIND: usize = 64 << 10;
@@ -37,7 +40,7 @@ pub(crate) const MAX_HEAD: usize = 64 << 10;
 /// The socket, with TLS or without.
 pub(crate) enum Io {
     /// Plain.
-    Tcp(Box<Tcp>),
+    Tcp(TcpStream),
     /// With TLS.
     Tls(Box<TlsConnection>),
 }
@@ -67,6 +70,18 @@ struct Inner {
     read: u64,
     /// Bytes that may still be read before the final head is complete.
     head_budget: usize,
+    /// A request is in hand. A close that comes now is a reset: what the kernel holds of the request must not reach a
+    /// server that nobody waits for.
+    resets_on_close: bool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.resets_on_close {
+            // Fails only on a connection that is gone.
+            let _ = SockRef::from(self.io.socket()).set_linger(Some(Duration::ZERO));
+        }
+    }
 }
 
 /// The exchange's handle of a connection.
@@ -92,6 +107,7 @@ impl ServerStream {
             written: 0,
             read: 0,
             head_budget: MAX_HEAD,
+            resets_on_close: false,
         }))))
     }
 
@@ -134,9 +150,15 @@ impl Wire {
         inner.behind.is_empty() && inner.mode == Mode::Flowing
     }
 
-    /// Drops writes until [`Self::hold_behind`].
-    pub(crate) fn discard(&self) {
+    /// A request begins. Drops writes until [`Self::hold_behind`].
+    pub(crate) fn begin(&self) {
         self.set(Mode::Discarding);
+        self.lock().resets_on_close = true;
+    }
+
+    /// The request has ended as it should.
+    pub(crate) fn end(&self) {
+        self.lock().resets_on_close = false;
     }
 
     /// Gathers writes behind `head` until [`Self::let_go`].
@@ -160,6 +182,7 @@ impl Wire {
     /// From here on the connection is a tunnel: writes wait until the server takes them.
     pub(crate) fn become_tunnel(&self) {
         self.set(Mode::Tunnel);
+        self.end();
     }
 
     fn set(&self, mode: Mode) {
@@ -174,9 +197,10 @@ impl Wire {
         self.lock().head_budget = usize::MAX;
     }
 
-    /// Ready once there is room. It registers no waker: reading does the writing, so poll it after the read.
-    pub(crate) async fn has_room(&self) {
-        poll_fn(|_| if self.behind() < BEHIND { Poll::Ready(()) } else { Poll::Pending }).await;
+    /// Ready once less than `full` waits to be written. It registers no waker: reading does the writing, so poll it after
+    /// the read.
+    pub(crate) async fn falls_below(&self, full: usize) {
+        poll_fn(|_| if self.behind() < full { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Writes what waits, where nothing is read meanwhile. Ready once there is room, and never if nothing waits.
@@ -296,6 +320,13 @@ impl Inner {
 }
 
 impl Io {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0.get_ref(),
+        }
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -355,10 +386,7 @@ impl fmt::Debug for ServerStream {
 impl UniqueID for ServerStream {
     /// The descriptor: the engine's pool knows a connection by it.
     fn id(&self) -> i32 {
-        match &self.0.lock().io {
-            Io::Tcp(stream) => stream.id(),
-            Io::Tls(stream) => stream.get_ref().0.id(),
-        }
+        self.0.lock().io.socket().as_raw_fd()
     }
 }
 

@@ -19,7 +19,6 @@ pub use error::{CertificateFault, TlsError};
 
 use crate::config::model::CaBundle;
 use crate::secret::sha256;
-use pingora::protocols::l4::stream::Stream;
 use pingora::tls::{ClientTlsStream, TlsConnector};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
@@ -27,14 +26,18 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::net::TcpStream;
 use verifier::CertificateVerifier;
 
 /// Servers whose sessions are kept: by the configuration that all services without `tls.ca` share, and by one of a CA.
 const SESSIONS: (usize, usize) = (1024, 64);
 
+/// TCP below TLS. rustls reads a record in small steps, each of which would be a system call.
+pub type Buffered = BufReader<TcpStream>;
+
 /// A TLS connection to an upstream, over TCP unless it says otherwise.
-pub type TlsConnection<S = Stream> = ClientTlsStream<S>;
+pub type TlsConnection<S = Buffered> = ClientTlsStream<S>;
 
 /// Sets of trusted root certificates.
 pub struct Roots;
@@ -73,6 +76,11 @@ impl Roots {
         }
         roots
     }
+}
+
+/// Buffers a connection for [`TlsClient::handshake`]: a record fits.
+pub fn buffered(stream: TcpStream) -> Buffered {
+    BufReader::with_capacity(17 << 10, stream)
 }
 
 /// The client configurations of the process. Made once; it outlives snapshots.

@@ -209,3 +209,28 @@ async fn time_outs_are_counted_by_phase() {
     };
     eventually("the time-out to be counted", counted).await;
 }
+
+/// The server's window is small, so that a part of the request waits in the kernel and the rest in attache.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_kernel_holds_does_not_leave_after_the_deadline() {
+    use std::io::Read as _;
+    const SIZE: usize = 80_000;
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    listener.set_recv_buffer_size(1024).expect("a small window");
+    listener.set_tcp_mss(1400).expect("small segments");
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bind");
+    listener.listen(1).expect("listen");
+    let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+    let setup = attache().given("third_party", format!("http://{address}"));
+    let attache = setup.with(&mailer(LINES)).await;
+    let accepting = tokio::task::spawn_blocking(move || listener.accept().expect("a connection").0);
+    let answer = attache.send(post("/mailer/x", vec![b'x'; SIZE])).await;
+    assert_timed_out(&answer, "http_response_timeout");
+    let line = attache.access_log_line("the request", |line| line["status"] == 504).await;
+    assert_eq!(line["phase"], "send", "{line:#}");
+    let mut server = accepting.await.expect("a connection");
+    let mut got = Vec::new();
+    let end = server.read_to_end(&mut got);
+    assert!(end.is_err() && got.len() < SIZE, "{} bytes, {end:?}", got.len());
+}

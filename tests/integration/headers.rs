@@ -154,3 +154,18 @@ async fn identity_headers_are_dropped_on_the_outbound_side_too() {
     let received = third_party.only_request().await;
     assert!(!String::from_utf8_lossy(&received.head.raw).contains("bogus"), "{:?}", received.fields);
 }
+
+/// RFC 9110 section 10.1.1.
+#[tokio::test]
+async fn expect_travels_with_content_only_and_not_from_http_1_0() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let expecting = |request: Request| request.header("Expect", "100-continue");
+    attache.send(expecting(get("/mailer/none"))).await;
+    attache.send(expecting(post("/mailer/empty", ""))).await;
+    attache.send(expecting(post("/mailer/old", "body")).http10()).await;
+    attache.send(expecting(post("/mailer/content", "body"))).await;
+    let passed_on: Vec<_> =
+        third_party.requests().iter().map(|request| request.header("expect").is_some()).collect();
+    assert_eq!(passed_on, [false, false, false, true]);
+}

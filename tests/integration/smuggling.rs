@@ -118,3 +118,34 @@ async fn a_response_that_is_cut_ends_the_clients_connection() {
         assert_eq!(received.matches("HTTP/1.1 ").count(), 1, "{received}");
     }
 }
+
+/// A server that answers without reading the content takes it for the next request of its connection.
+#[tokio::test]
+async fn content_that_the_upstream_left_unread_becomes_nobodys_answer() {
+    let third_party = third_party().scripted(|request| {
+        let target = request.target();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", target.len());
+        // The content of /x comes after its head; the answer to /poison when the connection has another user.
+        match target.as_str() {
+            "/x" => vec![Step::Send(head.into_bytes()), Step::Pause(ms(100)), Step::Send(b"/x".to_vec())],
+            "/poison" => vec![Step::Pause(ms(100)), Step::Send(format!("{head}{target}").into_bytes())],
+            _ => vec![Step::Send(format!("{head}{target}").into_bytes())],
+        }
+    });
+    third_party.ignores_bodies(true);
+    let attache = attache_for(&third_party, "").await;
+    let content = "GET /poison HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (fields, early) in [("Expect: 100-continue\r\n", content), ("", "")] {
+        for _ in 0..5 {
+            let mut attacker = Connection::open(attache.outbound()).await;
+            let length = content.len();
+            let head =
+                format!("POST /mailer/x HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {length}\r\n\r\n");
+            attacker.write(format!("{head}{early}").as_bytes()).await;
+            attacker.head().await;
+            attacker.write(&content.as_bytes()[early.len()..]).await;
+            attacker.bytes(2).await;
+            assert_eq!(attache.send(get("/mailer/victim")).await.text(), "/victim", "{fields:?}");
+        }
+    }
+}

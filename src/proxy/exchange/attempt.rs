@@ -93,7 +93,9 @@ pub(super) struct Attempt {
     is_chunked: bool,
     /// The client may send its body: it does not wait for `100 Continue`, or has got it.
     is_invited: bool,
-    /// The server's framing is not to be trusted further than this response.
+    /// The server was asked for `100 Continue`, and has not sent it.
+    awaits_continue: bool,
+    /// What follows on the connection is not to be trusted further than this response.
     is_suspect: bool,
     /// The generation of the token that the request carries.
     pub(super) sent_token: Option<u64>,
@@ -128,7 +130,7 @@ impl Attempt {
         client: &Client,
     ) -> Self {
         let wire = stream.wire();
-        wire.discard();
+        wire.begin();
         let mut attempt = Self {
             session: HttpSession::new(stream as Stream),
             wire,
@@ -136,6 +138,7 @@ impl Attempt {
             feeding: upload.memory.clone().map_or(Feeding::Client, Feeding::Memory),
             is_chunked: body == Framing::Chunked,
             is_invited: true,
+            awaits_continue: head.expects_continue,
             is_suspect: false,
             sent_token: None,
             forwarded_1xx: false,
@@ -199,16 +202,34 @@ impl Attempt {
         }
     }
 
-    /// Returns true if the server has the whole request, as far as attache can do about it.
+    /// Returns true if nothing more of the request is to be read: it was passed on, or cannot be.
     pub(super) fn has_sent(&self) -> bool {
         matches!(self.feeding, Feeding::Sent | Feeding::Broken)
     }
 
-    /// The events of the client that are wanted, and whether the feeder waits for the server.
+    /// Returns true if the whole request has left.
+    fn has_left(&self) -> bool {
+        match self.feeding {
+            Feeding::Sent => self.wire.behind() == 0,
+            Feeding::Client | Feeding::Memory(_) | Feeding::Broken => false,
+        }
+    }
+
+    /// The events of the client that are wanted, and whether the server is waited for to take what was written behind.
     fn wants(&self, room: bool) -> (Wants, bool) {
-        let has_room = self.wire.behind() < BEHIND;
+        let has_room = self.has_room();
         let body = has_room && matches!(self.feeding, Feeding::Client);
         (Wants { body, room }, !has_room || matches!(self.feeding, Feeding::Memory(_)))
+    }
+
+    /// Bytes written behind at which there is nothing to do.
+    fn full(&self) -> usize {
+        // The end of sending is an event too: what follows is waiting.
+        if matches!(self.feeding, Feeding::Sent) { 1 } else { BEHIND }
+    }
+
+    fn has_room(&self) -> bool {
+        self.wire.behind() < self.full()
     }
 
     fn broken(&self) -> BrokenConnection {
@@ -229,7 +250,8 @@ impl Attempt {
         let mut stall = Idle::new(UPLOAD_STALL);
         let mut interim = 0;
         loop {
-            record.phase = Some(if self.has_sent() { Phase::Wait } else { Phase::Send });
+            let is_sending = !self.has_left() && !matches!(self.feeding, Feeding::Broken);
+            record.phase = Some(if is_sending { Phase::Send } else { Phase::Wait });
             record.bytes_in = client.body_bytes;
             match self.turn(client, &mut stall, record).await? {
                 Turn::Client(event) => {
@@ -248,9 +270,12 @@ impl Attempt {
                         .map_err(|error| AttemptError::Upstream(error, self.broken()))?;
                     self.is_suspect |= framing.is_suspect;
                     if head.status == 101 || head.status >= 200 {
+                        // A server that answers before it has the content may take what comes of it for a request.
+                        self.is_suspect |= !self.has_left() || self.awaits_continue;
                         self.wire.head_is_complete();
                         return Ok(Answering { attempt: self, head, framing });
                     }
+                    self.awaits_continue &= head.status != 100;
                     interim += 1;
                     if interim > MAX_INTERIM {
                         let error = UpstreamError::Protocol("too many interim responses");
@@ -274,6 +299,7 @@ impl Attempt {
         let (wants, waits_for_room) = self.wants(false);
         let waits_for_client = wants.body && self.is_invited;
         record.waits_for_client = waits_for_client;
+        let full = self.full();
         Ok(tokio::select! {
             biased;
             event = client.event(wants) => Turn::Client(event?),
@@ -281,7 +307,7 @@ impl Attempt {
                 Ok(_) => Ok(()),
                 Err(error) => Err(UpstreamError::of(&error)),
             }),
-            () = self.wire.has_room(), if waits_for_room => Turn::HasRoom,
+            () = self.wire.falls_below(full), if waits_for_room => Turn::HasRoom,
             () = stall.elapsed(), if waits_for_client => Turn::UploadStalled,
         })
     }
@@ -328,7 +354,7 @@ impl Attempt {
         may_read: bool,
     ) -> Result<RelayTurn<'_>, ClientError> {
         let (wants, waits_for_room) = self.wants(!may_read);
-        let wire = &self.wire;
+        let (wire, full) = (&self.wire, self.full());
         Ok(tokio::select! {
             biased;
             event = client.event(wants) => RelayTurn::Client(event?),
@@ -336,7 +362,7 @@ impl Attempt {
                 Ok(part) => RelayTurn::Part(part),
                 Err(error) => RelayTurn::Failed(UpstreamError::of(&error)),
             },
-            () = wire.has_room(), if waits_for_room && may_read => RelayTurn::HasRoom,
+            () = wire.falls_below(full), if waits_for_room && may_read => RelayTurn::HasRoom,
             // The upload goes on also while the client takes nothing of the response.
             () = wire.driven(), if !may_read => RelayTurn::HasRoom,
             () = idle.elapsed(), if may_read => RelayTurn::Failed(UpstreamError::Stalled),
@@ -346,6 +372,9 @@ impl Attempt {
     /// Gives the connection back if it can carry another request: everything was sent, the response has ended where it
     /// should, and both sides keep the connection open.
     pub(super) fn release(mut self, transport: &Transport, head: &ResponseHead) {
+        if self.has_left() {
+            self.wire.end();
+        }
         if self.is_suspect
             || !matches!(self.feeding, Feeding::Sent)
             || !head.keeps_alive()

@@ -7,8 +7,8 @@ use super::NotForwarded;
 use super::failure::internal;
 use super::request::{Planned, Request, WebhookCall};
 use crate::credentials::{Credential, oauth2::Token};
-use crate::message::Framing;
 use crate::message::writer::{decimal, field};
+use crate::message::{Framing, Version};
 use crate::secret::sha256;
 use crate::webhook;
 use crate::webhook::assertion::Subject;
@@ -27,6 +27,8 @@ pub(super) struct Head {
     pub(super) bytes: BytesMut,
     /// The head that the session knows.
     pub(super) for_session: Box<RequestHeader>,
+    /// It asks for `100 Continue`.
+    pub(super) expects_continue: bool,
 }
 
 /// Makes the head of one attempt. `token` is the account's, where it has tokens. A header name that the file spells leaves
@@ -40,10 +42,13 @@ pub(super) fn finish_upstream_request(
     let mut out = BytesMut::with_capacity(HEAD_BUFFER);
     request_line(&mut out, request, planned)?;
     field(&mut out, b"Host", route.upstream.authority.as_bytes());
-    let skip_expect = planned.delivery.as_ref().is_some_and(|call| call.body.is_some());
+    // Without content to wait for, or from HTTP/1.0, it means nothing (RFC 9110 section 10.1.1).
+    let is_read_ahead = planned.delivery.as_ref().is_some_and(|call| call.body.is_some());
+    let has_content = !is_read_ahead && !matches!(planned.body, Framing::Empty | Framing::Length(0));
+    let may_expect = has_content && request.head.version == Version::Http11;
     for one in fields.iter() {
         let written_anew = one.is("host") || one.is("content-length") || one.is("transfer-encoding");
-        let stays_here = skip_expect && one.is("expect");
+        let stays_here = !may_expect && one.is("expect");
         if !(written_anew || stays_here) {
             field(&mut out, one.name, one.value);
         }
@@ -67,7 +72,8 @@ pub(super) fn finish_upstream_request(
         _ => {}
     }
     out.extend_from_slice(b"\r\n");
-    Ok(Head { bytes: out, for_session: for_session(request, planned)? })
+    let expects_continue = may_expect && request.head.expects_continue();
+    Ok(Head { bytes: out, for_session: for_session(request, planned)?, expects_continue })
 }
 
 fn request_line(out: &mut BytesMut, request: &Request, planned: &Planned) -> Result<(), NotForwarded> {

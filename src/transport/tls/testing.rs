@@ -1,8 +1,7 @@
 //! Certificates and TLS servers on loopback for tests.
 
-use super::{PROVIDER, TlsClient, TlsConnection, TlsError, server_name};
+use super::{PROVIDER, TlsClient, TlsConnection, TlsError, buffered, server_name};
 use crate::config::model::CaBundle;
-use pingora::protocols::l4::stream::Stream;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -88,6 +87,6 @@ pub(in super::super) async fn server((certificate, key): &Identity) -> TlsServer
 impl TlsServer {
     pub(in super::super) async fn connect(&self, client: &TlsClient) -> Result<TlsConnection, TlsError> {
         let tcp = TcpStream::connect(self.address).await.expect("connects");
-        client.handshake(server_name("localhost").expect("a name"), Stream::from(tcp)).await
+        client.handshake(server_name("localhost").expect("a name"), buffered(tcp)).await
     }
 }
