@@ -7,6 +7,7 @@ use super::exchange::{self, End, Request};
 use super::{Entrance, uptime};
 use crate::message::request::{self, BadHead, HeadError, MAX_HEAD, RequestHead};
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
 /// A head has to be complete this long after its first byte.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+/// The same while the process drains: half a head must not hold it.
+const HEAD_AT_DRAIN: Duration = Duration::from_secs(1);
 /// After a failed accept (no descriptors left, mostly), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A warning about accepting is repeated after this time.
@@ -102,8 +105,14 @@ pub(crate) async fn serve(
     }
     drop(listener);
     entrance.table.drain();
+    let heads = async {
+        sleep(HEAD_AT_DRAIN).await;
+        entrance.table.end_heads();
+        pending::<()>().await;
+    };
     tokio::select! {
         () = async { while connections.join_next().await.is_some() {} } => {}
+        () = heads => {}
         () = cut => connections.shutdown().await,
     }
 }
@@ -181,9 +190,14 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
         if !ticket.active(uptime(arrived)) {
             return;
         }
+        client.start();
         let request = Request::new(&entrance, client.peer, arrived, head);
         // Boxed, so that an idle connection does not carry the room for an exchange.
         let end = Box::pin(exchange::serve(&entrance, &mut client, request)).await;
+        if end == End::Abort {
+            return;
+        }
+        client.finish();
         match end {
             End::KeepAlive => {
                 if !ticket.idle(uptime(Instant::now())) {
@@ -191,7 +205,7 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
                 }
             }
             End::Close { linger } => return client.close(linger).await,
-            End::Abort => return client.abort(),
+            End::Abort => {}
         }
     }
 }

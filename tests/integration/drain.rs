@@ -99,3 +99,36 @@ async fn a_request_that_the_drain_limit_cuts_has_a_line() {
         assert_eq!(line["bytes_out"], bytes_out, "{line:#}");
     }
 }
+
+#[tokio::test]
+async fn half_a_head_does_not_hold_the_drain() {
+    let third_party = third_party();
+    let yaml = format!("shutdown: {{ drain: 60s }}\n{}", mailer(""));
+    let mut attache = attache().given("third_party", third_party.url()).with(&yaml).await;
+    let mut connection = Connection::open(attache.outbound()).await;
+    connection.write(b"GET /mailer/x HT").await;
+    // Until attache has read it.
+    assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+    let start = Instant::now();
+    attache.sigterm();
+    assert_eq!(attache.wait_exit().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+}
+
+/// The body of a response in HTTP/1.0 ends with its connection.
+#[tokio::test]
+async fn a_response_that_the_drain_limit_cuts_does_not_look_whole() {
+    use tokio::io::AsyncReadExt as _;
+    let third_party = third_party()
+        .scripted(|_request| vec![Step::Send(b"HTTP/1.1 200 OK\r\n\r\nhalf".to_vec()), Step::Hang]);
+    let yaml = format!("shutdown: {{ drain: 100ms }}\n{}", mailer("timeout: 60s"));
+    let mut attache = attache().given("third_party", third_party.url()).with(&yaml).await;
+    let mut connection = Connection::open(attache.outbound()).await;
+    connection.write(b"GET /mailer/x HTTP/1.0\r\n\r\n").await;
+    connection.head().await;
+    connection.bytes(4).await;
+    attache.sigterm();
+    assert_eq!(attache.wait_exit().await.code(), Some(0));
+    let end = connection.stream.read(&mut [0; 64]).await;
+    assert!(end.is_err(), "a clean end: {end:?}");
+}

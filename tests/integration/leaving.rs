@@ -293,3 +293,22 @@ async fn a_half_closed_tunnel_goes_on_the_other_way() {
     connection.stream.shutdown().await.expect("shut down");
     assert_eq!(connection.rest().await, b"last words");
 }
+
+/// All of the request and the client's end are there before attache looks.
+#[tokio::test]
+async fn before_its_request_was_read() {
+    for how in [How::HalfClose, How::Close, How::Reset] {
+        let third_party = third_party();
+        let attache = attache_for(&third_party, LONG).await;
+        assert_eq!(attache.send(get("/mailer/warm")).await.status, 200);
+        let mut connection = Connection::open(attache.outbound()).await;
+        assert_eq!(connection.exchange(get("/mailer/warm")).await.status, 200);
+        attache.sigstop();
+        connection.write(b"POST /mailer/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody").await;
+        let _half_open = leave(connection, how).await;
+        attache.sigcont();
+        attache.access_log_line("the request", |line| line["status"] == 499).await;
+        let targets: Vec<_> = third_party.requests().iter().map(|request| request.target()).collect();
+        assert!(!targets.contains(&"/x".to_owned()), "{how:?}: {targets:?}");
+    }
+}

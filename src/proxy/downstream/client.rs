@@ -24,16 +24,15 @@ use tokio::time::{Sleep, timeout};
 /// Bytes of later requests, or of a body that is not wanted yet, that are read ahead.
 const MAX_EARLY: usize = 64 << 10;
 /// Queued output at which the feeder stops.
-const QUEUE: usize = 256 << 10;
+const QUEUE: usize = 64 << 10;
 /// A client that takes none of its response for this long is cut.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// Most heads fit.
 const HEAD_BUFFER: usize = 4096;
 /// Maximum size of one read of a body.
 const BODY_BUFFER: usize = 64 << 10;
-/// A lingering close reads for so long, and so much, that the response is not lost to a reset.
+/// A lingering close reads for so long, so that the response is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 4 << 20;
 
 /// A smaller part of a body is copied, so that the input buffer can be used again: a body that drips in must not take a
 /// buffer a byte.
@@ -107,6 +106,8 @@ pub(crate) struct Client {
     body: Body,
     output: BytesMut,
     stall: Option<Pin<Box<Sleep>>>,
+    /// A request is in hand. A close that comes now is a reset: an incomplete response must not pass for a whole one.
+    is_busy: bool,
     /// Bytes of the body of the request in hand.
     pub(crate) body_bytes: u64,
 }
@@ -120,6 +121,7 @@ impl Client {
             body: Body::Ended,
             output: BytesMut::new(),
             stall: None,
+            is_busy: false,
             body_bytes: 0,
         }
     }
@@ -145,6 +147,16 @@ impl Client {
     pub(crate) async fn more(&mut self) -> io::Result<usize> {
         self.input.reserve(HEAD_BUFFER);
         self.socket.read_buf(&mut self.input).await
+    }
+
+    /// A request is in hand, until [`Self::finish`]. A connection that is dropped meanwhile is reset.
+    pub(crate) fn start(&mut self) {
+        self.is_busy = true;
+    }
+
+    /// The request in hand was answered.
+    pub(crate) fn finish(&mut self) {
+        self.is_busy = false;
     }
 
     /// The body of the request in hand begins.
@@ -209,16 +221,25 @@ impl Client {
             }
         }
         loop {
+            // All that is here is read before a part is given out: its FIN may be here as well, and then nothing is sent.
+            while !self.is_full() && self.poll_fill(cx)?.is_ready() {}
+            let was_full = self.is_full();
             if wants.body
                 && let Some((part, end)) = self.next_part()?
             {
                 return Poll::Ready(Ok(Some(Event::Body { part, end })));
             }
-            if self.input.len() >= MAX_EARLY {
+            if !was_full {
+                return Poll::Pending;
+            }
+            if self.is_full() {
                 return Poll::Ready(Ok(None));
             }
-            ready!(self.poll_fill(cx))?;
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.input.len() >= MAX_EARLY
     }
 
     /// Reads once into the input.
@@ -229,6 +250,8 @@ impl Client {
             Body::Length(left) => usize::try_from(left).unwrap_or(usize::MAX).clamp(1024, BODY_BUFFER),
             Body::Chunked(_) => BODY_BUFFER,
         };
+        // Before the room is made, which may cost a copy of what is there.
+        ready!(self.socket.poll_readable(cx))?;
         self.input.reserve(room);
         match ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input)) {
             Ok(1..) => Poll::Ready(Ok(())),
@@ -321,27 +344,24 @@ impl Client {
 
     // Its end.
 
-    /// Ends the connection so that the client notices: an incomplete response must not pass for a whole one.
-    pub(crate) fn abort(self) {
-        self.socket.reset_on_close();
-    }
-
     /// Ends the connection. A client that may still be sending gets a lingering close: reads for up to [`LINGER`], so that
     /// the response is not lost to a RST.
     pub(crate) async fn close(mut self, linger: bool) {
+        let linger = linger || !self.input.is_empty();
         let farewell = async {
             self.flush().await.map_err(io::Error::other)?;
             self.socket.shutdown().await?;
-            let mut discarded = 0;
-            while linger && discarded < LINGER_BYTES {
+            self.input = BytesMut::new();
+            if !linger {
+                return io::Result::Ok(());
+            }
+            loop {
                 self.input.clear();
                 self.input.reserve(HEAD_BUFFER);
-                match self.socket.read_buf(&mut self.input).await? {
-                    0 => break,
-                    n => discarded += n,
+                if self.socket.read_buf(&mut self.input).await? == 0 {
+                    return Ok(());
                 }
             }
-            io::Result::Ok(())
         };
         // The client may be gone already.
         let _ = timeout(LINGER, farewell).await;
@@ -350,6 +370,14 @@ impl Client {
     /// Lends the socket to a tunnel, with what the client sent beyond its request.
     pub(crate) fn lend_to_tunnel(&mut self) -> (&mut Socket, &mut BytesMut) {
         (&mut self.socket, &mut self.input)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.is_busy {
+            self.socket.reset_on_close();
+        }
     }
 }
 

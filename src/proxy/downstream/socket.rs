@@ -23,6 +23,14 @@ impl Socket {
         }
     }
 
+    /// Ready once there is something to read, or the end.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
     /// Waits until the connection is broken, as by a reset. Sees it behind unread data, where a FIN cannot be seen.
     pub(super) async fn broken(&self) {
         // An error of the wait is an error of the socket.

@@ -202,6 +202,11 @@ impl Table {
         self.end(|state| state.kind.is_quiet());
     }
 
+    /// Ends the connections on which a head began and is not complete.
+    pub(crate) fn end_heads(&self) {
+        self.end(|state| state.kind.owes_a_head());
+    }
+
     /// Returns true if connections end with the request in hand.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
@@ -402,6 +407,8 @@ mod tests {
         assert!(active.active(SECOND) && reading.reading());
         table.drain();
         assert!(is_evicted(&new) && !is_evicted(&active) && !is_evicted(&reading));
+        table.end_heads();
+        assert!(is_evicted(&reading) && !is_evicted(&active));
         assert!(!active.idle(2 * SECOND));
     }
 }

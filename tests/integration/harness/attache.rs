@@ -300,6 +300,14 @@ impl Attache {
         self.signal("KILL");
     }
 
+    pub(crate) fn sigstop(&self) {
+        self.signal("STOP");
+    }
+
+    pub(crate) fn sigcont(&self) {
+        self.signal("CONT");
+    }
+
     fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.pid());
         let _gone_already =
