@@ -13,7 +13,7 @@ use crate::jwt::SigningKey;
 use crate::secret::Secret;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -443,6 +443,15 @@ pub struct ServerUrl {
     pub authority: String,
     /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash.
     pub path: String,
+}
+
+/// The address at which a connection to `ip` arrives: the unspecified one leads to this host.
+pub fn destination(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
 }
 
 /// A URL's host.

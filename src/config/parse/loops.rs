@@ -1,7 +1,7 @@
 //! URLs that lead back to attache's own listeners.
 
 use crate::config::decode::{At, Decoder};
-use crate::config::model::{Host, Listen, ListenAddr, ServerUrl};
+use crate::config::model::{Host, Listen, ListenAddr, ServerUrl, destination};
 use crate::config::problem::Finding;
 use crate::config::source::Span;
 use crate::config::tree::View;
@@ -61,7 +61,7 @@ fn leads_to(url: &ServerUrl, address: SocketAddr) -> bool {
     const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let listener = address.ip().to_canonical();
     let arrives = |ip: IpAddr| {
-        let ip = ip.to_canonical();
+        let ip = destination(ip);
         // A listener on `::` takes IPv4 as well.
         let covered = listener.is_unspecified() && (listener.is_ipv6() || ip.is_ipv4());
         ip == listener || (covered && ip.is_loopback())
@@ -92,6 +92,11 @@ mod tests {
             ("http://127.0.0.1:8080", "[::]:8080"),
             ("http://[::ffff:127.0.0.1]:8080", "127.0.0.1:8080"),
             ("http://127.0.0.1", "127.0.0.1:80"),
+            ("http://0.0.0.0:8080", "127.0.0.1:8080"),
+            ("http://0:8080", "0.0.0.0:8080"),
+            ("http://[::ffff:0.0.0.0]:8080", "127.0.0.1:8080"),
+            ("http://[::]:8080", "[::1]:8080"),
+            ("http://[::]:8080", "[::]:8080"),
         ] {
             assert!(leads(url, address), "{url} {address}");
         }
