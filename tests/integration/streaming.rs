@@ -157,3 +157,31 @@ async fn an_upload_goes_on_while_its_answer_is_not_read() {
     let (_, answer) = both.await;
     assert_eq!((answer.status, answer.body_length), (200, SIZE as u64));
 }
+
+#[tokio::test]
+async fn a_running_upload_is_no_silence() {
+    let third_party = third_party().scripted(|_request| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n".to_vec();
+        vec![Step::Send(head), Step::Pause(ms(2000)), Step::Send(b"ok".to_vec())]
+    });
+    third_party.ignores_bodies(true);
+    let attache = attache_for(&third_party, "idle_timeout: 1s").await;
+    let answer = attache.send(request("PUT", "/mailer/x").dripping(40, 1, ms(100))).await;
+    assert_eq!((answer.status, answer.text().as_str(), answer.complete), (200, "ok", true));
+}
+
+/// What follows a request that is the last of its connection must not turn its response into a reset.
+#[tokio::test]
+async fn bytes_behind_the_last_request_do_not_cost_its_response() {
+    const SIZE: u64 = 300_000;
+    let third_party = third_party().streams(SIZE);
+    let attache = attache_for(&third_party, "").await;
+    for _ in 0..5 {
+        let mut connection = Connection::open(attache.outbound()).await;
+        let mut bytes = b"GET /mailer/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec();
+        bytes.resize(200_000, b'x');
+        connection.write(&bytes).await;
+        let answer = connection.response().await.expect("an answer");
+        assert_eq!((answer.body_length, answer.complete), (SIZE, true));
+    }
+}

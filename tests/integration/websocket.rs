@@ -125,3 +125,15 @@ async fn an_upgrade_nobody_answers_is_a_504() {
     let (_connection, answer) = upgrade(attache.outbound(), b"").await;
     answer.problem("service_timeout", 504, "http_response_timeout");
 }
+
+#[tokio::test]
+async fn a_switch_to_another_protocol_is_refused() {
+    for upgrade_field in ["Upgrade: h2c\r\n", ""] {
+        let switch =
+            format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n{upgrade_field}\r\n");
+        let third_party = third_party().answers_raw(switch);
+        let attache = attache_for(&third_party, "").await;
+        let (_connection, answer) = upgrade(attache.outbound(), b"").await;
+        answer.problem("service_protocol", 502, "http_protocol_error");
+    }
+}

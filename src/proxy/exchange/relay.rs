@@ -131,10 +131,8 @@ impl Relayed<'_> {
             let may_read = client.has_room();
             match attempt.relay_turn(client, &mut idle, may_read).await? {
                 RelayTurn::Client(event) => {
-                    if !may_read {
-                        // The client was slow, and the server was not even read.
-                        idle.touch();
-                    }
+                    // The client was slow and the server not even read, or the client still sends.
+                    idle.touch();
                     attempt.take(event, &mut upload.replay).await;
                     self.record.bytes_in = client.body_bytes;
                 }

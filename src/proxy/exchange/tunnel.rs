@@ -39,6 +39,10 @@ pub(super) async fn open(
         let error = UpstreamError::Protocol("an unsolicited 101");
         return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
+    if !head.fields.lists("upgrade", "websocket") {
+        let error = UpstreamError::Protocol("a 101 to another protocol than was asked for");
+        return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
+    }
     let out = client.queue();
     status_line(out, head.status, &head.reason);
     write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
