@@ -1,11 +1,14 @@
-//! HTTP/1 messages: header fields, heads, body framing, their readers and their writer (RFC 9110, RFC 9112). Pure.
+//! HTTP/1 messages: header fields, heads, body framing, their readers and their writer (RFC 9110, RFC 9112), and the lists
+//! that a field's value may be. Pure.
 //!
 //! Invariant: a message is read strictly and once. An ambiguous head is an error and never repaired, because a repair is
 //! a second opinion on where the message ends, and two opinions are what request and response smuggling need.
 
+pub(crate) mod accept;
 pub(crate) mod chunked;
 pub mod fields;
 pub mod framing;
+pub(crate) mod proxy_status;
 pub(crate) mod request;
 pub mod response;
 pub(crate) mod writer;

@@ -5,7 +5,7 @@
 //! from only while there is room, and its leaving is seen in every turn.
 
 use super::failure::UpstreamError;
-use super::headers::{ResponseFilter, foreign_proxy_status};
+use super::headers::ResponseFilter;
 use super::idle::Idle;
 use super::outgoing::Head;
 use super::record::Record;
@@ -13,7 +13,7 @@ use super::resend::{BrokenConnection, Replay};
 use crate::message::framing::ResponseFraming;
 use crate::message::request::RequestHead;
 use crate::message::writer::{field, status_line};
-use crate::message::{Fields, Framing, ResponseHead, Version};
+use crate::message::{Fields, Framing, ResponseHead, Version, proxy_status};
 use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
 use crate::telemetry::metrics::Phase;
 use crate::transport::stream::{BEHIND, ServerStream, Wire};
@@ -416,7 +416,7 @@ pub(super) fn write_fields(out: &mut BytesMut, fields: &Fields, filter: &Respons
         }
         if !one.is("proxy-status") {
             field(out, one.name, one.value);
-        } else if let Some(value) = foreign_proxy_status(one.value) {
+        } else if let Some(value) = proxy_status::foreign(one.value) {
             field(out, one.name, &value);
         }
     }

@@ -139,37 +139,6 @@ pub(super) fn is_looping(fields: &Fields) -> bool {
     fields.list("via").filter(is_ours).count() > 3
 }
 
-/// `Proxy-Status` of a response without the members that are named as attache's own are (RFC 9209 section 2). `None`:
-/// nothing is left.
-pub(super) fn foreign_proxy_status(value: &[u8]) -> Option<Vec<u8>> {
-    let is_foreign = |member: &&[u8]| {
-        let name = member.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
-        let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name);
-        !name.is_empty() && !name.eq_ignore_ascii_case(b"attache")
-    };
-    let kept: Vec<&[u8]> = members(value).into_iter().map(<[u8]>::trim_ascii).filter(is_foreign).collect();
-    (!kept.is_empty()).then(|| kept.join(&b", "[..]))
-}
-
-/// The members of a structured list (RFC 8941): a comma in a quoted string divides nothing.
-fn members(value: &[u8]) -> Vec<&[u8]> {
-    let (mut members, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, &byte) in value.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => {
-                members.push(&value[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    members.push(&value[start..]);
-    members
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,18 +231,5 @@ mod tests {
         assert!(!via("1.1 attache, 1.0 fred, 1.1 Attache"));
         assert!(via("1.1 attache, 1.1 attache (x), HTTP/1.1 attache"));
         assert!(!via("1.1 attached, attache, attache, attache"));
-    }
-
-    #[test]
-    fn a_server_cannot_speak_as_attache() {
-        let kept = |value: &str| {
-            foreign_proxy_status(value.as_bytes()).map(|kept| String::from_utf8(kept).expect("text"))
-        };
-        assert_eq!(kept("attache; error=dns_error"), None);
-        assert_eq!(
-            kept("\"attache\"; x, cdn; details=\"a, attache\"").as_deref(),
-            Some("cdn; details=\"a, attache\"")
-        );
-        assert_eq!(kept("Attache, origin").as_deref(), Some("origin"));
     }
 }
