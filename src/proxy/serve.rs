@@ -180,7 +180,7 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
             Next::Bad(began, bad) => {
                 if ticket.active(uptime(Instant::now())) {
                     exchange::refuse_head(&entrance, &mut client, began, *bad).await;
-                    client.close(true).await;
+                    client.close().await;
                 }
                 return;
             }
@@ -201,10 +201,10 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
         match end {
             End::KeepAlive => {
                 if !ticket.idle(uptime(Instant::now())) {
-                    return client.close(true).await;
+                    return client.close().await;
                 }
             }
-            End::Close { linger } => return client.close(linger).await,
+            End::Close => return client.close().await,
             End::Abort => {}
         }
     }

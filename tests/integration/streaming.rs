@@ -134,9 +134,10 @@ async fn an_upload_goes_on_while_its_answer_is_not_read() {
         let (stream, _) = upstream.accept().await.expect("a connection");
         let (mut from, mut to) = stream.into_split();
         let answer = async {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", SIZE + 1);
             to.write_all(head.as_bytes()).await.expect("write");
             to.write_all(&vec![b'a'; SIZE]).await.expect("write");
+            to
         };
         let read = async {
             let (mut buffer, mut got) = (vec![0; 64 << 10], 0);
@@ -144,7 +145,9 @@ async fn an_upload_goes_on_while_its_answer_is_not_read() {
                 got += from.read(&mut buffer).await.expect("read");
             }
         };
-        tokio::join!(answer, read);
+        let (mut to, ()) = tokio::join!(answer, read);
+        // A response that ends before its request would end the upload.
+        to.write_all(b"a").await.expect("write");
     };
     let client = async {
         let mut connection = Connection::open(attache.outbound()).await;
@@ -155,7 +158,7 @@ async fn an_upload_goes_on_while_its_answer_is_not_read() {
     };
     let both = within(PATIENCE, "both bodies", async { tokio::join!(serving, client) });
     let (_, answer) = both.await;
-    assert_eq!((answer.status, answer.body_length), (200, SIZE as u64));
+    assert_eq!((answer.status, answer.body_length), (200, SIZE as u64 + 1));
 }
 
 #[tokio::test]

@@ -344,22 +344,18 @@ impl Client {
 
     // Its end.
 
-    /// Ends the connection. A client that may still be sending gets a lingering close: reads for up to [`LINGER`], so that
-    /// the response is not lost to a RST.
-    pub(crate) async fn close(mut self, linger: bool) {
-        let linger = linger || !self.input.is_empty();
+    /// Ends the connection in stages (RFC 9112 section 9.6): reads until the client closes, for up to [`LINGER`], so that the
+    /// response is not lost to a RST.
+    pub(crate) async fn close(mut self) {
         let farewell = async {
             self.flush().await.map_err(io::Error::other)?;
             self.socket.shutdown().await?;
             self.input = BytesMut::new();
-            if !linger {
-                return io::Result::Ok(());
-            }
             loop {
                 self.input.clear();
                 self.input.reserve(HEAD_BUFFER);
                 if self.socket.read_buf(&mut self.input).await? == 0 {
-                    return Ok(());
+                    return io::Result::Ok(());
                 }
             }
         };

@@ -372,9 +372,7 @@ impl Attempt {
     /// Gives the connection back if it can carry another request: everything was sent, the response has ended where it
     /// should, and both sides keep the connection open.
     pub(super) fn release(mut self, transport: &Transport, head: &ResponseHead) {
-        if self.has_left() {
-            self.wire.end();
-        }
+        self.wire.end();
         if self.is_suspect
             || !matches!(self.feeding, Feeding::Sent)
             || !head.keeps_alive()

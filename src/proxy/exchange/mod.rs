@@ -91,8 +91,8 @@ impl From<ClientError> for NotForwarded {
 pub(super) enum End {
     /// It takes another request.
     KeepAlive,
-    /// It is closed. With `linger`, the client may still be sending.
-    Close { linger: bool },
+    /// It is closed.
+    Close,
     /// It is reset, so that a broken response does not pass for a whole one.
     Abort,
 }
@@ -148,7 +148,7 @@ async fn send(entrance: &Entrance, client: &mut Client, request: &mut Request, a
     }
     match client.flush().await {
         Ok(()) if keep => End::KeepAlive,
-        Ok(()) => End::Close { linger: request.keeps_alive || !whole },
+        Ok(()) => End::Close,
         Err(error) => {
             request.record.reason = Some(error.as_str().into());
             End::Abort

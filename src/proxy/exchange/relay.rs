@@ -65,11 +65,8 @@ pub(super) async fn relay(
         record.unsent(client.queued());
         return Err(NotForwarded::Client(error));
     }
-    Ok(match (whole, outgoing.persistence) {
-        (true, Persistence::KeepAlive) => End::KeepAlive,
-        (true, Persistence::Close) => End::Close { linger: request.keeps_alive },
-        (false, _) => End::Close { linger: true },
-    })
+    let keep = whole && outgoing.persistence == Persistence::KeepAlive;
+    Ok(if keep { End::KeepAlive } else { End::Close })
 }
 
 fn write_head(client: &mut Client, head: &ResponseHead, outgoing: &Outgoing, request: &Request) {

@@ -81,7 +81,7 @@ pub(super) async fn open(
     drop(tally);
     let record = &mut request.record;
     match copied {
-        Some(Ok(_)) => return Ok(End::Close { linger: false }),
+        Some(Ok(_)) => return Ok(End::Close),
         Some(Err(_)) => record.reason = Some("connection_terminated".into()),
         None if traffic.blocked_for() >= STALL => record.reason = Some("client_stalled".into()),
         None => {
