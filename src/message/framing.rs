@@ -1,4 +1,4 @@
-//! Where the body of a response ends (RFC 9112 section 6.3), decided from all of its raw fields.
+//! The end of a response's body (RFC 9112 section 6.3), decided from all of its raw fields.
 //!
 //! A response's framing is written anew for the client, so it has to be one that no other reader could see otherwise:
 //! everything ambiguous is an error.

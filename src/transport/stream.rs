@@ -45,7 +45,7 @@ pub(crate) enum Io {
     Tls(Box<TlsConnection>),
 }
 
-/// What writes do.
+/// The effect of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// They leave, as far as the socket takes them.

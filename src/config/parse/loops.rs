@@ -56,7 +56,7 @@ pub(super) fn check(decoder: &Decoder<'_>, at: &At<'_>, url: &ServerUrl, listene
     });
 }
 
-/// Whether a connection to the URL's host and port arrives at a listener on `address`.
+/// Returns true if a connection to the URL's host and port arrives at a listener on `address`.
 fn leads_to(url: &ServerUrl, address: SocketAddr) -> bool {
     const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let listener = address.ip().to_canonical();

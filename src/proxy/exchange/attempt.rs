@@ -95,7 +95,7 @@ pub(super) struct Attempt {
     is_invited: bool,
     /// The server was asked for `100 Continue`, and has not sent it.
     awaits_continue: bool,
-    /// What follows on the connection is not to be trusted further than this response.
+    /// The connection is not to be trusted further than this response.
     is_suspect: bool,
     /// The generation of the token that the request carries.
     pub(super) sent_token: Option<u64>,

@@ -122,7 +122,7 @@ fn string(line: &mut Vec<u8>, key: &[u8], value: &str) {
     }
 }
 
-/// Whether a JSON string may contain the byte as it is.
+/// Returns true if a JSON string may contain the byte as it is.
 fn is_plain(byte: u8) -> bool {
     (byte >= b' ') & (byte != b'"') & (byte != b'\\')
 }
