@@ -14,8 +14,8 @@ use std::mem::MaybeUninit;
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 /// A head with more fields is refused with 431.
 const MAX_FIELDS: usize = 128;
-/// A request's head.
-#[derive(Debug)]
+
+/// A request's head. Not `Debug`: a target may hold a webhook's key.
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// Path and query as they came: in origin form, or `*`.
@@ -60,8 +60,7 @@ pub(crate) enum HeadError {
     Method(&'static str),
 }
 
-/// A refused head, with what its answer and its line in the access log need.
-#[derive(Debug)]
+/// A refused head, with what its answer and its line in the access log need. Not `Debug`, as [`RequestHead`].
 pub(crate) struct BadHead {
     pub(crate) error: HeadError,
     pub(crate) method: String,
@@ -347,7 +346,7 @@ mod tests {
     #[test]
     fn absolute_form_becomes_origin_form_with_the_host_it_names() {
         let origin_form = |head: &str| {
-            let head = parsed(head).expect("a good head");
+            let head = parsed(head).ok().expect("a good head");
             let host = head.fields.get("host").expect("a host").to_vec();
             (String::from_utf8(head.target.to_vec()).expect("text"), String::from_utf8(host).expect("text"))
         };
@@ -364,7 +363,10 @@ mod tests {
     #[test]
     fn every_connection_line_counts() {
         let keeps = |line: &str, fields: &str| {
-            parsed(&format!("GET / {line}\r\nHost: a\r\n{fields}\r\n")).expect("a good head").keeps_alive()
+            parsed(&format!("GET / {line}\r\nHost: a\r\n{fields}\r\n"))
+                .ok()
+                .expect("a good head")
+                .keeps_alive()
         };
         assert!(keeps("HTTP/1.1", "") && keeps("HTTP/1.1", "Connection: X-A\r\n"));
         assert!(!keeps("HTTP/1.1", "Connection: X-A\r\nConnection: close\r\n"));

@@ -70,8 +70,8 @@ struct Inner {
     read: u64,
     /// Bytes that may still be read before the final head is complete.
     head_budget: usize,
-    /// A request is in hand. A close that comes now is a reset: what the kernel holds of the request must not reach a
-    /// server that nobody waits for.
+    /// A request is in hand. A close that comes now is a reset: what the kernel holds of the request must not reach the
+    /// server after its client has left, or after the deadline.
     resets_on_close: bool,
 }
 

@@ -48,7 +48,6 @@ enum Body {
 }
 
 /// An action of the client.
-#[derive(Debug)]
 pub(crate) enum Event {
     /// It sent a part of the request's body; with `end`, the last. The last part may be empty.
     Body { part: Bytes, end: bool },

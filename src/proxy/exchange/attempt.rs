@@ -72,7 +72,6 @@ impl Upload {
 }
 
 /// How far the body of this attempt is.
-#[derive(Debug)]
 enum Feeding {
     /// More is to come from the client.
     Client,
@@ -246,7 +245,7 @@ impl Attempt {
         record: &mut Record,
     ) -> Result<Answering, AttemptError> {
         let to_head = request.method == http::Method::HEAD;
-        self.is_invited = client.body_has_ended() || client.body_bytes > 0 || !request.expects_continue();
+        self.is_invited = client.body_has_ended() || client.body_bytes > 0 || !self.awaits_continue;
         let mut stall = Idle::new(UPLOAD_STALL);
         let mut interim = 0;
         loop {

@@ -42,7 +42,7 @@ pub(super) fn is_idempotent(method: &Method, fields: &Fields) -> bool {
 }
 
 /// The part of a body that was read so far, if all of it is at hand.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Replay {
     parts: Vec<Bytes>,
     bytes: usize,
