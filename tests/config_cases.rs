@@ -104,6 +104,21 @@ fn every_example_is_good() {
     assert!(seen > 20, "only {seen} examples");
 }
 
+/// `UPDATE_GOLDEN=1` writes them anew.
+#[test]
+fn the_shipped_schema_and_the_reference_page_are_written_from_the_table() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let schema = format!("{:#}\n", attache::config::json_schema());
+    for (path, text) in
+        [("config/attache.schema.json", schema), ("docs/reference.md", attache::config::reference())]
+    {
+        if update {
+            fs::write(path, &text).expect("it is written");
+        }
+        assert_eq!(fs::read_to_string(path).unwrap_or_default(), text, "{path}");
+    }
+}
+
 #[test]
 fn a_token_that_is_read_for_each_request_is_not_watched() {
     let files = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).files;

@@ -2,10 +2,10 @@
 //!
 //! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
 
-use super::mask::Masks;
 use super::model::Config;
 use super::parse::parse;
 use super::problem::{Finding, Problems};
+use super::redact::Redaction;
 use super::secrets::SecretSource;
 use super::source::Source;
 use std::cell::RefCell;
@@ -43,7 +43,7 @@ pub fn load(path: &Path, mode: Mode) -> Loaded {
     let mut files = vec![path.to_owned()];
     let (sources, findings) = read_texts(path, &mut files);
     if !findings.is_empty() {
-        let problems = Problems::new(&[], &Masks::default(), findings);
+        let problems = Problems::new(&[], &Redaction::default(), findings);
         return Loaded { config: None, problems, files };
     }
     let machine = Machine { files: RefCell::new(files) };

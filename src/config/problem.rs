@@ -1,9 +1,9 @@
 //! What is wrong with a configuration, and how it is shown: as a compiler would, or as JSON.
 //!
 //! A [`Finding`] points into the text while it is being read. A [`Problem`] has taken the few lines it shows with it,
-//! every secret in them already masked, so that it can be kept, logged and served without the text behind it.
+//! every secret in them already hidden, so that it can be kept, logged and served without the text behind it.
 
-use super::mask::Masks;
+use super::redact::Redaction;
 use super::source::{Source, Span};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use std::ops::Range;
@@ -45,7 +45,7 @@ pub struct Problem {
     secondary: Option<Secondary>,
 }
 
-/// A line of the file, secrets masked.
+/// A line of the file, secrets hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Excerpt {
     line: usize,
@@ -118,7 +118,7 @@ impl Excerpt {
     /// Of a longer line, as much is shown on either side of where the mark starts.
     const CONTEXT: usize = 120;
 
-    fn new(source: &Source, span: Span, masks: &Masks) -> Self {
+    fn new(source: &Source, span: Span, redaction: &Redaction) -> Self {
         let mut line = source.line(span.start);
         let text = source.text();
         let start = (span.start as usize).min(line.end);
@@ -138,7 +138,7 @@ impl Excerpt {
         let end = (span.end as usize).clamp(start, line.end);
         let mut excerpt =
             Self { line: line.number, column, text: before.to_owned(), marked: before.len()..before.len() };
-        for (offset, shown) in masks.mask_line(source, span.file, &line) {
+        for (offset, shown) in redaction.redact_line(source, span.file, &line) {
             if offset < start {
                 excerpt.marked.start += shown.len_utf8();
             }
@@ -232,10 +232,10 @@ impl Problems {
         self.0.iter().map(problem).collect()
     }
 
-    pub(super) fn new(sources: &[Source], masks: &Masks, mut findings: Vec<Finding>) -> Self {
+    pub(super) fn new(sources: &[Source], redaction: &Redaction, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| finding.span);
         let name = |span: Span| sources[span.file as usize].path.display().to_string();
-        let excerpt = |span: Span| Excerpt::new(&sources[span.file as usize], span, masks);
+        let excerpt = |span: Span| Excerpt::new(&sources[span.file as usize], span, redaction);
         let problem = |finding: Finding| Problem {
             severity: finding.severity,
             code: finding.code,
@@ -307,6 +307,11 @@ impl Finding {
 
     pub(super) fn secondary(self, span: Span, label: impl Into<String>) -> Self {
         Self { secondary: Some((span, label.into())), ..self }
+    }
+
+    /// What two reports of one problem have in common, if it has a place.
+    pub(super) fn identity(&self) -> Option<(Span, &'static str, String)> {
+        self.span.map(|span| (span, self.code, self.label.clone()))
     }
 
     pub(super) fn is_error(&self) -> bool {

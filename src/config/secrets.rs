@@ -139,7 +139,7 @@ impl Decoder<'_> {
     /// token request; but it must be there now, so that a wrong path is found before it is needed.
     pub(super) fn presented(&self, at: &At<'_>) -> Option<PresentedToken> {
         if let View::Mapping(_) = self.tree.view(at.node)
-            && let Some(map) = self.names(at)
+            && let Some(map) = self.secret_source(at)
             && let Some(file) = map.get("file")
             && map.entries().all(|(name, _)| matches!(name, "file" | "prefix"))
         {
@@ -180,7 +180,7 @@ impl Decoder<'_> {
     }
 
     fn sourced(&self, at: &At<'_>, shape: Shape) -> Option<String> {
-        let map = self.names(at)?;
+        let map = self.secret_source(at)?;
         // An unknown key is not quoted: in `value: {…}` it may be the secret itself.
         let unknown: Vec<At<'_>> = map
             .entries()

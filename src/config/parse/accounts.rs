@@ -1,10 +1,11 @@
 //! Accounts: how a service is opened.
 
 use super::oauth2::{self, RefreshTokens};
-use crate::config::decode::{At, Decoder};
+use crate::config::decode::{At, Decoder, list};
 use crate::config::model::{Account, Authorization};
 use crate::config::problem::Finding;
 use crate::config::scalar;
+use crate::config::schema::Shape;
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
 use crate::header_name::FieldName;
@@ -12,15 +13,13 @@ use base64::Engine as _;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-const KINDS: [&str; 5] = ["header", "headers", "basic", "query", "oauth2"];
-
 pub(super) fn account(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     name: String,
     refresh_tokens: &mut RefreshTokens,
 ) -> Option<Account> {
-    let map = decoder.mapping(at, &["authorization"])?;
+    let map = decoder.mapping(at)?;
     let authorization = decoder.required(&map, "authorization")?;
     Some(Account { name, authorization: read(decoder, &authorization, refresh_tokens)? })
 }
@@ -36,14 +35,11 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
         View::Scalar { text: "none", .. } => return Some(Authorization::None),
         View::Mapping(_) => {}
         View::Scalar { .. } | View::Sequence(_) => {
-            return decoder.wrong_type(
-                at,
-                "`none`, or a mapping with one of `header`, `headers`, `basic`, `query` and `oauth2`",
-            );
+            return decoder.wrong_type(at, &format!("`none`, or a mapping with one of {}", kinds(at)));
         }
     }
-    let map = decoder.mapping(at, &KINDS)?;
-    let given: Vec<(&str, At<'_>)> = map.entries().filter(|(name, _)| KINDS.contains(name)).collect();
+    let map = decoder.mapping(at)?;
+    let given: Vec<(&str, At<'_>)> = map.known_entries().collect();
     let all: Vec<Option<Authorization>> =
         given.iter().map(|(kind, at)| of_kind(decoder, kind, at, refresh_tokens)).collect();
     match given.as_slice() {
@@ -51,8 +47,7 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
         [] if map.len() > 0 => None,
         [] => {
             let finding = Finding::error("missing_key", decoder.place(at), format!("{at} says no kind"));
-            decoder
-                .reject(finding.label("one of `header`, `headers`, `basic`, `query` and `oauth2` is missing"))
+            decoder.reject(finding.label(format!("one of {} is missing", kinds(at))))
         }
         [_, (_, second), ..] => {
             let message = format!("{at} has more than one kind");
@@ -62,6 +57,12 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
             )
         }
     }
+}
+
+/// The kinds of authorization, for a message.
+fn kinds(at: &At<'_>) -> String {
+    let names: Vec<&str> = at.kind.shape().into_iter().flat_map(Shape::keys).map(|key| key.name).collect();
+    list(&names)
 }
 
 fn of_kind(
@@ -74,13 +75,14 @@ fn of_kind(
         "header" => Some(Authorization::Headers(vec![fixed_header(decoder, at)?])),
         "headers" => headers(decoder, at),
         "basic" => basic(decoder, at),
+        "bearer" => bearer(decoder, at),
         "query" => query(decoder, at),
         _ => oauth2::oauth2(decoder, at, refresh_tokens).map(Box::new).map(Authorization::OAuth2),
     }
 }
 
 fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, HeaderValue)> {
-    let map = decoder.mapping(at, &["name", "value"])?;
+    let map = decoder.mapping(at)?;
     let name = decoder.required(&map, "name").and_then(|at| {
         decoder.parsed_or_hidden(&at, "invalid_header", "a header name that can be set", scalar::field_name)
     });
@@ -128,7 +130,7 @@ fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
 }
 
 fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
-    let map = decoder.mapping(at, &["username", "password"])?;
+    let map = decoder.mapping(at)?;
     let username = decoder.required(&map, "username").and_then(|at| {
         let username = decoder.secret(&at, PlainText::Fine)?;
         if username.expose().contains(':') {
@@ -146,8 +148,21 @@ fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
 }
 
+fn bearer(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
+    let token = decoder.secret(at, PlainText::WARN)?;
+    // RFC 6750 section 2.1: `Bearer` is the scheme, and no part of a token.
+    if token.expose().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")) {
+        let message = format!("the secret of {at} begins with `Bearer`, which is sent anyway");
+        let finding = Finding::error("invalid_secret", decoder.place(at), message);
+        return decoder.reject(finding.label("only the token belongs here").help("leave `Bearer ` out"));
+    }
+    let value = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let value = sensitive(decoder, at, &value)?;
+    Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
+}
+
 fn query(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
-    let map = decoder.mapping(at, &["name", "value"])?;
+    let map = decoder.mapping(at)?;
     let name = decoder.required(&map, "name").and_then(|at| decoder.string(&at)).map(str::to_owned);
     let value = decoder.required(&map, "value").and_then(|at| decoder.secret(&at, PlainText::WARN));
     Some(Authorization::Query { name: name?, value: value? })

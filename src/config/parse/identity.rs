@@ -22,9 +22,9 @@ pub(super) fn assertion(
     public_url: Option<Option<&str>>,
     identity_headers: Option<&IdentityHeaders>,
 ) -> Option<Option<IdentityAssertion>> {
-    let map = decoder.mapping(at, &["assertion"])?;
+    let map = decoder.mapping(at)?;
     let Some(at) = map.get("assertion") else { return Some(None) };
-    let map = decoder.mapping(&at, &["key", "issuer", "audience", "ttl", "header"])?;
+    let map = decoder.mapping(&at)?;
     let help = "`openssl genpkey -algorithm ed25519` makes one: `key: { file: PATH }`";
     let keys = decoder.required_or(&map, "key", Some(help)).and_then(|at| keys(decoder, &at));
     let text = |at: At<'_>| decoder.string(&at).map(str::to_owned);

@@ -17,9 +17,9 @@ mod verify;
 mod webhooks;
 
 use super::decode::{At, Decoder, Map};
-use super::mask::Masks;
 use super::model::{Config, TrustedProxies};
 use super::problem::{Finding, Problems};
+use super::redact::Redaction;
 use super::scalar;
 use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
@@ -33,23 +33,8 @@ use std::sync::Arc;
 /// The maps that several files fill together.
 const MERGED: [&str; 3] = ["accounts", "users", "services"];
 
-const KEYS: [&str; 15] = [
-    "listen",
-    "public_url",
-    "threads",
-    "identity_headers",
-    "identity",
-    "trusted_proxies",
-    "limits",
-    "shutdown",
-    "log",
-    "state",
-    "allow_anonymous_callers",
-    "via",
-    "accounts",
-    "users",
-    "services",
-];
+/// Keys that each of several files may have for itself.
+const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
 
 /// What a name refers to; `None` where it is defined, but wrongly, which has been reported at its own place.
 type Named<T> = BTreeMap<String, Option<Arc<T>>>;
@@ -66,8 +51,8 @@ pub(super) fn parse(
         sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut findings)).collect();
     let whole: Option<Vec<NodeId>> = roots.iter().copied().collect();
     let Some(whole) = whole else {
-        let masks = Masks::new(&tree, sources, &roots, &[]);
-        return (None, Problems::new(sources, &masks, findings));
+        let redaction = Redaction::new(&tree, sources, &roots, &[]);
+        return (None, Problems::new(sources, &redaction, findings));
     };
     let merged = merge(&mut tree, &whole, &mut findings);
     let decoder = Decoder::new(&tree, sources, Secrets::new(machine, offline));
@@ -78,8 +63,8 @@ pub(super) fn parse(
     if findings.is_empty() {
         return (config, Problems::default());
     }
-    let masks = Masks::new(&tree, sources, &roots, &hidden);
-    (config, Problems::new(sources, &masks, findings))
+    let redaction = Redaction::new(&tree, sources, &roots, &hidden);
+    (config, Problems::new(sources, &redaction, findings))
 }
 
 /// One root for all files: `accounts`, `users` and `services` by key, the rest from one file each.
@@ -98,6 +83,16 @@ fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> 
         mappings += 1;
         for (key, value) in entries {
             let name = tree.key(*key);
+            // A place for anchors, and for other programs.
+            if name.starts_with("x-") {
+                continue;
+            }
+            if name == "version" {
+                findings.extend(unknown_version(tree, *key, *value));
+            }
+            if OF_EACH_FILE.contains(&name) {
+                continue;
+            }
             let mut claim = |section: usize, path: String, key: NodeId| {
                 let span = tree.span(key);
                 match seen.get(&(section, path.clone())) {
@@ -140,12 +135,24 @@ fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> 
     (mappings == roots.len()).then(|| tree.add_mapping(span, &top))
 }
 
+/// The schema has one version. A file for a later one could mean something else by the same keys.
+fn unknown_version(tree: &Tree<'_>, key: NodeId, value: NodeId) -> Option<Finding> {
+    if matches!(tree.view(value), View::Scalar { text: "1", .. }) {
+        return None;
+    }
+    let span = if tree.is_null(value) { tree.span(key) } else { tree.span(value) };
+    let finding = Finding::error("unknown_version", span, "version is not one that this attache reads");
+    Some(finding.label("the version of the file, not of attache").help("write `version: 1`, or leave it out"))
+}
+
 fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     for source in decoder.sources {
         decoder.secrets.digest(source.text().as_bytes());
     }
     let root = At::root(root);
-    let map = decoder.mapping(&root, &KEYS)?;
+    let map = decoder.mapping(&root)?;
+    // `merge` has checked them.
+    let (_, _) = (map.get("version"), map.get("$schema"));
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous);
@@ -184,7 +191,25 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         assertion.iter().flatten().map(|assertion| assertion.header.as_header_name().clone());
     let own = identity.chain(assertion_header).chain([HeaderName::from_static("x-request-id")]).collect();
     let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own);
-    let context = services::Context { accounts: &accounts, users: &users, listeners: &listeners };
+    let defaults = map.get("defaults");
+    let defaults = defaults.as_ref().and_then(|at| decoder.mapping(at));
+    let of = |key| defaults.as_ref().and_then(|map| map.get(key));
+    let (service_at, webhook_at) = (of("service"), of("webhook"));
+    let service_defaults = service_at.as_ref().and_then(|at| decoder.mapping(at));
+    let webhook_defaults = webhook_at.as_ref().and_then(|at| decoder.mapping(at));
+    let context = services::Context {
+        accounts: &accounts,
+        users: &users,
+        listeners: &listeners,
+        service_defaults: service_defaults.as_ref(),
+        webhook_defaults: webhook_defaults.as_ref(),
+    };
+    if let Some(defaults) = &service_defaults {
+        services::check_defaults(decoder, defaults);
+    }
+    if let Some(defaults) = &webhook_defaults {
+        webhooks::check_defaults(decoder, defaults, &context, &webhooks);
+    }
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
@@ -234,6 +259,11 @@ fn named<T>(
             (name.to_owned(), value.map(Arc::new))
         })
         .collect()
+}
+
+/// What a key says, if it is there: `None` is that it is wrong.
+fn optional<T>(at: Option<At<'_>>, read: impl FnOnce(&At<'_>) -> Option<T>) -> Option<Option<T>> {
+    at.map_or(Some(None), |at| read(&at).map(Some))
 }
 
 fn all<T>(named: Named<T>) -> Option<BTreeMap<String, Arc<T>>> {

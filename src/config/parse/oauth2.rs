@@ -23,39 +23,6 @@ use std::time::Duration;
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-const KEYS: [&str; 30] = [
-    "grant",
-    "token_url",
-    "client_id",
-    "client_secret",
-    "client_auth",
-    "client_assertion",
-    "scopes",
-    "bearer_token_type",
-    "token_params",
-    "token_headers",
-    "header",
-    "prefix",
-    "default_lifetime",
-    "token_timeout",
-    "retry_on",
-    "tls",
-    "allow_plaintext",
-    "username",
-    "password",
-    "refresh_token",
-    "authorization_url",
-    "redirect_url",
-    "authorization_params",
-    "device_authorization_url",
-    "assertion",
-    "subject_token",
-    "subject_token_type",
-    "actor_token",
-    "actor_token_type",
-    "requested_token_type",
-];
-
 /// A key's value: `None` if there is no such key, `Some(None)` if what it says is wrong, which has been reported.
 type Given<T> = Option<Option<T>>;
 
@@ -113,7 +80,7 @@ pub(super) fn oauth2(
 ) -> Option<OAuth2> {
     const BEARER: [(&str, BearerTokenType); 2] =
         [("access_token", BearerTokenType::AccessToken), ("id_token", BearerTokenType::IdToken)];
-    let map = decoder.mapping(at, &KEYS)?;
+    let map = decoder.mapping(at)?;
     let plaintext = map.get("allow_plaintext").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let kind = grant::kind(decoder, &map, refresh_tokens);
     let method = client::method(decoder, &map, kind);

@@ -12,7 +12,7 @@ const MIN_KEY_LENGTH: usize = 22;
 const MAX_KEYS: usize = 3;
 
 pub(super) fn state(decoder: &Decoder<'_>, at: &At<'_>) -> Option<StateStore> {
-    let map = decoder.mapping(at, &["dir", "key"])?;
+    let map = decoder.mapping(at)?;
     let dir = match map.get("dir") {
         Some(dir) => decoder.string(&dir).map(|path| decoder.resolve(&dir, path)),
         None => Some(default_dir(decoder)),

@@ -22,7 +22,7 @@ pub(super) fn ca(decoder: &Decoder<'_>, map: Map<'_>) -> Option<CaBundle> {
 
 /// `tls` of an oauth2 account: for the connections to its token endpoint.
 pub(super) fn token_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TokenTls> {
-    let map = decoder.mapping(at, &["ca", "client_certificate", "client_key"])?;
+    let map = decoder.mapping(at)?;
     if map.len() == 0 {
         return decoder.empty(at);
     }

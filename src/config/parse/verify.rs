@@ -35,21 +35,7 @@ pub(super) fn verify(
     webhooks: &All,
     key_in: Option<&KeyIn>,
 ) -> Option<Verify> {
-    const KEYS: [&str; 12] = [
-        "scheme",
-        "secret",
-        "secrets",
-        "tolerance",
-        "verify_token",
-        "header",
-        "algorithm",
-        "encoding",
-        "prefix",
-        "signed",
-        "timestamp_header",
-        "id_header",
-    ];
-    let map = decoder.mapping_like(at, &KEYS, "{ scheme: github, secret: { env: NAME } }")?;
+    let map = decoder.mapping(at)?;
     let scheme = decoder.required(&map, "scheme").and_then(|at| scheme(decoder, &map, &at));
     let secrets = secrets(decoder, &map);
     let tolerance = map.get("tolerance").map(|at| (decoder.duration(&at, false), at));
@@ -263,7 +249,7 @@ fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
 /// `replay`. A request that is too old for its signature need not be remembered; a younger one has to be.
 pub(super) fn replay(decoder: &Decoder<'_>, at: &At<'_>, verifier: Option<&Verifier>) -> Option<Replay> {
     const ANSWERS: [(&str, StatusCode); 2] = [("409", StatusCode::CONFLICT), ("200", StatusCode::OK)];
-    let map = decoder.mapping_like(at, &["window", "answer"], "{ window: 10m }")?;
+    let map = decoder.mapping(at)?;
     if let Some(scheme) = verifier.map(Verifier::scheme).filter(|scheme| scheme.repeats_itself()) {
         let message = format!("{at} would swallow what is no duplicate");
         let finding = Finding::error("conflicting_keys", decoder.key(at), message);

@@ -1,9 +1,9 @@
 //! Webhooks: who may call in with which key, as whom, and where to.
 
 use super::services::Context;
-use super::{limits, loops, refer, urls, verify};
+use super::{limits, loops, optional, refer, urls, verify};
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{ApiKey, KeyIn, Refusals, Webhook};
+use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, User, Webhook};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
@@ -13,7 +13,10 @@ use crate::error_code::ErrorCode;
 use crate::header_name::is_reserved;
 use crate::secret::Secret;
 use http::{HeaderName, Method};
+use ipnet::IpNet;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// What the webhooks of a file have in common.
 pub(super) struct All {
@@ -40,66 +43,77 @@ pub(super) fn webhook(
     context: &Context<'_>,
     all: &mut All,
 ) -> Option<Webhook> {
-    const KEYS: [&str; 12] = [
-        "user",
-        "forward_to",
-        "api_keys",
-        "key_in",
-        "methods",
-        "max_body",
-        "timeout",
-        "allow_from",
-        "rate_limit",
-        "verify",
-        "replay",
-        "refusals",
-    ];
-    let map = decoder.mapping(at, &KEYS)?;
-    let user = decoder
-        .required(&map, "user")
-        .and_then(|at| refer(decoder, &at, "user", context.users, "define it under `users`"));
+    let map = decoder.mapping(at)?.with_defaults(context.webhook_defaults);
     let forward_to = decoder.required(&map, "forward_to").and_then(|at| {
         let url = urls::server_url(decoder, &at)?;
         loops::check(decoder, &at, &url, context.listeners.webhooks.as_ref());
         Some(url)
     });
     let api_keys = decoder.required(&map, "api_keys").and_then(|at| api_keys(decoder, &at, all));
-    let methods = optional(map.get("methods"), |at| methods(decoder, at));
-    let max_body =
-        map.get("max_body").and_then(|at| decoder.parsed(&at, "invalid_size", "a size", scalar::size));
-    let timeout = map.get("timeout").and_then(|at| decoder.duration(&at, false));
+    decoder.required(&map, "user");
+    let settings = settings(decoder, &map, context, all);
+    let (verifier, verify_token) = match settings.verify? {
+        Some(verify) => (Some(verify.verifier), verify.verify_token),
+        None => (None, None),
+    };
+    let default = Webhook::new(settings.user??, forward_to?, api_keys?);
+    Some(Webhook {
+        methods: settings.methods?.unwrap_or(default.methods),
+        max_body: settings.max_body.unwrap_or(default.max_body),
+        timeout: settings.timeout.unwrap_or(default.timeout),
+        key_in: settings.key_in?.unwrap_or_default(),
+        allow_from: settings.allow_from?.unwrap_or_default(),
+        rate_limit: settings.rate_limit?,
+        verify: verifier,
+        verify_token,
+        replay: settings.replay?,
+        refusals: settings.refusals?.unwrap_or_default(),
+        ..default
+    })
+}
+
+/// What `defaults.webhook` may say. `None` is that it is wrong, `None` within that there is none.
+struct Settings {
+    user: Option<Option<Arc<User>>>,
+    methods: Option<Option<Vec<Method>>>,
+    max_body: Option<u64>,
+    timeout: Option<Duration>,
+    key_in: Option<Option<KeyIn>>,
+    allow_from: Option<Option<Vec<IpNet>>>,
+    rate_limit: Option<Option<Rate>>,
+    verify: Option<Option<verify::Verify>>,
+    replay: Option<Option<Replay>>,
+    refusals: Option<Option<Refusals>>,
+}
+
+fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &All) -> Settings {
     let key_in = optional(map.get("key_in"), |at| key_in(decoder, at));
-    let allow_from = optional(map.get("allow_from"), |at| limits::networks(decoder, at));
-    let rate_limit = optional(map.get("rate_limit"), |at| limits::rate(decoder, at));
     let verify = optional(map.get("verify"), |at| {
         verify::verify(decoder, at, all, key_in.as_ref().and_then(Option::as_ref))
     });
     let verifier = verify.as_ref().and_then(|verify| verify.as_ref()).map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
-    let refusals = optional(map.get("refusals"), |at| refusals(decoder, at));
-    let (verifier, verify_token) = match verify? {
-        Some(verify) => (Some(verify.verifier), verify.verify_token),
-        None => (None, None),
-    };
-    let default = Webhook::new(user?, forward_to?, api_keys?);
-    Some(Webhook {
-        methods: methods?.unwrap_or(default.methods),
-        max_body: max_body.unwrap_or(default.max_body),
-        timeout: timeout.unwrap_or(default.timeout),
-        key_in: key_in?.unwrap_or_default(),
-        allow_from: allow_from?.unwrap_or_default(),
-        rate_limit: rate_limit?,
-        verify: verifier,
-        verify_token,
-        replay: replay?,
-        refusals: refusals?.unwrap_or_default(),
-        ..default
-    })
+    Settings {
+        user: optional(map.get("user"), |at| {
+            refer(decoder, at, "user", context.users, "define it under `users`")
+        }),
+        methods: optional(map.get("methods"), |at| methods(decoder, at)),
+        max_body: map
+            .get("max_body")
+            .and_then(|at| decoder.parsed(&at, "invalid_size", "a size", scalar::size)),
+        timeout: map.get("timeout").and_then(|at| decoder.duration(&at, false)),
+        key_in,
+        allow_from: optional(map.get("allow_from"), |at| limits::networks(decoder, at)),
+        rate_limit: optional(map.get("rate_limit"), |at| limits::rate(decoder, at)),
+        verify,
+        replay,
+        refusals: optional(map.get("refusals"), |at| refusals(decoder, at)),
+    }
 }
 
-/// What a key says, if it is there: `None` is that it is wrong.
-fn optional<T>(at: Option<At<'_>>, read: impl FnOnce(&At<'_>) -> Option<T>) -> Option<Option<T>> {
-    at.map_or(Some(None), |at| read(&at).map(Some))
+/// Reports what is wrong with `defaults.webhook`, which no webhook may use.
+pub(super) fn check_defaults(decoder: &Decoder<'_>, defaults: &Map<'_>, context: &Context<'_>, all: &All) {
+    settings(decoder, defaults, context, all);
 }
 
 /// `path`, `{header: NAME}` or `{query: NAME}`.
@@ -107,7 +121,7 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>) -> Option<KeyIn> {
     if let View::Scalar { text: "path", .. } = decoder.tree.view(at.node) {
         return Some(KeyIn::Path);
     }
-    let map = decoder.mapping_like(at, &["header", "query"], "{ header: X-API-Key }")?;
+    let map = decoder.mapping(at)?;
     match (map.get("header"), map.get("query")) {
         (Some(header), None) => {
             let what = "a header name that can hold a key";
@@ -143,21 +157,13 @@ const REFUSABLE: [ErrorCode; 6] = [
 ];
 
 fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
-    let map = decoder.mapping_like(at, &["statuses", "body"], "{ statuses: { signature_invalid: 400 } }")?;
+    let map = decoder.mapping(at)?;
     let bodiless = map.get("body").map_or(Some(false), |at| decoder.bool(&at).map(|body| !body));
     let mut statuses = Vec::new();
     if let Some(at) = map.get("statuses") {
-        const NAMES: [&str; 6] = [
-            REFUSABLE[0].as_str(),
-            REFUSABLE[1].as_str(),
-            REFUSABLE[2].as_str(),
-            REFUSABLE[3].as_str(),
-            REFUSABLE[4].as_str(),
-            REFUSABLE[5].as_str(),
-        ];
-        for (name, at) in decoder.mapping(&at, &NAMES)?.entries() {
+        for (name, at) in decoder.mapping(&at)?.known_entries() {
             let Some(code) = REFUSABLE.iter().find(|code| code.as_str() == name) else { continue };
-            let status = decoder.status(&at, 200..=599)?;
+            let status = decoder.status(&at)?;
             if status.is_redirection() {
                 let message = format!("{at} would send the caller elsewhere");
                 let finding = Finding::error("out_of_range", decoder.place(&at), message);
@@ -207,7 +213,7 @@ fn api_key(
     ids: &mut HashMap<String, Span>,
     webhooks: &mut All,
 ) -> Option<ApiKey> {
-    let map = decoder.mapping(at, &["id", "sha256", "value", "not_before", "expires_at", "disabled"])?;
+    let map = decoder.mapping(at)?;
     let disabled = map.get("disabled").map_or(Some(false), |at| decoder.bool(&at));
     let id = decoder.required(&map, "id").and_then(|at| id(decoder, &at, ids));
     let key = key(decoder, &map, webhooks);

@@ -67,19 +67,7 @@ pub(super) fn bearer(
     at: &At<'_>,
     account: &Account<'_>,
 ) -> (Option<Assertion>, FromKey) {
-    const KEYS: [&str; 10] = [
-        "key",
-        "token",
-        "algorithm",
-        "key_id",
-        "certificate",
-        "lifetime",
-        "issuer",
-        "subject",
-        "audience",
-        "claims",
-    ];
-    let Some(map) = decoder.mapping(at, &KEYS) else { return (None, FromKey::Unknown) };
+    let Some(map) = decoder.mapping(at) else { return (None, FromKey::Unknown) };
     let key = match source(decoder, &map) {
         Some(Source::Key(key)) => key,
         Some(Source::Token(token)) => {
@@ -152,8 +140,7 @@ pub(super) fn client(
     id: Option<&str>,
     token_url: Option<&str>,
 ) -> Option<Assertion> {
-    const KEYS: [&str; 7] = ["key", "token", "algorithm", "key_id", "certificate", "audience", "lifetime"];
-    let map = decoder.mapping(at, &KEYS)?;
+    let map = decoder.mapping(at)?;
     let key = match source(decoder, &map)? {
         Source::Key(key) => key,
         Source::Token(token) => return decoder.presented(&token).map(Assertion::Presented),
@@ -176,13 +163,10 @@ pub(super) fn client(
 
 /// `client_assertion` where the client's secret signs.
 pub(super) fn audience_only(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
-    const KEYS: [&str; 7] = ["key", "token", "algorithm", "key_id", "certificate", "audience", "lifetime"];
-    let map = decoder.mapping(at, &KEYS)?;
-    for key in KEYS.iter().filter(|key| **key != "audience") {
-        if let Some(at) = map.get(key) {
-            let help = "leave it out, or use `client_auth: private_key_jwt`";
-            decoder.no_use(&at, "`client_auth: client_secret_jwt`", "the client's secret signs", help);
-        }
+    let map = decoder.mapping(at)?;
+    for (_, at) in map.known_entries().filter(|(name, _)| *name != "audience") {
+        let help = "leave it out, or use `client_auth: private_key_jwt`";
+        decoder.no_use(&at, "`client_auth: client_secret_jwt`", "the client's secret signs", help);
     }
     decoder.required(&map, "audience").and_then(|at| decoder.string(&at)).map(str::to_owned)
 }
@@ -197,7 +181,7 @@ fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
     match (map.get("key"), map.get("token")) {
         (Some(key), None) => Some(Source::Key(key)),
         (None, Some(token)) => {
-            for (name, at) in map.entries().filter(|(name, _)| *name != "token" && map.knows(name)) {
+            for (name, at) in map.known_entries().filter(|(name, _)| *name != "token") {
                 let help = format!("leave `{name}` out, or give a `key` to sign with");
                 decoder.no_use(&at, "a `token`", "the token is made elsewhere", &help);
             }

@@ -173,7 +173,7 @@ pub(super) fn retry_on(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Vec<Statu
     let Some(at) = map.get("retry_on") else { return Some(vec![StatusCode::UNAUTHORIZED]) };
     let mut all = Vec::new();
     for item in decoder.sequence(&at)? {
-        if let Some(status) = decoder.status(&item, 400..=599)
+        if let Some(status) = decoder.status(&item)
             && !all.contains(&status)
         {
             all.push(status);
