@@ -5,6 +5,7 @@
 
 use super::problem::Finding;
 use super::scalar::{self, Invalid};
+use super::secrets::has_placeholder;
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View, is_like_a_key, shown_key};
 use http::StatusCode;
@@ -256,6 +257,41 @@ impl<'t> Decoder<'t> {
     }
 
     pub(super) fn string_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.verbatim(at)?;
+        if has_placeholder(text) {
+            return self.reject(self.placeholder_finding(at, Finding::error));
+        }
+        Some(text)
+    }
+
+    /// A text for people. A placeholder in it is only warned about.
+    pub(super) fn free_text(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.free_text_or_empty(at)?;
+        if text.is_empty() { self.empty(at) } else { Some(text) }
+    }
+
+    pub(super) fn free_text_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.verbatim(at)?;
+        if has_placeholder(text) {
+            self.report(self.placeholder_finding(at, Finding::warning));
+        }
+        Some(text)
+    }
+
+    /// A placeholder of another program, which attache leaves as it is. The text is not quoted: it may be a secret.
+    pub(super) fn placeholder_finding(
+        &self,
+        at: &At<'_>,
+        kind: fn(&'static str, Span, String) -> Finding,
+    ) -> Finding {
+        let message = format!("{at} holds a placeholder, and attache fills none in");
+        kind("placeholder", self.place(at), message)
+            .label("this would be used as it stands")
+            .help("write the value itself, or for a secret `{ env: NAME }`; `{ literal: TEXT }` if the secret is this text")
+    }
+
+    /// A text as it stands.
+    pub(super) fn verbatim(&self, at: &At<'_>) -> Option<&'t str> {
         match self.tree.view(at.node) {
             View::Scalar { .. } if self.is_null(at) => self.empty(at),
             View::Scalar { text, .. } => Some(text),
@@ -268,6 +304,9 @@ impl<'t> Decoder<'t> {
             View::Scalar { text: "true" | "True" | "TRUE", plain: true } => Some(true),
             View::Scalar { text: "false" | "False" | "FALSE", plain: true } => Some(false),
             _ if self.is_null(at) => self.empty(at),
+            View::Scalar { text, .. } if has_placeholder(text) => {
+                self.reject(self.placeholder_finding(at, Finding::error))
+            }
             View::Scalar { text, .. } => {
                 let meant = matches!(text.to_ascii_lowercase().as_str(), "yes" | "on" | "y" | "1" | "true");
                 let finding =
@@ -286,6 +325,9 @@ impl<'t> Decoder<'t> {
                 Some(text.parse::<u32>().ok())
             }
             _ if self.is_null(at) => return self.empty(at),
+            View::Scalar { text, .. } if has_placeholder(text) => {
+                return self.reject(self.placeholder_finding(at, Finding::error));
+            }
             _ => None,
         };
         match number {

@@ -2,6 +2,7 @@
 
 pub mod path;
 
+use crate::config::model::UnreadSecret;
 use crate::error_code::ErrorCode;
 use crate::plan::{Plan, Refusal};
 use crate::route::Route;
@@ -22,6 +23,11 @@ impl Routes {
     /// Every route, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.0.values()
+    }
+
+    /// The route of a service.
+    pub fn get(&self, service: &str) -> Option<&Arc<Route>> {
+        self.0.get(service.as_bytes())
     }
 
     /// What to do with a request for `raw_target`. Pure; one look-up, one allocation (the upstream target).
@@ -46,10 +52,20 @@ impl Routes {
                 "no connected service answers to the first segment of the path",
             ));
         };
+        if let Some(unavailable) = &route.unavailable {
+            return Err(unavailable_credential(&route.service, unavailable));
+        }
         // The rest of the path and the query stand next to each other in the caller's bytes.
         let tail = &raw_target[raw_target.len() - rest.len() - target.query.len()..];
         Ok(Plan { route: Arc::clone(route), target: route.upstream.target(tail) })
     }
+}
+
+fn unavailable_credential(service: &str, unread: &UnreadSecret) -> Refusal {
+    let detail = format!(
+        "a secret that the service `{service}` is reached with can't be read; attache's log and `/status` say which"
+    );
+    Refusal::new(ErrorCode::CredentialUnavailable, detail).of(service).because(unread.fault.as_str())
 }
 
 /// The path as the access log may show it; `known` is whether it leads to a service. Of one that does not, no more than a

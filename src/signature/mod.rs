@@ -97,7 +97,7 @@ impl Verifier {
     /// How old, or how far in the future, a signed timestamp may be if nothing is said about it.
     pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
-    /// Takes the secrets of a scheme in, of which there must be one at least.
+    /// Takes in the secrets of a scheme. With none, no delivery passes.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 use super::oauth2::{self, RefreshTokens};
 use crate::config::decode::{At, Decoder};
-use crate::config::model::{Account, Authorization};
+use crate::config::model::{Account, Authorization, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
@@ -22,7 +22,20 @@ pub(super) fn account(
 ) -> Option<Account> {
     let map = decoder.mapping(at, &["authorization"])?;
     let authorization = decoder.required(&map, "authorization")?;
-    Some(Account { name, authorization: read(decoder, &authorization, refresh_tokens)? })
+    let (authorization, unread) =
+        decoder.secrets.owned(at.to_string(), || read(decoder, &authorization, refresh_tokens));
+    let mut authorization = authorization?;
+    let sealed_with = refresh_tokens.sealed_with.as_ref().filter(|_| keeps_a_grant(&authorization));
+    let unread = UnreadSecret::worse(unread.as_ref(), sealed_with).cloned();
+    if unread.as_ref().is_some_and(|unread| unread.blocks) {
+        // Drops the placeholders that stand in it.
+        authorization = Authorization::Unavailable;
+    }
+    Some(Account { name, authorization, unread })
+}
+
+fn keeps_a_grant(authorization: &Authorization) -> bool {
+    matches!(authorization, Authorization::OAuth2(oauth2) if oauth2.grant.refreshes())
 }
 
 fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) -> Option<Authorization> {

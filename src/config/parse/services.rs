@@ -59,7 +59,7 @@ pub(super) fn service(
     webhooks: &mut webhooks::All,
 ) -> Option<Service> {
     let map = decoder.mapping(at, &KEYS)?;
-    let name = map.get("name").and_then(|at| decoder.string(&at)).map(str::to_owned);
+    let name = map.get("name").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
     let account = map.get("account").map(|at| account(decoder, &at, key, context.accounts, refresh_tokens));
     let outbound = match map.get("server_url") {
         Some(server_url) => {
@@ -140,10 +140,14 @@ fn outbound(
     let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
     let timeout = duration("timeout", DEFAULT_TIMEOUT);
     let idle_timeout = duration("idle_timeout", DEFAULT_IDLE_TIMEOUT);
-    let timeout_message = map.get("timeout_message").and_then(|at| decoder.string(&at)).map(str::to_owned);
+    let timeout_message = map.get("timeout_message").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
     let timeout_response = map.get("timeout_response").map(|at| timeout_response(decoder, &at));
     let retry_on_401 = flag("retry_on_401", true);
-    let ca = map.get("tls").map(|at| tls::ca(decoder, decoder.mapping(&at, &["ca"])?));
+    let tls = map.get("tls").map(|at| {
+        let ca = || tls::ca(decoder, decoder.mapping(&at, &["ca"])?);
+        decoder.secrets.owned(at.to_string(), ca)
+    });
+    let (ca, unread) = tls.map_or((Some(None), None), |(ca, unread)| (ca.map(Some), unread));
     let private_network = flag("private_network", false);
     let allow_plaintext = flag("allow_plaintext", false);
     if account.is_none() && !decoder.is_misspelt(map, "account") {
@@ -176,7 +180,8 @@ fn outbound(
         timeout_response: timeout_response.map_or(Some(None), |found| found.map(Some))?,
         idle_timeout,
         retry_on_401,
-        ca: ca.map_or(Some(None), |found| found.map(Some))?,
+        ca: ca?,
+        unread,
         private_network,
     })
 }
@@ -185,7 +190,7 @@ fn timeout_response(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TimeoutRespons
     let map = decoder.mapping(at, &["status", "content_type", "body", "headers"])?;
     let status = map.get("status").and_then(|at| decoder.status(&at, 200..=599));
     let content_type = map.get("content_type").and_then(|at| header_value(decoder, &at));
-    let body = map.get("body").and_then(|at| decoder.string_or_empty(&at)).map(str::to_owned);
+    let body = map.get("body").and_then(|at| decoder.free_text_or_empty(&at)).map(str::to_owned);
     let headers = map.get("headers").and_then(|at| response_headers(decoder, &at)).unwrap_or_default();
     Some(TimeoutResponse {
         status: status.unwrap_or(StatusCode::GATEWAY_TIMEOUT),

@@ -23,7 +23,7 @@ pub(super) fn state(decoder: &Decoder<'_>, at: &At<'_>) -> Option<StateStore> {
 }
 
 fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Secret>> {
-    let keys = decoder.secrets(at, MAX_KEYS)?;
+    let keys: Vec<Secret> = decoder.secrets(at, MAX_KEYS)?.into_iter().map(|(secret, _)| secret).collect();
     if keys.iter().all(|key| key.expose().chars().count() >= MIN_KEY_LENGTH) {
         return Some(keys);
     }

@@ -6,7 +6,6 @@ use crate::config::model::{KeyIn, Replay};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
-use crate::config::tree::View;
 use crate::header_name::{alike, is_reserved};
 use crate::secret::Secret;
 use crate::signature::{Algorithm, Encoding, Form, Recipe, Scheme, Template, TemplateFault, Verifier};
@@ -140,18 +139,8 @@ fn secrets(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<(Vec<Secret>, Places)
         }
     };
     let secrets = decoder.secrets(&at, MAX_SECRETS)?;
-    let items: Places = match decoder.tree.view(at.node) {
-        View::Sequence(_) => decoder.sequence(&at)?.map(|at| (decoder.place(&at), at.to_string())).collect(),
-        _ => vec![(decoder.place(&at), at.to_string())],
-    };
-    let placeholders = match decoder.tree.view(at.node) {
-        View::Sequence(_) => decoder.sequence(&at)?.map(|at| decoder.is_placeholder(&at)).collect(),
-        _ => vec![decoder.is_placeholder(&at)],
-    };
-    // What stands in for a secret that was not asked for has to look like one of any scheme.
-    let stand_in = || Secret::new("whsec_bm90IGFza2VkIGZvcg==");
-    let secrets = secrets.into_iter().zip(placeholders);
-    Some((secrets.map(|(secret, unread)| if unread { stand_in() } else { secret }).collect(), items))
+    let placed = |(secret, at): (Secret, At<'_>)| (secret, (decoder.place(&at), at.to_string()));
+    Some(secrets.into_iter().map(placed).unzip())
 }
 
 fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {

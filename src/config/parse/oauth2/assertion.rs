@@ -49,7 +49,7 @@ pub(super) enum FromKey {
 enum Material {
     Pem(Secret),
     ServiceAccount(ServiceAccount),
-    /// Offline, of a key that is not in the file.
+    /// Of a key that was not read.
     Placeholder,
 }
 
@@ -216,10 +216,10 @@ fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
 }
 
 fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Material> {
-    let text = decoder.secret_text(at, PlainText::WARN)?;
-    if decoder.is_placeholder(at) {
+    let Some(text) = decoder.secret_text(at, PlainText::WARN)? else {
+        decoder.secrets.block();
         return Some(Material::Placeholder);
-    }
+    };
     if !text.expose().trim_start().starts_with('{') {
         return Some(Material::Pem(text));
     }

@@ -160,6 +160,7 @@ pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<FieldName> 
 pub(super) fn prefix(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<String> {
     let Some(at) = map.get("prefix") else { return Some("Bearer ".to_owned()) };
     let text = decoder.string_or_empty(&at)?;
+    decoder.warn_of_prefix(&at, text);
     if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
         return Some(text.to_owned());
     }
