@@ -118,6 +118,11 @@ impl Verifier {
         })
     }
 
+    /// Returns true if a delivery can pass.
+    pub fn has_secrets(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// Its scheme.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme

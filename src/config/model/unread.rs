@@ -1,5 +1,7 @@
 //! Secrets that can't be read, and what becomes of their owners.
 
+use std::fmt;
+
 /// A secret, or a certificate, that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadSecret {
@@ -23,6 +25,12 @@ impl UnreadSecret {
             (Some(first), Some(second)) if second.blocks && !first.blocks => Some(second),
             (first, second) => first.or(second),
         }
+    }
+}
+
+impl fmt::Display for UnreadSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} can't be read ({})", self.place, self.fault.as_str())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::config::decode::{At, Decoder};
 use crate::config::model::{Account, Authorization, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::PlainText;
+use crate::config::secrets::{Failure, PlainText};
 use crate::config::tree::View;
 use crate::header_name::FieldName;
 use base64::Engine as _;
@@ -97,25 +97,26 @@ fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, Header
     let name = decoder.required(&map, "name").and_then(|at| {
         decoder.parsed_or_hidden(&at, "invalid_header", "a header name that can be set", scalar::field_name)
     });
-    let value = decoder.required(&map, "value").and_then(|at| {
-        let secret = decoder.secret(&at, PlainText::WARN)?;
-        sensitive(decoder, &at, secret.expose())
-    });
+    let value = decoder.required(&map, "value").and_then(|at| header_value(decoder, &at));
     Some((name?, value?))
 }
 
-pub(super) fn sensitive(decoder: &Decoder<'_>, at: &At<'_>, text: &str) -> Option<HeaderValue> {
-    match HeaderValue::from_bytes(text.as_bytes()) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            Some(value)
-        }
-        Err(_) => {
+/// A secret that is sent in a header.
+pub(super) fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderValue> {
+    let found = decoder.secret_as(at, PlainText::WARN, &|text| {
+        sensitive(text).ok_or_else(|| {
             let message = format!("the secret of {at} can't be sent in a header");
-            let finding = Finding::error("invalid_secret", decoder.place(at), message);
-            decoder.reject(finding.label("it has a control character in it"))
-        }
-    }
+            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+        })
+    })?;
+    Some(decoder.or_block(found, || HeaderValue::from_static("")))
+}
+
+/// `None` if the text has a control character in it.
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
@@ -155,7 +156,7 @@ fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     let password = decoder.required(&map, "password").and_then(|at| decoder.secret(&at, PlainText::WARN));
     let pair = Zeroizing::new(format!("{}:{}", username?.expose(), password?.expose()));
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
-    let value = sensitive(decoder, at, &format!("Basic {encoded}"))?;
+    let value = sensitive(&format!("Basic {encoded}"))?;
     Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
 }
 

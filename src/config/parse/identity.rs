@@ -4,7 +4,7 @@ use crate::config::decode::{At, Decoder};
 use crate::config::model::{IdentityAssertion, IdentityHeaders};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::PlainText;
+use crate::config::secrets::{Failure, PlainText};
 use crate::config::tree::View;
 use crate::header_name::{FieldName, alike};
 use crate::jwt::{Algorithm, KeyError, SigningKey};
@@ -112,12 +112,13 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
 
 /// `None` within if it can't be read.
 fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<SigningKey>> {
-    let Some(pem) = decoder.secret_text(at, PlainText::WARN)? else { return Some(None) };
-    let label = match SigningKey::from_pem(pem.expose(), None) {
-        Ok(key) if matches!(key.algorithm(), Algorithm::Es256 | Algorithm::EdDsa) => return Some(Some(key)),
-        Ok(_) => "an RSA key; assertions are signed with a P-256 or an Ed25519 key".to_owned(),
-        Err(KeyError::Unsupported) => "neither a P-256 nor an Ed25519 key".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    decoder.reject(Finding::error("invalid_key", decoder.place(at), format!("{at} can't sign")).label(label))
+    decoder.secret_text_as(at, PlainText::WARN, &|pem| {
+        let label = match SigningKey::from_pem(pem, None) {
+            Ok(key) if matches!(key.algorithm(), Algorithm::Es256 | Algorithm::EdDsa) => return Ok(key),
+            Ok(_) => "an RSA key; assertions are signed with a P-256 or an Ed25519 key".to_owned(),
+            Err(KeyError::Unsupported) => "neither a P-256 nor an Ed25519 key".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(Failure::malformed("invalid_key", format!("{at} can't sign"), label, None))
+    })
 }

@@ -5,9 +5,11 @@ use super::{ReadError, Reference};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{PresentedToken, ReadFault};
 use crate::config::problem::Finding;
+use crate::config::source::Span;
 use crate::config::tree::View;
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// What is said about a secret in the file's own text.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,47 +37,78 @@ pub(in crate::config) struct Failure {
 }
 
 impl Failure {
-    fn unfit(at: &At<'_>, unfit: Unfit) -> Self {
-        let Unfit { fault, what, label } = unfit;
+    /// Of what is there, and is of no use.
+    pub(in crate::config) fn malformed(
+        code: &'static str,
+        message: String,
+        label: impl Into<String>,
+        help: Option<&str>,
+    ) -> Self {
+        let fault = ReadFault::Malformed;
+        Self { fault, code, message, label: label.into(), help: help.map(str::to_owned) }
+    }
+
+    fn unfit(at: &At<'_>, Unfit { fault, what, label }: Unfit) -> Self {
         let message = format!("the secret of {at} {what}");
-        Self { fault, code: "invalid_secret", message, label: label.to_owned(), help: None }
+        Self { fault, ..Self::malformed("invalid_secret", message, label, None) }
+    }
+
+    pub(in crate::config) fn finding(self, place: Span) -> Finding {
+        let finding = Finding::error(self.code, place, self.message).label(self.label);
+        match self.help {
+            Some(help) => finding.help(help),
+            None => finding,
+        }
     }
 }
+
+/// What is made of a secret's text, or why it is of no use.
+pub(in crate::config) type Accept<'f, T> = &'f dyn Fn(&str) -> Result<T, Failure>;
 
 impl Decoder<'_> {
     /// A secret: a string, or exactly one of `env`, `file`, `credential`, `literal`, with an optional `prefix`. A
     /// placeholder if it can't be read, which the owner answers for.
     pub(in crate::config) fn secret(&self, at: &At<'_>, plain_text: PlainText<'_>) -> Option<Secret> {
-        Some(self.secret_if_read(at, plain_text)?.unwrap_or_else(|| {
+        let found = self.secret_as(at, plain_text, &|text| Ok(Secret::new(text)))?;
+        Some(self.or_block(found, || Secret::new(placeholder(at))))
+    }
+
+    /// As [`Self::secret`], made into what `accept` makes of it. `None` within if it can't be read, or can't be accepted
+    /// though it isn't the text of the file that is wrong. The owner may have others.
+    pub(in crate::config) fn secret_as<T>(
+        &self,
+        at: &At<'_>,
+        plain_text: PlainText<'_>,
+        accept: Accept<'_, T>,
+    ) -> Option<Option<T>> {
+        self.shaped(at, plain_text, Shape::Line, accept)
+    }
+
+    /// As [`Self::secret_as`], of several lines.
+    pub(in crate::config) fn secret_text_as<T>(
+        &self,
+        at: &At<'_>,
+        plain_text: PlainText<'_>,
+        accept: Accept<'_, T>,
+    ) -> Option<Option<T>> {
+        self.shaped(at, plain_text, Shape::Lines, accept)
+    }
+
+    /// What was read, or what stands in for it until the owner drops it.
+    pub(in crate::config) fn or_block<T>(&self, found: Option<T>, placeholder: impl FnOnce() -> T) -> T {
+        found.unwrap_or_else(|| {
             self.secrets.block();
-            Secret::new(placeholder(at))
-        }))
+            placeholder()
+        })
     }
 
-    /// As [`Self::secret`], of which the owner has others: `None` within if it can't be read.
-    pub(in crate::config) fn secret_if_read(
-        &self,
-        at: &At<'_>,
-        plain_text: PlainText<'_>,
-    ) -> Option<Option<Secret>> {
-        self.shaped(at, plain_text, Shape::Line)
-    }
-
-    /// As [`Self::secret_if_read`], of several lines.
-    pub(in crate::config) fn secret_text(
-        &self,
-        at: &At<'_>,
-        plain_text: PlainText<'_>,
-    ) -> Option<Option<Secret>> {
-        self.shaped(at, plain_text, Shape::Lines)
-    }
-
-    /// One secret, or a list of up to `most`, no two of which are the same, each with its place. Those that can't be read
-    /// are left out; if none is left, the owner is unavailable.
+    /// One secret, or a list of up to `most`, no two of which are the same, each with its place. Those that can't be read or
+    /// don't fit are left out; if none is left, the owner is unavailable.
     pub(in crate::config) fn secrets<'a>(
         &'a self,
         at: &'a At<'a>,
         most: usize,
+        fits: impl Fn(&At<'_>, &Secret) -> Result<(), Failure>,
     ) -> Option<Vec<(Secret, At<'a>)>> {
         let mut all: Vec<(Secret, At<'a>)> = Vec::new();
         let (mut count, mut fine) = (0, true);
@@ -85,7 +118,11 @@ impl Decoder<'_> {
         };
         for item in items {
             count += 1;
-            let secret = match self.secret_if_read(&item, PlainText::WARN) {
+            let accept = |text: &str| {
+                let secret = Secret::new(text);
+                fits(&item, &secret).map(|()| secret)
+            };
+            let secret = match self.secret_as(&item, PlainText::WARN, &accept) {
                 Some(Some(secret)) => secret,
                 Some(None) => continue,
                 None => {
@@ -95,8 +132,14 @@ impl Decoder<'_> {
             };
             if let Some((_, first)) = all.iter().find(|(before, _)| *before == secret) {
                 let message = format!("{item} is the same as {first}");
-                let finding = Finding::error("duplicate_secret", self.place(&item), message);
-                self.report(finding.label("the same again").help("leave one of them out"));
+                let finding = Finding::error("duplicate_secret", self.place(&item), message)
+                    .label("the same again")
+                    .help("leave one of them out");
+                if self.is_delivered(&item) {
+                    self.report(finding.tolerated());
+                    continue;
+                }
+                self.report(finding);
                 fine = false;
             }
             all.push((secret, item));
@@ -113,6 +156,11 @@ impl Decoder<'_> {
             self.secrets.block();
         }
         fine.then_some(all)
+    }
+
+    /// Returns true if the value does not stand in the file's text, so that what is wrong with it concerns its owner alone.
+    pub(in crate::config) fn is_delivered(&self, at: &At<'_>) -> bool {
+        matches!(self.tree.view(at.node), View::Mapping(_)) && self.secrets.has_owner()
     }
 
     /// A token that another program keeps good. A `{ file: PATH }` is only named here, since it is read anew for each
@@ -140,39 +188,49 @@ impl Decoder<'_> {
         self.secret(at, PlainText::WARN).map(PresentedToken::Fixed)
     }
 
-    fn shaped(&self, at: &At<'_>, plain_text: PlainText<'_>, shape: Shape) -> Option<Option<Secret>> {
-        let value = match self.tree.view(at.node) {
+    fn shaped<T>(
+        &self,
+        at: &At<'_>,
+        plain_text: PlainText<'_>,
+        shape: Shape,
+        accept: Accept<'_, T>,
+    ) -> Option<Option<T>> {
+        match self.tree.view(at.node) {
             View::Scalar { text, .. } => {
                 let text = if self.is_null(at) { "" } else { text };
                 self.not_filled_in(at, text)?;
-                Some(self.written(at, text, plain_text, shape)?)
+                self.written(at, ("", text), plain_text, shape, accept).map(Some)
             }
-            View::Mapping(_) => self.sourced(at, plain_text, shape)?,
+            View::Mapping(_) => self.sourced(at, plain_text, shape, accept),
             View::Sequence(_) => {
-                return self.wrong_type(at, "a string, or a mapping with `env`, `file` or `credential`");
+                self.wrong_type(at, "a string, or a mapping with `env`, `file` or `credential`")
             }
-        };
-        let Some(value) = value else { return Some(None) };
-        self.secrets.digest(value.as_bytes());
-        Some(Some(Secret::new(value)))
+        }
     }
 
-    /// A secret in the file's own text.
-    fn written(&self, at: &At<'_>, text: &str, plain_text: PlainText<'_>, shape: Shape) -> Option<String> {
-        let value = match text::checked(text, shape) {
-            Ok(value) => value,
-            Err(unfit) => {
-                let Failure { code, message, label, .. } = Failure::unfit(at, unfit);
-                return self.reject(Finding::error(code, self.place(at), message).label(label));
-            }
+    /// A secret in the file's own text: prefix and text.
+    fn written<T>(
+        &self,
+        at: &At<'_>,
+        (prefix, text): (&str, &str),
+        plain_text: PlainText<'_>,
+        shape: Shape,
+        accept: Accept<'_, T>,
+    ) -> Option<T> {
+        let refuse = |failure: Failure| self.reject(failure.finding(self.place(at)));
+        let text = match text::checked(text, shape) {
+            Ok(text) => text,
+            Err(unfit) => return refuse(Failure::unfit(at, unfit)),
         };
-        self.warn_of_space(at, value, shape);
+        self.warn_of_space(at, text, shape);
         if let PlainText::Warn(help) = plain_text {
             let message = format!("{at} is written in plain text");
             let finding = Finding::warning("plaintext_secret", self.place(at), message);
             self.report(finding.label("anyone who reads the file knows it").help(help));
         }
-        Some(value.to_owned())
+        let text = whole(prefix, text);
+        self.secrets.digest(text.as_bytes());
+        accept(&text).map_or_else(refuse, Some)
     }
 
     /// Refuses a secret in the file's own text that only names one.
@@ -183,7 +241,13 @@ impl Decoder<'_> {
         Some(())
     }
 
-    fn sourced(&self, at: &At<'_>, plain_text: PlainText<'_>, shape: Shape) -> Option<Option<String>> {
+    fn sourced<T>(
+        &self,
+        at: &At<'_>,
+        plain_text: PlainText<'_>,
+        shape: Shape,
+        accept: Accept<'_, T>,
+    ) -> Option<Option<T>> {
         let map = self.names(at)?;
         // An unknown key is not quoted: in `value: {…}` it may be the secret itself.
         let unknown: Vec<At<'_>> = map
@@ -203,22 +267,37 @@ impl Decoder<'_> {
         };
         let source = self.source(at, &map, !unknown.is_empty())?;
         if map.get("literal").is_some() {
-            let text = self.verbatim(&source)?;
-            let value = self.written(&source, text, plain_text, shape)?;
-            return unknown.is_empty().then(|| Some(prefix.to_owned() + &value));
+            let text = (prefix, self.verbatim(&source)?);
+            return self
+                .written(&source, text, plain_text, shape, accept)
+                .filter(|_| unknown.is_empty())
+                .map(Some);
         }
         let name = self.string(&source)?;
         if !unknown.is_empty() {
             return None;
         }
-        let value = if map.get("env").is_some() {
-            self.from_env(&source, name, shape)?
+        let path;
+        let reference = if map.get("env").is_some() {
+            self.variable(&source, name)?
+        } else if map.get("file").is_some() {
+            path = self.resolve(&source, name);
+            Reference::File(&path)
         } else {
-            self.from_bytes(&source, name, map.get("file").is_some(), shape)?
+            self.credential(&source, name)?
         };
-        let Some(value) = value else { return Some(None) };
-        self.warn_of_space(&source, &value, shape);
-        Some(Some(prefix.to_owned() + &value))
+        if self.secrets.offline {
+            return Some(None);
+        }
+        let found = self.deliver(&source, reference, |bytes| {
+            let text = whole(prefix, self.fit(&source, bytes, shape)?);
+            accept(&text).map(|value| (text, value))
+        });
+        Some(found.map(|(text, value)| {
+            self.secrets.digest(text.as_bytes());
+            self.warn_of_space(&source, &text[prefix.len()..], shape);
+            value
+        }))
     }
 
     /// The one source that is given.
@@ -272,44 +351,30 @@ impl Decoder<'_> {
         }
     }
 
-    fn from_env(&self, at: &At<'_>, name: &str, shape: Shape) -> Option<Option<String>> {
+    fn variable<'n>(&self, at: &At<'_>, name: &'n str) -> Option<Reference<'n>> {
         let head = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-        if !head || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            // Not quoted and not shown: it may be the secret, written where its variable's name belongs.
-            self.hide(at.node);
-            let finding =
-                Finding::error("invalid_name", self.place(at), format!("{at} is not the name of a variable"));
-            return self.reject(finding.label("a name has letters, digits and `_`"));
+        if head && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Some(Reference::Env(name));
         }
-        if self.secrets.offline {
-            return Some(None);
-        }
-        Some(self.deliver(at, Reference::Env(name), |bytes| self.fit(at, bytes, shape)))
+        // Not quoted and not shown: it may be the secret, written where its variable's name belongs.
+        self.hide(at.node);
+        let finding =
+            Finding::error("invalid_name", self.place(at), format!("{at} is not the name of a variable"));
+        self.reject(finding.label("a name has letters, digits and `_`"))
     }
 
-    fn from_bytes(&self, at: &At<'_>, text: &str, is_file: bool, shape: Shape) -> Option<Option<String>> {
-        if !is_file && (text.contains('/') || text.starts_with('.')) {
-            let message = format!("{at} is not the name of a credential");
-            let finding = Finding::error("invalid_name", self.place(at), message);
-            return self
-                .reject(finding.label("a credential's name is no path").help("use `file` for a path"));
+    fn credential<'n>(&self, at: &At<'_>, name: &'n str) -> Option<Reference<'n>> {
+        if !name.contains('/') && !name.starts_with('.') {
+            return Some(Reference::Credential(name));
         }
-        if self.secrets.offline {
-            return Some(None);
-        }
-        let path;
-        let reference = if is_file {
-            path = self.resolve(at, text);
-            Reference::File(&path)
-        } else {
-            Reference::Credential(text)
-        };
-        Some(self.deliver(at, reference, |bytes| self.fit(at, bytes, shape)))
+        let message = format!("{at} is not the name of a credential");
+        let finding = Finding::error("invalid_name", self.place(at), message);
+        self.reject(finding.label("a credential's name is no path").help("use `file` for a path"))
     }
 
-    fn fit(&self, at: &At<'_>, bytes: &[u8], shape: Shape) -> Result<String, Failure> {
+    fn fit<'b>(&self, at: &At<'_>, bytes: &'b [u8], shape: Shape) -> Result<&'b str, Failure> {
         let text = text::decoded(bytes).and_then(|text| text::checked(text, shape));
-        text.map(str::to_owned).map_err(|unfit| Failure::unfit(at, unfit))
+        text.map_err(|unfit| Failure::unfit(at, unfit))
     }
 
     /// As [`Self::deliver`], of a file of certificates or keys. Offline, what is there is read, and no failure reported.
@@ -344,16 +409,13 @@ impl Decoder<'_> {
         let last = self.secrets.last(reference);
         let value = last.as_ref().and_then(|bytes| accept(bytes).ok());
         self.secrets.note_unread(at.to_string(), failure.fault);
-        let mut help = failure.help;
+        let mut failure = failure;
         if let (Some(_), Some(bytes)) = (&value, last) {
             self.secrets.remember(reference, bytes);
-            let stays = "the last value read stays in use";
-            help = Some(help.map_or_else(|| stays.to_owned(), |help| format!("{stays}; {help}")));
+            let stays = "the last value read stays in use".to_owned();
+            failure.help = Some(failure.help.map_or(stays.clone(), |help| format!("{stays}; {help}")));
         }
-        let mut finding = Finding::error(failure.code, self.place(at), failure.message).label(failure.label);
-        if let Some(help) = help {
-            finding = finding.help(help);
-        }
+        let finding = failure.finding(self.place(at));
         self.report(if self.secrets.has_owner() { finding.tolerated() } else { finding });
         value
     }
@@ -363,6 +425,10 @@ impl Decoder<'_> {
         let source = &self.sources[self.tree.span(at.node).file as usize];
         source.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+fn whole(prefix: &str, text: &str) -> Zeroizing<String> {
+    Zeroizing::new([prefix, text].concat())
 }
 
 /// The failure to read. Says where a path leads that does not say so itself.

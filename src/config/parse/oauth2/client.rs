@@ -115,7 +115,7 @@ pub(super) fn auth(
     }
     // Of no use or not, what is wrong with it is worth knowing.
     let secrets = map.get("client_secret").map(|at| {
-        let secrets = decoder.secrets(&at, MAX_SECRETS)?;
+        let secrets = decoder.secrets(&at, MAX_SECRETS, |_, _| Ok(()))?;
         Some(secrets.into_iter().map(|(secret, _)| secret).collect::<Vec<Secret>>())
     });
     let needs_secret =
