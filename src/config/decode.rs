@@ -17,6 +17,9 @@ use std::time::Duration;
 /// The longest time anything may be told to wait.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
+/// The code of a text that another program was to fill in.
+const PLACEHOLDER: &str = "placeholder";
+
 /// What one pass over the tree shares.
 pub(super) struct Decoder<'t> {
     pub(super) tree: &'t Tree<'t>,
@@ -259,7 +262,7 @@ impl<'t> Decoder<'t> {
     pub(super) fn string_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
         let text = self.verbatim(at)?;
         if has_placeholder(text) {
-            return self.reject(self.placeholder_finding(at, Finding::error));
+            return self.reject(self.placeholder(at));
         }
         Some(text)
     }
@@ -273,21 +276,26 @@ impl<'t> Decoder<'t> {
     pub(super) fn free_text_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
         let text = self.verbatim(at)?;
         if has_placeholder(text) {
-            self.report(self.placeholder_finding(at, Finding::warning));
+            let message = format!("{at} holds a placeholder, and attache fills none in");
+            let finding = Finding::warning(PLACEHOLDER, self.place(at), message);
+            self.report(finding.label("this is shown as it stands"));
         }
         Some(text)
     }
 
-    /// A placeholder of another program, which attache leaves as it is. The text is not quoted: it may be a secret.
-    pub(super) fn placeholder_finding(
-        &self,
-        at: &At<'_>,
-        kind: fn(&'static str, Span, String) -> Finding,
-    ) -> Finding {
+    /// A placeholder of another program. The text is not quoted: it may be a secret.
+    fn placeholder(&self, at: &At<'_>) -> Finding {
         let message = format!("{at} holds a placeholder, and attache fills none in");
-        kind("placeholder", self.place(at), message)
+        Finding::error(PLACEHOLDER, self.place(at), message)
             .label("this would be used as it stands")
-            .help("write the value itself, or for a secret `{ env: NAME }`; `{ literal: TEXT }` if the secret is this text")
+            .help("write the value itself; where it is a secret, `{ env: NAME }` or `{ file: PATH }`")
+    }
+
+    /// As [`Self::placeholder`], where a secret belongs.
+    pub(super) fn placeholder_for_secret(&self, at: &At<'_>) -> Finding {
+        let help =
+            "write `{ env: NAME }` or `{ file: PATH }`; `{ literal: TEXT }` if the secret is this very text";
+        self.placeholder(at).help(help)
     }
 
     /// A text as it stands.
@@ -304,9 +312,7 @@ impl<'t> Decoder<'t> {
             View::Scalar { text: "true" | "True" | "TRUE", plain: true } => Some(true),
             View::Scalar { text: "false" | "False" | "FALSE", plain: true } => Some(false),
             _ if self.is_null(at) => self.empty(at),
-            View::Scalar { text, .. } if has_placeholder(text) => {
-                self.reject(self.placeholder_finding(at, Finding::error))
-            }
+            View::Scalar { text, .. } if has_placeholder(text) => self.reject(self.placeholder(at)),
             View::Scalar { text, .. } => {
                 let meant = matches!(text.to_ascii_lowercase().as_str(), "yes" | "on" | "y" | "1" | "true");
                 let finding =
@@ -326,7 +332,7 @@ impl<'t> Decoder<'t> {
             }
             _ if self.is_null(at) => return self.empty(at),
             View::Scalar { text, .. } if has_placeholder(text) => {
-                return self.reject(self.placeholder_finding(at, Finding::error));
+                return self.reject(self.placeholder(at));
             }
             _ => None,
         };

@@ -120,7 +120,7 @@ const SECRET: [&str; 12] = [
 ];
 
 /// What such a value may consist of.
-const SECRET_PARTS: [&str; 4] = ["credential", "env", "file", "prefix"];
+const SECRET_PARTS: [&str; 5] = ["credential", "env", "file", "literal", "prefix"];
 
 /// Keys of maps from the operator's own names to values that may be secrets: no name there says that one is not.
 const NAMED_VALUES: [&str; 4] = ["authorization_params", "claims", "token_headers", "token_params"];

@@ -236,7 +236,7 @@ impl Decoder<'_> {
     /// Refuses a secret in the file's own text that only names one.
     fn not_filled_in(&self, at: &At<'_>, text: &str) -> Option<()> {
         if text::has_placeholder(text) || text::is_reference(text) {
-            return self.reject(self.placeholder_finding(at, Finding::error));
+            return self.reject(self.placeholder_for_secret(at));
         }
         Some(())
     }
