@@ -20,6 +20,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The machine, as far as secrets and certificates are concerned.
@@ -65,7 +66,10 @@ pub(super) enum Reference<'a> {
 /// The values that a configuration has read, by their owner and where they come from. They serve on if the next reading
 /// finds nothing there.
 #[derive(Default)]
-pub struct LastValues(HashMap<[u8; 32], Zeroizing<Vec<u8>>>);
+pub struct LastValues(HashMap<[u8; 32], Value>);
+
+/// Many owners may read one file: its content is kept once.
+type Value = Arc<Zeroizing<Vec<u8>>>;
 
 impl LastValues {
     fn key(owner: &str, reference: Reference<'_>) -> [u8; 32] {
@@ -105,6 +109,8 @@ pub(super) struct Secrets<'t> {
     /// What the configuration in effect has read.
     last: &'t LastValues,
     read: RefCell<LastValues>,
+    /// By their digests, the values in `read`.
+    contents: RefCell<HashMap<[u8; 32], Value>>,
     owner: RefCell<Option<Owner>>,
 }
 
@@ -116,6 +122,7 @@ impl<'t> Secrets<'t> {
             digest: RefCell::new(ring::digest::Context::new(&ring::digest::SHA256)),
             last,
             read: RefCell::default(),
+            contents: RefCell::default(),
             owner: RefCell::default(),
         }
     }
@@ -168,14 +175,15 @@ impl<'t> Secrets<'t> {
     }
 
     /// Keeps what can be used, for the next reading.
-    fn remember(&self, reference: Reference<'_>, bytes: Zeroizing<Vec<u8>>) {
+    fn remember(&self, reference: Reference<'_>, value: Value) {
         if let Some(owner) = &*self.owner.borrow() {
-            self.read.borrow_mut().0.insert(LastValues::key(&owner.path, reference), bytes);
+            let value = Arc::clone(self.contents.borrow_mut().entry(sha256(&value)).or_insert(value));
+            self.read.borrow_mut().0.insert(LastValues::key(&owner.path, reference), value);
         }
     }
 
     /// What the owner last read there.
-    fn last(&self, reference: Reference<'_>) -> Option<Zeroizing<Vec<u8>>> {
+    fn last(&self, reference: Reference<'_>) -> Option<Value> {
         let owner = self.owner.borrow();
         self.last.0.get(&LastValues::key(&owner.as_ref()?.path, reference)).cloned()
     }
@@ -201,3 +209,6 @@ impl<'t> Secrets<'t> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

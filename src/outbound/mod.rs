@@ -2,7 +2,6 @@
 
 pub mod path;
 
-use crate::config::model::UnreadSecret;
 use crate::error_code::ErrorCode;
 use crate::plan::{Plan, Refusal};
 use crate::route::Route;
@@ -52,8 +51,8 @@ impl Routes {
                 "no connected service answers to the first segment of the path",
             ));
         };
-        if let Some(unavailable) = &route.unavailable {
-            return Err(unavailable_credential(&route.service, unavailable));
+        if let Some(unread) = &route.unavailable {
+            return Err(unavailable(&route.service, unread.fault.as_str()));
         }
         // The rest of the path and the query stand next to each other in the caller's bytes.
         let tail = &raw_target[raw_target.len() - rest.len() - target.query.len()..];
@@ -61,11 +60,11 @@ impl Routes {
     }
 }
 
-fn unavailable_credential(service: &str, unread: &UnreadSecret) -> Refusal {
+fn unavailable(service: &str, reason: &'static str) -> Refusal {
     let detail = format!(
         "a secret that the service `{service}` is reached with can't be read; attache's log and `/status` say which"
     );
-    Refusal::new(ErrorCode::CredentialUnavailable, detail).of(service).because(unread.fault.as_str())
+    Refusal::new(ErrorCode::CredentialUnavailable, detail).of(service).because(reason)
 }
 
 /// The path as the access log may show it; `known` is whether it leads to a service. Of one that does not, no more than a

@@ -9,6 +9,7 @@ use crate::config::source::Span;
 use crate::config::tree::View;
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What is said about a secret in the file's own text.
@@ -401,7 +402,7 @@ impl Decoder<'_> {
         let read = self.secrets.read(reference).map_err(|error| unread(at, reference, error));
         let failure = match read.and_then(|bytes| Ok((accept(&bytes)?, bytes))) {
             Ok((value, bytes)) => {
-                self.secrets.remember(reference, bytes);
+                self.secrets.remember(reference, Arc::new(bytes));
                 return Some(value);
             }
             Err(failure) => failure,
