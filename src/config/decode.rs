@@ -7,6 +7,7 @@
 use super::problem::Finding;
 use super::scalar::{self, Invalid};
 use super::schema::{FILE, Kind, SECRET, Shape};
+use super::secrets::has_placeholder;
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View, shown_key};
 use http::StatusCode;
@@ -19,6 +20,9 @@ mod unknown;
 
 /// The longest time anything may be told to wait.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
+
+/// The code of a text that another program was to fill in.
+const PLACEHOLDER: &str = "placeholder";
 
 /// What one pass over the tree shares.
 pub(super) struct Decoder<'t> {
@@ -312,6 +316,46 @@ impl<'t> Decoder<'t> {
     }
 
     pub(super) fn string_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.verbatim(at)?;
+        if has_placeholder(text) {
+            return self.reject(self.placeholder(at));
+        }
+        Some(text)
+    }
+
+    /// A text for people. A placeholder in it is only warned about.
+    pub(super) fn free_text(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.free_text_or_empty(at)?;
+        if text.is_empty() { self.empty(at) } else { Some(text) }
+    }
+
+    pub(super) fn free_text_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.verbatim(at)?;
+        if has_placeholder(text) {
+            let message = format!("{at} holds a placeholder, and attache fills none in");
+            let finding = Finding::warning(PLACEHOLDER, self.place(at), message);
+            self.report(finding.label("this is shown as it stands"));
+        }
+        Some(text)
+    }
+
+    /// A placeholder of another program. The text is not quoted: it may be a secret.
+    fn placeholder(&self, at: &At<'_>) -> Finding {
+        let message = format!("{at} holds a placeholder, and attache fills none in");
+        Finding::error(PLACEHOLDER, self.place(at), message)
+            .label("this would be used as it stands")
+            .help("write the value itself; where it is a secret, `{ env: NAME }` or `{ file: PATH }`")
+    }
+
+    /// As [`Self::placeholder`], where a secret belongs.
+    pub(super) fn placeholder_for_secret(&self, at: &At<'_>) -> Finding {
+        let help =
+            "write `{ env: NAME }` or `{ file: PATH }`; `{ literal: TEXT }` if the secret is this very text";
+        self.placeholder(at).help(help)
+    }
+
+    /// A text as it stands.
+    pub(super) fn verbatim(&self, at: &At<'_>) -> Option<&'t str> {
         match self.tree.view(at.node) {
             View::Scalar { .. } if self.is_null(at) => self.empty(at),
             View::Scalar { text, .. } => Some(text),
@@ -324,6 +368,7 @@ impl<'t> Decoder<'t> {
             View::Scalar { text: "true" | "True" | "TRUE", plain: true } => Some(true),
             View::Scalar { text: "false" | "False" | "FALSE", plain: true } => Some(false),
             _ if self.is_null(at) => self.empty(at),
+            View::Scalar { text, .. } if has_placeholder(text) => self.reject(self.placeholder(at)),
             View::Scalar { text, .. } => {
                 let meant = matches!(text.to_ascii_lowercase().as_str(), "yes" | "on" | "y" | "1" | "true");
                 let finding =
@@ -347,6 +392,9 @@ impl<'t> Decoder<'t> {
                 Some(text.parse::<u32>().ok())
             }
             _ if self.is_null(at) => return self.empty(at),
+            View::Scalar { text, .. } if has_placeholder(text) => {
+                return self.reject(self.placeholder(at));
+            }
             _ => None,
         };
         match number {

@@ -2,11 +2,11 @@
 //!
 //! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
 
-use super::model::Config;
+use super::model::{Config, LastValues, ReadFault};
 use super::parse::parse;
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
-use super::secrets::SecretSource;
+use super::secrets::{ReadError, SecretSource};
 use super::source::Source;
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -30,7 +30,7 @@ pub enum Mode {
 /// What came of a path.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The configuration, unless a problem is an error.
+    /// The configuration, unless a problem refuses it.
     pub config: Option<Config>,
     /// Errors and warnings.
     pub problems: Problems,
@@ -40,6 +40,11 @@ pub struct Loaded {
 
 /// Reads a file, or a folder of `*.yaml`.
 pub fn load(path: &Path, mode: Mode) -> Loaded {
+    load_after(path, mode, &LastValues::default())
+}
+
+/// As [`load()`], with the secrets of the configuration in effect: each serves on if it can't be read now.
+pub fn load_after(path: &Path, mode: Mode, last: &LastValues) -> Loaded {
     let mut files = vec![path.to_owned()];
     let (sources, findings) = read_texts(path, &mut files);
     if !findings.is_empty() {
@@ -47,7 +52,7 @@ pub fn load(path: &Path, mode: Mode) -> Loaded {
         return Loaded { config: None, problems, files };
     }
     let machine = Machine { files: RefCell::new(files) };
-    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline);
+    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, last);
     let mut files = machine.files.into_inner();
     files.sort();
     files.dedup();
@@ -170,42 +175,51 @@ struct Machine {
 }
 
 impl SecretSource for Machine {
-    fn env(&self, name: &str) -> Result<String, String> {
+    fn env(&self, name: &str) -> Result<String, ReadError> {
         std::env::var(name).map_err(|error| match error {
-            std::env::VarError::NotPresent => "is not set".to_owned(),
-            std::env::VarError::NotUnicode(_) => "is not UTF-8".to_owned(),
+            std::env::VarError::NotPresent => ReadError::new(ReadFault::Missing, "is not set"),
+            std::env::VarError::NotUnicode(_) => ReadError::new(ReadFault::Malformed, "is not UTF-8"),
         })
     }
 
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         self.files.borrow_mut().push(path.to_owned());
         read_side_file(path)
     }
 
-    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String> {
-        // One that is missing keeps the configuration from being taken: so its coming is waited for.
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+        // The coming of one that is missing is waited for.
         read_side_file(path).inspect_err(|_| self.files.borrow_mut().push(path.to_owned()))
     }
 
-    fn credential(&self, name: &str) -> Result<Vec<u8>, String> {
+    fn credential(&self, name: &str) -> Result<Vec<u8>, ReadError> {
         match std::env::var_os("CREDENTIALS_DIRECTORY") {
             Some(folder) if !folder.is_empty() => self.file(&Path::new(&folder).join(name)),
-            _ => Err("$CREDENTIALS_DIRECTORY is not set".to_owned()),
+            _ => Err(ReadError::new(ReadFault::Missing, "$CREDENTIALS_DIRECTORY is not set")),
         }
     }
 }
 
-fn read_side_file(path: &Path) -> Result<Vec<u8>, String> {
+fn read_side_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let failed = |fault, reason: String| ReadError {
+        path: std::path::absolute(path).ok(),
+        ..ReadError::new(fault, reason)
+    };
+    let io = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound => failed(ReadFault::Missing, reason(error)),
+        _ => failed(ReadFault::Unreadable, reason(error)),
+    };
+    let unreadable = |reason: &str| failed(ReadFault::Unreadable, reason.to_owned());
     // A pipe or a device could block, and is empty the second time.
     match fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => return Err("not a regular file".to_owned()),
+        Ok(meta) if !meta.is_file() => return Err(unreadable("not a regular file")),
         Ok(_) => {}
-        Err(error) => return Err(reason(&error)),
+        Err(error) => return Err(io(&error)),
     }
     match read_up_to(path, MAX_SIDE_FILE) {
         Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) => Err("larger than 4 MiB".to_owned()),
-        Err(error) => Err(reason(&error)),
+        Ok(None) => Err(unreadable("larger than 4 MiB")),
+        Err(error) => Err(io(&error)),
     }
 }
 

@@ -17,6 +17,6 @@ mod source;
 mod tree;
 pub mod watch;
 
-pub use load::{Loaded, Mode, default_path, load};
+pub use load::{Loaded, Mode, default_path, load, load_after};
 pub use problem::{Problem, Problems, Severity};
 pub use schema::{json_schema, reference};

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The configuration is refused.
+    /// The configuration is refused, or, where [`Problem::refuses`] is false, a part of it can't be used.
     Error,
     /// The configuration is taken, but someone should look at this.
     Warning,
@@ -40,6 +40,9 @@ pub struct Problem {
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
+    /// The configuration is refused because of it. False for a warning, and for a secret that can't be read, which only
+    /// its account or webhook needs.
+    pub refuses: bool,
     label: String,
     excerpt: Option<Excerpt>,
     secondary: Option<Secondary>,
@@ -177,7 +180,17 @@ impl Excerpt {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Whether the configuration is refused.
+    /// Returns true if the configuration is refused.
+    pub fn refuse(&self) -> bool {
+        self.0.iter().any(|p| p.refuses)
+    }
+
+    /// The errors that refuse nothing: secrets that can't be read.
+    pub fn unread(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter().filter(|p| p.severity == Severity::Error && !p.refuses)
+    }
+
+    /// Whether there is an error among them.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|p| p.severity == Severity::Error)
     }
@@ -238,6 +251,7 @@ impl Problems {
         let excerpt = |span: Span| Excerpt::new(&sources[span.file as usize], span, redaction);
         let problem = |finding: Finding| Problem {
             severity: finding.severity,
+            refuses: finding.refuses(),
             code: finding.code,
             file: finding.span.map(name).unwrap_or(finding.file),
             message: finding.message,
@@ -258,6 +272,7 @@ impl Problems {
 #[derive(Debug)]
 pub(super) struct Finding {
     severity: Severity,
+    tolerated: bool,
     code: &'static str,
     span: Option<Span>,
     file: String,
@@ -271,6 +286,7 @@ impl Finding {
     pub(super) fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
+            tolerated: false,
             code,
             span: Some(span),
             file: String::new(),
@@ -314,7 +330,13 @@ impl Finding {
         self.span.map(|span| (span, self.code, self.label.clone()))
     }
 
-    pub(super) fn is_error(&self) -> bool {
-        self.severity == Severity::Error
+    /// Lets the configuration be taken in spite of the error, which concerns a part of it only.
+    pub(super) fn tolerated(self) -> Self {
+        Self { tolerated: true, ..self }
+    }
+
+    /// Returns true if the configuration is refused because of it.
+    pub(super) fn refuses(&self) -> bool {
+        self.severity == Severity::Error && !self.tolerated
     }
 }

@@ -111,6 +111,7 @@ pub(super) static SECRET: Shape = Shape {
         key("env", Kind::Text, "The environment variable that holds it."),
         key("file", Kind::Path, "The file that holds it. It is watched."),
         key("credential", Kind::Text, "The systemd credential that holds it."),
+        key("literal", Kind::Sensitive, "The secret itself, where it looks like a placeholder and is none."),
         key("prefix", Kind::Text, "Text that stands before the value.").default("\"\""),
     ],
     extends: None,

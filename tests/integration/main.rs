@@ -35,5 +35,6 @@ mod smuggling;
 mod streaming;
 mod tls;
 mod tokens;
+mod unavailable;
 mod webhooks;
 mod websocket;

@@ -2,11 +2,11 @@
 
 use super::oauth2::{self, RefreshTokens};
 use crate::config::decode::{At, Decoder, list};
-use crate::config::model::{Account, Authorization};
+use crate::config::model::{Account, Authorization, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::schema::Shape;
-use crate::config::secrets::PlainText;
+use crate::config::secrets::{Failure, PlainText};
 use crate::config::tree::View;
 use crate::header_name::FieldName;
 use base64::Engine as _;
@@ -21,7 +21,20 @@ pub(super) fn account(
 ) -> Option<Account> {
     let map = decoder.mapping(at)?;
     let authorization = decoder.required(&map, "authorization")?;
-    Some(Account { name, authorization: read(decoder, &authorization, refresh_tokens)? })
+    let (authorization, unread) =
+        decoder.secrets.owned(at.to_string(), || read(decoder, &authorization, refresh_tokens));
+    let mut authorization = authorization?;
+    let sealed_with = refresh_tokens.sealed_with.as_ref().filter(|_| keeps_a_grant(&authorization));
+    let unread = UnreadSecret::worse(unread.as_ref(), sealed_with).cloned();
+    if unread.as_ref().is_some_and(|unread| unread.blocks) {
+        // Drops the placeholders that stand in it.
+        authorization = Authorization::Unavailable;
+    }
+    Some(Account { name, authorization, unread })
+}
+
+fn keeps_a_grant(authorization: &Authorization) -> bool {
+    matches!(authorization, Authorization::OAuth2(oauth2) if oauth2.grant.refreshes())
 }
 
 fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) -> Option<Authorization> {
@@ -86,25 +99,26 @@ fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, Header
     let name = decoder.required(&map, "name").and_then(|at| {
         decoder.parsed_or_hidden(&at, "invalid_header", "a header name that can be set", scalar::field_name)
     });
-    let value = decoder.required(&map, "value").and_then(|at| {
-        let secret = decoder.secret(&at, PlainText::WARN)?;
-        sensitive(decoder, &at, secret.expose())
-    });
+    let value = decoder.required(&map, "value").and_then(|at| header_value(decoder, &at));
     Some((name?, value?))
 }
 
-pub(super) fn sensitive(decoder: &Decoder<'_>, at: &At<'_>, text: &str) -> Option<HeaderValue> {
-    match HeaderValue::from_bytes(text.as_bytes()) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            Some(value)
-        }
-        Err(_) => {
+/// A secret that is sent in a header.
+pub(super) fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderValue> {
+    let found = decoder.secret_as(at, PlainText::WARN, &|text| {
+        sensitive(text).ok_or_else(|| {
             let message = format!("the secret of {at} can't be sent in a header");
-            let finding = Finding::error("invalid_secret", decoder.place(at), message);
-            decoder.reject(finding.label("it has a control character in it"))
-        }
-    }
+            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+        })
+    })?;
+    Some(decoder.or_block(found, || HeaderValue::from_static("")))
+}
+
+/// `None` if the text has a control character in it.
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
@@ -144,20 +158,24 @@ fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     let password = decoder.required(&map, "password").and_then(|at| decoder.secret(&at, PlainText::WARN));
     let pair = Zeroizing::new(format!("{}:{}", username?.expose(), password?.expose()));
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
-    let value = sensitive(decoder, at, &format!("Basic {encoded}"))?;
+    let value = sensitive(&format!("Basic {encoded}"))?;
     Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
 }
 
 fn bearer(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
-    let token = decoder.secret(at, PlainText::WARN)?;
-    // RFC 6750 section 2.1: `Bearer` is the scheme, and no part of a token.
-    if token.expose().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")) {
-        let message = format!("the secret of {at} begins with `Bearer`, which is sent anyway");
-        let finding = Finding::error("invalid_secret", decoder.place(at), message);
-        return decoder.reject(finding.label("only the token belongs here").help("leave `Bearer ` out"));
-    }
-    let value = Zeroizing::new(format!("Bearer {}", token.expose()));
-    let value = sensitive(decoder, at, &value)?;
+    let found = decoder.secret_as(at, PlainText::WARN, &|token| {
+        // RFC 6750 section 2.1: `Bearer` is the scheme, and no part of a token.
+        if token.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")) {
+            let message = format!("the secret of {at} begins with `Bearer`, which is sent anyway");
+            let (label, help) = ("only the token belongs here", Some("leave `Bearer ` out"));
+            return Err(Failure::malformed("invalid_secret", message, label, help));
+        }
+        sensitive(&Zeroizing::new(format!("Bearer {token}"))).ok_or_else(|| {
+            let message = format!("the secret of {at} can't be sent in a header");
+            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+        })
+    })?;
+    let value = decoder.or_block(found, || HeaderValue::from_static(""));
     Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
 }
 

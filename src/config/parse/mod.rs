@@ -17,7 +17,7 @@ mod verify;
 mod webhooks;
 
 use super::decode::{At, Decoder, Map};
-use super::model::{Config, TrustedProxies};
+use super::model::{Config, LastValues, TrustedProxies};
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
 use super::scalar;
@@ -44,6 +44,7 @@ pub(super) fn parse(
     sources: &[Source],
     machine: &dyn SecretSource,
     offline: bool,
+    last: &LastValues,
 ) -> (Option<Config>, Problems) {
     let mut tree = Tree::default();
     let mut findings = Vec::new();
@@ -55,11 +56,11 @@ pub(super) fn parse(
         return (None, Problems::new(sources, &redaction, findings));
     };
     let merged = merge(&mut tree, &whole, &mut findings);
-    let decoder = Decoder::new(&tree, sources, Secrets::new(machine, offline));
+    let decoder = Decoder::new(&tree, sources, Secrets::new(machine, offline, last));
     let config = merged.and_then(|root| decode(&decoder, root));
     let (found, hidden) = decoder.into_findings();
     findings.extend(found);
-    let config = if findings.iter().any(Finding::is_error) { None } else { config };
+    let config = if findings.iter().any(Finding::refuses) { None } else { config };
     if findings.is_empty() {
         return (config, Problems::default());
     }
@@ -160,13 +161,14 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
     let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref());
-    let assertion = match map.get("identity") {
+    let (assertion, assertion_unread) = match map.get("identity") {
         // A wrong public_url has been reported at its own place.
         Some(at) => {
             let issuer = map.get("public_url").map(|_| public_url.as_deref());
-            identity::assertion(decoder, &at, issuer, identity_headers.as_ref())
+            let read = || identity::assertion(decoder, &at, issuer, identity_headers.as_ref());
+            decoder.secrets.owned(at.to_string(), read)
         }
-        None => Some(None),
+        None => (Some(None), None),
     };
     let trusted_proxies = match map.get("trusted_proxies") {
         Some(at) => limits::trusted_proxies(decoder, &at),
@@ -176,10 +178,12 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let drain = top::drain(decoder, map.get("shutdown").as_ref());
     let log = top::log(decoder, map.get("log").as_ref());
 
-    let state = map.get("state").map(|at| state::state(decoder, &at));
+    let state = map.get("state");
+    let state = state.map(|at| decoder.secrets.owned(at.to_string(), || state::state(decoder, &at)));
+    let (state, sealed_with) = state.map_or((None, None), |(state, unread)| (Some(state), unread));
 
-    let mut refresh_tokens =
-        oauth2::RefreshTokens::new(state.is_some() || decoder.is_misspelt(&map, "state"));
+    let kept = state.is_some() || decoder.is_misspelt(&map, "state");
+    let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with);
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
@@ -190,7 +194,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let assertion_header =
         assertion.iter().flatten().map(|assertion| assertion.header.as_header_name().clone());
     let own = identity.chain(assertion_header).chain([HeaderName::from_static("x-request-id")]).collect();
-    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own);
+    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own, assertion_unread);
     let defaults = map.get("defaults");
     let defaults = defaults.as_ref().and_then(|at| decoder.mapping(at));
     let of = |key| defaults.as_ref().and_then(|map| map.get(key));
@@ -208,7 +212,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         services::check_defaults(decoder, defaults);
     }
     if let Some(defaults) = &webhook_defaults {
-        webhooks::check_defaults(decoder, defaults, &context, &webhooks);
+        let check = || webhooks::check_defaults(decoder, defaults, &context, &webhooks);
+        // A secret that can't be read concerns the webhooks that use it.
+        decoder.secrets.owned(defaults.at.to_string(), check);
     }
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
@@ -232,6 +238,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         services: all(services)?,
         hash: hash(decoder.sources),
         fingerprint: decoder.secrets.fingerprint(),
+        last_values: decoder.secrets.take_read(),
     })
 }
 

@@ -11,7 +11,7 @@ mod request;
 
 use super::{tls, urls};
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{BearerTokenType, OAuth2, TokenTls};
+use crate::config::model::{BearerTokenType, OAuth2, TokenTls, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::source::Span;
@@ -29,13 +29,15 @@ type Given<T> = Option<Option<T>>;
 /// What accounts with refresh tokens ask of the whole file: a place to keep them, and that no two share one.
 pub(super) struct RefreshTokens {
     kept: bool,
+    /// The store's key, if one of its values can't be read.
+    pub(super) sealed_with: Option<UnreadSecret>,
     seen: HashMap<[u8; 32], (Span, String)>,
 }
 
 impl RefreshTokens {
     /// `kept`: whether the file says where and how.
-    pub(super) fn new(kept: bool) -> Self {
-        Self { kept, seen: HashMap::new() }
+    pub(super) fn new(kept: bool, sealed_with: Option<UnreadSecret>) -> Self {
+        Self { kept, sealed_with, seen: HashMap::new() }
     }
 
     /// One account's grant needs the store. Said once: one `state` mends it for all.

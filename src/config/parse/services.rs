@@ -5,7 +5,7 @@ use super::oauth2::RefreshTokens;
 use super::{Named, accounts, loops, optional, refer, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
-    Account, Authorization, CaBundle, Host, Outbound, Service, TimeoutResponse, User,
+    Account, Authorization, CaBundle, Host, Outbound, Service, TimeoutResponse, UnreadSecret, User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -38,7 +38,7 @@ pub(super) fn service(
     webhooks: &mut webhooks::All,
 ) -> Option<Service> {
     let map = decoder.mapping(at)?.with_defaults(context.service_defaults);
-    let name = map.get("name").and_then(|at| decoder.string(&at)).map(str::to_owned);
+    let name = map.get("name").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
     let account = map.get("account").map(|at| account(decoder, &at, key, context.accounts, refresh_tokens));
     let outbound = match map.get("server_url") {
         Some(server_url) => {
@@ -146,6 +146,7 @@ fn outbound(
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
         ca: settings.ca?,
+        unread: settings.unread,
         private_network: settings.private_network || local,
     })
 }
@@ -158,6 +159,8 @@ struct Settings {
     timeout_response: Option<Option<TimeoutResponse>>,
     retry_on_401: bool,
     ca: Option<Option<CaBundle>>,
+    /// Why the certificates can't be read.
+    unread: Option<UnreadSecret>,
     private_network: bool,
     allow_plaintext: bool,
 }
@@ -165,13 +168,19 @@ struct Settings {
 fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
     let duration = |key, default| map.get(key).and_then(|at| decoder.duration(&at, false)).unwrap_or(default);
     let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
+    let tls = map.get("tls").map(|at| {
+        let ca = || tls::ca(decoder, decoder.mapping(&at)?);
+        decoder.secrets.owned(at.to_string(), ca)
+    });
+    let (ca, unread) = tls.map_or((Some(None), None), |(ca, unread)| (ca.map(Some), unread));
     Settings {
         timeout: duration("timeout", DEFAULT_TIMEOUT),
         idle_timeout: duration("idle_timeout", DEFAULT_IDLE_TIMEOUT),
-        timeout_message: map.get("timeout_message").and_then(|at| decoder.string(&at)).map(str::to_owned),
+        timeout_message: map.get("timeout_message").and_then(|at| decoder.free_text(&at)).map(str::to_owned),
         timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
         retry_on_401: flag("retry_on_401", true),
-        ca: optional(map.get("tls"), |at| tls::ca(decoder, decoder.mapping(at)?)),
+        ca,
+        unread,
         private_network: flag("private_network", false),
         allow_plaintext: flag("allow_plaintext", false),
     }
@@ -186,7 +195,7 @@ fn timeout_response(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TimeoutRespons
     let map = decoder.mapping(at)?;
     let status = map.get("status").and_then(|at| decoder.status(&at));
     let content_type = map.get("content_type").and_then(|at| header_value(decoder, &at));
-    let body = map.get("body").and_then(|at| decoder.string_or_empty(&at)).map(str::to_owned);
+    let body = map.get("body").and_then(|at| decoder.free_text_or_empty(&at)).map(str::to_owned);
     let headers = map.get("headers").and_then(|at| response_headers(decoder, &at)).unwrap_or_default();
     Some(TimeoutResponse {
         status: status.unwrap_or(StatusCode::GATEWAY_TIMEOUT),

@@ -158,7 +158,7 @@ pub(super) fn user(decoder: &Decoder<'_>, at: &At<'_>, key: &str) -> Option<User
         return Some(User { key: key.to_owned(), name: None, active: true });
     }
     let map = decoder.mapping(at)?;
-    let name = map.get("name").and_then(|at| decoder.string(&at)).map(str::to_owned);
+    let name = map.get("name").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
     let active = map.get("active").and_then(|at| decoder.bool(&at)).unwrap_or(true);
     Some(User { key: key.to_owned(), name, active })
 }

@@ -5,8 +5,7 @@ use crate::config::decode::{At, Decoder, Map, list};
 use crate::config::model::{KeyIn, Replay};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::PlainText;
-use crate::config::tree::View;
+use crate::config::secrets::{Failure, PlainText};
 use crate::header_name::{alike, is_reserved};
 use crate::secret::Secret;
 use crate::signature::{Algorithm, Encoding, Form, Recipe, Scheme, Template, TemplateFault, Verifier};
@@ -37,7 +36,7 @@ pub(super) fn verify(
 ) -> Option<Verify> {
     let map = decoder.mapping(at)?;
     let scheme = decoder.required(&map, "scheme").and_then(|at| scheme(decoder, &map, &at));
-    let secrets = secrets(decoder, &map);
+    let secrets = secrets(decoder, &map, scheme.as_ref());
     let tolerance = map.get("tolerance").map(|at| (decoder.duration(&at, false), at));
     let verify_token = map.get("verify_token").map(|at| (decoder.secret(&at, PlainText::WARN), at));
     let scheme = scheme?;
@@ -77,7 +76,7 @@ pub(super) fn verify(
             finding.label("the scheme signs the URL").help("set `public_url` at the top of the file"),
         );
     }
-    let (secrets, places) = secrets?;
+    let secrets = secrets?;
     let tolerance = match tolerance {
         Some((tolerance, _)) => tolerance?,
         None => Verifier::DEFAULT_TOLERANCE,
@@ -86,15 +85,9 @@ pub(super) fn verify(
         Some((token, _)) => Some(token?),
         None => None,
     };
-    match Verifier::new(scheme, &secrets, tolerance) {
-        Ok(verifier) => Some(Verify { verifier, verify_token }),
-        Err((number, fault)) => {
-            let (place, name) = &places[number];
-            let finding =
-                Finding::error("invalid_secret", *place, format!("{name} is no secret of this scheme"));
-            decoder.reject(finding.label(fault.to_string()))
-        }
-    }
+    // That each secret fits has been seen.
+    let verifier = Verifier::new(scheme, &secrets, tolerance).ok()?;
+    Some(Verify { verifier, verify_token })
 }
 
 /// Whether a header never gets as far as the check.
@@ -106,10 +99,8 @@ fn is_taken_out(name: &HeaderName, own: &[HeaderName], key_in: Option<&KeyIn>) -
     key_in.is_some_and(is_key) || is_own || is_of_the_connection || is_reserved(name.as_str())
 }
 
-type Places = Vec<(crate::config::source::Span, String)>;
-
 /// `secret` or `secrets`: one or a list, whichever of the two names it has.
-fn secrets(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<(Vec<Secret>, Places)> {
+fn secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: Option<&Scheme>) -> Option<Vec<Secret>> {
     let at = match (map.get("secret"), map.get("secrets")) {
         (Some(at), None) | (None, Some(at)) => at,
         (Some(_), Some(second)) => {
@@ -125,19 +116,15 @@ fn secrets(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<(Vec<Secret>, Places)
             return decoder.required_or(map, "secret", Some(help)).and(None);
         }
     };
-    let secrets = decoder.secrets(&at, MAX_SECRETS)?;
-    let items: Places = match decoder.tree.view(at.node) {
-        View::Sequence(_) => decoder.sequence(&at)?.map(|at| (decoder.place(&at), at.to_string())).collect(),
-        _ => vec![(decoder.place(&at), at.to_string())],
-    };
-    let placeholders = match decoder.tree.view(at.node) {
-        View::Sequence(_) => decoder.sequence(&at)?.map(|at| decoder.is_placeholder(&at)).collect(),
-        _ => vec![decoder.is_placeholder(&at)],
-    };
-    // What stands in for a secret that was not asked for has to look like one of any scheme.
-    let stand_in = || Secret::new("whsec_bm90IGFza2VkIGZvcg==");
-    let secrets = secrets.into_iter().zip(placeholders);
-    Some((secrets.map(|(secret, unread)| if unread { stand_in() } else { secret }).collect(), items))
+    let secrets =
+        decoder.secrets(&at, MAX_SECRETS, |at, secret| match scheme.map(|scheme| scheme.fits(secret)) {
+            Some(Err(fault)) => {
+                let message = format!("{at} is no secret of this scheme");
+                Err(Failure::malformed("invalid_secret", message, fault.to_string(), None))
+            }
+            Some(Ok(())) | None => Ok(()),
+        })?;
+    Some(secrets.into_iter().map(|(secret, _)| secret).collect())
 }
 
 fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {

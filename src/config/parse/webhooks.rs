@@ -3,10 +3,10 @@
 use super::services::Context;
 use super::{limits, loops, optional, refer, urls, verify};
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, User, Webhook};
+use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Webhook};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::PlainText;
+use crate::config::secrets::{Failure, PlainText, placeholder};
 use crate::config::source::Span;
 use crate::config::tree::View;
 use crate::error_code::ErrorCode;
@@ -26,11 +26,13 @@ pub(super) struct All {
     pub(super) public_url: bool,
     /// The headers that attache says itself, beside those that are reserved anyway.
     pub(super) own: Vec<HeaderName>,
+    /// The key of `identity.assertion`, if one of its values can't be read.
+    assertion: Option<UnreadSecret>,
 }
 
 impl All {
-    pub(super) fn new(public_url: bool, own: Vec<HeaderName>) -> Self {
-        Self { seen_keys: HashMap::new(), public_url, own }
+    pub(super) fn new(public_url: bool, own: Vec<HeaderName>, assertion: Option<UnreadSecret>) -> Self {
+        Self { seen_keys: HashMap::new(), public_url, own, assertion }
     }
 }
 
@@ -43,6 +45,17 @@ pub(super) fn webhook(
     context: &Context<'_>,
     all: &mut All,
 ) -> Option<Webhook> {
+    let (webhook, unread) = decoder.secrets.owned(at.to_string(), || read(decoder, at, context, all));
+    let mut webhook = webhook?;
+    webhook.unread = UnreadSecret::worse(unread.as_ref(), all.assertion.as_ref()).cloned();
+    if webhook.unread.as_ref().is_some_and(|unread| unread.blocks) {
+        // It may be a placeholder.
+        webhook.verify_token = None;
+    }
+    Some(webhook)
+}
+
+fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All) -> Option<Webhook> {
     let map = decoder.mapping(at)?.with_defaults(context.webhook_defaults);
     let forward_to = decoder.required(&map, "forward_to").and_then(|at| {
         let url = urls::server_url(decoder, &at)?;
@@ -189,13 +202,16 @@ fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
 fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All) -> Option<Vec<ApiKey>> {
     let mut all = Vec::new();
     let mut ids: HashMap<String, Span> = HashMap::new();
-    let mut fine = true;
+    let (mut fine, mut unread) = (true, false);
     for item in decoder.sequence(at)? {
         let key = api_key(decoder, &item, &mut ids, webhooks);
         fine &= key.is_some();
-        all.extend(key);
+        unread |= matches!(key, Some(None));
+        all.extend(key.flatten());
     }
-    if all.is_empty() && fine {
+    if all.is_empty() && unread {
+        decoder.secrets.block();
+    } else if all.is_empty() && fine {
         // A beginning: `attache keys new` reads the file, and prints the first one.
         let finding = Finding::warning("no_api_keys", decoder.key(at), format!("{at} is empty"));
         decoder.report(
@@ -207,12 +223,13 @@ fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All) -> Option<Ve
     fine.then_some(all)
 }
 
+/// `None` within if its value can't be read: then it is no key.
 fn api_key(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     ids: &mut HashMap<String, Span>,
     webhooks: &mut All,
-) -> Option<ApiKey> {
+) -> Option<Option<ApiKey>> {
     let map = decoder.mapping(at)?;
     let disabled = map.get("disabled").map_or(Some(false), |at| decoder.bool(&at));
     let id = decoder.required(&map, "id").and_then(|at| id(decoder, &at, ids));
@@ -229,10 +246,11 @@ fn api_key(
             Finding::error("out_of_range", decoder.place(end), message).label("this key is never good"),
         );
     }
-    let (sha256, value) = key?;
+    let (id, disabled) = (id?, disabled?);
+    let Some((sha256, value)) = key? else { return Some(None) };
     let not_before = not_before.and_then(|(time, _)| time);
     let expires_at = expires_at.and_then(|(time, _)| time);
-    Some(ApiKey { id: id?, sha256, value, not_before, expires_at, disabled: disabled? })
+    Some(Some(ApiKey { id, sha256, value, not_before, expires_at, disabled }))
 }
 
 fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Option<String> {
@@ -252,8 +270,10 @@ fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Op
     }
 }
 
-/// The key's hash, and the key itself where the file has it.
-fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All) -> Option<([u8; 32], Option<Secret>)> {
+/// A key's hash, and the key itself where the file has it.
+type HashAndValue = ([u8; 32], Option<Secret>);
+
+fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All) -> Option<Option<HashAndValue>> {
     let at = map.at;
     let (hash, value, place) = match (map.get("sha256"), map.get("value")) {
         (Some(hash), None) => {
@@ -262,14 +282,20 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All) -> Option<([u8;
         }
         (None, Some(value)) => {
             let better = "give its `sha256` instead: `attache keys new` prints both";
-            let secret = decoder.secret(&value, PlainText::Warn(better))?;
-            if secret.expose().chars().count() < MIN_KEY_LENGTH {
-                let message = format!("{value} is too short to keep strangers out");
-                let finding = Finding::error("weak_key", decoder.place(&value), message);
-                return decoder.reject(
-                    finding.label("a key has at least 22 characters").help("`attache keys new` makes one"),
-                );
-            }
+            let accept = |text: &str| {
+                if text.chars().count() >= MIN_KEY_LENGTH {
+                    return Ok(Secret::new(text));
+                }
+                let message = format!("{value} is too short to withstand guessing");
+                let (label, help) = ("a key has at least 22 characters", "`attache keys new` makes one");
+                Err(Failure::malformed("weak_key", message, label, Some(help)))
+            };
+            let secret = match decoder.secret_as(&value, PlainText::Warn(better), &accept)? {
+                Some(secret) => secret,
+                // It is only listed.
+                None if decoder.secrets.offline => Secret::new(placeholder(&value)),
+                None => return Some(None),
+            };
             (secret.sha256(), Some(secret), decoder.place(&value))
         }
         (Some(_), Some(value)) => {
@@ -289,8 +315,13 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All) -> Option<([u8;
     if let Some(first) = webhooks.seen_keys.get(&hash) {
         let finding =
             Finding::error("duplicate_api_key", place, format!("{at} is a key that is in use already"));
-        return decoder.reject(finding.label("used again here").secondary(*first, "first used here"));
+        let finding = finding.label("used again here").secondary(*first, "first used here");
+        if value.is_some() && map.get("value").is_some_and(|at| decoder.is_delivered(&at)) {
+            decoder.report(finding.tolerated());
+            return Some(None);
+        }
+        return decoder.reject(finding);
     }
     webhooks.seen_keys.insert(hash, place);
-    Some((hash, value))
+    Some(Some((hash, value)))
 }

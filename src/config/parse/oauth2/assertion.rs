@@ -9,7 +9,7 @@ use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{Assertion, SignedAssertion};
 use crate::config::parse::tls;
 use crate::config::problem::Finding;
-use crate::config::secrets::PlainText;
+use crate::config::secrets::{Failure, PlainText};
 use crate::jwt::{Algorithm, KeyError, SigningKey};
 use crate::secret::{Secret, sha256};
 use serde::Deserialize;
@@ -49,7 +49,7 @@ pub(super) enum FromKey {
 enum Material {
     Pem(Secret),
     ServiceAccount(ServiceAccount),
-    /// Offline, of a key that is not in the file.
+    /// Of a key that was not read.
     Placeholder,
 }
 
@@ -200,25 +200,40 @@ fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
 }
 
 fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Material> {
-    let text = decoder.secret_text(at, PlainText::WARN)?;
-    if decoder.is_placeholder(at) {
-        return Some(Material::Placeholder);
-    }
-    if !text.expose().trim_start().starts_with('{') {
-        return Some(Material::Pem(text));
-    }
-    if !may_be_json {
-        let finding = Finding::error("invalid_key", decoder.place(at), format!("{at} can't be used"));
-        return decoder.reject(
-            finding
-                .label("this is JSON, and not a private key in PEM")
-                .help("a Google service account is for `grant: jwt_bearer`"),
-        );
-    }
-    service_account(decoder, at, text.expose()).map(Material::ServiceAccount)
+    let invalid =
+        |message, label: &str, help| Err(Failure::malformed("invalid_key", message, label, Some(help)));
+    let found = decoder.secret_text_as(at, PlainText::WARN, &|text| {
+        if !text.trim_start().starts_with('{') {
+            return match SigningKey::from_pem(text, None) {
+                Ok(_) => Ok(Material::Pem(Secret::new(text))),
+                Err(error) => Err(cannot_sign(at, error)),
+            };
+        }
+        if !may_be_json {
+            let label = "this is JSON, and not a private key in PEM";
+            let help = "a Google service account is for `grant: jwt_bearer`";
+            return invalid(format!("{at} can't be used"), label, help);
+        }
+        let (label, help) = match service_account(text) {
+            Ok(found) => {
+                SigningKey::from_pem(found.private_key.expose(), None)
+                    .map_err(|error| cannot_sign(at, error))?;
+                return Ok(Material::ServiceAccount(found));
+            }
+            Err(said) => said,
+        };
+        invalid(format!("{at} is not the JSON of a service account"), label, help)
+    })?;
+    Some(decoder.or_block(found, || Material::Placeholder))
 }
 
-fn service_account(decoder: &Decoder<'_>, at: &At<'_>, json: &str) -> Option<ServiceAccount> {
+fn cannot_sign(at: &At<'_>, error: KeyError) -> Failure {
+    let help = (error == KeyError::WrongAlgorithm).then_some("leave `algorithm` out, and the key decides");
+    Failure::malformed("invalid_key", format!("{at} can't sign"), error.to_string(), help)
+}
+
+/// The service account in a JSON text, or what is said of one that has none, and what would be right.
+fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static str)> {
     #[derive(Deserialize)]
     struct Json {
         r#type: Option<String>,
@@ -227,40 +242,29 @@ fn service_account(decoder: &Decoder<'_>, at: &At<'_>, json: &str) -> Option<Ser
         private_key_id: Option<String>,
         token_uri: Option<String>,
     }
-    let refuse = |label: &str, help: &str| {
-        let message = format!("{at} is not the JSON of a service account");
-        decoder.reject(Finding::error("invalid_key", decoder.place(at), message).label(label).help(help))
-    };
     let help = "Google gives it out as a service account's JSON key";
     // The parser's own errors quote values.
-    let Ok(found) = serde_json::from_str::<Json>(json) else {
-        return refuse("it begins like JSON, and is not", help);
-    };
+    let found = serde_json::from_str::<Json>(json).map_err(|_| ("it begins like JSON, and is not", help))?;
     match found.r#type.as_deref() {
         Some("service_account") => {}
         Some("authorized_user") => {
-            return refuse(
+            return Err((
                 "its `type` is `authorized_user`: a person's refresh token",
                 "use `grant: refresh_token` with its `refresh_token`",
-            );
+            ));
         }
         Some("external_account") => {
-            return refuse(
+            return Err((
                 "its `type` is `external_account`: it has no key",
                 "use `grant: token_exchange` with its `audience`",
-            );
+            ));
         }
-        _ => return refuse("its `type` is not `service_account`", help),
+        _ => return Err(("its `type` is not `service_account`", help)),
     }
-    let Some(client_email) = found.client_email.filter(|text| !text.is_empty()) else {
-        return refuse("it has no `client_email`", help);
-    };
-    let Some(private_key) = found.private_key else {
-        return refuse("it has no `private_key`", help);
-    };
-    Some(ServiceAccount {
-        client_email,
-        private_key: Secret::new(private_key),
+    let client_email = found.client_email.filter(|text| !text.is_empty());
+    Ok(ServiceAccount {
+        client_email: client_email.ok_or(("it has no `client_email`", help))?,
+        private_key: Secret::new(found.private_key.ok_or(("it has no `private_key`", help))?),
         private_key_id: found.private_key_id,
         token_uri: found.token_uri,
     })
@@ -294,14 +298,7 @@ fn signed(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>, material: Option<Ma
     };
     let key = match key {
         Ok(key) => key,
-        Err(error) => {
-            let finding = Finding::error("invalid_key", decoder.place(at), format!("{at} can't sign"));
-            let finding = finding.label(error.to_string());
-            return decoder.reject(match error {
-                KeyError::WrongAlgorithm => finding.help("leave `algorithm` out, and the key decides"),
-                _ => finding,
-            });
-        }
+        Err(error) => return decoder.reject(cannot_sign(at, error).finding(decoder.place(at))),
     };
     let certificate = match certificate {
         Some((found, certificate_at)) => {
