@@ -5,6 +5,7 @@
 //! says when to do it all again.
 
 mod decode;
+mod files;
 mod load;
 mod mask;
 pub mod model;
@@ -16,5 +17,6 @@ mod source;
 mod tree;
 pub mod watch;
 
+pub use files::Files;
 pub use load::{Loaded, Mode, default_path, load};
 pub use problem::{Problem, Problems, Severity};

@@ -10,7 +10,7 @@ mod reload;
 use crate::admin::{View, status};
 use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogLevel};
 use crate::config::watch::Watcher;
-use crate::config::{self, Mode};
+use crate::config::{self, Files, Mode};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
@@ -78,7 +78,7 @@ enum StartError {
     TokenClient(String),
 }
 
-fn start(path: &Path, config: Config, problems: Value, files: Vec<PathBuf>) -> Result<(), StartError> {
+fn start(path: &Path, config: Config, problems: Value, files: Files) -> Result<(), StartError> {
     // In a process that has a log already (a test, the demo), the level stays as it is.
     let log = logging::init(level(config.log.level)).ok();
     let threads = config
@@ -200,7 +200,7 @@ impl Server {
         })
     }
 
-    async fn serve(self, files: Vec<PathBuf>) -> Result<(), StartError> {
+    async fn serve(self, files: Files) -> Result<(), StartError> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -211,6 +211,8 @@ impl Server {
             access_log: Arc::clone(&state.access_log),
         });
 
+        // Before readiness is announced: so that events tell of all that follows it.
+        let mut watcher = Watcher::start(files, POLL, Arc::clone(&state.reloads.watch_failed));
         let mut background = JoinSet::new();
         background.spawn(grants::watch(state.snapshots.clone()));
         let view: Arc<dyn View> = Arc::clone(&state) as _;
@@ -226,8 +228,6 @@ impl Server {
             let cut = cut.clone().cancelled_owned();
             serving.spawn(serve(listener, entrance, state.draining.clone(), cut));
         }
-        // Before readiness is announced: a change that follows it must be seen.
-        let mut watcher = Watcher::start(&files, POLL);
         tracing::info!("ready");
 
         let mut reloader = Reloader {
@@ -248,7 +248,7 @@ impl Server {
             tokio::select! {
                 files = reloader.reload() => {
                     if let Some(files) = files {
-                        watcher.rearm(&files);
+                        watcher.reread(files);
                     }
                 }
                 () = ended(&mut terminate, &mut interrupt) => break,

@@ -3,7 +3,7 @@
 use super::grants::Grants;
 use super::{LastReload, State, connection_limit, level};
 use crate::config::model::Config;
-use crate::config::{self, Loaded, Mode};
+use crate::config::{self, Files, Loaded, Mode};
 use crate::credentials::oauth2::{TokenSource, Tokens};
 use crate::snapshot::Snapshot;
 use crate::telemetry::logging::Logging;
@@ -33,7 +33,7 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// Reads the file again; what is good takes effect, what is bad changes nothing. Returns what to watch from now on.
-    pub(super) async fn reload(&mut self) -> Option<Vec<PathBuf>> {
+    pub(super) async fn reload(&mut self) -> Option<Files> {
         let path = self.path.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&path, Mode::Full)).await;
         match loaded {
@@ -45,7 +45,7 @@ impl Reloader {
         }
     }
 
-    async fn apply(&mut self, loaded: Loaded) -> Vec<PathBuf> {
+    async fn apply(&mut self, loaded: Loaded) -> Files {
         let current = self.state.snapshots.load();
         let mut problems = loaded.problems.to_json();
         let opened = match &loaded.config {

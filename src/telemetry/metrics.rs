@@ -286,6 +286,8 @@ pub struct Reloads {
     last_successful: AtomicBool,
     /// Unix milliseconds.
     last_success: AtomicU64,
+    /// True while the file system can't tell of changes, so that only the poll finds them.
+    pub watch_failed: Arc<AtomicBool>,
 }
 
 impl Reloads {
@@ -295,6 +297,7 @@ impl Reloads {
             results: Default::default(),
             last_successful: AtomicBool::new(true),
             last_success: AtomicU64::new(unix_millis(loaded_at)),
+            watch_failed: Arc::default(),
         }
     }
 

@@ -397,6 +397,12 @@ impl<'a> Exposition<'a> {
             self.reloads.map(|reloads| gauge(&[], millis_as_seconds(&reloads.last_success))),
         );
         text.family(
+            "attache_config_watch_failed",
+            "1 if the configuration's files can't be watched, so that changes are found by a look every 10 s.",
+            MetricType::GAUGE,
+            self.reloads.map(|reloads| gauge(&[], f64::from(reloads.watch_failed.load(Relaxed)))),
+        );
+        text.family(
             "attache_config_info",
             "Always 1; the hash of the configuration in effect.",
             MetricType::GAUGE,
