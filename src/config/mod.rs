@@ -2,8 +2,9 @@
 //!
 //! `load` reads text and secrets, `tree` gives each node its place, `decode` asks the tree for what is expected,
 //! `parse` makes the model of it, `problem` shows what is wrong, with `mask` between it and every secret. `watch`
-//! says when to do it all again.
+//! says when to do it all again, `changes` what became different.
 
+pub(crate) mod changes;
 mod decode;
 mod files;
 mod load;

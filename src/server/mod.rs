@@ -22,7 +22,7 @@ use crate::transport::Transport;
 use admin_thread::AdminThread;
 use grants::Grants;
 use listen::bind;
-use reload::Reloader;
+use reload::{Fixed, Reloader};
 use serde_json::{Value, json};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,8 @@ struct LastReload {
     at: SystemTime,
     result: &'static str,
     problems: Value,
+    /// Of the text that was read; `None` where it could not be.
+    hash: Option<String>,
 }
 
 /// What the tasks share.
@@ -175,6 +177,7 @@ impl Server {
         // Idle connections to servers may hold an eighth of the descriptors.
         let transport = Arc::new(Transport::new((descriptors / 8).clamp(8, POOL_SIZE)));
         let limit = connection_limit(&config, descriptors);
+        let hash = config.hash.clone();
         let state = Arc::new(State {
             snapshots: Handle::new(Snapshot::build(config, None, &tokens, &transport)),
             tables: ["outbound", "webhooks"].map(|listener| Arc::new(Table::new(listener, limit))),
@@ -183,7 +186,12 @@ impl Server {
             access_log: Arc::new(access_log),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
-            last_reload: Mutex::new(LastReload { at: now, result: ReloadResult::Applied.as_str(), problems }),
+            last_reload: Mutex::new(LastReload {
+                at: now,
+                result: ReloadResult::Applied.as_str(),
+                problems,
+                hash: Some(hash),
+            }),
             draining,
         });
         Ok(Self {
@@ -228,6 +236,7 @@ impl Server {
             let cut = cut.clone().cancelled_owned();
             serving.spawn(serve(listener, entrance, state.draining.clone(), cut));
         }
+        announce(&self.path, &state.snapshots.load().config);
         tracing::info!("ready");
 
         let mut reloader = Reloader {
@@ -236,12 +245,13 @@ impl Server {
             tokens: self.tokens.clone(),
             grants: self.grants,
             log: self.log,
-            started_with: Arc::clone(&state.snapshots.load().config),
+            fixed: Fixed::of(&state.snapshots.load().config),
+            background: JoinSet::new(),
         };
         loop {
             tokio::select! {
                 () = watcher.changed() => {}
-                Some(()) = hangup.recv() => {}
+                Some(()) = hangup.recv() => tracing::info!("SIGHUP: reading the configuration"),
                 () = ended(&mut terminate, &mut interrupt) => break,
             }
             // Must not block signal handling: a file system may hang.
@@ -287,6 +297,21 @@ impl Server {
     }
 }
 
+/// Logs what is served.
+fn announce(path: &Path, config: &Config) {
+    let webhooks = config.services.values().filter_map(|service| service.webhook.as_ref());
+    tracing::info!(
+        path = %path.display(),
+        hash = config.hash,
+        services = config.services.len(),
+        accounts = config.accounts.len(),
+        users = config.users.len(),
+        keys = webhooks.map(|webhook| webhook.api_keys.len()).sum::<usize>(),
+        "attache {} serving",
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
 async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
@@ -315,6 +340,7 @@ impl View for State {
             "at": status::rfc3339(last_reload.at),
             "result": last_reload.result,
             "problems": last_reload.problems,
+            "hash": last_reload.hash,
         });
         let loaded_at = *self.loaded_at.lock().unwrap_or_else(PoisonError::into_inner);
         let mut document = json!({
@@ -322,6 +348,7 @@ impl View for State {
             "config": {
                 "hash": snapshot.config.hash,
                 "loaded_at": status::rfc3339(loaded_at),
+                "restart_needed": self.reloads.restart_needed(),
                 "last_reload": last_reload,
             },
         });
