@@ -45,7 +45,7 @@ pub(super) struct Fixed {
 /// A configuration ready to be served.
 struct Prepared {
     changes: Changes,
-    /// `None` if neither text nor meaning differ.
+    /// `None` if neither the text nor a secret differs.
     next: Option<Snapshot>,
     /// The accounts that should get a token of their own at once.
     cold: Vec<Weak<TokenSource>>,
@@ -149,11 +149,11 @@ impl Reloader {
         let current = self.state.snapshots.load();
         let (tokens, transport) = (self.tokens.clone(), Arc::clone(&self.state.transport));
         let prepare = move || {
-            let changes = Changes::between(&current.config, &config);
-            // A rewritten comment makes another hash, which is waited for.
-            if changes.is_empty() && config.hash == current.config.hash {
-                return Prepared { changes, next: None, cold: Vec::new() };
+            // The fingerprint covers the text too: a rewritten comment makes another hash, which may be waited for.
+            if config.fingerprint == current.config.fingerprint {
+                return Prepared { changes: Changes::default(), next: None, cold: Vec::new() };
             }
+            let changes = Changes::between(&current.config, &config);
             let next = Snapshot::build(config, Some(&current), &tokens, &transport);
             let cold = next.changed_sources(&current, Instant::now());
             Prepared { changes, next: Some(next), cold }

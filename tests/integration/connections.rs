@@ -159,16 +159,6 @@ async fn connections_are_counted_by_state() {
     counted(&attache, "idle", 0.0).await;
 }
 
-/// Whether tests run that take a minute of real time.
-fn full(what: &str) -> bool {
-    let full = std::env::var_os("ATTACHE_FULL").is_some_and(|value| value == "1");
-    if !full {
-        // Not `println!`, which a passing test swallows.
-        writeln!(std::io::stderr(), "skipped without ATTACHE_FULL=1: {what}").expect("stderr");
-    }
-    full
-}
-
 async fn assert_cut_after_a_minute(attache: &Attache) {
     let start = Instant::now();
     loop {

@@ -17,6 +17,7 @@ mod headers;
 mod hostile;
 mod identity;
 mod keys;
+mod large_reload;
 mod leaving;
 mod live;
 mod login;

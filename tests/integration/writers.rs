@@ -91,7 +91,7 @@ fn text(nth: usize, third_party: &str, bad: bool) -> String {
 }
 
 async fn every_change_is_seen(way: Way) {
-    let count = if std::env::var_os("ATTACHE_FULL").is_some() { 50 } else { 5 };
+    let count = if full("fifty changes instead of five") { 50 } else { 5 };
     let folder = tempfile::tempdir().expect("a folder");
     let base = folder.path().to_owned();
     let third_party = third_party().counts_bodies();
