@@ -301,7 +301,7 @@ fn refer<T>(
 }
 
 /// Of one file, what `sha256sum` says (a byte order mark apart); of several, over their digests in order.
-fn hash(sources: &[Source]) -> String {
+pub(super) fn hash(sources: &[Source]) -> String {
     match sources {
         [one] => hex(&sha256(one.text().as_bytes())),
         many => {
