@@ -14,13 +14,13 @@ pub(super) fn log(problems: &Problems) {
             help = problem.help.as_deref(),
             file = %problem.file,
             line = problem.line(),
-            "a secret can't be read: what needs it keeps the last value, or answers 503 credential_unavailable"
+            "a secret can't be used: what needs it keeps the last value, or answers 503 credential_unavailable"
         );
     }
     match unread.count() {
         0 => {}
         more => {
-            tracing::error!(more, "further secrets can't be read: `attache check` and `/status` list them")
+            tracing::error!(more, "further secrets can't be used: `attache check` and `/status` list them")
         }
     }
 }
