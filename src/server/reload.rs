@@ -76,7 +76,7 @@ impl Reloader {
                 let waiting = self.waiting(&config);
                 let unchanged = config.fingerprint == current.config.fingerprint;
                 if !unchanged {
-                    super::unread::log(&loaded.problems);
+                    super::unread::log_change(&loaded.problems, &current.config, &config);
                     self.swap(config, current).await;
                 }
                 if !waiting.is_empty() {
