@@ -8,10 +8,15 @@ use super::parse::parse;
 use super::problem::{Finding, Problems};
 use super::secrets::SecretSource;
 use super::source::Source;
+use nix::unistd::{AccessFlags, access};
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The path that stands for standard input. Paths in it are relative to the working directory.
+pub const STDIN: &str = "-";
 
 /// Of the whole configuration.
 const MAX_SIZE: u64 = 64 << 20;
@@ -38,8 +43,17 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads a file, or a folder of `*.yaml`.
+/// Reads a file, a folder of `*.yaml`, or with `-` standard input.
 pub fn load(path: &Path, mode: Mode) -> Loaded {
+    load_with(path, mode, None)
+}
+
+/// As [`load`], with warnings of what in a good file has no effect at `now`.
+pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
+    load_with(path, mode, Some(now))
+}
+
+fn load_with(path: &Path, mode: Mode, advice_at: Option<SystemTime>) -> Loaded {
     let mut files = vec![path.to_owned()];
     let (sources, findings) = read_texts(path, &mut files);
     if !findings.is_empty() {
@@ -47,7 +61,7 @@ pub fn load(path: &Path, mode: Mode) -> Loaded {
         return Loaded { config: None, problems, files };
     }
     let machine = Machine { files: RefCell::new(files) };
-    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline);
+    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, advice_at);
     let mut files = machine.files.into_inner();
     files.sort();
     files.dedup();
@@ -81,7 +95,9 @@ fn read_texts(path: &Path, files: &mut Vec<PathBuf>) -> (Vec<Source>, Vec<Findin
         Finding::without_place("unreadable_file", name, message)
     };
     let mut findings = Vec::new();
-    let paths = match yaml_files(path) {
+    let is_stdin = path == Path::new(STDIN);
+    let listed = if is_stdin { Ok(None) } else { yaml_files(path) };
+    let paths = match listed {
         Ok(None) => vec![path.to_owned()],
         Ok(Some(listed)) if listed.is_empty() => {
             let name = path.display().to_string();
@@ -97,7 +113,9 @@ fn read_texts(path: &Path, files: &mut Vec<PathBuf>) -> (Vec<Source>, Vec<Findin
     let mut left = MAX_SIZE;
     let mut sources = Vec::new();
     for path in paths {
-        let bytes = match read_up_to(&path, left) {
+        let bytes = if is_stdin { take_up_to(io::stdin(), left) } else { read_up_to(&path, left) };
+        let path = if is_stdin { PathBuf::from("<stdin>") } else { path };
+        let bytes = match bytes {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 let message = "the configuration is larger than 64 MiB";
@@ -151,8 +169,13 @@ fn read_up_to(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    take_up_to(File::open(path)?, limit)
+}
+
+/// `None` if there is more than `limit`.
+fn take_up_to(from: impl io::Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    from.take(limit + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
@@ -192,6 +215,27 @@ impl SecretSource for Machine {
             Some(folder) if !folder.is_empty() => self.file(&Path::new(&folder).join(name)),
             _ => Err("$CREDENTIALS_DIRECTORY is not set".to_owned()),
         }
+    }
+
+    fn can_append(&self, path: &Path) -> Result<(), String> {
+        can_append(path)
+    }
+}
+
+/// Tells whether `path` can be opened for appending. A pipe or a device is not opened: that could block.
+fn can_append(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Err("is a folder".to_owned()),
+        Ok(meta) if !meta.is_file() => Ok(()),
+        Ok(_) => File::options().append(true).open(path).map(drop).map_err(|error| reason(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let folder = parent.unwrap_or(Path::new("."));
+            let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+            let shown = folder.display();
+            access(folder, flags).map_err(|error| format!("{shown}: {}", reason(&error.into())))
+        }
+        Err(error) => Err(reason(&error)),
     }
 }
 

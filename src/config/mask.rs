@@ -12,7 +12,7 @@ use std::collections::HashSet;
 const MASK: char = '•';
 
 /// Keys of single values that never are, and never contain, a secret.
-const SHOWN: [&str; 88] = [
+const SHOWN: [&str; 89] = [
     "access",
     "account",
     "active",
@@ -47,6 +47,7 @@ const SHOWN: [&str; 88] = [
     "env",
     "expires_at",
     "file",
+    "format",
     "forward_to",
     "grant",
     "id",

@@ -16,5 +16,5 @@ mod source;
 mod tree;
 pub mod watch;
 
-pub use load::{Loaded, Mode, default_path, load};
+pub use load::{Loaded, Mode, STDIN, check, default_path, load};
 pub use problem::{Problem, Problems, Severity};

@@ -21,6 +21,10 @@ pub(super) trait SecretSource {
     fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String>;
     /// A systemd credential.
     fn credential(&self, name: &str) -> Result<Vec<u8>, String>;
+    /// Whether a file can be appended to, or be created if it is missing. It is not created.
+    fn can_append(&self, _path: &Path) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The secrets of one configuration.

@@ -8,7 +8,7 @@ mod listen;
 mod reload;
 
 use crate::admin::{View, status};
-use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogLevel};
+use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogFormat, LogLevel};
 use crate::config::watch::Watcher;
 use crate::config::{self, Mode};
 use crate::credentials::oauth2::{TokenClient, Tokens};
@@ -52,10 +52,22 @@ pub fn run(options: Options) -> i32 {
     // Fails only if one is installed, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let loaded = config::load(&options.config, Mode::Full);
-    eprint!("{}", loaded.problems.render_human(false));
+    let problems = loaded.problems;
+    // In a process that has a log already (a test, the demo), level and form stay as they are.
+    let init = |config: &Config| logging::init(level(config.log.level), is_json(config)).ok();
+    let log = loaded.config.as_ref().and_then(init);
+    if !log.as_ref().is_some_and(Logging::is_json) {
+        eprint!("{}", problems.render_human(logging::may_color(&io::stderr())));
+    } else if !problems.is_empty() {
+        tracing::warn!(problems = %problems.to_short_json(), "the configuration has warnings");
+    }
     let Some(config) = loaded.config else { return 1 };
-    match start(&options.config, config, loaded.problems.to_json(), loaded.files) {
+    match start(&options.config, config, problems.to_short_json(), loaded.files, log.clone()) {
         Ok(()) => 0,
+        Err(error) if log.is_some_and(|log| log.is_json()) => {
+            tracing::error!(%error, "can't start");
+            1
+        }
         Err(error) => {
             eprintln!("error: {error}");
             1
@@ -78,9 +90,13 @@ enum StartError {
     TokenClient(String),
 }
 
-fn start(path: &Path, config: Config, problems: Value, files: Vec<PathBuf>) -> Result<(), StartError> {
-    // In a process that has a log already (a test, the demo), the level stays as it is.
-    let log = logging::init(level(config.log.level)).ok();
+fn start(
+    path: &Path,
+    config: Config,
+    problems: Value,
+    files: Vec<PathBuf>,
+    log: Option<Logging>,
+) -> Result<(), StartError> {
     let threads = config
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -96,6 +112,10 @@ fn start(path: &Path, config: Config, problems: Value, files: Vec<PathBuf>) -> R
     // Blocking work (a file being read) must not hold the exit up.
     runtime.shutdown_background();
     drain
+}
+
+fn is_json(config: &Config) -> bool {
+    config.log.format == LogFormat::Json
 }
 
 fn level(level: LogLevel) -> LevelFilter {

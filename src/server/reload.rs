@@ -1,9 +1,9 @@
 //! Takes a changed file up: all of it by one swap, or nothing.
 
 use super::grants::Grants;
-use super::{LastReload, State, connection_limit, level};
+use super::{LastReload, State, connection_limit, is_json, level};
 use crate::config::model::Config;
-use crate::config::{self, Loaded, Mode};
+use crate::config::{self, Loaded, Mode, Problems};
 use crate::credentials::oauth2::{TokenSource, Tokens};
 use crate::snapshot::Snapshot;
 use crate::telemetry::logging::Logging;
@@ -47,7 +47,7 @@ impl Reloader {
 
     async fn apply(&mut self, loaded: Loaded) -> Vec<PathBuf> {
         let current = self.state.snapshots.load();
-        let mut problems = loaded.problems.to_json();
+        let mut problems = loaded.problems.to_short_json();
         let opened = match &loaded.config {
             Some(config) if config.state != current.config.state || !self.grants.are_open() => {
                 self.grants.take_up(config).await
@@ -56,10 +56,7 @@ impl Reloader {
         };
         let result = match (loaded.config, opened) {
             (None, _) => {
-                let problems = loaded.problems.render_human(false);
-                tracing::error!(
-                    "the changed configuration has problems, the last good one stays in effect\n{problems}"
-                );
+                self.log_problems(&loaded.problems);
                 ReloadResult::Rejected
             }
             (Some(_), Err(error)) => {
@@ -98,9 +95,22 @@ impl Reloader {
         loaded.files
     }
 
+    fn log_problems(&self, problems: &Problems) {
+        if self.log.as_ref().is_some_and(Logging::is_json) {
+            let problems = problems.to_short_json();
+            tracing::error!(%problems, "the changed configuration has problems, the last good one stays in effect");
+        } else {
+            let problems = problems.render_human(false);
+            tracing::error!(
+                "the changed configuration has problems, the last good one stays in effect\n{problems}"
+            );
+        }
+    }
+
     async fn swap(&mut self, config: Config, current: Arc<Snapshot>) {
         if let Some(log) = &self.log {
             log.set_level(level(config.log.level));
+            log.set_json(is_json(&config));
         }
         let limit = connection_limit(&config, self.state.descriptors);
         for table in &self.state.tables {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr};
+use crate::secret::sha256;
 use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
@@ -44,7 +45,7 @@ impl SecretSource for Silent {
 }
 
 fn read(text: &str, machine: &dyn SecretSource, offline: bool) -> (Option<Config>, Problems) {
-    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline)
+    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline, None)
 }
 
 fn good(text: &str) -> Config {
@@ -165,6 +166,18 @@ fn the_fingerprint_follows_the_secrets_and_the_hash_only_the_text() {
     assert_eq!((one.fingerprint, &one.hash), (same.fingerprint, &other.hash));
     assert_ne!(one.fingerprint, other.fingerprint);
     assert_eq!(one.hash, hex(&sha256(text.as_bytes())));
+}
+
+#[test]
+fn the_hash_is_that_of_the_bytes_of_all_files() {
+    let files = ["\u{feff}users: { u: {} }\n", "services: {}\n"];
+    let sources = files.map(|text| Source::new("a.yaml".into(), text.to_owned()));
+    let (config, _) = parse(&sources, &Silent, true, None);
+    assert_eq!(config.unwrap().hash, hex(&sha256(files.concat().as_bytes())));
+    let marked = good(files[0]);
+    assert_eq!(marked.hash, hex(&sha256(files[0].as_bytes())));
+    // A file of which only the mark has changed is another one, or its hash would never be served.
+    assert_ne!(marked.fingerprint, good(files[0].trim_start_matches('\u{feff}')).fingerprint);
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl SecretSource for Silent {
 }
 
 fn read(text: &str, machine: &dyn SecretSource, offline: bool) -> (Option<Config>, Problems) {
-    parse(&[Source::new("etc/a.yaml".into(), text.to_owned())], machine, offline)
+    parse(&[Source::new("etc/a.yaml".into(), text.to_owned())], machine, offline, None)
 }
 
 fn good(text: &str) -> Config {
