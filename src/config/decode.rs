@@ -123,6 +123,11 @@ impl<'t> Decoder<'t> {
         (self.findings.into_inner(), self.hidden.into_inner())
     }
 
+    /// Whether there is an error among what was found.
+    pub(super) fn has_errors(&self) -> bool {
+        self.findings.borrow().iter().any(Finding::is_error)
+    }
+
     pub(super) fn report(&self, finding: Finding) {
         self.findings.borrow_mut().push(finding);
     }

@@ -18,3 +18,8 @@ pub mod watch;
 
 pub use load::{Loaded, Mode, STDIN, check, default_path, load};
 pub use problem::{Problem, Problems, Severity};
+
+/// The length of a time that is written as in the file: `500ms`, `10s`, `1m30s`.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    scalar::duration(text).ok()
+}

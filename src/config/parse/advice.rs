@@ -24,7 +24,9 @@ pub(super) fn report(decoder: &Decoder<'_>, root: NodeId, config: &Config, now: 
     let accounts = outbound.map(|outbound| outbound.account.name.as_str()).collect();
     report_unused(decoder, &root, "accounts", "unused_account", &accounts);
     let webhooks = services.filter_map(|service| service.webhook.as_ref());
-    let users = webhooks.map(|webhook| webhook.user.key.as_str()).collect();
+    // A user that is inactive is kept for its name.
+    let inactive = config.users.values().filter(|user| !user.active).map(|user| user.key.as_str());
+    let users = webhooks.map(|webhook| webhook.user.key.as_str()).chain(inactive).collect();
     report_unused(decoder, &root, "users", "unused_user", &users);
     report_expired(decoder, &root, config, now);
 }

@@ -76,7 +76,7 @@ pub(super) fn parse(
     let merged = merge(&mut tree, &whole, &mut findings);
     let decoder = Decoder::new(&tree, sources, Secrets::new(machine, offline));
     let config = merged.and_then(|root| decode(&decoder, root));
-    if let (Some(root), Some(config), Some(now)) = (merged, &config, advice_at) {
+    if let (Some(root), Some(config), Some(now), false) = (merged, &config, advice_at, decoder.has_errors()) {
         advice::report(&decoder, root, config, now);
         if !offline {
             advice::try_access_log(&decoder, root, config, machine);

@@ -199,6 +199,46 @@ fn a_hundred_thousand_services_are_read() {
     assert_eq!(good(&text).services.len(), 100_000);
 }
 
+#[test]
+fn what_has_no_effect_is_warned_of_when_asked_for() {
+    const TEXT: &str = "log: { access: /nonexistent/access.log }
+accounts:
+  used: { authorization: none }
+  spare: { authorization: none }
+users: { bot: {}, idle: {} }
+services:
+  s:
+    account: used
+    server_url: https://s.example
+    webhook:
+      user: bot
+      forward_to: http://127.0.0.1
+      api_keys:
+        - { id: old, value: { env: K }, expires_at: 2020-01-01T00:00:00Z }
+";
+    let advice = |text: &str, at: Option<&str>, offline| {
+        let now = at.map(|at| SystemTime::try_from(at.parse::<jiff::Timestamp>().unwrap()).unwrap());
+        let sources = [Source::new("a.yaml".into(), text.to_owned())];
+        let (config, problems) = parse(&sources, &Says("0123456789abcdefghijkl"), offline, now);
+        let found: Vec<_> = problems.iter().map(|p| (p.code, p.line().unwrap(), p.message.clone())).collect();
+        (config.is_some(), found)
+    };
+    let found = |codes: &[(&'static str, usize, &str)]| {
+        codes.iter().map(|(code, line, message)| (*code, *line, (*message).to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(advice(TEXT, None, false), (true, Vec::new()));
+    let unused =
+        [("unused_account", 4, "accounts.spare is not used"), ("unused_user", 5, "users.idle is not used")];
+    assert_eq!(advice(TEXT, Some("2019-01-01T00:00:00Z"), false), (true, found(&unused)));
+    let expired = ("expired_key", 14, "services.s.webhook.api_keys[0] has expired");
+    let all = [unused[0], unused[1], expired];
+    assert_eq!(advice(TEXT, Some("2020-01-01T00:00:00Z"), true), (true, found(&all)));
+    let none = ("no_services", 1, "the configuration has no services");
+    assert_eq!(advice("services: {}", Some("2020-01-01T00:00:00Z"), false), (true, found(&[none])));
+    // A file with errors has no advice: what it refers to is not known.
+    assert_eq!(advice("services: []", Some("2020-01-01T00:00:00Z"), false).1[0].0, "wrong_type");
+}
+
 proptest! {
     #[test]
     fn no_tree_makes_the_decoder_panic_and_no_marked_secret_is_shown(
