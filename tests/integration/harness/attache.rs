@@ -428,7 +428,7 @@ impl Output {
 }
 
 /// A command that ends by itself.
-pub(crate) struct Command(tokio::process::Command);
+pub(crate) struct Command(tokio::process::Command, Stdio);
 
 /// What it left behind.
 #[derive(Debug)]
@@ -439,7 +439,7 @@ pub(crate) struct Finished {
 }
 
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    Command(bare_command(arguments).into())
+    Command(bare_command(arguments).into(), Stdio::null())
 }
 
 impl Command {
@@ -453,8 +453,14 @@ impl Command {
         self
     }
 
+    /// What it reads on standard input.
+    pub(crate) fn reads(mut self, file: &Path) -> Self {
+        self.1 = std::fs::File::open(file).expect("open").into();
+        self
+    }
+
     pub(crate) async fn finish(mut self) -> Finished {
-        let output = self.0.stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = self.0.stdin(self.1).kill_on_drop(true).output();
         let output = within(PATIENCE, "the command to end", output).await.expect("start attache");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert_no_leak("stderr", &output.stderr);
