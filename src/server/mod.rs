@@ -26,6 +26,7 @@ use reload::Reloader;
 use serde_json::{Value, json};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -145,6 +146,8 @@ struct State {
     access_log: Arc<AccessLog>,
     reloads: Reloads,
     loaded_at: Mutex<SystemTime>,
+    /// Minutes since the start, for the statistics of the last five.
+    minute: AtomicU64,
     last_reload: Mutex<LastReload>,
     draining: watch::Receiver<bool>,
 }
@@ -203,6 +206,7 @@ impl Server {
             access_log: Arc::new(access_log),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
+            minute: AtomicU64::new(0),
             last_reload: Mutex::new(LastReload { at: now, result: ReloadResult::Applied.as_str(), problems }),
             draining,
         });
@@ -345,7 +349,7 @@ impl View for State {
                 "last_reload": last_reload,
             },
         });
-        let parts = status::describe(&snapshot, SystemTime::now());
+        let parts = status::describe(&snapshot, SystemTime::now(), self.minute.load(Relaxed));
         if let (Value::Object(document), Value::Object(parts)) = (&mut document, parts) {
             document.extend(parts);
         }
@@ -355,6 +359,12 @@ impl View for State {
     fn key_set(&self) -> Value {
         let snapshot = self.snapshots.load();
         snapshot.assertion.as_ref().map_or_else(|| json!({ "keys": [] }), |signer| signer.key_set())
+    }
+
+    fn mark_minute(&self) {
+        let minute = self.minute.load(Relaxed) + 1;
+        self.snapshots.load().statistics().for_each(|stats| stats.mark(minute));
+        self.minute.store(minute, Relaxed);
     }
 
     fn metrics(&self) -> String {
