@@ -101,7 +101,9 @@ impl Setup {
     pub(crate) async fn at(self, config: &Path) -> Attache {
         let mut attache = self.start(&["run", "-c", &config.display().to_string()]);
         attache.stderr.line("ready", |line| line.contains("ready")).await;
-        let listening = Regex::new(r"listener=(\w+) address=(\S+)").expect("a pattern");
+        // As text or as JSON.
+        let listening = Regex::new(r#"listener"?[=:]"?(\w+)"?[ ,]"?address"?[=:]"?([^\s",]+)"#);
+        let listening = listening.expect("a pattern");
         let log = plain(&attache.stderr.text());
         for found in listening.captures_iter(&log) {
             // A unix socket has none, and the test that asked for one knows its path.
