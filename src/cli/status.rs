@@ -5,9 +5,8 @@
 mod client;
 mod judge;
 
-use super::file::{self, File};
 use super::stdout;
-use crate::config::Mode;
+use crate::config;
 use client::{Admin, Unreachable};
 use judge::{Verdict, judge};
 use serde_json::Value;
@@ -70,13 +69,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
     let admin = match &args.admin {
         Some(admin) => admin.clone(),
-        None => match file::read(path, Mode::Offline) {
-            Ok(File::Valid(config)) => Admin::from(&config.listen.admin),
-            Ok(File::Missing(looked_for)) => {
+        // A file with problems is no reason to fail: what runs may serve the one before.
+        None => match path.map(Path::to_owned).map_or_else(config::default_path, Ok) {
+            Ok(path) => Admin::from(&config::admin_address(&path)),
+            Err(looked_for) => {
                 eprintln!("error: {looked_for}, or the address with --admin ADDRESS");
                 return UNREACHABLE;
             }
-            Err(_) => return UNREACHABLE,
         },
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

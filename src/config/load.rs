@@ -3,8 +3,8 @@
 //! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
 
 use super::mask::Masks;
-use super::model::Config;
-use super::parse::parse;
+use super::model::{Config, ListenAddr};
+use super::parse::{self, parse};
 use super::problem::{Finding, Problems};
 use super::secrets::SecretSource;
 use super::source::Source;
@@ -12,11 +12,15 @@ use nix::unistd::{AccessFlags, access};
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The path that stands for standard input. Paths in it are relative to the working directory.
 pub const STDIN: &str = "-";
+
+/// `listen.admin`, where it is not said.
+const DEFAULT_ADMIN: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9090);
 
 /// Of the whole configuration.
 const MAX_SIZE: u64 = 64 << 20;
@@ -51,6 +55,13 @@ pub fn load(path: &Path, mode: Mode) -> Loaded {
 /// As [`load`], with warnings of what in a good file has no effect at `now`.
 pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
     load_with(path, mode, Some(now))
+}
+
+/// `listen.admin` as far as it can be told, also where the rest is wrong: a process may serve an earlier state of the file.
+/// Else the default.
+pub fn admin_address(path: &Path) -> ListenAddr {
+    let (sources, _) = read_texts(path, &mut Vec::new());
+    parse::admin_address(&sources).unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
 }
 
 fn load_with(path: &Path, mode: Mode, advice_at: Option<SystemTime>) -> Loaded {

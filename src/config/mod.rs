@@ -16,7 +16,7 @@ mod source;
 mod tree;
 pub mod watch;
 
-pub use load::{Loaded, Mode, STDIN, check, default_path, load};
+pub use load::{Loaded, Mode, STDIN, admin_address, check, default_path, load};
 pub use problem::{Problem, Problems, Severity};
 
 /// The length of a time that is written as in the file: `500ms`, `10s`, `1m30s`.

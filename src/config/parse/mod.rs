@@ -19,7 +19,7 @@ mod webhooks;
 
 use super::decode::{At, Decoder, Map};
 use super::mask::Masks;
-use super::model::{Config, TrustedProxies};
+use super::model::{Config, ListenAddr, TrustedProxies};
 use super::problem::{Finding, Problems};
 use super::scalar;
 use super::secrets::{SecretSource, Secrets};
@@ -90,6 +90,22 @@ pub(super) fn parse(
     }
     let masks = Masks::new(&tree, sources, &roots, &hidden);
     (config, Problems::new(sources, &masks, findings))
+}
+
+/// `listen.admin` of a configuration that may have problems elsewhere.
+pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
+    let mut tree = Tree::default();
+    let read = sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut Vec::new()));
+    let roots: Vec<NodeId> = read.collect::<Vec<_>>().into_iter().flatten().collect();
+    let below = |node, key: &str| match tree.view(node) {
+        View::Mapping(entries) => entries.iter().find(|(k, _)| tree.key(*k) == key).map(|(_, value)| *value),
+        View::Scalar { .. } | View::Sequence(_) => None,
+    };
+    let found = roots.into_iter().find_map(|root| below(below(root, "listen")?, "admin"))?;
+    match tree.view(found) {
+        View::Scalar { text, .. } => scalar::listen_addr(text).ok(),
+        View::Mapping(_) | View::Sequence(_) => None,
+    }
 }
 
 /// One root for all files: `accounts`, `users` and `services` by key, the rest from one file each.
