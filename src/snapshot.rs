@@ -73,9 +73,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// Prepares `config`, taking over what is unchanged from `previous`. No I/O: tokens are asked for when needed.
     pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens, transport: &Transport) -> Self {
-        let inline = config.services.values().filter_map(|service| service.outbound.as_ref());
-        let all = config.accounts.values().chain(inline.map(|outbound| &outbound.account));
-        let accounts: BTreeMap<String, RunningAccount> = all
+        let accounts: BTreeMap<String, RunningAccount> = config
+            .all_accounts()
             .map(|account| {
                 let before = previous.and_then(|previous| previous.accounts.get(&account.name));
                 (account.name.clone(), RunningAccount::new(account, before, tokens))

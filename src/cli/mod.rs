@@ -9,6 +9,7 @@ pub mod keys;
 pub mod login;
 pub mod man;
 pub mod run;
+pub mod schema;
 pub mod status;
 mod stdout;
 pub mod urls;
@@ -38,6 +39,8 @@ enum Command {
     Run(run::RunArgs),
     /// Read the file as `run` would, and say what is wrong with it.
     Check(check::CheckArgs),
+    /// Print what the file may say, as a JSON Schema for editors.
+    Schema(schema::SchemaArgs),
     /// Make a new webhook key.
     Keys(keys::KeysArgs),
     /// List every webhook URL.
@@ -72,6 +75,7 @@ pub fn main() -> i32 {
     match cli.command {
         Command::Run(args) => run::run(&args, config),
         Command::Check(args) => check::run(&args, config),
+        Command::Schema(args) => schema::run(&args),
         Command::Keys(args) => keys::run(&args, config),
         Command::Urls(args) => urls::run(&args, config),
         Command::Explain(args) => explain::run(&args, config),

@@ -8,10 +8,14 @@ use std::path::Path;
 #[command(after_help = "Examples:
   attache run
   attache run -c /etc/attache/attache.yaml")]
-pub struct RunArgs {}
+pub struct RunArgs {
+    /// Refuse to start while a secret can't be read
+    #[arg(long)]
+    strict: bool,
+}
 
 /// Serves until SIGTERM; returns the exit status.
-pub fn run(_args: &RunArgs, config: Option<&Path>) -> i32 {
+pub fn run(args: &RunArgs, config: Option<&Path>) -> i32 {
     if config == Some(Path::new(config::STDIN)) {
         eprintln!(
             "error: `attache run` reads its file again whenever it changes, so standard input can't be it"
@@ -19,7 +23,7 @@ pub fn run(_args: &RunArgs, config: Option<&Path>) -> i32 {
         return 2;
     }
     match config.map(Path::to_owned).map_or_else(config::default_path, Ok) {
-        Ok(config) => server::run(server::Options { config }),
+        Ok(config) => server::run(server::Options { config, strict: args.strict }),
         Err(message) => {
             eprintln!("error: {message}");
             1

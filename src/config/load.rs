@@ -2,11 +2,11 @@
 //!
 //! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
 
-use super::mask::Masks;
-use super::model::{Config, ListenAddr};
+use super::model::{Config, LastValues, ListenAddr, ReadFault};
 use super::parse::{self, parse};
 use super::problem::{Finding, Problems};
-use super::secrets::SecretSource;
+use super::redact::Redaction;
+use super::secrets::{ReadError, SecretSource};
 use super::source::Source;
 use nix::unistd::{AccessFlags, access};
 use std::cell::RefCell;
@@ -39,7 +39,7 @@ pub enum Mode {
 /// What came of a path.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The configuration, unless a problem is an error.
+    /// The configuration, unless a problem refuses it.
     pub config: Option<Config>,
     /// Errors and warnings.
     pub problems: Problems,
@@ -49,12 +49,17 @@ pub struct Loaded {
 
 /// Reads a file, a folder of `*.yaml`, or with `-` standard input.
 pub fn load(path: &Path, mode: Mode) -> Loaded {
-    load_with(path, mode, None)
+    load_with(path, mode, &LastValues::default(), None)
 }
 
-/// As [`load`], with warnings of what in a good file has no effect at `now`.
+/// As [`load()`], with the secrets of the configuration in effect: each serves on if it can't be read now.
+pub fn load_after(path: &Path, mode: Mode, last: &LastValues) -> Loaded {
+    load_with(path, mode, last, None)
+}
+
+/// As [`load()`], with warnings of what in a good file has no effect at `now`.
 pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
-    load_with(path, mode, Some(now))
+    load_with(path, mode, &LastValues::default(), Some(now))
 }
 
 /// `listen.admin` as far as it can be told, also where the rest is wrong: a process may serve an earlier state of the file.
@@ -64,15 +69,15 @@ pub fn admin_address(path: &Path) -> ListenAddr {
     parse::admin_address(&sources).unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
 }
 
-fn load_with(path: &Path, mode: Mode, advice_at: Option<SystemTime>) -> Loaded {
+fn load_with(path: &Path, mode: Mode, last: &LastValues, advice_at: Option<SystemTime>) -> Loaded {
     let mut files = vec![path.to_owned()];
     let (sources, findings) = read_texts(path, &mut files);
     if !findings.is_empty() {
-        let problems = Problems::new(&[], &Masks::default(), findings);
+        let problems = Problems::new(&[], &Redaction::default(), findings);
         return Loaded { config: None, problems, files };
     }
     let machine = Machine { files: RefCell::new(files) };
-    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, advice_at);
+    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, last, advice_at);
     let mut files = machine.files.into_inner();
     files.sort();
     files.dedup();
@@ -204,27 +209,27 @@ struct Machine {
 }
 
 impl SecretSource for Machine {
-    fn env(&self, name: &str) -> Result<String, String> {
+    fn env(&self, name: &str) -> Result<String, ReadError> {
         std::env::var(name).map_err(|error| match error {
-            std::env::VarError::NotPresent => "is not set".to_owned(),
-            std::env::VarError::NotUnicode(_) => "is not UTF-8".to_owned(),
+            std::env::VarError::NotPresent => ReadError::new(ReadFault::Missing, "is not set"),
+            std::env::VarError::NotUnicode(_) => ReadError::new(ReadFault::Malformed, "is not UTF-8"),
         })
     }
 
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         self.files.borrow_mut().push(path.to_owned());
         read_side_file(path)
     }
 
-    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String> {
-        // One that is missing keeps the configuration from being taken: so its coming is waited for.
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+        // The coming of one that is missing is waited for.
         read_side_file(path).inspect_err(|_| self.files.borrow_mut().push(path.to_owned()))
     }
 
-    fn credential(&self, name: &str) -> Result<Vec<u8>, String> {
+    fn credential(&self, name: &str) -> Result<Vec<u8>, ReadError> {
         match std::env::var_os("CREDENTIALS_DIRECTORY") {
             Some(folder) if !folder.is_empty() => self.file(&Path::new(&folder).join(name)),
-            _ => Err("$CREDENTIALS_DIRECTORY is not set".to_owned()),
+            _ => Err(ReadError::new(ReadFault::Missing, "$CREDENTIALS_DIRECTORY is not set")),
         }
     }
 
@@ -250,17 +255,26 @@ fn can_append(path: &Path) -> Result<(), String> {
     }
 }
 
-fn read_side_file(path: &Path) -> Result<Vec<u8>, String> {
+fn read_side_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let failed = |fault, reason: String| ReadError {
+        path: std::path::absolute(path).ok(),
+        ..ReadError::new(fault, reason)
+    };
+    let io = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound => failed(ReadFault::Missing, reason(error)),
+        _ => failed(ReadFault::Unreadable, reason(error)),
+    };
+    let unreadable = |reason: &str| failed(ReadFault::Unreadable, reason.to_owned());
     // A pipe or a device could block, and is empty the second time.
     match fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => return Err("not a regular file".to_owned()),
+        Ok(meta) if !meta.is_file() => return Err(unreadable("not a regular file")),
         Ok(_) => {}
-        Err(error) => return Err(reason(&error)),
+        Err(error) => return Err(io(&error)),
     }
     match read_up_to(path, MAX_SIDE_FILE) {
         Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) => Err("larger than 4 MiB".to_owned()),
-        Err(error) => Err(reason(&error)),
+        Ok(None) => Err(unreadable("larger than 4 MiB")),
+        Err(error) => Err(io(&error)),
     }
 }
 

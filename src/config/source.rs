@@ -9,7 +9,7 @@ use std::path::PathBuf;
 const MARK: &str = "\u{feff}";
 
 /// A byte range of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Span {
     pub(super) file: u32,
     pub(super) start: u32,

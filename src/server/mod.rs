@@ -6,11 +6,12 @@ mod admin_thread;
 mod grants;
 mod listen;
 mod reload;
+mod unread;
 
 use crate::admin::{View, status};
 use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogFormat, LogLevel};
 use crate::config::watch::Watcher;
-use crate::config::{self, Mode};
+use crate::config::{self, Mode, Problems};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
@@ -45,6 +46,8 @@ const POOL_SIZE: usize = 4096;
 pub struct Options {
     /// The file or folder.
     pub config: PathBuf,
+    /// A secret that can't be read refuses the start.
+    pub strict: bool,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. Returns the exit status: 0, or 1 if the file is bad or a listener can't
@@ -60,10 +63,14 @@ pub fn run(options: Options) -> i32 {
     if !log.as_ref().is_some_and(Logging::is_json) {
         eprint!("{}", problems.render_human(logging::may_color(&io::stderr())));
     } else if !problems.is_empty() {
-        tracing::warn!(problems = %problems.to_short_json(), "the configuration has warnings");
+        tracing::warn!(problems = %problems.to_short_json(), "the configuration has problems");
     }
     let Some(config) = loaded.config else { return 1 };
-    match start(&options.config, config, problems.to_short_json(), loaded.files, log.clone()) {
+    if options.strict && problems.has_errors() {
+        eprintln!("error: not started: with --strict, every secret has to be readable");
+        return 1;
+    }
+    match start(&options.config, config, &problems, loaded.files, log.clone()) {
         Ok(()) => 0,
         Err(error) if log.is_some_and(|log| log.is_json()) => {
             tracing::error!(%error, "can't start");
@@ -94,10 +101,11 @@ enum StartError {
 fn start(
     path: &Path,
     config: Config,
-    problems: Value,
+    problems: &Problems,
     files: Vec<PathBuf>,
     log: Option<Logging>,
 ) -> Result<(), StartError> {
+    unread::log(problems);
     let threads = config
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -107,7 +115,7 @@ fn start(
         .enable_all()
         .build()?;
     let drain = runtime.block_on(async {
-        let server = Server::new(path, config, problems, log)?;
+        let server = Server::new(path, config, problems.to_short_json(), log)?;
         server.serve(files).await
     });
     // Blocking work (a file being read) must not hold the exit up.

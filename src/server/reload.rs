@@ -34,8 +34,9 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reads the file again; what is good takes effect, what is bad changes nothing. Returns what to watch from now on.
     pub(super) async fn reload(&mut self) -> Option<Vec<PathBuf>> {
-        let path = self.path.clone();
-        let loaded = tokio::task::spawn_blocking(move || config::load(&path, Mode::Full)).await;
+        let (path, current) = (self.path.clone(), Arc::clone(&self.state.snapshots.load().config));
+        let load = move || config::load_after(&path, Mode::Full, &current.last_values);
+        let loaded = tokio::task::spawn_blocking(load).await;
         match loaded {
             Ok(loaded) => Some(self.apply(loaded).await),
             Err(error) => {
@@ -72,6 +73,7 @@ impl Reloader {
                 let waiting = self.waiting(&config);
                 let unchanged = config.fingerprint == current.config.fingerprint;
                 if !unchanged {
+                    super::unread::log(&loaded.problems);
                     self.swap(config, current).await;
                 }
                 if !waiting.is_empty() {

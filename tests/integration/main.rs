@@ -36,5 +36,6 @@ mod status;
 mod streaming;
 mod tls;
 mod tokens;
+mod unavailable;
 mod webhooks;
 mod websocket;

@@ -236,7 +236,8 @@ async fn with_log_format_json_each_line_is_an_object_and_problems_are_a_field() 
         .collect();
     let find =
         |text: &str| lines.iter().find(|line| line["message"].as_str().is_some_and(|m| m.contains(text)));
-    let warned = find("has warnings").expect("the warnings");
+    let warned =
+        lines.iter().find(|line| line["message"] == "the configuration has problems").expect("the warnings");
     assert_eq!((&warned["level"], &warned["problems"][0]["severity"]), (&"warn".into(), &"warning".into()));
     let rejected = find("has problems").expect("the problems");
     assert_eq!(

@@ -239,6 +239,7 @@ fn named(key: &str, name: Option<&str>) -> String {
 fn kind(account: &Account) -> String {
     match &account.authorization {
         Authorization::None => "none".to_owned(),
+        Authorization::Unavailable => "its secret can't be read".to_owned(),
         Authorization::Headers(_) => "header".to_owned(),
         Authorization::Query { .. } => "query".to_owned(),
         Authorization::OAuth2(oauth2) => format!("oauth2, {}", oauth2.grant.as_str()),
@@ -259,7 +260,7 @@ fn added_outbound(config: &Config, account: &Account) -> Vec<(String, String)> {
         Authorization::OAuth2(oauth2) => {
             added.push((spelling(&oauth2.header), format!("{}{REDACTED}", oauth2.prefix)));
         }
-        Authorization::None | Authorization::Query { .. } => {}
+        Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => {}
     }
     if config.via {
         added.push(("Via".to_owned(), "1.1 attache".to_owned()));

@@ -105,13 +105,17 @@ fn problem_line(problem: &Value) -> String {
     out
 }
 
-/// The accounts and services that wait for a secret.
+/// The accounts and services with a secret that can't be read, also where the last value serves on.
 fn unavailable(status: &Value) -> Vec<String> {
     let kinds = [("account", "accounts"), ("service", "services")];
-    let all =
-        kinds.iter().flat_map(|(kind, part)| members(&status[*part]).map(move |(name, of)| (kind, name, of)));
-    all.filter(|(_, _, of)| of["credential_unavailable"] == true)
-        .map(|(kind, name, _)| format!("{kind} {name}"))
+    let all = kinds.iter().flat_map(|(kind, part)| {
+        members(&status[*part]).map(move |(name, of)| (kind, name, &of["credential"]))
+    });
+    all.filter(|(_, _, credential)| !credential.is_null())
+        .map(|(kind, name, credential)| {
+            let (state, reason) = (text(&credential["state"]), text(&credential["reason"]));
+            format!("{kind} {name} ({state}: {reason})")
+        })
         .collect()
 }
 

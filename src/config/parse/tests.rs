@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr};
+use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr, ReadFault};
+use crate::config::secrets::ReadError;
 use crate::secret::sha256;
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -11,16 +12,16 @@ use std::time::Duration;
 struct Says(&'static str);
 
 impl SecretSource for Says {
-    fn env(&self, _: &str) -> Result<String, String> {
+    fn env(&self, _: &str) -> Result<String, ReadError> {
         Ok(self.0.to_owned())
     }
-    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+    fn file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
         Ok(self.0.into())
     }
-    fn fresh_file(&self, _: &Path) -> Result<Vec<u8>, String> {
+    fn fresh_file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
         Ok(self.0.into())
     }
-    fn credential(&self, _: &str) -> Result<Vec<u8>, String> {
+    fn credential(&self, _: &str) -> Result<Vec<u8>, ReadError> {
         Ok(self.0.into())
     }
 }
@@ -29,23 +30,23 @@ impl SecretSource for Says {
 struct Silent;
 
 impl SecretSource for Silent {
-    fn env(&self, _: &str) -> Result<String, String> {
+    fn env(&self, _: &str) -> Result<String, ReadError> {
         panic!("asked for a variable")
     }
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         assert!(path.extension().is_some_and(|e| e == "pem"), "asked for {}", path.display());
-        Err("missing".into())
+        Err(ReadError::new(ReadFault::Missing, "missing"))
     }
-    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         panic!("asked for {}", path.display())
     }
-    fn credential(&self, _: &str) -> Result<Vec<u8>, String> {
+    fn credential(&self, _: &str) -> Result<Vec<u8>, ReadError> {
         panic!("asked for a credential")
     }
 }
 
 fn read(text: &str, machine: &dyn SecretSource, offline: bool) -> (Option<Config>, Problems) {
-    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline, None)
+    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline, &LastValues::default(), None)
 }
 
 fn good(text: &str) -> Config {
@@ -172,7 +173,7 @@ fn the_fingerprint_follows_the_secrets_and_the_hash_only_the_text() {
 fn the_hash_is_that_of_the_bytes_of_all_files() {
     let files = ["\u{feff}users: { u: {} }\n", "services: {}\n"];
     let sources = files.map(|text| Source::new("a.yaml".into(), text.to_owned()));
-    let (config, _) = parse(&sources, &Silent, true, None);
+    let (config, _) = parse(&sources, &Silent, true, &LastValues::default(), None);
     assert_eq!(config.unwrap().hash, hex(&sha256(files.concat().as_bytes())));
     let marked = good(files[0]);
     assert_eq!(marked.hash, hex(&sha256(files[0].as_bytes())));
@@ -219,7 +220,8 @@ services:
     let advice = |text: &str, at: Option<&str>, offline| {
         let now = at.map(|at| SystemTime::try_from(at.parse::<jiff::Timestamp>().unwrap()).unwrap());
         let sources = [Source::new("a.yaml".into(), text.to_owned())];
-        let (config, problems) = parse(&sources, &Says("0123456789abcdefghijkl"), offline, now);
+        let (config, problems) =
+            parse(&sources, &Says("0123456789abcdefghijkl"), offline, &LastValues::default(), now);
         let found: Vec<_> = problems.iter().map(|p| (p.code, p.line().unwrap(), p.message.clone())).collect();
         (config.is_some(), found)
     };
