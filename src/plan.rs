@@ -5,6 +5,7 @@
 //! what this request alone decides.
 
 use crate::error_code::ErrorCode;
+use crate::message::request::HeadError;
 use crate::route::Route;
 use http::StatusCode;
 use std::borrow::Cow;
@@ -61,6 +62,22 @@ pub struct Refusal {
     pub bodiless: bool,
     /// The cause behind the code, for machines: the access log's `reason`.
     pub reason: Option<Cow<'static, str>>,
+}
+
+/// The value of `Allow` beside a method that no service or webhook takes (RFC 9110 section 10.2.1).
+const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::Malformed(detail) => Self::new(ErrorCode::RequestInvalid, detail),
+            HeadError::TooLarge(detail) => Self::new(ErrorCode::RequestHeadTooLarge, detail),
+            HeadError::Late(detail) => Self::new(ErrorCode::RequestTimeout, detail),
+            HeadError::Method(detail) => {
+                Self { allow: Some(ALLOW.into()), ..Self::new(ErrorCode::MethodDenied, detail) }
+            }
+        }
+    }
 }
 
 impl Refusal {

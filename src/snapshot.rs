@@ -153,6 +153,12 @@ impl Snapshot {
         })
     }
 
+    /// The statistics of every service, each of its directions by itself.
+    pub fn statistics(&self) -> impl Iterator<Item = &Arc<ServiceStats>> {
+        let outbound = self.routes.iter().map(|route| &route.stats);
+        outbound.chain(self.keys.endpoints().iter().map(|endpoint| &endpoint.route.stats))
+    }
+
     /// Where requests count that match no service.
     pub fn unmatched(&self, direction: Direction) -> &Arc<ServiceStats> {
         &self.unmatched[direction as usize]

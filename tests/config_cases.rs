@@ -74,7 +74,8 @@ fn json_says_the_same_as_the_human_form() {
         let human = problems.render_human(false);
         let serde_json::Value::Array(json) = problems.to_json() else { panic!("an array") };
         assert_eq!(json.len(), problems.len());
-        for problem in json {
+        // More than that are counted only.
+        for problem in json.iter().take(50) {
             let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
             assert!(human.contains(&format!("{}: {}\n", text("severity"), text("message"))), "{problem}");
             if let Some(line) = problem["line"].as_u64() {

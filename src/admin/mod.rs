@@ -43,6 +43,9 @@ pub trait View: Send + Sync + 'static {
     /// The JSON Web Key Set at `/.well-known/jwks.json`: what assertions are checked with.
     fn key_set(&self) -> serde_json::Value;
 
+    /// A minute has passed: notes what a later `status` compares with.
+    fn mark_minute(&self);
+
     /// The text at `/metrics`, in the Prometheus text format 0.0.4.
     fn metrics(&self) -> String;
 }

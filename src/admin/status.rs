@@ -1,12 +1,14 @@
 //! What `/status` and `/metrics` say of the snapshot in effect. No secret, no key: key ids stand for keys.
 
-use crate::config::model::{Account, UnreadSecret, Validity};
+use crate::config::model::{Account, Service, UnreadSecret, Validity};
 use crate::credentials::oauth2::TokenState;
 use crate::credentials::{Credential, TokenResult};
 use crate::error_code::ErrorCode;
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{AccountRow, Direction, Exposition};
+use crate::telemetry::metrics::{AccountRow, Direction, Exposition, ServiceStats, Totals};
 use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment as RFC 3339, in UTC, to the millisecond.
@@ -15,30 +17,22 @@ pub fn rfc3339(time: SystemTime) -> String {
     rounded.map(|time| time.to_string()).unwrap_or_default()
 }
 
-/// `services`, `accounts`, `users`, `webhooks` of `/status`.
-pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
+/// `services`, `accounts`, `users`, `webhooks` of `/status`. `minute` is the last that [`ServiceStats::mark`] was told of.
+pub fn describe(snapshot: &Snapshot, now: SystemTime, minute: u64) -> Value {
     let config = &snapshot.config;
+    let outbound = snapshot.routes.iter().map(|route| (&*route.service, Direction::Outbound, &route.stats));
+    let endpoints = snapshot.keys.endpoints().iter();
+    let webhooks = endpoints.map(|endpoint| (endpoint.service(), Direction::Webhook, &endpoint.route.stats));
+    let mut statistics: HashMap<&str, Vec<Directed<'_>>> = HashMap::new();
+    for (service, direction, stats) in outbound.chain(webhooks) {
+        statistics.entry(service).or_default().push((direction, stats));
+    }
     let services: serde_json::Map<String, Value> = config
         .services
         .values()
         .map(|service| {
-            let outbound = service.outbound.as_ref().map(|outbound| {
-                let url = &outbound.server_url;
-                json!({
-                    "server": format!("{}://{}", if url.tls { "https" } else { "http" }, url.authority),
-                    "account": outbound.account.name,
-                    "timeout_ms": outbound.timeout.as_millis() as u64,
-                })
-            });
-            (
-                service.key.clone(),
-                json!({
-                    "name": service.name,
-                    "outbound": outbound,
-                    "webhook": service.webhook.is_some(),
-                    "credential": service.unread().map(describe_unread),
-                }),
-            )
+            let statistics = statistics.get(&*service.key).map(Vec::as_slice).unwrap_or_default();
+            (service.key.clone(), describe_service(service, statistics, minute))
         })
         .collect();
     let accounts: serde_json::Map<String, Value> = config
@@ -82,6 +76,45 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
     webhooks.sort_by_key(|(service, key, _)| (*service, *key));
     let webhooks: Vec<Value> = webhooks.into_iter().map(|(_, _, row)| row).collect();
     json!({ "services": services, "accounts": accounts, "users": users, "webhooks": webhooks })
+}
+
+/// The statistics of one direction of a service.
+type Directed<'a> = (Direction, &'a Arc<ServiceStats>);
+
+fn describe_service(service: &Service, statistics: &[Directed<'_>], minute: u64) -> Value {
+    // The path of a server URL may be a secret.
+    let outbound = service.outbound.as_ref().map(|outbound| {
+        let url = &outbound.server_url;
+        json!({
+            "server": format!("{}://{}", if url.tls { "https" } else { "http" }, url.authority),
+            "account": outbound.account.name,
+            "timeout_ms": outbound.timeout.as_millis() as u64,
+        })
+    });
+    let in_flight: i64 = statistics.iter().map(|(_, stats)| stats.in_flight()).sum();
+    let recent: Vec<Totals> = statistics.iter().map(|(_, stats)| stats.recent(minute)).collect();
+    let errors = statistics.iter().filter_map(|(direction, stats)| Some((direction, stats.last_error()?)));
+    let last = errors.max_by_key(|(_, error)| error.at).map(|(direction, error)| {
+        json!({
+            "at": rfc3339(error.at),
+            "direction": direction.as_str(),
+            "code": error.code.as_str(),
+            "reason": error.reason,
+            "request_id": error.request_id,
+        })
+    });
+    json!({
+        "name": service.name,
+        "outbound": outbound,
+        "webhook": service.webhook.is_some(),
+        "credential": service.unread().map(describe_unread),
+        "in_flight": in_flight,
+        "last_5_minutes": {
+            "requests": recent.iter().map(|totals| totals.requests).sum::<u64>(),
+            "errors": recent.iter().map(|totals| totals.errors).sum::<u64>(),
+        },
+        "last_error": last,
+    })
 }
 
 /// A secret that can't be read.

@@ -35,6 +35,8 @@ impl View for Stub {
         serde_json::json!({ "keys": [] })
     }
 
+    fn mark_minute(&self) {}
+
     fn metrics(&self) -> String {
         assert!(!self.panics.load(Relaxed), "a fault in the view");
         "attache_config_info{hash=\"abc\"} 1\n".to_owned()

@@ -4,17 +4,21 @@ mod live;
 
 use crate::config::model::Config;
 use crate::config::{self, Loaded, Mode};
+use crate::telemetry::logging::may_color;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
 
 /// What `attache check` takes.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  attache check
+  attache check -c attache.yaml --deny-warnings
+  attache check --offline --format github          # in a workflow, without the secrets
+  kubectl get configmap attache -o jsonpath='{.data.attache\\.yaml}' | attache check -c - --offline")]
 pub struct CheckArgs {
-    /// A file, or a folder of *.yaml [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
-    #[arg(short, long, value_name = "PATH")]
-    pub config: Option<PathBuf>,
     /// Ask for no secret
     #[arg(long)]
     pub offline: bool,
@@ -36,7 +40,7 @@ pub struct CheckArgs {
 pub enum Format {
     /// As a compiler would
     Human,
-    /// A JSON array of {severity, code, file, line, column, message, help}
+    /// A JSON array of {severity, code, file, line, column, message, help, secondary}
     Json,
     /// Annotations of a GitHub workflow
     Github,
@@ -47,8 +51,8 @@ const INVALID: i32 = 1;
 const WARNINGS_DENIED: i32 = 3;
 
 /// Runs the command; returns the exit status: 0 valid, 1 invalid, 3 warnings denied.
-pub fn run(args: CheckArgs) -> i32 {
-    let path = match args.config.clone().map_or_else(config::default_path, Ok) {
+pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
+    let path = match path.map(Path::to_owned).map_or_else(config::default_path, Ok) {
         Ok(path) => path,
         Err(message) => {
             print(io::stderr(), &format!("error: {message}\n"));
@@ -58,20 +62,16 @@ pub fn run(args: CheckArgs) -> i32 {
             return INVALID;
         }
     };
-    let loaded = config::load(&path, if args.offline { Mode::Offline } else { Mode::Full });
-    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    print(io::stderr(), &loaded.problems.render_human(color));
+    let mode = if args.offline { Mode::Offline } else { Mode::Full };
+    let loaded = config::check(&path, mode, SystemTime::now());
+    print(io::stderr(), &loaded.problems.render_human(may_color(&io::stderr())));
     let mut status = status(&loaded, args.deny_warnings);
     if let (Format::Human, Some(config)) = (args.format, loaded.config.as_ref().filter(|_| status == FINE)) {
-        let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
-        let services = count(config.services.len(), "service");
-        let accounts = count(config.accounts.len(), "account");
-        let users = count(config.users.len(), "user");
-        print(io::stdout(), &format!("{}: ok, {services}, {accounts}, {users}\n", path.display()));
+        print(io::stdout(), &summary(&path, config, loaded.problems.warnings()));
     }
     let mut problems = loaded.problems.to_json();
     if let Some(config) = loaded.config.filter(|_| args.live && status != INVALID) {
-        let more = check_live(&config, &args, &mut status);
+        let more = check_live(&config, args, &mut status);
         if let Some(all) = problems.as_array_mut() {
             all.extend(more);
         }
@@ -82,6 +82,21 @@ pub fn run(args: CheckArgs) -> i32 {
         Format::Github => print(io::stdout(), &annotations(&problems)),
     }
     status
+}
+
+/// The line about a good file.
+fn summary(path: &Path, config: &Config, warnings: usize) -> String {
+    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+    let name = if path == Path::new(config::STDIN) { "<stdin>".into() } else { path.to_string_lossy() };
+    let mut parts = vec![
+        count(config.services.len(), "service"),
+        count(config.accounts.len(), "account"),
+        count(config.users.len(), "user"),
+    ];
+    if warnings > 0 {
+        parts.push(count(warnings, "warning"));
+    }
+    format!("{name}: ok, {}, hash {}\n", parts.join(", "), config.hash)
 }
 
 /// Prints what it finds and returns what of it is a problem; the worse status wins.
@@ -107,7 +122,7 @@ fn check_live(config: &Config, args: &CheckArgs, status: &mut i32) -> Vec<Value>
     found.iter().filter_map(live::Finding::problem).collect()
 }
 
-/// One workflow command a problem. `%` and line breaks are escaped in all of them; `:` and `,` besides in what stands
+/// One workflow command a problem, and a notice for its second place. `%` and line breaks are escaped in all of them; `:` and `,` besides in what stands
 /// before the message.
 fn annotations(problems: &Value) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
@@ -126,6 +141,12 @@ fn annotations(problems: &Value) -> String {
         }
         let severity = text("severity").unwrap_or("error");
         out.push_str(&format!("::{severity} {}::{}\n", properties.join(","), data(&message)));
+        let second = &problem["secondary"];
+        if let Some(file) = second["file"].as_str() {
+            let (file, line, column) = (property(file), &second["line"], &second["column"]);
+            let label = data(second["label"].as_str().unwrap_or_default());
+            out.push_str(&format!("::notice file={file},line={line},col={column}::{label}\n"));
+        }
     }
     out
 }
@@ -154,19 +175,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("attache.yaml");
         fs::write(&path, text).unwrap();
-        run(CheckArgs {
-            config: Some(path),
-            offline: false,
-            live: false,
-            deny_warnings,
-            format: Format::Human,
-        })
+        let args = CheckArgs { offline: false, live: false, deny_warnings, format: Format::Human };
+        run(&args, Some(&path))
     }
 
     #[test]
     fn the_status_says_whether_the_file_can_be_served() {
-        let warned = "accounts: { a: { authorization: { query: { name: k, value: abc } } } }";
-        assert_eq!(check("services: {}", true), FINE);
+        let good = "services: { s: { account: { authorization: none }, server_url: 'https://s.example' } }";
+        let warned = "services: {}";
+        assert_eq!(check(good, true), FINE);
         assert_eq!(check(warned, false), FINE);
         assert_eq!(check(warned, true), WARNINGS_DENIED);
         assert_eq!(check("services: []", true), INVALID);
@@ -176,13 +193,14 @@ mod tests {
     fn annotations_are_escaped() {
         let problems = serde_json::json!([
             { "severity": "error", "code": "c", "file": "a,b:c.yaml", "line": 1, "column": 2, "message": "50%\nx",
-              "help": null },
+              "help": null, "secondary": { "file": "b.yaml", "line": 3, "column": 4, "label": "first\nset" } },
             { "severity": "warning", "code": "live_token", "file": null, "line": null, "column": null,
               "message": "m: n", "help": "h" },
         ]);
         assert_eq!(
             annotations(&problems),
-            "::error file=a%2Cb%3Ac.yaml,line=1,col=2,title=c::50%25%0Ax\n::warning title=live_token::m: n (h)\n"
+            "::error file=a%2Cb%3Ac.yaml,line=1,col=2,title=c::50%25%0Ax\n\
+             ::notice file=b.yaml,line=3,col=4::first%0Aset\n::warning title=live_token::m: n (h)\n"
         );
     }
 }

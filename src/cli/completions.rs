@@ -6,6 +6,9 @@ use super::stdout;
 
 /// What `attache completions` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache completions bash > /etc/bash_completion.d/attache
+  attache completions zsh > ~/.zfunc/_attache")]
 pub struct CompletionsArgs {
     /// The shell to complete for.
     shell: clap_complete::Shell,

@@ -21,6 +21,8 @@ use tokio::sync::oneshot;
 
 /// What `attache demo` takes: nothing.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  attache demo")]
 pub struct DemoArgs {}
 
 /// Serves until SIGINT or SIGTERM; returns the exit status.

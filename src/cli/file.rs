@@ -2,6 +2,7 @@
 
 use crate::config::model::{Account, Authorization, Config, OAuth2};
 use crate::config::{self, Mode};
+use crate::telemetry::logging::may_color;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
             Ok(File::Valid(Box::new(config)))
         }
         None => {
-            eprint!("{}", loaded.problems.render_human(false));
+            eprint!("{}", loaded.problems.render_human(may_color(&std::io::stderr())));
             Err(1)
         }
     }

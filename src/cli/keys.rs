@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{Timestamp, Unit};
 use ring::rand::SecureRandom as _;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const PLACEHOLDER: &str = "https://YOUR-PUBLIC-HOST";
 
 /// What `attache keys` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache keys new --service mailer
+  attache keys new --service mailer --id 2026-12 --expires 90d")]
 pub struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,
@@ -36,6 +39,9 @@ enum KeysCommand {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache keys new --service mailer
+  attache keys new --service mailer --id 2026-12 --expires 90d")]
 struct NewArgs {
     /// The service whose webhook the key opens
     #[arg(long, value_name = "NAME")]
@@ -46,15 +52,12 @@ struct NewArgs {
     /// When it stops being good: a time (2026-12-31T00:00:00Z) or how long from now (90d, 12h)
     #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
     expires: Option<Expiry>,
-    /// The file or folder [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
-    #[arg(short, long, value_name = "PATH")]
-    config: Option<PathBuf>,
 }
 
 /// Makes the key and prints it; returns the exit status.
-pub fn run(args: &KeysArgs) -> i32 {
+pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
     let KeysCommand::New(args) = &args.command;
-    let config = match file::read(args.config.as_deref(), Mode::Offline) {
+    let config = match file::read(config, Mode::Offline) {
         Ok(File::Valid(config)) => Some(config),
         Ok(File::Missing(_)) => None,
         Err(status) => return status,
@@ -241,7 +244,7 @@ mod tests {
     use super::*;
 
     fn args(expires: Option<Expiry>) -> NewArgs {
-        NewArgs { service: "mailer".into(), id: None, expires, config: None }
+        NewArgs { service: "mailer".into(), id: None, expires }
     }
 
     #[test]

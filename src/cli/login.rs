@@ -19,7 +19,7 @@ use loopback::Loopback;
 use std::error::Error as _;
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,12 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What `attache login` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache login calendar
+  attache login services/calendar --no-browser")]
 pub struct LoginArgs {
     /// A key under `accounts`, or services/NAME for the account written in place there
     account: String,
-    /// The file or folder [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
-    #[arg(short, long, value_name = "PATH")]
-    config: Option<PathBuf>,
     /// Open no browser; the address it was sent back to may be pasted instead
     #[arg(long)]
     no_browser: bool,
@@ -68,10 +68,10 @@ fn cause(error: &BuildError) -> String {
 }
 
 /// Signs the account in; returns the exit status.
-pub fn run(args: &LoginArgs) -> i32 {
+pub fn run(args: &LoginArgs, path: Option<&Path>) -> i32 {
     // Fails only if one is installed, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = match file::read(args.config.as_deref(), Mode::Full) {
+    let config = match file::read(path, Mode::Full) {
         Ok(File::Valid(config)) => config,
         Ok(File::Missing(looked_for)) => {
             eprintln!("error: {looked_for}");
@@ -83,7 +83,7 @@ pub fn run(args: &LoginArgs) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("error: {error}");
-            if let Some(help) = help(&error, args) {
+            if let Some(help) = help(&error, args, path) {
                 eprintln!("  help: {help}");
             }
             1
@@ -112,7 +112,7 @@ fn sign_in(config: &Config, args: &LoginArgs) -> Result<(), LoginError> {
     result
 }
 
-fn help(error: &LoginError, args: &LoginArgs) -> Option<String> {
+fn help(error: &LoginError, args: &LoginArgs, path: Option<&Path>) -> Option<String> {
     Some(match error {
         LoginError::SignIn(SignInError::NoRefreshToken) => {
             "most providers want the scope `offline_access` for it; Google wants `authorization_params: { access_type: \
@@ -120,7 +120,7 @@ fn help(error: &LoginError, args: &LoginArgs) -> Option<String> {
                 .to_owned()
         }
         LoginError::State(StateError::ForeignOwner { owner, .. }) => {
-            let config = args.config.as_ref().map(|path| format!(" -c {}", path.display())).unwrap_or_default();
+            let config = path.map(|path| format!(" -c {}", path.display())).unwrap_or_default();
             format!("sudo -u '#{owner}' attache login {}{config} --no-browser", args.account)
         }
         LoginError::State(StateError::Io { cause, .. }) if cause.kind() == io::ErrorKind::PermissionDenied => {

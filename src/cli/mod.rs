@@ -3,21 +3,32 @@
 pub mod check;
 pub mod completions;
 pub mod demo;
+pub mod explain;
 mod file;
 pub mod keys;
 pub mod login;
+pub mod man;
 pub mod run;
 pub mod schema;
+pub mod status;
 mod stdout;
 pub mod urls;
 pub mod verify;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use std::path::PathBuf;
 
 /// A declarative reverse proxy that carries your credentials to foreign services, and announces foreign callers at home.
 #[derive(Debug, Parser)]
 #[command(name = "attache", version, about, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Examples:
+  attache demo                        try it, on loopback, with made-up services
+  attache check -c attache.yaml       read a file as `run` would, before it is deployed
+  attache run -c /etc/attache         serve a folder of files")]
 struct Cli {
+    /// The file or folder; `-` is standard input [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
+    #[arg(short, long, value_name = "PATH", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -34,6 +45,10 @@ enum Command {
     Keys(keys::KeysArgs),
     /// List every webhook URL.
     Urls(urls::UrlsArgs),
+    /// Say what a request would meet: service, account, deadline, limits, headers. Sends nothing, and asks for no secret.
+    Explain(explain::ExplainArgs),
+    /// Ask a running attache what it serves, or wait until it serves a configuration.
+    Status(status::StatusArgs),
     /// Say step by step why the signature of a captured webhook request is valid or not.
     Verify(Box<verify::VerifyArgs>),
     /// Sign an account in: authorization code or device code.
@@ -42,6 +57,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Print a completion script.
     Completions(completions::CompletionsArgs),
+    /// Print the manual page of attache or of one command, or write all of them into a folder.
+    Man(man::ManArgs),
 }
 
 /// Parses the command line and runs it; returns the exit status: 2 for a command line that makes no sense.
@@ -49,21 +66,25 @@ pub fn main() -> i32 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // `--help` and `--version` come this way as well. Nobody is there to be told if it can't be printed.
+            // `--help` and `--version` come this way as well. A failure to print has no reader.
             let _ = error.print();
             return error.exit_code();
         }
     };
+    let config = cli.config.as_deref();
     match cli.command {
-        Command::Run(args) => run::run(&args),
-        Command::Check(args) => check::run(args),
+        Command::Run(args) => run::run(&args, config),
+        Command::Check(args) => check::run(&args, config),
         Command::Schema(args) => schema::run(&args),
-        Command::Keys(args) => keys::run(&args),
-        Command::Urls(args) => urls::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Login(args) => login::run(&args),
+        Command::Keys(args) => keys::run(&args, config),
+        Command::Urls(args) => urls::run(&args, config),
+        Command::Explain(args) => explain::run(&args, config),
+        Command::Status(args) => status::run(&args, config),
+        Command::Verify(args) => verify::run(&args, config),
+        Command::Login(args) => login::run(&args, config),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
     }
 }
 
@@ -74,5 +95,30 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_an_example() {
+        fn walk(mut command: clap::Command, path: &str) -> usize {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n  ") || help.contains("Example:\n  "), "{path}:\n{help}");
+            let below: Vec<_> =
+                command.get_subcommands().filter(|c| c.get_name() != "help").cloned().collect();
+            1 + below.into_iter().map(|command| walk(command, &path)).sum::<usize>()
+        }
+        let mut root = Cli::command();
+        root.build();
+        assert!(walk(root, "") > 10);
+    }
+
+    #[test]
+    fn the_file_may_be_named_before_and_after_the_command() {
+        for line in
+            ["attache -c a.yaml check", "attache check -c a.yaml", "attache keys -c a.yaml new --service s"]
+        {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.config.as_deref(), Some(std::path::Path::new("a.yaml")), "{line}");
+        }
     }
 }

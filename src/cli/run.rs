@@ -1,22 +1,28 @@
 //! `attache run`: serve.
 
 use crate::{config, server};
-use std::path::PathBuf;
+use std::path::Path;
 
 /// What `attache run` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache run
+  attache run -c /etc/attache/attache.yaml")]
 pub struct RunArgs {
-    /// The file or folder [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
-    #[arg(short, long, value_name = "PATH")]
-    config: Option<PathBuf>,
     /// Refuse to start while a secret can't be read
     #[arg(long)]
     strict: bool,
 }
 
 /// Serves until SIGTERM; returns the exit status.
-pub fn run(args: &RunArgs) -> i32 {
-    match args.config.clone().map_or_else(config::default_path, Ok) {
+pub fn run(args: &RunArgs, config: Option<&Path>) -> i32 {
+    if config == Some(Path::new(config::STDIN)) {
+        eprintln!(
+            "error: `attache run` reads its file again whenever it changes, so standard input can't be it"
+        );
+        return 2;
+    }
+    match config.map(Path::to_owned).map_or_else(config::default_path, Ok) {
         Ok(config) => server::run(server::Options { config, strict: args.strict }),
         Err(message) => {
             eprintln!("error: {message}");

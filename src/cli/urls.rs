@@ -9,25 +9,25 @@ use crate::config::Mode;
 use crate::config::model::{ApiKey, Config, KeyIn, User, Validity};
 use crate::secret::Secret;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::SystemTime;
 
 /// What `attache urls` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache urls
+  attache urls --reveal")]
 pub struct UrlsArgs {
-    /// The file or folder [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
-    #[arg(short, long, value_name = "PATH")]
-    config: Option<PathBuf>,
     /// Show the keys that the configuration holds in full
     #[arg(long)]
     reveal: bool,
 }
 
 /// Prints the list; returns the exit status.
-pub fn run(args: &UrlsArgs) -> i32 {
+pub fn run(args: &UrlsArgs, config: Option<&Path>) -> i32 {
     // Masked, no secret is needed, and asking for none lets the command run where they are not to be had.
     let mode = if args.reveal { Mode::Full } else { Mode::Offline };
-    let config = match file::read(args.config.as_deref(), mode) {
+    let config = match file::read(config, mode) {
         Ok(File::Valid(config)) => config,
         Ok(File::Missing(looked_for)) => {
             eprintln!("error: {looked_for}");

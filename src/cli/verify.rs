@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use request::Captured;
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// A captured request is no larger.
@@ -28,6 +28,9 @@ const MAX_REQUEST: u64 = 64 << 20;
 /// What `attache verify` takes.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what to check by").required(true).args(["service", "scheme"])))]
+#[command(after_help = "Examples:
+  attache verify --request captured.txt --service mailer
+  attache verify --request captured.txt --scheme stripe --secret env:STRIPE_SECRET --at 1764172800")]
 pub struct VerifyArgs {
     /// The captured request: request line, headers, an empty line, the body, byte for byte; `-` is standard input
     #[arg(long, value_name = "FILE")]
@@ -50,9 +53,6 @@ pub struct VerifyArgs {
     /// The outside address, for schemes that sign the URL [default: the configuration's]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
-    /// The file or folder [default: $ATTACHE_CONFIG, ./attache.yaml, /etc/attache/attache.yaml]
-    #[arg(short, long, value_name = "PATH")]
-    config: Option<PathBuf>,
     #[command(flatten)]
     hmac: HmacArgs,
 }
@@ -85,8 +85,8 @@ struct HmacArgs {
 }
 
 /// Explains; returns the exit status: 0 for a request that passes, 1 for one that does not, 2 if it can't be told.
-pub fn run(args: &VerifyArgs) -> i32 {
-    match explain(args, Timestamp::now()) {
+pub fn run(args: &VerifyArgs, config: Option<&Path>) -> i32 {
+    match explain(args, config, Timestamp::now()) {
         Ok((page, passes)) => match stdout::write(page.as_bytes()) {
             0 => i32::from(!passes),
             failed => failed,
@@ -112,8 +112,8 @@ impl From<String> for Problem {
     }
 }
 
-fn explain(args: &VerifyArgs, now: Timestamp) -> Result<(String, bool), Problem> {
-    let config = config(args)?;
+fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(String, bool), Problem> {
+    let config = config(args, path)?;
     let verifier = match (&args.service, &config) {
         (Some(service), Some(config)) => of_service(config, service)?,
         _ => of_arguments(args)?,
@@ -145,8 +145,10 @@ fn explain(args: &VerifyArgs, now: Timestamp) -> Result<(String, bool), Problem>
     Ok((page, passes))
 }
 
-fn config(args: &VerifyArgs) -> Result<Option<Box<Config>>, Problem> {
-    let (Some(_), path) = (&args.service, args.config.as_deref()) else { return Ok(None) };
+fn config(args: &VerifyArgs, path: Option<&Path>) -> Result<Option<Box<Config>>, Problem> {
+    if args.service.is_none() {
+        return Ok(None);
+    }
     match file::read(path, Mode::Full) {
         Ok(File::Valid(config)) => Ok(Some(config)),
         Ok(File::Missing(looked_for)) => Err(looked_for.into()),

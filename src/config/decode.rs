@@ -184,6 +184,11 @@ impl<'t> Decoder<'t> {
         (self.findings.into_inner(), self.hidden.into_inner())
     }
 
+    /// Returns true if what was found refuses the file.
+    pub(super) fn refuses(&self) -> bool {
+        self.findings.borrow().iter().any(Finding::refuses)
+    }
+
     /// Reports a problem. What several places share (an anchor, `defaults`) is reported once.
     pub(super) fn report(&self, finding: Finding) {
         let known = finding.identity().is_some_and(|identity| !self.reported.borrow_mut().insert(identity));

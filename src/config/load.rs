@@ -3,15 +3,25 @@
 //! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
 
 use super::files::Files;
-use super::model::{Config, LastValues, ReadFault};
-use super::parse::{hash, parse};
+use super::model::{Config, LastValues, ListenAddr, ReadFault};
+use super::parse::{self, hash, parse};
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
 use super::secrets::{ReadError, SecretSource};
 use super::source::Source;
+use nix::unistd::{AccessFlags, access};
 use std::cell::RefCell;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The path that stands for standard input. Paths in it are relative to the working directory.
+pub const STDIN: &str = "-";
+
+/// `listen.admin`, where it is not said.
+const DEFAULT_ADMIN: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9090);
 
 /// Of the whole configuration.
 const MAX_SIZE: u64 = 64 << 20;
@@ -40,13 +50,29 @@ pub struct Loaded {
     pub hash: Option<String>,
 }
 
-/// Reads a file, or a folder of `*.yaml` and `*.yml`.
+/// Reads a file, a folder of `*.yaml` and `*.yml`, or with `-` standard input.
 pub fn load(path: &Path, mode: Mode) -> Loaded {
-    load_after(path, mode, &LastValues::default())
+    load_with(path, mode, &LastValues::default(), None)
 }
 
 /// As [`load()`], with the secrets of the configuration in effect: each serves on if it can't be read now.
 pub fn load_after(path: &Path, mode: Mode, last: &LastValues) -> Loaded {
+    load_with(path, mode, last, None)
+}
+
+/// As [`load()`], with warnings of what in a good file has no effect at `now`.
+pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
+    load_with(path, mode, &LastValues::default(), Some(now))
+}
+
+/// `listen.admin` as far as it can be told, also where the rest is wrong: a process may serve an earlier state of the file.
+/// Else the default.
+pub fn admin_address(path: &Path) -> ListenAddr {
+    let (sources, _) = read_texts(path, &mut Files::new(path));
+    parse::admin_address(&sources).unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
+}
+
+fn load_with(path: &Path, mode: Mode, last: &LastValues, advice_at: Option<SystemTime>) -> Loaded {
     let mut files = Files::new(path);
     let (sources, findings) = read_texts(path, &mut files);
     if !findings.is_empty() {
@@ -54,7 +80,7 @@ pub fn load_after(path: &Path, mode: Mode, last: &LastValues) -> Loaded {
         return Loaded { config: None, problems, files, hash: None };
     }
     let machine = Machine { files: RefCell::new(files) };
-    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, last);
+    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, last, advice_at);
     let hash = config.as_ref().map_or_else(|| hash(&sources), |config| config.hash.clone());
     Loaded { config, problems, files: machine.files.into_inner(), hash: Some(hash) }
 }
@@ -86,7 +112,9 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
         Finding::without_place("unreadable_file", name, message)
     };
     let mut findings = Vec::new();
-    let paths = match files.list() {
+    let is_stdin = path == Path::new(STDIN);
+    let listed = if is_stdin { Ok(None) } else { files.list() };
+    let paths = match listed {
         Ok(None) => vec![path.to_owned()],
         Ok(Some(listed)) if listed.is_empty() => {
             let name = path.display().to_string();
@@ -99,7 +127,9 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
     let mut left = MAX_SIZE;
     let mut sources = Vec::new();
     for path in paths {
-        let bytes = match files.read(&path, left) {
+        let bytes = if is_stdin { take_up_to(io::stdin(), left) } else { files.read(&path, left) };
+        let path = if is_stdin { PathBuf::from("<stdin>") } else { path };
+        let bytes = match bytes {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 let message = "the configuration is larger than 64 MiB";
@@ -127,6 +157,13 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
         }
     }
     (sources, findings)
+}
+
+/// `None` if there is more than `limit`.
+fn take_up_to(from: impl io::Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    from.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
 /// What the system says, without its error number.
@@ -167,6 +204,27 @@ impl SecretSource for Machine {
             Some(folder) if !folder.is_empty() => self.file(&Path::new(&folder).join(name)),
             _ => Err(ReadError::new(ReadFault::Missing, "$CREDENTIALS_DIRECTORY is not set")),
         }
+    }
+
+    fn can_append(&self, path: &Path) -> Result<(), String> {
+        can_append(path)
+    }
+}
+
+/// Tells whether `path` can be opened for appending. A pipe or a device is not opened: that could block.
+fn can_append(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Err("is a folder".to_owned()),
+        Ok(meta) if !meta.is_file() => Ok(()),
+        Ok(_) => File::options().append(true).open(path).map(drop).map_err(|error| reason(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let folder = parent.unwrap_or(Path::new("."));
+            let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+            let shown = folder.display();
+            access(folder, flags).map_err(|error| format!("{shown}: {}", reason(&error.into())))
+        }
+        Err(error) => Err(reason(&error)),
     }
 }
 

@@ -20,6 +20,11 @@ mod tree;
 pub mod watch;
 
 pub use files::Files;
-pub use load::{Loaded, Mode, default_path, load, load_after};
+pub use load::{Loaded, Mode, STDIN, admin_address, check, default_path, load, load_after};
 pub use problem::{Problem, Problems, Severity};
 pub use schema::{json_schema, reference};
+
+/// The length of a time that is written as in the file: `500ms`, `10s`, `1m30s`.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    scalar::duration(text).ok()
+}

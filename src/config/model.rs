@@ -146,8 +146,19 @@ pub struct StateStore {
 pub struct Log {
     /// Where the access log goes. A change needs a restart.
     pub access: AccessLog,
+    /// How the log on stderr is written. A change takes effect at once.
+    pub format: LogFormat,
     /// How much is said on stderr.
     pub level: LogLevel,
+}
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people (the default).
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// `log.access`.

@@ -75,6 +75,24 @@ impl Problem {
         self.excerpt.as_ref().map(|e| e.column)
     }
 
+    fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "severity": self.severity.as_str(),
+            "code": self.code,
+            "file": (!self.file.is_empty()).then_some(&self.file),
+            "line": self.line(),
+            "column": self.column(),
+            "message": self.message,
+            "help": self.help.as_ref().or((!self.label.is_empty()).then_some(&self.label)),
+            "secondary": self.secondary.as_ref().map(|second| serde_json::json!({
+                "file": second.file,
+                "line": second.excerpt.line,
+                "column": second.excerpt.column,
+                "label": second.label,
+            })),
+        })
+    }
+
     fn render(&self, renderer: &Renderer) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -175,11 +193,14 @@ impl Excerpt {
     }
 }
 
-/// Every problem of a configuration, by file and place.
+/// Every problem of a configuration: errors first, then warnings, each by file and place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
+    /// The most that are printed, logged or served. More are no help, and one mistake can be repeated 10,000 times.
+    const SHOWN: usize = 50;
+
     /// Returns true if the configuration is refused.
     pub fn refuse(&self) -> bool {
         self.0.iter().any(|p| p.refuses)
@@ -200,6 +221,11 @@ impl Problems {
         self.0.iter().any(|p| p.severity == Severity::Warning)
     }
 
+    /// The number of warnings.
+    pub fn warnings(&self) -> usize {
+        self.0.iter().filter(|p| p.severity == Severity::Warning).count()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -215,38 +241,49 @@ impl Problems {
         self.0.iter()
     }
 
-    /// As a compiler would print them, a blank line between two; each line ends with a line break.
+    /// The first of them as a compiler would print them, a blank line between two, and the number of the others; each line
+    /// ends with a line break.
     pub fn render_human(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let (shown, others) = self.shown();
         let mut out = String::new();
-        for problem in &self.0 {
+        for problem in shown {
             if !out.is_empty() {
                 out.push('\n');
             }
             out.push_str(&problem.render(&renderer));
             out.push('\n');
         }
+        if let Some(others) = others {
+            out.push_str(&format!("\n{others}\n"));
+        }
         out
     }
 
-    /// `[{severity, code, file, line, column, message, help}]`; what does not apply is null.
+    /// All of them: `[{severity, code, file, line, column, message, help, secondary: {file, line, column, label}}]`; what does
+    /// not apply is null.
     pub fn to_json(&self) -> serde_json::Value {
-        let problem = |p: &Problem| {
-            serde_json::json!({
-                "severity": p.severity.as_str(),
-                "code": p.code,
-                "file": (!p.file.is_empty()).then_some(&p.file),
-                "line": p.line(),
-                "column": p.column(),
-                "message": p.message,
-                "help": p.help.as_ref().or((!p.label.is_empty()).then_some(&p.label)),
-            })
-        };
-        self.0.iter().map(problem).collect()
+        self.0.iter().map(Problem::to_json).collect()
+    }
+
+    /// As [`Self::to_json`], with no more of them than are printed, and a last element that says how many there are besides.
+    pub fn to_short_json(&self) -> serde_json::Value {
+        let (shown, others) = self.shown();
+        let others = others.map(|message| {
+            let severity = if self.has_errors() { Severity::Error } else { Severity::Warning };
+            serde_json::json!({ "severity": severity.as_str(), "code": "more_problems", "message": message })
+        });
+        shown.iter().map(Problem::to_json).chain(others).collect()
+    }
+
+    fn shown(&self) -> (&[Problem], Option<String>) {
+        let (shown, others) = self.0.split_at(self.0.len().min(Self::SHOWN));
+        let more = || format!("and {} more; `attache check --format json` lists all", others.len());
+        (shown, (!others.is_empty()).then(more))
     }
 
     pub(super) fn new(sources: &[Source], redaction: &Redaction, mut findings: Vec<Finding>) -> Self {
-        findings.sort_by_key(|finding| finding.span);
+        findings.sort_by_key(|finding| (finding.severity, finding.span));
         let name = |span: Span| sources[span.file as usize].path.display().to_string();
         let excerpt = |span: Span| Excerpt::new(&sources[span.file as usize], span, redaction);
         let problem = |finding: Finding| Problem {

@@ -35,6 +35,10 @@ pub(super) trait SecretSource {
     fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError>;
     /// A systemd credential.
     fn credential(&self, name: &str) -> Result<Vec<u8>, ReadError>;
+    /// Whether a file can be appended to, or be created if it is missing. It is not created.
+    fn can_append(&self, _path: &Path) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Why a source delivers nothing. Holds no value.

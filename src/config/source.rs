@@ -5,6 +5,9 @@
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
+/// The byte order mark.
+const MARK: &str = "\u{feff}";
+
 /// A byte range of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Span {
@@ -20,6 +23,7 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
     /// Without a byte order mark.
     text: String,
+    has_mark: bool,
     lines: OnceCell<Vec<u32>>,
 }
 
@@ -34,10 +38,17 @@ pub(super) struct Line {
 impl Source {
     /// Takes the text, and cuts its byte order mark.
     pub(super) fn new(path: PathBuf, mut text: String) -> Self {
-        if text.starts_with('\u{feff}') {
-            text.drain(..'\u{feff}'.len_utf8());
+        let has_mark = text.starts_with(MARK);
+        if has_mark {
+            text.drain(..MARK.len());
         }
-        Self { path, text, lines: OnceCell::new() }
+        Self { path, text, has_mark, lines: OnceCell::new() }
+    }
+
+    /// The bytes of the file, in two parts: the byte order mark, if it has one, and the text.
+    pub(super) fn bytes(&self) -> [&[u8]; 2] {
+        let mark = if self.has_mark { MARK } else { "" };
+        [mark.as_bytes(), self.text.as_bytes()]
     }
 
     pub(super) fn text(&self) -> &str {

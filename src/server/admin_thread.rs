@@ -5,8 +5,12 @@ use crate::proxy::Listener;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The running thread. It ends when this is dropped.
 pub(super) struct AdminThread {
@@ -36,11 +40,22 @@ impl AdminThread {
         let stopped = stop.clone().cancelled_owned();
         let serve = async move {
             let stopped = Box::pin(stopped);
-            match bound {
-                Bound::Tcp(listener) => admin::serve(TcpListener::from_std(listener)?, view, stopped).await,
-                Bound::Unix(listener) => admin::serve(UnixListener::from_std(listener)?, view, stopped).await,
+            let marked = mark_minutes(Arc::clone(&view));
+            let served = async {
+                match bound {
+                    Bound::Tcp(listener) => {
+                        admin::serve(TcpListener::from_std(listener)?, view, stopped).await
+                    }
+                    Bound::Unix(listener) => {
+                        admin::serve(UnixListener::from_std(listener)?, view, stopped).await
+                    }
+                }
+                io::Result::Ok(())
+            };
+            tokio::select! {
+                served = served => served,
+                () = marked => Ok(()),
             }
-            io::Result::Ok(())
         };
         let thread = std::thread::Builder::new().name("attache-admin".to_owned()).spawn(move || {
             if let Err(error) = runtime.block_on(serve) {
@@ -50,6 +65,18 @@ impl AdminThread {
             runtime.shutdown_background();
         })?;
         Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+/// Never ends.
+async fn mark_minutes(view: Arc<dyn View>) {
+    let mut minutes = interval_at(Instant::now() + MINUTE, MINUTE);
+    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        minutes.tick().await;
+        let view = Arc::clone(&view);
+        // With 10,000 services it takes a while. A panic there has been logged.
+        let _ = tokio::task::spawn_blocking(move || view.mark_minute()).await;
     }
 }
 

@@ -9,7 +9,7 @@ mod reload;
 mod unread;
 
 use crate::admin::{View, status};
-use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogLevel};
+use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogFormat, LogLevel};
 use crate::config::watch::Watcher;
 use crate::config::{self, Files, Mode, Problems};
 use crate::credentials::oauth2::{TokenClient, Tokens};
@@ -27,6 +27,7 @@ use reload::{Fixed, Reloader};
 use serde_json::{Value, json};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,14 +56,26 @@ pub fn run(options: Options) -> i32 {
     // Fails only if one is installed, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let loaded = config::load(&options.config, Mode::Full);
-    eprint!("{}", loaded.problems.render_human(false));
+    let problems = loaded.problems;
+    // In a process that has a log already (a test, the demo), level and form stay as they are.
+    let init = |config: &Config| logging::init(level(config.log.level), is_json(config)).ok();
+    let log = loaded.config.as_ref().and_then(init);
+    if !log.as_ref().is_some_and(Logging::is_json) {
+        eprint!("{}", problems.render_human(logging::may_color(&io::stderr())));
+    } else if !problems.is_empty() {
+        tracing::warn!(problems = %problems.to_short_json(), "the configuration has problems");
+    }
     let Some(config) = loaded.config else { return 1 };
-    if options.strict && loaded.problems.has_errors() {
+    if options.strict && problems.has_errors() {
         eprintln!("error: not started: with --strict, every secret has to be readable");
         return 1;
     }
-    match start(&options.config, config, &loaded.problems, loaded.files) {
+    match start(&options.config, config, &problems, loaded.files, log.clone()) {
         Ok(()) => 0,
+        Err(error) if log.is_some_and(|log| log.is_json()) => {
+            tracing::error!(%error, "can't start");
+            1
+        }
         Err(error) => {
             eprintln!("error: {error}");
             1
@@ -85,9 +98,13 @@ enum StartError {
     TokenClient(String),
 }
 
-fn start(path: &Path, config: Config, problems: &Problems, files: Files) -> Result<(), StartError> {
-    // In a process that has a log already (a test, the demo), the level stays as it is.
-    let log = logging::init(level(config.log.level)).ok();
+fn start(
+    path: &Path,
+    config: Config,
+    problems: &Problems,
+    files: Files,
+    log: Option<Logging>,
+) -> Result<(), StartError> {
     unread::log(problems);
     let threads = config
         .threads
@@ -98,12 +115,16 @@ fn start(path: &Path, config: Config, problems: &Problems, files: Files) -> Resu
         .enable_all()
         .build()?;
     let drain = runtime.block_on(async {
-        let server = Server::new(path, config, problems.to_json(), log)?;
+        let server = Server::new(path, config, problems.to_short_json(), log)?;
         server.serve(files).await
     });
     // Blocking work (a file being read) must not hold the exit up.
     runtime.shutdown_background();
     drain
+}
+
+fn is_json(config: &Config) -> bool {
+    config.log.format == LogFormat::Json
 }
 
 fn level(level: LogLevel) -> LevelFilter {
@@ -135,6 +156,8 @@ struct State {
     access_log: Arc<AccessLog>,
     reloads: Reloads,
     loaded_at: Mutex<SystemTime>,
+    /// Minutes since the start, for the statistics of the last five.
+    minute: AtomicU64,
     last_reload: Mutex<LastReload>,
     draining: watch::Receiver<bool>,
 }
@@ -194,6 +217,7 @@ impl Server {
             access_log: Arc::new(access_log),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
+            minute: AtomicU64::new(0),
             last_reload: Mutex::new(LastReload {
                 at: now,
                 result: ReloadResult::Applied.as_str(),
@@ -360,7 +384,7 @@ impl View for State {
                 "last_reload": last_reload,
             },
         });
-        let parts = status::describe(&snapshot, SystemTime::now());
+        let parts = status::describe(&snapshot, SystemTime::now(), self.minute.load(Relaxed));
         if let (Value::Object(document), Value::Object(parts)) = (&mut document, parts) {
             document.extend(parts);
         }
@@ -370,6 +394,12 @@ impl View for State {
     fn key_set(&self) -> Value {
         let snapshot = self.snapshots.load();
         snapshot.assertion.as_ref().map_or_else(|| json!({ "keys": [] }), |signer| signer.key_set())
+    }
+
+    fn mark_minute(&self) {
+        let minute = self.minute.load(Relaxed) + 1;
+        self.snapshots.load().statistics().for_each(|stats| stats.mark(minute));
+        self.minute.store(minute, Relaxed);
     }
 
     fn metrics(&self) -> String {

@@ -1,7 +1,7 @@
 //! Takes a changed file up: all of it by one swap, or nothing. No token endpoint is waited for.
 
 use super::grants::Grants;
-use super::{LastReload, State, connection_limit, level};
+use super::{LastReload, State, connection_limit, is_json, level};
 use crate::config::changes::Changes;
 use crate::config::model::{AccessLog, Config, Listen};
 use crate::config::{self, Files, Loaded, Mode, Problems};
@@ -74,13 +74,10 @@ impl Reloader {
 
     async fn apply(&mut self, loaded: Loaded) -> Files {
         let Loaded { config, problems, files, hash } = loaded;
-        let mut said = problems.to_json();
+        let mut said = problems.to_short_json();
         let result = match config {
             None => {
-                let problems = problems.render_human(false);
-                tracing::error!(
-                    "the changed configuration has problems, the last good one stays in effect\n{problems}"
-                );
+                self.log_problems(&problems);
                 ReloadResult::Rejected
             }
             Some(config) => match self.open_store(&config).await {
@@ -100,6 +97,18 @@ impl Reloader {
         *self.state.last_reload.lock().unwrap_or_else(PoisonError::into_inner) =
             LastReload { at: now, result: result.as_str(), problems: said, hash };
         files
+    }
+
+    fn log_problems(&self, problems: &Problems) {
+        if self.log.as_ref().is_some_and(Logging::is_json) {
+            let problems = problems.to_short_json();
+            tracing::error!(%problems, "the changed configuration has problems, the last good one stays in effect");
+        } else {
+            let problems = problems.render_human(false);
+            tracing::error!(
+                "the changed configuration has problems, the last good one stays in effect\n{problems}"
+            );
+        }
     }
 
     async fn open_store(&mut self, config: &Config) -> Result<(), StateError> {
@@ -135,6 +144,7 @@ impl Reloader {
     fn swap(&mut self, next: Snapshot) {
         if let Some(log) = &self.log {
             log.set_level(level(next.config.log.level));
+            log.set_json(is_json(&next.config));
         }
         let limit = connection_limit(&next.config, self.state.descriptors);
         for table in &self.state.tables {

@@ -10,6 +10,7 @@
 mod exposition;
 mod histogram;
 mod process;
+mod recent;
 mod refusal;
 mod statuses;
 
@@ -22,8 +23,10 @@ use crate::error_code::ErrorCode;
 
 pub use exposition::{AccountRow, Exposition};
 pub use histogram::Histogram;
+pub use recent::{LastError, Totals};
 pub use refusal::WebhookRefusal;
 
+use recent::Marks;
 use statuses::Statuses;
 
 /// Which way a request goes.
@@ -81,7 +84,7 @@ impl Phase {
 }
 
 /// One direction of one service. 16 bytes until its first request: a file may name 100,000 services that nobody
-/// calls. Afterwards about 350 bytes, 250 more with the first failure, and 900 more for a class of status of a service with
+/// calls. Afterwards about 470 bytes, 350 more with the first failure, and 900 more for a class of status of a service with
 /// more than five statuses.
 ///
 /// Every update is a handful of relaxed atomics.
@@ -100,10 +103,12 @@ struct Used {
     reserved_headers: [AtomicU64; 2],
     duration: Histogram,
     response_headers: Histogram,
+    marks: OnceLock<Box<Marks>>,
 }
 
 #[derive(Debug, Default)]
 struct Failures {
+    last: Mutex<Option<Box<LastError>>>,
     errors: [AtomicU64; ErrorCode::ALL.len()],
     timeouts: [AtomicU64; Phase::TIMED.len()],
     refused: OnceLock<Box<[AtomicU64; WebhookRefusal::ALL.len()]>>,
@@ -141,6 +146,33 @@ impl ServiceStats {
         }
     }
 
+    /// A request has failed. Of several at the same moment, one is kept.
+    pub fn failed(&self, error: LastError) {
+        if let Ok(mut last) = self.used().failures().last.try_lock() {
+            *last = Some(Box::new(error));
+        }
+    }
+
+    /// The last request that has failed.
+    pub fn last_error(&self) -> Option<LastError> {
+        let last = &self.used.get()?.failures.get()?.last;
+        last.lock().unwrap_or_else(PoisonError::into_inner).as_deref().cloned()
+    }
+
+    /// Notes the totals at the end of a minute, for [`Self::recent`]. Minutes count from the start of the process.
+    pub fn mark(&self, minute: u64) {
+        if let Some(used) = self.used.get() {
+            used.marks.get_or_init(Box::default).set(minute, used.totals());
+        }
+    }
+
+    /// The totals of the last five minutes, and of the current one, where `minute` is the last that has ended.
+    pub fn recent(&self, minute: u64) -> Totals {
+        let Some(used) = self.used.get() else { return Totals::default() };
+        let totals = used.totals();
+        used.marks.get().map_or(totals, |marks| marks.since(minute, totals))
+    }
+
     /// A request ran out of time in this phase.
     pub fn timed_out(&self, phase: Phase) {
         if let Some(count) = self.used().failures().timeouts.get(phase as usize) {
@@ -173,6 +205,11 @@ impl ServiceStats {
 }
 
 impl Used {
+    fn totals(&self) -> Totals {
+        let errors = self.failures.get().into_iter().flat_map(|failures| &failures.errors);
+        Totals { requests: self.duration.count(), errors: errors.map(|count| count.load(Relaxed)).sum() }
+    }
+
     fn failures(&self) -> &Failures {
         self.failures.get_or_init(Box::default)
     }

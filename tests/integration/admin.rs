@@ -143,3 +143,28 @@ async fn status_tells_what_runs() {
     }
     assert!(!text.contains(&sha256_hex(&at.key)), "{status:#}");
 }
+
+#[tokio::test]
+async fn status_tells_how_a_service_fares() {
+    let at = topology().await;
+    at.attache.send(get("/mailer/x")).await;
+    at.attache.hook(post(format!("/webhooks/{}", at.key), "{}")).await;
+    at.third_party.does(|_request| vec![Step::Hang]);
+    let failed = at.attache.send(get("/mailer/slow")).await;
+    let id = failed.header("x-attache-request-id").expect("the id").to_owned();
+    counted(&at.attache, "attache_timeouts_total", &[("service", "mailer"), ("phase", "wait")], 1.0).await;
+    let status = at.attache.status().await;
+    let mailer = &status["services"]["mailer"];
+    assert_eq!(mailer["last_5_minutes"], json!({ "requests": 3, "errors": 1 }), "{mailer:#}");
+    assert_eq!(mailer["in_flight"], 0);
+    let last = &mailer["last_error"];
+    assert_eq!(
+        (&last["code"], &last["direction"]),
+        (&json!("service_timeout"), &json!("outbound")),
+        "{last}"
+    );
+    assert_eq!(last["request_id"], id);
+    assert!(last["at"].as_str().is_some_and(|at| at.ends_with('Z')), "{last}");
+    let erp = &status["services"]["erp"];
+    assert_eq!((&erp["last_error"], &erp["last_5_minutes"]["requests"]), (&json!(null), &json!(0)));
+}

@@ -90,6 +90,87 @@ async fn check_offline_asks_for_no_secret() {
 }
 
 #[tokio::test]
+async fn check_prints_what_sha256sum_prints() {
+    let (folder, path) = file(&format!("\u{feff}{GOOD}"));
+    let text = std::fs::read_to_string(&path).expect("read");
+    let hash = |text: &str| format!(", hash {}\n", sha256_hex(text));
+    let at = path.display().to_string();
+    let full = command(&["check", "-c", &at]).env("KEY", &secret("key")).finish().await;
+    let offline = command(&["-c", &at, "check", "--offline"]).finish().await;
+    let piped = command(&["check", "-c", "-", "--offline"]).reads(&path).finish().await;
+    for checked in [&full, &offline, &piped] {
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+        assert!(checked.stdout.ends_with(&hash(&text)), "{}", checked.stdout);
+    }
+    assert!(
+        piped.stdout.starts_with("<stdin>: ok, 1 service, 0 accounts, 0 users, hash"),
+        "{}",
+        piped.stdout
+    );
+    std::fs::write(folder.path().join("b.yaml"), "users: { bot: {} }\n").expect("write");
+    let folder = folder.path().display().to_string();
+    let both = command(&["check", "-c", &folder, "--offline"]).finish().await;
+    assert!(both.stdout.contains("1 user, 1 warning"), "{both:?}");
+    assert!(both.stdout.ends_with(&hash(&format!("{text}users: {{ bot: {{}} }}\n"))), "{both:?}");
+}
+
+#[tokio::test]
+async fn a_secret_of_standard_input_is_beside_the_working_directory() {
+    let (folder, path) = file(&GOOD.replace("env: KEY", "file: key"));
+    std::fs::write(folder.path().join("key"), secret("key")).expect("write");
+    let here = command(&["check", "-c", "-"]).reads(&path).in_folder(folder.path()).finish().await;
+    assert_eq!(here.code, Some(0), "{here:?}");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let there = command(&["check", "-c", "-"]).reads(&path).in_folder(elsewhere.path()).finish().await;
+    assert_eq!(there.code, Some(1), "{there:?}");
+    assert_eq!(command(&["run", "-c", "-"]).finish().await.code, Some(2));
+}
+
+#[tokio::test]
+async fn check_tries_to_open_the_access_log_and_makes_none() {
+    let (folder, _path) = file("");
+    let log = folder.path().join("access.log");
+    let yaml = format!("log: {{ access: '{}' }}\n{GOOD}", log.display());
+    assert_eq!(check(&yaml, &[]).await.code, Some(0));
+    assert!(!log.exists());
+    let missing = check(&yaml.replace("access.log", "missing/access.log"), &[]).await;
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(
+        missing.stderr.contains("log.access can't be opened") && missing.stderr.contains("yaml:1:"),
+        "{missing:?}"
+    );
+}
+
+#[tokio::test]
+async fn colours_are_for_terminals() {
+    for line in [&["check", "--nonsense"] as &[&str], &["--help"], &["check", "-c", "/nonexistent"]] {
+        let said = command(line).env("TERM", "xterm-256color").finish().await;
+        assert!(!said.stdout.contains('\x1b') && !said.stderr.contains('\x1b'), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn explain_asks_for_no_secret_and_ends_by_the_outcome() {
+    let (_folder, path) = file(GOOD);
+    let at = path.display().to_string();
+    let plan = command(&["explain", "-c", &at, "GET", "/mailer/x?y", "--format", "json"]).finish().await;
+    assert_eq!(plan.code, Some(0), "{plan:?}");
+    let json: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    assert_eq!(json["upstream"], "https://api.mailer.example/v3/x?y");
+    let refused = command(&["explain", "-c", &at, "GET", "/nothing/x"]).finish().await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stdout.contains("service_unknown") && refused.stdout.contains("404"), "{refused:?}");
+    assert_eq!(command(&["explain", "-c", &at, "GET", "mailer/x"]).finish().await.code, Some(2));
+}
+
+#[tokio::test]
+async fn the_manual_has_a_page_for_each_command() {
+    let page = command(&["man", "keys", "new"]).finish().await;
+    assert!(page.code == Some(0) && page.stdout.contains(".TH attache-keys-new 1"), "{page:?}");
+    assert_eq!(command(&["man", "nonsense"]).finish().await.code, Some(2));
+}
+
+#[tokio::test]
 async fn a_wrong_command_line_is_a_2() {
     assert_eq!(command(&["check", "--nonsense"]).finish().await.code, Some(2));
     assert_eq!(command(&["nonsense"]).finish().await.code, Some(2));
@@ -238,7 +319,9 @@ async fn completions_are_a_script_the_shell_reads() {
 async fn help_names_every_command() {
     let help = command(&["--help"]).finish().await;
     assert_eq!(help.code, Some(0));
-    for name in ["run", "check", "demo", "keys", "login", "urls", "completions"] {
+    for name in
+        ["run", "check", "demo", "explain", "keys", "login", "man", "status", "urls", "verify", "completions"]
+    {
         assert!(help.stdout.contains(name), "{name}:\n{}", help.stdout);
     }
     assert_eq!(command(&["--version"]).finish().await.code, Some(0));

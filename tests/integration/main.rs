@@ -34,6 +34,7 @@ mod replays;
 mod selftest;
 mod signatures;
 mod smuggling;
+mod status;
 mod streaming;
 mod tls;
 mod tokens;

@@ -244,3 +244,40 @@ async fn a_file_replaced_behind_a_symlink_is_taken_up() {
     attache.reloaded("applied", before).await;
     assert_eq!(attache.send(get("/mailer/x")).await.text(), "second");
 }
+
+#[tokio::test]
+async fn with_log_format_json_each_line_is_an_object_and_problems_are_a_field() {
+    let third_party = third_party();
+    let yaml = |lines: &str| format!("log: {{ format: json }}\n{}", mailer(lines));
+    let plain = secret("plain");
+    let warned = format!(
+        "{}accounts: {{ b: {{ authorization: {{ query: {{ name: k, value: {plain} }} }} }} }}\n",
+        yaml("")
+    );
+    let attache = attache().given("third_party", third_party.url()).with(&warned).await;
+    attache.reload(&yaml("timeuot: 5s"), "rejected").await;
+    attache.stderr_line("timeuot").await;
+    // The form can change while it runs.
+    attache.reload(&mailer("idle_timeout: 5s"), "applied").await;
+    attache.stderr_line(r"INFO .*configuration").await;
+    let stderr = attache.said();
+    let lines: Vec<serde_json::Value> = stderr
+        .lines()
+        .skip_while(|line| line.is_empty())
+        .filter(|line| line.starts_with('{') && line.contains("\"level\""))
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect();
+    let find =
+        |text: &str| lines.iter().find(|line| line["message"].as_str().is_some_and(|m| m.contains(text)));
+    let warned =
+        lines.iter().find(|line| line["message"] == "the configuration has problems").expect("the warnings");
+    assert_eq!((&warned["level"], &warned["problems"][0]["severity"]), (&"warn".into(), &"warning".into()));
+    let rejected = find("has problems").expect("the problems");
+    assert_eq!(
+        (&rejected["level"], &rejected["problems"][0]["code"]),
+        (&"error".into(), &"unknown_key".into())
+    );
+    assert!(
+        find("ready").is_some_and(|line| line["time"].is_string() && line["target"] == "attache::server")
+    );
+}

@@ -39,7 +39,7 @@ pub(super) fn run(config: &Config) -> Result<Vec<Finding>, String> {
     // Fails only if one is installed, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // For what goes wrong beside the answer: a refresh token that can't be kept.
-    let _ = logging::init(LevelFilter::WARN);
+    let _ = logging::init(LevelFilter::WARN, false);
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = built.map_err(|e| format!("can't start: {e}"))?;
     let found = runtime.block_on(try_all(config));

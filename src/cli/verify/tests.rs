@@ -14,10 +14,12 @@ fn said(request: &str, words: &[&str]) -> Result<(String, bool), String> {
     std::fs::write(&path, request).expect("write");
     let line = ["verify", "--request", path.to_str().expect("text")].into_iter().chain(words.iter().copied());
     let line = Line::try_parse_from(line).map_err(|error| error.to_string())?;
-    explain(&line.args, "2026-01-01T00:00:00Z".parse().expect("a time")).map_err(|problem| match problem {
-        Problem::Said => "said".to_owned(),
-        Problem::Unsaid(problem) => problem,
-    })
+    explain(&line.args, None, "2026-01-01T00:00:00Z".parse().expect("a time")).map_err(
+        |problem| match problem {
+            Problem::Said => "said".to_owned(),
+            Problem::Unsaid(problem) => problem,
+        },
+    )
 }
 
 fn github(body: &str) -> String {

@@ -4,6 +4,7 @@
 //! "Parse, don't validate": each part is returned whole or not at all, so a [`Config`] needs no second look.
 
 mod accounts;
+mod advice;
 mod identity;
 mod limits;
 mod loops;
@@ -17,7 +18,7 @@ mod verify;
 mod webhooks;
 
 use super::decode::{At, Decoder, Map};
-use super::model::{Config, LastValues, TrustedProxies};
+use super::model::{Config, LastValues, ListenAddr, TrustedProxies};
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
 use super::scalar;
@@ -25,10 +26,11 @@ use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View, shown_key};
 use crate::header_name::FieldName;
-use crate::secret::{hex, sha256};
+use crate::secret::hex;
 use http::HeaderName;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// The maps that several files fill together.
 const MERGED: [&str; 3] = ["accounts", "users", "services"];
@@ -39,12 +41,14 @@ const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
 /// What a name refers to; `None` where it is defined, but wrongly, which has been reported at its own place.
 type Named<T> = BTreeMap<String, Option<Arc<T>>>;
 
-/// Reads the files of one configuration, in their order, which must not be empty.
+/// Reads the files of one configuration, in their order, which must not be empty. With a time, a good one is searched for
+/// what has no effect at that time.
 pub(super) fn parse(
     sources: &[Source],
     machine: &dyn SecretSource,
     offline: bool,
     last: &LastValues,
+    advice_at: Option<SystemTime>,
 ) -> (Option<Config>, Problems) {
     let mut tree = Tree::default();
     let mut findings = Vec::new();
@@ -58,6 +62,12 @@ pub(super) fn parse(
     let merged = merge(&mut tree, &whole, &mut findings);
     let decoder = Decoder::new(&tree, sources, Secrets::new(machine, offline, last));
     let config = merged.and_then(|root| decode(&decoder, root));
+    if let (Some(root), Some(config), Some(now), false) = (merged, &config, advice_at, decoder.refuses()) {
+        advice::report(&decoder, root, config, now);
+        if !offline {
+            advice::try_access_log(&decoder, root, config, machine);
+        }
+    }
     let (found, hidden) = decoder.into_findings();
     findings.extend(found);
     let config = if findings.iter().any(Finding::refuses) { None } else { config };
@@ -66,6 +76,22 @@ pub(super) fn parse(
     }
     let redaction = Redaction::new(&tree, sources, &roots, &hidden);
     (config, Problems::new(sources, &redaction, findings))
+}
+
+/// `listen.admin` of a configuration that may have problems elsewhere.
+pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
+    let mut tree = Tree::default();
+    let read = sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut Vec::new()));
+    let roots: Vec<NodeId> = read.collect::<Vec<_>>().into_iter().flatten().collect();
+    let below = |node, key: &str| match tree.view(node) {
+        View::Mapping(entries) => entries.iter().find(|(k, _)| tree.key(*k) == key).map(|(_, value)| *value),
+        View::Scalar { .. } | View::Sequence(_) => None,
+    };
+    let found = roots.into_iter().find_map(|root| below(below(root, "listen")?, "admin"))?;
+    match tree.view(found) {
+        View::Scalar { text, .. } => scalar::listen_addr(text).ok(),
+        View::Mapping(_) | View::Sequence(_) => None,
+    }
 }
 
 /// One root for all files: `accounts`, `users` and `services` by key, the rest from one file each.
@@ -147,8 +173,8 @@ fn unknown_version(tree: &Tree<'_>, key: NodeId, value: NodeId) -> Option<Findin
 }
 
 fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
-    for source in decoder.sources {
-        decoder.secrets.digest(source.text().as_bytes());
+    for bytes in decoder.sources.iter().flat_map(Source::bytes) {
+        decoder.secrets.digest(bytes);
     }
     let root = At::root(root);
     let map = decoder.mapping(&root)?;
@@ -300,15 +326,11 @@ fn refer<T>(
     decoder.reject(finding.label(format!("no such {kind}")).help(help))
 }
 
-/// Of one file, what `sha256sum` says (a byte order mark apart); of several, over their digests in order.
+/// SHA-256 of the files' bytes in their order: what `cat FILES | sha256sum` prints.
 pub(super) fn hash(sources: &[Source]) -> String {
-    match sources {
-        [one] => hex(&sha256(one.text().as_bytes())),
-        many => {
-            let digests: Vec<u8> = many.iter().flat_map(|s| sha256(s.text().as_bytes())).collect();
-            hex(&sha256(&digests))
-        }
-    }
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    sources.iter().flat_map(Source::bytes).for_each(|bytes| context.update(bytes));
+    hex(context.finish().as_ref())
 }
 
 #[cfg(test)]

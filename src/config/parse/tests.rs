@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr, ReadFault};
 use crate::config::secrets::ReadError;
+use crate::secret::sha256;
 use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
@@ -45,7 +46,7 @@ impl SecretSource for Silent {
 }
 
 fn read(text: &str, machine: &dyn SecretSource, offline: bool) -> (Option<Config>, Problems) {
-    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline, &LastValues::default())
+    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline, &LastValues::default(), None)
 }
 
 fn good(text: &str) -> Config {
@@ -169,6 +170,18 @@ fn the_fingerprint_follows_the_secrets_and_the_hash_only_the_text() {
 }
 
 #[test]
+fn the_hash_is_that_of_the_bytes_of_all_files() {
+    let files = ["\u{feff}users: { u: {} }\n", "services: {}\n"];
+    let sources = files.map(|text| Source::new("a.yaml".into(), text.to_owned()));
+    let (config, _) = parse(&sources, &Silent, true, &LastValues::default(), None);
+    assert_eq!(config.unwrap().hash, hex(&sha256(files.concat().as_bytes())));
+    let marked = good(files[0]);
+    assert_eq!(marked.hash, hex(&sha256(files[0].as_bytes())));
+    // A file of which only the mark has changed is another one, or its hash would never be served.
+    assert_ne!(marked.fingerprint, good(files[0].trim_start_matches('\u{feff}')).fingerprint);
+}
+
+#[test]
 fn offline_nothing_is_asked_for() {
     let text = "accounts:\n  a: { authorization: { basic: { username: { env: A }, password: { file: b } } } }\n  b: { authorization: { headers: [{ name: A, value: { env: A } }] } }\nusers: { u: {} }\nservices:\n  s: { account: a, server_url: 'https://s.example', tls: { ca: ca.pem }, webhook: { user: u, forward_to: 'http://127.0.0.1', api_keys: [{ id: a, value: { env: A } }, { id: b, value: { env: B } }] } }";
     let (config, problems) = read(text, &Silent, true);
@@ -185,6 +198,47 @@ fn a_hundred_thousand_services_are_read() {
         );
     }
     assert_eq!(good(&text).services.len(), 100_000);
+}
+
+#[test]
+fn what_has_no_effect_is_warned_of_when_asked_for() {
+    const TEXT: &str = "log: { access: /nonexistent/access.log }
+accounts:
+  used: { authorization: none }
+  spare: { authorization: none }
+users: { bot: {}, idle: {} }
+services:
+  s:
+    account: used
+    server_url: https://s.example
+    webhook:
+      user: bot
+      forward_to: http://127.0.0.1
+      api_keys:
+        - { id: old, value: { env: K }, expires_at: 2020-01-01T00:00:00Z }
+";
+    let advice = |text: &str, at: Option<&str>, offline| {
+        let now = at.map(|at| SystemTime::try_from(at.parse::<jiff::Timestamp>().unwrap()).unwrap());
+        let sources = [Source::new("a.yaml".into(), text.to_owned())];
+        let (config, problems) =
+            parse(&sources, &Says("0123456789abcdefghijkl"), offline, &LastValues::default(), now);
+        let found: Vec<_> = problems.iter().map(|p| (p.code, p.line().unwrap(), p.message.clone())).collect();
+        (config.is_some(), found)
+    };
+    let found = |codes: &[(&'static str, usize, &str)]| {
+        codes.iter().map(|(code, line, message)| (*code, *line, (*message).to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(advice(TEXT, None, false), (true, Vec::new()));
+    let unused =
+        [("unused_account", 4, "accounts.spare is not used"), ("unused_user", 5, "users.idle is not used")];
+    assert_eq!(advice(TEXT, Some("2019-01-01T00:00:00Z"), false), (true, found(&unused)));
+    let expired = ("expired_key", 14, "services.s.webhook.api_keys[0] has expired");
+    let all = [unused[0], unused[1], expired];
+    assert_eq!(advice(TEXT, Some("2020-01-01T00:00:00Z"), true), (true, found(&all)));
+    let none = ("no_services", 1, "the configuration has no services");
+    assert_eq!(advice("services: {}", Some("2020-01-01T00:00:00Z"), false), (true, found(&[none])));
+    // A file with errors has no advice: what it refers to is not known.
+    assert_eq!(advice("services: []", Some("2020-01-01T00:00:00Z"), false).1[0].0, "wrong_type");
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use super::urls;
 use crate::config::decode::{At, Decoder};
-use crate::config::model::{AccessLog, IdentityHeaders, Listen, ListenAddr, Log, LogLevel, User};
+use crate::config::model::{AccessLog, IdentityHeaders, Listen, ListenAddr, Log, LogFormat, LogLevel, User};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::header_name::{FieldName, alike};
@@ -141,15 +141,32 @@ pub(super) fn log(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Log {
         ("info", LogLevel::Info),
         ("debug", LogLevel::Debug),
     ];
+    const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let map = at.and_then(|at| decoder.mapping(at));
     let get = |key| map.as_ref().and_then(|map| map.get(key));
-    let access = match get("access").and_then(|at| decoder.string(&at)) {
-        None | Some("stdout") => AccessLog::Stdout,
-        Some("off") => AccessLog::Off,
-        Some(path) => AccessLog::File(path.into()),
-    };
+    let access = get("access").and_then(|at| access_log(decoder, &at)).unwrap_or(AccessLog::Stdout);
+    let format = get("format").and_then(|at| decoder.one_of(&at, &FORMATS)).unwrap_or(LogFormat::Text);
     let level = get("level").and_then(|at| decoder.one_of(&at, &LEVELS)).unwrap_or(LogLevel::Info);
-    Log { access, level }
+    Log { access, format, level }
+}
+
+/// A path has a slash, so that a misspelt `stdout` creates no file of that name.
+fn access_log(decoder: &Decoder<'_>, at: &At<'_>) -> Option<AccessLog> {
+    match decoder.string(at)? {
+        "stdout" => Some(AccessLog::Stdout),
+        "off" => Some(AccessLog::Off),
+        path if path.contains('/') => Some(AccessLog::File(path.into())),
+        word => {
+            let message = format!("{at} must be `stdout`, `off` or a path with a `/` in it");
+            let help = match &*word.to_lowercase() {
+                "none" | "no" | "false" => Some("did you mean `off`?".to_owned()),
+                word => decoder.suggest(word, ["stdout", "off"].into_iter()),
+            };
+            let help = help.unwrap_or_else(|| format!("a file in the working directory is `./{word}`"));
+            let finding = Finding::error("invalid_access_log", decoder.place(at), message);
+            decoder.reject(finding.label("neither a word nor a path").help(help))
+        }
+    }
 }
 
 /// A user; with nothing said about it, an active one.

@@ -164,9 +164,11 @@ static LOG: Shape = Shape {
         key(
             "access",
             Kind::OneOf(&[Kind::Word(&["stdout", "off"]), Kind::Path]),
-            "Where the access log goes: `stdout`, `off`, or a path. A change needs a restart.",
+            "Where the access log goes: `stdout`, `off`, or a path with a `/` in it. A change needs a restart.",
         )
         .default("stdout"),
+        key("format", Kind::Word(&["text", "json"]), "How the log on stderr is written: lines for people, or one JSON object a line.")
+            .default("text"),
         key("level", Kind::Word(&["error", "warn", "info", "debug"]), "How much the log on stderr says.")
             .default("info"),
     ],

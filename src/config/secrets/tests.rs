@@ -42,7 +42,7 @@ impl SecretSource for Has {
 }
 
 fn read(text: &str, machine: &Has, last: &LastValues) -> (Option<Config>, Problems) {
-    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, false, last)
+    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, false, last, None)
 }
 
 fn taken(text: &str, machine: &Has, last: &LastValues) -> Config {

@@ -5,15 +5,11 @@
 
 use crate::error_code::ErrorCode;
 use crate::message::chunked::ChunkError;
-use crate::message::request::HeadError;
 use crate::plan::Refusal;
 use crate::route::Route;
 use crate::telemetry::metrics::Phase;
 use crate::transport::{ConnectError, dial::DialError, names::NoAddress, tls::TlsError};
 use pingora::ErrorType;
-
-/// The value of `Allow` beside a method that no service or webhook takes (RFC 9110 section 10.2.1).
-const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// A failure of the connection to a server, after it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,18 +50,6 @@ pub(super) fn timeout(route: &Route, phase: Phase) -> Refusal {
     match phase {
         Phase::Token | Phase::Connect => refusal.proxy_status("connection_timeout"),
         Phase::Send | Phase::Wait | Phase::Idle | Phase::Body => refusal,
-    }
-}
-
-/// The head of a request is refused.
-pub(super) fn bad_head(error: HeadError) -> Refusal {
-    match error {
-        HeadError::Malformed(detail) => Refusal::new(ErrorCode::RequestInvalid, detail),
-        HeadError::TooLarge(detail) => Refusal::new(ErrorCode::RequestHeadTooLarge, detail),
-        HeadError::Late(detail) => Refusal::new(ErrorCode::RequestTimeout, detail),
-        HeadError::Method(detail) => {
-            Refusal { allow: Some(ALLOW.into()), ..Refusal::new(ErrorCode::MethodDenied, detail) }
-        }
     }
 }
 

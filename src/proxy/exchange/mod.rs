@@ -404,7 +404,7 @@ pub(super) async fn refuse_head(entrance: &Entrance, client: &mut Client, arrive
         Direction::Webhook => crate::webhook::log_path(&record.snapshot.keys, &bad.target, None),
     };
     record.method = Cow::Owned(bad.method);
-    let refusal = failure::bad_head(bad.error);
+    let refusal = Refusal::from(bad.error);
     record.refused(&refusal);
     let answer = Answer::new(&refusal, &record.id, bad.accept.as_deref());
     answer.write(client.queue(), to_head, Version::Http11, Persistence::Close);

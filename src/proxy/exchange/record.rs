@@ -13,7 +13,7 @@ use crate::request_id::RequestId;
 use crate::route::Route;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::Outcome;
-use crate::telemetry::metrics::{Direction, InFlight, Phase, ServiceStats};
+use crate::telemetry::metrics::{Direction, InFlight, LastError, Phase, ServiceStats};
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::keys::{Key, KeyNumber};
 use bytes::Bytes;
@@ -157,6 +157,19 @@ impl Record {
         self.failed(refusal.code, reason.unwrap_or(Cow::Borrowed(error)));
     }
 
+    /// Adds a failure to the statistics. Requests that match no service are counted only: anyone can send them.
+    #[cold]
+    fn note_failure(&self, code: ErrorCode) {
+        let stats = self.stats();
+        if code == ErrorCode::ServiceTimeout {
+            stats.timed_out(self.phase.unwrap_or(Phase::Token));
+        }
+        if self.route().is_some() {
+            let (reason, request_id) = (self.reason.clone(), self.id.as_str().into());
+            stats.failed(LastError { code, reason, request_id, at: self.time });
+        }
+    }
+
     /// Notes that the task of the request was ended from outside: by a panic, or by the limit of a drain.
     fn cut(&mut self) {
         if std::thread::panicking() {
@@ -180,8 +193,8 @@ impl Drop for Record {
         let duration = self.arrived.elapsed();
         let stats = self.stats();
         stats.finished(status, self.code, duration, self.response_headers);
-        if self.code == Some(ErrorCode::ServiceTimeout) {
-            stats.timed_out(self.phase.unwrap_or(Phase::Token));
+        if let Some(code) = self.code {
+            self.note_failure(code);
         }
         let log = &self.proxy.access_log;
         if !log.is_on() {

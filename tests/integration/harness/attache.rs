@@ -101,7 +101,9 @@ impl Setup {
     pub(crate) async fn at(self, config: &Path) -> Attache {
         let mut attache = self.start(&["run", "-c", &config.display().to_string()]);
         attache.stderr.line("ready", |line| line.contains("ready")).await;
-        let listening = Regex::new(r"listener=(\w+) address=(\S+)").expect("a pattern");
+        // As text or as JSON.
+        let listening = Regex::new(r#"listener"?[=:]"?(\w+)"?[ ,]"?address"?[=:]"?([^\s",]+)"#);
+        let listening = listening.expect("a pattern");
         let log = plain(&attache.stderr.text());
         for found in listening.captures_iter(&log) {
             // A unix socket has none, and the test that asked for one knows its path.
@@ -442,7 +444,7 @@ impl Output {
 }
 
 /// A command that ends by itself.
-pub(crate) struct Command(tokio::process::Command);
+pub(crate) struct Command(tokio::process::Command, Stdio);
 
 /// What it left behind.
 #[derive(Debug)]
@@ -453,7 +455,7 @@ pub(crate) struct Finished {
 }
 
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    Command(bare_command(arguments).into())
+    Command(bare_command(arguments).into(), Stdio::null())
 }
 
 impl Command {
@@ -467,8 +469,14 @@ impl Command {
         self
     }
 
+    /// What it reads on standard input.
+    pub(crate) fn reads(mut self, file: &Path) -> Self {
+        self.1 = std::fs::File::open(file).expect("open").into();
+        self
+    }
+
     pub(crate) async fn finish(mut self) -> Finished {
-        let output = self.0.stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = self.0.stdin(self.1).kill_on_drop(true).output();
         let output = within(PATIENCE, "the command to end", output).await.expect("start attache");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert_no_leak("stderr", &output.stderr);

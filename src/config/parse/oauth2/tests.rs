@@ -66,7 +66,13 @@ impl SecretSource for Silent {
 }
 
 fn read(text: &str, machine: &dyn SecretSource, offline: bool) -> (Option<Config>, Problems) {
-    parse(&[Source::new("etc/a.yaml".into(), text.to_owned())], machine, offline, &LastValues::default())
+    parse(
+        &[Source::new("etc/a.yaml".into(), text.to_owned())],
+        machine,
+        offline,
+        &LastValues::default(),
+        None,
+    )
 }
 
 fn good(text: &str) -> Config {

@@ -1,0 +1,259 @@
+//! `attache explain`: the plan that a request would get, or the refusal, made by the code that serves requests.
+//!
+//! The head is written and parsed, the snapshot built from the file, and the decision made as in `attache run`. Nothing is
+//! sent, and no secret is asked for.
+
+mod report;
+
+use super::file::{self, File};
+use super::stdout;
+use crate::config::Mode;
+use crate::config::model::{Config, ListenAddr};
+use crate::credentials::oauth2::{TokenClient, Tokens};
+use crate::message::request::{self, RequestHead};
+use crate::outbound;
+use crate::plan::{Plan, Refusal, Reply};
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::{Direction, WebhookRefusal};
+use crate::transport::Transport;
+use crate::webhook::address::Client;
+use crate::webhook::keys::KeyNumber;
+use crate::webhook::{self, Action, Call, Refused};
+use report::Report;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// What `attache explain` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache explain GET http://127.0.0.1:8080/mailer/messages
+  attache explain POST /mailer/messages --format json
+  attache explain POST https://hooks.example.com/webhooks/whk_…
+  attache explain POST /webhooks/mailer --header 'X-Api-Key: whk_…' --client 203.0.113.7
+
+Exit status: 0 for a request that is passed on or answered, 1 for one that is refused.")]
+pub struct ExplainArgs {
+    /// The request's method
+    method: String,
+    /// Its URL, or the path and query alone. `/webhooks/…` is a webhook call, unless the address is that of listen.outbound
+    url: String,
+    /// A header of the request, as `NAME: VALUE`; may be repeated
+    #[arg(long = "header", value_name = "HEADER", value_parser = parse_header)]
+    headers: Vec<(String, String)>,
+    /// The address that the request comes from [default: one that allow_from has]
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Lines for people
+    Human,
+    /// One JSON object
+    Json,
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("not of the form `NAME: VALUE`")?;
+    let value = value.trim();
+    let is_clean = |text: &str| !text.contains(['\r', '\n', '\0']);
+    match http::HeaderName::from_bytes(name.as_bytes()) {
+        Ok(_) if is_clean(value) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("not a header field".to_owned()),
+    }
+}
+
+/// Explains; returns the exit status.
+pub fn run(args: &ExplainArgs, path: Option<&Path>) -> i32 {
+    let config = match file::read(path, Mode::Offline) {
+        Ok(File::Valid(config)) => config,
+        Ok(File::Missing(looked_for)) => {
+            eprintln!("error: {looked_for}");
+            return 2;
+        }
+        Err(_) => return 2,
+    };
+    let explained = Asked::new(args, &config).and_then(|asked| {
+        let snapshot = snapshot(*config)?;
+        let decision = asked.decide(&snapshot, SystemTime::now());
+        Ok((Report::new(&asked, &snapshot, &decision), i32::from(matches!(decision, Decision::Refusal(_)))))
+    });
+    match explained {
+        Ok((report, status)) => {
+            let text = match args.format {
+                Format::Human => report.human(),
+                Format::Json => report.json(),
+            };
+            match stdout::write(text.as_bytes()) {
+                0 => status,
+                failed => failed,
+            }
+        }
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            2
+        }
+    }
+}
+
+/// The request in question.
+struct Asked {
+    direction: Direction,
+    method: String,
+    /// Path and query.
+    target: String,
+    head: Vec<u8>,
+    client: Option<IpAddr>,
+}
+
+/// What becomes of it.
+enum Decision {
+    Outbound(Plan),
+    Webhook(KeyNumber, Plan),
+    Reply(KeyNumber, Reply),
+    Refusal(Box<Denied>),
+}
+
+/// A refusal, with what the access log would know of it.
+struct Denied {
+    refusal: Refusal,
+    key: Option<KeyNumber>,
+    reason: Option<WebhookRefusal>,
+}
+
+impl From<Refusal> for Decision {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(Box::new(Denied { refusal, key: None, reason: None }))
+    }
+}
+
+impl Asked {
+    fn new(args: &ExplainArgs, config: &Config) -> Result<Self, String> {
+        let (authority, target) = split(&args.url)?;
+        let public = config.public_url.as_deref().and_then(|url| args.url.strip_prefix(url));
+        let target = public.filter(|rest| rest.starts_with('/')).unwrap_or(target);
+        let is_at = |address: &ListenAddr| match address {
+            ListenAddr::Tcp(address) => authority == Some(&address.to_string()),
+            ListenAddr::Unix(_) => false,
+        };
+        let direction = if is_at(&config.listen.outbound) {
+            Direction::Outbound
+        } else if is_at(&config.listen.webhooks) || target.starts_with("/webhooks/") {
+            Direction::Webhook
+        } else {
+            Direction::Outbound
+        };
+        let mut head =
+            format!("{} {target} HTTP/1.1\r\nHost: {}\r\n", args.method, authority.unwrap_or("attache"));
+        for (name, value) in &args.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        let (method, target) = (args.method.clone(), target.to_owned());
+        Ok(Self { direction, method, target, head: head.into_bytes(), client: args.client })
+    }
+
+    fn decide(&self, snapshot: &Snapshot, now: SystemTime) -> Decision {
+        let head = match request::parse(self.head.clone().into()) {
+            Ok(head) => head,
+            Err(bad) => return Refusal::from(bad.error).into(),
+        };
+        match self.direction {
+            Direction::Outbound => {
+                snapshot.routes.plan(&head.target).map_or_else(Decision::from, Decision::Outbound)
+            }
+            Direction::Webhook => match self.call(snapshot, &head, now) {
+                Ok(admitted) => match admitted.action {
+                    Action::Forward(plan) => Decision::Webhook(admitted.key, plan),
+                    Action::Reply(reply) => Decision::Reply(admitted.key, reply),
+                },
+                Err(refused) => {
+                    let Refused { refusal, key, known_key, reason, .. } = *refused;
+                    let refusal = refusal.because(reason.as_str());
+                    Decision::Refusal(Box::new(Denied {
+                        refusal,
+                        key: key.or(known_key),
+                        reason: Some(reason),
+                    }))
+                }
+            },
+        }
+    }
+
+    fn call(
+        &self,
+        snapshot: &Snapshot,
+        head: &RequestHead,
+        now: SystemTime,
+    ) -> Result<webhook::Admitted, Box<Refused>> {
+        let plan = |address| {
+            let client = Client { address, https: true, forwarded: false };
+            let (method, target, fields) = (&head.method, &head.target, &head.fields);
+            let call = Call { method, target, fields, client, now, uptime: Duration::ZERO };
+            webhook::plan(&snapshot.keys, &snapshot.unknown_keys, &call)
+        };
+        match plan(self.client) {
+            // No address was given, so one that may call stands in.
+            Err(refused) if refused.reason == WebhookRefusal::Address && self.client.is_none() => {
+                let allowed = refused.key.map(|key| &snapshot.keys.get(key).endpoint().allow_from);
+                let address = allowed.and_then(|networks| networks.first()).map(|network| network.addr());
+                plan(address)
+            }
+            decided => decided,
+        }
+    }
+}
+
+/// The authority of a URL, and its path and query as they are written.
+fn split(url: &str) -> Result<(Option<&str>, &str), String> {
+    if url.starts_with('/') || url == "*" {
+        return Ok((None, url));
+    }
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| url.starts_with(scheme));
+    let Some(scheme) = scheme else {
+        return Err("the URL begins with neither `http://`, `https://` nor `/`".to_owned());
+    };
+    let rest = &url[scheme.len()..];
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let target = if rest[end..].is_empty() { "/" } else { &rest[end..] };
+    Ok((Some(&rest[..end]), target))
+}
+
+/// The snapshot that `attache run` would serve, without secrets.
+fn snapshot(config: Config) -> Result<Snapshot, String> {
+    // Fails only if one is installed, which does as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
+    let _entered = runtime.enter();
+    let client = TokenClient::new().map_err(|error| error.to_string())?;
+    let tokens = Tokens::new(client, runtime.handle().clone());
+    Ok(Snapshot::build(config, None, &tokens, &Transport::new(1)))
+}
+
+/// The path as the access log would show it: without a key.
+fn log_path(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> String {
+    let target = asked.target.as_bytes();
+    let path = match (asked.direction, decision) {
+        (Direction::Outbound, Decision::Refusal(_)) => outbound::log_path(target, false).to_vec(),
+        (Direction::Outbound, _) => outbound::log_path(target, true).to_vec(),
+        (Direction::Webhook, decision) => {
+            let key = match decision {
+                Decision::Webhook(key, _) | Decision::Reply(key, _) => Some(*key),
+                Decision::Refusal(denied) => denied.key,
+                Decision::Outbound(_) => None,
+            };
+            let endpoint = key.map(|key| &**snapshot.keys.get(key).endpoint());
+            webhook::log_path(&snapshot.keys, target, endpoint)
+        }
+    };
+    String::from_utf8_lossy(&path).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

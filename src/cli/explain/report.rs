@@ -1,0 +1,289 @@
+//! What `attache explain` prints: the same facts for people and for programs. No secret is among them.
+
+use super::{Asked, Decision, Denied, log_path};
+use crate::config::model::{Account, Authorization, Config, Rate, ServerUrl, Webhook};
+use crate::error_code::ErrorCode;
+use crate::header_name::FieldName;
+use crate::plan::Plan;
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::WebhookRefusal;
+use crate::webhook::keys::KeyNumber;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// Stands for the value of a secret.
+const REDACTED: &str = "[redacted]";
+
+/// Facts, in the order in which they are printed.
+pub(super) struct Report {
+    facts: Vec<Fact>,
+}
+
+struct Fact {
+    key: &'static str,
+    value: Value,
+    /// For people; `None`: only programs are told.
+    line: Option<(&'static str, String)>,
+}
+
+impl Report {
+    pub(super) fn new(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> Self {
+        let mut report = Self { facts: Vec::new() };
+        let outcome = match decision {
+            Decision::Outbound(_) | Decision::Webhook(..) => "forwarded",
+            Decision::Reply(..) => "answered",
+            Decision::Refusal(_) => "refused",
+        };
+        let path = log_path(asked, snapshot, decision);
+        let direction = asked.direction.as_str();
+        report.add("outcome", json!(outcome), "request", format!("{} {path}: {outcome}", asked.method));
+        report.add("direction", json!(direction), "direction", direction.to_owned());
+        report.only("method", json!(asked.method));
+        report.only("path", json!(path));
+        match decision {
+            Decision::Outbound(plan) => report.outbound(asked, &snapshot.config, plan),
+            Decision::Webhook(key, plan) => report.webhook(asked, snapshot, *key, plan),
+            Decision::Reply(key, reply) => {
+                report.identity(snapshot, *key);
+                let text = format!("attache answers the provider's question itself ({})", reply.content_type);
+                report.add("content_type", json!(reply.content_type), "answer", text);
+            }
+            Decision::Refusal(denied) => report.refusal(asked, snapshot, denied),
+        }
+        report
+    }
+
+    fn add(&mut self, key: &'static str, value: Value, label: &'static str, line: String) {
+        self.facts.push(Fact { key, value, line: Some((label, line)) });
+    }
+
+    fn only(&mut self, key: &'static str, value: Value) {
+        self.facts.push(Fact { key, value, line: None });
+    }
+
+    fn outbound(&mut self, asked: &Asked, config: &Config, plan: &Plan) {
+        let route = &plan.route;
+        let Some(service) = config.services.get(&route.service) else { return };
+        let Some(outbound) = &service.outbound else { return };
+        self.add("service", json!(service.key), "service", named(&service.key, service.name.as_deref()));
+        let kind = kind(&outbound.account);
+        let account = json!({ "name": outbound.account.name, "authorization": kind });
+        self.add("account", account, "account", format!("{} ({kind})", outbound.account.name));
+        self.upstream(asked, &outbound.server_url, plan);
+        self.deadline(route.timeout, route.idle_timeout);
+        let (status, text) = match &route.timeout_response {
+            Some(response) => (response.status.as_u16(), "timeout_response"),
+            None => (ErrorCode::ServiceTimeout.status(), route.timeout_message.as_str()),
+        };
+        let value = json!({ "status": status, "text": text });
+        self.add("on_timeout", value, "on time-out", format!("{status} {text}"));
+        self.only("max_body", json!(route.max_body));
+        self.headers(added_outbound(config, &outbound.account), &route.replaced);
+        if let Authorization::Query { name, .. } = &outbound.account.authorization {
+            let line = format!("{name}={REDACTED}, instead of every parameter of that name");
+            self.add("query", json!([{ "name": name, "value": REDACTED }]), "query", line);
+        }
+    }
+
+    fn webhook(&mut self, asked: &Asked, snapshot: &Snapshot, key: KeyNumber, plan: &Plan) {
+        let config = &snapshot.config;
+        self.identity(snapshot, key);
+        let service = config.services.get(&plan.route.service);
+        let Some(webhook) = service.and_then(|service| service.webhook.as_ref()) else { return };
+        self.upstream(asked, &webhook.forward_to, plan);
+        self.deadline(plan.route.timeout, plan.route.idle_timeout);
+        self.limits(webhook);
+        self.headers(added_webhook(snapshot, key), &plan.route.replaced);
+    }
+
+    /// The service, user and key of a webhook call.
+    fn identity(&mut self, snapshot: &Snapshot, key: KeyNumber) {
+        let key = snapshot.keys.get(key);
+        let service = snapshot.config.services.get(key.service());
+        let name = service.and_then(|service| service.name.as_deref());
+        self.add("service", json!(key.service()), "service", named(key.service(), name));
+        let user = &key.endpoint().user;
+        self.add("user", json!(user.key), "user", named(&user.key, user.name.as_deref()));
+        self.add("key_id", json!(key.id()), "key", key.id().to_owned());
+    }
+
+    fn upstream(&mut self, asked: &Asked, url: &ServerUrl, plan: &Plan) {
+        let scheme = if url.tls { "https" } else { "http" };
+        let target = String::from_utf8_lossy(&plan.target);
+        let url = format!("{scheme}://{}{target}", url.authority);
+        self.add("upstream", json!(url), "sent to", format!("{} {url}", asked.method));
+    }
+
+    fn deadline(&mut self, timeout: Duration, idle: Duration) {
+        let line = format!("{timeout:?} to the response headers, then {idle:?} of silence at most");
+        self.add("timeout_ms", json!(timeout.as_millis() as u64), "deadline", line);
+        self.only("idle_timeout_ms", json!(idle.as_millis() as u64));
+    }
+
+    fn limits(&mut self, webhook: &Webhook) {
+        let methods: Vec<&str> = webhook.methods.iter().map(http::Method::as_str).collect();
+        self.add("methods", json!(methods), "methods", methods.join(", "));
+        self.add("max_body", json!(webhook.max_body), "body", format!("{} bytes at most", webhook.max_body));
+        if let Some(Rate { requests, per, burst }) = &webhook.rate_limit {
+            let line = format!("{requests} per {per:?} with one key, {burst} at once");
+            let value = json!({ "requests": requests, "per_ms": per.as_millis() as u64, "burst": burst });
+            self.add("rate_limit", value, "rate", line);
+        }
+        let networks: Vec<String> = webhook.allow_from.iter().map(ToString::to_string).collect();
+        if !networks.is_empty() {
+            self.add("allow_from", json!(networks), "from", networks.join(", "));
+        }
+        if let Some(verifier) = &webhook.verify {
+            let scheme = verifier.scheme().as_str();
+            let line = format!("{scheme}; checked when the body is there (`attache verify` explains it)");
+            self.add("verify", json!(scheme), "signature", line);
+        }
+        if let Some(replay) = &webhook.replay {
+            let (window, answer) = (replay.window, replay.answer.as_u16());
+            let value = json!({ "window_ms": window.as_millis() as u64, "answer": answer });
+            self.add(
+                "replay",
+                value,
+                "repeated",
+                format!("{answer} within {window:?} of the first delivery"),
+            );
+        }
+    }
+
+    fn headers(&mut self, added: Vec<(String, String)>, replaced: &[String]) {
+        let lines: Vec<String> = added.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let added: Vec<Value> =
+            added.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        if !lines.is_empty() {
+            self.add("headers_added", json!(added), "added", lines.join("\n"));
+        }
+        let own = ["x-attache-*", "x-forwarded-*", "forwarded", "hop-by-hop"];
+        let dropped: Vec<&str> = replaced.iter().map(String::as_str).chain(own).collect();
+        let line = format!("the client's {}", dropped.join(", "));
+        self.add("headers_dropped", json!(dropped), "dropped", line);
+    }
+
+    fn refusal(&mut self, asked: &Asked, snapshot: &Snapshot, denied: &Denied) {
+        let refusal = &denied.refusal;
+        if let Some(key) = denied.key {
+            self.identity(snapshot, key);
+        }
+        let status = refusal.status().as_u16();
+        self.add("status", json!(status), "status", status.to_string());
+        self.add("code", json!(refusal.code.as_str()), "code", refusal.code.as_str().to_owned());
+        let proxy_status = refusal.proxy_status.unwrap_or(refusal.code.proxy_status());
+        let reason = refusal.reason.as_deref().unwrap_or(proxy_status);
+        self.add("reason", json!(reason), "reason", reason.to_owned());
+        self.add("detail", json!(refusal.detail), "answer", refusal.detail.clone().into_owned());
+        if let Some(allow) = &refusal.allow {
+            self.add("allow", json!(allow), "Allow", allow.to_string());
+        }
+        if let Some(cause) = cause(asked, snapshot, denied) {
+            self.add("cause", json!(cause), "because", cause);
+        }
+    }
+
+    pub(super) fn json(self) -> String {
+        let facts: Map<String, Value> =
+            self.facts.into_iter().map(|fact| (fact.key.to_owned(), fact.value)).collect();
+        format!("{:#}\n", Value::Object(facts))
+    }
+
+    pub(super) fn human(&self) -> String {
+        let mut out = String::new();
+        for (label, text) in self.facts.iter().filter_map(|fact| fact.line.as_ref()) {
+            for (line, label) in text.lines().zip(std::iter::once(*label).chain(std::iter::repeat(""))) {
+                out.push_str(format!("{label:<12}{line}").trim_end());
+                out.push('\n');
+            }
+        }
+        out
+    }
+}
+
+/// What the answer leaves out, because the client must not learn it.
+fn cause(asked: &Asked, snapshot: &Snapshot, denied: &Denied) -> Option<String> {
+    let key = denied.key.map(|key| snapshot.keys.get(key));
+    let until = key.and_then(|key| key.expires_at()).and_then(|at| jiff::Timestamp::try_from(at).ok());
+    Some(match denied.reason? {
+        WebhookRefusal::Expired => match until {
+            Some(until) => format!("the key has expired, at {until}"),
+            None => "the key has expired".to_owned(),
+        },
+        WebhookRefusal::NotYetValid => "the key's not_before has not come".to_owned(),
+        WebhookRefusal::Disabled => "the key is disabled".to_owned(),
+        WebhookRefusal::Address => match asked.client {
+            Some(client) => format!("allow_from has no network with {client}"),
+            None => "allow_from has no network of the client".to_owned(),
+        },
+        WebhookRefusal::UnknownKey => {
+            let mut services = snapshot.config.services.values();
+            let by_value = services.any(|service| {
+                service.webhook.iter().flat_map(|webhook| &webhook.api_keys).any(|key| key.value.is_some())
+            });
+            let note = if by_value {
+                "; keys given by `value` are secrets, which are not asked for here"
+            } else {
+                ""
+            };
+            format!("no webhook has this key, or not in this place{note}")
+        }
+        _ => return None,
+    })
+}
+
+fn named(key: &str, name: Option<&str>) -> String {
+    name.map_or_else(|| key.to_owned(), |name| format!("{key} ({name})"))
+}
+
+fn kind(account: &Account) -> String {
+    match &account.authorization {
+        Authorization::None => "none".to_owned(),
+        Authorization::Unavailable => "its secret can't be read".to_owned(),
+        Authorization::Headers(_) => "header".to_owned(),
+        Authorization::Query { .. } => "query".to_owned(),
+        Authorization::OAuth2(oauth2) => format!("oauth2, {}", oauth2.grant.as_str()),
+    }
+}
+
+/// A name as it is sent.
+fn spelling(name: &FieldName) -> String {
+    String::from_utf8_lossy(name.spelling()).into_owned()
+}
+
+fn added_outbound(config: &Config, account: &Account) -> Vec<(String, String)> {
+    let mut added = Vec::new();
+    match &account.authorization {
+        Authorization::Headers(headers) => {
+            added.extend(headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
+        }
+        Authorization::OAuth2(oauth2) => {
+            added.push((spelling(&oauth2.header), format!("{}{REDACTED}", oauth2.prefix)));
+        }
+        Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => {}
+    }
+    if config.via {
+        added.push(("Via".to_owned(), "1.1 attache".to_owned()));
+    }
+    added
+}
+
+fn added_webhook(snapshot: &Snapshot, key: KeyNumber) -> Vec<(String, String)> {
+    let (names, key) = (&snapshot.config.identity_headers, snapshot.keys.get(key));
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let own = |name: &FieldName, value: &str| (spelling(name), value.to_owned());
+    let mut added = vec![
+        own(&names.user, &key.endpoint().user.key),
+        own(&names.service, key.service()),
+        own(&names.key_id, key.id()),
+        pair("X-Request-Id", "(the request's id)"),
+        pair("X-Forwarded-For", "(the client's address)"),
+        pair("X-Forwarded-Proto", "(http or https)"),
+        pair("X-Forwarded-Host", "(the host that was called)"),
+        pair("Via", "1.1 attache"),
+    ];
+    if let Some(signer) = &snapshot.assertion {
+        added.push(own(signer.header(), "(a signed assertion)"));
+    }
+    added
+}

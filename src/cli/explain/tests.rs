@@ -1,0 +1,130 @@
+use super::*;
+use serde_json::{Value, json};
+
+const KEY: &str = "whk_0123456789abcdefghijklmnop";
+const OLD: &str = "whk_old3456789abcdefghijklmnop";
+const NAMED: &str = "whk_named56789abcdefghijklmnop";
+
+fn yaml() -> String {
+    let digest = |key: &str| crate::secret::hex(&crate::secret::sha256(key.as_bytes()));
+    format!(
+        "public_url: https://hooks.example.com/in
+listen: {{ outbound: 127.0.0.1:18080, webhooks: 127.0.0.1:18081 }}
+via: true
+users: {{ bot: {{ name: Bot }} }}
+accounts:
+  a: {{ authorization: {{ header: {{ name: X-API-KEY, value: hunter2 }} }} }}
+services:
+  mailer:
+    account: a
+    server_url: https://api.mailer.example/v3
+    timeout: 7s
+    timeout_message: too late
+    webhook:
+      user: bot
+      forward_to: http://127.0.0.1:3000/hooks
+      allow_from: [10.0.0.0/8]
+      api_keys:
+        - {{ id: new, sha256: {} }}
+        - {{ id: old, sha256: {}, expires_at: 2020-01-01T00:00:00Z }}
+  chat:
+    webhook:
+      user: bot
+      forward_to: http://127.0.0.1:3000/chat
+      key_in: {{ header: X-Key }}
+      api_keys: [{{ id: k, sha256: {} }}]
+",
+        digest(KEY),
+        digest(OLD),
+        digest(NAMED)
+    )
+}
+
+fn explain(line: &[&str]) -> (Value, String) {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ExplainArgs,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    std::fs::write(&path, yaml()).unwrap();
+    let config = crate::config::load(&path, Mode::Offline).config.unwrap();
+    let args = <Line as clap::Parser>::parse_from(["explain"].iter().chain(line)).args;
+    let asked = Asked::new(&args, &config).unwrap();
+    let snapshot = snapshot(config).unwrap();
+    let decision = asked.decide(&snapshot, SystemTime::now());
+    let report = || Report::new(&asked, &snapshot, &decision);
+    let (json, human) = (report().json(), report().human());
+    for secret in [KEY, OLD, NAMED, "hunter2"] {
+        assert!(!json.contains(secret) && !human.contains(secret), "{human}\n{json}");
+    }
+    (serde_json::from_str(&json).unwrap(), human)
+}
+
+#[test]
+fn an_outbound_request_gets_its_plan() {
+    for url in ["/mailer/a%2fb?c=d", "http://127.0.0.1:18080/mailer/a%2fb?c=d"] {
+        let (json, human) = explain(&["POST", url]);
+        assert_eq!(json["outcome"], "forwarded", "{json}");
+        assert_eq!(json["upstream"], "https://api.mailer.example/v3/a%2fb?c=d");
+        assert_eq!((&json["account"]["name"], &json["timeout_ms"]), (&json!("a"), &json!(7000)));
+        assert_eq!(json["on_timeout"], json!({ "status": 504, "text": "too late" }));
+        let added = json!([
+            { "name": "X-API-KEY", "value": "[redacted]" }, { "name": "Via", "value": "1.1 attache" }
+        ]);
+        assert_eq!(json["headers_added"], added);
+        for part in
+            ["sent to     POST https://api.mailer.example/v3", "deadline    7s", "X-API-KEY: [redacted]"]
+        {
+            assert!(human.contains(part), "{part}:\n{human}");
+        }
+    }
+}
+
+#[test]
+fn a_webhook_call_gets_its_plan() {
+    let urls = [
+        format!("https://hooks.example.com/in/webhooks/{KEY}/x?y"),
+        format!("/webhooks/{KEY}/x?y"),
+        format!("http://127.0.0.1:18081/webhooks/{KEY}/x?y"),
+    ];
+    for url in urls {
+        let (json, _) = explain(&["POST", &url]);
+        assert_eq!(json["upstream"], "http://127.0.0.1:3000/hooks/x?y", "{json}");
+        assert_eq!(
+            (&json["user"], &json["key_id"], &json["path"]),
+            (&json!("bot"), &json!("new"), &json!("/webhooks/{key}/x"))
+        );
+        assert_eq!((&json["allow_from"], &json["max_body"]), (&json!(["10.0.0.0/8"]), &json!(1 << 20)));
+    }
+    let (json, _) = explain(&["POST", "/webhooks/chat", "--header", &format!("x-key: {NAMED}")]);
+    assert_eq!((&json["service"], &json["outcome"]), (&json!("chat"), &json!("forwarded")), "{json}");
+}
+
+#[test]
+fn a_refusal_is_explained_as_the_log_would() {
+    let old = format!("/webhooks/{OLD}");
+    let new = format!("/webhooks/{KEY}");
+    let cases: [(&[&str], &str, u16, &str); 8] = [
+        (&["GET", "/unknown/x"], "service_unknown", 404, "destination_not_found"),
+        (&["GET", "/mailer/../x"], "request_invalid", 400, "http_request_error"),
+        (&["TRACE", "/mailer/x"], "method_denied", 405, "http_request_denied"),
+        (&["GET", "/mailer/#x"], "request_invalid", 400, "http_request_error"),
+        (&["POST", &old], "webhook_unknown", 404, "expired"),
+        (&["POST", "/webhooks/whk_unknown89abcdefghijklmnop"], "webhook_unknown", 404, "unknown_key"),
+        (&["POST", &new, "--client", "192.0.2.1"], "request_denied", 403, "address"),
+        (&["GET", &new], "method_denied", 405, "method"),
+    ];
+    for (line, code, status, reason) in cases {
+        let (json, human) = explain(line);
+        assert_eq!(
+            (&json["outcome"], &json["code"], &json["status"], &json["reason"]),
+            (&json!("refused"), &json!(code), &json!(status), &json!(reason)),
+            "{human}"
+        );
+    }
+    let (json, human) = explain(&["POST", &old]);
+    assert_eq!((&json["service"], &json["key_id"]), (&json!("mailer"), &json!("old")), "{json}");
+    assert!(human.contains("the key has expired, at 2020-01-01T00:00:00Z"), "{human}");
+}

@@ -1,0 +1,155 @@
+//! `attache status`: what a running attache serves, or whether it serves a configuration yet.
+//!
+//! It speaks HTTP/1 itself, over TCP or a unix socket, so that a container without a shell can be checked with it.
+
+mod client;
+mod judge;
+
+use super::stdout;
+use crate::config;
+use client::{Admin, Unreachable};
+use judge::{Verdict, judge};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How often is asked while something is waited for.
+const POLL: Duration = Duration::from_millis(200);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The command did not reach the admin listener.
+const UNREACHABLE: i32 = 2;
+
+/// What `attache status` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache status
+  attache status --admin unix:/run/attache/admin.sock --format json
+  attache status --timeout 2s                      as a container's health check
+  attache status --wait-for-hash $(cat attache.yaml | sha256sum | cut -d' ' -f1) --timeout 2m
+
+Exit status: 0 it serves; 1 it is not ready, or does not serve the hash; 2 it can't be reached.")]
+pub struct StatusArgs {
+    /// Wait until this configuration is served, nothing waits for a restart, and every credential is available
+    #[arg(long, value_name = "HASH", value_parser = parse_hash)]
+    wait_for_hash: Option<String>,
+    /// How long to wait [default: 5s, with --wait-for-hash 1m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// The admin listener: HOST:PORT or unix:/path [default: listen.admin of the file]
+    #[arg(long, value_name = "ADDRESS", value_parser = Admin::parse)]
+    admin: Option<Admin>,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Lines for people
+    Human,
+    /// The document at /status
+    Json,
+}
+
+fn parse_hash(text: &str) -> Result<String, String> {
+    let is_hash = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    is_hash.then(|| text.to_ascii_lowercase()).ok_or_else(|| "not a SHA-256 in hex".to_owned())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    crate::config::duration(text).ok_or_else(|| "not a time such as 500ms, 10s or 1m30s".to_owned())
+}
+
+/// Asks; returns the exit status.
+pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
+    let admin = match &args.admin {
+        Some(admin) => admin.clone(),
+        // A file with problems is no reason to fail: what runs may serve the one before.
+        None => match path.map(Path::to_owned).map_or_else(config::default_path, Ok) {
+            Ok(path) => Admin::from(&config::admin_address(&path)),
+            Err(looked_for) => {
+                eprintln!("error: {looked_for}, or the address with --admin ADDRESS");
+                return UNREACHABLE;
+            }
+        },
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: can't start: {error}");
+            return UNREACHABLE;
+        }
+    };
+    let limit =
+        args.timeout.unwrap_or(if args.wait_for_hash.is_some() { Duration::from_secs(60) } else { ANSWER });
+    match runtime.block_on(ask(&admin, args.wait_for_hash.as_deref(), limit)) {
+        Ok((status, verdict)) => print(args.format, &status, &verdict),
+        Err(error) => {
+            eprintln!("error: the admin listener at {admin} can't be reached: {error}");
+            UNREACHABLE
+        }
+    }
+}
+
+/// Asks once, or until `hash` is served. The last answer, or the last failure if none came.
+async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Value, Verdict), Unreachable> {
+    let end = Instant::now() + limit;
+    let mut last = Err(Unreachable::Late);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let answer = timeout(left.min(ANSWER), document(admin)).await.unwrap_or(Err(Unreachable::Late));
+        match answer {
+            Ok((status, ready)) => {
+                let verdict = judge(&status, ready, hash);
+                let is_final = hash.is_none() || matches!(verdict, Verdict::Good | Verdict::Rejected);
+                last = Ok((status, verdict));
+                if is_final {
+                    return last;
+                }
+            }
+            // An answer that has been there says more than a connection that is refused at the end.
+            Err(error) if last.is_err() => last = Err(error),
+            Err(_) => {}
+        }
+        if hash.is_none() || Instant::now() + POLL >= end {
+            return last;
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// The document at `/status`, and whether `/readyz` is.
+async fn document(admin: &Admin) -> Result<(Value, bool), Unreachable> {
+    let (code, body) = admin.get("/status").await?;
+    if code != 200 {
+        return Err(Unreachable::Status(code));
+    }
+    let status = serde_json::from_slice(&body).map_err(|_| Unreachable::NotStatus)?;
+    let (ready, _) = admin.get("/readyz").await?;
+    Ok((status, ready == 200))
+}
+
+fn print(format: Format, status: &Value, verdict: &Verdict) -> i32 {
+    let text = match format {
+        Format::Human => judge::page(status),
+        Format::Json => format!("{status:#}\n"),
+    };
+    let written = stdout::write(text.as_bytes());
+    let mut complaint = String::new();
+    match verdict {
+        Verdict::Good => return written,
+        Verdict::Rejected => complaint.push_str("error: the configuration was rejected"),
+        // Writing to a String can't fail.
+        Verdict::NotYet(reasons) => drop(write!(complaint, "error: {}", reasons.join("; "))),
+    }
+    eprintln!("{complaint}");
+    1
+}
+
+#[cfg(test)]
+mod tests;

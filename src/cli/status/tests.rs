@@ -1,0 +1,88 @@
+use super::client::Admin;
+use super::judge::{Verdict, judge, page};
+use serde_json::{Value, json};
+
+fn document() -> Value {
+    json!({
+        "build": { "version": "0.1.0", "commit": "abc" },
+        "config": {
+            "hash": "aa", "loaded_at": "2026-11-26T00:00:00Z", "restart_needed": [],
+            "last_reload": { "at": "2026-11-26T00:00:00Z", "result": "applied", "problems": [], "hash": "aa" },
+        },
+        "accounts": { "a": {} }, "services": { "s": {} }, "users": {}, "webhooks": [],
+    })
+}
+
+fn reasons(status: &Value, hash: &str) -> Vec<String> {
+    match judge(status, true, Some(hash)) {
+        Verdict::NotYet(reasons) => reasons,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_hash_is_served_when_all_of_it_is_in_effect() {
+    let good = document();
+    assert_eq!(judge(&good, true, Some("aa")), Verdict::Good);
+    assert_eq!(reasons(&good, "bb"), ["it serves aa"]);
+    assert_eq!(judge(&good, false, None), Verdict::NotYet(vec!["it is not ready".to_owned()]));
+    let mut waiting = document();
+    waiting["config"]["restart_needed"] = json!(["listen"]);
+    assert_eq!(reasons(&waiting, "aa"), ["a restart is needed for listen"]);
+    assert_eq!(judge(&waiting, true, None), Verdict::Good);
+    for part in [("accounts", "a"), ("services", "s")] {
+        let mut missing = document();
+        missing[part.0][part.1]["credential"] =
+            json!({ "state": "unavailable", "reason": "missing", "at": "a.b" });
+        assert_eq!(reasons(&missing, "aa").len(), 1, "{part:?}");
+        missing[part.0][part.1]["credential"] = json!(null);
+        assert_eq!(judge(&missing, true, Some("aa")), Verdict::Good);
+    }
+}
+
+#[test]
+fn only_the_rejection_of_the_hash_itself_ends_the_wait() {
+    let mut rejected = document();
+    rejected["config"]["last_reload"]["result"] = json!("rejected");
+    rejected["config"]["last_reload"]["hash"] = json!("bb");
+    assert_eq!(judge(&rejected, true, Some("bb")), Verdict::Rejected);
+    assert_eq!(reasons(&rejected, "cc"), ["it serves aa"]);
+    // A file that is in effect was rejected when its last reader could not read a secret.
+    assert_eq!(judge(&rejected, true, Some("aa")), Verdict::Good);
+}
+
+#[test]
+fn the_page_says_what_is_wrong() {
+    let mut status = document();
+    status["config"]["restart_needed"] = json!(["threads"]);
+    status["config"]["last_reload"]["problems"] = json!([
+        { "severity": "error", "message": "x is wrong", "file": "a.yaml", "line": 3, "column": 4 },
+        { "severity": "error", "code": "more_problems", "message": "and 2 more" },
+    ]);
+    status["accounts"]["a"] = json!({
+        "credential": { "state": "degraded", "reason": "missing", "at": "accounts.a.authorization" },
+        "token": { "state": "needs_login", "last_request": { "result": "rejected", "reason": "invalid_grant" } },
+    });
+    let page = page(&status);
+    for part in [
+        "version       0.1.0 (abc)",
+        "a.yaml:3:4: error: x is wrong",
+        "error: and 2 more",
+        "needed for threads",
+        "unavailable   account a (degraded: missing)",
+        "account a: needs_login, invalid_grant",
+        "services      1",
+    ] {
+        assert!(page.contains(part), "{part}:\n{page}");
+    }
+}
+
+#[test]
+fn an_address_is_tcp_or_a_socket() {
+    assert_eq!(Admin::parse("localhost:9090"), Ok(Admin::Tcp("localhost:9090".into())));
+    assert_eq!(Admin::parse("http://[::1]:9090/"), Ok(Admin::Tcp("[::1]:9090".into())));
+    assert_eq!(Admin::parse("unix:/run/a.sock"), Ok(Admin::Unix("/run/a.sock".into())));
+    for wrong in ["localhost", ":9090", "a:b"] {
+        assert!(Admin::parse(wrong).is_err(), "{wrong}");
+    }
+}

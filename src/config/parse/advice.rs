@@ -1,0 +1,98 @@
+//! Warnings of `attache check` about a file that is good: what in it has no effect.
+//!
+//! `run` does not ask for them. An account that waits for its service is no reason for a line at every reload.
+
+use super::super::decode::{At, Decoder, Map};
+use super::super::model::{AccessLog, Config, Validity};
+use super::super::problem::Finding;
+use super::super::secrets::SecretSource;
+use super::super::tree::{NodeId, View};
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+/// Reports accounts and users without a service, webhook keys that have expired at `now`, and a file without services.
+pub(super) fn report(decoder: &Decoder<'_>, root: NodeId, config: &Config, now: SystemTime) {
+    let root = At::root(root);
+    if config.services.is_empty() {
+        let at = section(decoder, &root, "services").unwrap_or(root);
+        let finding =
+            Finding::warning("no_services", decoder.place(&at), "the configuration has no services");
+        decoder.report(finding.label("every request is answered with 404").help("add one under `services`"));
+    }
+    let services = config.services.values();
+    let outbound = services.clone().filter_map(|service| service.outbound.as_ref());
+    let accounts = outbound.map(|outbound| outbound.account.name.as_str()).collect();
+    report_unused(decoder, &root, "accounts", "unused_account", &accounts);
+    let webhooks = services.filter_map(|service| service.webhook.as_ref());
+    // A user that is inactive is kept for its name.
+    let inactive = config.users.values().filter(|user| !user.active).map(|user| user.key.as_str());
+    let users = webhooks.map(|webhook| webhook.user.key.as_str()).chain(inactive).collect();
+    report_unused(decoder, &root, "users", "unused_user", &users);
+    report_expired(decoder, &root, config, now);
+}
+
+/// Reports an access log that `run` could not open.
+pub(super) fn try_access_log(
+    decoder: &Decoder<'_>,
+    root: NodeId,
+    config: &Config,
+    machine: &dyn SecretSource,
+) {
+    let AccessLog::File(path) = &config.log.access else { return };
+    let Err(reason) = machine.can_append(path) else { return };
+    let root = At::root(root);
+    let log = section(decoder, &root, "log");
+    let at = log.as_ref().and_then(|log| section(decoder, log, "access"));
+    let Some(at) = at else { return };
+    let message = format!("log.access can't be opened: {reason}");
+    let label = format!("`attache run` appends to {}", path.display());
+    decoder.report(Finding::error("unwritable_access_log", decoder.place(&at), message).label(label));
+}
+
+fn report_unused(
+    decoder: &Decoder<'_>,
+    root: &At<'_>,
+    name: &'static str,
+    code: &'static str,
+    used: &BTreeSet<&str>,
+) {
+    let Some(at) = section(decoder, root, name) else { return };
+    let Some(map) = mapping(decoder, &at) else { return };
+    for (_, at) in map.entries().filter(|(name, _)| !used.contains(name)) {
+        let finding = Finding::warning(code, decoder.key(&at), format!("{at} is not used"));
+        decoder.report(finding.label("no service refers to it"));
+    }
+}
+
+fn report_expired(decoder: &Decoder<'_>, root: &At<'_>, config: &Config, now: SystemTime) {
+    let Some(services) = section(decoder, root, "services") else { return };
+    let Some(services) = mapping(decoder, &services) else { return };
+    for (name, at) in services.entries() {
+        let webhook = config.services.get(name).and_then(|service| service.webhook.as_ref());
+        let keys = webhook.map(|webhook| webhook.api_keys.as_slice()).unwrap_or_default();
+        if !keys.iter().any(|key| key.validity_at(now) == Validity::Expired) {
+            continue;
+        }
+        let Some(webhook) = section(decoder, &at, "webhook") else { continue };
+        let Some(list) = section(decoder, &webhook, "api_keys") else { continue };
+        for (item, key) in decoder.sequence(&list).into_iter().flatten().zip(keys) {
+            if key.validity_at(now) != Validity::Expired {
+                continue;
+            }
+            let end = section(decoder, &item, "expires_at");
+            let place = decoder.place(end.as_ref().unwrap_or(&item));
+            let finding = Finding::warning("expired_key", place, format!("{item} has expired"));
+            let label = format!("calls with the key `{}` are answered with 404", key.id);
+            decoder.report(finding.label(label).help("remove the key, or set a later time"));
+        }
+    }
+}
+
+/// The value of a key of a mapping, if there is one.
+fn section<'a>(decoder: &'a Decoder<'_>, at: &'a At<'a>, key: &'static str) -> Option<At<'a>> {
+    mapping(decoder, at)?.get(key)
+}
+
+fn mapping<'a>(decoder: &'a Decoder<'_>, at: &'a At<'a>) -> Option<Map<'a>> {
+    matches!(decoder.tree.view(at.node), View::Mapping(_)).then(|| decoder.names(at)).flatten()
+}

@@ -1,0 +1,67 @@
+//! `attache status`, and the document it reads.
+
+use crate::harness::*;
+use serde_json::Value;
+
+async fn status(attache: &Attache, arguments: &[&str]) -> Finished {
+    let admin = attache.admin().to_string();
+    command(&[&["status", "--admin", &admin], arguments].concat()).finish().await
+}
+
+fn hash_of(attache: &Attache) -> String {
+    sha256_hex(&std::fs::read_to_string(attache.config()).expect("read"))
+}
+
+#[tokio::test]
+async fn it_tells_what_is_served() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let hash = hash_of(&attache);
+    let said = status(&attache, &[]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.contains(&hash) && said.stdout.contains("last reload"), "{said:?}");
+    let json = status(&attache, &["--format", "json"]).await;
+    let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(json["config"]["hash"], hash);
+    // The address is found in the file too, also in one that has problems: a health check must not fail for what is not
+    // served.
+    let fixed = std::fs::read_to_string(attache.config()).expect("read");
+    let fixed = fixed.replace("admin: 127.0.0.1:0", &format!("admin: {}", attache.admin()));
+    let beside = attache.config().with_file_name("other.yml");
+    for text in [fixed.replace("server_url", "server_ulr"), fixed] {
+        std::fs::write(&beside, text).expect("write");
+        let said = command(&["status", "-c", &beside.display().to_string()]).finish().await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn it_waits_for_a_hash() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let first = hash_of(&attache);
+    assert_eq!(status(&attache, &["--wait-for-hash", &first]).await.code, Some(0));
+    let other = status(&attache, &["--wait-for-hash", &"a".repeat(64), "--timeout", "300ms"]).await;
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert!(other.stderr.contains(&format!("it serves {first}")), "{other:?}");
+    attache.rewrite(&mailer("idle_timeout: 5s"));
+    let second = hash_of(&attache);
+    assert_ne!(first, second);
+    assert_eq!(status(&attache, &["--wait-for-hash", &second]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn it_reaches_a_unix_socket_and_says_what_it_does_not_reach() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("admin.sock").display().to_string();
+    let yaml = "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 'unix:{{socket}}' }
+services: { a: { account: { authorization: none }, server_url: http://127.0.0.1:9 } }";
+    let attache = attache().given("socket", &socket).with(yaml).await;
+    let said = command(&["status", "--admin", &format!("unix:{socket}")]).finish().await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    drop(attache);
+    let gone =
+        command(&["status", "--admin", &format!("unix:{socket}.none"), "--timeout", "1s"]).finish().await;
+    assert_eq!(gone.code, Some(2), "{gone:?}");
+    assert!(gone.stderr.contains("can't be reached"), "{gone:?}");
+}
