@@ -158,29 +158,29 @@ static OAUTH2: Shape = Shape {
         .default("[401]"),
         key("tls", Kind::Map(&TOKEN_TLS), "TLS of the connections to the token endpoint."),
         key("allow_plaintext", Kind::Bool, "Whether `token_url` may be http to another machine.").default("false"),
-        key("username", Kind::Secret, "`grant: password`: the resource owner's name. Plain text is fine."),
-        key("password", Kind::Secret, "`grant: password`: the resource owner's password."),
-        key("refresh_token", Kind::Secret, "`grant: refresh_token`: the first one. Its successors are kept in `state`."),
-        key("authorization_url", Kind::Url, "`grant: authorization_code`: where a person signs in.")
+        key("username", Kind::Secret, "The resource owner's name. Plain text is fine.").with("grant", "password"),
+        key("password", Kind::Secret, "The resource owner's password.").with("grant", "password"),
+        key("refresh_token", Kind::Secret, "The first one. Its successors are kept in `state`.").with("grant", "refresh_token"),
+        key("authorization_url", Kind::Url, "Where a person signs in.").with("grant", "authorization_code")
             .also(&["auth_url", "authorize_url", "authorization_endpoint"]),
         key(
             "redirect_url",
             Kind::Url,
-            "`grant: authorization_code`: the loopback URL that `attache login` listens on. Default: any free port.",
-        )
+            "The loopback URL that `attache login` listens on. Default: any free port.",
+        ).with("grant", "authorization_code")
         .also(&["redirect_uri", "callback_url"]),
         key(
             "authorization_params",
             Kind::Names(&Kind::Sensitive),
-            "`grant: authorization_code`: extra parameters of the authorization request.",
-        ),
-        key("device_authorization_url", Kind::Url, "`grant: device_code`: where the device code is asked for (RFC 8628)."),
-        key("assertion", Kind::Map(&GRANT_ASSERTION), "`grant: jwt_bearer`: the assertion (RFC 7523 §2.1)."),
-        key("subject_token", Kind::Secret, "`grant: token_exchange`: the token to exchange (RFC 8693). A file is read anew for each token request."),
-        key("subject_token_type", TOKEN_TYPE, "`grant: token_exchange`: its type: a short name or a URI.").default("jwt"),
-        key("actor_token", Kind::Secret, "`grant: token_exchange`: the token of the acting party."),
-        key("actor_token_type", TOKEN_TYPE, "`grant: token_exchange`: its type.").default("jwt"),
-        key("requested_token_type", TOKEN_TYPE, "`grant: token_exchange`: the type to ask for."),
+            "Extra parameters of the authorization request.",
+        ).with("grant", "authorization_code"),
+        key("device_authorization_url", Kind::Url, "Where the device code is asked for (RFC 8628).").with("grant", "device_code"),
+        key("assertion", Kind::Map(&GRANT_ASSERTION), "The assertion (RFC 7523 §2.1).").with("grant", "jwt_bearer"),
+        key("subject_token", Kind::Secret, "The token to exchange (RFC 8693). A file is read anew for each token request.").with("grant", "token_exchange"),
+        key("subject_token_type", TOKEN_TYPE, "Its type: a short name or a URI.").with("grant", "token_exchange").default("jwt"),
+        key("actor_token", Kind::Secret, "The token of the acting party.").with("grant", "token_exchange"),
+        key("actor_token_type", TOKEN_TYPE, "Its type. Default: `jwt`.").with("grant", "token_exchange"),
+        key("requested_token_type", TOKEN_TYPE, "The type to ask for.").with("grant", "token_exchange"),
     ],
     extends: None,
     elsewhere: &[("audience", "write `token_params: { audience: … }`"), ("resource", "write `token_params: { resource: … }`")],
@@ -231,8 +231,7 @@ static SIGNED: Shape = Shape {
         key("key_id", Kind::Text, "The header's `kid`.").also(&["kid"]),
         key("certificate", Kind::Path, "PEM: its SHA-256 becomes the header's `x5t#S256`."),
         key("audience", Kind::Text, "The claim `aud`. Default: `token_url`.").also(&["aud"]),
-        key("lifetime", Kind::Duration, "From `iat` to `exp`, `1h` at most.")
-            .default("5m")
+        key("lifetime", Kind::Duration, "From `iat` to `exp`, `1h` at most. Default: `5m`.")
             .also(&["ttl", "expiry"]),
     ],
     extends: None,
