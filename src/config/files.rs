@@ -253,6 +253,20 @@ fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// What else is in a folder, hidden names apart, in lexical order; a sub-folder with a slash behind its name.
+pub(super) fn others(folder: &Path) -> Vec<String> {
+    let other = |entry: io::Result<fs::DirEntry>| {
+        let name = entry.ok()?.file_name();
+        let is_folder = folder.join(&name).is_dir();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        let shown = format!("{}{}", name.to_string_lossy(), if is_folder { "/" } else { "" });
+        (!hidden && (is_folder || !is_part_of_a_folder(&name))).then_some(shown)
+    };
+    let mut found: Vec<String> = fs::read_dir(folder).into_iter().flatten().filter_map(other).collect();
+    found.sort();
+    found
+}
+
 /// Returns true if a file of this name in a configuration folder is part of the configuration.
 pub(super) fn is_part_of_a_folder(name: &OsStr) -> bool {
     let hidden = name.as_encoded_bytes().starts_with(b".");

@@ -96,13 +96,15 @@ fn parse_texts(
     last: &LastValues,
     advice_at: Option<SystemTime>,
 ) -> Loaded {
-    if !findings.is_empty() {
-        let problems = Problems::new(&[], &Redaction::default(), findings);
-        return Loaded { config: None, problems, files, hash: None };
+    let refused = findings.iter().any(Finding::refuses);
+    let of_files = Problems::new(&[], &Redaction::default(), findings);
+    if refused {
+        return Loaded { config: None, problems: of_files, files, hash: None };
     }
     let machine = Machine { files: RefCell::new(files) };
     let (config, problems) = parse(sources, &machine, mode == Mode::Offline, last, advice_at);
     let hash = config.as_ref().map_or_else(|| hash(sources), |config| config.hash.clone());
+    let problems = problems.and(of_files);
     Loaded { config, problems, files: machine.files.into_inner(), hash: Some(hash) }
 }
 
@@ -142,7 +144,10 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
             let message = format!("{name} has no *.yaml or *.yml files in it");
             return (Vec::new(), vec![Finding::without_place("empty_folder", name, message)]);
         }
-        Ok(Some(listed)) => listed,
+        Ok(Some(listed)) => {
+            findings.extend(ignored(path));
+            listed
+        }
         Err(error) => return (Vec::new(), vec![unreadable(path, &error)]),
     };
     let mut left = MAX_SIZE;
@@ -178,6 +183,22 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
         }
     }
     (sources, findings)
+}
+
+/// The warning about what in a folder is no part of the configuration, hidden names apart.
+fn ignored(folder: &Path) -> Option<Finding> {
+    const SHOWN: usize = 3;
+    let others = super::files::others(folder);
+    let shown = others.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let more = match others.len() {
+        0 => return None,
+        count if count > SHOWN => format!(" and {} more", count - SHOWN),
+        _ => String::new(),
+    };
+    let name = folder.display().to_string();
+    let message = format!("not read, as no part of the configuration in {name}: {shown}{more}");
+    let help = "a folder's *.yaml and *.yml files are read, without its sub-folders";
+    Some(Finding::without_place("ignored_file", name, message).as_warning().help(help))
 }
 
 /// `None` if there is more than `limit`.

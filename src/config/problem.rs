@@ -282,6 +282,13 @@ impl Problems {
         (shown, (!others.is_empty()).then(more))
     }
 
+    /// These and the others, errors first.
+    pub(super) fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self.0.sort_by_key(|problem| problem.severity);
+        self
+    }
+
     pub(super) fn new(sources: &[Source], redaction: &Redaction, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| (finding.severity, finding.span));
         let name = |span: Span| sources[span.file as usize].path.display().to_string();
@@ -346,6 +353,11 @@ impl Finding {
 
     pub(super) fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
+    /// The same, as a warning.
+    pub(super) fn as_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
     }
 
     /// What stands under the marked text.
