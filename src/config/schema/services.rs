@@ -4,7 +4,8 @@ use super::accounts::ACCOUNT;
 use super::webhooks::WEBHOOK;
 use super::{Kind, Shape, key};
 
-const CREDENTIAL: &str = "a credential belongs to an account: `account: { authorization: … }`";
+const CREDENTIAL: &str =
+    "a credential belongs to an account: `account: { authorization: { bearer: { env: NAME } } }`";
 
 /// A connected service.
 pub(super) static SERVICE: Shape = Shape {
