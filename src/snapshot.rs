@@ -5,6 +5,8 @@
 //! identity is unchanged, and counters, by name. Everything else is dropped with the old snapshot when its last request
 //! ends, so nothing has to be cleaned up.
 
+mod handover;
+
 use crate::config::model::{Account, Authorization, Config};
 use crate::credentials::oauth2::{TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
@@ -18,8 +20,9 @@ use crate::webhook::endpoint::Endpoint;
 use crate::webhook::identity::Reserved;
 use crate::webhook::keys::KeyTable;
 use arc_swap::ArcSwap;
+use handover::Handover;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
 /// Where the current snapshot stands. Cloning it copies the reference.
@@ -37,9 +40,9 @@ impl Handle {
         self.0.load_full()
     }
 
-    /// Publishes another one: requests that come from here on are served by it.
-    pub fn store(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+    /// Publishes another one: requests that come from here on are served by it. Returns the one before.
+    pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        self.0.swap(Arc::new(snapshot))
     }
 }
 
@@ -73,11 +76,13 @@ pub struct Snapshot {
 impl Snapshot {
     /// Prepares `config`, taking over what is unchanged from `previous`. No I/O: tokens are asked for when needed.
     pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens, transport: &Transport) -> Self {
+        let handover = previous.map(|previous| Handover::new(previous, &config));
         let accounts: BTreeMap<String, RunningAccount> = config
             .all_accounts()
             .map(|account| {
                 let before = previous.and_then(|previous| previous.accounts.get(&account.name));
-                (account.name.clone(), RunningAccount::new(account, before, tokens))
+                let running = RunningAccount::new(account, before, handover.as_ref(), tokens);
+                (account.name.clone(), running)
             })
             .collect();
 
@@ -125,15 +130,15 @@ impl Snapshot {
         }
     }
 
-    /// The token sources that have none of `previous`'s tokens though their account had one in use there: what has to be
-    /// fetched before requests are served from here.
-    pub fn cold_sources(&self, previous: &Self, now: Instant) -> Vec<Arc<TokenSource>> {
+    /// The token sources of changed accounts that had a token in use in `previous`: those that should get one of their own
+    /// before a request asks for it.
+    pub fn changed_sources(&self, previous: &Self, now: Instant) -> Vec<Weak<TokenSource>> {
         let before = |name: &String| previous.accounts.get(name).map(|account| &*account.credential);
         let all =
             self.accounts.iter().filter_map(|(name, account)| Some((before(name)?, &*account.credential)));
         all.filter_map(|(before, after)| match (before, after) {
             (Credential::OAuth2(before), Credential::OAuth2(after)) => {
-                (!Arc::ptr_eq(before, after) && before.is_in_use(now)).then(|| Arc::clone(after))
+                (!Arc::ptr_eq(before, after) && before.is_in_use(now)).then(|| Arc::downgrade(after))
             }
             _ => None,
         })
@@ -161,25 +166,35 @@ impl Snapshot {
 }
 
 impl RunningAccount {
-    fn new(account: &Account, before: Option<&Self>, tokens: &Tokens) -> Self {
+    fn new(
+        account: &Account,
+        before: Option<&Self>,
+        handover: Option<&Handover<'_>>,
+        tokens: &Tokens,
+    ) -> Self {
         let identity = match &account.authorization {
             Authorization::OAuth2(config) => Some(identity(config)),
             _ => None,
         };
-        let kept = before.filter(|before| identity.is_some() && before.identity == identity);
-        // Counters belong to the name, whatever becomes of the account.
-        let stats = match before.map(|before| &*before.credential) {
-            Some(Credential::OAuth2(source)) => Arc::clone(source.stats()),
-            _ => Arc::new(AccountStats::new()),
+        if let Some(kept) = before.filter(|before| identity.is_some() && before.identity == identity) {
+            return Self { credential: Arc::clone(&kept.credential), identity };
+        }
+        let source_before = match before.map(|before| &*before.credential) {
+            Some(Credential::OAuth2(source)) => Some(source),
+            _ => None,
         };
-        let credential = kept.map_or_else(
-            || {
-                Arc::new(Credential::new(account, |config| {
-                    TokenSource::new(&account.name, config.clone(), stats, tokens)
-                }))
-            },
-            |before| Arc::clone(&before.credential),
-        );
-        Self { credential, identity }
+        let credential = Credential::new(account, |config| {
+            // Counters belong to the name, whatever becomes of the account.
+            let stats = source_before
+                .map_or_else(|| Arc::new(AccountStats::new()), |source| Arc::clone(source.stats()));
+            let source = TokenSource::new(&account.name, config.clone(), stats, tokens);
+            if let (Some(before), Some(handover)) = (source_before, handover)
+                && handover.keeps_origins(&account.name)
+            {
+                source.inherit(before, Instant::now());
+            }
+            source
+        });
+        Self { credential: Arc::new(credential), identity }
     }
 }

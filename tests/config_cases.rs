@@ -124,19 +124,20 @@ fn the_shipped_schema_and_the_reference_page_are_written_from_the_table() {
 #[test]
 fn a_token_that_is_read_for_each_request_is_not_watched() {
     let files = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).files;
-    let watched = |name: &str| files.contains(&Path::new(CASES).join("secrets").join(name));
+    let watched = |name: &str| files.paths().any(|path| path == Path::new(CASES).join("secrets").join(name));
     assert!(watched("p256.pem") && watched("client-certificate.pem") && watched("state-key"), "{files:?}");
     let files = load(&Path::new(CASES).join("valid_token_exchange.yaml"), Mode::Full).files;
-    assert_eq!(files, [Path::new(CASES).join("valid_token_exchange.yaml")]);
+    let paths: Vec<&Path> = files.paths().collect();
+    assert_eq!(paths, [Path::new(CASES).join("valid_token_exchange.yaml")]);
     // Its coming is waited for.
     let files = load(&Path::new(CASES).join("oauth2_token_exchange.yaml"), Mode::Full).files;
-    assert!(files.contains(&Path::new(CASES).join("secrets/missing")), "{files:?}");
+    assert!(files.paths().any(|path| path == Path::new(CASES).join("secrets/missing")), "{files:?}");
 }
 
 #[test]
 fn what_was_read_or_missing_is_listed() {
     let files = load(&Path::new(CASES).join("secret_unavailable.yaml"), Mode::Full).files;
-    let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+    let names: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
     assert!(names.contains(&format!("{CASES}/secret_unavailable.yaml")), "{names:?}");
     assert!(names.contains(&format!("{CASES}/secrets/missing")), "{names:?}");
 }

@@ -2,8 +2,9 @@
 //!
 //! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
 
+use super::files::Files;
 use super::model::{Config, LastValues, ListenAddr, ReadFault};
-use super::parse::{self, parse};
+use super::parse::{self, hash, parse};
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
 use super::secrets::{ReadError, SecretSource};
@@ -44,10 +45,12 @@ pub struct Loaded {
     /// Errors and warnings.
     pub problems: Problems,
     /// Everything that was read or found missing: the path itself, its files, secrets, certificates.
-    pub files: Vec<PathBuf>,
+    pub files: Files,
+    /// SHA-256 of the text, in lowercase hex: also of one with problems, where it could be read.
+    pub hash: Option<String>,
 }
 
-/// Reads a file, a folder of `*.yaml`, or with `-` standard input.
+/// Reads a file, a folder of `*.yaml` and `*.yml`, or with `-` standard input.
 pub fn load(path: &Path, mode: Mode) -> Loaded {
     load_with(path, mode, &LastValues::default(), None)
 }
@@ -65,23 +68,21 @@ pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
 /// `listen.admin` as far as it can be told, also where the rest is wrong: a process may serve an earlier state of the file.
 /// Else the default.
 pub fn admin_address(path: &Path) -> ListenAddr {
-    let (sources, _) = read_texts(path, &mut Vec::new());
+    let (sources, _) = read_texts(path, &mut Files::new(path));
     parse::admin_address(&sources).unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
 }
 
 fn load_with(path: &Path, mode: Mode, last: &LastValues, advice_at: Option<SystemTime>) -> Loaded {
-    let mut files = vec![path.to_owned()];
+    let mut files = Files::new(path);
     let (sources, findings) = read_texts(path, &mut files);
     if !findings.is_empty() {
         let problems = Problems::new(&[], &Redaction::default(), findings);
-        return Loaded { config: None, problems, files };
+        return Loaded { config: None, problems, files, hash: None };
     }
     let machine = Machine { files: RefCell::new(files) };
     let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, last, advice_at);
-    let mut files = machine.files.into_inner();
-    files.sort();
-    files.dedup();
-    Loaded { config, problems, files }
+    let hash = config.as_ref().map_or_else(|| hash(&sources), |config| config.hash.clone());
+    Loaded { config, problems, files: machine.files.into_inner(), hash: Some(hash) }
 }
 
 /// `$ATTACHE_CONFIG`, else the first that exists of `./attache.yaml` and `/etc/attache/attache.yaml`.
@@ -104,7 +105,7 @@ fn default_path_from(given: Option<PathBuf>, exists: impl Fn(&Path) -> bool) -> 
     })
 }
 
-fn read_texts(path: &Path, files: &mut Vec<PathBuf>) -> (Vec<Source>, Vec<Finding>) {
+fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
     let unreadable = |path: &Path, error: &io::Error| {
         let name = path.display().to_string();
         let message = format!("{name} can't be read: {}", reason(error));
@@ -112,24 +113,21 @@ fn read_texts(path: &Path, files: &mut Vec<PathBuf>) -> (Vec<Source>, Vec<Findin
     };
     let mut findings = Vec::new();
     let is_stdin = path == Path::new(STDIN);
-    let listed = if is_stdin { Ok(None) } else { yaml_files(path) };
+    let listed = if is_stdin { Ok(None) } else { files.list() };
     let paths = match listed {
         Ok(None) => vec![path.to_owned()],
         Ok(Some(listed)) if listed.is_empty() => {
             let name = path.display().to_string();
-            let message = format!("{name} has no *.yaml files in it");
+            let message = format!("{name} has no *.yaml or *.yml files in it");
             return (Vec::new(), vec![Finding::without_place("empty_folder", name, message)]);
         }
-        Ok(Some(listed)) => {
-            files.extend(listed.iter().cloned());
-            listed
-        }
+        Ok(Some(listed)) => listed,
         Err(error) => return (Vec::new(), vec![unreadable(path, &error)]),
     };
     let mut left = MAX_SIZE;
     let mut sources = Vec::new();
     for path in paths {
-        let bytes = if is_stdin { take_up_to(io::stdin(), left) } else { read_up_to(&path, left) };
+        let bytes = if is_stdin { read_stdin(left) } else { files.read(&path, left) };
         let path = if is_stdin { PathBuf::from("<stdin>") } else { path };
         let bytes = match bytes {
             Ok(Some(bytes)) => bytes,
@@ -161,37 +159,10 @@ fn read_texts(path: &Path, files: &mut Vec<PathBuf>) -> (Vec<Source>, Vec<Findin
     (sources, findings)
 }
 
-/// A folder's `*.yaml` files in lexical order, hidden ones left out; `None` if the path is no folder.
-pub(super) fn yaml_files(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
-    if !fs::metadata(path)?.is_dir() {
-        return Ok(None);
-    }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let name = entry?.file_name();
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        let file = path.join(&name);
-        if !hidden && Path::new(&name).extension().is_some_and(|e| e == "yaml") && !file.is_dir() {
-            found.push(file);
-        }
-    }
-    found.sort();
-    Ok(Some(found))
-}
-
 /// `None` if there is more than `limit`.
-fn read_up_to(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    // Opening a pipe waits for its other end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    take_up_to(File::open(path)?, limit)
-}
-
-/// `None` if there is more than `limit`.
-fn take_up_to(from: impl io::Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
+fn read_stdin(limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    from.take(limit + 1).read_to_end(&mut bytes)?;
+    io::stdin().take(limit + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
@@ -205,7 +176,7 @@ fn reason(error: &io::Error) -> String {
 
 /// The real environment and file system.
 struct Machine {
-    files: RefCell<Vec<PathBuf>>,
+    files: RefCell<Files>,
 }
 
 impl SecretSource for Machine {
@@ -217,13 +188,15 @@ impl SecretSource for Machine {
     }
 
     fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
-        self.files.borrow_mut().push(path.to_owned());
-        read_side_file(path)
+        let read = self.files.borrow_mut().read(path, MAX_SIDE_FILE);
+        side_file(path, read)
     }
 
     fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
-        // The coming of one that is missing is waited for.
-        read_side_file(path).inspect_err(|_| self.files.borrow_mut().push(path.to_owned()))
+        let mut alone = Files::new(path);
+        let read = side_file(path, alone.read(path, MAX_SIDE_FILE));
+        // The coming of one that can't be read is waited for.
+        read.inspect_err(|_| self.files.borrow_mut().adopt(alone))
     }
 
     fn credential(&self, name: &str) -> Result<Vec<u8>, ReadError> {
@@ -255,7 +228,7 @@ fn can_append(path: &Path) -> Result<(), String> {
     }
 }
 
-fn read_side_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+fn side_file(path: &Path, read: io::Result<Option<Vec<u8>>>) -> Result<Vec<u8>, ReadError> {
     let failed = |fault, reason: String| ReadError {
         path: std::path::absolute(path).ok(),
         ..ReadError::new(fault, reason)
@@ -265,13 +238,7 @@ fn read_side_file(path: &Path) -> Result<Vec<u8>, ReadError> {
         _ => failed(ReadFault::Unreadable, reason(error)),
     };
     let unreadable = |reason: &str| failed(ReadFault::Unreadable, reason.to_owned());
-    // A pipe or a device could block, and is empty the second time.
-    match fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => return Err(unreadable("not a regular file")),
-        Ok(_) => {}
-        Err(error) => return Err(io(&error)),
-    }
-    match read_up_to(path, MAX_SIDE_FILE) {
+    match read {
         Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(unreadable("larger than 4 MiB")),
         Err(error) => Err(io(&error)),

@@ -2,9 +2,11 @@
 //!
 //! `schema` declares every key. `load` reads text and secrets, `tree` gives each node its place, `decode` asks the tree
 //! for what is expected, `parse` makes the model of it, `problem` shows what is wrong, with `redact` between it and every
-//! secret. `watch` says when to do it all again.
+//! secret. `watch` says when to do it all again, `changes` what became different.
 
+pub(crate) mod changes;
 mod decode;
+mod files;
 mod load;
 pub mod model;
 mod parse;
@@ -17,6 +19,7 @@ mod source;
 mod tree;
 pub mod watch;
 
+pub use files::Files;
 pub use load::{Loaded, Mode, STDIN, admin_address, check, default_path, load, load_after};
 pub use problem::{Problem, Problems, Severity};
 pub use schema::{json_schema, reference};

@@ -207,6 +207,13 @@ pub struct Account {
     pub unread: Option<UnreadSecret>,
 }
 
+impl Account {
+    /// Returns true if it is written in place, in a service.
+    pub fn is_inline(&self) -> bool {
+        self.name.contains('/')
+    }
+}
+
 /// `authorization`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Authorization {

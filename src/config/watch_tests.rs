@@ -1,10 +1,34 @@
 use super::*;
+use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// So long that only an event can be the reason.
 const NEVER: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a loader reads: the first of the paths is the configuration.
+fn read(paths: &[&Path]) -> Files {
+    let mut files = Files::new(paths[0]);
+    for path in
+        files.list().ok().flatten().unwrap_or_default().iter().map(PathBuf::as_path).chain(paths.to_vec())
+    {
+        let _unreadable = files.read(path, 1 << 20);
+    }
+    files
+}
+
+fn watch(paths: &[&Path]) -> Watcher {
+    Watcher::start(read(paths), NEVER, Arc::default())
+}
+
+/// The change is noticed, and the files are read again.
+async fn expect_reload(watcher: &mut Watcher, paths: &[&Path]) {
+    expect_change(watcher).await;
+    watcher.reread(read(paths));
+}
 
 async fn expect_change(watcher: &mut Watcher) {
     tokio::time::timeout(PATIENCE, watcher.changed()).await.expect("the change is noticed");
@@ -20,10 +44,10 @@ fn file_in(folder: &TempDir, text: &str) -> PathBuf {
 async fn a_file_written_in_place_is_noticed_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
-    let mut watcher = Watcher::start(std::slice::from_ref(&file), NEVER);
+    let mut watcher = watch(&[&file]);
     for text in ["b", "c"] {
         fs::write(&file, text).unwrap();
-        expect_change(&mut watcher).await;
+        expect_reload(&mut watcher, &[&file]).await;
     }
 }
 
@@ -31,12 +55,12 @@ async fn a_file_written_in_place_is_noticed_each_time() {
 async fn an_editors_rename_over_the_file_is_noticed_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
-    let mut watcher = Watcher::start(std::slice::from_ref(&file), NEVER);
+    let mut watcher = watch(&[&file]);
     for text in ["b", "c"] {
         let new = folder.path().join(".attache.yaml.swp");
         fs::write(&new, text).unwrap();
         fs::rename(&new, &file).unwrap();
-        expect_change(&mut watcher).await;
+        expect_reload(&mut watcher, &[&file]).await;
     }
 }
 
@@ -56,11 +80,11 @@ async fn a_kubernetes_swap_of_the_data_link_is_noticed_each_time() {
     let elsewhere = tempfile::tempdir().unwrap();
     let file = elsewhere.path().join("linked");
     symlink(folder.path().join("key"), &file).unwrap();
-    let mut watcher = Watcher::start(&[file], NEVER);
+    let mut watcher = watch(&[&file]);
     for n in 2..4 {
         version(n);
         fs::remove_dir_all(folder.path().join(format!("..{}", n - 1))).unwrap();
-        expect_change(&mut watcher).await;
+        expect_reload(&mut watcher, &[&file]).await;
     }
 }
 
@@ -71,51 +95,79 @@ async fn a_folder_removed_and_made_again_is_noticed() {
     let file = folder.join("attache.yaml");
     fs::create_dir(&folder).unwrap();
     fs::write(&file, "a").unwrap();
-    let mut watcher = Watcher::start(&[folder.clone(), file.clone()], NEVER);
+    let paths = [folder.as_path(), &file];
+    let mut watcher = watch(&paths);
     fs::remove_dir_all(&folder).unwrap();
-    expect_change(&mut watcher).await;
+    expect_reload(&mut watcher, &paths).await;
     fs::create_dir(&folder).unwrap();
     fs::write(&file, "b").unwrap();
-    expect_change(&mut watcher).await;
+    expect_reload(&mut watcher, &paths).await;
     fs::write(&file, "c").unwrap();
-    expect_change(&mut watcher).await;
+    expect_reload(&mut watcher, &paths).await;
 }
 
 #[tokio::test]
-async fn a_file_added_to_the_folder_is_noticed_and_a_hidden_one_is_not() {
+async fn a_file_added_to_the_folder_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
-    let path = folder.path().to_owned();
-    let before = contents(&[path.clone(), file.clone()]);
-    fs::write(folder.path().join(".b.yaml"), "").unwrap();
-    fs::write(folder.path().join("b.yml"), "").unwrap();
-    assert_eq!(contents(&[path.clone(), file.clone()]), before);
-    let mut watcher = Watcher::start(&[path, file], NEVER);
-    fs::write(folder.path().join("b.yaml"), "").unwrap();
-    expect_change(&mut watcher).await;
+    let paths = [folder.path(), &file];
+    let mut watcher = watch(&paths);
+    for name in ["b.yaml", "c.yml"] {
+        fs::write(folder.path().join(name), "").unwrap();
+        expect_reload(&mut watcher, &paths).await;
+    }
 }
 
 #[tokio::test]
-async fn a_rotated_secret_is_noticed_once_the_watcher_knows_of_it() {
+async fn a_secret_that_was_missing_and_is_rotated_later_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
     let secret = folder.path().join("later").join("secret");
-    let mut watcher = Watcher::start(std::slice::from_ref(&file), NEVER);
-    watcher.rearm(&[file, secret.clone()]);
+    let mut watcher = watch(&[&file]);
+    let paths = [file.as_path(), &secret];
+    watcher.reread(read(&paths));
     fs::create_dir(folder.path().join("later")).unwrap();
     fs::write(&secret, "one").unwrap();
-    expect_change(&mut watcher).await;
+    expect_reload(&mut watcher, &paths).await;
     fs::write(&secret, "two").unwrap();
     expect_change(&mut watcher).await;
 }
 
 #[tokio::test]
-async fn a_change_between_reading_and_rearming_is_not_lost() {
+async fn a_change_between_reading_and_watching_is_not_lost() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
-    let mut watcher = Watcher::start(std::slice::from_ref(&file), NEVER);
+    let first = read(&[&file]);
     fs::write(&file, "b").unwrap();
-    watcher.rearm(&[file]);
+    let mut watcher = Watcher::start(first, NEVER, Arc::default());
+    expect_change(&mut watcher).await;
+    let second = read(&[&file]);
+    fs::write(&file, "c").unwrap();
+    watcher.reread(second);
+    expect_change(&mut watcher).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_open_for_writing_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder, "a");
+    let mut watcher = watch(&[&file]);
+    let pause = async |watcher: &mut Watcher| {
+        let quiet = tokio::time::timeout(Duration::from_millis(900), watcher.changed()).await;
+        assert!(quiet.is_err(), "the writer has not closed it");
+    };
+    let mut writer = fs::File::create(&file).unwrap();
+    writer.write_all(b"half").unwrap();
+    pause(&mut watcher).await;
+    writer.write_all(b" and half").unwrap();
+    drop(writer);
+    expect_reload(&mut watcher, &[&file]).await;
+    // The same for a new file in its place.
+    fs::remove_file(&file).unwrap();
+    let mut writer = fs::File::create(&file).unwrap();
+    writer.write_all(b"another half").unwrap();
+    pause(&mut watcher).await;
+    drop(writer);
     expect_change(&mut watcher).await;
 }
 
@@ -123,29 +175,69 @@ async fn a_change_between_reading_and_rearming_is_not_lost() {
 async fn the_poll_notices_what_no_event_tells_and_identical_content_is_no_change() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
-    let mut watcher = Watcher::start(std::slice::from_ref(&file), Duration::from_millis(20));
-    let silent = |watcher: &mut Watcher| {
-        watcher.armed = None;
-        watcher.events = Arc::new(Notify::new());
+    let mut watcher = Watcher::start(read(&[&file]), Duration::from_millis(20), Arc::default());
+    let silent = async |watcher: &mut Watcher, patience| {
+        let changed = async {
+            loop {
+                // Set anew at each look, and dropped before any event is heard.
+                watcher.watches = None;
+                let at = watcher.rest.next_look();
+                tokio::time::sleep_until(at).await;
+                if watcher.look().await {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(patience, changed).await
     };
-    silent(&mut watcher);
     fs::write(&file, "a").unwrap();
-    let quiet = tokio::time::timeout(Duration::from_millis(800), watcher.changed()).await;
+    let quiet = silent(&mut watcher, Duration::from_millis(800)).await;
     assert!(quiet.is_err(), "the same bytes are no change");
-    silent(&mut watcher);
     fs::write(&file, "b").unwrap();
-    expect_change(&mut watcher).await;
+    silent(&mut watcher, PATIENCE).await.expect("the change is noticed");
 }
 
 #[tokio::test]
 async fn a_dropped_wait_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
-    let mut watcher = Watcher::start(std::slice::from_ref(&file), NEVER);
+    let mut watcher = watch(&[&file]);
     fs::write(&file, "b").unwrap();
-    for _ in 0..20 {
-        let waited = tokio::time::timeout(Duration::from_millis(5), watcher.changed()).await;
-        assert!(waited.is_err(), "the content has not rested yet");
+    let patience = Instant::now() + PATIENCE;
+    while tokio::time::timeout(Duration::from_millis(5), watcher.changed()).await.is_err() {
+        assert!(Instant::now() < patience, "the change is noticed");
     }
-    expect_change(&mut watcher).await;
+}
+
+#[tokio::test]
+async fn a_neighbour_that_is_appended_to_makes_no_hint_and_no_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder, "a");
+    let mut watcher = watch(&[&file]);
+    let quiet = async |watcher: &mut Watcher| {
+        let _nothing = tokio::time::timeout(Duration::from_millis(600), watcher.changed()).await;
+    };
+    quiet(&mut watcher).await;
+    let at_rest = watcher.rest.next_look();
+    let log = folder.path().join("access.log");
+    for n in 0..1000 {
+        let mut log = fs::File::options().create(true).append(true).open(&log).unwrap();
+        writeln!(log, "line {n}").unwrap();
+    }
+    quiet(&mut watcher).await;
+    assert_eq!(watcher.rest.next_look(), at_rest, "only the poll is due");
+}
+
+#[tokio::test]
+async fn a_neighbour_that_is_kept_open_makes_no_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder, "a");
+    let mut log = fs::File::create(folder.path().join("access.log")).unwrap();
+    let watcher = watch(&[&file]);
+    for n in 0..100 {
+        writeln!(log, "line {n}").unwrap();
+    }
+    let watches = watcher.watches.as_ref().expect("inotify");
+    let event = tokio::time::timeout(Duration::from_millis(100), watches.hints()).await;
+    assert!(event.is_err(), "nothing wakes the watcher: {event:?}");
 }

@@ -11,7 +11,7 @@ mod unread;
 use crate::admin::{View, status};
 use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogFormat, LogLevel};
 use crate::config::watch::Watcher;
-use crate::config::{self, Mode, Problems};
+use crate::config::{self, Files, Mode, Problems};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
@@ -23,7 +23,7 @@ use crate::transport::Transport;
 use admin_thread::AdminThread;
 use grants::Grants;
 use listen::bind;
-use reload::Reloader;
+use reload::{Fixed, Reloader};
 use serde_json::{Value, json};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ fn start(
     path: &Path,
     config: Config,
     problems: &Problems,
-    files: Vec<PathBuf>,
+    files: Files,
     log: Option<Logging>,
 ) -> Result<(), StartError> {
     unread::log(problems);
@@ -141,6 +141,8 @@ struct LastReload {
     at: SystemTime,
     result: &'static str,
     problems: Value,
+    /// Of the text that was read; `None` where it could not be.
+    hash: Option<String>,
 }
 
 /// What the tasks share.
@@ -206,6 +208,7 @@ impl Server {
         // Idle connections to servers may hold an eighth of the descriptors.
         let transport = Arc::new(Transport::new((descriptors / 8).clamp(8, POOL_SIZE)));
         let limit = connection_limit(&config, descriptors);
+        let hash = config.hash.clone();
         let state = Arc::new(State {
             snapshots: Handle::new(Snapshot::build(config, None, &tokens, &transport)),
             tables: ["outbound", "webhooks"].map(|listener| Arc::new(Table::new(listener, limit))),
@@ -215,7 +218,12 @@ impl Server {
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
             minute: AtomicU64::new(0),
-            last_reload: Mutex::new(LastReload { at: now, result: ReloadResult::Applied.as_str(), problems }),
+            last_reload: Mutex::new(LastReload {
+                at: now,
+                result: ReloadResult::Applied.as_str(),
+                problems,
+                hash: Some(hash),
+            }),
             draining,
         });
         Ok(Self {
@@ -232,7 +240,7 @@ impl Server {
         })
     }
 
-    async fn serve(self, files: Vec<PathBuf>) -> Result<(), StartError> {
+    async fn serve(self, files: Files) -> Result<(), StartError> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -243,6 +251,8 @@ impl Server {
             access_log: Arc::clone(&state.access_log),
         });
 
+        // Before readiness is announced: so that events tell of all that follows it.
+        let mut watcher = Watcher::start(files, POLL, Arc::clone(&state.reloads.watch_failed));
         let mut background = JoinSet::new();
         background.spawn(grants::watch(state.snapshots.clone()));
         let view: Arc<dyn View> = Arc::clone(&state) as _;
@@ -258,8 +268,7 @@ impl Server {
             let cut = cut.clone().cancelled_owned();
             serving.spawn(serve(listener, entrance, state.draining.clone(), cut));
         }
-        // Before readiness is announced: a change that follows it must be seen.
-        let mut watcher = Watcher::start(&files, POLL);
+        announce(&self.path, &state.snapshots.load().config);
         tracing::info!("ready");
 
         let mut reloader = Reloader {
@@ -268,19 +277,20 @@ impl Server {
             tokens: self.tokens.clone(),
             grants: self.grants,
             log: self.log,
-            started_with: Arc::clone(&state.snapshots.load().config),
+            fixed: Fixed::of(&state.snapshots.load().config),
+            background: JoinSet::new(),
         };
         loop {
             tokio::select! {
                 () = watcher.changed() => {}
-                Some(()) = hangup.recv() => {}
+                Some(()) = hangup.recv() => tracing::info!("SIGHUP: reading the configuration"),
                 () = ended(&mut terminate, &mut interrupt) => break,
             }
             // Must not block signal handling: a file system may hang.
             tokio::select! {
                 files = reloader.reload() => {
                     if let Some(files) = files {
-                        watcher.rearm(&files);
+                        watcher.reread(files);
                     }
                 }
                 () = ended(&mut terminate, &mut interrupt) => break,
@@ -319,6 +329,21 @@ impl Server {
     }
 }
 
+/// Logs what is served.
+fn announce(path: &Path, config: &Config) {
+    let webhooks = config.services.values().filter_map(|service| service.webhook.as_ref());
+    tracing::info!(
+        path = %path.display(),
+        hash = config.hash,
+        services = config.services.len(),
+        accounts = config.accounts.len(),
+        users = config.users.len(),
+        keys = webhooks.map(|webhook| webhook.api_keys.len()).sum::<usize>(),
+        "attache {} serving",
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
 async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
@@ -347,6 +372,7 @@ impl View for State {
             "at": status::rfc3339(last_reload.at),
             "result": last_reload.result,
             "problems": last_reload.problems,
+            "hash": last_reload.hash,
         });
         let loaded_at = *self.loaded_at.lock().unwrap_or_else(PoisonError::into_inner);
         let mut document = json!({
@@ -354,6 +380,7 @@ impl View for State {
             "config": {
                 "hash": snapshot.config.hash,
                 "loaded_at": status::rfc3339(loaded_at),
+                "restart_needed": self.reloads.restart_needed(),
                 "last_reload": last_reload,
             },
         });

@@ -1,24 +1,27 @@
-//! Takes a changed file up: all of it by one swap, or nothing.
+//! Takes a changed file up: all of it by one swap, or nothing. No token endpoint is waited for.
 
 use super::grants::Grants;
 use super::{LastReload, State, connection_limit, is_json, level};
-use crate::config::model::Config;
-use crate::config::{self, Loaded, Mode, Problems};
+use crate::config::changes::Changes;
+use crate::config::model::{AccessLog, Config, Listen};
+use crate::config::{self, Files, Loaded, Mode, Problems};
 use crate::credentials::oauth2::{TokenSource, Tokens};
 use crate::snapshot::Snapshot;
+use crate::state::StateError;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::ReloadResult;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
-/// The longest a swap waits for the tokens of changed accounts.
-const WARM_UP: Duration = Duration::from_secs(15);
-/// How many of them are asked for at the same time.
+/// How many tokens of changed accounts are asked for at the same time.
 const AT_ONCE: usize = 32;
+/// How often is looked whether the last request of an old snapshot has ended.
+const RETIRE: Duration = Duration::from_millis(200);
 
 /// Takes a changed file up.
 pub(super) struct Reloader {
@@ -27,13 +30,36 @@ pub(super) struct Reloader {
     pub(super) tokens: Tokens,
     pub(super) grants: Grants,
     pub(super) log: Option<Logging>,
-    /// The configuration at the start: what was bound and opened then stays so.
-    pub(super) started_with: Arc<Config>,
+    pub(super) fixed: Fixed,
+    /// What a swap leaves to do.
+    pub(super) background: JoinSet<()>,
+}
+
+/// What was bound and opened at the start, and stays so.
+pub(super) struct Fixed {
+    listen: Listen,
+    threads: Option<NonZeroUsize>,
+    access: AccessLog,
+}
+
+/// A configuration ready to be served.
+struct Prepared {
+    changes: Changes,
+    /// `None` if neither the text nor a secret differs.
+    next: Option<Snapshot>,
+    /// The accounts that should get a token of their own at once.
+    cold: Vec<Weak<TokenSource>>,
+}
+
+impl Fixed {
+    pub(super) fn of(config: &Config) -> Self {
+        Self { listen: config.listen.clone(), threads: config.threads, access: config.log.access.clone() }
+    }
 }
 
 impl Reloader {
-    /// Reads the file again; what is good takes effect, what is bad changes nothing. Returns what to watch from now on.
-    pub(super) async fn reload(&mut self) -> Option<Vec<PathBuf>> {
+    /// Reads the file again; what is good takes effect, what is bad changes nothing. Returns what was read.
+    pub(super) async fn reload(&mut self) -> Option<Files> {
         let (path, current) = (self.path.clone(), Arc::clone(&self.state.snapshots.load().config));
         let load = move || config::load_after(&path, Mode::Full, &current.last_values);
         let loaded = tokio::task::spawn_blocking(load).await;
@@ -46,55 +72,31 @@ impl Reloader {
         }
     }
 
-    async fn apply(&mut self, loaded: Loaded) -> Vec<PathBuf> {
-        let current = self.state.snapshots.load();
-        let mut problems = loaded.problems.to_short_json();
-        let opened = match &loaded.config {
-            Some(config) if config.state != current.config.state || !self.grants.are_open() => {
-                self.grants.take_up(config).await
-            }
-            _ => Ok(()),
-        };
-        let result = match (loaded.config, opened) {
-            (None, _) => {
-                self.log_problems(&loaded.problems);
+    async fn apply(&mut self, loaded: Loaded) -> Files {
+        let Loaded { config, problems, files, hash } = loaded;
+        let mut said = problems.to_short_json();
+        let result = match config {
+            None => {
+                self.log_problems(&problems);
                 ReloadResult::Rejected
             }
-            (Some(_), Err(error)) => {
-                tracing::error!(
-                    %error,
-                    "refresh tokens can't be kept in state.dir, the last good configuration stays in effect"
-                );
-                problems =
-                    json!([{ "severity": "error", "code": "state_unusable", "message": error.to_string() }]);
-                ReloadResult::Rejected
-            }
-            (Some(config), Ok(())) => {
-                let waiting = self.waiting(&config);
-                let unchanged = config.fingerprint == current.config.fingerprint;
-                if !unchanged {
-                    super::unread::log(&loaded.problems);
-                    self.swap(config, current).await;
+            Some(config) => match self.open_store(&config).await {
+                Ok(()) => self.take(config, &problems).await,
+                Err(error) => {
+                    tracing::error!(
+                        %error,
+                        "refresh tokens can't be kept in state.dir, the last good configuration stays in effect"
+                    );
+                    said = unusable_state(&error);
+                    ReloadResult::Rejected
                 }
-                if !waiting.is_empty() {
-                    let keys = waiting.join(", ");
-                    tracing::warn!(keys, "these take effect at the next start; the rest is in effect");
-                    ReloadResult::NeedsRestart
-                } else if unchanged {
-                    ReloadResult::Unchanged
-                } else {
-                    ReloadResult::Applied
-                }
-            }
+            },
         };
-        if result != ReloadResult::Rejected {
-            tracing::info!(result = result.as_str(), "configuration read");
-        }
         let now = SystemTime::now();
         self.state.reloads.record(result, now);
         *self.state.last_reload.lock().unwrap_or_else(PoisonError::into_inner) =
-            LastReload { at: now, result: result.as_str(), problems };
-        loaded.files
+            LastReload { at: now, result: result.as_str(), problems: said, hash };
+        files
     }
 
     fn log_problems(&self, problems: &Problems) {
@@ -109,27 +111,67 @@ impl Reloader {
         }
     }
 
-    async fn swap(&mut self, config: Config, current: Arc<Snapshot>) {
-        if let Some(log) = &self.log {
-            log.set_level(level(config.log.level));
-            log.set_json(is_json(&config));
+    async fn open_store(&mut self, config: &Config) -> Result<(), StateError> {
+        if config.state == self.state.snapshots.load().config.state && self.grants.are_open() {
+            return Ok(());
         }
-        let limit = connection_limit(&config, self.state.descriptors);
+        self.grants.take_up(config).await
+    }
+
+    /// Puts a good configuration into effect.
+    async fn take(&mut self, config: Config, problems: &Problems) -> ReloadResult {
+        let (waiting, hash) = (self.waiting(&config), config.hash.clone());
+        let Prepared { changes, next, cold } = self.prepare(config).await;
+        if let Some(next) = next {
+            super::unread::log(problems);
+            self.swap(next);
+        }
+        self.background.spawn(fetch(cold));
+        let result = match (waiting.as_slice(), changes.is_empty()) {
+            ([], false) => ReloadResult::Applied,
+            ([], true) => ReloadResult::Unchanged,
+            _ => ReloadResult::NeedsRestart,
+        };
+        tell(&changes, &hash);
+        if !waiting.is_empty() {
+            let keys = waiting.join(" ");
+            tracing::warn!(keys, "a change of these takes effect at the next start");
+        }
+        self.state.reloads.set_restart_needed(waiting);
+        result
+    }
+
+    fn swap(&mut self, next: Snapshot) {
+        if let Some(log) = &self.log {
+            log.set_level(level(next.config.log.level));
+            log.set_json(is_json(&next.config));
+        }
+        let limit = connection_limit(&next.config, self.state.descriptors);
         for table in &self.state.tables {
             table.set_limit(limit);
         }
-        let next = self.build(config, Arc::clone(&current)).await;
-        warm(next.cold_sources(&current, Instant::now())).await;
-        self.state.snapshots.store(next);
+        let old = self.state.snapshots.swap(next);
         *self.state.loaded_at.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
+        while self.background.try_join_next().is_some() {}
+        self.background.spawn(retire(old));
     }
 
-    /// Builds the snapshot where it holds up no request: with 10,000 services it takes a while.
-    async fn build(&self, config: Config, current: Arc<Snapshot>) -> Snapshot {
+    /// Compares and builds where it holds up no request: with 10,000 services it takes a while.
+    async fn prepare(&self, config: Config) -> Prepared {
+        let current = self.state.snapshots.load();
         let (tokens, transport) = (self.tokens.clone(), Arc::clone(&self.state.transport));
-        let build = move || Snapshot::build(config, Some(&current), &tokens, &transport);
-        match tokio::task::spawn_blocking(build).await {
-            Ok(snapshot) => snapshot,
+        let prepare = move || {
+            // The fingerprint covers the text too: a rewritten comment makes another hash, which may be waited for.
+            if config.fingerprint == current.config.fingerprint {
+                return Prepared { changes: Changes::default(), next: None, cold: Vec::new() };
+            }
+            let changes = Changes::between(&current.config, &config);
+            let next = Snapshot::build(config, Some(&current), &tokens, &transport);
+            let cold = next.changed_sources(&current, Instant::now());
+            Prepared { changes, next: Some(next), cold }
+        };
+        match tokio::task::spawn_blocking(prepare).await {
+            Ok(prepared) => prepared,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
@@ -137,29 +179,59 @@ impl Reloader {
     /// The keys of `config` that differ from what the process was started with, and so wait for the next start.
     fn waiting(&self, config: &Config) -> Vec<&'static str> {
         let fixed = [
-            ("listen", config.listen != self.started_with.listen),
-            ("threads", config.threads != self.started_with.threads),
-            ("log.access", config.log.access != self.started_with.log.access),
+            ("listen", config.listen != self.fixed.listen),
+            ("threads", config.threads != self.fixed.threads),
+            ("log.access", config.log.access != self.fixed.access),
             ("state.dir", self.grants.moves(config)),
         ];
         fixed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }
 }
 
-/// Gets the tokens of changed accounts while the old ones still serve, so that no request has to wait for one. An account
-/// that gets none is served as it is: the file says so, and the failure has been logged.
-async fn warm(sources: Vec<Arc<TokenSource>>) {
-    let all = async {
-        let mut asking = JoinSet::new();
-        for source in sources {
-            if asking.len() >= AT_ONCE {
-                asking.join_next().await;
-            }
-            asking.spawn(async move { source.get().await.is_ok() });
-        }
-        while asking.join_next().await.is_some() {}
-    };
-    if timeout(WARM_UP, all).await.is_err() {
-        tracing::warn!("some changed accounts have no token yet");
+fn tell(changes: &Changes, hash: &str) {
+    if changes.is_empty() {
+        tracing::info!(hash, "configuration unchanged");
+        return;
     }
+    tracing::info!(
+        services = changes.services_field(),
+        accounts = changes.accounts_field(),
+        users = changes.users_field(),
+        keys = changes.keys_field(),
+        settings = changes.settings_field(),
+        hash,
+        "configuration applied"
+    );
+}
+
+fn unusable_state(error: &StateError) -> Value {
+    json!([{ "severity": "error", "code": "state_unusable", "message": error.to_string() }])
+}
+
+/// Gets the accounts that had a token in use one of their own, so that a request waits for none. A failure is logged and
+/// tried again by the source.
+async fn fetch(sources: Vec<Weak<TokenSource>>) {
+    let mut asking = JoinSet::new();
+    for source in sources {
+        if asking.len() >= AT_ONCE {
+            asking.join_next().await;
+        }
+        asking.spawn(async move {
+            // Gone with a snapshot that was replaced meanwhile.
+            if let Some(source) = source.upgrade() {
+                source.fetch().await;
+            }
+        });
+    }
+    asking.join_all().await;
+}
+
+/// Drops a snapshot once no request is served by it. Its last request must not: freeing 100,000 keys takes a worker
+/// longer than other requests can wait.
+async fn retire(old: Arc<Snapshot>) {
+    while Arc::strong_count(&old) > 1 {
+        sleep(RETIRE).await;
+    }
+    // Fails only while the runtime shuts down.
+    let _ = tokio::task::spawn_blocking(move || drop(old)).await;
 }

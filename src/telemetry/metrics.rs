@@ -292,7 +292,7 @@ pub enum ReloadResult {
     Unchanged,
     /// The file has problems; the last good one stays.
     Rejected,
-    /// The file is good, but changes what can only change by a restart.
+    /// The file is good. What can change without a restart took effect.
     NeedsRestart,
 }
 
@@ -310,9 +310,9 @@ impl ReloadResult {
         }
     }
 
-    /// Whether what the file says is now what is served.
+    /// Returns true if the file was taken.
     pub fn is_success(self) -> bool {
-        matches!(self, Self::Applied | Self::Unchanged)
+        self != Self::Rejected
     }
 }
 
@@ -323,6 +323,10 @@ pub struct Reloads {
     last_successful: AtomicBool,
     /// Unix milliseconds.
     last_success: AtomicU64,
+    /// True while the file system can't tell of changes, so that only the poll finds them.
+    pub watch_failed: Arc<AtomicBool>,
+    /// The keys of the file in effect that wait for a restart.
+    restart_needed: Mutex<Vec<&'static str>>,
 }
 
 impl Reloads {
@@ -332,7 +336,19 @@ impl Reloads {
             results: Default::default(),
             last_successful: AtomicBool::new(true),
             last_success: AtomicU64::new(unix_millis(loaded_at)),
+            watch_failed: Arc::default(),
+            restart_needed: Mutex::default(),
         }
+    }
+
+    /// Sets the keys that wait for a restart.
+    pub fn set_restart_needed(&self, keys: Vec<&'static str>) {
+        *self.restart_needed.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Returns the keys that wait for a restart.
+    pub fn restart_needed(&self) -> Vec<&'static str> {
+        self.restart_needed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A reload ended.

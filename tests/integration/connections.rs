@@ -1,7 +1,6 @@
 //! `limits.connections`: which connection gives way to a new one, and what is counted.
 
 use crate::harness::*;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 const HALF_A_HEAD: &[u8] = b"GET /mailer/x HTTP/1.1\r\nHo";
@@ -157,16 +156,6 @@ async fn connections_are_counted_by_state() {
     drop((kept, busy));
     counted(&attache, "active", 0.0).await;
     counted(&attache, "idle", 0.0).await;
-}
-
-/// Whether tests run that take a minute of real time.
-fn full(what: &str) -> bool {
-    let full = std::env::var_os("ATTACHE_FULL").is_some_and(|value| value == "1");
-    if !full {
-        // Not `println!`, which a passing test swallows.
-        writeln!(std::io::stderr(), "skipped without ATTACHE_FULL=1: {what}").expect("stderr");
-    }
-    full
 }
 
 async fn assert_cut_after_a_minute(attache: &Attache) {

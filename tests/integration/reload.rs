@@ -30,6 +30,8 @@ async fn a_bad_file_changes_nothing_and_shows_until_it_is_mended() {
     let config = attache.status().await["config"].clone();
     assert_eq!((&config["hash"], &config["last_reload"]["result"]), (&hash, &"rejected".into()));
     assert!(config["last_reload"]["problems"].to_string().contains("timeuot"), "{config}");
+    let text = std::fs::read_to_string(attache.config()).expect("the file");
+    assert_eq!(config["last_reload"]["hash"], sha256_hex(&text));
     attache.stderr_line("timeuot").await;
     attache.reload(&mailer("idle_timeout: 5s"), "applied").await;
     let metrics = attache.metrics().await;
@@ -78,15 +80,46 @@ async fn a_rotated_secret_file_is_taken_up() {
 }
 
 #[tokio::test]
-async fn a_change_of_listen_needs_a_restart() {
+async fn a_change_of_listen_is_a_success_that_waits_for_a_restart() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let listen = "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.2:0 }\n";
     attache.reload(&format!("{listen}{}", mailer("")), "needs_restart").await;
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+    let metrics = attache.metrics().await;
+    assert_eq!(metrics.value("attache_config_last_reload_successful", &[]), Some(1.0));
+    assert_eq!(metrics.value("attache_config_restart_needed", &[("key", "listen")]), Some(1.0));
+    assert_eq!(attache.status().await["config"]["restart_needed"], serde_json::json!(["listen"]));
     // It goes on to wait, whatever else changes, until it is started anew or the change is taken back.
-    attache.reload(&format!("{listen}{}", mailer("timeout: 9s")), "needs_restart").await;
+    let more = format!("{listen}threads: 3\n{}", mailer("timeout: 9s"));
+    attache.reload(&more, "needs_restart").await;
+    assert_eq!(attache.status().await["config"]["restart_needed"], serde_json::json!(["listen", "threads"]));
+    attache.reload(&mailer("timuot: 9s"), "rejected").await;
+    assert_eq!(attache.status().await["config"]["restart_needed"], serde_json::json!(["listen", "threads"]));
     attache.reload(&mailer("timeout: 9s"), "applied").await;
+    assert_eq!(attache.status().await["config"]["restart_needed"], serde_json::json!([]));
+    assert!(!attache.metrics().await.0.contains("attache_config_restart_needed"));
+}
+
+#[tokio::test]
+async fn the_log_says_what_is_served_and_what_changed() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let start = attache.stderr_line("attache [0-9.]+ serving").await;
+    for field in ["path=/", "hash=", "services=1", "accounts=0", "users=0", "keys=0"] {
+        assert!(start.contains(field), "{field} is not in {start}");
+    }
+    let more = "  crm: { account: { authorization: none }, server_url: '{{third_party}}' }\n";
+    attache.reload(&format!("{}{more}", mailer("timeout: 9s")), "applied").await;
+    attache.stderr_line(r#"configuration applied services="\+crm ~mailer" hash=""#).await;
+    let before = attache.reloads("unchanged").await;
+    attache.rewrite(&format!("# A comment.\n{}{more}", mailer("timeout: 9s")));
+    attache.reloaded("unchanged", before).await;
+    attache.stderr_line("configuration unchanged").await;
+    let config = &attache.status().await["config"];
+    let text = std::fs::read_to_string(attache.config()).expect("the file");
+    assert_eq!(config["hash"], sha256_hex(&text), "the hash of a comment is waited for, too");
+    assert_eq!(config["last_reload"]["hash"], config["hash"]);
 }
 
 #[tokio::test]

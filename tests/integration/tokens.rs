@@ -197,53 +197,6 @@ async fn a_token_outlives_a_reload_of_something_else() {
 }
 
 #[tokio::test]
-async fn a_changed_account_asks_for_a_token_of_its_own() {
-    let third_party = third_party();
-    let tokens = [secret("first"), secret("second")];
-    let issued = tokens.clone();
-    let endpoint = token_endpoint().issues_each(move |nth| issued[nth].clone());
-    let attache = attache_with(&third_party, &endpoint.url(), "").await;
-    attache.send(get("/erp/x")).await;
-    attache.reload(&erp("scopes: contacts.read"), "applied").await;
-    attache.send(get("/erp/x")).await;
-    assert_eq!(endpoint.count(), 2);
-    assert_eq!(third_party.head(1).await.all("authorization"), [format!("Bearer {}", tokens[1])]);
-}
-
-#[tokio::test]
-async fn a_changed_account_has_its_new_token_before_the_old_one_goes() {
-    let third_party = third_party();
-    let (first, second) = (secret("first"), secret("second"));
-    let endpoint = token_endpoint().issues(&first);
-    let attache = attache_with(&third_party, &endpoint.url(), "").await;
-    attache.send(get("/erp/x")).await;
-    let endpoint = endpoint.issues(&second).delays(ms(1500));
-    let before = attache.reloads("applied").await;
-    attache.rewrite(&erp("scopes: contacts.read"));
-    endpoint.request(1).await;
-    // The endpoint takes its time, and nobody waits for it.
-    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
-    attache.reloaded("applied", before).await;
-    assert_eq!(attache.send(get("/erp/x")).await.status, 200);
-    let requests = third_party.requests();
-    let sent: Vec<_> = requests.iter().flat_map(|request| request.all("authorization")).collect();
-    assert_eq!(sent, [&first, &first, &second].map(|token| format!("Bearer {token}")));
-    assert_eq!(endpoint.count(), 2);
-}
-
-#[tokio::test]
-async fn a_changed_account_that_gets_no_token_takes_effect_all_the_same() {
-    let third_party = third_party();
-    let endpoint = token_endpoint().issues(&secret("first"));
-    let attache = attache_with(&third_party, &endpoint.url(), "").await;
-    attache.send(get("/erp/x")).await;
-    let endpoint = endpoint.rejects("invalid_scope");
-    attache.reload(&erp("scopes: contacts.read"), "applied").await;
-    assert_eq!(endpoint.count(), 2);
-    attache.send(get("/erp/x")).await.problem("token_rejected", 502, "proxy_configuration_error");
-}
-
-#[tokio::test]
 async fn services_that_share_an_account_share_its_token() {
     let third_party = third_party();
     let endpoint = token_endpoint().issues(&secret("token"));

@@ -327,7 +327,7 @@ fn refer<T>(
 }
 
 /// SHA-256 of the files' bytes in their order: what `cat FILES | sha256sum` prints.
-fn hash(sources: &[Source]) -> String {
+pub(super) fn hash(sources: &[Source]) -> String {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     sources.iter().flat_map(Source::bytes).for_each(|bytes| context.update(bytes));
     hex(context.finish().as_ref())

@@ -95,6 +95,29 @@ impl TokenSource {
         })
     }
 
+    /// Begins with the token that `predecessor` has in use, until it expires or there is one of its own.
+    ///
+    /// Nothing is taken over if the header, the prefix or the kind of token differ: the value holds the prefix, and the
+    /// server would read it as something that it is not.
+    pub fn inherit(&self, predecessor: &Self, now: Instant) {
+        let (before, config) = (&predecessor.inner.config, &self.inner.config);
+        let fits = before.header == config.header
+            && before.prefix == config.prefix
+            && before.bearer_token_type == config.bearer_token_type;
+        let token = predecessor.inner.current.load_full();
+        if let Some(token) = token.filter(|token| fits && token.is_usable(now) && token.is_used()) {
+            self.inner.lock().expires_at = Some(token.expires_at());
+            self.inner.current.store(Some(Arc::new(token.inherited())));
+        }
+    }
+
+    /// Asks for a token of its own, unless there is one, and waits until the answer is there.
+    pub async fn fetch(&self) {
+        if let Ok(mut landing) = self.join(|token| !token.is_inherited()) {
+            let _ = landing.wait_for(Option::is_some).await;
+        }
+    }
+
     /// The token, if there is one that may be sent at `now`. One atomic load and a reference count: no lock, no
     /// await, no allocation.
     pub fn current(&self, now: Instant) -> Option<Arc<Token>> {
@@ -116,7 +139,7 @@ impl TokenSource {
             if let Some(token) = self.current(Instant::now()) {
                 return Ok(token);
             }
-            let mut flight = self.join()?;
+            let mut flight = self.join(|_| true)?;
             let landed = flight.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
             let Ok(Some(outcome)) = landed else {
                 return Err(Failure::from(Unavailability::Interrupted).into_error(Duration::ZERO));
@@ -209,15 +232,16 @@ impl TokenSource {
         &self.inner.stats
     }
 
-    /// The flight that is under way, or a new one with a new driver.
-    fn join(&self) -> Result<Landing, TokenError> {
+    /// The flight that is under way, or a new one with a new driver, unless there is a token that is `good`.
+    fn join(&self, good: impl Fn(&Token) -> bool) -> Result<Landing, TokenError> {
         let now = Instant::now();
         let (flight, landing, idle) = {
             let mut state = self.inner.lock();
             if let Some(flight) = &state.flight {
                 return Ok(flight.clone());
             }
-            if let Some(token) = self.inner.current.load().as_ref().filter(|token| token.is_usable(now)) {
+            let current = self.inner.current.load();
+            if let Some(token) = current.as_ref().filter(|token| token.is_usable(now) && good(token)) {
                 // It landed since the caller looked.
                 return Ok(watch::channel(Some(Ok(Arc::clone(token)))).1);
             }

@@ -48,6 +48,22 @@ impl Token {
         }
     }
 
+    /// The same token for another source, of which it is not one of its own: generation 0.
+    pub(super) fn inherited(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            value: self.value.clone(),
+            generation: 0,
+            used: AtomicBool::new(true),
+            ..*self
+        }
+    }
+
+    /// Returns true if this source did not obtain it.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.generation == 0
+    }
+
     /// The header to set. It replaces the caller's.
     pub fn header_name(&self) -> &FieldName {
         &self.name

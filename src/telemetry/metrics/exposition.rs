@@ -401,7 +401,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_config_last_reload_successful",
-            "1 if what the file said at the last reload is what is served, else 0.",
+            "1 if the file was good at the last reload, else 0: then the last good one is served.",
             MetricType::GAUGE,
             self.reloads.map(|reloads| gauge(&[], f64::from(reloads.last_successful.load(Relaxed)))),
         );
@@ -410,6 +410,18 @@ impl<'a> Exposition<'a> {
             "When the configuration was last loaded with success, in Unix seconds.",
             MetricType::GAUGE,
             self.reloads.map(|reloads| gauge(&[], millis_as_seconds(&reloads.last_success))),
+        );
+        text.family(
+            "attache_config_restart_needed",
+            "1 for each key of the file whose change takes effect at the next start.",
+            MetricType::GAUGE,
+            self.reloads.into_iter().flat_map(Reloads::restart_needed).map(|key| gauge(&[("key", key)], 1.0)),
+        );
+        text.family(
+            "attache_config_watch_failed",
+            "1 if the configuration's files can't be watched, so that changes are found by a look every 10 s.",
+            MetricType::GAUGE,
+            self.reloads.map(|reloads| gauge(&[], f64::from(reloads.watch_failed.load(Relaxed)))),
         );
         text.family(
             "attache_config_info",

@@ -120,6 +120,7 @@ fn accounts_keys_and_reloads() {
     let reloads = Reloads::new(at(1_700_000_000));
     reloads.record(ReloadResult::Applied, at(1_700_000_100));
     reloads.record(ReloadResult::Rejected, at(1_700_000_200));
+    reloads.set_restart_needed(vec!["listen", "state.dir"]);
     let text = render(
         Exposition::new()
             .account(AccountRow {
@@ -157,6 +158,9 @@ fn accounts_keys_and_reloads() {
         "attache_config_reloads_total{result=\"needs_restart\"} 0",
         "attache_config_last_reload_successful 0",
         "attache_config_last_reload_success_timestamp_seconds 1700000100",
+        "attache_config_restart_needed{key=\"listen\"} 1",
+        "attache_config_restart_needed{key=\"state.dir\"} 1",
+        "attache_config_watch_failed 0",
         "attache_config_info{hash=\"abc\"} 1",
         "attache_access_log_dropped_total 3",
     ] {

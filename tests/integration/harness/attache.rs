@@ -203,7 +203,12 @@ impl Attache {
         self.memory("VmRSS:")
     }
 
-    /// The most there ever was of it.
+    /// Makes the peak begin anew from now.
+    pub(crate) fn reset_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("/proc");
+    }
+
+    /// The most there ever was of it, or since [`Self::reset_peak`].
     pub(crate) fn peak(&self) -> u64 {
         self.memory("VmHWM:")
     }
@@ -269,6 +274,11 @@ impl Attache {
         let before = self.reloads(result).await;
         self.rewrite(yaml);
         self.reloaded(result, before).await;
+    }
+
+    /// How many reloads the log tells to have changed something. Costs less than a scrape of many services.
+    pub(crate) fn applied(&self) -> usize {
+        self.stderr.count(|line| line.contains("configuration applied"))
     }
 
     pub(crate) async fn reloads(&self, result: &str) -> f64 {
@@ -404,6 +414,10 @@ impl Output {
 
     pub(super) fn text(&self) -> String {
         self.lines.lock().expect("no reader panics").join("\n")
+    }
+
+    pub(super) fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        self.lines.lock().expect("no reader panics").iter().filter(|line| wanted(line)).count()
     }
 
     pub(super) async fn line(&self, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {

@@ -42,6 +42,7 @@ pub(crate) use tls::{CertificateAuthority, Flaw};
 pub(crate) use token_endpoint::{TokenEndpoint, json, token_endpoint};
 pub(crate) use vendor::{Vendor, hex, mac, vendor, vendor_with, vendor_yaml};
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that is only waited for: generous, because machines are shared.
@@ -66,6 +67,16 @@ pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
         }
         assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
     }
+}
+
+/// Returns true if tests run in full, with `ATTACHE_FULL=1`; else says what is skipped.
+pub(crate) fn full(what: &str) -> bool {
+    let full = std::env::var_os("ATTACHE_FULL").is_some_and(|value| value == "1");
+    if !full {
+        // Not `println!`, which a passing test swallows.
+        writeln!(std::io::stderr(), "skipped without ATTACHE_FULL=1: {what}").expect("stderr");
+    }
+    full
 }
 
 pub(crate) fn ms(millis: u64) -> Duration {

@@ -1,6 +1,7 @@
 //! The source against a token endpoint that is a closure, on a paused clock.
 
 mod counting;
+mod inheriting;
 mod model;
 
 use super::super::exchange::Answer;

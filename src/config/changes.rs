@@ -1,0 +1,377 @@
+//! What differs between two configurations, by name: what a reload logs, and what a comparison of two files shows.
+//!
+//! It is the meaning that is compared, not the text: a rewritten comment changes nothing. Pure.
+
+use super::model::{Account, ApiKey, Authorization, Config, Outbound, Service, Webhook};
+use crate::header_name::FieldName;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+/// The most names that a log line has.
+const SHOWN: usize = 20;
+
+/// What differs between two configurations.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// A service is itself unchanged when its named account or its user changes; an account written in place is part of
+    /// it, and so are its webhook keys.
+    pub(crate) services: Named,
+    /// Accounts under `accounts`. One whose secret is another is changed.
+    pub(crate) accounts: Named,
+    /// Users under `users`.
+    pub(crate) users: Named,
+    /// The keys of all webhooks.
+    pub(crate) keys: Keys,
+    /// The other top-level keys of the file whose value is another, in the order of the documentation.
+    pub(crate) settings: Vec<&'static str>,
+}
+
+/// What became of the entries of one section, in the order of their names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) added: Vec<String>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) changed: Vec<String>,
+}
+
+/// What became of webhook keys. A key is told by its service, its id and its hash: another hash is another key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    pub(crate) added: usize,
+    pub(crate) removed: usize,
+    /// Other validity: `disabled`, `not_before`, `expires_at`.
+    pub(crate) changed: usize,
+}
+
+impl Changes {
+    /// What `after` has otherwise than `before`.
+    pub(crate) fn between(before: &Config, after: &Config) -> Self {
+        Self {
+            services: named(&before.services, &after.services, same_service),
+            accounts: named(&before.accounts, &after.accounts, same_account),
+            users: named(&before.users, &after.users, |before, after| before == after),
+            keys: keys(before, after),
+            settings: settings(before, after),
+        }
+    }
+
+    /// Returns true if nothing differs.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Compares two sections.
+fn named<T>(
+    before: &BTreeMap<String, Arc<T>>,
+    after: &BTreeMap<String, Arc<T>>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Named {
+    let missing_in = |other: &BTreeMap<String, Arc<T>>, names: &BTreeMap<String, Arc<T>>| {
+        names.keys().filter(|name| !other.contains_key(*name)).cloned().collect()
+    };
+    let is_changed = |(name, after): (&String, &Arc<T>)| {
+        let before = before.get(name)?;
+        (!same(before, after)).then(|| name.clone())
+    };
+    Named {
+        added: missing_in(before, after),
+        removed: missing_in(after, before),
+        changed: after.iter().filter_map(is_changed).collect(),
+    }
+}
+
+fn same_service(before: &Service, after: &Service) -> bool {
+    let Service { key: _, name, outbound, webhook } = before;
+    let same_outbound = match (outbound, &after.outbound) {
+        (Some(before), Some(after)) => same_outbound(before, after),
+        (None, None) => true,
+        _ => false,
+    };
+    let same_webhook = match (webhook, &after.webhook) {
+        (Some(before), Some(after)) => same_webhook(before, after),
+        (None, None) => true,
+        _ => false,
+    };
+    *name == after.name && same_outbound && same_webhook
+}
+
+// Taken apart by name, so that a new field is not forgotten.
+fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
+    let Outbound {
+        account,
+        server_url,
+        timeout,
+        timeout_message,
+        timeout_response,
+        idle_timeout,
+        retry_on_401,
+        ca,
+        private_network,
+        unread,
+    } = before;
+    let names_one = !account.is_inline() && !after.account.is_inline();
+    (if names_one { account.name == after.account.name } else { same_account(account, &after.account) })
+        && *server_url == after.server_url
+        && *timeout == after.timeout
+        && *timeout_message == after.timeout_message
+        && *timeout_response == after.timeout_response
+        && *idle_timeout == after.idle_timeout
+        && *retry_on_401 == after.retry_on_401
+        && *ca == after.ca
+        && *private_network == after.private_network
+        && *unread == after.unread
+}
+
+fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
+    let Webhook {
+        user,
+        forward_to,
+        api_keys,
+        methods,
+        max_body,
+        timeout,
+        key_in,
+        allow_from,
+        rate_limit,
+        verify,
+        verify_token,
+        replay,
+        refusals,
+        unread,
+    } = before;
+    user.key == after.user.key
+        && *forward_to == after.forward_to
+        && *api_keys == after.api_keys
+        && *methods == after.methods
+        && *max_body == after.max_body
+        && *timeout == after.timeout
+        && *key_in == after.key_in
+        && *allow_from == after.allow_from
+        && *rate_limit == after.rate_limit
+        && *verify == after.verify
+        && *verify_token == after.verify_token
+        && *replay == after.replay
+        && *refusals == after.refusals
+        && *unread == after.unread
+}
+
+/// A header's name is also its spelling: some servers know no other.
+fn same_account(before: &Account, after: &Account) -> bool {
+    before == after && spellings(before).eq(spellings(after))
+}
+
+fn spellings(account: &Account) -> impl Iterator<Item = &[u8]> {
+    let (many, one) = match &account.authorization {
+        Authorization::Headers(headers) => (&headers[..], None),
+        Authorization::OAuth2(oauth2) => (&[][..], Some(&oauth2.header)),
+        Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => (&[][..], None),
+    };
+    many.iter().map(|(name, _)| name).chain(one).map(spelling)
+}
+
+fn spelling(name: &FieldName) -> &[u8] {
+    name.spelling()
+}
+
+fn keys(before: &Config, after: &Config) -> Keys {
+    type Known<'c> = HashMap<(&'c str, &'c str, &'c [u8; 32]), &'c ApiKey>;
+    fn all(config: &Config) -> impl Iterator<Item = ((&str, &str, &[u8; 32]), &ApiKey)> {
+        let webhooks =
+            config.services.values().filter_map(|service| Some((&service.key, service.webhook.as_ref()?)));
+        webhooks.flat_map(|(service, webhook)| {
+            webhook.api_keys.iter().map(move |key| ((service.as_str(), key.id.as_str(), &key.sha256), key))
+        })
+    }
+    let mut gone: Known<'_> = all(before).collect();
+    let mut keys = Keys::default();
+    for (identity, key) in all(after) {
+        match gone.remove(&identity) {
+            None => keys.added += 1,
+            Some(before) if before != key => keys.changed += 1,
+            Some(_) => {}
+        }
+    }
+    keys.removed = gone.len();
+    keys
+}
+
+fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
+    let Config {
+        listen,
+        public_url,
+        via,
+        threads,
+        identity_headers,
+        assertion,
+        trusted_proxies,
+        wrong_keys,
+        max_connections,
+        drain,
+        log,
+        state,
+        accounts: _,
+        users: _,
+        services: _,
+        hash: _,
+        fingerprint: _,
+        last_values: _,
+    } = before;
+    let respelt =
+        |before: [&FieldName; 3], after: [&FieldName; 3]| before.map(spelling) != after.map(spelling);
+    let limits = (wrong_keys, max_connections) != (&after.wrong_keys, &after.max_connections);
+    let identity_headers = *identity_headers != after.identity_headers
+        || respelt(identity_headers.all(), after.identity_headers.all());
+    let all = [
+        ("listen", *listen != after.listen),
+        ("public_url", *public_url != after.public_url),
+        ("via", *via != after.via),
+        ("threads", *threads != after.threads),
+        ("identity_headers", identity_headers),
+        ("identity", *assertion != after.assertion),
+        ("trusted_proxies", *trusted_proxies != after.trusted_proxies),
+        ("limits", limits),
+        ("shutdown", *drain != after.drain),
+        ("log", *log != after.log),
+        ("state", *state != after.state),
+    ];
+    all.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+}
+
+/// The fields of a log line, each `None` where nothing differs.
+impl Changes {
+    pub(crate) fn services_field(&self) -> Option<String> {
+        field(&self.services)
+    }
+
+    pub(crate) fn accounts_field(&self) -> Option<String> {
+        field(&self.accounts)
+    }
+
+    pub(crate) fn users_field(&self) -> Option<String> {
+        field(&self.users)
+    }
+
+    pub(crate) fn keys_field(&self) -> Option<String> {
+        field(&self.keys)
+    }
+
+    pub(crate) fn settings_field(&self) -> Option<String> {
+        let changed: Vec<String> = self.settings.iter().map(|key| format!("~{key}")).collect();
+        Some(changed.join(" ")).filter(|text| !text.is_empty())
+    }
+}
+
+fn field(changes: &impl Display) -> Option<String> {
+    Some(changes.to_string()).filter(|text| !text.is_empty())
+}
+
+/// `+added -removed ~changed`, the first names of a long list and the number of the others.
+impl Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [('+', &self.added), ('-', &self.removed), ('~', &self.changed)];
+        let names = all.into_iter().flat_map(|(sign, names)| names.iter().map(move |name| (sign, name)));
+        let total = names.clone().count();
+        for (at, (sign, name)) in names.take(SHOWN).enumerate() {
+            write!(f, "{}{sign}{name}", if at == 0 { "" } else { " " })?;
+        }
+        if total > SHOWN {
+            write!(f, " +{} more", total - SHOWN)?;
+        }
+        Ok(())
+    }
+}
+
+/// `+1 -2 ~3`.
+impl Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [('+', self.added), ('-', self.removed), ('~', self.changed)];
+        for (at, (sign, count)) in all.into_iter().filter(|(_, count)| *count > 0).enumerate() {
+            write!(f, "{}{sign}{count}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Mode, load};
+
+    const FILE: &str = "
+limits: { connections: 100 }
+accounts:
+  a: { authorization: { header: { name: X-Key, value: one } } }
+users: { bot: {} }
+services:
+  s:
+    account: a
+    server_url: https://s.example
+    webhook:
+      user: bot
+      forward_to: http://127.0.0.1:1
+      api_keys:
+        - { id: k, sha256: 5e20dfe2397513938b8ab7dbcfd225179d6d504189012a286364ce0a37da168f }
+  t: { account: { authorization: { header: { name: X-Key, value: one } } }, server_url: https://t.example }
+";
+
+    fn read(text: &str) -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("attache.yaml");
+        std::fs::write(&path, text).unwrap();
+        let loaded = load(&path, Mode::Full);
+        loaded.config.unwrap_or_else(|| panic!("{}", loaded.problems.render_human(false)))
+    }
+
+    /// The fields after some replacements in [`FILE`].
+    fn changes(replacements: &[(&str, &str)]) -> String {
+        let mut text = FILE.to_owned();
+        for (from, to) in replacements {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        let changes = Changes::between(&read(FILE), &read(&text));
+        let fields = [
+            changes.services_field(),
+            changes.accounts_field(),
+            changes.users_field(),
+            changes.keys_field(),
+            changes.settings_field(),
+        ];
+        assert_eq!(changes.is_empty(), fields.iter().all(Option::is_none));
+        fields.map(Option::unwrap_or_default).join("|")
+    }
+
+    #[test]
+    fn the_text_may_change_without_a_change() {
+        assert_eq!(
+            changes(&[("\nlimits:", "\n# A comment.\nlimits:"), ("bot: {}", "\"bot\": { active: true }")]),
+            "||||"
+        );
+    }
+
+    #[test]
+    fn each_section_names_what_changed() {
+        assert_eq!(changes(&[("connections: 100", "connections: 101")]), "||||~limits");
+        assert_eq!(changes(&[("bot: {}", "bot: { active: false }, other: {}")]), "||+other ~bot||");
+        assert_eq!(changes(&[("  t: {", "  u: {")]), "+u -t||||");
+        assert_eq!(changes(&[("https://s.example", "https://s.example/v2")]), "~s||||");
+        assert_eq!(changes(&[("{ id: k,", "{ id: l,")]), "~s|||+1 -1|");
+        assert_eq!(changes(&[("{ id: k,", "{ disabled: true, id: k,")]), "~s|||~1|");
+    }
+
+    #[test]
+    fn a_named_account_changes_for_itself_and_one_in_place_with_its_service() {
+        assert_eq!(changes(&[("value: one", "value: two")]), "~t|~a|||");
+        assert_eq!(changes(&[("X-Key", "X-KEY")]), "~t|~a|||", "the spelling is sent");
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let names: Vec<String> = (0..25).map(|n| format!("s{n:02}")).collect();
+        let named = Named { added: names[..15].to_vec(), removed: Vec::new(), changed: names[15..].to_vec() };
+        let text = named.to_string();
+        assert!(text.starts_with("+s00 +s01 ") && text.ends_with(" ~s19 +5 more"), "{text}");
+    }
+}

@@ -1,0 +1,368 @@
+//! What a configuration was read from: each path, with what the read found there.
+//!
+//! The watcher compares these readings with what is there later, so a change made between the read and the first watch
+//! counts as well. A digest is of the very bytes that were used. It is compared and nothing else: it would confirm a
+//! guessed secret.
+
+use crate::secret::sha256;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use zeroize::Zeroizing;
+
+/// A file that was modified this recently may be modified again without its times showing it: they advance in ticks.
+const RACY: Duration = Duration::from_secs(2);
+
+/// Every path that a configuration depends on, those that were missing included.
+#[derive(Debug, Clone)]
+pub struct Files {
+    root: PathBuf,
+    readings: BTreeMap<PathBuf, Reading>,
+}
+
+/// The paths whose content differs from what was read, with the content that is there now.
+pub(super) type Difference = BTreeMap<PathBuf, Content>;
+
+/// What a later look at the files found.
+pub(super) struct Look {
+    pub(super) difference: Difference,
+    /// The paths whose stamp is another while the content is the same.
+    refreshed: Vec<(PathBuf, Reading)>,
+}
+
+/// One read of one path.
+#[derive(Debug, Clone)]
+struct Reading {
+    content: Content,
+    stamp: Option<Stamp>,
+    /// False while an equal stamp does not prove equal content.
+    settled: bool,
+    /// The most bytes that the reader takes.
+    limit: u64,
+}
+
+/// The content of a file, or the list of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Nothing that can be read.
+    Missing,
+    /// More than the reader takes.
+    TooLarge,
+    /// These bytes.
+    Bytes(Digest),
+}
+
+/// SHA-256 of some content.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Digest([u8; 32]);
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Files {
+    /// No reading yet. Only `root` may be a folder.
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), readings: BTreeMap::new() }
+    }
+
+    /// The configuration's file or folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Every path, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.readings.keys().map(PathBuf::as_path)
+    }
+
+    /// Reads up to `limit` bytes of a regular file and keeps the reading. `None` if there are more.
+    pub(super) fn read(&mut self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        let (bytes, reading) = read(path, limit);
+        self.record(path, reading);
+        bytes
+    }
+
+    /// Keeps these readings as well.
+    pub(super) fn adopt(&mut self, others: Self) {
+        for (path, reading) in others.readings {
+            self.readings.entry(path).or_insert(reading);
+        }
+    }
+
+    /// Lists the `*.yaml` and `*.yml` files of the root in lexical order, hidden ones left out, and keeps the reading.
+    /// `None` if it is no folder.
+    pub(super) fn list(&mut self) -> io::Result<Option<Vec<PathBuf>>> {
+        let root = self.root.clone();
+        let metadata = fs::metadata(&root).inspect_err(|_| self.record(&root, Reading::missing(0)))?;
+        if !metadata.is_dir() {
+            return Ok(None);
+        }
+        let listed = yaml_files(&root).inspect_err(|_| self.record(&root, Reading::missing(0)))?;
+        self.record(&root, Reading::of_list(&listed, Stamp::of(&metadata)));
+        Ok(Some(listed))
+    }
+
+    /// The first reading of a path counts: a later one that differs is a change.
+    fn record(&mut self, path: &Path, reading: Reading) {
+        self.readings.entry(path.to_owned()).or_insert(reading);
+    }
+
+    /// Compares what is there with what was read. Reads only what its stamp does not vouch for.
+    pub(super) fn look(&self) -> Look {
+        let mut look = Look { difference: Difference::new(), refreshed: Vec::new() };
+        for (path, before) in &self.readings {
+            let Some(now) = before.again(path, *path == self.root) else { continue };
+            if now.content == before.content {
+                look.refreshed.push((path.clone(), now));
+            } else {
+                look.difference.insert(path.clone(), now.content);
+            }
+        }
+        look
+    }
+
+    /// Takes the new stamps of unchanged content, so that it is not read again at the next look.
+    pub(super) fn refresh(&mut self, look: &mut Look) {
+        self.readings.extend(look.refreshed.drain(..));
+    }
+}
+
+impl Look {
+    pub(super) fn is_news(&self) -> bool {
+        !self.refreshed.is_empty()
+    }
+}
+
+impl Reading {
+    fn missing(limit: u64) -> Self {
+        Self { content: Content::Missing, stamp: None, settled: true, limit }
+    }
+
+    fn of_list(listed: &[PathBuf], stamp: Stamp) -> Self {
+        let names: Vec<u8> = listed
+            .iter()
+            .flat_map(|path| path.as_os_str().as_encoded_bytes().iter().chain(b"\0"))
+            .copied()
+            .collect();
+        Self {
+            content: Content::Bytes(Digest(sha256(&names))),
+            settled: stamp.is_settled(SystemTime::now()),
+            stamp: Some(stamp),
+            limit: 0,
+        }
+    }
+
+    /// The reading of now; `None` if the stamp says that it is the same.
+    fn again(&self, path: &Path, is_root: bool) -> Option<Self> {
+        let missing = || (self.content != Content::Missing).then(|| Self::missing(self.limit));
+        let Ok(metadata) = fs::metadata(path) else { return missing() };
+        let readable = metadata.is_file() || (metadata.is_dir() && is_root);
+        if !readable {
+            return missing();
+        }
+        let stamp = Stamp::of(&metadata);
+        if self.settled && self.stamp == Some(stamp) {
+            return None;
+        }
+        if metadata.is_file() {
+            return Some(read(path, self.limit).1);
+        }
+        match yaml_files(path) {
+            Ok(listed) => Some(Self::of_list(&listed, stamp)),
+            Err(_) => missing(),
+        }
+    }
+}
+
+impl Stamp {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Returns true if another modification would get another time. A time in the future never does.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let modified = Duration::new(
+            u64::try_from(self.modified.0).unwrap_or(0),
+            u32::try_from(self.modified.1).unwrap_or(0),
+        );
+        now.checked_sub(modified).is_some_and(|age| age >= RACY)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[digest]")
+    }
+}
+
+/// Reads a regular file. The stamp is taken first and from the open file: a write that follows it shows later.
+fn read(path: &Path, limit: u64) -> (io::Result<Option<Vec<u8>>>, Reading) {
+    let open = || {
+        // Opening a pipe waits for its other end.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let file = File::open(path)?;
+        let stamp = Stamp::of(&file.metadata()?);
+        let mut bytes = Zeroizing::new(Vec::new());
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok((stamp, bytes))
+    };
+    match open() {
+        Ok((stamp, mut bytes)) => {
+            let fits = bytes.len() as u64 <= limit;
+            let content = if fits { Content::Bytes(Digest(sha256(&bytes))) } else { Content::TooLarge };
+            let settled = stamp.is_settled(SystemTime::now());
+            let bytes = fits.then(|| std::mem::take(&mut *bytes));
+            (Ok(bytes), Reading { content, stamp: Some(stamp), settled, limit })
+        }
+        Err(error) => (Err(error), Reading::missing(limit)),
+    }
+}
+
+fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let file = folder.join(&name);
+        if is_part_of_a_folder(&name) && !file.is_dir() {
+            found.push(file);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Returns true if a file of this name in a configuration folder is part of the configuration.
+pub(super) fn is_part_of_a_folder(name: &OsStr) -> bool {
+    let hidden = name.as_encoded_bytes().starts_with(b".");
+    !hidden && Path::new(name).extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::FileTimes;
+
+    fn file(folder: &tempfile::TempDir, text: &str) -> PathBuf {
+        let path = folder.path().join("attache.yaml");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn age(path: &Path, by: Duration) -> SystemTime {
+        let then = SystemTime::now() - by;
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_times(FileTimes::new().set_modified(then))
+            .unwrap();
+        then
+    }
+
+    fn read_once(path: &Path, limit: u64) -> Files {
+        let mut files = Files::new(path);
+        let _unreadable = files.read(path, limit);
+        files
+    }
+
+    #[test]
+    fn a_stamp_is_believed_once_the_file_is_two_seconds_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(&folder, "a");
+        let young = read_once(&path, 10);
+        assert!(young.look().is_news(), "it is read again");
+        age(&path, RACY * 2);
+        let mut old = read_once(&path, 10);
+        assert!(!old.look().is_news(), "the stamp vouches for it");
+        age(&path, RACY * 3);
+        let mut look = old.look();
+        assert!(look.is_news() && look.difference.is_empty());
+        old.refresh(&mut look);
+        assert!(!old.look().is_news(), "the new stamp vouches for it");
+    }
+
+    #[test]
+    fn a_change_that_keeps_size_and_time_is_found_while_the_file_is_young() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(&folder, "a");
+        let modified = age(&path, Duration::from_secs(1));
+        let files = read_once(&path, 10);
+        fs::write(&path, "b").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert_eq!(files.look().difference.len(), 1);
+    }
+
+    #[test]
+    fn a_time_in_the_future_vouches_for_nothing() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let stamp =
+            |seconds| Stamp { device: 1, inode: 1, size: 1, modified: (seconds, 0), changed: (seconds, 0) };
+        assert_eq!(
+            [97, 98, 99, 101].map(|seconds| stamp(seconds).is_settled(now)),
+            [true, true, false, false]
+        );
+    }
+
+    #[test]
+    fn missing_and_too_large_are_states_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(&folder, "large");
+        let large = read_once(&path, 4);
+        assert!(large.look().difference.is_empty());
+        fs::write(&path, "fine").unwrap();
+        assert!(matches!(large.look().difference[&path], Content::Bytes(_)));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(large.look().difference[&path], Content::Missing);
+        let missing = read_once(&path, 4);
+        assert!(missing.look().difference.is_empty());
+        fs::create_dir(&path).unwrap();
+        let mut secret = Files::new(Path::new("/"));
+        secret.adopt(missing);
+        assert!(secret.look().difference.is_empty(), "a folder is no secret");
+    }
+
+    #[test]
+    fn a_folder_is_the_list_of_its_yaml_files() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.yml", "a.yaml", ".hidden.yaml", "notes.txt"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let mut files = Files::new(folder.path());
+        let listed = files.list().unwrap().unwrap();
+        assert_eq!(listed, ["a.yaml", "b.yml"].map(|name| folder.path().join(name)));
+        fs::write(folder.path().join("more.txt"), "").unwrap();
+        assert!(files.look().difference.is_empty());
+        fs::write(folder.path().join("c.yml"), "").unwrap();
+        assert_eq!(files.look().difference.len(), 1);
+    }
+
+    #[test]
+    fn a_digest_is_not_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let printed = format!("{:?}", read_once(&file(&folder, "a"), 10));
+        assert!(printed.contains("[digest]"), "{printed}");
+    }
+}

@@ -1,0 +1,41 @@
+//! Whether a changed OAuth2 account may begin with the token of the account that it replaces.
+//!
+//! A token goes only to origins to which it went before: an account that now serves another host must not bring that
+//! host a token which was obtained for the old one.
+
+use super::Snapshot;
+use crate::config::model::{Config, Host};
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+
+/// Scheme, host and port.
+type Origin<'c> = (bool, &'c Host, u16);
+
+/// Compares where the accounts of two configurations send their tokens.
+pub(super) struct Handover<'a> {
+    before: &'a Config,
+    after: &'a Config,
+    /// Collected when the first account asks.
+    origins: OnceCell<[HashMap<&'a str, HashSet<Origin<'a>>>; 2]>,
+}
+
+impl<'a> Handover<'a> {
+    pub(super) fn new(before: &'a Snapshot, after: &'a Config) -> Self {
+        Self { before: &before.config, after, origins: OnceCell::new() }
+    }
+
+    /// Returns true if every origin that the account has now is one that it had before.
+    pub(super) fn keeps_origins(&self, account: &str) -> bool {
+        let [before, after] = self.origins.get_or_init(|| [origins(self.before), origins(self.after)]);
+        after.get(account).is_none_or(|now| before.get(account).is_some_and(|then| now.is_subset(then)))
+    }
+}
+
+fn origins(config: &Config) -> HashMap<&str, HashSet<Origin<'_>>> {
+    let mut origins: HashMap<&str, HashSet<Origin<'_>>> = HashMap::new();
+    for outbound in config.services.values().filter_map(|service| service.outbound.as_ref()) {
+        let url = &outbound.server_url;
+        origins.entry(&outbound.account.name).or_default().insert((url.tls, &url.host, url.port));
+    }
+    origins
+}
