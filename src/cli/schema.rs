@@ -6,6 +6,8 @@ use clap::ValueEnum;
 
 /// What `attache schema` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  attache schema > attache.schema.json")]
 pub struct SchemaArgs {
     /// What is printed
     #[arg(long, value_enum, default_value_t = Format::Json)]
