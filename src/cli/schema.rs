@@ -6,8 +6,9 @@ use clap::ValueEnum;
 
 /// What `attache schema` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  attache schema > attache.schema.json")]
+#[command(after_help = "Examples:
+  attache schema > attache.schema.json            for `# yaml-language-server: $schema=attache.schema.json`
+  attache schema --format markdown                every key, for people")]
 pub struct SchemaArgs {
     /// What is printed
     #[arg(long, value_enum, default_value_t = Format::Json)]

@@ -127,7 +127,7 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
     let mut left = MAX_SIZE;
     let mut sources = Vec::new();
     for path in paths {
-        let bytes = if is_stdin { read_stdin(left) } else { files.read(&path, left) };
+        let bytes = if is_stdin { take_up_to(io::stdin(), left) } else { files.read(&path, left) };
         let path = if is_stdin { PathBuf::from("<stdin>") } else { path };
         let bytes = match bytes {
             Ok(Some(bytes)) => bytes,
@@ -160,9 +160,9 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
 }
 
 /// `None` if there is more than `limit`.
-fn read_stdin(limit: u64) -> io::Result<Option<Vec<u8>>> {
+fn take_up_to(from: impl io::Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    io::stdin().take(limit + 1).read_to_end(&mut bytes)?;
+    from.take(limit + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 

@@ -9,9 +9,11 @@
 //! Outside of any scope, a secret that can't be read refuses the file.
 
 mod decode;
+mod deliver;
 mod text;
 
-pub(super) use decode::{Failure, PlainText};
+pub(super) use decode::PlainText;
+pub(super) use deliver::Failure;
 pub(super) use text::{has_placeholder, placeholder};
 
 use super::model::{ReadFault, UnreadSecret};

@@ -281,10 +281,15 @@ impl<'t> Builder<'_, 't> {
                 "{} has a key that is not a string",
                 if path.is_empty() { "the file" } else { &path }
             );
-            self.findings.push(
-                Finding::error("invalid_key", self.tree.span(key), message)
-                    .label("a key must be a plain string"),
-            );
+            let finding = Finding::error("invalid_key", self.tree.span(key), message)
+                .label("a key must be a plain string");
+            // `{{ NAME }}` without quotes is a mapping as the key of another.
+            self.findings.push(match self.tree.view(key) {
+                View::Mapping(_) => finding.help(
+                    "if this is a placeholder, it is not filled in: for a secret write `{ env: NAME }`",
+                ),
+                View::Scalar { .. } | View::Sequence(_) => finding,
+            });
         }
         for (key, value, before) in repeated {
             self.tree.repeated.push((key, value));

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often events that are not about the configuration are looked through at most.
+/// How often events are read at most: a busy neighbour or writer must not wake a worker for each of them.
 const PACE: Duration = Duration::from_millis(50);
 
 /// Watches the files a configuration was read from.
@@ -85,9 +85,7 @@ impl Watcher {
         tokio::time::sleep_until(self.next_events).await;
         let hints = watches.hints().await;
         let now = Instant::now();
-        if hints.is_empty() {
-            self.next_events = now + PACE;
-        }
+        self.next_events = now + PACE;
         for hint in hints {
             self.rest.hint(hint, now);
         }

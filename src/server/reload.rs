@@ -123,7 +123,7 @@ impl Reloader {
         let (waiting, hash) = (self.waiting(&config), config.hash.clone());
         let Prepared { changes, next, cold } = self.prepare(config).await;
         if let Some(next) = next {
-            super::unread::log(problems);
+            super::unread::log_change(problems, &self.state.snapshots.load().config, &next.config);
             self.swap(next);
         }
         self.background.spawn(fetch(cold));

@@ -395,3 +395,43 @@ async fn a_missing_variable_says_that_a_restart_is_needed() {
     attache.reload(TWO, "applied").await;
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_folder_that_comes_with_its_secret_is_seen() {
+    let third_party = third_party();
+    let yaml = TWO.replace("{{erp_key}}", "{{folder}}/erp");
+    let attache = two(&third_party).folder("folder").with(&yaml).await;
+    unavailable(&attache.send(get("/erp/x")).await);
+    std::fs::create_dir(attache.path_of("folder")).expect("a folder");
+    std::fs::write(attache.path_of("folder").join("erp"), secret("erp")).expect("write");
+    serves(&attache, "erp", 200).await;
+}
+
+#[tokio::test]
+async fn commands_say_which_secret_they_lack() {
+    let (app, hooks) = (app(), Hooks::new());
+    let setup = hooks.setup(&app).folder("hook_secret").file("captured", "POST / HTTP/1.1\r\n\r\n{}");
+    let (path, captured) = (setup.write(HOOKS).display().to_string(), setup.value("captured"));
+    let verify =
+        command(&["verify", "--service", "signed", "--request", &captured, "-c", &path]).finish().await;
+    assert_eq!(verify.code, Some(2), "{verify:?}");
+    assert!(verify.stderr.contains("services.signed.webhook.verify.secret.file can't be read"), "{verify:?}");
+    let urls = command(&["urls", "--reveal", "-c", &path]).finish().await;
+    assert_eq!(urls.code, Some(0), "{urls:?}");
+    assert!(urls.stderr.contains("note: a secret can't be read"), "{urls:?}");
+}
+
+#[tokio::test]
+async fn a_login_needs_the_key_that_seals_it() {
+    let yaml = SEALED.replace("grant: refresh_token", "grant: authorization_code");
+    let yaml =
+        yaml.replace("refresh_token: { env: REFRESH_TOKEN }", "authorization_url: 'http://127.0.0.1:1/'");
+    let setup =
+        attache().given("third_party", "http://127.0.0.1:1").given("token_url", "http://127.0.0.1:1/");
+    let setup = setup.folder("state").folder("state_key");
+    let path = setup.write(&yaml).display().to_string();
+    let login =
+        command(&["login", "kept", "-c", &path]).env("CLIENT_SECRET", &secret("client")).finish().await;
+    assert_eq!(login.code, Some(1), "{login:?}");
+    assert!(login.stderr.contains("account `kept` can't be used: state.key.file can't be read"), "{login:?}");
+}

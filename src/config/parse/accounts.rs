@@ -6,9 +6,10 @@ use crate::config::model::{Account, Authorization, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::schema::Shape;
-use crate::config::secrets::{Failure, PlainText};
+use crate::config::secrets::{Failure, PlainText, placeholder};
 use crate::config::tree::View;
 use crate::header_name::FieldName;
+use crate::secret::Secret;
 use base64::Engine as _;
 use http::HeaderValue;
 use zeroize::Zeroizing;
@@ -146,14 +147,14 @@ fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
 fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     let map = decoder.mapping(at)?;
     let username = decoder.required(&map, "username").and_then(|at| {
-        let username = decoder.secret(&at, PlainText::Fine)?;
-        if username.expose().contains(':') {
+        let found = decoder.secret_as(&at, PlainText::Fine, &|text| {
+            if !text.contains(':') {
+                return Ok(Secret::new(text));
+            }
             let message = format!("{at} has a `:` in it, where the password would begin");
-            return decoder.reject(
-                Finding::error("invalid_secret", decoder.place(&at), message).label("a user name has no `:`"),
-            );
-        }
-        Some(username)
+            Err(Failure::malformed("invalid_secret", message, "a user name has no `:`", None))
+        })?;
+        Some(decoder.or_block(found, || Secret::new(placeholder(&at))))
     });
     let password = decoder.required(&map, "password").and_then(|at| decoder.secret(&at, PlainText::WARN));
     let pair = Zeroizing::new(format!("{}:{}", username?.expose(), password?.expose()));

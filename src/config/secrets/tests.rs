@@ -89,6 +89,8 @@ fn the_last_value_is_taken_from_reading_to_reading() {
     let first = taken(TWO, &machine, &LastValues::default());
     machine.remove("b");
     let second = taken(TWO, &machine, &first.last_values);
+    let told = read(TWO, &machine, &second.last_values).1.render_human(false);
+    assert!(told.contains("is not there; the last value read stays in use"), "{told}");
     machine.set("A", "other");
     let third = taken(TWO, &machine, &second.last_values);
     assert_eq!(
