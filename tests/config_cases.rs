@@ -164,3 +164,14 @@ fn every_alert_is_about_metrics_that_there_are() {
     }
     assert!(seen >= 10, "{seen}");
 }
+
+/// One mistake can be repeated 10,000 times: 18 MB of JSON.
+#[test]
+fn no_more_than_fifty_problems_are_served() {
+    let problems = load(&Path::new(CASES).join("more_than_fifty_problems.yaml"), Mode::Full).problems;
+    let serde_json::Value::Array(short) = problems.to_short_json() else { panic!("an array") };
+    assert_eq!(short.len(), 51);
+    assert_eq!((&short[50]["code"], &short[50]["severity"]), (&"more_problems".into(), &"error".into()));
+    let said = format!("and {} more;", problems.len() - 50);
+    assert!(short[50]["message"].as_str().is_some_and(|message| message.starts_with(&said)), "{}", short[50]);
+}

@@ -67,10 +67,14 @@ pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
 }
 
 /// `listen.admin` as far as it can be told, also where the rest is wrong: a process may serve an earlier state of the file.
-/// Else the default.
-pub fn admin_address(path: &Path) -> ListenAddr {
-    let (sources, _) = read_texts(path, &mut Files::new(path));
-    parse::admin_address(&sources).unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
+/// Without a `path`, of the file where `run` looks for it. Else the default.
+pub fn admin_address(path: Option<&Path>) -> ListenAddr {
+    let path = path.map(Path::to_owned).or_else(|| default_path().ok());
+    let found = path.and_then(|path| {
+        let (sources, _) = read_texts(&path, &mut Files::new(&path));
+        parse::admin_address(&sources)
+    });
+    found.unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
 }
 
 /// As [`load()`] offline, with the effective file where it has no errors.

@@ -221,7 +221,7 @@ impl Problems {
         self.0.iter().any(|p| p.severity == Severity::Warning)
     }
 
-    /// The number of warnings.
+    /// Returns the number of warnings.
     pub fn warnings(&self) -> usize {
         self.0.iter().filter(|p| p.severity == Severity::Warning).count()
     }
