@@ -108,7 +108,7 @@ fn outbound_route() -> Route {
         FieldName::from_static("X-API-KEY"),
         HeaderValue::from_static("secret"),
     )]);
-    let account = Arc::new(Account { name: "mailer".into(), authorization });
+    let account = Arc::new(Account { name: "mailer".into(), authorization, unread: None });
     let credential = Credential::new(&account, |_| unreachable!("not an OAuth2 account"));
     let outbound = Outbound {
         account,
@@ -124,6 +124,7 @@ fn outbound_route() -> Route {
         timeout_response: None,
         idle_timeout: Duration::from_secs(60),
         retry_on_401: true,
+        unread: None,
         ca: None,
         private_network: false,
     };

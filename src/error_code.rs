@@ -30,6 +30,8 @@ pub enum ErrorCode {
     TokenRejected,
     /// The token endpoint is down or talks nonsense.
     TokenUnavailable,
+    /// A secret of the account or the webhook can't be read.
+    CredentialUnavailable,
     /// No such webhook key.
     WebhookUnknown,
     /// The key is good, its user is not active.
@@ -52,7 +54,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ServiceUnknown,
         Self::RequestInvalid,
         Self::RequestTimeout,
@@ -66,6 +68,7 @@ impl ErrorCode {
         Self::AddressDenied,
         Self::TokenRejected,
         Self::TokenUnavailable,
+        Self::CredentialUnavailable,
         Self::WebhookUnknown,
         Self::UserInactive,
         Self::RequestDenied,
@@ -153,6 +156,12 @@ impl ErrorCode {
             Self::TokenUnavailable => {
                 ("token_unavailable", 503, "destination_unavailable", "No token could be had for the account")
             }
+            Self::CredentialUnavailable => (
+                "credential_unavailable",
+                503,
+                "proxy_configuration_error",
+                "A secret that the request needs can't be read",
+            ),
             Self::WebhookUnknown => {
                 ("webhook_unknown", 404, "http_request_denied", "There is no such webhook")
             }
@@ -190,6 +199,15 @@ mod tests {
         assert_eq!(
             (code.as_str(), code.status(), code.proxy_status()),
             ("loop_detected", 508, "proxy_loop_detected")
+        );
+    }
+
+    #[test]
+    fn an_unavailable_credential_is_a_matter_of_the_configuration() {
+        let code = ErrorCode::CredentialUnavailable;
+        assert_eq!(
+            (code.as_str(), code.status(), code.proxy_status()),
+            ("credential_unavailable", 503, "proxy_configuration_error")
         );
     }
 

@@ -3,7 +3,9 @@
 //! Everything here is prepared when a snapshot is built, so that a request costs look-ups and reference counts, not
 //! formatting.
 
-use crate::config::model::{Authorization, KeyIn, Outbound, ServerUrl, TimeoutResponse, Webhook};
+use crate::config::model::{
+    Authorization, KeyIn, Outbound, ServerUrl, TimeoutResponse, UnreadSecret, Webhook,
+};
 use crate::credentials::Credential;
 use crate::header_name::{FieldName, fold};
 use crate::telemetry::metrics::{Direction, ServiceStats};
@@ -22,8 +24,10 @@ pub struct Route {
     pub service: String,
     /// The account's name, outbound only.
     pub account: Option<String>,
-    /// What is added to open the service; `None` on webhooks.
+    /// What is added to open the service; `Credential::None` on webhooks, unless they are unavailable.
     pub credential: Arc<Credential>,
+    /// A secret that can't be read, and without which no request is sent.
+    pub unavailable: Option<UnreadSecret>,
     /// The header names we send something under, folded: what a caller sends under any spelling of them is dropped.
     pub replaced: Arc<[String]>,
     /// Where it goes.
@@ -66,6 +70,7 @@ impl Route {
             service: service.to_owned(),
             account: Some(outbound.account.name.clone()),
             replaced: parts.names(replaced(&credential)),
+            unavailable: blocking(outbound.account.unread.as_ref(), outbound.unread.as_ref()),
             credential,
             upstream: Arc::new(parts.transport.upstream(
                 service,
@@ -108,11 +113,17 @@ impl Route {
         if let KeyIn::Header(name) = &webhook.key_in {
             replaced.push(fold(name.as_str()));
         }
+        let unavailable = blocking(webhook.unread.as_ref(), None);
         Self {
             direction: Direction::Webhook,
             service: service.to_owned(),
             account: None,
-            credential: Arc::clone(&parts.no_credential),
+            credential: Arc::clone(if unavailable.is_some() {
+                &parts.unavailable
+            } else {
+                &parts.no_credential
+            }),
+            unavailable,
             replaced: parts.names(replaced),
             upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
@@ -137,6 +148,7 @@ pub struct Parts<'t> {
     names: HashSet<Arc<[String]>>,
     methods: HashSet<Arc<[Method]>>,
     no_credential: Arc<Credential>,
+    unavailable: Arc<Credential>,
 }
 
 impl<'t> Parts<'t> {
@@ -148,6 +160,7 @@ impl<'t> Parts<'t> {
             names: HashSet::new(),
             methods: HashSet::new(),
             no_credential: Arc::new(Credential::None),
+            unavailable: Arc::new(Credential::Unavailable),
         }
     }
 
@@ -167,6 +180,10 @@ impl<'t> Parts<'t> {
     }
 }
 
+fn blocking(first: Option<&UnreadSecret>, second: Option<&UnreadSecret>) -> Option<UnreadSecret> {
+    UnreadSecret::worse(first, second).filter(|unread| unread.blocks).cloned()
+}
+
 fn kept_once<T: Clone + Eq + Hash>(kept: &mut HashSet<Arc<[T]>>, list: &[T]) -> Arc<[T]> {
     if let Some(known) = kept.get(list) {
         return Arc::clone(known);
@@ -180,6 +197,6 @@ fn replaced(credential: &Credential) -> Vec<String> {
     match credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
         Credential::OAuth2(source) => vec![fold(source.header().as_str())],
-        Credential::None | Credential::Query { .. } => Vec::new(),
+        Credential::None | Credential::Unavailable | Credential::Query { .. } => Vec::new(),
     }
 }

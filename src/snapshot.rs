@@ -76,10 +76,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Prepares `config`, taking over what is unchanged from `previous`. No I/O: tokens are asked for when needed.
     pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens, transport: &Transport) -> Self {
-        let inline = config.services.values().filter_map(|service| service.outbound.as_ref());
-        let all = config.accounts.values().chain(inline.map(|outbound| &outbound.account));
         let handover = previous.map(|previous| Handover::new(previous, &config));
-        let accounts: BTreeMap<String, RunningAccount> = all
+        let accounts: BTreeMap<String, RunningAccount> = config
+            .all_accounts()
             .map(|account| {
                 let before = previous.and_then(|previous| previous.accounts.get(&account.name));
                 let running = RunningAccount::new(account, before, handover.as_ref(), tokens);

@@ -1,8 +1,9 @@
 //! What `/status` and `/metrics` say of the snapshot in effect. No secret, no key: key ids stand for keys.
 
-use crate::config::model::{Account, Validity};
+use crate::config::model::{Account, UnreadSecret, Validity};
 use crate::credentials::oauth2::TokenState;
 use crate::credentials::{Credential, TokenResult};
+use crate::error_code::ErrorCode;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{AccountRow, Direction, Exposition};
 use serde_json::{Value, json};
@@ -31,16 +32,22 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
             });
             (
                 service.key.clone(),
-                json!({ "name": service.name, "outbound": outbound, "webhook": service.webhook.is_some() }),
+                json!({
+                    "name": service.name,
+                    "outbound": outbound,
+                    "webhook": service.webhook.is_some(),
+                    "credential": service.unread().map(describe_unread),
+                }),
             )
         })
         .collect();
-    let inline = config.services.values().filter_map(|service| service.outbound.as_ref()).map(|o| &o.account);
     let accounts: serde_json::Map<String, Value> = config
-        .accounts
-        .values()
-        .chain(inline)
-        .map(|account| (account.name.clone(), describe_account(snapshot, account, now)))
+        .all_accounts()
+        .map(|account| {
+            let mut row = describe_account(snapshot, account, now);
+            row["credential"] = account.unread.as_ref().map(describe_unread).into();
+            (account.name.clone(), row)
+        })
         .collect();
     let users: serde_json::Map<String, Value> = config
         .users
@@ -53,6 +60,9 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
         .map(|key| {
             let endpoint = key.endpoint();
             let state = match key.validity_at(now) {
+                Validity::Valid if endpoint.route.unavailable.is_some() => {
+                    ErrorCode::CredentialUnavailable.as_str()
+                }
                 Validity::Valid if !endpoint.user.active => "user_inactive",
                 validity => validity.as_str(),
             };
@@ -72,6 +82,11 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Value {
     webhooks.sort_by_key(|(service, key, _)| (*service, *key));
     let webhooks: Vec<Value> = webhooks.into_iter().map(|(_, _, row)| row).collect();
     json!({ "services": services, "accounts": accounts, "users": users, "webhooks": webhooks })
+}
+
+/// A secret that can't be read.
+fn describe_unread(unread: &UnreadSecret) -> Value {
+    json!({ "state": unread.state(), "reason": unread.fault.as_str(), "at": unread.place })
 }
 
 fn describe_account(snapshot: &Snapshot, account: &Account, now: SystemTime) -> Value {
@@ -103,6 +118,7 @@ fn describe_account(snapshot: &Snapshot, account: &Account, now: SystemTime) -> 
         }
         Some(Credential::Headers(_)) => json!({ "authorization": "header" }),
         Some(Credential::Query(_)) => json!({ "authorization": "query" }),
+        Some(Credential::Unavailable) => json!({ "authorization": "unavailable" }),
         Some(Credential::None) | None => json!({ "authorization": "none" }),
     }
 }
@@ -140,6 +156,12 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
         if let Some((_, deliveries)) = &endpoint.replay {
             exposition.deliveries(endpoint.service(), deliveries.len(), deliveries.forgotten_early());
         }
+    }
+    for account in snapshot.config.unread_accounts().into_keys() {
+        exposition.unavailable("account", account);
+    }
+    for service in snapshot.config.unread_services().into_keys() {
+        exposition.unavailable("service", service);
     }
     exposition.config_hash(&snapshot.config.hash);
 }

@@ -29,7 +29,14 @@ pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
     };
     let loaded = config::load(&found, mode);
     match loaded.config {
-        Some(config) => Ok(File::Valid(Box::new(config))),
+        Some(config) => {
+            match loaded.problems.unread().count() {
+                0 => {}
+                1 => eprintln!("note: a secret can't be read; `attache check` says which"),
+                more => eprintln!("note: {more} secrets can't be read; `attache check` lists them"),
+            }
+            Ok(File::Valid(Box::new(config)))
+        }
         None => {
             eprint!("{}", loaded.problems.render_human(false));
             Err(1)

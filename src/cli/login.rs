@@ -147,6 +147,9 @@ fn find<'a>(config: &'a Config, name: &str) -> Result<&'a OAuth2, String> {
         let hint = hint.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
         return Err(format!("there is no account `{name}`{hint}"));
     };
+    if let Some(unread) = account.unread.as_ref().filter(|unread| unread.blocks) {
+        return Err(format!("account `{name}` can't be used: {unread}; `attache check` says why"));
+    }
     if let Some(oauth2) = file::oauth2(account).filter(|oauth2| interactive(&oauth2.grant)) {
         return Ok(oauth2);
     }

@@ -7,6 +7,7 @@ mod file;
 pub mod keys;
 pub mod login;
 pub mod run;
+pub mod schema;
 mod stdout;
 pub mod urls;
 pub mod verify;
@@ -27,6 +28,8 @@ enum Command {
     Run(run::RunArgs),
     /// Read the file as `run` would, and say what is wrong with it.
     Check(check::CheckArgs),
+    /// Print what the file may say, as a JSON Schema for editors.
+    Schema(schema::SchemaArgs),
     /// Make a new webhook key.
     Keys(keys::KeysArgs),
     /// List every webhook URL.
@@ -54,6 +57,7 @@ pub fn main() -> i32 {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(args),
+        Command::Schema(args) => schema::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Urls(args) => urls::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -160,7 +160,13 @@ fn of_service(config: &Config, name: &str) -> Result<Verifier, String> {
         let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
         format!("there is no service `{name}`{hint}")
     })?;
-    let verifier = service.webhook.as_ref().and_then(|webhook| webhook.verify.clone());
+    let webhook = service.webhook.as_ref();
+    let verifier = webhook.and_then(|webhook| webhook.verify.clone());
+    if let Some(unread) = webhook.and_then(|webhook| webhook.unread.as_ref())
+        && verifier.as_ref().is_some_and(|verifier| !verifier.has_secrets())
+    {
+        return Err(format!("{unread}; `attache check` says why"));
+    }
     verifier.ok_or_else(|| {
         format!("services.{name}.webhook has no `verify`: a call needs its key and nothing else")
     })

@@ -109,6 +109,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         retry_on_401,
         ca,
         private_network,
+        unread,
     } = before;
     let names_one = !account.is_inline() && !after.account.is_inline();
     (if names_one { account.name == after.account.name } else { same_account(account, &after.account) })
@@ -120,6 +121,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *retry_on_401 == after.retry_on_401
         && *ca == after.ca
         && *private_network == after.private_network
+        && *unread == after.unread
 }
 
 fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
@@ -137,6 +139,7 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         verify_token,
         replay,
         refusals,
+        unread,
     } = before;
     user.key == after.user.key
         && *forward_to == after.forward_to
@@ -151,6 +154,7 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         && *verify_token == after.verify_token
         && *replay == after.replay
         && *refusals == after.refusals
+        && *unread == after.unread
 }
 
 /// A header's name is also its spelling: some servers know no other.
@@ -162,7 +166,7 @@ fn spellings(account: &Account) -> impl Iterator<Item = &[u8]> {
     let (many, one) = match &account.authorization {
         Authorization::Headers(headers) => (&headers[..], None),
         Authorization::OAuth2(oauth2) => (&[][..], Some(&oauth2.header)),
-        Authorization::None | Authorization::Query { .. } => (&[][..], None),
+        Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => (&[][..], None),
     };
     many.iter().map(|(name, _)| name).chain(one).map(spelling)
 }
@@ -212,6 +216,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         services: _,
         hash: _,
         fingerprint: _,
+        last_values: _,
     } = before;
     let respelt =
         |before: [&FieldName; 3], after: [&FieldName; 3]| before.map(spelling) != after.map(spelling);

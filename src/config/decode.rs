@@ -1,20 +1,28 @@
 //! Decoding a tree by hand: each step asks for what it expects, reports what it finds instead, and goes on.
 //!
 //! `None` always means that a problem has been reported, so callers may fall back on anything: no configuration is
-//! made of it. Key paths are chains of borrowed steps, written out only for a problem.
+//! made of it. Key paths are chains of borrowed steps, written out only for a problem. Each step knows what the schema
+//! expects there, so a reader names a key and nothing else.
 
 use super::problem::Finding;
 use super::scalar::{self, Invalid};
+use super::schema::{FILE, Kind, SECRET, Shape};
+use super::secrets::has_placeholder;
 use super::source::{Source, Span};
-use super::tree::{Entry, NodeId, Tree, View, is_like_a_key, shown_key};
+use super::tree::{Entry, NodeId, Tree, View, shown_key};
 use http::StatusCode;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
+
+mod unknown;
 
 /// The longest time anything may be told to wait.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
+
+/// The code of a text that another program was to fill in.
+const PLACEHOLDER: &str = "placeholder";
 
 /// What one pass over the tree shares.
 pub(super) struct Decoder<'t> {
@@ -22,6 +30,7 @@ pub(super) struct Decoder<'t> {
     pub(super) sources: &'t [Source],
     pub(super) secrets: super::secrets::Secrets<'t>,
     findings: RefCell<Vec<Finding>>,
+    reported: RefCell<HashSet<(Span, &'static str, String)>>,
     hidden: RefCell<Vec<NodeId>>,
     suggestions: Cell<usize>,
 }
@@ -34,7 +43,12 @@ pub(super) struct At<'a> {
     /// Where its key is, if it has one.
     pub(super) key: Option<Span>,
     pub(super) node: NodeId,
+    /// What the schema expects there.
+    pub(super) kind: &'static Kind,
 }
+
+/// What stands below a key that the schema does not know.
+const UNKNOWN: &Kind = &Kind::Sensitive;
 
 #[derive(Clone, Copy)]
 enum Step<'a> {
@@ -45,11 +59,12 @@ enum Step<'a> {
 
 impl<'a> At<'a> {
     pub(super) fn root(node: NodeId) -> Self {
-        Self { parent: None, step: Step::Root, key: None, node }
+        Self { parent: None, step: Step::Root, key: None, node, kind: &FILE }
     }
 
     fn item(&'a self, index: usize, node: NodeId) -> Self {
-        At { parent: Some(self), step: Step::Index(index), key: None, node }
+        let kind = self.kind.items().unwrap_or(UNKNOWN);
+        At { parent: Some(self), step: Step::Index(index), key: None, node, kind }
     }
 }
 
@@ -75,26 +90,71 @@ pub(super) struct Map<'a> {
     tree: &'a Tree<'a>,
     pub(super) at: &'a At<'a>,
     entries: &'a [Entry],
-    /// The schema's keys; none where the keys are the operator's own.
-    known: &'static [&'static str],
+    keys: Keys,
+    /// What holds for a key that is left out.
+    defaults: Option<&'a Map<'a>>,
+}
+
+/// The keys that a mapping may have.
+#[derive(Clone, Copy)]
+enum Keys {
+    /// The schema's.
+    Declared(&'static Shape),
+    /// The operator's own names, each with a value of this kind.
+    Any(&'static Kind),
 }
 
 impl<'a> Map<'a> {
+    /// The value of a key, or its default from the file's `defaults`.
     pub(super) fn get(&self, key: &'static str) -> Option<At<'a>> {
+        self.own(key).or_else(|| self.defaults.filter(|defaults| defaults.knows(key))?.own(key))
+    }
+
+    /// The value of a key that stands in the mapping itself.
+    pub(super) fn own(&self, key: &'static str) -> Option<At<'a>> {
+        debug_assert!(self.knows(key), "{key} is read and not declared");
+        #[cfg(test)]
+        if let Keys::Declared(shape) = self.keys {
+            super::schema::note_read(shape, key);
+        }
         self.entries().find(|(name, _)| *name == key).map(|(_, at)| at)
     }
 
+    /// The same mapping with values for the keys that it leaves out.
+    pub(super) fn with_defaults(self, defaults: Option<&'a Map<'a>>) -> Self {
+        Self { defaults, ..self }
+    }
+
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
-        let Self { tree, at, entries, .. } = *self;
+        let Self { tree, at, entries, keys, .. } = *self;
         entries.iter().map(move |(key, node)| {
             let name = tree.key(*key);
-            (name, At { parent: Some(at), step: Step::Key(name), key: Some(tree.span(*key)), node: *node })
+            let kind = match keys {
+                Keys::Declared(shape) => shape.key(name).map_or(UNKNOWN, |key| &key.kind),
+                Keys::Any(kind) => kind,
+            };
+            let key = Some(tree.span(*key));
+            (name, At { parent: Some(at), step: Step::Key(name), key, node: *node, kind })
+        })
+    }
+
+    /// The entries whose keys the schema knows.
+    pub(super) fn known_entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
+        let Self { keys, .. } = *self;
+        self.entries().filter(move |(name, _)| {
+            let Keys::Declared(shape) = keys else { return true };
+            #[cfg(test)]
+            super::schema::note_read(shape, name);
+            shape.key(name).is_some()
         })
     }
 
     /// Whether the key is one of the schema's.
     pub(super) fn knows(&self, key: &str) -> bool {
-        self.known.contains(&key)
+        match self.keys {
+            Keys::Declared(shape) => shape.key(key).is_some(),
+            Keys::Any(_) => true,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -113,6 +173,7 @@ impl<'t> Decoder<'t> {
             sources,
             secrets,
             findings: RefCell::default(),
+            reported: RefCell::default(),
             hidden: RefCell::default(),
             suggestions: Cell::new(10_000_000),
         }
@@ -123,8 +184,12 @@ impl<'t> Decoder<'t> {
         (self.findings.into_inner(), self.hidden.into_inner())
     }
 
+    /// Reports a problem. What several places share (an anchor, `defaults`) is reported once.
     pub(super) fn report(&self, finding: Finding) {
-        self.findings.borrow_mut().push(finding);
+        let known = finding.identity().is_some_and(|identity| !self.reported.borrow_mut().insert(identity));
+        if !known {
+            self.findings.borrow_mut().push(finding);
+        }
     }
 
     /// Reports, and is the `None` that follows from it.
@@ -157,53 +222,49 @@ impl<'t> Decoder<'t> {
         self.tree.is_null(at.node)
     }
 
-    /// A mapping with these keys and no others.
-    pub(super) fn mapping<'a>(&'a self, at: &'a At<'a>, known: &'static [&'static str]) -> Option<Map<'a>> {
-        let map = Map { known, ..self.names(at)? };
-        for ((key, _), (name, below)) in map.entries.iter().zip(map.entries()) {
-            if !known.contains(&name) {
-                self.hide(below.node);
-                let span = self.tree.span(*key);
-                let suggestion = self.suggest(name, known.iter().copied());
-                let finding = if suggestion.is_none() && (self.is_null(&below) || !is_like_a_key(name)) {
-                    // `secret:hunter2` is a key without a value, and so is a line of a secret that lost its place.
-                    self.hide(*key);
-                    Finding::error("unknown_key", span, format!("{at} has something that is no key"))
-                        .label("not shown: it may be a secret; is a space missing after a colon?")
-                } else {
-                    Finding::error("unknown_key", span, format!("{at} has no key `{name}`"))
-                        .label("unknown key")
-                };
-                self.report(
-                    finding.help(suggestion.unwrap_or_else(|| format!("known here: {}", list(known)))),
-                );
+    /// A mapping with the keys that the schema declares there, and no others.
+    pub(super) fn mapping<'a>(&'a self, at: &'a At<'a>) -> Option<Map<'a>> {
+        let shape = at.kind.shape();
+        debug_assert!(shape.is_some(), "{at} is no mapping by the schema");
+        let shape = shape?;
+        let View::Mapping(entries) = self.tree.view(at.node) else {
+            if self.is_null(at) {
+                return self.empty(at);
+            }
+            return self.wrong_type(at, "a mapping");
+        };
+        let map = Map { tree: self.tree, at, entries, keys: Keys::Declared(shape), defaults: None };
+        for ((key, _), (name, below)) in entries.iter().zip(map.entries()) {
+            if shape.key(name).is_none() {
+                unknown::report(self, at, shape, *key, name, &below);
             }
         }
         Some(map)
     }
 
-    /// As [`Self::mapping`], with what it looks like for who wrote something else.
-    pub(super) fn mapping_like<'a>(
-        &'a self,
-        at: &'a At<'a>,
-        known: &'static [&'static str],
-        example: &str,
-    ) -> Option<Map<'a>> {
-        if matches!(self.tree.view(at.node), View::Mapping(_)) || self.is_null(at) {
-            return self.mapping(at, known);
-        }
-        // What is there may be a secret, one level too high.
-        self.hide(at.node);
-        let finding = Finding::error("wrong_type", self.place(at), format!("{at} must be a mapping"));
-        self.reject(finding.label("this is none").help(format!("write it like `{example}`")))
-    }
-
     /// A mapping whose keys are the operator's own.
     pub(super) fn names<'a>(&'a self, at: &'a At<'a>) -> Option<Map<'a>> {
+        let kind = at.kind.named().unwrap_or(UNKNOWN);
         match self.tree.view(at.node) {
-            View::Mapping(entries) => Some(Map { tree: self.tree, at, entries, known: &[] }),
+            View::Mapping(entries) => {
+                Some(Map { tree: self.tree, at, entries, keys: Keys::Any(kind), defaults: None })
+            }
             _ if self.is_null(at) => self.empty(at),
             _ => self.wrong_type(at, "a mapping"),
+        }
+    }
+
+    /// The mapping that says where a secret is. Its unknown keys are the caller's to report, since one may be a secret.
+    pub(super) fn secret_source<'a>(&self, at: &'a At<'a>) -> Option<Map<'a>>
+    where
+        't: 'a,
+    {
+        match self.tree.view(at.node) {
+            View::Mapping(entries) => {
+                let keys = Keys::Declared(at.kind.shape().unwrap_or(&SECRET));
+                Some(Map { tree: self.tree, at, entries, keys, defaults: None })
+            }
+            _ => None,
         }
     }
 
@@ -234,11 +295,10 @@ impl<'t> Decoder<'t> {
 
     /// Whether an unknown key, which has been reported, seems to mean this one: then it is not missing as well.
     pub(super) fn is_misspelt(&self, map: &Map<'_>, key: &'static str) -> bool {
-        let meant = map.known.iter().position(|known| *known == key);
-        map.entries().filter(|(name, _)| !map.known.contains(name)).any(|(name, _)| {
-            let nearest = self.nearest(name, map.known.iter().copied());
-            nearest.is_some() && nearest == meant.map(|i| map.known[i])
-        })
+        let Keys::Declared(shape) = map.keys else { return false };
+        map.entries()
+            .filter(|(name, _)| shape.key(name).is_none())
+            .any(|(name, _)| unknown::meant(self, shape, name).is_some_and(|meant| meant.name == key))
     }
 
     pub(super) fn sequence<'a>(&'a self, at: &'a At<'a>) -> Option<impl Iterator<Item = At<'a>>> {
@@ -256,6 +316,46 @@ impl<'t> Decoder<'t> {
     }
 
     pub(super) fn string_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.verbatim(at)?;
+        if has_placeholder(text) {
+            return self.reject(self.placeholder(at));
+        }
+        Some(text)
+    }
+
+    /// A text for people. A placeholder in it is only warned about.
+    pub(super) fn free_text(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.free_text_or_empty(at)?;
+        if text.is_empty() { self.empty(at) } else { Some(text) }
+    }
+
+    pub(super) fn free_text_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
+        let text = self.verbatim(at)?;
+        if has_placeholder(text) {
+            let message = format!("{at} holds a placeholder, and attache fills none in");
+            let finding = Finding::warning(PLACEHOLDER, self.place(at), message);
+            self.report(finding.label("this is shown as it stands"));
+        }
+        Some(text)
+    }
+
+    /// A placeholder of another program. The text is not quoted: it may be a secret.
+    fn placeholder(&self, at: &At<'_>) -> Finding {
+        let message = format!("{at} holds a placeholder, and attache fills none in");
+        Finding::error(PLACEHOLDER, self.place(at), message)
+            .label("this would be used as it stands")
+            .help("write the value itself; where it is a secret, `{ env: NAME }` or `{ file: PATH }`")
+    }
+
+    /// As [`Self::placeholder`], where a secret belongs.
+    pub(super) fn placeholder_for_secret(&self, at: &At<'_>) -> Finding {
+        let help =
+            "write `{ env: NAME }` or `{ file: PATH }`; `{ literal: TEXT }` if the secret is this very text";
+        self.placeholder(at).help(help)
+    }
+
+    /// A text as it stands.
+    pub(super) fn verbatim(&self, at: &At<'_>) -> Option<&'t str> {
         match self.tree.view(at.node) {
             View::Scalar { .. } if self.is_null(at) => self.empty(at),
             View::Scalar { text, .. } => Some(text),
@@ -268,6 +368,7 @@ impl<'t> Decoder<'t> {
             View::Scalar { text: "true" | "True" | "TRUE", plain: true } => Some(true),
             View::Scalar { text: "false" | "False" | "FALSE", plain: true } => Some(false),
             _ if self.is_null(at) => self.empty(at),
+            View::Scalar { text, .. } if has_placeholder(text) => self.reject(self.placeholder(at)),
             View::Scalar { text, .. } => {
                 let meant = matches!(text.to_ascii_lowercase().as_str(), "yes" | "on" | "y" | "1" | "true");
                 let finding =
@@ -278,7 +379,12 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    pub(super) fn integer(&self, at: &At<'_>, range: RangeInclusive<u32>) -> Option<u32> {
+    /// A whole number in the range that the schema declares.
+    pub(super) fn integer(&self, at: &At<'_>) -> Option<u32> {
+        let Kind::Integer(from, to) = at.kind else {
+            debug_assert!(false, "{at} is no number by the schema");
+            return None;
+        };
         let number = match self.tree.view(at.node) {
             View::Scalar { text, plain: true }
                 if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() =>
@@ -286,13 +392,16 @@ impl<'t> Decoder<'t> {
                 Some(text.parse::<u32>().ok())
             }
             _ if self.is_null(at) => return self.empty(at),
+            View::Scalar { text, .. } if has_placeholder(text) => {
+                return self.reject(self.placeholder(at));
+            }
             _ => None,
         };
         match number {
-            Some(Some(number)) if range.contains(&number) => Some(number),
+            Some(Some(number)) if (*from..=*to).contains(&number) => Some(number),
             Some(_) => {
                 let message = format!("{at} is out of range");
-                let label = format!("must be from {} to {}", range.start(), range.end());
+                let label = format!("must be from {from} to {to}");
                 self.reject(Finding::error("out_of_range", self.place(at), message).label(label))
             }
             None => self.wrong_type(at, "a whole number"),
@@ -300,8 +409,8 @@ impl<'t> Decoder<'t> {
     }
 
     /// An HTTP status.
-    pub(super) fn status(&self, at: &At<'_>, range: RangeInclusive<u32>) -> Option<StatusCode> {
-        let number = self.integer(at, range)?;
+    pub(super) fn status(&self, at: &At<'_>) -> Option<StatusCode> {
+        let number = self.integer(at)?;
         u16::try_from(number).ok().and_then(|number| StatusCode::from_u16(number).ok())
     }
 
@@ -313,11 +422,16 @@ impl<'t> Decoder<'t> {
         what: &str,
         parse: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<T> {
-        match parse(self.string(at)?) {
+        let text = self.string(at)?;
+        match parse(text) {
             Ok(value) => Some(value),
             Err(Invalid { label, help }) => {
-                let finding =
-                    Finding::error(code, self.place(at), format!("{at} is not {what}")).label(label);
+                let finding = Finding::error(code, self.place(at), format!("{at} is not {what}"));
+                if let Some((what, _)) = unknown::invisible(text) {
+                    let label = format!("{what} stands in this value");
+                    return self.reject(finding.label(label).help("write the value anew"));
+                }
+                let finding = finding.label(label);
                 self.reject(match help {
                     Some(help) => finding.help(help),
                     None => finding,
@@ -362,6 +476,11 @@ impl<'t> Decoder<'t> {
 
     /// One of a few words.
     pub(super) fn one_of<T: Copy>(&self, at: &At<'_>, words: &[(&str, T)]) -> Option<T> {
+        debug_assert_eq!(
+            words.iter().map(|(word, _)| *word).collect::<HashSet<_>>(),
+            at.kind.words().iter().copied().collect(),
+            "{at}: what is read and what is declared differ"
+        );
         let text = self.string(at)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
@@ -378,17 +497,31 @@ impl<'t> Decoder<'t> {
 
     pub(super) fn empty<T>(&self, at: &At<'_>) -> Option<T> {
         let finding = Finding::error("empty_value", self.place(at), format!("{at} is empty"));
-        self.reject(finding.label("a value is missing"))
+        let finding = finding.label("a value is missing");
+        self.reject(match example(at.kind) {
+            Some(example) => finding.help(format!("write it like `{example}`")),
+            None => finding,
+        })
     }
 
     pub(super) fn wrong_type<T>(&self, at: &At<'_>, expected: &str) -> Option<T> {
+        let finding = Finding::error("wrong_type", self.place(at), format!("{at} must be {expected}"));
         let found = match self.tree.view(at.node) {
+            View::Scalar { text, plain: true } => {
+                if let Some((label, help)) = unknown::separator(at.kind, text) {
+                    return self.reject(finding.label(label).help(help));
+                }
+                "a single value"
+            }
             View::Scalar { .. } => "a single value",
             View::Sequence(_) => "a list",
             View::Mapping(_) => "a mapping",
         };
-        let finding = Finding::error("wrong_type", self.place(at), format!("{at} must be {expected}"));
-        self.reject(finding.label(format!("this is {found}")))
+        let finding = finding.label(format!("this is {found}"));
+        self.reject(match example(at.kind) {
+            Some(example) => finding.help(format!("write it like `{example}`")),
+            None => finding,
+        })
     }
 
     /// "did you mean …?", if a candidate is near.
@@ -401,7 +534,11 @@ impl<'t> Decoder<'t> {
     }
 
     /// The nearest of the candidates, if it is near. Gives up in files with absurdly many mistakes.
-    fn nearest<'c>(&self, text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    pub(super) fn nearest<'c>(
+        &self,
+        text: &str,
+        candidates: impl Iterator<Item = &'c str>,
+    ) -> Option<&'c str> {
         let limit = (text.chars().count() / 3).clamp(1, 3);
         let mut best: Option<(usize, &str)> = None;
         for candidate in candidates {
@@ -409,12 +546,33 @@ impl<'t> Decoder<'t> {
             if candidate.len().abs_diff(text.len()) > limit || text.len() > 128 {
                 continue;
             }
-            let distance = strsim::damerau_levenshtein(text, candidate);
+            let distance = match text.eq_ignore_ascii_case(candidate) {
+                true => 0,
+                false => strsim::damerau_levenshtein(text, candidate),
+            };
             if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
                 best = Some((distance, candidate));
             }
         }
         best.map(|(_, candidate)| candidate)
+    }
+}
+
+/// A value of this kind as the file would have it, where that is a mapping or a list.
+fn example(kind: &Kind) -> Option<String> {
+    match kind {
+        Kind::Secret | Kind::SecretText => Some("{ env: NAME }".to_owned()),
+        Kind::Map(shape) => Some(shape.example.to_owned()),
+        Kind::List(Kind::Map(shape)) => Some(format!("[{}]", shape.example)),
+        Kind::List(Kind::Network) => Some("[203.0.113.0/24]".to_owned()),
+        Kind::List(Kind::Method) => Some("[POST]".to_owned()),
+        Kind::List(Kind::Integer(from, _)) => Some(format!("[{from}]")),
+        Kind::List(_) => Some("[A, B]".to_owned()),
+        Kind::Names(Kind::Map(shape)) => Some(format!("{{ NAME: {} }}", shape.example)),
+        Kind::Names(Kind::OneOf([Kind::Map(shape), ..])) => Some(format!("{{ NAME: {} }}", shape.example)),
+        Kind::Names(_) => Some("{ NAME: VALUE }".to_owned()),
+        Kind::OneOf(kinds) => kinds.iter().find_map(example),
+        _ => None,
     }
 }
 

@@ -3,11 +3,11 @@
 //! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
 
 use super::files::Files;
-use super::mask::Masks;
-use super::model::Config;
+use super::model::{Config, LastValues, ReadFault};
 use super::parse::{hash, parse};
 use super::problem::{Finding, Problems};
-use super::secrets::SecretSource;
+use super::redact::Redaction;
+use super::secrets::{ReadError, SecretSource};
 use super::source::Source;
 use std::cell::RefCell;
 use std::io;
@@ -30,7 +30,7 @@ pub enum Mode {
 /// What came of a path.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The configuration, unless a problem is an error.
+    /// The configuration, unless a problem refuses it.
     pub config: Option<Config>,
     /// Errors and warnings.
     pub problems: Problems,
@@ -42,14 +42,19 @@ pub struct Loaded {
 
 /// Reads a file, or a folder of `*.yaml` and `*.yml`.
 pub fn load(path: &Path, mode: Mode) -> Loaded {
+    load_after(path, mode, &LastValues::default())
+}
+
+/// As [`load()`], with the secrets of the configuration in effect: each serves on if it can't be read now.
+pub fn load_after(path: &Path, mode: Mode, last: &LastValues) -> Loaded {
     let mut files = Files::new(path);
     let (sources, findings) = read_texts(path, &mut files);
     if !findings.is_empty() {
-        let problems = Problems::new(&[], &Masks::default(), findings);
+        let problems = Problems::new(&[], &Redaction::default(), findings);
         return Loaded { config: None, problems, files, hash: None };
     }
     let machine = Machine { files: RefCell::new(files) };
-    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline);
+    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, last);
     let hash = config.as_ref().map_or_else(|| hash(&sources), |config| config.hash.clone());
     Loaded { config, problems, files: machine.files.into_inner(), hash: Some(hash) }
 }
@@ -138,38 +143,47 @@ struct Machine {
 }
 
 impl SecretSource for Machine {
-    fn env(&self, name: &str) -> Result<String, String> {
+    fn env(&self, name: &str) -> Result<String, ReadError> {
         std::env::var(name).map_err(|error| match error {
-            std::env::VarError::NotPresent => "is not set".to_owned(),
-            std::env::VarError::NotUnicode(_) => "is not UTF-8".to_owned(),
+            std::env::VarError::NotPresent => ReadError::new(ReadFault::Missing, "is not set"),
+            std::env::VarError::NotUnicode(_) => ReadError::new(ReadFault::Malformed, "is not UTF-8"),
         })
     }
 
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         let read = self.files.borrow_mut().read(path, MAX_SIDE_FILE);
-        text_of(read)
+        side_file(path, read)
     }
 
-    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         let mut alone = Files::new(path);
-        let read = text_of(alone.read(path, MAX_SIDE_FILE));
-        // One that can't be read keeps the configuration from being taken: so its coming is waited for.
+        let read = side_file(path, alone.read(path, MAX_SIDE_FILE));
+        // The coming of one that can't be read is waited for.
         read.inspect_err(|_| self.files.borrow_mut().adopt(alone))
     }
 
-    fn credential(&self, name: &str) -> Result<Vec<u8>, String> {
+    fn credential(&self, name: &str) -> Result<Vec<u8>, ReadError> {
         match std::env::var_os("CREDENTIALS_DIRECTORY") {
             Some(folder) if !folder.is_empty() => self.file(&Path::new(&folder).join(name)),
-            _ => Err("$CREDENTIALS_DIRECTORY is not set".to_owned()),
+            _ => Err(ReadError::new(ReadFault::Missing, "$CREDENTIALS_DIRECTORY is not set")),
         }
     }
 }
 
-fn text_of(read: io::Result<Option<Vec<u8>>>) -> Result<Vec<u8>, String> {
+fn side_file(path: &Path, read: io::Result<Option<Vec<u8>>>) -> Result<Vec<u8>, ReadError> {
+    let failed = |fault, reason: String| ReadError {
+        path: std::path::absolute(path).ok(),
+        ..ReadError::new(fault, reason)
+    };
+    let io = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound => failed(ReadFault::Missing, reason(error)),
+        _ => failed(ReadFault::Unreadable, reason(error)),
+    };
+    let unreadable = |reason: &str| failed(ReadFault::Unreadable, reason.to_owned());
     match read {
         Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) => Err("larger than 4 MiB".to_owned()),
-        Err(error) => Err(reason(&error)),
+        Ok(None) => Err(unreadable("larger than 4 MiB")),
+        Err(error) => Err(io(&error)),
     }
 }
 

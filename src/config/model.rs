@@ -2,8 +2,11 @@
 //!
 //! A [`Config`] is only ever made by [`super::load()`]; nothing that holds one has to check it again.
 
+mod unread;
 mod webhook;
 
+pub use super::secrets::LastValues;
+pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
 };
@@ -60,14 +63,30 @@ pub struct Config {
     /// SHA-256 over the text *and* every secret and certificate it refers to. Two configurations with the same
     /// fingerprint behave alike. Never shown: it would confirm a guessed secret.
     pub fingerprint: [u8; 32],
+    /// The secrets that were read, which serve on if the next reading finds one missing.
+    pub last_values: LastValues,
 }
 
 impl Config {
+    /// Every account, those written in place included. One that several services share comes several times.
+    pub fn all_accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        let used = self.services.values().filter_map(|service| Some(&service.outbound.as_ref()?.account));
+        self.accounts.values().chain(used)
+    }
+
+    /// The accounts with a secret that can't be read.
+    pub fn unread_accounts(&self) -> BTreeMap<&str, &UnreadSecret> {
+        self.all_accounts().filter_map(|account| Some((&*account.name, account.unread.as_ref()?))).collect()
+    }
+
+    /// The services with a secret of their own that can't be read: a certificate, or a secret of the webhook.
+    pub fn unread_services(&self) -> BTreeMap<&str, &UnreadSecret> {
+        self.services.values().filter_map(|service| Some((&*service.key, service.unread()?))).collect()
+    }
+
     /// The OAuth2 accounts that have a refresh token to keep, those written in place included.
     pub fn rotating(&self) -> impl Iterator<Item = &OAuth2> {
-        let inline =
-            self.services.values().filter_map(|service| service.outbound.as_ref()).map(|o| &o.account);
-        self.accounts.values().chain(inline).filter_map(|account| match &account.authorization {
+        self.all_accounts().filter_map(|account| match &account.authorization {
             Authorization::OAuth2(oauth2) if oauth2.grant.refreshes() => Some(&**oauth2),
             _ => None,
         })
@@ -117,7 +136,8 @@ impl IdentityHeaders {
 pub struct StateStore {
     /// `dir`. Default `$STATE_DIRECTORY`, else `state` beside the configuration.
     pub dir: PathBuf,
-    /// `key`: what the files are sealed with; the first seals, all open.
+    /// `key`: what the files are sealed with; the first seals, all open. Empty if none of them can be read: then every
+    /// account with a refresh token to keep is unavailable.
     pub keys: Vec<Secret>,
 }
 
@@ -172,6 +192,8 @@ pub struct Account {
     pub name: String,
     /// How it opens a service.
     pub authorization: Authorization,
+    /// One of its secrets that can't be read, or the store's key that its refresh token is sealed with.
+    pub unread: Option<UnreadSecret>,
 }
 
 impl Account {
@@ -186,6 +208,8 @@ impl Account {
 pub enum Authorization {
     /// `none`: the caller's headers go as they are.
     None,
+    /// A secret can't be read, and there is no earlier value of it: no request is sent.
+    Unavailable,
     /// `header`, `headers` or `basic`: headers with fixed values, each marked sensitive.
     Headers(Vec<(FieldName, HeaderValue)>),
     /// `query`: a parameter with a fixed value.
@@ -414,6 +438,14 @@ pub struct Service {
     pub webhook: Option<Webhook>,
 }
 
+impl Service {
+    /// A secret of its own that can't be read: a certificate, or a secret of the webhook.
+    pub fn unread(&self) -> Option<&UnreadSecret> {
+        let outbound = self.outbound.as_ref().and_then(|outbound| outbound.unread.as_ref());
+        UnreadSecret::worse(outbound, self.webhook.as_ref().and_then(|webhook| webhook.unread.as_ref()))
+    }
+}
+
 /// The outbound half of a service.
 #[derive(Debug, PartialEq)]
 pub struct Outbound {
@@ -433,6 +465,8 @@ pub struct Outbound {
     pub retry_on_401: bool,
     /// `tls.ca`: the only roots trusted for this service; `None` is the system's.
     pub ca: Option<CaBundle>,
+    /// The file of `tls.ca`, if it can't be read.
+    pub unread: Option<UnreadSecret>,
     /// Whether a *name* may resolve to a loopback, private or link-local address.
     pub private_network: bool,
 }

@@ -1,9 +1,9 @@
 //! What is wrong with a configuration, and how it is shown: as a compiler would, or as JSON.
 //!
 //! A [`Finding`] points into the text while it is being read. A [`Problem`] has taken the few lines it shows with it,
-//! every secret in them already masked, so that it can be kept, logged and served without the text behind it.
+//! every secret in them already hidden, so that it can be kept, logged and served without the text behind it.
 
-use super::mask::Masks;
+use super::redact::Redaction;
 use super::source::{Source, Span};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use std::ops::Range;
@@ -11,7 +11,7 @@ use std::ops::Range;
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The configuration is refused.
+    /// The configuration is refused, or, where [`Problem::refuses`] is false, a part of it can't be used.
     Error,
     /// The configuration is taken, but someone should look at this.
     Warning,
@@ -40,12 +40,15 @@ pub struct Problem {
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
+    /// The configuration is refused because of it. False for a warning, and for a secret that can't be read, which only
+    /// its account or webhook needs.
+    pub refuses: bool,
     label: String,
     excerpt: Option<Excerpt>,
     secondary: Option<Secondary>,
 }
 
-/// A line of the file, secrets masked.
+/// A line of the file, secrets hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Excerpt {
     line: usize,
@@ -118,7 +121,7 @@ impl Excerpt {
     /// Of a longer line, as much is shown on either side of where the mark starts.
     const CONTEXT: usize = 120;
 
-    fn new(source: &Source, span: Span, masks: &Masks) -> Self {
+    fn new(source: &Source, span: Span, redaction: &Redaction) -> Self {
         let mut line = source.line(span.start);
         let text = source.text();
         let start = (span.start as usize).min(line.end);
@@ -138,7 +141,7 @@ impl Excerpt {
         let end = (span.end as usize).clamp(start, line.end);
         let mut excerpt =
             Self { line: line.number, column, text: before.to_owned(), marked: before.len()..before.len() };
-        for (offset, shown) in masks.mask_line(source, span.file, &line) {
+        for (offset, shown) in redaction.redact_line(source, span.file, &line) {
             if offset < start {
                 excerpt.marked.start += shown.len_utf8();
             }
@@ -177,7 +180,17 @@ impl Excerpt {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Whether the configuration is refused.
+    /// Returns true if the configuration is refused.
+    pub fn refuse(&self) -> bool {
+        self.0.iter().any(|p| p.refuses)
+    }
+
+    /// The errors that refuse nothing: secrets that can't be read.
+    pub fn unread(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter().filter(|p| p.severity == Severity::Error && !p.refuses)
+    }
+
+    /// Whether there is an error among them.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|p| p.severity == Severity::Error)
     }
@@ -232,12 +245,13 @@ impl Problems {
         self.0.iter().map(problem).collect()
     }
 
-    pub(super) fn new(sources: &[Source], masks: &Masks, mut findings: Vec<Finding>) -> Self {
+    pub(super) fn new(sources: &[Source], redaction: &Redaction, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| finding.span);
         let name = |span: Span| sources[span.file as usize].path.display().to_string();
-        let excerpt = |span: Span| Excerpt::new(&sources[span.file as usize], span, masks);
+        let excerpt = |span: Span| Excerpt::new(&sources[span.file as usize], span, redaction);
         let problem = |finding: Finding| Problem {
             severity: finding.severity,
+            refuses: finding.refuses(),
             code: finding.code,
             file: finding.span.map(name).unwrap_or(finding.file),
             message: finding.message,
@@ -258,6 +272,7 @@ impl Problems {
 #[derive(Debug)]
 pub(super) struct Finding {
     severity: Severity,
+    tolerated: bool,
     code: &'static str,
     span: Option<Span>,
     file: String,
@@ -271,6 +286,7 @@ impl Finding {
     pub(super) fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
+            tolerated: false,
             code,
             span: Some(span),
             file: String::new(),
@@ -309,7 +325,18 @@ impl Finding {
         Self { secondary: Some((span, label.into())), ..self }
     }
 
-    pub(super) fn is_error(&self) -> bool {
-        self.severity == Severity::Error
+    /// What two reports of one problem have in common, if it has a place.
+    pub(super) fn identity(&self) -> Option<(Span, &'static str, String)> {
+        self.span.map(|span| (span, self.code, self.label.clone()))
+    }
+
+    /// Lets the configuration be taken in spite of the error, which concerns a part of it only.
+    pub(super) fn tolerated(self) -> Self {
+        Self { tolerated: true, ..self }
+    }
+
+    /// Returns true if the configuration is refused because of it.
+    pub(super) fn refuses(&self) -> bool {
+        self.severity == Severity::Error && !self.tolerated
     }
 }

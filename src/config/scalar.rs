@@ -246,7 +246,10 @@ pub(super) fn server_url(text: &str) -> Result<ServerUrl, Invalid> {
         Err(_) => return invalid("this host is not valid"),
     };
     let host = match url.host() {
-        Some(url::Host::Domain(name)) => Host::Name(name.to_owned()),
+        Some(url::Host::Domain(name)) => {
+            check_host(name)?;
+            Host::Name(name.to_owned())
+        }
         Some(url::Host::Ipv4(ip)) => Host::Ip(IpAddr::V4(ip)),
         Some(url::Host::Ipv6(ip)) => Host::Ip(IpAddr::V6(ip)),
         None => return invalid("the host is missing"),
@@ -275,6 +278,9 @@ pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
     if url.fragment().is_some() {
         return invalid("a fragment is not allowed here");
     }
+    if let Some(url::Host::Domain(name)) = url.host() {
+        check_host(name)?;
+    }
     if url.port() == Some(0) {
         return invalid("there is no port 0 to connect to");
     }
@@ -284,7 +290,7 @@ pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
 /// `redirect_url`: where a browser on this machine finds `attache login` (RFC 8252 section 7.3).
 pub(super) fn redirect_url(text: &str) -> Result<url::Url, Invalid> {
     let url = token_url(text)?;
-    if url.scheme() == "http" && (is_loopback(url.host().as_ref()) || url.host_str() == Some("localhost")) {
+    if url.scheme() == "http" && is_loopback(url.host().as_ref()) {
         return Ok(url);
     }
     invalid_try(
@@ -293,16 +299,63 @@ pub(super) fn redirect_url(text: &str) -> Result<url::Url, Invalid> {
     )
 }
 
-/// Whether the host is a loopback *literal*; a name that resolves to one does not count.
+/// The name of a character that cannot be seen, or is easily taken for an ordinary space.
+pub(super) fn invisible(c: char) -> Option<&'static str> {
+    Some(match c {
+        '\u{a0}' | '\u{2007}' | '\u{202f}' => "a no-break space",
+        '\u{200b}' => "a zero-width space",
+        '\u{200c}' | '\u{200d}' | '\u{2060}' => "a zero-width character",
+        '\u{ad}' => "a soft hyphen",
+        '\u{feff}' => "a byte-order mark",
+        '\u{2000}'..='\u{200a}' | '\u{3000}' => "a space of another kind",
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => "a change of the writing direction",
+        '\u{0}'..='\u{8}' | '\u{b}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => "a control character",
+        _ => return None,
+    })
+}
+
+/// Whether the host is a loopback literal or `localhost`, which is never resolved. Another name that resolves to a
+/// loopback address does not count.
 pub(super) fn is_loopback(host: Option<&url::Host<&str>>) -> bool {
     match host {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(_)) | None => false,
+        Some(url::Host::Domain(name)) => *name == "localhost",
+        None => false,
     }
 }
 
+/// A host name: labels of RFC 1123 section 2.1, with `_` as it is found in internal names.
+fn check_host(name: &str) -> Result<(), Invalid> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if name.contains(['$', '{', '}']) {
+        return invalid_try(
+            "this is not a host name",
+            "no variable is replaced in a text: write the host itself",
+        );
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.len() <= 253 && name.split('.').all(label) {
+        return Ok(());
+    }
+    invalid_try(
+        "this is not a host name",
+        "a host name has letters, digits, `-` and `_`, in labels of at most 63 separated by `.`",
+    )
+}
+
 fn scheme(text: &str) -> Result<(bool, &str), Invalid> {
+    if text.contains("{{") || text.contains("${") {
+        return invalid_try(
+            "a placeholder stands here",
+            "no variable is replaced in a text: write the URL itself",
+        );
+    }
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return invalid("a URL has no spaces");
     }

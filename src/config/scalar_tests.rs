@@ -137,10 +137,11 @@ fn the_headers_of_the_connection_are_not_to_be_set() {
 }
 
 #[test]
-fn loopback_means_a_literal() {
+fn loopback_is_a_literal_or_localhost() {
     let of = |text: &str| is_loopback(token_url(text).unwrap().host().as_ref());
     assert!(of("http://127.8.9.1/") && of("http://[::1]:1/"));
-    assert!(!of("http://localhost/") && !of("http://10.0.0.1/") && !of("http://0.0.0.0/"));
+    assert!(of("http://localhost/") && of("http://LOCALHOST/"));
+    assert!(!of("http://localhost.example/") && !of("http://10.0.0.1/") && !of("http://0.0.0.0/"));
 }
 
 proptest! {

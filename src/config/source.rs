@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 
 /// A byte range of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Span {
     pub(super) file: u32,
     pub(super) start: u32,

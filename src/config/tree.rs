@@ -11,8 +11,10 @@ use super::problem::Finding;
 use super::source::{Source, Span};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+
+mod syntax;
 
 const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 16 << 20;
@@ -243,7 +245,6 @@ impl<'t> Builder<'_, 't> {
     }
 
     fn mapping(&mut self, children: &[NodeId]) -> Kind<'t> {
-        let from = self.tree.entries.len() as u32;
         let pairs = || children.chunks_exact(2).map(|pair| (pair[0], pair[1]));
         // Small mappings are by far the most: comparing each with each beats hashing there.
         let large = children.len() > 32;
@@ -252,12 +253,17 @@ impl<'t> Builder<'_, 't> {
         let mut kept: Vec<Entry> = Vec::with_capacity(children.len() / 2);
         let mut repeated = Vec::new();
         let mut odd = Vec::new();
+        let mut merged = Vec::new();
         for (key, value) in pairs() {
-            let View::Scalar { text, .. } = self.tree.view(key) else {
+            let View::Scalar { text, plain } = self.tree.view(key) else {
                 odd.push(key);
                 repeated.push((key, value, None));
                 continue;
             };
+            if text == "<<" && plain {
+                merged.push((key, value));
+                continue;
+            }
             let before = if large {
                 let before = first.get(text).copied();
                 first.entry(text).or_insert(key);
@@ -277,10 +283,15 @@ impl<'t> Builder<'_, 't> {
                 "{} has a key that is not a string",
                 if path.is_empty() { "the file" } else { &path }
             );
-            self.findings.push(
-                Finding::error("invalid_key", self.tree.span(key), message)
-                    .label("a key must be a plain string"),
-            );
+            let finding = Finding::error("invalid_key", self.tree.span(key), message)
+                .label("a key must be a plain string");
+            // `{{ NAME }}` without quotes is a mapping as the key of another.
+            self.findings.push(match self.tree.view(key) {
+                View::Mapping(_) => finding.help(
+                    "if this is a placeholder, it is not filled in: for a secret write `{ env: NAME }`",
+                ),
+                View::Scalar { .. } | View::Sequence(_) => finding,
+            });
         }
         for (key, value, before) in repeated {
             self.tree.repeated.push((key, value));
@@ -297,8 +308,37 @@ impl<'t> Builder<'_, 't> {
                     .secondary(self.tree.span(before), "first set here"),
             );
         }
+        for (key, value) in merged {
+            self.merge(key, value, &mut kept);
+        }
+        let from = self.tree.entries.len() as u32;
         self.tree.entries.extend_from_slice(&kept);
         Kind::Mapping(from, self.tree.entries.len() as u32)
+    }
+
+    /// Takes in what `<<` refers to, a mapping or a list of mappings: a key that is there already stays
+    /// (<https://yaml.org/type/merge.html>).
+    fn merge(&mut self, key: NodeId, value: NodeId, kept: &mut Vec<Entry>) {
+        let sources = match self.tree.view(value) {
+            View::Sequence(items) => items.to_vec(),
+            View::Mapping(_) | View::Scalar { .. } => vec![value],
+        };
+        for source in sources {
+            let View::Mapping(entries) = self.tree.view(source) else {
+                let finding =
+                    Finding::error("invalid_merge", self.tree.span(key), "`<<` merges mappings only");
+                self.findings.push(
+                    finding
+                        .label("this refers to something else")
+                        .help("write `<<: *NAME`, with `&NAME` at a mapping above"),
+                );
+                return;
+            };
+            let known: HashSet<&str> = kept.iter().map(|(key, _)| self.tree.key(*key)).collect();
+            let more: Vec<Entry> =
+                entries.iter().copied().filter(|(key, _)| !known.contains(self.tree.key(*key))).collect();
+            kept.extend(more);
+        }
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Box<Finding>> {
@@ -374,12 +414,11 @@ impl<'t> Builder<'_, 't> {
     fn syntax(&self, at: Marker, info: &str) -> Box<Finding> {
         let start = self.offsets.byte(at.index());
         let end = self.offsets.byte(at.index() + 1);
-        let span = Span { file: self.file, start, end };
         // The scanner looks ahead, and may meet its own limit before ours is reached.
         if info.contains("recursion limit") {
-            return too_deep(span);
+            return too_deep(Span { file: self.file, start, end });
         }
-        Box::new(Finding::error("syntax", span, "the file is not valid YAML").label(info))
+        Box::new(syntax::explain(self.offsets.text, self.file, start..end, info))
     }
 
     fn span(&self, start: Marker, end: Marker) -> Span {
@@ -442,7 +481,7 @@ impl<'t> Offsets<'t> {
 /// stands where a key belongs (`secret:hunter2`).
 pub(super) fn is_like_a_key(text: &str) -> bool {
     text.len() <= 64
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b' '))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b' ' | b'$'))
 }
 
 /// A key as a message may show it.

@@ -23,6 +23,8 @@ use std::sync::Arc;
 pub enum Credential {
     /// The caller's headers go as they are.
     None,
+    /// A secret can't be read: no request is sent.
+    Unavailable,
     /// Headers with fixed values, each replacing what the caller sent under that name.
     Headers(Box<[(FieldName, HeaderValue)]>),
     /// A query parameter with a fixed value.
@@ -40,6 +42,7 @@ impl Credential {
     ) -> Self {
         match &account.authorization {
             Authorization::None => Self::None,
+            Authorization::Unavailable => Self::Unavailable,
             Authorization::Headers(headers) => Self::Headers(headers.iter().map(sensitive).collect()),
             Authorization::Query { name, value } => Self::Query(QueryCredential::new(name, value)),
             Authorization::OAuth2(config) => Self::OAuth2(token_source(config)),
@@ -51,6 +54,7 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "None",
+            Self::Unavailable => "Unavailable",
             Self::Headers(_) => "Headers([secret])",
             Self::Query(_) => "Query([secret])",
             Self::OAuth2(_) => "OAuth2([secret])",
@@ -72,6 +76,7 @@ mod tests {
     fn a_header_credential_is_sensitive_and_prints_nothing() {
         let account = Account {
             name: "mailer".into(),
+            unread: None,
             authorization: Authorization::Headers(vec![(
                 FieldName::from_static("X-API-KEY"),
                 HeaderValue::from_static("hunter2"),

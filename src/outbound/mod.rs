@@ -24,6 +24,11 @@ impl Routes {
         self.0.values()
     }
 
+    /// The route of a service.
+    pub fn get(&self, service: &str) -> Option<&Arc<Route>> {
+        self.0.get(service.as_bytes())
+    }
+
     /// What to do with a request for `raw_target`. Pure; one look-up, one allocation (the upstream target).
     pub fn plan(&self, raw_target: &[u8]) -> Result<Plan, Refusal> {
         let Some(target) = Target::parse(raw_target) else {
@@ -46,10 +51,20 @@ impl Routes {
                 "no connected service answers to the first segment of the path",
             ));
         };
+        if let Some(unread) = &route.unavailable {
+            return Err(unavailable(&route.service, unread.fault.as_str()));
+        }
         // The rest of the path and the query stand next to each other in the caller's bytes.
         let tail = &raw_target[raw_target.len() - rest.len() - target.query.len()..];
         Ok(Plan { route: Arc::clone(route), target: route.upstream.target(tail) })
     }
+}
+
+fn unavailable(service: &str, reason: &'static str) -> Refusal {
+    let detail = format!(
+        "a secret that the service `{service}` is reached with can't be read; attache's log and `/status` say which"
+    );
+    Refusal::new(ErrorCode::CredentialUnavailable, detail).of(service).because(reason)
 }
 
 /// The path as the access log may show it; `known` is whether it leads to a service. Of one that does not, no more than a

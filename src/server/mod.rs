@@ -6,11 +6,12 @@ mod admin_thread;
 mod grants;
 mod listen;
 mod reload;
+mod unread;
 
 use crate::admin::{View, status};
 use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogLevel};
 use crate::config::watch::Watcher;
-use crate::config::{self, Files, Mode};
+use crate::config::{self, Files, Mode, Problems};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
@@ -44,6 +45,8 @@ const POOL_SIZE: usize = 4096;
 pub struct Options {
     /// The file or folder.
     pub config: PathBuf,
+    /// A secret that can't be read refuses the start.
+    pub strict: bool,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. Returns the exit status: 0, or 1 if the file is bad or a listener can't
@@ -54,7 +57,11 @@ pub fn run(options: Options) -> i32 {
     let loaded = config::load(&options.config, Mode::Full);
     eprint!("{}", loaded.problems.render_human(false));
     let Some(config) = loaded.config else { return 1 };
-    match start(&options.config, config, loaded.problems.to_json(), loaded.files) {
+    if options.strict && loaded.problems.has_errors() {
+        eprintln!("error: not started: with --strict, every secret has to be readable");
+        return 1;
+    }
+    match start(&options.config, config, &loaded.problems, loaded.files) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("error: {error}");
@@ -78,9 +85,10 @@ enum StartError {
     TokenClient(String),
 }
 
-fn start(path: &Path, config: Config, problems: Value, files: Files) -> Result<(), StartError> {
+fn start(path: &Path, config: Config, problems: &Problems, files: Files) -> Result<(), StartError> {
     // In a process that has a log already (a test, the demo), the level stays as it is.
     let log = logging::init(level(config.log.level)).ok();
+    unread::log(problems);
     let threads = config
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -90,7 +98,7 @@ fn start(path: &Path, config: Config, problems: Value, files: Files) -> Result<(
         .enable_all()
         .build()?;
     let drain = runtime.block_on(async {
-        let server = Server::new(path, config, problems, log)?;
+        let server = Server::new(path, config, problems.to_json(), log)?;
         server.serve(files).await
     });
     // Blocking work (a file being read) must not hold the exit up.

@@ -4,7 +4,7 @@ use super::grants::Grants;
 use super::{LastReload, State, connection_limit, level};
 use crate::config::changes::Changes;
 use crate::config::model::{AccessLog, Config, Listen};
-use crate::config::{self, Files, Loaded, Mode};
+use crate::config::{self, Files, Loaded, Mode, Problems};
 use crate::credentials::oauth2::{TokenSource, Tokens};
 use crate::snapshot::Snapshot;
 use crate::state::StateError;
@@ -60,8 +60,9 @@ impl Fixed {
 impl Reloader {
     /// Reads the file again; what is good takes effect, what is bad changes nothing. Returns what was read.
     pub(super) async fn reload(&mut self) -> Option<Files> {
-        let path = self.path.clone();
-        let loaded = tokio::task::spawn_blocking(move || config::load(&path, Mode::Full)).await;
+        let (path, current) = (self.path.clone(), Arc::clone(&self.state.snapshots.load().config));
+        let load = move || config::load_after(&path, Mode::Full, &current.last_values);
+        let loaded = tokio::task::spawn_blocking(load).await;
         match loaded {
             Ok(loaded) => Some(self.apply(loaded).await),
             Err(error) => {
@@ -83,7 +84,7 @@ impl Reloader {
                 ReloadResult::Rejected
             }
             Some(config) => match self.open_store(&config).await {
-                Ok(()) => self.take(config).await,
+                Ok(()) => self.take(config, &problems).await,
                 Err(error) => {
                     tracing::error!(
                         %error,
@@ -109,10 +110,11 @@ impl Reloader {
     }
 
     /// Puts a good configuration into effect.
-    async fn take(&mut self, config: Config) -> ReloadResult {
+    async fn take(&mut self, config: Config, problems: &Problems) -> ReloadResult {
         let (waiting, hash) = (self.waiting(&config), config.hash.clone());
         let Prepared { changes, next, cold } = self.prepare(config).await;
         if let Some(next) = next {
+            super::unread::log_change(problems, &self.state.snapshots.load().config, &next.config);
             self.swap(next);
         }
         self.background.spawn(fetch(cold));

@@ -97,7 +97,7 @@ impl Verifier {
     /// How old, or how far in the future, a signed timestamp may be if nothing is said about it.
     pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
-    /// Takes the secrets of a scheme in, of which there must be one at least.
+    /// Takes in the secrets of a scheme. With none, no delivery passes.
     ///
     /// # Errors
     ///
@@ -116,6 +116,11 @@ impl Verifier {
             scheme,
             tolerance,
         })
+    }
+
+    /// Returns true if a delivery can pass.
+    pub fn has_secrets(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// Its scheme.

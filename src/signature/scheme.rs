@@ -1,6 +1,8 @@
 //! The schemes that are known by name.
 
+use super::key::{Key, SecretFault};
 use super::recipe::{Algorithm, Encoding, Form, Recipe, Template};
+use crate::secret::Secret;
 use http::HeaderName;
 use std::borrow::Cow;
 
@@ -44,6 +46,15 @@ impl Scheme {
     /// Every name, that of the generic one last.
     pub fn names() -> Vec<&'static str> {
         Self::named().iter().map(Self::as_str).chain(["hmac"]).collect()
+    }
+
+    /// Checks that a secret is one of this scheme.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    pub fn fits(&self, secret: &Secret) -> Result<(), SecretFault> {
+        Key::new(self, secret).map(drop)
     }
 
     fn named() -> [Self; 12] {

@@ -233,12 +233,17 @@ pub fn plan(
     Ok(Admitted { key: key.number(), action: Action::Forward(plan) })
 }
 
-/// Checks the address, the user and the rate of a call with a valid key.
+/// Checks the address, the secrets of the webhook, the user and the rate of a call with a valid key.
 fn entrance(key: Key<'_>, call: &Call<'_>) -> Result<(), (Refusal, WebhookRefusal)> {
     let endpoint = key.endpoint();
     if !call.client.is_within(&endpoint.allow_from) {
         let detail = "the webhook is known, but may not be called from this address";
         return Err((Refusal::new(ErrorCode::RequestDenied, detail), WebhookRefusal::Address));
+    }
+    if let Some(unread) = &endpoint.route.unavailable {
+        let detail = "the webhook is known, but a secret that it needs can't be read at present";
+        let refusal = Refusal::new(ErrorCode::CredentialUnavailable, detail).because(unread.fault.as_str());
+        return Err((refusal, WebhookRefusal::Unavailable));
     }
     if !endpoint.user.active {
         let detail = "the webhook is known, but the user it belongs to is not active";

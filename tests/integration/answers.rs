@@ -202,15 +202,23 @@ async fn a_name_that_does_not_resolve_is_unreachable() {
 
 #[tokio::test]
 async fn a_name_that_leads_into_our_own_network_is_denied() {
-    let third_party = third_party().named("localhost");
+    let third_party = third_party().named("denied.localhost");
     let attache = attache_for(&third_party, "").await;
     attache.send(get("/mailer/x")).await.problem("address_denied", 502, "destination_ip_prohibited");
     assert_eq!(third_party.seen().opened, 0);
 }
 
 #[tokio::test]
-async fn a_name_in_our_own_network_may_be_allowed() {
+async fn localhost_needs_no_permission() {
     let third_party = third_party().named("localhost");
+    let attache = attache_for(&third_party, "").await;
+    assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+    assert_eq!(third_party.only_request().await.all("host"), [third_party.authority()]);
+}
+
+#[tokio::test]
+async fn a_name_in_our_own_network_may_be_allowed() {
+    let third_party = third_party().named("allowed.localhost");
     let attache = attache_for(&third_party, "private_network: true").await;
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
     assert_eq!(third_party.only_request().await.all("host"), [third_party.authority()]);

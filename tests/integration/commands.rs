@@ -97,10 +97,8 @@ async fn a_wrong_command_line_is_a_2() {
 
 #[tokio::test]
 async fn keys_that_are_not_yet_there_are_unknown() {
-    for (place, key) in [("callers:", "callers: { a: {} }\n"), ("version:", "version: 1\n")] {
-        let bad = check(&format!("{key}{GOOD}"), &[]).await;
-        assert_eq!(bad.code, Some(1), "{place}");
-    }
+    let bad = check(&format!("callers: {{ a: {{}} }}\n{GOOD}"), &[]).await;
+    assert_eq!(bad.code, Some(1), "callers:");
     for key in [
         "connect_timeout: 1s",
         "retries: { attempts: 2 }",

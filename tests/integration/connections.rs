@@ -1,7 +1,6 @@
 //! `limits.connections`: which connection gives way to a new one, and what is counted.
 
 use crate::harness::*;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 const HALF_A_HEAD: &[u8] = b"GET /mailer/x HTTP/1.1\r\nHo";

@@ -91,7 +91,7 @@ async fn what_fails_is_a_problem_without_a_place() {
 accounts: { erp: {{erp}} }
 services:
   gone: { account: { authorization: none }, server_url: 'http://{{refused}}' }
-  inside: { account: { authorization: none }, server_url: 'https://localhost:1' }
+  inside: { account: { authorization: none }, server_url: 'https://inside.localhost:1' }
   untrusted: { account: { authorization: none }, server_url: '{{secured}}' }
 ";
     let human = live(&setup, yaml, &[]).await;

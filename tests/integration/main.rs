@@ -37,6 +37,7 @@ mod smuggling;
 mod streaming;
 mod tls;
 mod tokens;
+mod unavailable;
 mod webhooks;
 mod websocket;
 mod writers;

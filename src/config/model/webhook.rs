@@ -1,6 +1,6 @@
 //! The way in: who may call, with what, from where, and how our programs are told.
 
-use super::{ServerUrl, User};
+use super::{ServerUrl, UnreadSecret, User};
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
@@ -40,6 +40,9 @@ pub struct Webhook {
     pub replay: Option<Replay>,
     /// `refusals`.
     pub refusals: Refusals,
+    /// One of its secrets, or a key of `identity.assertion`, that can't be read. Where it blocks, `verify` and `replay` are
+    /// not filled in, and no call is let in.
+    pub unread: Option<UnreadSecret>,
 }
 
 impl Webhook {
@@ -59,6 +62,7 @@ impl Webhook {
             verify_token: None,
             replay: None,
             refusals: Refusals::default(),
+            unread: None,
         }
     }
 }
@@ -162,7 +166,8 @@ impl ApiKey {
 /// `identity.assertion`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityAssertion {
-    /// `key`: the first signs, all are published. ES256 or EdDSA.
+    /// `key`: the first signs, all are published. ES256 or EdDSA. Empty if none of them can be read: then every webhook is
+    /// unavailable.
     pub keys: Vec<SigningKey>,
     /// `issuer`: `iss`. Default `public_url`.
     pub issuer: String,

@@ -1,18 +1,18 @@
 //! Accounts: how a service is opened.
 
 use super::oauth2::{self, RefreshTokens};
-use crate::config::decode::{At, Decoder};
-use crate::config::model::{Account, Authorization};
+use crate::config::decode::{At, Decoder, list};
+use crate::config::model::{Account, Authorization, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::PlainText;
+use crate::config::schema::Shape;
+use crate::config::secrets::{Failure, PlainText, placeholder};
 use crate::config::tree::View;
 use crate::header_name::FieldName;
+use crate::secret::Secret;
 use base64::Engine as _;
 use http::HeaderValue;
 use zeroize::Zeroizing;
-
-const KINDS: [&str; 5] = ["header", "headers", "basic", "query", "oauth2"];
 
 pub(super) fn account(
     decoder: &Decoder<'_>,
@@ -20,9 +20,22 @@ pub(super) fn account(
     name: String,
     refresh_tokens: &mut RefreshTokens,
 ) -> Option<Account> {
-    let map = decoder.mapping(at, &["authorization"])?;
+    let map = decoder.mapping(at)?;
     let authorization = decoder.required(&map, "authorization")?;
-    Some(Account { name, authorization: read(decoder, &authorization, refresh_tokens)? })
+    let (authorization, unread) =
+        decoder.secrets.owned(at.to_string(), || read(decoder, &authorization, refresh_tokens));
+    let mut authorization = authorization?;
+    let sealed_with = refresh_tokens.sealed_with.as_ref().filter(|_| keeps_a_grant(&authorization));
+    let unread = UnreadSecret::worse(unread.as_ref(), sealed_with).cloned();
+    if unread.as_ref().is_some_and(|unread| unread.blocks) {
+        // Drops the placeholders that stand in it.
+        authorization = Authorization::Unavailable;
+    }
+    Some(Account { name, authorization, unread })
+}
+
+fn keeps_a_grant(authorization: &Authorization) -> bool {
+    matches!(authorization, Authorization::OAuth2(oauth2) if oauth2.grant.refreshes())
 }
 
 fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) -> Option<Authorization> {
@@ -36,14 +49,11 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
         View::Scalar { text: "none", .. } => return Some(Authorization::None),
         View::Mapping(_) => {}
         View::Scalar { .. } | View::Sequence(_) => {
-            return decoder.wrong_type(
-                at,
-                "`none`, or a mapping with one of `header`, `headers`, `basic`, `query` and `oauth2`",
-            );
+            return decoder.wrong_type(at, &format!("`none`, or a mapping with one of {}", kinds(at)));
         }
     }
-    let map = decoder.mapping(at, &KINDS)?;
-    let given: Vec<(&str, At<'_>)> = map.entries().filter(|(name, _)| KINDS.contains(name)).collect();
+    let map = decoder.mapping(at)?;
+    let given: Vec<(&str, At<'_>)> = map.known_entries().collect();
     let all: Vec<Option<Authorization>> =
         given.iter().map(|(kind, at)| of_kind(decoder, kind, at, refresh_tokens)).collect();
     match given.as_slice() {
@@ -51,8 +61,7 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
         [] if map.len() > 0 => None,
         [] => {
             let finding = Finding::error("missing_key", decoder.place(at), format!("{at} says no kind"));
-            decoder
-                .reject(finding.label("one of `header`, `headers`, `basic`, `query` and `oauth2` is missing"))
+            decoder.reject(finding.label(format!("one of {} is missing", kinds(at))))
         }
         [_, (_, second), ..] => {
             let message = format!("{at} has more than one kind");
@@ -62,6 +71,12 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
             )
         }
     }
+}
+
+/// The kinds of authorization, for a message.
+fn kinds(at: &At<'_>) -> String {
+    let names: Vec<&str> = at.kind.shape().into_iter().flat_map(Shape::keys).map(|key| key.name).collect();
+    list(&names)
 }
 
 fn of_kind(
@@ -74,35 +89,37 @@ fn of_kind(
         "header" => Some(Authorization::Headers(vec![fixed_header(decoder, at)?])),
         "headers" => headers(decoder, at),
         "basic" => basic(decoder, at),
+        "bearer" => bearer(decoder, at),
         "query" => query(decoder, at),
         _ => oauth2::oauth2(decoder, at, refresh_tokens).map(Box::new).map(Authorization::OAuth2),
     }
 }
 
 fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, HeaderValue)> {
-    let map = decoder.mapping(at, &["name", "value"])?;
+    let map = decoder.mapping(at)?;
     let name = decoder.required(&map, "name").and_then(|at| {
         decoder.parsed_or_hidden(&at, "invalid_header", "a header name that can be set", scalar::field_name)
     });
-    let value = decoder.required(&map, "value").and_then(|at| {
-        let secret = decoder.secret(&at, PlainText::WARN)?;
-        sensitive(decoder, &at, secret.expose())
-    });
+    let value = decoder.required(&map, "value").and_then(|at| header_value(decoder, &at));
     Some((name?, value?))
 }
 
-pub(super) fn sensitive(decoder: &Decoder<'_>, at: &At<'_>, text: &str) -> Option<HeaderValue> {
-    match HeaderValue::from_bytes(text.as_bytes()) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            Some(value)
-        }
-        Err(_) => {
+/// A secret that is sent in a header.
+pub(super) fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderValue> {
+    let found = decoder.secret_as(at, PlainText::WARN, &|text| {
+        sensitive(text).ok_or_else(|| {
             let message = format!("the secret of {at} can't be sent in a header");
-            let finding = Finding::error("invalid_secret", decoder.place(at), message);
-            decoder.reject(finding.label("it has a control character in it"))
-        }
-    }
+            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+        })
+    })?;
+    Some(decoder.or_block(found, || HeaderValue::from_static("")))
+}
+
+/// `None` if the text has a control character in it.
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
@@ -128,26 +145,43 @@ fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
 }
 
 fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
-    let map = decoder.mapping(at, &["username", "password"])?;
+    let map = decoder.mapping(at)?;
     let username = decoder.required(&map, "username").and_then(|at| {
-        let username = decoder.secret(&at, PlainText::Fine)?;
-        if username.expose().contains(':') {
+        let found = decoder.secret_as(&at, PlainText::Fine, &|text| {
+            if !text.contains(':') {
+                return Ok(Secret::new(text));
+            }
             let message = format!("{at} has a `:` in it, where the password would begin");
-            return decoder.reject(
-                Finding::error("invalid_secret", decoder.place(&at), message).label("a user name has no `:`"),
-            );
-        }
-        Some(username)
+            Err(Failure::malformed("invalid_secret", message, "a user name has no `:`", None))
+        })?;
+        Some(decoder.or_block(found, || Secret::new(placeholder(&at))))
     });
     let password = decoder.required(&map, "password").and_then(|at| decoder.secret(&at, PlainText::WARN));
     let pair = Zeroizing::new(format!("{}:{}", username?.expose(), password?.expose()));
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
-    let value = sensitive(decoder, at, &format!("Basic {encoded}"))?;
+    let value = sensitive(&format!("Basic {encoded}"))?;
+    Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
+}
+
+fn bearer(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
+    let found = decoder.secret_as(at, PlainText::WARN, &|token| {
+        // RFC 6750 section 2.1: `Bearer` is the scheme, and no part of a token.
+        if token.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")) {
+            let message = format!("the secret of {at} begins with `Bearer`, which is sent anyway");
+            let (label, help) = ("only the token belongs here", Some("leave `Bearer ` out"));
+            return Err(Failure::malformed("invalid_secret", message, label, help));
+        }
+        sensitive(&Zeroizing::new(format!("Bearer {token}"))).ok_or_else(|| {
+            let message = format!("the secret of {at} can't be sent in a header");
+            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+        })
+    })?;
+    let value = decoder.or_block(found, || HeaderValue::from_static(""));
     Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
 }
 
 fn query(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
-    let map = decoder.mapping(at, &["name", "value"])?;
+    let map = decoder.mapping(at)?;
     let name = decoder.required(&map, "name").and_then(|at| decoder.string(&at)).map(str::to_owned);
     let value = decoder.required(&map, "value").and_then(|at| decoder.secret(&at, PlainText::WARN));
     Some(Authorization::Query { name: name?, value: value? })

@@ -4,7 +4,7 @@ use crate::config::decode::{At, Decoder};
 use crate::config::model::{IdentityAssertion, IdentityHeaders};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::PlainText;
+use crate::config::secrets::{Failure, PlainText};
 use crate::config::tree::View;
 use crate::header_name::{FieldName, alike};
 use crate::jwt::{Algorithm, KeyError, SigningKey};
@@ -22,9 +22,9 @@ pub(super) fn assertion(
     public_url: Option<Option<&str>>,
     identity_headers: Option<&IdentityHeaders>,
 ) -> Option<Option<IdentityAssertion>> {
-    let map = decoder.mapping(at, &["assertion"])?;
+    let map = decoder.mapping(at)?;
     let Some(at) = map.get("assertion") else { return Some(None) };
-    let map = decoder.mapping(&at, &["key", "issuer", "audience", "ttl", "header"])?;
+    let map = decoder.mapping(&at)?;
     let help = "`openssl genpkey -algorithm ed25519` makes one: `key: { file: PATH }`";
     let keys = decoder.required_or(&map, "key", Some(help)).and_then(|at| keys(decoder, &at));
     let text = |at: At<'_>| decoder.string(&at).map(str::to_owned);
@@ -75,20 +75,24 @@ fn ttl(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Duration> {
 
 fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
     let View::Sequence(_) = decoder.tree.view(at.node) else {
-        return key(decoder, at).map(|key| vec![key]);
+        let key = key(decoder, at)?;
+        if key.is_none() {
+            decoder.secrets.block();
+        }
+        return Some(key.into_iter().collect());
     };
     let mut all: Vec<SigningKey> = Vec::new();
     let (mut count, mut fine) = (0, true);
     for item in decoder.sequence(at)? {
         count += 1;
         match key(decoder, &item) {
-            Some(key) if all.contains(&key) && !decoder.is_placeholder(&item) => {
+            Some(Some(key)) if all.contains(&key) => {
                 let message = format!("{item} is the same as another one");
                 let finding = Finding::error("duplicate_secret", decoder.place(&item), message);
                 decoder.report(finding.label("the same again").help("leave one of them out"));
                 fine = false;
             }
-            Some(key) => all.push(key),
+            Some(key) => all.extend(key),
             None => fine = false,
         }
     }
@@ -100,21 +104,21 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
         let finding = Finding::error("out_of_range", decoder.key(at), message);
         return decoder.reject(finding.label("too many").help("leave the oldest out"));
     }
+    if all.is_empty() && fine {
+        decoder.secrets.block();
+    }
     fine.then_some(all)
 }
 
-fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<SigningKey> {
-    let pem = decoder.secret_text(at, PlainText::WARN)?;
-    let key = if decoder.is_placeholder(at) {
-        SigningKey::placeholder()
-    } else {
-        SigningKey::from_pem(pem.expose(), None)
-    };
-    let label = match key {
-        Ok(key) if matches!(key.algorithm(), Algorithm::Es256 | Algorithm::EdDsa) => return Some(key),
-        Ok(_) => "an RSA key; assertions are signed with a P-256 or an Ed25519 key".to_owned(),
-        Err(KeyError::Unsupported) => "neither a P-256 nor an Ed25519 key".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    decoder.reject(Finding::error("invalid_key", decoder.place(at), format!("{at} can't sign")).label(label))
+/// `None` within if it can't be read.
+fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<SigningKey>> {
+    decoder.secret_text_as(at, PlainText::WARN, &|pem| {
+        let label = match SigningKey::from_pem(pem, None) {
+            Ok(key) if matches!(key.algorithm(), Algorithm::Es256 | Algorithm::EdDsa) => return Ok(key),
+            Ok(_) => "an RSA key; assertions are signed with a P-256 or an Ed25519 key".to_owned(),
+            Err(KeyError::Unsupported) => "neither a P-256 nor an Ed25519 key".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(Failure::malformed("invalid_key", format!("{at} can't sign"), label, None))
+    })
 }

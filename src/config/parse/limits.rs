@@ -12,9 +12,6 @@ use std::time::Duration;
 /// Strangers' guesses at keys, of one address, before it is told to wait.
 const WRONG_KEYS: Rate = Rate { requests: 300, per: Duration::from_secs(60), burst: 300 };
 
-/// The largest `connections`: as many as Linux lets one process have descriptors (`fs.nr_open`).
-const MAX_CONNECTIONS: u32 = 1 << 20;
-
 /// The values of `limits`.
 pub(super) struct Limits {
     pub(super) wrong_keys: Option<Rate>,
@@ -24,11 +21,11 @@ pub(super) struct Limits {
 /// `limits`.
 pub(super) fn limits(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Limits> {
     let Some(at) = at else { return Some(Limits { wrong_keys: Some(WRONG_KEYS), connections: None }) };
-    let map = decoder.mapping(at, &["wrong_keys", "connections"])?;
+    let map = decoder.mapping(at)?;
     let wrong_keys = map.get("wrong_keys").map_or(Some(Some(WRONG_KEYS)), |at| wrong_keys(decoder, &at));
-    let connections = map.get("connections").map_or(Some(None), |at| {
-        decoder.integer(&at, 1..=MAX_CONNECTIONS).map(|count| NonZeroUsize::new(count as usize))
-    });
+    let connections = map
+        .get("connections")
+        .map_or(Some(None), |at| decoder.integer(&at).map(|count| NonZeroUsize::new(count as usize)));
     Some(Limits { wrong_keys: wrong_keys?, connections: connections? })
 }
 
@@ -41,8 +38,8 @@ fn wrong_keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<Rate>> {
 
 /// `{requests: 100, per: 1s, burst: 50}`.
 pub(super) fn rate(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Rate> {
-    let map = decoder.mapping_like(at, &["requests", "per", "burst"], "{ requests: 100, per: 1s }")?;
-    let count = |at: At<'_>| decoder.integer(&at, 1..=1_000_000_000);
+    let map = decoder.mapping(at)?;
+    let count = |at: At<'_>| decoder.integer(&at);
     let requests = decoder.required(&map, "requests").and_then(count);
     let per = decoder.required(&map, "per").and_then(|at| decoder.duration(&at, false));
     let burst = map.get("burst").map(count);

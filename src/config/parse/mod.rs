@@ -17,9 +17,9 @@ mod verify;
 mod webhooks;
 
 use super::decode::{At, Decoder, Map};
-use super::mask::Masks;
-use super::model::{Config, TrustedProxies};
+use super::model::{Config, LastValues, TrustedProxies};
 use super::problem::{Finding, Problems};
+use super::redact::Redaction;
 use super::scalar;
 use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
@@ -33,23 +33,8 @@ use std::sync::Arc;
 /// The maps that several files fill together.
 const MERGED: [&str; 3] = ["accounts", "users", "services"];
 
-const KEYS: [&str; 15] = [
-    "listen",
-    "public_url",
-    "threads",
-    "identity_headers",
-    "identity",
-    "trusted_proxies",
-    "limits",
-    "shutdown",
-    "log",
-    "state",
-    "allow_anonymous_callers",
-    "via",
-    "accounts",
-    "users",
-    "services",
-];
+/// Keys that each of several files may have for itself.
+const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
 
 /// What a name refers to; `None` where it is defined, but wrongly, which has been reported at its own place.
 type Named<T> = BTreeMap<String, Option<Arc<T>>>;
@@ -59,6 +44,7 @@ pub(super) fn parse(
     sources: &[Source],
     machine: &dyn SecretSource,
     offline: bool,
+    last: &LastValues,
 ) -> (Option<Config>, Problems) {
     let mut tree = Tree::default();
     let mut findings = Vec::new();
@@ -66,20 +52,20 @@ pub(super) fn parse(
         sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut findings)).collect();
     let whole: Option<Vec<NodeId>> = roots.iter().copied().collect();
     let Some(whole) = whole else {
-        let masks = Masks::new(&tree, sources, &roots, &[]);
-        return (None, Problems::new(sources, &masks, findings));
+        let redaction = Redaction::new(&tree, sources, &roots, &[]);
+        return (None, Problems::new(sources, &redaction, findings));
     };
     let merged = merge(&mut tree, &whole, &mut findings);
-    let decoder = Decoder::new(&tree, sources, Secrets::new(machine, offline));
+    let decoder = Decoder::new(&tree, sources, Secrets::new(machine, offline, last));
     let config = merged.and_then(|root| decode(&decoder, root));
     let (found, hidden) = decoder.into_findings();
     findings.extend(found);
-    let config = if findings.iter().any(Finding::is_error) { None } else { config };
+    let config = if findings.iter().any(Finding::refuses) { None } else { config };
     if findings.is_empty() {
         return (config, Problems::default());
     }
-    let masks = Masks::new(&tree, sources, &roots, &hidden);
-    (config, Problems::new(sources, &masks, findings))
+    let redaction = Redaction::new(&tree, sources, &roots, &hidden);
+    (config, Problems::new(sources, &redaction, findings))
 }
 
 /// One root for all files: `accounts`, `users` and `services` by key, the rest from one file each.
@@ -98,6 +84,16 @@ fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> 
         mappings += 1;
         for (key, value) in entries {
             let name = tree.key(*key);
+            // A place for anchors, and for other programs.
+            if name.starts_with("x-") {
+                continue;
+            }
+            if name == "version" {
+                findings.extend(unknown_version(tree, *key, *value));
+            }
+            if OF_EACH_FILE.contains(&name) {
+                continue;
+            }
             let mut claim = |section: usize, path: String, key: NodeId| {
                 let span = tree.span(key);
                 match seen.get(&(section, path.clone())) {
@@ -140,12 +136,24 @@ fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> 
     (mappings == roots.len()).then(|| tree.add_mapping(span, &top))
 }
 
+/// The schema has one version. A file for a later one could mean something else by the same keys.
+fn unknown_version(tree: &Tree<'_>, key: NodeId, value: NodeId) -> Option<Finding> {
+    if matches!(tree.view(value), View::Scalar { text: "1", .. }) {
+        return None;
+    }
+    let span = if tree.is_null(value) { tree.span(key) } else { tree.span(value) };
+    let finding = Finding::error("unknown_version", span, "version is not one that this attache reads");
+    Some(finding.label("the version of the file, not of attache").help("write `version: 1`, or leave it out"))
+}
+
 fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     for source in decoder.sources {
         decoder.secrets.digest(source.text().as_bytes());
     }
     let root = At::root(root);
-    let map = decoder.mapping(&root, &KEYS)?;
+    let map = decoder.mapping(&root)?;
+    // `merge` has checked them.
+    let (_, _) = (map.get("version"), map.get("$schema"));
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous);
@@ -153,13 +161,14 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
     let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref());
-    let assertion = match map.get("identity") {
+    let (assertion, assertion_unread) = match map.get("identity") {
         // A wrong public_url has been reported at its own place.
         Some(at) => {
             let issuer = map.get("public_url").map(|_| public_url.as_deref());
-            identity::assertion(decoder, &at, issuer, identity_headers.as_ref())
+            let read = || identity::assertion(decoder, &at, issuer, identity_headers.as_ref());
+            decoder.secrets.owned(at.to_string(), read)
         }
-        None => Some(None),
+        None => (Some(None), None),
     };
     let trusted_proxies = match map.get("trusted_proxies") {
         Some(at) => limits::trusted_proxies(decoder, &at),
@@ -169,10 +178,12 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let drain = top::drain(decoder, map.get("shutdown").as_ref());
     let log = top::log(decoder, map.get("log").as_ref());
 
-    let state = map.get("state").map(|at| state::state(decoder, &at));
+    let state = map.get("state");
+    let state = state.map(|at| decoder.secrets.owned(at.to_string(), || state::state(decoder, &at)));
+    let (state, sealed_with) = state.map_or((None, None), |(state, unread)| (Some(state), unread));
 
-    let mut refresh_tokens =
-        oauth2::RefreshTokens::new(state.is_some() || decoder.is_misspelt(&map, "state"));
+    let kept = state.is_some() || decoder.is_misspelt(&map, "state");
+    let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with);
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
@@ -183,8 +194,28 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let assertion_header =
         assertion.iter().flatten().map(|assertion| assertion.header.as_header_name().clone());
     let own = identity.chain(assertion_header).chain([HeaderName::from_static("x-request-id")]).collect();
-    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own);
-    let context = services::Context { accounts: &accounts, users: &users, listeners: &listeners };
+    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own, assertion_unread);
+    let defaults = map.get("defaults");
+    let defaults = defaults.as_ref().and_then(|at| decoder.mapping(at));
+    let of = |key| defaults.as_ref().and_then(|map| map.get(key));
+    let (service_at, webhook_at) = (of("service"), of("webhook"));
+    let service_defaults = service_at.as_ref().and_then(|at| decoder.mapping(at));
+    let webhook_defaults = webhook_at.as_ref().and_then(|at| decoder.mapping(at));
+    let context = services::Context {
+        accounts: &accounts,
+        users: &users,
+        listeners: &listeners,
+        service_defaults: service_defaults.as_ref(),
+        webhook_defaults: webhook_defaults.as_ref(),
+    };
+    if let Some(defaults) = &service_defaults {
+        services::check_defaults(decoder, defaults);
+    }
+    if let Some(defaults) = &webhook_defaults {
+        let check = || webhooks::check_defaults(decoder, defaults, &context, &webhooks);
+        // A secret that can't be read concerns the webhooks that use it.
+        decoder.secrets.owned(defaults.at.to_string(), check);
+    }
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
@@ -207,6 +238,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         services: all(services)?,
         hash: hash(decoder.sources),
         fingerprint: decoder.secrets.fingerprint(),
+        last_values: decoder.secrets.take_read(),
     })
 }
 
@@ -234,6 +266,11 @@ fn named<T>(
             (name.to_owned(), value.map(Arc::new))
         })
         .collect()
+}
+
+/// What a key says, if it is there: `None` is that it is wrong.
+fn optional<T>(at: Option<At<'_>>, read: impl FnOnce(&At<'_>) -> Option<T>) -> Option<Option<T>> {
+    at.map_or(Some(None), |at| read(&at).map(Some))
 }
 
 fn all<T>(named: Named<T>) -> Option<BTreeMap<String, Arc<T>>> {

@@ -11,7 +11,7 @@ mod request;
 
 use super::{tls, urls};
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{BearerTokenType, OAuth2, TokenTls};
+use crate::config::model::{BearerTokenType, OAuth2, TokenTls, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::source::Span;
@@ -23,52 +23,21 @@ use std::time::Duration;
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-const KEYS: [&str; 30] = [
-    "grant",
-    "token_url",
-    "client_id",
-    "client_secret",
-    "client_auth",
-    "client_assertion",
-    "scopes",
-    "bearer_token_type",
-    "token_params",
-    "token_headers",
-    "header",
-    "prefix",
-    "default_lifetime",
-    "token_timeout",
-    "retry_on",
-    "tls",
-    "allow_plaintext",
-    "username",
-    "password",
-    "refresh_token",
-    "authorization_url",
-    "redirect_url",
-    "authorization_params",
-    "device_authorization_url",
-    "assertion",
-    "subject_token",
-    "subject_token_type",
-    "actor_token",
-    "actor_token_type",
-    "requested_token_type",
-];
-
 /// A key's value: `None` if there is no such key, `Some(None)` if what it says is wrong, which has been reported.
 type Given<T> = Option<Option<T>>;
 
 /// What accounts with refresh tokens ask of the whole file: a place to keep them, and that no two share one.
 pub(super) struct RefreshTokens {
     kept: bool,
+    /// The store's key, if one of its values can't be read.
+    pub(super) sealed_with: Option<UnreadSecret>,
     seen: HashMap<[u8; 32], (Span, String)>,
 }
 
 impl RefreshTokens {
     /// `kept`: whether the file says where and how.
-    pub(super) fn new(kept: bool) -> Self {
-        Self { kept, seen: HashMap::new() }
+    pub(super) fn new(kept: bool, sealed_with: Option<UnreadSecret>) -> Self {
+        Self { kept, sealed_with, seen: HashMap::new() }
     }
 
     /// One account's grant needs the store. Said once: one `state` mends it for all.
@@ -113,7 +82,7 @@ pub(super) fn oauth2(
 ) -> Option<OAuth2> {
     const BEARER: [(&str, BearerTokenType); 2] =
         [("access_token", BearerTokenType::AccessToken), ("id_token", BearerTokenType::IdToken)];
-    let map = decoder.mapping(at, &KEYS)?;
+    let map = decoder.mapping(at)?;
     let plaintext = map.get("allow_plaintext").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let kind = grant::kind(decoder, &map, refresh_tokens);
     let method = client::method(decoder, &map, kind);

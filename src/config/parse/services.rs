@@ -2,9 +2,11 @@
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
-use super::{Named, accounts, loops, refer, tls, urls, webhooks};
+use super::{Named, accounts, loops, optional, refer, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{Account, Authorization, Outbound, Service, TimeoutResponse, User};
+use crate::config::model::{
+    Account, Authorization, CaBundle, Host, Outbound, Service, TimeoutResponse, UnreadSecret, User,
+};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
@@ -16,38 +18,15 @@ use std::time::Duration;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What only the way out is about.
-const OUTBOUND: [&str; 8] = [
-    "timeout",
-    "timeout_message",
-    "timeout_response",
-    "idle_timeout",
-    "retry_on_401",
-    "tls",
-    "private_network",
-    "allow_plaintext",
-];
-
-const KEYS: [&str; 12] = [
-    "name",
-    "account",
-    "server_url",
-    "timeout",
-    "timeout_message",
-    "timeout_response",
-    "idle_timeout",
-    "retry_on_401",
-    "tls",
-    "private_network",
-    "allow_plaintext",
-    "webhook",
-];
-
 /// The parts of the file that a service refers to.
 pub(super) struct Context<'a> {
     pub(super) accounts: &'a Named<Account>,
     pub(super) users: &'a Named<User>,
     pub(super) listeners: &'a Listeners,
+    /// `defaults.service`.
+    pub(super) service_defaults: Option<&'a Map<'a>>,
+    /// `defaults.webhook`.
+    pub(super) webhook_defaults: Option<&'a Map<'a>>,
 }
 
 pub(super) fn service(
@@ -58,8 +37,8 @@ pub(super) fn service(
     refresh_tokens: &mut RefreshTokens,
     webhooks: &mut webhooks::All,
 ) -> Option<Service> {
-    let map = decoder.mapping(at, &KEYS)?;
-    let name = map.get("name").and_then(|at| decoder.string(&at)).map(str::to_owned);
+    let map = decoder.mapping(at)?.with_defaults(context.service_defaults);
+    let name = map.get("name").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
     let account = map.get("account").map(|at| account(decoder, &at, key, context.accounts, refresh_tokens));
     let outbound = match map.get("server_url") {
         Some(server_url) => {
@@ -90,17 +69,14 @@ fn without_server_url(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<()> {
                 .help("a service has a `server_url`, a `webhook`, or both"),
         );
     }
-    for key in OUTBOUND {
-        if let Some(at) = map.get(key).filter(|_| !misspelt) {
-            fine = false;
-            let finding = Finding::error(
-                "conflicting_keys",
-                decoder.key(&at),
-                format!("{at} has no use without a server_url"),
-            );
-            decoder
-                .report(finding.label("this is about the way out").help("add `server_url`, or leave it out"));
-        }
+    let settings = map.at.kind.shape().and_then(|shape| shape.extends);
+    let is_setting = |name: &str| settings.is_some_and(|settings| settings.key(name).is_some());
+    for (_, at) in map.entries().filter(|(name, _)| !misspelt && is_setting(name)) {
+        fine = false;
+        let message = format!("{at} has no use without a server_url");
+        let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
+        let finding = finding.label("this is about requests to the service");
+        decoder.report(finding.help("add `server_url`, or leave it out"));
     }
     fine.then_some(())
 }
@@ -136,16 +112,7 @@ fn outbound(
     if let Some(url) = &server_url {
         loops::check(decoder, url_at, url, listener);
     }
-    let duration = |key, default| map.get(key).and_then(|at| decoder.duration(&at, false)).unwrap_or(default);
-    let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
-    let timeout = duration("timeout", DEFAULT_TIMEOUT);
-    let idle_timeout = duration("idle_timeout", DEFAULT_IDLE_TIMEOUT);
-    let timeout_message = map.get("timeout_message").and_then(|at| decoder.string(&at)).map(str::to_owned);
-    let timeout_response = map.get("timeout_response").map(|at| timeout_response(decoder, &at));
-    let retry_on_401 = flag("retry_on_401", true);
-    let ca = map.get("tls").map(|at| tls::ca(decoder, decoder.mapping(&at, &["ca"])?));
-    let private_network = flag("private_network", false);
-    let allow_plaintext = flag("allow_plaintext", false);
+    let settings = settings(decoder, map);
     if account.is_none() && !decoder.is_misspelt(map, "account") {
         let message = format!("{} has no `account`", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
@@ -157,35 +124,78 @@ fn outbound(
     }
     if let (Some(url), Some(Some(account))) = (&server_url, &account)
         && account.authorization != Authorization::None
-        && !allow_plaintext
+        && !settings.allow_plaintext
         && !urls::is_private(url)
     {
         urls::require_tls(decoder, url_at, "the account's credential", "on the service");
     }
-    if let (Some(url), Some(tls)) = (&server_url, map.get("tls"))
+    if let (Some(url), Some(tls)) = (&server_url, map.own("tls"))
         && !url.tls
     {
         let help = "use an https `server_url`, or leave it out";
         decoder.no_use(&tls, "an http server_url", "there is no TLS here", help);
     }
+    // `localhost` is never resolved, so no name server decides where it leads.
+    let local = server_url.as_ref().is_some_and(|url| url.host == Host::Name("localhost".to_owned()));
     Some(Outbound {
         account: account??,
         server_url: server_url?,
-        timeout,
-        timeout_message,
-        timeout_response: timeout_response.map_or(Some(None), |found| found.map(Some))?,
-        idle_timeout,
-        retry_on_401,
-        ca: ca.map_or(Some(None), |found| found.map(Some))?,
-        private_network,
+        timeout: settings.timeout,
+        timeout_message: settings.timeout_message,
+        timeout_response: settings.timeout_response?,
+        idle_timeout: settings.idle_timeout,
+        retry_on_401: settings.retry_on_401,
+        ca: settings.ca?,
+        unread: settings.unread,
+        private_network: settings.private_network || local,
     })
 }
 
+/// What `defaults.service` may say; `None` within where that is wrong.
+struct Settings {
+    timeout: Duration,
+    idle_timeout: Duration,
+    timeout_message: Option<String>,
+    timeout_response: Option<Option<TimeoutResponse>>,
+    retry_on_401: bool,
+    ca: Option<Option<CaBundle>>,
+    /// Why the certificates can't be read.
+    unread: Option<UnreadSecret>,
+    private_network: bool,
+    allow_plaintext: bool,
+}
+
+fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
+    let duration = |key, default| map.get(key).and_then(|at| decoder.duration(&at, false)).unwrap_or(default);
+    let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
+    let tls = map.get("tls").map(|at| {
+        let ca = || tls::ca(decoder, decoder.mapping(&at)?);
+        decoder.secrets.owned(at.to_string(), ca)
+    });
+    let (ca, unread) = tls.map_or((Some(None), None), |(ca, unread)| (ca.map(Some), unread));
+    Settings {
+        timeout: duration("timeout", DEFAULT_TIMEOUT),
+        idle_timeout: duration("idle_timeout", DEFAULT_IDLE_TIMEOUT),
+        timeout_message: map.get("timeout_message").and_then(|at| decoder.free_text(&at)).map(str::to_owned),
+        timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
+        retry_on_401: flag("retry_on_401", true),
+        ca,
+        unread,
+        private_network: flag("private_network", false),
+        allow_plaintext: flag("allow_plaintext", false),
+    }
+}
+
+/// Reports what is wrong with `defaults.service`, which no service may use.
+pub(super) fn check_defaults(decoder: &Decoder<'_>, defaults: &Map<'_>) {
+    settings(decoder, defaults);
+}
+
 fn timeout_response(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TimeoutResponse> {
-    let map = decoder.mapping(at, &["status", "content_type", "body", "headers"])?;
-    let status = map.get("status").and_then(|at| decoder.status(&at, 200..=599));
+    let map = decoder.mapping(at)?;
+    let status = map.get("status").and_then(|at| decoder.status(&at));
     let content_type = map.get("content_type").and_then(|at| header_value(decoder, &at));
-    let body = map.get("body").and_then(|at| decoder.string_or_empty(&at)).map(str::to_owned);
+    let body = map.get("body").and_then(|at| decoder.free_text_or_empty(&at)).map(str::to_owned);
     let headers = map.get("headers").and_then(|at| response_headers(decoder, &at)).unwrap_or_default();
     Some(TimeoutResponse {
         status: status.unwrap_or(StatusCode::GATEWAY_TIMEOUT),

@@ -2,7 +2,7 @@
 
 use crate::config::decode::{At, Decoder};
 use crate::config::model::StateStore;
-use crate::config::problem::Finding;
+use crate::config::secrets::Failure;
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ const MIN_KEY_LENGTH: usize = 22;
 const MAX_KEYS: usize = 3;
 
 pub(super) fn state(decoder: &Decoder<'_>, at: &At<'_>) -> Option<StateStore> {
-    let map = decoder.mapping(at, &["dir", "key"])?;
+    let map = decoder.mapping(at)?;
     let dir = match map.get("dir") {
         Some(dir) => decoder.string(&dir).map(|path| decoder.resolve(&dir, path)),
         None => Some(default_dir(decoder)),
@@ -23,17 +23,15 @@ pub(super) fn state(decoder: &Decoder<'_>, at: &At<'_>) -> Option<StateStore> {
 }
 
 fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Secret>> {
-    let keys = decoder.secrets(at, MAX_KEYS)?;
-    if keys.iter().all(|key| key.expose().chars().count() >= MIN_KEY_LENGTH) {
-        return Some(keys);
-    }
-    let message = match keys.len() {
-        1 => format!("{at} is too short to keep anything secret"),
-        _ => format!("{at} has a key that is too short to keep anything secret"),
-    };
-    let finding = Finding::error("invalid_secret", decoder.place(at), message);
-    decoder
-        .reject(finding.label("a key has at least 22 characters").help("`openssl rand -base64 32` makes one"))
+    let keys = decoder.secrets(at, MAX_KEYS, |at, key| {
+        if key.expose().chars().count() >= MIN_KEY_LENGTH {
+            return Ok(());
+        }
+        let message = format!("{at} is too short to keep anything secret");
+        let (label, help) = ("a key has at least 22 characters", "`openssl rand -base64 32` makes one");
+        Err(Failure::malformed("invalid_secret", message, label, Some(help)))
+    })?;
+    Some(keys.into_iter().map(|(secret, _)| secret).collect())
 }
 
 /// What systemd's `StateDirectory=` made, the first of several; else `state` beside the configuration.

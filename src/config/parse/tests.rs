@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr};
+use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr, ReadFault};
+use crate::config::secrets::ReadError;
 use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
@@ -10,16 +11,16 @@ use std::time::Duration;
 struct Says(&'static str);
 
 impl SecretSource for Says {
-    fn env(&self, _: &str) -> Result<String, String> {
+    fn env(&self, _: &str) -> Result<String, ReadError> {
         Ok(self.0.to_owned())
     }
-    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+    fn file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
         Ok(self.0.into())
     }
-    fn fresh_file(&self, _: &Path) -> Result<Vec<u8>, String> {
+    fn fresh_file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
         Ok(self.0.into())
     }
-    fn credential(&self, _: &str) -> Result<Vec<u8>, String> {
+    fn credential(&self, _: &str) -> Result<Vec<u8>, ReadError> {
         Ok(self.0.into())
     }
 }
@@ -28,23 +29,23 @@ impl SecretSource for Says {
 struct Silent;
 
 impl SecretSource for Silent {
-    fn env(&self, _: &str) -> Result<String, String> {
+    fn env(&self, _: &str) -> Result<String, ReadError> {
         panic!("asked for a variable")
     }
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         assert!(path.extension().is_some_and(|e| e == "pem"), "asked for {}", path.display());
-        Err("missing".into())
+        Err(ReadError::new(ReadFault::Missing, "missing"))
     }
-    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         panic!("asked for {}", path.display())
     }
-    fn credential(&self, _: &str) -> Result<Vec<u8>, String> {
+    fn credential(&self, _: &str) -> Result<Vec<u8>, ReadError> {
         panic!("asked for a credential")
     }
 }
 
 fn read(text: &str, machine: &dyn SecretSource, offline: bool) -> (Option<Config>, Problems) {
-    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline)
+    parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, offline, &LastValues::default())
 }
 
 fn good(text: &str) -> Config {

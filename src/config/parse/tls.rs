@@ -1,11 +1,13 @@
 //! Certificates and the keys to them.
 //!
 //! What is read here is tried at once: a certificate that no handshake could use is found now, not by the first
-//! request that needs it.
+//! request that needs it. A file without a usable one is treated as a secret that can't be read: it concerns the service
+//! or the account that names it, also while another program is about to write it.
 
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{CaBundle, TokenTls};
+use crate::config::model::{CaBundle, ReadFault, TokenTls};
 use crate::config::problem::Finding;
+use crate::config::secrets::Failure;
 use crate::secret::Secret;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -22,7 +24,7 @@ pub(super) fn ca(decoder: &Decoder<'_>, map: Map<'_>) -> Option<CaBundle> {
 
 /// `tls` of an oauth2 account: for the connections to its token endpoint.
 pub(super) fn token_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TokenTls> {
-    let map = decoder.mapping(at, &["ca", "client_certificate", "client_key"])?;
+    let map = decoder.mapping(at)?;
     if map.len() == 0 {
         return decoder.empty(at);
     }
@@ -39,10 +41,10 @@ pub(super) fn token_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TokenTls> 
     Some(TokenTls { ca: ca.map_or(Some(None), |found| found.map(Some))?, identity: identity? })
 }
 
-/// The first certificate of a PEM file; `None` within if it can't be read offline.
+/// The first certificate of a PEM file; `None` within if it can't be read.
 pub(super) fn certificate(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<CertificateDer<'static>>> {
-    let (_, Some(bytes)) = read(decoder, at, false)? else { return Some(None) };
-    Some(certificates(decoder, at, &bytes)?.into_iter().next())
+    let (_, found) = certificates(decoder, at)?;
+    Some(found.and_then(|found| found.into_iter().next()))
 }
 
 /// Whether the certificate is of another key than this one in PEM.
@@ -54,32 +56,17 @@ pub(super) fn is_of_another(certificate: &CertificateDer<'static>, pem: &str) ->
 }
 
 fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
-    let (path, bytes) = read(decoder, at, false)?;
-    let certificates = match bytes {
-        Some(bytes) => certificates(decoder, at, &bytes)?,
-        // Trusts nothing; and nothing is served of a configuration that was read offline.
-        None => Vec::new(),
-    };
-    Some(CaBundle { path, certificates: certificates.iter().map(|der| der.to_vec()).collect() })
+    let (path, found) = certificates(decoder, at)?;
+    // Without a certificate it trusts nothing. Then it was read offline, or its owner is unavailable.
+    let found = found.unwrap_or_default();
+    Some(CaBundle { path, certificates: found.iter().map(|der| der.to_vec()).collect() })
 }
 
 /// One PEM text of nothing but the certificates and the key, whatever else stood in their files.
 fn identity(decoder: &Decoder<'_>, certificate: &At<'_>, key: &At<'_>) -> Option<Option<Secret>> {
-    let shown = match read(decoder, certificate, false)? {
-        (_, Some(bytes)) => Some(certificates(decoder, certificate, &bytes)?),
-        (_, None) => None,
-    };
-    let (_, Some(bytes)) = read(decoder, key, true)? else { return Some(None) };
-    let bytes = Zeroizing::new(bytes);
-    let Ok(private) = PrivateKeyDer::from_pem_slice(&bytes) else {
-        let finding = Finding::error("invalid_key", decoder.place(key), format!("{key} has no private key"));
-        return decoder.reject(
-            finding
-                .label("no `BEGIN PRIVATE KEY` in this file")
-                .help("one behind a passphrase can't be used"),
-        );
-    };
-    let Some(shown) = shown else { return Some(None) };
+    let (_, shown) = certificates(decoder, certificate)?;
+    let private = private_key(decoder, key)?;
+    let (Some(shown), Some(private)) = (shown, private) else { return Some(None) };
     let mut pem = Zeroizing::new(String::new());
     for der in &shown {
         armor(&mut pem, "CERTIFICATE", der);
@@ -112,8 +99,8 @@ fn armor(pem: &mut String, label: &str, der: &[u8]) {
     pem.push_str(&format!("\n-----END {label}-----\n"));
 }
 
-/// A file's path and content; no content if it is not to be read offline, or can't be.
-fn read(decoder: &Decoder<'_>, at: &At<'_>, secret: bool) -> Option<(PathBuf, Option<Vec<u8>>)> {
+/// The path that `at` holds.
+fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
     let text = decoder.string(at)?;
     if text.contains(['\n', '\0']) || text.contains("-----BEGIN") {
         decoder.hide(at.node);
@@ -121,30 +108,66 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, secret: bool) -> Option<(PathBuf, Op
         return decoder
             .reject(finding.label("this is the content").help("put it into a file, and name that"));
     }
-    let path = decoder.resolve(at, text);
-    if secret && decoder.secrets.offline {
-        return Some((path, None));
+    Some(decoder.resolve(at, text))
+}
+
+type Certificates = Vec<CertificateDer<'static>>;
+
+/// A file's path and the certificates in it; none of them if they can't be read.
+fn certificates(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(PathBuf, Option<Certificates>)> {
+    let path = path(decoder, at)?;
+    let found = decoder.deliver_file(at, &path, |bytes| well_formed(at, bytes));
+    if found.is_none() {
+        decoder.secrets.block();
     }
-    match decoder.secrets.file(&path) {
-        Ok(bytes) => Some((path, Some(bytes))),
-        Err(_) if decoder.secrets.offline => Some((path, None)),
-        Err(reason) => {
-            let message = format!("{at} can't be read: {reason}");
-            decoder.reject(Finding::error("unreadable_file", decoder.place(at), message).label(reason))
-        }
+    for der in found.iter().flatten() {
+        decoder.secrets.digest(der);
     }
+    Some((path, found))
+}
+
+/// The private key in a file; `None` within if it can't be read.
+fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<PrivateKeyDer<'static>>> {
+    let path = path(decoder, at)?;
+    if decoder.secrets.offline {
+        return Some(None);
+    }
+    let found = decoder.deliver_file(at, &path, |bytes| {
+        PrivateKeyDer::from_pem_slice(bytes).map_err(|_| Failure {
+            fault: fault(bytes),
+            code: "invalid_key",
+            message: format!("{at} has no private key"),
+            label: "no `BEGIN PRIVATE KEY` in this file".to_owned(),
+            help: Some("one behind a passphrase can't be used".to_owned()),
+        })
+    });
+    match &found {
+        Some(key) => decoder.secrets.digest(key.secret_der()),
+        None => decoder.secrets.block(),
+    }
+    Some(found)
+}
+
+/// Why a file that holds nothing of use holds nothing.
+fn fault(bytes: &[u8]) -> ReadFault {
+    if bytes.trim_ascii().is_empty() { ReadFault::Empty } else { ReadFault::Malformed }
 }
 
 /// At least one, each of them well-formed.
-fn certificates(decoder: &Decoder<'_>, at: &At<'_>, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    let certificates: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(pem).collect();
+fn well_formed(at: &At<'_>, pem: &[u8]) -> Result<Certificates, Failure> {
+    let certificates: Result<Certificates, _> = CertificateDer::pem_slice_iter(pem).collect();
     let mut roots = rustls::RootCertStore::empty();
     let label = match certificates {
         Ok(found) if found.is_empty() => "no `BEGIN CERTIFICATE` in this file",
-        Ok(found) if found.iter().all(|der| roots.add(der.clone()).is_ok()) => return Some(found),
+        Ok(found) if found.iter().all(|der| roots.add(der.clone()).is_ok()) => return Ok(found),
         Ok(_) => "a certificate in this file is malformed",
         Err(_) => "this file is not valid PEM",
     };
-    let message = format!("{at} has no certificates that can be used");
-    decoder.reject(Finding::error("invalid_certificate", decoder.place(at), message).label(label))
+    Err(Failure {
+        fault: fault(pem),
+        code: "invalid_certificate",
+        message: format!("{at} has no certificates that can be used"),
+        label: label.to_owned(),
+        help: None,
+    })
 }

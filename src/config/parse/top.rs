@@ -15,7 +15,7 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 /// `listen`, and the rule that only programs of this machine may use credentials without saying who they are.
 pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool) -> Option<Listen> {
     let map = match at {
-        Some(at) => Some(decoder.mapping(at, &["outbound", "webhooks", "admin"])?),
+        Some(at) => Some(decoder.mapping(at)?),
         None => None,
     };
     let read = |key, port| {
@@ -88,13 +88,13 @@ pub(super) fn public_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
 }
 
 pub(super) fn threads(decoder: &Decoder<'_>, at: &At<'_>) -> Option<NonZeroUsize> {
-    NonZeroUsize::new(decoder.integer(at, 1..=1024)? as usize)
+    NonZeroUsize::new(decoder.integer(at)? as usize)
 }
 
 /// `identity_headers`: three names that stay three however a receiver writes them.
 pub(super) fn identity_headers(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<IdentityHeaders> {
     let map = match at {
-        Some(at) => Some(decoder.mapping(at, &["user", "service", "key_id"])?),
+        Some(at) => Some(decoder.mapping(at)?),
         None => None,
     };
     let read = |key, default| {
@@ -129,7 +129,7 @@ pub(super) fn identity_headers(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Op
 }
 
 pub(super) fn drain(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Duration {
-    let map = at.and_then(|at| decoder.mapping(at, &["drain"]));
+    let map = at.and_then(|at| decoder.mapping(at));
     let drain = map.and_then(|map| map.get("drain"));
     drain.and_then(|at| decoder.duration(&at, true)).unwrap_or(DEFAULT_DRAIN)
 }
@@ -141,7 +141,7 @@ pub(super) fn log(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Log {
         ("info", LogLevel::Info),
         ("debug", LogLevel::Debug),
     ];
-    let map = at.and_then(|at| decoder.mapping(at, &["access", "level"]));
+    let map = at.and_then(|at| decoder.mapping(at));
     let get = |key| map.as_ref().and_then(|map| map.get(key));
     let access = match get("access").and_then(|at| decoder.string(&at)) {
         None | Some("stdout") => AccessLog::Stdout,
@@ -157,8 +157,8 @@ pub(super) fn user(decoder: &Decoder<'_>, at: &At<'_>, key: &str) -> Option<User
     if decoder.is_null(at) {
         return Some(User { key: key.to_owned(), name: None, active: true });
     }
-    let map = decoder.mapping(at, &["name", "active"])?;
-    let name = map.get("name").and_then(|at| decoder.string(&at)).map(str::to_owned);
+    let map = decoder.mapping(at)?;
+    let name = map.get("name").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
     let active = map.get("active").and_then(|at| decoder.bool(&at)).unwrap_or(true);
     Some(User { key: key.to_owned(), name, active })
 }

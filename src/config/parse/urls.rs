@@ -20,7 +20,11 @@ pub(super) fn require_tls(decoder: &Decoder<'_>, at: &At<'_>, what: &str, except
     );
 }
 
-/// Whether what is sent there can't be overheard: https, or a loopback literal.
+/// Whether what is sent there can't be overheard: https, a loopback literal, or `localhost`, which is never resolved.
 pub(super) fn is_private(url: &ServerUrl) -> bool {
-    url.tls || matches!(&url.host, Host::Ip(ip) if ip.is_loopback())
+    url.tls
+        || match &url.host {
+            Host::Ip(ip) => ip.is_loopback(),
+            Host::Name(name) => name == "localhost",
+        }
 }

@@ -5,8 +5,7 @@ use crate::config::decode::{At, Decoder, Map, list};
 use crate::config::model::{KeyIn, Replay};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::PlainText;
-use crate::config::tree::View;
+use crate::config::secrets::{Failure, PlainText};
 use crate::header_name::{alike, is_reserved};
 use crate::secret::Secret;
 use crate::signature::{Algorithm, Encoding, Form, Recipe, Scheme, Template, TemplateFault, Verifier};
@@ -35,23 +34,9 @@ pub(super) fn verify(
     webhooks: &All,
     key_in: Option<&KeyIn>,
 ) -> Option<Verify> {
-    const KEYS: [&str; 12] = [
-        "scheme",
-        "secret",
-        "secrets",
-        "tolerance",
-        "verify_token",
-        "header",
-        "algorithm",
-        "encoding",
-        "prefix",
-        "signed",
-        "timestamp_header",
-        "id_header",
-    ];
-    let map = decoder.mapping_like(at, &KEYS, "{ scheme: github, secret: { env: NAME } }")?;
+    let map = decoder.mapping(at)?;
     let scheme = decoder.required(&map, "scheme").and_then(|at| scheme(decoder, &map, &at));
-    let secrets = secrets(decoder, &map);
+    let secrets = secrets(decoder, &map, scheme.as_ref());
     let tolerance = map.get("tolerance").map(|at| (decoder.duration(&at, false), at));
     let verify_token = map.get("verify_token").map(|at| (decoder.secret(&at, PlainText::WARN), at));
     let scheme = scheme?;
@@ -91,7 +76,7 @@ pub(super) fn verify(
             finding.label("the scheme signs the URL").help("set `public_url` at the top of the file"),
         );
     }
-    let (secrets, places) = secrets?;
+    let secrets = secrets?;
     let tolerance = match tolerance {
         Some((tolerance, _)) => tolerance?,
         None => Verifier::DEFAULT_TOLERANCE,
@@ -100,15 +85,9 @@ pub(super) fn verify(
         Some((token, _)) => Some(token?),
         None => None,
     };
-    match Verifier::new(scheme, &secrets, tolerance) {
-        Ok(verifier) => Some(Verify { verifier, verify_token }),
-        Err((number, fault)) => {
-            let (place, name) = &places[number];
-            let finding =
-                Finding::error("invalid_secret", *place, format!("{name} is no secret of this scheme"));
-            decoder.reject(finding.label(fault.to_string()))
-        }
-    }
+    // That each secret fits has been seen.
+    let verifier = Verifier::new(scheme, &secrets, tolerance).ok()?;
+    Some(Verify { verifier, verify_token })
 }
 
 /// Whether a header never gets as far as the check.
@@ -120,10 +99,8 @@ fn is_taken_out(name: &HeaderName, own: &[HeaderName], key_in: Option<&KeyIn>) -
     key_in.is_some_and(is_key) || is_own || is_of_the_connection || is_reserved(name.as_str())
 }
 
-type Places = Vec<(crate::config::source::Span, String)>;
-
 /// `secret` or `secrets`: one or a list, whichever of the two names it has.
-fn secrets(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<(Vec<Secret>, Places)> {
+fn secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: Option<&Scheme>) -> Option<Vec<Secret>> {
     let at = match (map.get("secret"), map.get("secrets")) {
         (Some(at), None) | (None, Some(at)) => at,
         (Some(_), Some(second)) => {
@@ -139,19 +116,15 @@ fn secrets(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<(Vec<Secret>, Places)
             return decoder.required_or(map, "secret", Some(help)).and(None);
         }
     };
-    let secrets = decoder.secrets(&at, MAX_SECRETS)?;
-    let items: Places = match decoder.tree.view(at.node) {
-        View::Sequence(_) => decoder.sequence(&at)?.map(|at| (decoder.place(&at), at.to_string())).collect(),
-        _ => vec![(decoder.place(&at), at.to_string())],
-    };
-    let placeholders = match decoder.tree.view(at.node) {
-        View::Sequence(_) => decoder.sequence(&at)?.map(|at| decoder.is_placeholder(&at)).collect(),
-        _ => vec![decoder.is_placeholder(&at)],
-    };
-    // What stands in for a secret that was not asked for has to look like one of any scheme.
-    let stand_in = || Secret::new("whsec_bm90IGFza2VkIGZvcg==");
-    let secrets = secrets.into_iter().zip(placeholders);
-    Some((secrets.map(|(secret, unread)| if unread { stand_in() } else { secret }).collect(), items))
+    let secrets =
+        decoder.secrets(&at, MAX_SECRETS, |at, secret| match scheme.map(|scheme| scheme.fits(secret)) {
+            Some(Err(fault)) => {
+                let message = format!("{at} is no secret of this scheme");
+                Err(Failure::malformed("invalid_secret", message, fault.to_string(), None))
+            }
+            Some(Ok(())) | None => Ok(()),
+        })?;
+    Some(secrets.into_iter().map(|(secret, _)| secret).collect())
 }
 
 fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {
@@ -263,7 +236,7 @@ fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
 /// `replay`. A request that is too old for its signature need not be remembered; a younger one has to be.
 pub(super) fn replay(decoder: &Decoder<'_>, at: &At<'_>, verifier: Option<&Verifier>) -> Option<Replay> {
     const ANSWERS: [(&str, StatusCode); 2] = [("409", StatusCode::CONFLICT), ("200", StatusCode::OK)];
-    let map = decoder.mapping_like(at, &["window", "answer"], "{ window: 10m }")?;
+    let map = decoder.mapping(at)?;
     if let Some(scheme) = verifier.map(Verifier::scheme).filter(|scheme| scheme.repeats_itself()) {
         let message = format!("{at} would swallow what is no duplicate");
         let finding = Finding::error("conflicting_keys", decoder.key(at), message);

@@ -20,6 +20,7 @@ use reqwest::{Certificate, Identity};
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
 use std::error::Error;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use url::Url;
@@ -222,6 +223,8 @@ fn builder() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
+        // RFC 6761 section 6.3: never asked of a name server. The port is the URL's.
+        .resolve_to_addrs("localhost", &[(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into()])
         .pool_max_idle_per_host(0)
         .user_agent(concat!("attache/", env!("CARGO_PKG_VERSION")))
 }

@@ -103,6 +103,8 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
     let route = &planned.plan.route;
     match &*route.credential {
         Credential::None | Credential::Query(_) => {}
+        // It was refused when it was planned.
+        Credential::Unavailable => return Err(NotForwarded::refused(internal("no_credential"))),
         Credential::Headers(headers) => {
             for (name, value) in headers.iter() {
                 field(out, name.spelling(), value.as_bytes());

@@ -159,7 +159,11 @@ fn count(record: &Record, dropped: &Dropped) {
 
 fn outbound(head: &RequestHead, record: &mut Record) -> Result<Plan, NotForwarded> {
     let planned = record.snapshot.routes.plan(&head.target);
-    record.path = outbound::log_path(&head.target, planned.is_ok()).to_vec();
+    if let Err(Refusal { service: Some(service), .. }) = &planned {
+        record.route = record.snapshot.routes.get(service).cloned();
+    }
+    let is_known = planned.is_ok() || record.route.is_some();
+    record.path = outbound::log_path(&head.target, is_known).to_vec();
     planned.map_err(NotForwarded::refused)
 }
 
@@ -197,7 +201,8 @@ fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, NotForwarde
                 let why = "it may not be called from this address (allow_from); is a proxy missing in trusted_proxies?";
                 warn_of_refusal(endpoint, &why, record);
             }
-            Err(NotForwarded::refused(refused.refusal.because(refused.reason.as_str())))
+            let reason = refused.refusal.reason.clone().unwrap_or(refused.reason.as_str().into());
+            Err(NotForwarded::refused(refused.refusal.because(reason)))
         }
     };
     (planned, caller)

@@ -22,6 +22,8 @@ use crate::error_code::ErrorCode;
 pub struct Exposition<'a> {
     services: Vec<(&'a str, Direction, &'a Used)>,
     accounts: Vec<AccountRow<'a>>,
+    /// The label and the name of each account or service with a secret that can't be read.
+    unavailable: Vec<(&'static str, &'a str)>,
     keys: Vec<KeyRow<'a>>,
     replays: Vec<ReplayRow<'a>>,
     connections: Vec<ConnectionRow<'a>>,
@@ -94,6 +96,12 @@ impl<'a> Exposition<'a> {
         self
     }
 
+    /// An `account` or a `service` with a secret that can't be read.
+    pub fn unavailable(&mut self, label: &'static str, name: &'a str) -> &mut Self {
+        self.unavailable.push((label, name));
+        self
+    }
+
     /// A webhook key, by its id.
     pub fn key(
         &mut self,
@@ -145,6 +153,7 @@ impl<'a> Exposition<'a> {
     pub(super) fn render_with(&mut self, process: &Process) -> String {
         self.services.sort_by_key(|(service, direction, _)| (*service, *direction));
         self.accounts.sort_by_key(|row| row.account);
+        self.unavailable.sort_unstable();
         self.keys.sort_by_key(|row| (row.service, row.key_id));
         self.replays.sort_by_key(|row| row.service);
         self.connections.sort_by_key(|row| row.listener);
@@ -314,6 +323,12 @@ impl<'a> Exposition<'a> {
             self.accounts
                 .iter()
                 .map(|row| gauge(&[("account", row.account)], f64::from(u8::from(row.needs_login)))),
+        );
+        text.family(
+            "attache_credential_unavailable",
+            "1 while a secret of the account or the service can't be read, also while its last value serves.",
+            MetricType::GAUGE,
+            self.unavailable.iter().map(|&(label, name)| gauge(&[(label, name)], 1.0)),
         );
         text.family(
             "attache_token_request_duration_seconds",

@@ -16,6 +16,8 @@ pub enum WebhookRefusal {
     TooManyWrongKeys,
     /// From an address that may not call.
     Address,
+    /// A secret of the webhook can't be read.
+    Unavailable,
     /// The user is not active.
     UserInactive,
     /// One call too many with one key.
@@ -44,13 +46,14 @@ pub enum WebhookRefusal {
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
         Self::Disabled,
         Self::TooManyWrongKeys,
         Self::Address,
+        Self::Unavailable,
         Self::UserInactive,
         Self::RateLimited,
         Self::Method,
@@ -74,6 +77,7 @@ impl WebhookRefusal {
             Self::Disabled => "disabled",
             Self::TooManyWrongKeys => "too_many_wrong_keys",
             Self::Address => "address",
+            Self::Unavailable => "credential_unavailable",
             Self::UserInactive => "user_inactive",
             Self::RateLimited => "rate_limited",
             Self::Method => "method",

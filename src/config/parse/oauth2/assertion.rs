@@ -9,7 +9,7 @@ use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{Assertion, SignedAssertion};
 use crate::config::parse::tls;
 use crate::config::problem::Finding;
-use crate::config::secrets::PlainText;
+use crate::config::secrets::{Failure, PlainText};
 use crate::jwt::{Algorithm, KeyError, SigningKey};
 use crate::secret::{Secret, sha256};
 use serde::Deserialize;
@@ -49,7 +49,7 @@ pub(super) enum FromKey {
 enum Material {
     Pem(Secret),
     ServiceAccount(ServiceAccount),
-    /// Offline, of a key that is not in the file.
+    /// Of a key that was not read.
     Placeholder,
 }
 
@@ -67,19 +67,7 @@ pub(super) fn bearer(
     at: &At<'_>,
     account: &Account<'_>,
 ) -> (Option<Assertion>, FromKey) {
-    const KEYS: [&str; 10] = [
-        "key",
-        "token",
-        "algorithm",
-        "key_id",
-        "certificate",
-        "lifetime",
-        "issuer",
-        "subject",
-        "audience",
-        "claims",
-    ];
-    let Some(map) = decoder.mapping(at, &KEYS) else { return (None, FromKey::Unknown) };
+    let Some(map) = decoder.mapping(at) else { return (None, FromKey::Unknown) };
     let key = match source(decoder, &map) {
         Some(Source::Key(key)) => key,
         Some(Source::Token(token)) => {
@@ -152,8 +140,7 @@ pub(super) fn client(
     id: Option<&str>,
     token_url: Option<&str>,
 ) -> Option<Assertion> {
-    const KEYS: [&str; 7] = ["key", "token", "algorithm", "key_id", "certificate", "audience", "lifetime"];
-    let map = decoder.mapping(at, &KEYS)?;
+    let map = decoder.mapping(at)?;
     let key = match source(decoder, &map)? {
         Source::Key(key) => key,
         Source::Token(token) => return decoder.presented(&token).map(Assertion::Presented),
@@ -176,13 +163,10 @@ pub(super) fn client(
 
 /// `client_assertion` where the client's secret signs.
 pub(super) fn audience_only(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
-    const KEYS: [&str; 7] = ["key", "token", "algorithm", "key_id", "certificate", "audience", "lifetime"];
-    let map = decoder.mapping(at, &KEYS)?;
-    for key in KEYS.iter().filter(|key| **key != "audience") {
-        if let Some(at) = map.get(key) {
-            let help = "leave it out, or use `client_auth: private_key_jwt`";
-            decoder.no_use(&at, "`client_auth: client_secret_jwt`", "the client's secret signs", help);
-        }
+    let map = decoder.mapping(at)?;
+    for (_, at) in map.known_entries().filter(|(name, _)| *name != "audience") {
+        let help = "leave it out, or use `client_auth: private_key_jwt`";
+        decoder.no_use(&at, "`client_auth: client_secret_jwt`", "the client's secret signs", help);
     }
     decoder.required(&map, "audience").and_then(|at| decoder.string(&at)).map(str::to_owned)
 }
@@ -197,7 +181,7 @@ fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
     match (map.get("key"), map.get("token")) {
         (Some(key), None) => Some(Source::Key(key)),
         (None, Some(token)) => {
-            for (name, at) in map.entries().filter(|(name, _)| *name != "token" && map.knows(name)) {
+            for (name, at) in map.known_entries().filter(|(name, _)| *name != "token") {
                 let help = format!("leave `{name}` out, or give a `key` to sign with");
                 decoder.no_use(&at, "a `token`", "the token is made elsewhere", &help);
             }
@@ -216,25 +200,40 @@ fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
 }
 
 fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Material> {
-    let text = decoder.secret_text(at, PlainText::WARN)?;
-    if decoder.is_placeholder(at) {
-        return Some(Material::Placeholder);
-    }
-    if !text.expose().trim_start().starts_with('{') {
-        return Some(Material::Pem(text));
-    }
-    if !may_be_json {
-        let finding = Finding::error("invalid_key", decoder.place(at), format!("{at} can't be used"));
-        return decoder.reject(
-            finding
-                .label("this is JSON, and not a private key in PEM")
-                .help("a Google service account is for `grant: jwt_bearer`"),
-        );
-    }
-    service_account(decoder, at, text.expose()).map(Material::ServiceAccount)
+    let invalid =
+        |message, label: &str, help| Err(Failure::malformed("invalid_key", message, label, Some(help)));
+    let found = decoder.secret_text_as(at, PlainText::WARN, &|text| {
+        if !text.trim_start().starts_with('{') {
+            return match SigningKey::from_pem(text, None) {
+                Ok(_) => Ok(Material::Pem(Secret::new(text))),
+                Err(error) => Err(cannot_sign(at, error)),
+            };
+        }
+        if !may_be_json {
+            let label = "this is JSON, and not a private key in PEM";
+            let help = "a Google service account is for `grant: jwt_bearer`";
+            return invalid(format!("{at} can't be used"), label, help);
+        }
+        let (label, help) = match service_account(text) {
+            Ok(found) => {
+                SigningKey::from_pem(found.private_key.expose(), None)
+                    .map_err(|error| cannot_sign(at, error))?;
+                return Ok(Material::ServiceAccount(found));
+            }
+            Err(said) => said,
+        };
+        invalid(format!("{at} is not the JSON of a service account"), label, help)
+    })?;
+    Some(decoder.or_block(found, || Material::Placeholder))
 }
 
-fn service_account(decoder: &Decoder<'_>, at: &At<'_>, json: &str) -> Option<ServiceAccount> {
+fn cannot_sign(at: &At<'_>, error: KeyError) -> Failure {
+    let help = (error == KeyError::WrongAlgorithm).then_some("leave `algorithm` out, and the key decides");
+    Failure::malformed("invalid_key", format!("{at} can't sign"), error.to_string(), help)
+}
+
+/// The service account in a JSON text, or what is said of one that has none, and what would be right.
+fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static str)> {
     #[derive(Deserialize)]
     struct Json {
         r#type: Option<String>,
@@ -243,40 +242,29 @@ fn service_account(decoder: &Decoder<'_>, at: &At<'_>, json: &str) -> Option<Ser
         private_key_id: Option<String>,
         token_uri: Option<String>,
     }
-    let refuse = |label: &str, help: &str| {
-        let message = format!("{at} is not the JSON of a service account");
-        decoder.reject(Finding::error("invalid_key", decoder.place(at), message).label(label).help(help))
-    };
     let help = "Google gives it out as a service account's JSON key";
     // The parser's own errors quote values.
-    let Ok(found) = serde_json::from_str::<Json>(json) else {
-        return refuse("it begins like JSON, and is not", help);
-    };
+    let found = serde_json::from_str::<Json>(json).map_err(|_| ("it begins like JSON, and is not", help))?;
     match found.r#type.as_deref() {
         Some("service_account") => {}
         Some("authorized_user") => {
-            return refuse(
+            return Err((
                 "its `type` is `authorized_user`: a person's refresh token",
                 "use `grant: refresh_token` with its `refresh_token`",
-            );
+            ));
         }
         Some("external_account") => {
-            return refuse(
+            return Err((
                 "its `type` is `external_account`: it has no key",
                 "use `grant: token_exchange` with its `audience`",
-            );
+            ));
         }
-        _ => return refuse("its `type` is not `service_account`", help),
+        _ => return Err(("its `type` is not `service_account`", help)),
     }
-    let Some(client_email) = found.client_email.filter(|text| !text.is_empty()) else {
-        return refuse("it has no `client_email`", help);
-    };
-    let Some(private_key) = found.private_key else {
-        return refuse("it has no `private_key`", help);
-    };
-    Some(ServiceAccount {
-        client_email,
-        private_key: Secret::new(private_key),
+    let client_email = found.client_email.filter(|text| !text.is_empty());
+    Ok(ServiceAccount {
+        client_email: client_email.ok_or(("it has no `client_email`", help))?,
+        private_key: Secret::new(found.private_key.ok_or(("it has no `private_key`", help))?),
         private_key_id: found.private_key_id,
         token_uri: found.token_uri,
     })
@@ -310,14 +298,7 @@ fn signed(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>, material: Option<Ma
     };
     let key = match key {
         Ok(key) => key,
-        Err(error) => {
-            let finding = Finding::error("invalid_key", decoder.place(at), format!("{at} can't sign"));
-            let finding = finding.label(error.to_string());
-            return decoder.reject(match error {
-                KeyError::WrongAlgorithm => finding.help("leave `algorithm` out, and the key decides"),
-                _ => finding,
-            });
-        }
+        Err(error) => return decoder.reject(cannot_sign(at, error).finding(decoder.place(at))),
     };
     let certificate = match certificate {
         Some((found, certificate_at)) => {

@@ -5,6 +5,7 @@ use super::{Given, assertion};
 use crate::config::decode::{Decoder, Map};
 use crate::config::model::ClientAuth;
 use crate::config::problem::Finding;
+use crate::secret::Secret;
 
 /// A word of `client_auth`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,7 +114,10 @@ pub(super) fn auth(
         }
     }
     // Of no use or not, what is wrong with it is worth knowing.
-    let secrets = map.get("client_secret").map(|at| decoder.secrets(&at, MAX_SECRETS));
+    let secrets = map.get("client_secret").map(|at| {
+        let secrets = decoder.secrets(&at, MAX_SECRETS, |_, _| Ok(()))?;
+        Some(secrets.into_iter().map(|(secret, _)| secret).collect::<Vec<Secret>>())
+    });
     let needs_secret =
         matches!(method?, Method::Basic | Method::BasicRaw | Method::Post | Method::ClientSecretJwt);
     if needs_secret && secrets.is_none() {

@@ -1,10 +1,9 @@
 //! What a token request has besides its grant, and what is made of the token.
 
 use crate::config::decode::{At, Decoder, Map};
-use crate::config::parse::accounts::sensitive;
+use crate::config::parse::accounts::header_value;
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::PlainText;
 use crate::config::tree::View;
 use crate::header_name::FieldName;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -122,8 +121,7 @@ fn is_extra(
 pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let mut all: Vec<(HeaderName, HeaderValue)> = Vec::new();
     for (text, at) in decoder.names(at)?.entries() {
-        let value =
-            decoder.secret(&at, PlainText::WARN).and_then(|secret| sensitive(decoder, &at, secret.expose()));
+        let value = header_value(decoder, &at);
         let (label, help) = match scalar::header_name(text) {
             Ok(header::AUTHORIZATION) => {
                 ("this header is the client's", Some("`client_auth` says what it holds"))
@@ -160,6 +158,7 @@ pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<FieldName> 
 pub(super) fn prefix(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<String> {
     let Some(at) = map.get("prefix") else { return Some("Bearer ".to_owned()) };
     let text = decoder.string_or_empty(&at)?;
+    decoder.warn_of_prefix(&at, text);
     if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
         return Some(text.to_owned());
     }
@@ -173,7 +172,7 @@ pub(super) fn retry_on(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Vec<Statu
     let Some(at) = map.get("retry_on") else { return Some(vec![StatusCode::UNAUTHORIZED]) };
     let mut all = Vec::new();
     for item in decoder.sequence(&at)? {
-        if let Some(status) = decoder.status(&item, 400..=599)
+        if let Some(status) = decoder.status(&item)
             && !all.contains(&status)
         {
             all.push(status);

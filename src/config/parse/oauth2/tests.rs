@@ -1,8 +1,9 @@
 use crate::config::model::{
     Assertion, Authorization, ClientAuth, Config, Grant, OAuth2, PresentedToken, SignedAssertion, StateStore,
 };
+use crate::config::model::{LastValues, ReadFault};
 use crate::config::parse::parse;
-use crate::config::secrets::SecretSource;
+use crate::config::secrets::{ReadError, SecretSource};
 use crate::config::source::Source;
 use crate::config::{Mode, Problems, load};
 use crate::jwt::Algorithm;
@@ -21,47 +22,51 @@ struct Cases {
 }
 
 impl SecretSource for Cases {
-    fn env(&self, name: &str) -> Result<String, String> {
+    fn env(&self, name: &str) -> Result<String, ReadError> {
         match (name, self.state_directory) {
             ("STATE_DIRECTORY", Some(dir)) => Ok(dir.to_owned()),
-            ("STATE_DIRECTORY", None) => Err("is not set".to_owned()),
+            ("STATE_DIRECTORY", None) => Err(missing()),
             _ => Ok("s3cret".to_owned()),
         }
     }
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
-        let name = path.file_name().ok_or("no name")?;
-        std::fs::read(Path::new(CASES).join("secrets").join(name)).map_err(|error| error.to_string())
+    fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+        let name = path.file_name().ok_or_else(missing)?;
+        std::fs::read(Path::new(CASES).join("secrets").join(name)).map_err(|_| missing())
     }
-    fn fresh_file(&self, _: &Path) -> Result<Vec<u8>, String> {
+    fn fresh_file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
         self.fresh.set(self.fresh.get() + 1);
         Ok(format!("token-{}", self.fresh.get()).into())
     }
-    fn credential(&self, name: &str) -> Result<Vec<u8>, String> {
-        Err(format!("no {name}"))
+    fn credential(&self, _: &str) -> Result<Vec<u8>, ReadError> {
+        Err(missing())
     }
+}
+
+fn missing() -> ReadError {
+    ReadError::new(ReadFault::Missing, "missing")
 }
 
 /// A machine that must not be asked for a secret.
 struct Silent;
 
 impl SecretSource for Silent {
-    fn env(&self, name: &str) -> Result<String, String> {
+    fn env(&self, name: &str) -> Result<String, ReadError> {
         panic!("asked for {name}")
     }
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         assert!(path.ends_with("public.pem"), "asked for {}", path.display());
-        Err("missing".to_owned())
+        Err(missing())
     }
-    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         panic!("asked for {}", path.display())
     }
-    fn credential(&self, name: &str) -> Result<Vec<u8>, String> {
+    fn credential(&self, name: &str) -> Result<Vec<u8>, ReadError> {
         panic!("asked for {name}")
     }
 }
 
 fn read(text: &str, machine: &dyn SecretSource, offline: bool) -> (Option<Config>, Problems) {
-    parse(&[Source::new("etc/a.yaml".into(), text.to_owned())], machine, offline)
+    parse(&[Source::new("etc/a.yaml".into(), text.to_owned())], machine, offline, &LastValues::default())
 }
 
 fn good(text: &str) -> Config {

@@ -1,0 +1,116 @@
+//! Keys that the schema does not know: what was probably meant.
+
+use super::{At, Decoder, Step, list};
+use crate::config::problem::Finding;
+use crate::config::scalar;
+use crate::config::schema::{self, Key, Kind, Shape};
+use crate::config::tree::{NodeId, is_like_a_key};
+
+/// Reports the key `name` of the mapping at `at`. `below` is its value.
+pub(super) fn report(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    shape: &'static Shape,
+    key: NodeId,
+    name: &str,
+    below: &At<'_>,
+) {
+    let span = decoder.tree.span(key);
+    let error = |message: String| Finding::error("unknown_key", span, message);
+    if let Some(successor) = shape.keys().find(|key| key.formerly.contains(&name)) {
+        let message = format!("{at}.{name} is called `{}` now", successor.name);
+        let finding = Finding::error("renamed_key", span, message).label("the name of an earlier version");
+        return decoder.report(finding.help(format!("write `{}`", successor.name)));
+    }
+    if let Some((what, cleaned)) = invisible(name) {
+        let finding =
+            error(format!("{at} has a key with {what} in it")).label(format!("{what} is not visible"));
+        let help = match shape.key(&cleaned) {
+            Some(key) => format!("write `{}` anew", key.name),
+            None => "delete it and write the key anew".to_owned(),
+        };
+        return decoder.report(finding.help(help));
+    }
+    if decoder.is_null(below)
+        && let Some((label, help)) = separator(&Kind::Map(shape), name)
+    {
+        hide(decoder, at, shape, key);
+        return decoder.report(error(format!("{at} has a key without a value")).label(label).help(help));
+    }
+    // In a mapping with secrets, a key without a value may be a line of a secret that lost its place.
+    let stray = may_hold_secret(at, shape) && (decoder.is_null(below) || !is_like_a_key(name));
+    let meant = meant(decoder, shape, name);
+    let finding = if stray && meant.is_none() {
+        decoder.hide(key);
+        error(format!("{at} has a line that is not a key with a value"))
+            .label("unknown key; its text is hidden, because a secret may stand here")
+    } else {
+        error(format!("{at} has no key `{}`", shown(name))).label("unknown key")
+    };
+    let elsewhere = shape.elsewhere.iter().find(|(word, _)| word.eq_ignore_ascii_case(name));
+    let help = match (meant, elsewhere) {
+        (Some(key), _) => format!("did you mean `{}`?", key.name),
+        (None, Some((_, instead))) => (*instead).to_owned(),
+        (None, None) => {
+            let known: Vec<&str> = shape.keys().map(|key| key.name).collect();
+            format!("known here: {}", list(&known))
+        }
+    };
+    decoder.report(finding.help(help));
+}
+
+/// The key that `name` seems to mean: another product's word for it, or one that is spelt nearly the same.
+pub(super) fn meant(decoder: &Decoder<'_>, shape: &'static Shape, name: &str) -> Option<&'static Key> {
+    let other_word = |key: &&Key| key.also.iter().any(|word| word.eq_ignore_ascii_case(name));
+    if let Some(key) = shape.keys().find(other_word) {
+        return Some(key);
+    }
+    if shape.elsewhere.iter().any(|(word, _)| word.eq_ignore_ascii_case(name)) {
+        return None;
+    }
+    let nearest = decoder.nearest(name, shape.keys().map(|key| key.name))?;
+    shape.key(nearest)
+}
+
+/// What is wrong with plain text where a key and its value are expected: `timeout:10s`, `timeout 10s`, `timeout = 10s`.
+/// Neither text quotes the value, which may be a secret.
+pub(super) fn separator(kind: &Kind, text: &str) -> Option<(String, String)> {
+    let shape = kind.shape()?;
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))?;
+    let (word, rest) = text.split_at(end);
+    let key = shape.key(word)?.name;
+    let help = format!("write `{key}: VALUE`");
+    Some(match rest.trim_start_matches(' ').chars().next()? {
+        ':' => (format!("a space is missing after `{key}:`"), help),
+        '=' => ("YAML has `:` between a key and its value, and not `=`".to_owned(), help),
+        _ => (format!("a `:` is missing after `{key}`"), help),
+    })
+}
+
+/// The first invisible character of a text, by its name, and the text without any.
+pub(super) fn invisible(text: &str) -> Option<(String, String)> {
+    let (c, name) = text.chars().find_map(|c| Some((c, scalar::invisible(c)?)))?;
+    let cleaned = text.chars().filter(|c| scalar::invisible(*c).is_none()).collect();
+    Some((format!("{name} (U+{:04X})", c as u32), cleaned))
+}
+
+/// Returns true if a secret may stand in this mapping, be it misplaced.
+fn may_hold_secret(at: &At<'_>, shape: &Shape) -> bool {
+    shape.holds_secret() || matches!(at.step, Step::Key(name) if schema::may_be_secret(name))
+}
+
+fn hide(decoder: &Decoder<'_>, at: &At<'_>, shape: &Shape, key: NodeId) {
+    if may_hold_secret(at, shape) {
+        decoder.hide(key);
+    }
+}
+
+/// A key as a message may show it: one line of bounded length, without what may be a value.
+fn shown(name: &str) -> String {
+    let end = if is_like_a_key(name) { name.len() } else { name.find([':', '=']).unwrap_or(name.len()) };
+    let mut text: String = name[..end].chars().take(64).flat_map(char::escape_debug).collect();
+    if end < name.len() || name.chars().nth(64).is_some() {
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,312 @@
+//! The schema: every key of the file, once.
+//!
+//! Readers reach a key through a [`Shape`] of this table, so a key that is not declared cannot be read; a test fails on a
+//! key that is declared and never read. The same table decides what an excerpt may show (`redact`), and the JSON Schema and
+//! `docs/reference.md` are written from it.
+
+mod accounts;
+mod json;
+mod reference;
+mod services;
+mod top;
+mod webhooks;
+
+pub use json::json_schema;
+pub use reference::reference;
+use top::ROOT;
+
+/// The keys of one kind of mapping.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// What documents call it.
+    pub(super) name: &'static str,
+    /// One line that says what it is for.
+    pub(super) doc: &'static str,
+    /// A valid value in flow style, for messages.
+    pub(super) example: &'static str,
+    /// Its keys, in the order in which documents show them.
+    pub(super) keys: &'static [Key],
+    /// A shape whose keys it has as well.
+    pub(super) extends: Option<&'static Shape>,
+    /// Words that other products use for something that this mapping does not have, and what to do instead.
+    pub(super) elsewhere: &'static [(&'static str, &'static str)],
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// As the file spells it.
+    pub(super) name: &'static str,
+    /// What its value is.
+    pub(super) kind: Kind,
+    /// One line of documentation.
+    pub(super) doc: &'static str,
+    /// Whether a file without it is always wrong.
+    pub(super) required: bool,
+    /// What holds if it is left out, as the file would spell it.
+    pub(super) default: Option<&'static str>,
+    /// The words other products use for it.
+    pub(super) also: &'static [&'static str],
+    /// Its names in earlier versions, each of which is an error that names the successor.
+    pub(super) formerly: &'static [&'static str],
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// Any text.
+    Text,
+    /// Text that may hold a secret and is never shown.
+    Sensitive,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number in this range.
+    Integer(u32, u32),
+    /// `500ms`, `10s`, `1m30s`.
+    Duration,
+    /// `64KiB`, `1MiB`.
+    Size,
+    /// RFC 3339.
+    Time,
+    /// An http or https URL.
+    Url,
+    /// A path, relative to the file's folder.
+    Path,
+    /// A header name.
+    Header,
+    /// A request method.
+    Method,
+    /// An address or a network.
+    Network,
+    /// `127.0.0.1:8080` or `unix:/path`.
+    Listener,
+    /// 64 lowercase hexadecimal digits.
+    Sha256,
+    /// The name of an entry of another section.
+    Reference(&'static str),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A secret: a string, or where to read it.
+    Secret,
+    /// A secret of several lines: PEM, JSON.
+    SecretText,
+    /// Nothing at all.
+    Null,
+    /// A mapping with these keys.
+    Map(&'static Shape),
+    /// A mapping from the operator's own names.
+    Names(&'static Kind),
+    /// A list.
+    List(&'static Kind),
+    /// Any of these.
+    OneOf(&'static [Kind]),
+}
+
+/// A secret's sources.
+pub(super) static SECRET: Shape = Shape {
+    name: "secret",
+    doc: "Where a secret is read from. Exactly one source.",
+    example: "{ env: NAME }",
+    keys: &[
+        key("env", Kind::Text, "The environment variable that holds it."),
+        key("file", Kind::Path, "The file that holds it. It is watched."),
+        key("credential", Kind::Text, "The systemd credential that holds it."),
+        key("literal", Kind::Sensitive, "The secret itself, where it looks like a placeholder and is none."),
+        key("prefix", Kind::Text, "Text that stands before the value.").default("\"\""),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+/// The whole file.
+pub(super) static FILE: Kind = Kind::Map(&ROOT);
+
+impl Shape {
+    /// Returns every key, those of the shape that it extends last.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        let below = self.extends.map_or(&[][..], |shape| shape.keys);
+        self.keys.iter().chain(below)
+    }
+
+    /// Returns the key of that name.
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys().find(|key| key.name == name)
+    }
+
+    /// Returns true if a secret may stand where one of its keys does: directly, or below the one key that it needs.
+    pub(super) fn holds_secret(&self) -> bool {
+        self.keys().any(|key| {
+            key.kind.is_secret() || (key.required && key.kind.shape().is_some_and(Self::holds_secret))
+        })
+    }
+}
+
+impl Kind {
+    /// Returns true if a scalar of this kind is a secret.
+    pub(super) fn is_secret(&self) -> bool {
+        match self {
+            Self::Secret | Self::SecretText | Self::Sensitive => true,
+            Self::OneOf(kinds) => kinds.iter().any(Self::is_secret),
+            Self::List(kind) | Self::Names(kind) => kind.is_secret(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if a scalar that stands where this kind is expected may be a secret.
+    pub(super) fn holds_secret(&self) -> bool {
+        match self {
+            Self::Map(shape) => shape.holds_secret(),
+            Self::Names(kind) | Self::List(kind) => kind.holds_secret(),
+            // A plain scalar that is expected there is shown, whatever else may be.
+            Self::OneOf(kinds) => {
+                let plain =
+                    |kind: &Self| kind.is_scalar() && !kind.is_secret() && !matches!(kind, Self::Word(_));
+                kinds.iter().any(Self::holds_secret) && !kinds.iter().any(plain)
+            }
+            _ => self.is_secret(),
+        }
+    }
+
+    /// Returns true if a value of this kind may be a scalar.
+    pub(super) fn is_scalar(&self) -> bool {
+        match self {
+            Self::Map(_) | Self::Names(_) | Self::List(_) | Self::Null => false,
+            Self::OneOf(kinds) => kinds.iter().any(Self::is_scalar),
+            _ => true,
+        }
+    }
+
+    /// Returns the shape of a mapping of this kind.
+    pub(super) fn shape(&self) -> Option<&'static Shape> {
+        match self {
+            Self::Map(shape) => Some(shape),
+            Self::Secret | Self::SecretText => Some(&SECRET),
+            Self::OneOf(kinds) => kinds.iter().find_map(Self::shape),
+            _ => None,
+        }
+    }
+
+    /// Returns the kind of the items of a list of this kind.
+    pub(super) fn items(&self) -> Option<&'static Self> {
+        match self {
+            Self::List(kind) => Some(kind),
+            Self::OneOf(kinds) => kinds.iter().find_map(Self::items),
+            _ => None,
+        }
+    }
+
+    /// Returns the kind of the values of a mapping from the operator's own names.
+    pub(super) fn named(&self) -> Option<&'static Self> {
+        match self {
+            Self::Names(kind) => Some(kind),
+            Self::OneOf(kinds) => kinds.iter().find_map(Self::named),
+            _ => None,
+        }
+    }
+
+    /// Returns the words that are values of this kind.
+    pub(super) fn words(&self) -> &'static [&'static str] {
+        match self {
+            Self::Word(words) => words,
+            Self::OneOf(kinds) => {
+                kinds.iter().map(Self::words).find(|words| !words.is_empty()).unwrap_or(&[])
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// Returns an optional key without a default.
+const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, doc, required: false, default: None, also: &[], formerly: &[] }
+}
+
+impl Key {
+    const fn required(self) -> Self {
+        Self { required: true, ..self }
+    }
+
+    const fn default(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    const fn also(self, also: &'static [&'static str]) -> Self {
+        Self { also, ..self }
+    }
+}
+
+/// Calls `visit` with every shape that the root reaches, each once.
+pub(super) fn every_shape(visit: &mut dyn FnMut(&'static Shape)) {
+    fn below(kind: &Kind, seen: &mut Vec<&'static Shape>) {
+        match kind {
+            Kind::Map(shape) => reach(shape, seen),
+            Kind::Secret | Kind::SecretText => reach(&SECRET, seen),
+            Kind::Names(kind) | Kind::List(kind) => below(kind, seen),
+            Kind::OneOf(kinds) => kinds.iter().for_each(|kind| below(kind, seen)),
+            _ => {}
+        }
+    }
+    fn reach(shape: &'static Shape, seen: &mut Vec<&'static Shape>) {
+        if seen.iter().any(|known| std::ptr::eq(*known, shape)) {
+            return;
+        }
+        seen.push(shape);
+        shape.keys().for_each(|key| below(&key.kind, seen));
+    }
+    let mut seen = Vec::new();
+    reach(&ROOT, &mut seen);
+    seen.into_iter().for_each(visit);
+}
+
+/// Returns true if `name` is a key somewhere, and nowhere one whose value may be secret.
+pub(super) fn never_secret(name: &str) -> bool {
+    let mut found = false;
+    let mut secret = false;
+    every_shape(&mut |shape| {
+        for key in shape.keys().filter(|key| key.name == name) {
+            found = true;
+            secret |= key.kind.is_secret() || key.kind.shape().is_some_and(Shape::holds_secret);
+        }
+    });
+    found && !secret
+}
+
+/// Returns true if a misplaced or misspelt key of this name may have a secret as its value.
+pub(super) fn may_be_secret(name: &str) -> bool {
+    const WORDS: [&str; 6] = ["secret", "token", "password", "value", "credential", "key"];
+    let lower = name.to_ascii_lowercase();
+    !never_secret(name)
+        && (is_key(name)
+            || WORDS
+                .iter()
+                .any(|word| lower.contains(word) || strsim::damerau_levenshtein(word, &lower) <= 2))
+}
+
+/// Returns true if `name` is a key somewhere.
+pub(super) fn is_key(name: &str) -> bool {
+    let mut found = false;
+    every_shape(&mut |shape| found |= shape.keys().any(|key| key.name == name));
+    found
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The keys that readers have asked for.
+    static READ: std::cell::RefCell<std::collections::HashSet<*const Key>> = std::cell::RefCell::default();
+}
+
+/// Notes that a reader asks for a key.
+#[cfg(test)]
+pub(super) fn note_read(shape: &'static Shape, name: &str) {
+    if let Some(key) = shape.key(name) {
+        READ.with_borrow_mut(|read| read.insert(std::ptr::from_ref(key)));
+    }
+}
+
+#[cfg(test)]
+fn was_read(key: &'static Key) -> bool {
+    READ.with_borrow(|read| read.contains(&std::ptr::from_ref(key)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! The keys of an account.
+
+use super::{Kind, Shape, key};
+
+/// Reusable credentials.
+pub(super) static ACCOUNT: Shape = Shape {
+    name: "account",
+    doc: "Reusable credentials. Services that share an account share its token.",
+    example: "{ authorization: { header: { name: X-API-Key, value: { env: NAME } } } }",
+    keys: &[key(
+        "authorization",
+        Kind::OneOf(&[Kind::Word(&["none"]), Kind::Map(&AUTHORIZATION)]),
+        "How it opens a service: `none`, or exactly one kind.",
+    )
+    .required()],
+    extends: None,
+    elsewhere: &[
+        ("header", "it belongs below `authorization`"),
+        ("headers", "it belongs below `authorization`"),
+        ("basic", "it belongs below `authorization`"),
+        ("bearer", "it belongs below `authorization`"),
+        ("query", "it belongs below `authorization`"),
+        ("oauth2", "it belongs below `authorization`"),
+        ("token", "write `authorization: { bearer: { env: NAME } }`"),
+        ("api_key", "write `authorization: { header: { name: X-API-Key, value: { env: NAME } } }`"),
+        ("key", "write `authorization: { header: { name: X-API-Key, value: { env: NAME } } }`"),
+        ("secret", "write `authorization: { header: { name: X-API-Key, value: { env: NAME } } }`"),
+    ],
+};
+
+static AUTHORIZATION: Shape = Shape {
+    name: "authorization",
+    doc: "How an account opens a service. Exactly one of these.",
+    example: "{ header: { name: X-API-Key, value: { env: NAME } } }",
+    keys: &[
+        key("header", Kind::Map(&HEADER), "A header with a fixed value."),
+        key("headers", Kind::List(&Kind::Map(&HEADER)), "Several such headers."),
+        key("basic", Kind::Map(&BASIC), "HTTP Basic (RFC 7617)."),
+        key("bearer", Kind::Secret, "A fixed bearer token: `Authorization: Bearer TOKEN` (RFC 6750).")
+            .also(&["token"]),
+        key("query", Kind::Map(&QUERY), "A query parameter with a fixed value."),
+        key("oauth2", Kind::Map(&OAUTH2), "A token that attache asks for, keeps and renews."),
+    ],
+    extends: None,
+    elsewhere: &[
+        ("api_key", "write `header: { name: X-API-Key, value: { env: NAME } }`"),
+        ("key", "write `header: { name: X-API-Key, value: { env: NAME } }`"),
+        ("secret", "write `header: { name: X-API-Key, value: { env: NAME } }`"),
+        ("name", "write `header: { name: X-API-Key, value: { env: NAME } }`"),
+        ("value", "write `header: { name: X-API-Key, value: { env: NAME } }`"),
+        ("none", "write `authorization: none`"),
+        ("grant", "it belongs below `oauth2`"),
+        ("token_url", "it belongs below `oauth2`"),
+        ("client_id", "it belongs below `oauth2`"),
+        ("username", "write `basic: { username: NAME, password: { env: NAME } }`"),
+        ("password", "write `basic: { username: NAME, password: { env: NAME } }`"),
+    ],
+};
+
+static HEADER: Shape = Shape {
+    name: "header",
+    doc: "A header with a fixed value.",
+    example: "{ name: X-API-Key, value: { env: NAME } }",
+    keys: &[
+        key("name", Kind::Header, "Its name. On HTTP/1 it leaves in the case in which it is written here.")
+            .required(),
+        key("value", Kind::Secret, "Its value.").required().also(&["secret", "token", "key"]),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static BASIC: Shape = Shape {
+    name: "basic",
+    doc: "HTTP Basic.",
+    example: "{ username: shop, password: { env: NAME } }",
+    keys: &[
+        key("username", Kind::Secret, "The user name. Plain text is fine.")
+            .required()
+            .also(&["user", "login"]),
+        key("password", Kind::Secret, "The password.").required().also(&["secret", "pass"]),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static QUERY: Shape = Shape {
+    name: "query",
+    doc: "A query parameter with a fixed value. It replaces every parameter of that name.",
+    example: "{ name: key, value: { env: NAME } }",
+    keys: &[
+        key("name", Kind::Text, "Its name, not percent-encoded.").required(),
+        key("value", Kind::Secret, "Its value, not percent-encoded.")
+            .required()
+            .also(&["secret", "token", "key"]),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static OAUTH2: Shape = Shape {
+    name: "oauth2",
+    doc: "How an account gets its tokens (RFC 6749).",
+    example: "{ grant: client_credentials, token_url: …, client_id: …, client_secret: { env: NAME } }",
+    keys: &[
+        key(
+            "grant",
+            Kind::Word(&[
+                "client_credentials",
+                "password",
+                "refresh_token",
+                "authorization_code",
+                "device_code",
+                "jwt_bearer",
+                "token_exchange",
+            ]),
+            "The grant type.",
+        )
+        .required()
+        .also(&["grant_type", "type", "flow"]),
+        key("token_url", Kind::Url, "The token endpoint. Only a Google service account may leave it out.")
+            .also(&["access_token_uri", "token_uri", "token_endpoint", "url"]),
+        key("client_id", Kind::Text, "The client's id. Only `jwt_bearer` and `token_exchange` may leave it out."),
+        key(
+            "client_secret",
+            Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
+            "The client's secret, or the new one and the old one: the first is tried first.",
+        )
+        .also(&["secret"]),
+        key(
+            "client_auth",
+            Kind::Word(&["basic", "basic_raw", "post", "client_secret_jwt", "private_key_jwt", "none"]),
+            "How the client proves itself. `basic_raw`: HTTP Basic without form-encoding. Default: `basic`; `none` for \
+             the grants `jwt_bearer`, `token_exchange`, `authorization_code` and `device_code` without a `client_secret`.",
+        )
+        .also(&["auth_method", "auth_style", "token_endpoint_auth_method"]),
+        key("client_assertion", Kind::Map(&CLIENT_ASSERTION), "How the client signs (RFC 7523 §2.2)."),
+        key("scopes", Kind::OneOf(&[Kind::List(&Kind::Text), Kind::Text]), "A list, or one string separated by commas or spaces.")
+            .also(&["scope"]),
+        key("bearer_token_type", Kind::Word(&["access_token", "id_token"]), "Which member of the answer is sent.")
+            .default("access_token"),
+        key(
+            "token_params",
+            Kind::Names(&Kind::OneOf(&[Kind::Sensitive, Kind::List(&Kind::Sensitive)])),
+            "Extra members of the token request. A list sends the member once for each of its texts.",
+        )
+        .also(&["params", "extra_params", "endpoint_params"]),
+        key("token_headers", Kind::Names(&Kind::Secret), "Extra headers of the token request.").also(&["headers"]),
+        key("header", Kind::Header, "The header that carries the token.").default("Authorization"),
+        key("prefix", Kind::Text, "Text that stands before the token; may be empty.").default("\"Bearer \""),
+        key("default_lifetime", Kind::Duration, "The lifetime of a token whose answer does not say it.").default("5m"),
+        key("token_timeout", Kind::Duration, "How long one token request may take.").default("10s").also(&["timeout"]),
+        key(
+            "retry_on",
+            Kind::List(&Kind::Integer(400, 599)),
+            "The statuses by which the provider says that a token is not good. An empty list: none.",
+        )
+        .default("[401]"),
+        key("tls", Kind::Map(&TOKEN_TLS), "TLS of the connections to the token endpoint."),
+        key("allow_plaintext", Kind::Bool, "Whether `token_url` may be http to another machine.").default("false"),
+        key("username", Kind::Secret, "`grant: password`: the resource owner's name. Plain text is fine."),
+        key("password", Kind::Secret, "`grant: password`: the resource owner's password."),
+        key("refresh_token", Kind::Secret, "`grant: refresh_token`: the first one. Its successors are kept in `state`."),
+        key("authorization_url", Kind::Url, "`grant: authorization_code`: where a person signs in.")
+            .also(&["auth_url", "authorize_url", "authorization_endpoint"]),
+        key(
+            "redirect_url",
+            Kind::Url,
+            "`grant: authorization_code`: the loopback URL that `attache login` listens on. Default: any free port.",
+        )
+        .also(&["redirect_uri", "callback_url"]),
+        key(
+            "authorization_params",
+            Kind::Names(&Kind::Sensitive),
+            "`grant: authorization_code`: extra parameters of the authorization request.",
+        ),
+        key("device_authorization_url", Kind::Url, "`grant: device_code`: where the device code is asked for (RFC 8628)."),
+        key("assertion", Kind::Map(&GRANT_ASSERTION), "`grant: jwt_bearer`: the assertion (RFC 7523 §2.1)."),
+        key("subject_token", Kind::Secret, "`grant: token_exchange`: the token to exchange (RFC 8693). A file is read anew for each token request."),
+        key("subject_token_type", TOKEN_TYPE, "`grant: token_exchange`: its type: a short name or a URI.").default("jwt"),
+        key("actor_token", Kind::Secret, "`grant: token_exchange`: the token of the acting party."),
+        key("actor_token_type", TOKEN_TYPE, "`grant: token_exchange`: its type.").default("jwt"),
+        key("requested_token_type", TOKEN_TYPE, "`grant: token_exchange`: the type to ask for."),
+    ],
+    extends: None,
+    elsewhere: &[("audience", "write `token_params: { audience: … }`"), ("resource", "write `token_params: { resource: … }`")],
+};
+
+const TOKEN_TYPE: Kind = Kind::OneOf(&[
+    Kind::Word(&["jwt", "access_token", "id_token", "refresh_token", "saml1", "saml2"]),
+    Kind::Text,
+]);
+
+static TOKEN_TLS: Shape = Shape {
+    name: "oauth2.tls",
+    doc: "TLS of the connections to a token endpoint.",
+    example: "{ ca: PATH }",
+    keys: &[
+        key("ca", Kind::Path, "PEM: the only certificates trusted. Default: the system's."),
+        key("client_certificate", Kind::Path, "PEM: the client's certificate (RFC 8705).")
+            .also(&["cert", "certificate"]),
+        key("client_key", Kind::Path, "PEM: its private key.").also(&["key", "private_key"]),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+/// What both assertions have.
+static SIGNED: Shape = Shape {
+    name: "signed",
+    doc: "",
+    example: "",
+    keys: &[
+        key(
+            "key",
+            Kind::SecretText,
+            "The private key that signs, in PEM; for `assertion` also a Google service account's JSON.",
+        )
+        .also(&["private_key"]),
+        key(
+            "token",
+            Kind::Secret,
+            "Instead of `key`: an assertion that is made elsewhere. A file is read anew for each token request.",
+        ),
+        key(
+            "algorithm",
+            Kind::Word(&["RS256", "PS256", "ES256", "EdDSA", "Ed25519"]),
+            "The signature's algorithm. Default: by the key.",
+        )
+        .also(&["alg"]),
+        key("key_id", Kind::Text, "The header's `kid`.").also(&["kid"]),
+        key("certificate", Kind::Path, "PEM: its SHA-256 becomes the header's `x5t#S256`."),
+        key("audience", Kind::Text, "The claim `aud`. Default: `token_url`.").also(&["aud"]),
+        key("lifetime", Kind::Duration, "From `iat` to `exp`, `1h` at most.")
+            .default("5m")
+            .also(&["ttl", "expiry"]),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static CLIENT_ASSERTION: Shape = Shape {
+    name: "client_assertion",
+    doc: "The assertion by which the client proves itself: `client_auth: private_key_jwt`.",
+    example: "{ key: { file: PATH } }",
+    keys: &[],
+    extends: Some(&SIGNED),
+    elsewhere: &[],
+};
+
+static GRANT_ASSERTION: Shape = Shape {
+    name: "assertion",
+    doc: "The assertion that is exchanged for a token.",
+    example: "{ key: { file: PATH } }",
+    keys: &[
+        key(
+            "issuer",
+            Kind::Text,
+            "The claim `iss`. Default: `client_id`, or the service account's `client_email`.",
+        )
+        .also(&["iss"]),
+        key("subject", Kind::Text, "The claim `sub`. Default: `issuer`.").also(&["sub"]),
+        key("claims", Kind::Names(&Kind::Sensitive), "Further claims."),
+    ],
+    extends: Some(&SIGNED),
+    elsewhere: &[],
+};

@@ -1,0 +1,133 @@
+//! The keys of a service.
+
+use super::accounts::ACCOUNT;
+use super::webhooks::WEBHOOK;
+use super::{Kind, Shape, key};
+
+const CREDENTIAL: &str = "a credential belongs to an account: `account: { authorization: … }`";
+
+/// A connected service.
+pub(super) static SERVICE: Shape = Shape {
+    name: "service",
+    doc: "A connected service: requests to `/NAME/…` go to its `server_url`, and its webhook receives its calls. It has a \
+          `server_url`, a `webhook`, or both.",
+    example: "{ account: NAME, server_url: https://api.example.com/v3 }",
+    keys: &[
+        key("name", Kind::Text, "Its name for people.").also(&["title", "description"]),
+        key(
+            "account",
+            Kind::OneOf(&[Kind::Reference("accounts"), Kind::Map(&ACCOUNT)]),
+            "The name of an account, or an account written in place. Needed with a `server_url`.",
+        ),
+        key("server_url", Kind::Url, "Where it is. No request leaves its path.").also(&[
+            "url",
+            "base_url",
+            "upstream",
+            "target",
+            "host",
+            "endpoint",
+            "proxy_pass",
+            "backend",
+        ]),
+        key("webhook", Kind::Map(&WEBHOOK), "The calls that it makes to us.").also(&["webhooks"]),
+    ],
+    extends: Some(&SERVICE_SETTINGS),
+    elsewhere: &[
+        ("authorization", CREDENTIAL),
+        ("auth", CREDENTIAL),
+        ("token", CREDENTIAL),
+        ("bearer", CREDENTIAL),
+        ("secret", CREDENTIAL),
+        ("key", CREDENTIAL),
+        ("api_key", CREDENTIAL),
+        ("api_keys", "the keys of a webhook belong below `webhook`"),
+        ("headers", CREDENTIAL),
+        ("header", CREDENTIAL),
+        ("oauth2", CREDENTIAL),
+        ("credentials", CREDENTIAL),
+        ("retries", "attache sends nothing again that may have been executed; leave it out"),
+        ("forward_to", "it belongs below `webhook`"),
+        ("user", "it belongs below `webhook`"),
+        ("verify", "it belongs below `webhook`"),
+    ],
+};
+
+/// What a service may take from `defaults.service`.
+pub(super) static SERVICE_SETTINGS: Shape = Shape {
+    name: "defaults.service",
+    doc: "Settings of a service.",
+    example: "{ timeout: 10s }",
+    keys: &[
+        key("timeout", Kind::Duration, "From the request's arrival to the provider's response headers.")
+            .default("30s")
+            .also(&["timeout_ms", "deadline", "read_timeout", "request_timeout", "proxy_read_timeout"]),
+        key(
+            "timeout_message",
+            Kind::Text,
+            "What the answer on a time-out says. Default: a sentence of attache's.",
+        ),
+        key(
+            "timeout_response",
+            Kind::Map(&TIMEOUT_RESPONSE),
+            "The whole answer on a time-out, instead of attache's.",
+        ),
+        key(
+            "idle_timeout",
+            Kind::Duration,
+            "How long a response that has begun may pause, or a WebSocket be silent.",
+        )
+        .default("60s"),
+        key(
+            "retry_on_401",
+            Kind::Bool,
+            "Whether a request whose token was refused is sent once more with another token.",
+        )
+        .default("true"),
+        key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
+        key(
+            "private_network",
+            Kind::Bool,
+            "Whether the host's name may resolve to a loopback, private or link-local address.",
+        )
+        .default("false"),
+        key("allow_plaintext", Kind::Bool, "Whether the credential may go over http to another machine.")
+            .default("false"),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static TIMEOUT_RESPONSE: Shape = Shape {
+    name: "timeout_response",
+    doc: "The whole answer on a time-out.",
+    example: "{ status: 503, body: \"…\" }",
+    keys: &[
+        key("status", Kind::Integer(200, 599), "Its status.").default("504").also(&["code"]),
+        key("content_type", Kind::Text, "Its `Content-Type`.").default("text/plain; charset=utf-8"),
+        key("body", Kind::Text, "Its body. Default: `timeout_message`."),
+        key("headers", Kind::Names(&Kind::Text), "Further headers."),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static SERVICE_TLS: Shape = Shape {
+    name: "service.tls",
+    doc: "TLS of the connections to a service.",
+    example: "{ ca: PATH }",
+    keys: &[key(
+        "ca",
+        Kind::Path,
+        "PEM: the only certificates trusted for this service, or the server's own self-signed one.",
+    )
+    .required()],
+    extends: None,
+    elsewhere: &[
+        ("insecure", "verification cannot be switched off; give the server's certificate as `ca`"),
+        ("verify", "verification cannot be switched off; give the server's certificate as `ca`"),
+        (
+            "insecure_skip_verify",
+            "verification cannot be switched off; give the server's certificate as `ca`",
+        ),
+    ],
+};

@@ -1,0 +1,55 @@
+use super::*;
+use crate::config::{Mode, load};
+use std::path::Path;
+
+#[test]
+fn every_declared_key_is_read() {
+    let cases = std::fs::read_dir("tests/config_cases").unwrap().map(|entry| entry.unwrap().path());
+    let files = cases.chain(std::fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path()));
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == "yaml"));
+    for file in files.chain([Path::new("config/attache.yaml").to_owned()]) {
+        load(&file, Mode::Offline);
+    }
+    let mut unread = Vec::new();
+    every_shape(&mut |shape| {
+        unread.extend(
+            shape.keys().filter(|key| !was_read(key)).map(|key| format!("{}: {}", shape.name, key.name)),
+        );
+    });
+    assert!(unread.is_empty(), "declared and never read: {unread:?}");
+}
+
+#[test]
+fn no_name_stands_for_two_keys_of_a_mapping() {
+    every_shape(&mut |shape| {
+        let mut words: Vec<&str> = shape
+            .keys()
+            .flat_map(|key| {
+                [key.name].into_iter().chain(key.also.iter().copied()).chain(key.formerly.iter().copied())
+            })
+            .collect();
+        words.extend(shape.elsewhere.iter().map(|(word, _)| *word));
+        words.sort_unstable();
+        let twice: Vec<_> = words.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert!(twice.is_empty(), "{}: {twice:?}", shape.name);
+    });
+}
+
+#[test]
+fn every_schemes_name_is_declared() {
+    let scheme = ROOT.key("services").and_then(|key| {
+        key.kind.named()?.shape()?.key("webhook")?.kind.shape()?.key("verify")?.kind.shape()?.key("scheme")
+    });
+    assert_eq!(scheme.unwrap().kind.words(), crate::signature::Scheme::names());
+}
+
+#[test]
+fn every_default_is_a_value_of_its_kind() {
+    every_shape(&mut |shape| {
+        for key in shape.keys() {
+            let Some(default) = key.default else { continue };
+            let value: serde_json::Value = serde_yaml::from_str(default).unwrap();
+            assert!(!value.is_null() || default == "\"\"", "{}.{}: {default}", shape.name, key.name);
+        }
+    });
+}

@@ -1,0 +1,191 @@
+//! The keys of a webhook.
+
+use super::top::RATE;
+use super::{Kind, Shape, key};
+
+/// The calls of a third party.
+pub(super) static WEBHOOK: Shape = Shape {
+    name: "webhook",
+    doc: "The calls that a third party makes to `/webhooks/API_KEY`.",
+    example: "{ user: NAME, forward_to: http://127.0.0.1:3000/hooks, api_keys: [] }",
+    keys: &[
+        key("forward_to", Kind::Url, "The receiver.").required().also(&[
+            "url",
+            "target",
+            "upstream",
+            "receiver",
+            "destination",
+        ]),
+        key(
+            "api_keys",
+            Kind::List(&Kind::Map(&API_KEY)),
+            "The keys that third parties call with: `attache keys new` makes one.",
+        )
+        .required()
+        .also(&["keys", "api_key", "tokens"]),
+    ],
+    extends: Some(&WEBHOOK_SETTINGS),
+    elsewhere: &[
+        ("secret", "the secret of a signature belongs below `verify`"),
+        ("scheme", "it belongs below `verify`"),
+    ],
+};
+
+/// What a webhook may take from `defaults.webhook`.
+pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
+    name: "defaults.webhook",
+    doc: "Settings of a webhook.",
+    example: "{ timeout: 10s }",
+    keys: &[
+        key("user", Kind::Reference("users"), "The user under which its calls are let in.")
+            .also(&["as", "identity"]),
+        key("key_in", Kind::OneOf(&[Kind::Map(&KEY_IN), Kind::Word(&["path"])]), "Where a call has its key.")
+            .default("path"),
+        key("methods", Kind::List(&Kind::Method), "The methods that are let in.")
+            .default("[POST]")
+            .also(&["method"]),
+        key("max_body", Kind::Size, "The largest body.").default("1MiB").also(&["max_size", "body_limit"]),
+        key("timeout", Kind::Duration, "Until the receiver's response headers, and for the client's upload.")
+            .default("10s"),
+        key(
+            "allow_from",
+            Kind::OneOf(&[Kind::List(&Kind::Network), Kind::Network]),
+            "The addresses and networks that calls may come from. Default: all.",
+        )
+        .also(&["allow", "allowlist", "whitelist", "ip_allowlist"]),
+        key("rate_limit", Kind::Map(&RATE), "The rate of each key. Default: none.").also(&["rate", "limit"]),
+        key("verify", Kind::Map(&VERIFY), "What a call has to be signed with besides.")
+            .also(&["signature", "hmac"]),
+        key("replay", Kind::Map(&REPLAY), "What happens to a delivery that was taken and comes again.")
+            .also(&["dedup"]),
+        key(
+            "refusals",
+            Kind::Map(&REFUSALS),
+            "Other answers than attache's, where a provider insists on them.",
+        ),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static KEY_IN: Shape = Shape {
+    name: "key_in",
+    doc: "Where a call has its key, if not in the path. Exactly one of these; the URL is then `/webhooks/SERVICE`.",
+    example: "{ header: X-API-Key }",
+    keys: &[
+        key("header", Kind::Header, "A header."),
+        key("query", Kind::Text, "A query parameter.").also(&["param", "parameter"]),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static API_KEY: Shape = Shape {
+    name: "api_key",
+    doc: "A key that third parties call with: `attache keys new` prints the lines.",
+    example: "{ id: 2026-11, sha256: … }",
+    keys: &[
+        key("id", Kind::Text, "What stands for the key in logs and metrics.").required().also(&["name"]),
+        key("sha256", Kind::Sha256, "The SHA-256 of the key.").also(&["hash"]),
+        key("value", Kind::Secret, "Instead of `sha256`: the key itself, of at least 22 characters.")
+            .also(&["key", "secret", "token"]),
+        key("not_before", Kind::Time, "The key is good from then on.").also(&["valid_from"]),
+        key("expires_at", Kind::Time, "The key is good until then.").also(&[
+            "expires",
+            "not_after",
+            "valid_until",
+            "expiry",
+        ]),
+        key("disabled", Kind::Bool, "Whether the key is refused whatever the time.")
+            .default("false")
+            .also(&["revoked"]),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static VERIFY: Shape = Shape {
+    name: "verify",
+    doc: "What a call has to be signed with.",
+    example: "{ scheme: github, secret: { env: NAME } }",
+    keys: &[
+        key(
+            "scheme",
+            Kind::Word(&[
+                "github",
+                "gitlab",
+                "stripe",
+                "slack",
+                "shopify",
+                "twilio",
+                "standard_webhooks",
+                "svix",
+                "meta",
+                "dropbox",
+                "x",
+                "microsoft_graph",
+                "hmac",
+            ]),
+            "The provider's scheme, or `hmac` with the keys below.",
+        )
+        .required()
+        .also(&["type", "provider"]),
+        key("secret", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "The signing secret, or several.")
+            .also(&["key", "signing_secret"]),
+        key("secrets", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "Another name of `secret`."),
+        key("tolerance", Kind::Duration, "How far a signed time may be off, both ways.").default("5m"),
+        key("verify_token", Kind::Secret, "`scheme: meta`: what Meta shows before it sends anything."),
+        key("header", Kind::Header, "`scheme: hmac`: the header that holds the signature."),
+        key("algorithm", Kind::Word(&["sha256", "sha512", "sha384", "sha1"]), "`scheme: hmac`: the hash.").default("sha256"),
+        key("encoding", Kind::Word(&["hex", "base64", "base64url"]), "`scheme: hmac`: the signature's encoding.").default("hex"),
+        key("prefix", Kind::Text, "`scheme: hmac`: text that stands before the signature.").default("\"\""),
+        key("signed", Kind::Text, "`scheme: hmac`: what is signed: text with `{body}`, `{timestamp}`, `{id}`, `{method}`, `{target}`, `{url}` and `{header:NAME}`.")
+            .default("\"{body}\""),
+        key("timestamp_header", Kind::Header, "`scheme: hmac`: the header that holds the signed time."),
+        key("id_header", Kind::Header, "`scheme: hmac`: the header that holds the signed id."),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static REPLAY: Shape = Shape {
+    name: "replay",
+    doc: "What happens to a delivery that was taken and comes again: it is not passed on.",
+    example: "{ window: 10m }",
+    keys: &[
+        key("window", Kind::Duration, "How long a delivery is remembered.").default("10m"),
+        key("answer", Kind::Word(&["409", "200"]), "The status of the answer.").default("409"),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+static REFUSALS: Shape = Shape {
+    name: "refusals",
+    doc: "Other answers than attache's own.",
+    example: "{ statuses: { signature_invalid: 400 } }",
+    keys: &[
+        key("statuses", Kind::Map(&STATUSES), "Other statuses, by error code."),
+        key("body", Kind::Bool, "Whether a refusal has a body.").default("true"),
+    ],
+    extends: None,
+    elsewhere: &[],
+};
+
+const STATUS: Kind = Kind::Integer(200, 599);
+
+static STATUSES: Shape = Shape {
+    name: "refusals.statuses",
+    doc: "Statuses from 200 to 299 or 400 to 599, by the error code they stand for.",
+    example: "{ signature_invalid: 400 }",
+    keys: &[
+        key("signature_invalid", STATUS, "The signature is wrong.").default("401"),
+        key("user_inactive", STATUS, "The user is not active.").default("403"),
+        key("request_denied", STATUS, "The address is not allowed.").default("403"),
+        key("rate_limited", STATUS, "The rate is used up.").default("429"),
+        key("method_denied", STATUS, "The method is not allowed.").default("405"),
+        key("request_too_large", STATUS, "The body is too large.").default("413"),
+    ],
+    extends: None,
+    elsewhere: &[],
+};

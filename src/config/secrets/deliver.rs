@@ -1,0 +1,128 @@
+//! From a reference to its value: what the source delivers, else what it delivered last, else nothing.
+
+use super::text::{self, Shape, Unfit};
+use super::{ReadError, Reference};
+use crate::config::decode::{At, Decoder};
+use crate::config::model::ReadFault;
+use crate::config::problem::Finding;
+use crate::config::source::Span;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why what a source delivers can't be used, ready to be told.
+pub(in crate::config) struct Failure {
+    pub(in crate::config) fault: ReadFault,
+    pub(in crate::config) code: &'static str,
+    pub(in crate::config) message: String,
+    pub(in crate::config) label: String,
+    pub(in crate::config) help: Option<String>,
+}
+
+impl Failure {
+    /// Of what is there, and is of no use.
+    pub(in crate::config) fn malformed(
+        code: &'static str,
+        message: String,
+        label: impl Into<String>,
+        help: Option<&str>,
+    ) -> Self {
+        let fault = ReadFault::Malformed;
+        Self { fault, code, message, label: label.into(), help: help.map(str::to_owned) }
+    }
+
+    pub(super) fn unfit(at: &At<'_>, Unfit { fault, what, label }: Unfit) -> Self {
+        let message = format!("the secret of {at} {what}");
+        Self { fault, ..Self::malformed("invalid_secret", message, label, None) }
+    }
+
+    pub(in crate::config) fn finding(self, place: Span) -> Finding {
+        let finding = Finding::error(self.code, place, self.message).label(self.label);
+        match self.help {
+            Some(help) => finding.help(help),
+            None => finding,
+        }
+    }
+}
+
+impl Decoder<'_> {
+    /// The secret in what a source delivers.
+    pub(super) fn fit<'b>(&self, at: &At<'_>, bytes: &'b [u8], shape: Shape) -> Result<&'b str, Failure> {
+        let text = text::decoded(bytes).and_then(|text| text::checked(text, shape));
+        text.map_err(|unfit| Failure::unfit(at, unfit))
+    }
+
+    /// As [`Self::deliver`], of a file of certificates or keys. Offline, what is there is read, and no failure reported.
+    pub(in crate::config) fn deliver_file<T>(
+        &self,
+        at: &At<'_>,
+        path: &Path,
+        accept: impl Fn(&[u8]) -> Result<T, Failure>,
+    ) -> Option<T> {
+        if self.secrets.offline && self.secrets.read(Reference::Certificate(path)).is_err() {
+            return None;
+        }
+        self.deliver(at, Reference::Certificate(path), accept)
+    }
+
+    /// What a source delivers, as `accept` takes it; else what the owner last read there. `None` if there is neither. What is
+    /// wrong has been reported.
+    pub(in crate::config) fn deliver<T>(
+        &self,
+        at: &At<'_>,
+        reference: Reference<'_>,
+        accept: impl Fn(&[u8]) -> Result<T, Failure>,
+    ) -> Option<T> {
+        let read = self.secrets.read(reference).map_err(|error| unread(at, reference, error));
+        let failure = match read.and_then(|bytes| Ok((accept(&bytes)?, bytes))) {
+            Ok((value, bytes)) => {
+                self.secrets.remember(reference, Arc::new(bytes));
+                return Some(value);
+            }
+            Err(failure) => failure,
+        };
+        let last = self.secrets.last(reference);
+        let value = last.as_ref().and_then(|bytes| accept(bytes).ok());
+        self.secrets.note_unread(at.to_string(), failure.fault);
+        let mut failure = failure;
+        if let (Some(_), Some(bytes)) = (&value, last) {
+            self.secrets.remember(reference, bytes);
+            let stays = "the last value read stays in use".to_owned();
+            failure.help = Some(failure.help.map_or(stays.clone(), |help| format!("{stays}; {help}")));
+        }
+        let finding = failure.finding(self.place(at));
+        self.report(if self.secrets.has_owner() { finding.tolerated() } else { finding });
+        value
+    }
+
+    /// A path in the file, relative to the file's folder.
+    pub(in crate::config) fn resolve(&self, at: &At<'_>, path: &str) -> PathBuf {
+        let source = &self.sources[self.tree.span(at.node).file as usize];
+        source.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// The failure to read. Says where a path leads that does not say so itself.
+fn unread(at: &At<'_>, reference: Reference<'_>, error: ReadError) -> Failure {
+    let ReadError { fault, reason, path } = error;
+    let (message, help) = match reference {
+        Reference::Env(name) => (
+            format!("{at}: environment variable `{name}` {reason}"),
+            Some(
+                "a running process can't see new variables: restart attache, or use `{ file: PATH }`"
+                    .to_owned(),
+            ),
+        ),
+        Reference::File(_)
+        | Reference::FreshFile(_)
+        | Reference::Certificate(_)
+        | Reference::Credential(_) => (
+            format!("{at} can't be read: {reason}"),
+            path.map(|path| format!("the path is {}", path.display())),
+        ),
+    };
+    let code = match reference {
+        Reference::Certificate(_) => "unreadable_file",
+        _ => "secret_unavailable",
+    };
+    Failure { fault, code, message, label: reason, help }
+}

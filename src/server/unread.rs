@@ -1,0 +1,41 @@
+//! The log's lines about secrets that can't be read.
+
+use crate::config::Problems;
+use crate::config::model::Config;
+
+/// Lines at most: one missing folder may hold thousands of secrets.
+const MOST: usize = 50;
+
+/// As [`log`], after a reload that changed which secrets can be read.
+pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
+    let unread = |config: &Config| {
+        let (accounts, services) = (config.unread_accounts(), config.unread_services());
+        accounts.into_iter().chain(services).map(|(name, unread)| (name.to_owned(), unread.clone())).collect()
+    };
+    let (before, now): (Vec<_>, Vec<_>) = (unread(before), unread(now));
+    if now.is_empty() && !before.is_empty() {
+        tracing::info!("every secret can be read again");
+    } else if now != before {
+        log(problems);
+    }
+}
+
+/// Logs each secret that can't be read.
+pub(super) fn log(problems: &Problems) {
+    let mut unread = problems.unread();
+    for problem in unread.by_ref().take(MOST) {
+        tracing::error!(
+            problem = %problem.message,
+            help = problem.help.as_deref(),
+            file = %problem.file,
+            line = problem.line(),
+            "a secret can't be used: what needs it keeps the last value, or answers 503 credential_unavailable"
+        );
+    }
+    match unread.count() {
+        0 => {}
+        more => {
+            tracing::error!(more, "further secrets can't be used: `attache check` and `/status` list them")
+        }
+    }
+}
