@@ -224,7 +224,9 @@ fn read(path: &Path, limit: u64) -> (io::Result<Option<Vec<u8>>>, Reading) {
         }
         let file = File::open(path)?;
         let stamp = Stamp::of(&file.metadata()?);
-        let mut bytes = Zeroizing::new(Vec::new());
+        // One byte more than there should be, so that reading to the end does not double it.
+        let expected = usize::try_from(stamp.size.min(limit)).unwrap_or(0);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(expected + 1));
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         Ok((stamp, bytes))
     };
