@@ -7,6 +7,7 @@
 pub(crate) mod changes;
 mod decode;
 mod files;
+mod header;
 mod load;
 pub mod model;
 mod parse;
