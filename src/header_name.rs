@@ -44,6 +44,11 @@ impl FieldName {
         &self.name
     }
 
+    /// Returns the name without its spelling.
+    pub fn into_header_name(self) -> HeaderName {
+        self.name
+    }
+
     /// Returns the name in lowercase.
     pub fn as_str(&self) -> &str {
         self.name.as_str()
@@ -73,6 +78,28 @@ impl PartialEq<str> for FieldName {
     fn eq(&self, other: &str) -> bool {
         self.name == *other
     }
+}
+
+/// Fields that concern one connection only (RFC 9110 section 7.6.1), and the proxy's own.
+pub const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "upgrade",
+    "http2-settings",
+];
+
+/// Fields that say where a message ends. They are written anew.
+pub const LENGTH: [&str; 2] = ["content-length", "transfer-encoding"];
+
+/// Returns true if `name`, in some spelling, decides how a message is framed or where it goes.
+pub fn is_framing(name: &str) -> bool {
+    let mut names = HOP_BY_HOP.iter().chain(&LENGTH).chain(&["host", "expect"]);
+    names.any(|framing| same(name, framing)) || in_family(name, "proxy-")
 }
 
 /// Families of which every name is attache's to say, on every route.

@@ -8,6 +8,7 @@ pub(crate) mod changes;
 mod decode;
 pub mod effective;
 mod files;
+mod header;
 mod load;
 pub mod model;
 mod parse;

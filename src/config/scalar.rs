@@ -4,8 +4,7 @@
 //! the text.
 
 use super::model::{Host, ListenAddr, ServerUrl};
-use crate::header_name::FieldName;
-use http::{HeaderName, Method};
+use http::Method;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -111,35 +110,6 @@ pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
             invalid_try("this is not a point in time", format!("write it like `{date}T00:00:00Z`"))
         }
     }
-}
-
-/// A header name that an operator may set: a token, and none that frames the message or names its target.
-pub(super) fn header_name(text: &str) -> Result<HeaderName, Invalid> {
-    const OURS: [&str; 10] = [
-        "connection",
-        "content-length",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
-        return invalid_try("this is not a header name", "a header name has letters, digits and `-`");
-    };
-    if OURS.contains(&name.as_str()) {
-        return invalid("this header belongs to the connection and can't be set");
-    }
-    Ok(name)
-}
-
-/// As [`header_name`], with the spelling of the file.
-pub(super) fn field_name(text: &str) -> Result<FieldName, Invalid> {
-    header_name(text)?;
-    FieldName::parse(text).map_err(|_| Invalid { label: "this is not a header name", help: None })
 }
 
 /// A request method.

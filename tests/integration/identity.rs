@@ -183,3 +183,28 @@ async fn a_trusted_proxy_says_where_a_call_comes_from_and_nobody_else() {
     let dropped = metrics.value("attache_reserved_headers_dropped_total", &labels);
     assert_eq!(dropped, None, "what a trusted proxy sends is no attempt at anything");
 }
+
+/// Under a name that attache or a proxy sends as well, a receiver would be told two users, one of them the caller's choice.
+#[tokio::test]
+async fn identity_has_no_name_that_says_something_else() {
+    let with = |name: &str| YAML.replace("user: Remote-User", &format!("user: {name}"));
+    for name in ["X-Forwarded-Host", "x_forwarded_host", "X-Request-Id", "Forwarded", "Content-Type", "Host"]
+    {
+        let setup = attache().given("app", "http://127.0.0.1:1").given("sha256", sha256_hex(&webhook_key()));
+        let path = setup.write(&with(name)).display().to_string();
+        for subcommand in ["check", "run"] {
+            let refused = command(&[subcommand, "-c", &path]).finish().await;
+            assert_eq!(refused.code, Some(1), "{subcommand} {name}: {refused:?}");
+            assert!(refused.stderr.contains("identity_headers.user is not a header name"), "{refused:?}");
+        }
+    }
+    let (app, key) = (app(), webhook_key());
+    let yaml = with("X-Forwarded-User");
+    let attache = attache().given("app", app.url()).given("sha256", sha256_hex(&key)).with(&yaml).await;
+    attache.reload(&with("X-Forwarded-Host"), "rejected").await;
+    let call = post(format!("/webhooks/{key}"), "{}").header("Host", "admin").without_host();
+    assert_eq!(attache.hook(call).await.status, 200);
+    let received = app.only_request().await;
+    assert_eq!(received.all("x-forwarded-user"), ["bot"]);
+    assert_eq!(received.all("x-forwarded-host"), ["admin"]);
+}

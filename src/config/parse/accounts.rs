@@ -2,9 +2,9 @@
 
 use super::oauth2::{self, RefreshTokens};
 use crate::config::decode::{At, Decoder, list};
+use crate::config::header::Purpose;
 use crate::config::model::{Account, Authorization, UnreadSecret};
 use crate::config::problem::Finding;
-use crate::config::scalar;
 use crate::config::schema::Shape;
 use crate::config::secrets::{Failure, PlainText, placeholder};
 use crate::config::tree::View;
@@ -98,7 +98,12 @@ fn of_kind(
 fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, HeaderValue)> {
     let map = decoder.mapping(at)?;
     let name = decoder.required(&map, "name").and_then(|at| {
-        decoder.parsed_or_hidden(&at, "invalid_header", "a header name that can be set", scalar::field_name)
+        let name = Purpose::Sent.read(decoder, &at);
+        if name.is_none() {
+            // It may be the value, one line off.
+            decoder.hide(at.node);
+        }
+        name
     });
     let value = decoder.required(&map, "value").and_then(|at| header_value(decoder, &at));
     Some((name?, value?))

@@ -1,12 +1,12 @@
 //! `identity`: what vouches for the identity that our programs are told.
 
-use crate::config::decode::{At, Decoder};
-use crate::config::model::{IdentityAssertion, IdentityHeaders};
+use crate::config::decode::{At, Decoder, Map};
+use crate::config::header::{Distinct, Purpose, Use};
+use crate::config::model::IdentityAssertion;
 use crate::config::problem::Finding;
-use crate::config::scalar;
 use crate::config::secrets::{Failure, PlainText};
 use crate::config::tree::View;
-use crate::header_name::{FieldName, alike};
+use crate::header_name::FieldName;
 use crate::jwt::{Algorithm, KeyError, SigningKey};
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ const MAX_TTL: Duration = Duration::from_secs(60);
 /// The one that signs, the next, and the one before.
 const MAX_KEYS: usize = 4;
 
-/// `public_url` is the issuer if nothing else is said: `None` if there is none, `Some(None)` if it is wrong.
+/// `public_url` is the issuer if nothing else is said: `None` if there is none, `Some(None)` if it is wrong. The header is
+/// added to `names`.
 pub(super) fn assertion(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     public_url: Option<Option<&str>>,
-    identity_headers: Option<&IdentityHeaders>,
+    names: &mut Distinct<'_>,
 ) -> Option<Option<IdentityAssertion>> {
     let map = decoder.mapping(at)?;
     let Some(at) = map.get("assertion") else { return Some(None) };
@@ -38,22 +39,7 @@ pub(super) fn assertion(
     let help = "it is the name of who is to believe it, so that nobody else does";
     let audience = decoder.required_or(&map, "audience", Some(help)).and_then(text);
     let ttl = map.get("ttl").map_or(Some(MAX_TTL), |at| ttl(decoder, &at));
-    let header = match map.get("header") {
-        Some(at) => {
-            let what = "a header name that can be set";
-            let name = decoder.parsed(&at, "invalid_header", what, scalar::field_name);
-            let taken = |name: &FieldName| {
-                identity_headers.is_some_and(|h| h.all().iter().any(|h| alike(h.as_str(), name.as_str())))
-            };
-            if name.as_ref().is_some_and(taken) {
-                let message = format!("{at} and one of identity_headers are the same header");
-                let finding = Finding::error("duplicate_header", decoder.place(&at), message);
-                decoder.report(finding.label("the names must differ in more than case and separators"));
-            }
-            name
-        }
-        None => Some(FieldName::from_static("X-Attache-Assertion")),
-    };
+    let header = header(decoder, &map, names);
     Some(Some(IdentityAssertion {
         keys: keys?,
         issuer: issuer?,
@@ -61,6 +47,18 @@ pub(super) fn assertion(
         ttl: ttl?,
         header: header?,
     }))
+}
+
+fn header(decoder: &Decoder<'_>, map: &Map<'_>, names: &mut Distinct<'_>) -> Option<FieldName> {
+    let at = map.get("header");
+    let name = match &at {
+        Some(at) => Purpose::Told.read(decoder, at)?,
+        None => FieldName::from_static("X-Attache-Assertion"),
+    };
+    let key = "identity.assertion.header".to_owned();
+    let place = at.map(|at| decoder.place(&at));
+    names.add(decoder, Use { name: name.as_header_name().clone(), key, place });
+    Some(name)
 }
 
 fn ttl(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Duration> {

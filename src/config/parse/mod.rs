@@ -19,6 +19,7 @@ mod webhooks;
 
 use super::decode::{At, Decoder, Map};
 use super::effective::Effective;
+use super::header::Distinct;
 use super::model::{Config, LastValues, ListenAddr, TrustedProxies};
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
@@ -26,9 +27,7 @@ use super::scalar;
 use super::secrets::{SecretSource, Secrets};
 use super::source::{Source, Span};
 use super::tree::{Entry, NodeId, Tree, View, shown_key};
-use crate::header_name::FieldName;
 use crate::secret::hex;
-use http::HeaderName;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -196,12 +195,13 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
-    let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref());
+    let mut names = Distinct::default();
+    let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref(), &mut names);
     let (assertion, assertion_unread) = match map.get("identity") {
         // A wrong public_url has been reported at its own place.
         Some(at) => {
             let issuer = map.get("public_url").map(|_| public_url.as_deref());
-            let read = || identity::assertion(decoder, &at, issuer, identity_headers.as_ref());
+            let read = || identity::assertion(decoder, &at, issuer, &mut names);
             decoder.secrets.owned(at.to_string(), read)
         }
         None => (Some(None), None),
@@ -224,13 +224,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
-    // Where it is wrong, that has been reported at its own place.
-    let identity =
-        identity_headers.iter().flat_map(|headers| headers.all()).map(FieldName::as_header_name).cloned();
-    let assertion_header =
-        assertion.iter().flatten().map(|assertion| assertion.header.as_header_name().clone());
-    let own = identity.chain(assertion_header).chain([HeaderName::from_static("x-request-id")]).collect();
-    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), own, assertion_unread);
+    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), &names, assertion_unread);
     let defaults = map.get("defaults");
     let defaults = defaults.as_ref().and_then(|at| decoder.mapping(at));
     let of = |key| defaults.as_ref().and_then(|map| map.get(key));

@@ -4,6 +4,7 @@ use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
 use super::{Named, accounts, loops, optional, refer, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Map};
+use crate::config::header::Purpose;
 use crate::config::model::{
     Account, Authorization, CaBundle, Host, Outbound, Service, TimeoutResponse, UnreadSecret, User,
 };
@@ -35,7 +36,7 @@ pub(super) fn service(
     key: &str,
     context: &Context<'_>,
     refresh_tokens: &mut RefreshTokens,
-    webhooks: &mut webhooks::All,
+    webhooks: &mut webhooks::All<'_>,
 ) -> Option<Service> {
     let map = decoder.mapping(at)?.with_defaults(context.service_defaults);
     let name = map.get("name").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
@@ -209,7 +210,7 @@ fn response_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(FieldName
     let mut all: Vec<(FieldName, HeaderValue)> = Vec::new();
     for (text, at) in decoder.names(at)?.entries() {
         let value = header_value(decoder, &at);
-        let problem = match scalar::field_name(text) {
+        let problem = match Purpose::Sent.parse(text) {
             Ok(name) if name == header::CONTENT_TYPE => "use `timeout_response.content_type`",
             Ok(name) if all.iter().any(|(before, _)| *before == name) => "this header is set already",
             Ok(name) => {

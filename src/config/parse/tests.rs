@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::model::{Authorization, BearerTokenType, ClientAuth, Grant, ListenAddr, ReadFault};
 use crate::config::secrets::ReadError;
+use crate::header_name::FieldName;
 use crate::secret::sha256;
 use proptest::prelude::*;
 use std::fmt::Write as _;

@@ -2,10 +2,11 @@
 
 use super::urls;
 use crate::config::decode::{At, Decoder};
+use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::{AccessLog, IdentityHeaders, Listen, ListenAddr, Log, LogFormat, LogLevel, User};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::header_name::{FieldName, alike};
+use crate::header_name::FieldName;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -91,41 +92,33 @@ pub(super) fn threads(decoder: &Decoder<'_>, at: &At<'_>) -> Option<NonZeroUsize
     NonZeroUsize::new(decoder.integer(at)? as usize)
 }
 
-/// `identity_headers`: three names that stay three however a receiver writes them.
-pub(super) fn identity_headers(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<IdentityHeaders> {
+/// `identity_headers`: three names that stay three however a receiver writes them. Each is added to `names`.
+pub(super) fn identity_headers(
+    decoder: &Decoder<'_>,
+    at: Option<&At<'_>>,
+    names: &mut Distinct<'_>,
+) -> Option<IdentityHeaders> {
     let map = match at {
         Some(at) => Some(decoder.mapping(at)?),
         None => None,
     };
-    let read = |key, default| {
+    let mut read = |key, default| {
         let at = map.as_ref().and_then(|map| map.get(key));
-        match &at {
-            Some(given) => decoder
-                .parsed(given, "invalid_header", "a header name that can be set", scalar::field_name)
-                .map(|name| (name, at)),
-            None => Some((FieldName::from_static(default), None)),
-        }
+        let name = match &at {
+            Some(at) => Purpose::Told.read(decoder, at)?,
+            None => FieldName::from_static(default),
+        };
+        let place = at.map(|at| decoder.place(&at));
+        let key = format!("identity_headers.{key}");
+        names.add(decoder, Use { name: name.as_header_name().clone(), key, place });
+        Some(name)
     };
-    let headers = [
-        ("user", read("user", "X-Attache-User")),
-        ("service", read("service", "X-Attache-Service")),
-        ("key_id", read("key_id", "X-Attache-Key-Id")),
-    ];
-    for (i, (key, one)) in headers.iter().enumerate() {
-        for (other_key, other) in &headers[i + 1..] {
-            if let (Some((a, at)), Some((b, other_at))) = (one, other)
-                && alike(a.as_str(), b.as_str())
-                && let Some(mark) = other_at.as_ref().or(at.as_ref())
-            {
-                let message =
-                    format!("identity_headers.{key} and identity_headers.{other_key} are the same header");
-                let finding = Finding::error("duplicate_header", decoder.place(mark), message);
-                decoder.report(finding.label("the names must differ in more than case and separators"));
-            }
-        }
-    }
-    let [(_, user), (_, service), (_, key_id)] = headers;
-    Some(IdentityHeaders { user: user?.0, service: service?.0, key_id: key_id?.0 })
+    let (user, service, key_id) = (
+        read("user", "X-Attache-User"),
+        read("service", "X-Attache-Service"),
+        read("key_id", "X-Attache-Key-Id"),
+    );
+    Some(IdentityHeaders { user: user?, service: service?, key_id: key_id? })
 }
 
 pub(super) fn drain(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Duration {

@@ -1,12 +1,11 @@
 //! `webhook.verify` and `webhook.replay`: what a call has to be signed with, and what becomes of one that comes again.
 
-use super::webhooks::All;
 use crate::config::decode::{At, Decoder, Map, list};
-use crate::config::model::{KeyIn, Replay};
+use crate::config::header::{Distinct, Purpose, Use};
+use crate::config::model::Replay;
 use crate::config::problem::Finding;
-use crate::config::scalar;
 use crate::config::secrets::{Failure, PlainText};
-use crate::header_name::{alike, is_reserved};
+use crate::header_name::FieldName;
 use crate::secret::Secret;
 use crate::signature::{Algorithm, Encoding, Form, Recipe, Scheme, Template, TemplateFault, Verifier};
 use http::{HeaderName, StatusCode};
@@ -21,18 +20,22 @@ const DEFAULT_WINDOW: Duration = Duration::from_secs(600);
 const HMAC: [&str; 7] =
     ["header", "algorithm", "encoding", "prefix", "signed", "timestamp_header", "id_header"];
 
+/// Its keys that give a header name.
+const OF_HMAC: [&str; 3] = ["header", "timestamp_header", "id_header"];
+
 /// What `verify` says.
 pub(super) struct Verify {
     pub(super) verifier: Verifier,
     pub(super) verify_token: Option<Secret>,
 }
 
-/// `key_in` is where the call has its key, which goes no further than that.
+/// `names` has the headers that are removed from a call before it is checked: those that tell the receiver something, and
+/// the one that holds the key.
 pub(super) fn verify(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    webhooks: &All,
-    key_in: Option<&KeyIn>,
+    public_url: bool,
+    names: &mut Distinct<'_>,
 ) -> Option<Verify> {
     let map = decoder.mapping(at)?;
     let scheme = decoder.required(&map, "scheme").and_then(|at| scheme(decoder, &map, &at));
@@ -59,17 +62,10 @@ pub(super) fn verify(
         decoder.no_use(at, "this scheme", "only Meta shows one", "leave it out, or use `scheme: meta`");
         return None;
     }
-    if let Some(name) = scheme.headers().iter().find(|name| is_taken_out(name, &webhooks.own, key_in)) {
-        let place = ["header", "timestamp_header", "id_header"].into_iter().filter_map(|key| map.get(key));
-        let place = place.map(|at| decoder.place(&at)).next().unwrap_or_else(|| decoder.place(map.at));
-        let message = format!("{} looks at {name}, which is taken out of the request before", map.at);
-        let finding = Finding::error("conflicting_keys", place, message).label("no call could ever pass");
-        return decoder
-            .reject(finding.help(
-                "it is a name that attache sends itself, belongs to the connection, or holds the key",
-            ));
+    if !are_distinct(decoder, &map, &scheme, names) {
+        return None;
     }
-    if scheme.has_url() && !webhooks.public_url {
+    if scheme.has_url() && !public_url {
         let message = format!("{} needs to know the outside address", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
         return decoder.reject(
@@ -90,13 +86,30 @@ pub(super) fn verify(
     Some(Verify { verifier, verify_token })
 }
 
-/// Whether a header never gets as far as the check.
-fn is_taken_out(name: &HeaderName, own: &[HeaderName], key_in: Option<&KeyIn>) -> bool {
-    let is_key = |key_in: &KeyIn| matches!(key_in, KeyIn::Header(key) if alike(key.as_str(), name.as_str()));
-    let is_own = own.iter().any(|own| alike(own.as_str(), name.as_str()));
-    // What belongs to the connection goes no further than it.
-    let is_of_the_connection = scalar::header_name(name.as_str()).is_err();
-    key_in.is_some_and(is_key) || is_own || is_of_the_connection || is_reserved(name.as_str())
+/// Reports the headers of the scheme that have another use.
+fn are_distinct(decoder: &Decoder<'_>, map: &Map<'_>, scheme: &Scheme, names: &mut Distinct<'_>) -> bool {
+    let mut fine = true;
+    if let Scheme::Hmac(recipe) = scheme {
+        if let Some(at) = map.get("signed") {
+            for name in recipe.signed.headers() {
+                let (key, place) = (format!("{name} of {at}"), Some(decoder.place(&at)));
+                fine &= names.check(decoder, &Use { name: name.clone(), key, place });
+            }
+        }
+        let given = [Some(&recipe.header), recipe.timestamp.as_ref(), recipe.id.as_ref()];
+        for (key, name) in OF_HMAC.into_iter().zip(given) {
+            if let (Some(at), Some(name)) = (map.get(key), name) {
+                let (key, place) = (at.to_string(), Some(decoder.place(&at)));
+                fine &= names.add(decoder, Use { name: name.clone(), key, place });
+            }
+        }
+    } else if let Some(at) = map.get("scheme") {
+        for name in scheme.headers() {
+            let (key, place) = (format!("{name} of {at}"), Some(decoder.place(&at)));
+            fine &= names.check(decoder, &Use { name, key, place });
+        }
+    }
+    fine
 }
 
 /// `secret` or `secrets`: one or a list, whichever of the two names it has.
@@ -153,7 +166,7 @@ fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {
 }
 
 fn recipe(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Recipe> {
-    let name = |at: At<'_>| decoder.parsed(&at, "invalid_header", "a header name", scalar::header_name);
+    let name = |at: At<'_>| Purpose::Received.read(decoder, &at).map(FieldName::into_header_name);
     let optional = |key| map.get(key).map_or(Some(None), |at| name(at).map(Some));
     let header = decoder.required(map, "header").and_then(name);
     let timestamp = optional("timestamp_header");
@@ -220,7 +233,7 @@ fn agree(
 
 fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
     let text = decoder.string(at)?;
-    Template::parse(text)
+    let template = Template::parse(text)
         .map_err(|fault| {
             let finding =
                 Finding::error("invalid_template", decoder.place(at), format!("{at} is no template"));
@@ -230,7 +243,14 @@ fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
                 _ => finding,
             });
         })
-        .ok()
+        .ok()?;
+    let refused =
+        template.headers().find_map(|name| Some((name, Purpose::Signed.allow(name.as_str()).err()?)));
+    if let Some((name, why)) = refused {
+        let message = format!("{at} signs {name}, which can't be read from a call");
+        return decoder.reject(Finding::error("invalid_header", decoder.place(at), message).label(why));
+    }
+    Some(template)
 }
 
 /// `replay`. A request that is too old for its signature need not be remembered; a younger one has to be.

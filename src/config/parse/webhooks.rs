@@ -3,6 +3,7 @@
 use super::services::Context;
 use super::{limits, loops, optional, refer, urls, verify};
 use crate::config::decode::{At, Decoder, Map};
+use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Webhook};
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -10,29 +11,28 @@ use crate::config::secrets::{Failure, PlainText, placeholder};
 use crate::config::source::Span;
 use crate::config::tree::View;
 use crate::error_code::ErrorCode;
-use crate::header_name::is_reserved;
 use crate::secret::Secret;
-use http::{HeaderName, Method};
+use http::Method;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What the webhooks of a file have in common.
-pub(super) struct All {
+pub(super) struct All<'a> {
     /// The place of every key's hash so far: a key must lead to one place.
     seen_keys: HashMap<[u8; 32], Span>,
     /// Whether the file says the outside address.
-    pub(super) public_url: bool,
-    /// The headers that attache says itself, beside those that are reserved anyway.
-    pub(super) own: Vec<HeaderName>,
+    public_url: bool,
+    /// The headers under which receivers are told something.
+    names: &'a Distinct<'a>,
     /// The key of `identity.assertion`, if one of its values can't be read.
     assertion: Option<UnreadSecret>,
 }
 
-impl All {
-    pub(super) fn new(public_url: bool, own: Vec<HeaderName>, assertion: Option<UnreadSecret>) -> Self {
-        Self { seen_keys: HashMap::new(), public_url, own, assertion }
+impl<'a> All<'a> {
+    pub(super) fn new(public_url: bool, names: &'a Distinct<'a>, assertion: Option<UnreadSecret>) -> Self {
+        Self { seen_keys: HashMap::new(), public_url, names, assertion }
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn webhook(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     context: &Context<'_>,
-    all: &mut All,
+    all: &mut All<'_>,
 ) -> Option<Webhook> {
     let (webhook, unread) = decoder.secrets.owned(at.to_string(), || read(decoder, at, context, all));
     let mut webhook = webhook?;
@@ -55,7 +55,7 @@ pub(super) fn webhook(
     Some(webhook)
 }
 
-fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All) -> Option<Webhook> {
+fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All<'_>) -> Option<Webhook> {
     let map = decoder.mapping(at)?.with_defaults(context.webhook_defaults);
     let forward_to = decoder.required(&map, "forward_to").and_then(|at| {
         let url = urls::server_url(decoder, &at)?;
@@ -99,11 +99,10 @@ struct Settings {
     refusals: Option<Option<Refusals>>,
 }
 
-fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &All) -> Settings {
-    let key_in = optional(map.get("key_in"), |at| key_in(decoder, at));
-    let verify = optional(map.get("verify"), |at| {
-        verify::verify(decoder, at, all, key_in.as_ref().and_then(Option::as_ref))
-    });
+fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &All<'_>) -> Settings {
+    let mut names = Distinct::below(all.names);
+    let key_in = optional(map.get("key_in"), |at| key_in(decoder, at, &mut names));
+    let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, all.public_url, &mut names));
     let verifier = verify.as_ref().and_then(|verify| verify.as_ref()).map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
     Settings {
@@ -125,29 +124,27 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
 }
 
 /// Reports what is wrong with `defaults.webhook`, which no webhook may use.
-pub(super) fn check_defaults(decoder: &Decoder<'_>, defaults: &Map<'_>, context: &Context<'_>, all: &All) {
+pub(super) fn check_defaults(
+    decoder: &Decoder<'_>,
+    defaults: &Map<'_>,
+    context: &Context<'_>,
+    all: &All<'_>,
+) {
     settings(decoder, defaults, context, all);
 }
 
 /// `path`, `{header: NAME}` or `{query: NAME}`.
-fn key_in(decoder: &Decoder<'_>, at: &At<'_>) -> Option<KeyIn> {
+fn key_in(decoder: &Decoder<'_>, at: &At<'_>, names: &mut Distinct<'_>) -> Option<KeyIn> {
     if let View::Scalar { text: "path", .. } = decoder.tree.view(at.node) {
         return Some(KeyIn::Path);
     }
     let map = decoder.mapping(at)?;
     match (map.get("header"), map.get("query")) {
         (Some(header), None) => {
-            let what = "a header name that can hold a key";
-            let name = decoder.parsed(&header, "invalid_header", what, scalar::header_name)?;
-            if is_reserved(name.as_str()) {
-                let finding = Finding::error(
-                    "invalid_header",
-                    decoder.place(&header),
-                    format!("{header} is not {what}"),
-                );
-                return decoder.reject(finding.label("no caller may send this name: it is attache's own"));
-            }
-            Some(KeyIn::Header(name))
+            let name = Purpose::Received.read(decoder, &header)?.into_header_name();
+            let place = Some(decoder.place(&header));
+            let fine = names.add(decoder, Use { name: name.clone(), key: header.to_string(), place });
+            fine.then_some(KeyIn::Header(name))
         }
         (None, Some(query)) => decoder.string(&query).map(|name| KeyIn::Query(name.to_owned())),
         _ => {
@@ -199,7 +196,7 @@ fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
     if count == 0 { decoder.empty(at) } else { Some(all) }
 }
 
-fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All) -> Option<Vec<ApiKey>> {
+fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All<'_>) -> Option<Vec<ApiKey>> {
     let mut all = Vec::new();
     let mut ids: HashMap<String, Span> = HashMap::new();
     let (mut fine, mut unread) = (true, false);
@@ -228,7 +225,7 @@ fn api_key(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     ids: &mut HashMap<String, Span>,
-    webhooks: &mut All,
+    webhooks: &mut All<'_>,
 ) -> Option<Option<ApiKey>> {
     let map = decoder.mapping(at)?;
     let disabled = map.get("disabled").map_or(Some(false), |at| decoder.bool(&at));
@@ -273,7 +270,7 @@ fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Op
 /// A key's hash, and the key itself where the file has it.
 type HashAndValue = ([u8; 32], Option<Secret>);
 
-fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All) -> Option<Option<HashAndValue>> {
+fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Option<Option<HashAndValue>> {
     let at = map.at;
     let (hash, value, place) = match (map.get("sha256"), map.get("value")) {
         (Some(hash), None) => {

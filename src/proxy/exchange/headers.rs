@@ -1,24 +1,8 @@
 //! Header hygiene: which fields of a request travel on, and which of a response come back.
 
-use crate::header_name::same;
+use crate::header_name::{HOP_BY_HOP, LENGTH, same};
 use crate::message::{Field, Fields};
 use crate::webhook::identity::{Reserved, is_forwarding};
-
-/// Fields that speak of one connection only (RFC 9110 section 7.6.1), and the proxy's own.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "upgrade",
-    "http2-settings",
-];
-
-/// Fields that frame the message. They are written anew.
-const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 
 /// Never removed because `Connection` names them: they are not hop-by-hop, and a message without them is another one.
 const NOT_NOMINABLE: [&str; 4] = ["host", "content-length", "transfer-encoding", "content-type"];
@@ -99,7 +83,7 @@ impl ResponseFilter {
             return true;
         }
         !(is_one_of(field, &HOP_BY_HOP)
-            || is_one_of(field, &FRAMING)
+            || is_one_of(field, &LENGTH)
             || self.nominated.iter().any(|nominated| field.name.eq_ignore_ascii_case(nominated)))
     }
 }
@@ -127,7 +111,7 @@ fn is_framing_alias(field: &Field<'_>) -> bool {
     if !field.name.iter().find(|b| b.is_ascii_alphanumeric()).is_some_and(|b| b"ctCT".contains(b)) {
         return false;
     }
-    FRAMING.iter().any(|framing| !field.is(framing) && same(field.name_str(), framing))
+    LENGTH.iter().any(|framing| !field.is(framing) && same(field.name_str(), framing))
 }
 
 /// Returns true if a request passed through attache more than three times already, as `Via` tells (RFC 9110 section 7.6.3).

@@ -1,12 +1,13 @@
 //! What a token request has besides its grant, and what is made of the token.
 
 use crate::config::decode::{At, Decoder, Map};
+use crate::config::header::Purpose;
 use crate::config::parse::accounts::header_value;
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
-use crate::header_name::FieldName;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use crate::header_name::{FieldName, same};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 /// Members of the form that some grant or some way of client authentication sends.
 const OURS: [&str; 19] = [
@@ -122,14 +123,14 @@ pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(H
     let mut all: Vec<(HeaderName, HeaderValue)> = Vec::new();
     for (text, at) in decoder.names(at)?.entries() {
         let value = header_value(decoder, &at);
-        let (label, help) = match scalar::header_name(text) {
-            Ok(header::AUTHORIZATION) => {
+        let (label, help) = match Purpose::Sent.parse(text) {
+            Ok(name) if same(name.as_str(), "authorization") => {
                 ("this header is the client's", Some("`client_auth` says what it holds"))
             }
-            Ok(header::CONTENT_TYPE) => ("a token request is always a form", None),
-            Ok(name) if all.iter().any(|(before, _)| *before == name) => ("this header is set already", None),
+            Ok(name) if same(name.as_str(), "content-type") => ("a token request is always a form", None),
+            Ok(name) if all.iter().any(|(before, _)| name == *before) => ("this header is set already", None),
             Ok(name) => {
-                all.extend(value.map(|value| (name, value)));
+                all.extend(value.map(|value| (name.into_header_name(), value)));
                 continue;
             }
             Err(invalid) => (invalid.label, None),
@@ -147,9 +148,7 @@ pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(H
 /// `header`: what the token is sent in.
 pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<FieldName> {
     match map.get("header") {
-        Some(at) => {
-            decoder.parsed(&at, "invalid_header", "a header name that can be set", scalar::field_name)
-        }
+        Some(at) => Purpose::Sent.read(decoder, &at),
         None => Some(FieldName::from_static("Authorization")),
     }
 }
