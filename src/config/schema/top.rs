@@ -89,13 +89,15 @@ static IDENTITY: Shape = Shape {
 
 static ASSERTION: Shape = Shape {
     name: "identity.assertion",
-    doc: "A JWT about each webhook call, so that a receiver knows that it came through attache unaltered.",
+    doc: "A JWT about each webhook call, so that a receiver knows that it came through attache \
+             unaltered.",
     example: "{ key: { file: PATH }, audience: orders }",
     keys: &[
         key(
             "key",
             Kind::OneOf(&[Kind::SecretText, Kind::List(&Kind::SecretText)]),
-            "The private key in PEM, P-256 or Ed25519. Of a list the first signs, and all are published.",
+            "The private key in PEM, P-256 or Ed25519. Of a list the first signs, and all are \
+             published.",
         )
         .required(),
         key("issuer", Kind::Text, "The claim `iss`. Default: `public_url`."),
@@ -164,11 +166,16 @@ static LOG: Shape = Shape {
         key(
             "access",
             Kind::OneOf(&[Kind::Word(&["stdout", "off"]), Kind::Path]),
-            "Where the access log goes: `stdout`, `off`, or a path with a `/` in it. A change needs a restart.",
+            "Where the access log goes: `stdout`, `off`, or a path with a `/` in it. A change needs a \
+             restart.",
         )
         .default("stdout"),
-        key("format", Kind::Word(&["text", "json"]), "How the log on stderr is written: lines for people, or one JSON object a line.")
-            .default("text"),
+        key(
+            "format",
+            Kind::Word(&["text", "json"]),
+            "How the log on stderr is written: lines for people, or one JSON object a line.",
+        )
+        .default("text"),
         key("level", Kind::Word(&["error", "warn", "info", "debug"]), "How much the log on stderr says.")
             .default("info"),
     ],
@@ -184,12 +191,14 @@ static STATE: Shape = Shape {
         key(
             "dir",
             Kind::Path,
-            "The folder. Default: `$STATE_DIRECTORY` (systemd), else `state` beside the file. A change needs a restart.",
+            "The folder. Default: `$STATE_DIRECTORY` (systemd), else `state` beside the file. A \
+             change needs a restart.",
         ),
         key(
             "key",
             Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
-            "What the entries are sealed with: `openssl rand -base64 32`. Of a list the first seals, and all open.",
+            "What the entries are sealed with: `openssl rand -base64 32`. Of a list the first seals, \
+             and all open.",
         )
         .required(),
     ],
@@ -199,7 +208,8 @@ static STATE: Shape = Shape {
 
 static DEFAULTS: Shape = Shape {
     name: "defaults",
-    doc: "Values for keys that are left out. A service's own value replaces the default as a whole.",
+    doc: "Values for keys that are left out. A service's own value replaces the default as a \
+             whole.",
     example: "{ service: { timeout: 10s } }",
     keys: &[
         key("service", Kind::Map(&SERVICE_SETTINGS), "For services with a `server_url`."),

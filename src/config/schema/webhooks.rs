@@ -70,7 +70,8 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
 
 static KEY_IN: Shape = Shape {
     name: "key_in",
-    doc: "Where a call has its key, if not in the path. Exactly one of these; the URL is then `/webhooks/SERVICE`.",
+    doc: "Where a call has its key, if not in the path. Exactly one of these; the URL is then \
+             `/webhooks/SERVICE`.",
     example: "{ header: X-API-Key }",
     keys: &[
         key("header", Kind::Header, "A header."),
@@ -130,18 +131,35 @@ static VERIFY: Shape = Shape {
         )
         .required()
         .also(&["type", "provider"]),
-        key("secret", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "The signing secret, or several.")
-            .also(&["key", "signing_secret"]),
+        key(
+            "secret",
+            Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
+            "The signing secret, or several.",
+        )
+        .also(&["key", "signing_secret"]),
         key("secrets", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "Another name of `secret`."),
         key("tolerance", Kind::Duration, "How far a signed time may be off, both ways. Default: `5m`."),
         key("verify_token", Kind::Secret, "What Meta shows before it sends anything.").with("scheme", "meta"),
         key("header", Kind::Header, "The header that holds the signature.").with("scheme", "hmac"),
-        key("algorithm", Kind::Word(&["sha256", "sha512", "sha384", "sha1"]), "The hash.").with("scheme", "hmac").default("sha256"),
-        key("encoding", Kind::Word(&["hex", "base64", "base64url"]), "The signature's encoding.").with("scheme", "hmac").default("hex"),
-        key("prefix", Kind::Text, "Text that stands before the signature.").with("scheme", "hmac").default("\"\""),
-        key("signed", Kind::Text, "What is signed: text with `{body}`, `{timestamp}`, `{id}`, `{method}`, `{target}`, `{url}` and `{header:NAME}`.").with("scheme", "hmac")
-            .default("\"{body}\""),
-        key("timestamp_header", Kind::Header, "The header that holds the signed time.").with("scheme", "hmac"),
+        key("algorithm", Kind::Word(&["sha256", "sha512", "sha384", "sha1"]), "The hash.")
+            .with("scheme", "hmac")
+            .default("sha256"),
+        key("encoding", Kind::Word(&["hex", "base64", "base64url"]), "The signature's encoding.")
+            .with("scheme", "hmac")
+            .default("hex"),
+        key("prefix", Kind::Text, "Text that stands before the signature.")
+            .with("scheme", "hmac")
+            .default("\"\""),
+        key(
+            "signed",
+            Kind::Text,
+            "What is signed: text with `{body}`, `{timestamp}`, `{id}`, `{method}`, `{target}`, \
+             `{url}` and `{header:NAME}`.",
+        )
+        .with("scheme", "hmac")
+        .default("\"{body}\""),
+        key("timestamp_header", Kind::Header, "The header that holds the signed time.")
+            .with("scheme", "hmac"),
         key("id_header", Kind::Header, "The header that holds the signed id.").with("scheme", "hmac"),
     ],
     extends: None,
