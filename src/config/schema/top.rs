@@ -15,14 +15,14 @@ pub(in crate::config) static ROOT: Shape = Shape {
         key("version", Kind::Integer(1, 1), "The version of this schema.").default("1"),
         key("$schema", Kind::Text, "The JSON Schema of the file, for editors."),
         key("listen", Kind::Map(&LISTEN), "Where attache listens. A change needs a restart."),
-        key("public_url", Kind::Url, "The outside address of the webhook listener.").also(&["base_url", "external_url"]),
+        key("public_url", Kind::Url, "The outside address of `listen.webhooks`.").also(&["base_url", "external_url"]),
         key("threads", Kind::Integer(1, 1024), "Worker threads. A change needs a restart. Default: one a core.")
             .also(&["workers"]),
         key("identity_headers", Kind::Map(&IDENTITY_HEADERS), "The headers that tell a receiver who called."),
         key("identity", Kind::Map(&IDENTITY), "A signed statement of who called."),
         key(
             "trusted_proxies",
-            Kind::OneOf(&[Kind::List(&Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])])), Kind::Network, Kind::Word(&["unix"])]),
+            Kind::OneOf(&[Kind::List(&PROXY), PROXY]),
             "The proxies before the webhook listener whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: \
              addresses, networks, and `unix` for connections by a unix socket.",
         ),
@@ -37,7 +37,7 @@ pub(in crate::config) static ROOT: Shape = Shape {
              every credential.",
         )
         .default("false"),
-        key("via", Kind::Bool, "Whether outbound requests carry `Via: 1.1 attache` (RFC 9110 §7.6.3).").default("false"),
+        key("via", Kind::Bool, "Whether outbound requests carry `Via` (RFC 9110 §7.6.3).").default("false"),
         key("defaults", Kind::Map(&DEFAULTS), "What services and webhooks use for a key that they leave out."),
         key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.").also(&["credentials"]),
         key(
@@ -51,6 +51,9 @@ pub(in crate::config) static ROOT: Shape = Shape {
     extends: None,
     elsewhere: &[],
 };
+
+/// One of `trusted_proxies`.
+const PROXY: Kind = Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])]);
 
 static LISTEN: Shape = Shape {
     name: "listen",
