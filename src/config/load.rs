@@ -202,7 +202,7 @@ fn ignored(folder: &Path) -> Option<Finding> {
     let name = folder.display().to_string();
     let message = format!("not read, as no part of the configuration in {name}: {shown}{more}");
     let help = "a folder's *.yaml and *.yml files are read, without its sub-folders";
-    Some(Finding::without_place("ignored_file", name, message).as_warning().help(help))
+    Some(Finding::without_place("ignored_file", name, message).into_warning().help(help))
 }
 
 /// `None` if there is more than `limit`.

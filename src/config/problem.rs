@@ -356,7 +356,7 @@ impl Finding {
     }
 
     /// The same, as a warning.
-    pub(super) fn as_warning(self) -> Self {
+    pub(super) fn into_warning(self) -> Self {
         Self { severity: Severity::Warning, ..self }
     }
 
