@@ -16,7 +16,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+mod given;
 mod unknown;
+
+pub(super) use given::Given;
 
 /// The longest time anything may be told to wait.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);

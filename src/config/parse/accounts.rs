@@ -116,8 +116,8 @@ pub(super) fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderV
             let message = format!("the secret of {at} can't be sent in a header");
             Failure::malformed("invalid_secret", message, "it has a control character in it", None)
         })
-    })?;
-    Some(decoder.or_block(found, || HeaderValue::from_static("")))
+    });
+    decoder.or_block(found, || HeaderValue::from_static(""))
 }
 
 /// `None` if the text has a control character in it.
@@ -158,8 +158,8 @@ fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
             }
             let message = format!("{at} has a `:` in it, where the password would begin");
             Err(Failure::malformed("invalid_secret", message, "a user name has no `:`", None))
-        })?;
-        Some(decoder.or_block(found, || Secret::new(placeholder(&at))))
+        });
+        decoder.or_block(found, || Secret::new(placeholder(&at)))
     });
     let password = decoder.required(&map, "password").and_then(|at| decoder.secret(&at, PlainText::WARN));
     let pair = Zeroizing::new(format!("{}:{}", username?.expose(), password?.expose()));
@@ -180,8 +180,8 @@ fn bearer(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
             let message = format!("the secret of {at} can't be sent in a header");
             Failure::malformed("invalid_secret", message, "it has a control character in it", None)
         })
-    })?;
-    let value = decoder.or_block(found, || HeaderValue::from_static(""));
+    });
+    let value = decoder.or_block(found, || HeaderValue::from_static(""))?;
     Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
 }
 

@@ -1,6 +1,7 @@
 //! `identity`: what vouches for the identity that our programs are told.
 
-use crate::config::decode::{At, Decoder, Map};
+use super::optional;
+use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::IdentityAssertion;
 use crate::config::problem::Finding;
@@ -15,22 +16,30 @@ const MAX_TTL: Duration = Duration::from_secs(60);
 /// The one that signs, the next, and the one before.
 const MAX_KEYS: usize = 4;
 
-/// `public_url` is the issuer if nothing else is said: `None` if there is none, `Some(None)` if it is wrong. The header is
-/// added to `names`.
+/// `public_url` is the issuer if nothing else is said. The header is added to `names`.
 pub(super) fn assertion(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    public_url: Option<Option<&str>>,
+    public_url: Given<&str>,
     names: &mut Distinct<'_>,
-) -> Option<Option<IdentityAssertion>> {
+) -> Given<IdentityAssertion> {
+    let Some(map) = decoder.mapping(at) else { return Given::Invalid };
+    optional(map.get("assertion"), |at| read(decoder, at, public_url, names))
+}
+
+fn read(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    public_url: Given<&str>,
+    names: &mut Distinct<'_>,
+) -> Option<IdentityAssertion> {
     let map = decoder.mapping(at)?;
-    let Some(at) = map.get("assertion") else { return Some(None) };
-    let map = decoder.mapping(&at)?;
     let help = "`openssl genpkey -algorithm ed25519` makes one: `key: { file: PATH }`";
     let keys = decoder.required_or(&map, "key", Some(help)).and_then(|at| keys(decoder, &at));
     let text = |at: At<'_>| decoder.string(&at).map(str::to_owned);
     let issuer = match (map.get("issuer"), public_url) {
-        (None, Some(url)) => url.map(str::to_owned),
+        (None, Given::Value(url)) => Some(url.to_owned()),
+        (None, Given::Invalid) => None,
         _ => {
             let help = "it is the name our programs know attache by; `public_url` would be the default";
             decoder.required_or(&map, "issuer", Some(help)).and_then(text)
@@ -40,13 +49,7 @@ pub(super) fn assertion(
     let audience = decoder.required_or(&map, "audience", Some(help)).and_then(text);
     let ttl = map.get("ttl").map_or(Some(MAX_TTL), |at| ttl(decoder, &at));
     let header = header(decoder, &map, names);
-    Some(Some(IdentityAssertion {
-        keys: keys?,
-        issuer: issuer?,
-        audience: audience?,
-        ttl: ttl?,
-        header: header?,
-    }))
+    Some(IdentityAssertion { keys: keys?, issuer: issuer?, audience: audience?, ttl: ttl?, header: header? })
 }
 
 fn header(decoder: &Decoder<'_>, map: &Map<'_>, names: &mut Distinct<'_>) -> Option<FieldName> {
@@ -73,7 +76,7 @@ fn ttl(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Duration> {
 
 fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
     let View::Sequence(_) = decoder.tree.view(at.node) else {
-        let key = key(decoder, at)?;
+        let key = key(decoder, at).checked().ok()?;
         if key.is_none() {
             decoder.secrets.block();
         }
@@ -84,14 +87,15 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
     for item in decoder.sequence(at)? {
         count += 1;
         match key(decoder, &item) {
-            Some(Some(key)) if all.contains(&key) => {
+            Given::Value(key) if all.contains(&key) => {
                 let message = format!("{item} is the same as another one");
                 let finding = Finding::error("duplicate_secret", decoder.place(&item), message);
                 decoder.report(finding.label("the same again").help("leave one of them out"));
                 fine = false;
             }
-            Some(key) => all.extend(key),
-            None => fine = false,
+            Given::Value(key) => all.push(key),
+            Given::Absent => {}
+            Given::Invalid => fine = false,
         }
     }
     if count == 0 {
@@ -108,8 +112,8 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
     fine.then_some(all)
 }
 
-/// `None` within if it can't be read.
-fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<SigningKey>> {
+/// Absent if it can't be read.
+fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<SigningKey> {
     decoder.secret_text_as(at, PlainText::WARN, &|pem| {
         let label = match SigningKey::from_pem(pem, None) {
             Ok(key) if matches!(key.algorithm(), Algorithm::Es256 | Algorithm::EdDsa) => return Ok(key),

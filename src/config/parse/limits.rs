@@ -1,5 +1,6 @@
 //! Rates and networks: how often, and from where.
 
+use super::optional;
 use crate::config::decode::{At, Decoder};
 use crate::config::model::{Rate, TrustedProxies};
 use crate::config::problem::Finding;
@@ -22,18 +23,17 @@ pub(super) struct Limits {
 pub(super) fn limits(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Limits> {
     let Some(at) = at else { return Some(Limits { wrong_keys: Some(WRONG_KEYS), connections: None }) };
     let map = decoder.mapping(at)?;
-    let wrong_keys = map.get("wrong_keys").map_or(Some(Some(WRONG_KEYS)), |at| wrong_keys(decoder, &at));
-    let connections = map
-        .get("connections")
-        .map_or(Some(None), |at| decoder.integer(&at).map(|count| NonZeroUsize::new(count as usize)));
-    Some(Limits { wrong_keys: wrong_keys?, connections: connections? })
-}
-
-fn wrong_keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<Rate>> {
-    match decoder.tree.view(at.node) {
-        View::Scalar { text: "off", .. } => Some(None),
-        _ => rate(decoder, at).map(Some),
-    }
+    let wrong_keys = match map.get("wrong_keys") {
+        Some(at) if matches!(decoder.tree.view(at.node), View::Scalar { text: "off", .. }) => None,
+        Some(at) => Some(rate(decoder, &at)),
+        None => Some(Some(WRONG_KEYS)),
+    };
+    let connections = optional(map.get("connections"), |at| decoder.integer(at)).checked().ok()?;
+    let wrong_keys = match wrong_keys {
+        Some(rate) => Some(rate?),
+        None => None,
+    };
+    Some(Limits { wrong_keys, connections: connections.and_then(|count| NonZeroUsize::new(count as usize)) })
 }
 
 /// `{requests: 100, per: 1s, burst: 50}`.

@@ -17,7 +17,7 @@ mod urls;
 mod verify;
 mod webhooks;
 
-use super::decode::{At, Decoder, Map};
+use super::decode::{At, Decoder, Given, Map};
 use super::effective::Effective;
 use super::header::Distinct;
 use super::model::{Config, LastValues, ListenAddr, TrustedProxies};
@@ -200,11 +200,11 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (assertion, assertion_unread) = match map.get("identity") {
         // A wrong public_url has been reported at its own place.
         Some(at) => {
-            let issuer = map.get("public_url").map(|_| public_url.as_deref());
+            let issuer = optional(map.get("public_url"), |_| public_url.as_deref());
             let read = || identity::assertion(decoder, &at, issuer, &mut names);
             decoder.secrets.owned(at.to_string(), read)
         }
-        None => (Some(None), None),
+        None => (Given::Absent, None),
     };
     let trusted_proxies = match map.get("trusted_proxies") {
         Some(at) => limits::trusted_proxies(decoder, &at),
@@ -216,9 +216,10 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
 
     let state = map.get("state");
     let state = state.map(|at| decoder.secrets.owned(at.to_string(), || state::state(decoder, &at)));
-    let (state, sealed_with) = state.map_or((None, None), |(state, unread)| (Some(state), unread));
+    let (state, sealed_with) =
+        state.map_or((Given::Absent, None), |(state, unread)| (Given::from(state), unread));
 
-    let kept = state.is_some() || decoder.is_misspelt(&map, "state");
+    let kept = !state.is_absent() || decoder.is_misspelt(&map, "state");
     let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with);
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
@@ -256,13 +257,13 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         public_url,
         threads,
         identity_headers: identity_headers?,
-        assertion: assertion?,
+        assertion: assertion.checked().ok()?,
         trusted_proxies: trusted_proxies?,
         wrong_keys: limits.wrong_keys,
         max_connections: limits.connections,
         drain,
         log,
-        state: state.map_or(Some(None), |found| found.map(Some))?,
+        state: state.checked().ok()?,
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,
@@ -298,9 +299,9 @@ fn named<T>(
         .collect()
 }
 
-/// What a key says, if it is there: `None` is that it is wrong.
-fn optional<T>(at: Option<At<'_>>, read: impl FnOnce(&At<'_>) -> Option<T>) -> Option<Option<T>> {
-    at.map_or(Some(None), |at| read(&at).map(Some))
+/// What a key says, if it is there.
+fn optional<T>(at: Option<At<'_>>, read: impl FnOnce(&At<'_>) -> Option<T>) -> Given<T> {
+    at.map_or(Given::Absent, |at| read(&at).into())
 }
 
 fn all<T>(named: Named<T>) -> Option<BTreeMap<String, Arc<T>>> {

@@ -9,8 +9,8 @@ mod client;
 mod grant;
 mod request;
 
-use super::{tls, urls};
-use crate::config::decode::{At, Decoder, Map};
+use super::{optional, tls, urls};
+use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::model::{BearerTokenType, OAuth2, TokenTls, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -22,9 +22,6 @@ use std::time::Duration;
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A key's value: `None` if there is no such key, `Some(None)` if what it says is wrong, which has been reported.
-type Given<T> = Option<Option<T>>;
 
 /// What accounts with refresh tokens ask of the whole file: a place to keep them, and that no two share one.
 pub(super) struct RefreshTokens {
@@ -87,33 +84,33 @@ pub(super) fn oauth2(
     let kind = grant::kind(decoder, &map, refresh_tokens);
     let method = client::method(decoder, &map, kind);
     let client_id = client::id(decoder, &map, kind, method);
-    let written_url = map.get("token_url").map(|at| {
+    let written_url = optional(map.get("token_url"), |at| {
         let what = if map.get("client_secret").is_some() { "the client's secret" } else { "the token" };
-        Some((endpoint(decoder, &at, plaintext, what)?, decoder.string(&at)?))
+        Some((endpoint(decoder, at, plaintext, what)?, decoder.string(at)?))
     });
     let account = grant::Account {
         map: &map,
         plaintext,
         client_id,
         nameless: client::is_optional(kind, method),
-        token_url: written_url.as_ref().map(|given| given.as_ref().map(|(_, text)| *text)),
+        token_url: written_url.as_ref().map(|(_, text)| *text),
     };
     let (grant, from_key) = match kind {
         Some(kind) => grant::grant(decoder, &account, kind, refresh_tokens),
         None => (None, FromKey::Nothing),
     };
     let token_url = match (&written_url, &from_key) {
-        (Some(Some((url, text))), _) => Some((url.clone(), (*text).to_owned())),
-        (Some(None), _) => None,
-        (None, FromKey::TokenUrl(text)) => service_account_url(decoder, &map, text, plaintext),
-        (None, FromKey::Unknown) => scalar::token_url("https://offline.invalid/").ok().map(|url| {
+        (Given::Value((url, text)), _) => Some((url.clone(), (*text).to_owned())),
+        (Given::Invalid, _) => None,
+        (Given::Absent, FromKey::TokenUrl(text)) => service_account_url(decoder, &map, text, plaintext),
+        (Given::Absent, FromKey::Unknown) => scalar::token_url("https://offline.invalid/").ok().map(|url| {
             let text = url.as_str().to_owned();
             (url, text)
         }),
-        (None, FromKey::Nothing) => decoder.required(&map, "token_url").and(None),
+        (Given::Absent, FromKey::Nothing) => decoder.required(&map, "token_url").and(None),
     };
     let audience = token_url.as_ref().map(|(_, text)| text.as_str());
-    let client_auth = client::auth(decoder, &map, method, client_id.flatten(), audience);
+    let client_auth = client::auth(decoder, &map, method, client_id.value(), audience);
     let tls = map.get("tls").map(|at| {
         if let Some((url, _)) = &token_url
             && url.scheme() == "http"
@@ -137,7 +134,7 @@ pub(super) fn oauth2(
     Some(OAuth2 {
         grant: grant?,
         token_url: token_url?.0,
-        client_id: client_id.flatten().map(str::to_owned),
+        client_id: client_id.value().map(str::to_owned),
         client_auth: client_auth?,
         tls: tls.unwrap_or_else(|| Some(TokenTls::default()))?,
         scopes,

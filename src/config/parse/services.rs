@@ -3,7 +3,7 @@
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
 use super::{Named, accounts, loops, optional, refer, tls, urls, webhooks};
-use crate::config::decode::{At, Decoder, Map};
+use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
     Account, Authorization, CaBundle, Host, Outbound, Service, TimeoutResponse, UnreadSecret, User,
@@ -40,19 +40,17 @@ pub(super) fn service(
 ) -> Option<Service> {
     let map = decoder.mapping(at)?.with_defaults(context.service_defaults);
     let name = map.get("name").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
-    let account = map.get("account").map(|at| account(decoder, &at, key, context.accounts, refresh_tokens));
+    let account =
+        optional(map.get("account"), |at| account(decoder, at, key, context.accounts, refresh_tokens));
     let outbound = match map.get("server_url") {
         Some(server_url) => {
-            outbound(decoder, &map, &server_url, account, context.listeners.outbound.as_ref()).map(Some)
+            outbound(decoder, &map, &server_url, account, context.listeners.outbound.as_ref()).into()
         }
-        None => without_server_url(decoder, &map).map(|()| None),
+        None => without_server_url(decoder, &map).map_or(Given::Invalid, |()| Given::Absent),
     };
-    let webhook = map.get("webhook").map(|at| webhooks::webhook(decoder, &at, context, webhooks));
-    let webhook = match webhook {
-        Some(webhook) => webhook.map(Some),
-        None => Some(None),
-    };
-    Some(Service { key: key.to_owned(), name, outbound: outbound?, webhook: webhook? })
+    let webhook = optional(map.get("webhook"), |at| webhooks::webhook(decoder, at, context, webhooks));
+    let (outbound, webhook) = (outbound.checked().ok()?, webhook.checked().ok()?);
+    Some(Service { key: key.to_owned(), name, outbound, webhook })
 }
 
 fn without_server_url(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<()> {
@@ -101,12 +99,11 @@ fn account(
     }
 }
 
-/// `account` is `None` if there is no such key, `Some(None)` if what it says is wrong.
 fn outbound(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
     url_at: &At<'_>,
-    account: Option<Option<Arc<Account>>>,
+    account: Given<Arc<Account>>,
     listener: Option<&Listener>,
 ) -> Option<Outbound> {
     let server_url = urls::server_url(decoder, url_at);
@@ -114,7 +111,7 @@ fn outbound(
         loops::check(decoder, url_at, url, listener);
     }
     let settings = settings(decoder, map);
-    if account.is_none() && !decoder.is_misspelt(map, "account") {
+    if account.is_absent() && !decoder.is_misspelt(map, "account") {
         let message = format!("{} has no `account`", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
         decoder.report(
@@ -123,7 +120,7 @@ fn outbound(
                 .help("write `account: { authorization: none }` if it needs none"),
         );
     }
-    if let (Some(url), Some(Some(account))) = (&server_url, &account)
+    if let (Some(url), Given::Value(account)) = (&server_url, &account)
         && account.authorization != Authorization::None
         && !settings.allow_plaintext
         && !urls::is_private(url)
@@ -139,27 +136,27 @@ fn outbound(
     // `localhost` is never resolved, so no name server decides where it leads.
     let local = server_url.as_ref().is_some_and(|url| url.host == Host::Name("localhost".to_owned()));
     Some(Outbound {
-        account: account??,
+        account: account.value()?,
         server_url: server_url?,
         timeout: settings.timeout,
         timeout_message: settings.timeout_message,
-        timeout_response: settings.timeout_response?,
+        timeout_response: settings.timeout_response.checked().ok()?,
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
-        ca: settings.ca?,
+        ca: settings.ca.checked().ok()?,
         unread: settings.unread,
         private_network: settings.private_network || local,
     })
 }
 
-/// What `defaults.service` may say; `None` within where that is wrong.
+/// What `defaults.service` may say.
 struct Settings {
     timeout: Duration,
     idle_timeout: Duration,
     timeout_message: Option<String>,
-    timeout_response: Option<Option<TimeoutResponse>>,
+    timeout_response: Given<TimeoutResponse>,
     retry_on_401: bool,
-    ca: Option<Option<CaBundle>>,
+    ca: Given<CaBundle>,
     /// Why the certificates can't be read.
     unread: Option<UnreadSecret>,
     private_network: bool,
@@ -173,7 +170,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         let ca = || tls::ca(decoder, decoder.mapping(&at)?);
         decoder.secrets.owned(at.to_string(), ca)
     });
-    let (ca, unread) = tls.map_or((Some(None), None), |(ca, unread)| (ca.map(Some), unread));
+    let (ca, unread) = tls.map_or((Given::Absent, None), |(ca, unread)| (ca.into(), unread));
     Settings {
         timeout: duration("timeout", DEFAULT_TIMEOUT),
         idle_timeout: duration("idle_timeout", DEFAULT_IDLE_TIMEOUT),

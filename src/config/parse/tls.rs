@@ -4,7 +4,8 @@
 //! request that needs it. A file without a usable one is treated as a secret that can't be read: it concerns the service
 //! or the account that names it, also while another program is about to write it.
 
-use crate::config::decode::{At, Decoder, Map};
+use super::optional;
+use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::model::{CaBundle, ReadFault, TokenTls};
 use crate::config::problem::Finding;
 use crate::config::secrets::Failure;
@@ -28,23 +29,23 @@ pub(super) fn token_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TokenTls> 
     if map.len() == 0 {
         return decoder.empty(at);
     }
-    let ca = map.get("ca").map(|at| bundle(decoder, &at));
+    let ca = optional(map.get("ca"), |at| bundle(decoder, at));
     let identity = match (map.get("client_certificate"), map.get("client_key")) {
-        (None, None) => Some(None),
+        (None, None) => Given::Absent,
         (Some(certificate), Some(key)) => identity(decoder, &certificate, &key),
         (certificate, _) => {
             let missing = if certificate.is_some() { "client_key" } else { "client_certificate" };
             decoder.required_or(&map, missing, Some("a certificate is of use with its key only"));
-            None
+            Given::Invalid
         }
     };
-    Some(TokenTls { ca: ca.map_or(Some(None), |found| found.map(Some))?, identity: identity? })
+    Some(TokenTls { ca: ca.checked().ok()?, identity: identity.checked().ok()? })
 }
 
-/// The first certificate of a PEM file; `None` within if it can't be read.
-pub(super) fn certificate(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<CertificateDer<'static>>> {
-    let (_, found) = certificates(decoder, at)?;
-    Some(found.and_then(|found| found.into_iter().next()))
+/// The first certificate of a PEM file; absent if it can't be read.
+pub(super) fn certificate(decoder: &Decoder<'_>, at: &At<'_>) -> Given<CertificateDer<'static>> {
+    let Some((_, found)) = certificates(decoder, at) else { return Given::Invalid };
+    found.and_then(|found| found.into_iter().next()).map_or(Given::Absent, Given::Value)
 }
 
 /// Whether the certificate is of another key than this one in PEM.
@@ -63,10 +64,14 @@ fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
 }
 
 /// One PEM text of nothing but the certificates and the key, whatever else stood in their files.
-fn identity(decoder: &Decoder<'_>, certificate: &At<'_>, key: &At<'_>) -> Option<Option<Secret>> {
-    let (_, shown) = certificates(decoder, certificate)?;
-    let private = private_key(decoder, key)?;
-    let (Some(shown), Some(private)) = (shown, private) else { return Some(None) };
+fn identity(decoder: &Decoder<'_>, certificate: &At<'_>, key: &At<'_>) -> Given<Secret> {
+    let Some((_, shown)) = certificates(decoder, certificate) else { return Given::Invalid };
+    let private = private_key(decoder, key);
+    let (shown, private) = match (shown, private) {
+        (_, Given::Invalid) => return Given::Invalid,
+        (Some(shown), Given::Value(private)) => (shown, private),
+        _ => return Given::Absent,
+    };
     let mut pem = Zeroizing::new(String::new());
     for der in &shown {
         armor(&mut pem, "CERTIFICATE", der);
@@ -78,13 +83,14 @@ fn identity(decoder: &Decoder<'_>, certificate: &At<'_>, key: &At<'_>) -> Option
     };
     armor(&mut pem, label, private.secret_der());
     let label = match CertifiedKey::from_der(shown, private, &rustls::crypto::ring::default_provider()) {
-        Ok(_) => return Some(Some(Secret::new(pem.as_str()))),
+        Ok(_) => return Given::Value(Secret::new(pem.as_str())),
         Err(rustls::Error::InconsistentKeys(_)) => "this key is not the one of the certificate",
         Err(_) => "a key of this kind can't be used",
     };
     let message = format!("{key} does not fit {certificate}");
     let finding = Finding::error("invalid_key", decoder.place(key), message).label(label);
-    decoder.reject(finding.secondary(decoder.place(certificate), "its first certificate is the client's"))
+    let place = decoder.place(certificate);
+    decoder.reject(finding.secondary(place, "its first certificate is the client's")).into()
 }
 
 fn armor(pem: &mut String, label: &str, der: &[u8]) {
@@ -126,11 +132,11 @@ fn certificates(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(PathBuf, Option<C
     Some((path, found))
 }
 
-/// The private key in a file; `None` within if it can't be read.
-fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<PrivateKeyDer<'static>>> {
-    let path = path(decoder, at)?;
+/// The private key in a file; absent if it can't be read.
+fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<PrivateKeyDer<'static>> {
+    let Some(path) = path(decoder, at) else { return Given::Invalid };
     if decoder.secrets.offline {
-        return Some(None);
+        return Given::Absent;
     }
     let found = decoder.deliver_file(at, &path, |bytes| {
         PrivateKeyDer::from_pem_slice(bytes).map_err(|_| Failure {
@@ -145,7 +151,7 @@ fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Option<PrivateKeyDe
         Some(key) => decoder.secrets.digest(key.secret_der()),
         None => decoder.secrets.block(),
     }
-    Some(found)
+    found.map_or(Given::Absent, Given::Value)
 }
 
 /// Why a file that holds nothing of use holds nothing.

@@ -1,5 +1,6 @@
 //! `webhook.verify` and `webhook.replay`: what a call has to be signed with, and what becomes of one that comes again.
 
+use super::optional;
 use crate::config::decode::{At, Decoder, Map, list};
 use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::Replay;
@@ -167,10 +168,10 @@ fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {
 
 fn recipe(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Recipe> {
     let name = |at: At<'_>| Purpose::Received.read(decoder, &at).map(FieldName::into_header_name);
-    let optional = |key| map.get(key).map_or(Some(None), |at| name(at).map(Some));
+    let named = |key| optional(map.get(key), |at| name(*at)).checked().ok();
     let header = decoder.required(map, "header").and_then(name);
-    let timestamp = optional("timestamp_header");
-    let id = optional("id_header");
+    let timestamp = named("timestamp_header");
+    let id = named("id_header");
     let algorithm =
         map.get("algorithm").map_or(Some(Algorithm::Sha256), |at| decoder.one_of(&at, &Algorithm::ALL));
     let encoding = map.get("encoding").map_or(Some(Encoding::Hex), |at| decoder.one_of(&at, &Encoding::ALL));

@@ -2,7 +2,7 @@
 
 use super::services::Context;
 use super::{limits, loops, optional, refer, urls, verify};
-use crate::config::decode::{At, Decoder, Map};
+use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Webhook};
 use crate::config::problem::Finding;
@@ -65,45 +65,45 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All
     let api_keys = decoder.required(&map, "api_keys").and_then(|at| api_keys(decoder, &at, all));
     decoder.required(&map, "user");
     let settings = settings(decoder, &map, context, all);
-    let (verifier, verify_token) = match settings.verify? {
+    let (verifier, verify_token) = match settings.verify.checked().ok()? {
         Some(verify) => (Some(verify.verifier), verify.verify_token),
         None => (None, None),
     };
-    let default = Webhook::new(settings.user??, forward_to?, api_keys?);
+    let default = Webhook::new(settings.user.value()?, forward_to?, api_keys?);
     Some(Webhook {
-        methods: settings.methods?.unwrap_or(default.methods),
+        methods: settings.methods.or(default.methods)?,
         max_body: settings.max_body.unwrap_or(default.max_body),
         timeout: settings.timeout.unwrap_or(default.timeout),
-        key_in: settings.key_in?.unwrap_or_default(),
-        allow_from: settings.allow_from?.unwrap_or_default(),
-        rate_limit: settings.rate_limit?,
+        key_in: settings.key_in.or(default.key_in)?,
+        allow_from: settings.allow_from.or(default.allow_from)?,
+        rate_limit: settings.rate_limit.checked().ok()?,
         verify: verifier,
         verify_token,
-        replay: settings.replay?,
-        refusals: settings.refusals?.unwrap_or_default(),
+        replay: settings.replay.checked().ok()?,
+        refusals: settings.refusals.or(default.refusals)?,
         ..default
     })
 }
 
-/// What `defaults.webhook` may say. `None` is that it is wrong, `None` within that there is none.
+/// What `defaults.webhook` may say.
 struct Settings {
-    user: Option<Option<Arc<User>>>,
-    methods: Option<Option<Vec<Method>>>,
+    user: Given<Arc<User>>,
+    methods: Given<Vec<Method>>,
     max_body: Option<u64>,
     timeout: Option<Duration>,
-    key_in: Option<Option<KeyIn>>,
-    allow_from: Option<Option<Vec<IpNet>>>,
-    rate_limit: Option<Option<Rate>>,
-    verify: Option<Option<verify::Verify>>,
-    replay: Option<Option<Replay>>,
-    refusals: Option<Option<Refusals>>,
+    key_in: Given<KeyIn>,
+    allow_from: Given<Vec<IpNet>>,
+    rate_limit: Given<Rate>,
+    verify: Given<verify::Verify>,
+    replay: Given<Replay>,
+    refusals: Given<Refusals>,
 }
 
 fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &All<'_>) -> Settings {
     let mut names = Distinct::below(all.names);
     let key_in = optional(map.get("key_in"), |at| key_in(decoder, at, &mut names));
     let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, all.public_url, &mut names));
-    let verifier = verify.as_ref().and_then(|verify| verify.as_ref()).map(|verify| &verify.verifier);
+    let verifier = verify.as_ref().value().map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
     Settings {
         user: optional(map.get("user"), |at| {
@@ -202,9 +202,9 @@ fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All<'_>) -> Optio
     let (mut fine, mut unread) = (true, false);
     for item in decoder.sequence(at)? {
         let key = api_key(decoder, &item, &mut ids, webhooks);
-        fine &= key.is_some();
-        unread |= matches!(key, Some(None));
-        all.extend(key.flatten());
+        fine &= !key.is_invalid();
+        unread |= key.is_absent();
+        all.extend(key.value());
     }
     if all.is_empty() && unread {
         decoder.secrets.block();
@@ -220,14 +220,14 @@ fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All<'_>) -> Optio
     fine.then_some(all)
 }
 
-/// `None` within if its value can't be read: then it is no key.
+/// Absent if its value can't be read: then it is no key.
 fn api_key(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     ids: &mut HashMap<String, Span>,
     webhooks: &mut All<'_>,
-) -> Option<Option<ApiKey>> {
-    let map = decoder.mapping(at)?;
+) -> Given<ApiKey> {
+    let Some(map) = decoder.mapping(at) else { return Given::Invalid };
     let disabled = map.get("disabled").map_or(Some(false), |at| decoder.bool(&at));
     let id = decoder.required(&map, "id").and_then(|at| id(decoder, &at, ids));
     let key = key(decoder, &map, webhooks);
@@ -243,11 +243,10 @@ fn api_key(
             Finding::error("out_of_range", decoder.place(end), message).label("this key is never good"),
         );
     }
-    let (id, disabled) = (id?, disabled?);
-    let Some((sha256, value)) = key? else { return Some(None) };
+    let (Some(id), Some(disabled)) = (id, disabled) else { return Given::Invalid };
     let not_before = not_before.and_then(|(time, _)| time);
     let expires_at = expires_at.and_then(|(time, _)| time);
-    Some(Some(ApiKey { id, sha256, value, not_before, expires_at, disabled }))
+    key.map(|(sha256, value)| ApiKey { id, sha256, value, not_before, expires_at, disabled })
 }
 
 fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Option<String> {
@@ -270,12 +269,34 @@ fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Op
 /// A key's hash, and the key itself where the file has it.
 type HashAndValue = ([u8; 32], Option<Secret>);
 
-fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Option<Option<HashAndValue>> {
+fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Given<HashAndValue> {
+    let (sha256, value, place) = match hash_and_value(decoder, map) {
+        Given::Value(found) => found,
+        Given::Absent => return Given::Absent,
+        Given::Invalid => return Given::Invalid,
+    };
     let at = map.at;
-    let (hash, value, place) = match (map.get("sha256"), map.get("value")) {
+    if let Some(first) = webhooks.seen_keys.get(&sha256) {
+        let finding =
+            Finding::error("duplicate_api_key", place, format!("{at} is a key that is in use already"));
+        let finding = finding.label("used again here").secondary(*first, "first used here");
+        if value.is_some() && map.get("value").is_some_and(|at| decoder.is_delivered(&at)) {
+            decoder.report(finding.tolerated());
+            return Given::Absent;
+        }
+        return decoder.reject(finding).into();
+    }
+    webhooks.seen_keys.insert(sha256, place);
+    Given::Value((sha256, value))
+}
+
+/// As the file gives them, with the place of whichever it gives.
+fn hash_and_value(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<([u8; 32], Option<Secret>, Span)> {
+    let at = map.at;
+    match (map.get("sha256"), map.get("value")) {
         (Some(hash), None) => {
-            let sha256 = decoder.parsed_or_hidden(&hash, "invalid_hash", "a SHA-256", scalar::sha256)?;
-            (sha256, None, decoder.place(&hash))
+            let sha256 = decoder.parsed_or_hidden(&hash, "invalid_hash", "a SHA-256", scalar::sha256);
+            Given::from(sha256).map(|sha256| (sha256, None, decoder.place(&hash)))
         }
         (None, Some(value)) => {
             let better = "give its `sha256` instead: `attache keys new` prints both";
@@ -287,13 +308,12 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Option<O
                 let (label, help) = ("a key has at least 22 characters", "`attache keys new` makes one");
                 Err(Failure::malformed("weak_key", message, label, Some(help)))
             };
-            let secret = match decoder.secret_as(&value, PlainText::Warn(better), &accept)? {
-                Some(secret) => secret,
+            let secret = match decoder.secret_as(&value, PlainText::Warn(better), &accept) {
                 // It is only listed.
-                None if decoder.secrets.offline => Secret::new(placeholder(&value)),
-                None => return Some(None),
+                Given::Absent if decoder.secrets.offline => Given::Value(Secret::new(placeholder(&value))),
+                found => found,
             };
-            (secret.sha256(), Some(secret), decoder.place(&value))
+            secret.map(|secret| (secret.sha256(), Some(secret), decoder.place(&value)))
         }
         (Some(_), Some(value)) => {
             let finding = Finding::error(
@@ -301,24 +321,11 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Option<O
                 decoder.key(&value),
                 format!("{at} has both `sha256` and `value`"),
             );
-            return decoder.reject(finding.label("give only one of them"));
+            decoder.reject(finding.label("give only one of them")).into()
         }
         (None, None) => {
             let finding = Finding::error("missing_key", decoder.place(at), format!("{at} has no `sha256`"));
-            return decoder
-                .reject(finding.label("`sha256` is missing").help("`attache keys new` prints one"));
+            decoder.reject(finding.label("`sha256` is missing").help("`attache keys new` prints one")).into()
         }
-    };
-    if let Some(first) = webhooks.seen_keys.get(&hash) {
-        let finding =
-            Finding::error("duplicate_api_key", place, format!("{at} is a key that is in use already"));
-        let finding = finding.label("used again here").secondary(*first, "first used here");
-        if value.is_some() && map.get("value").is_some_and(|at| decoder.is_delivered(&at)) {
-            decoder.report(finding.tolerated());
-            return Some(None);
-        }
-        return decoder.reject(finding);
     }
-    webhooks.seen_keys.insert(hash, place);
-    Some(Some((hash, value)))
 }

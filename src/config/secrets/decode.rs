@@ -2,7 +2,7 @@
 
 use super::text::{self, Shape, placeholder};
 use super::{Failure, Reference};
-use crate::config::decode::{At, Decoder, Map};
+use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::model::PresentedToken;
 use crate::config::problem::Finding;
 use crate::config::tree::View;
@@ -32,18 +32,18 @@ impl Decoder<'_> {
     /// A secret: a string, or exactly one of `env`, `file`, `credential`, `literal`, with an optional `prefix`. A
     /// placeholder if it can't be read, which the owner answers for.
     pub(in crate::config) fn secret(&self, at: &At<'_>, plain_text: PlainText<'_>) -> Option<Secret> {
-        let found = self.secret_as(at, plain_text, &|text| Ok(Secret::new(text)))?;
-        Some(self.or_block(found, || Secret::new(placeholder(at))))
+        let found = self.secret_as(at, plain_text, &|text| Ok(Secret::new(text)));
+        self.or_block(found, || Secret::new(placeholder(at)))
     }
 
-    /// As [`Self::secret`], made into what `accept` makes of it. `None` within if it can't be read, or can't be accepted
+    /// As [`Self::secret`], made into what `accept` makes of it. Absent if it can't be read, or can't be accepted
     /// though it isn't the text of the file that is wrong. The owner may have others.
     pub(in crate::config) fn secret_as<T>(
         &self,
         at: &At<'_>,
         plain_text: PlainText<'_>,
         accept: Accept<'_, T>,
-    ) -> Option<Option<T>> {
+    ) -> Given<T> {
         self.shaped(at, plain_text, Shape::Line, accept)
     }
 
@@ -53,16 +53,24 @@ impl Decoder<'_> {
         at: &At<'_>,
         plain_text: PlainText<'_>,
         accept: Accept<'_, T>,
-    ) -> Option<Option<T>> {
+    ) -> Given<T> {
         self.shaped(at, plain_text, Shape::Lines, accept)
     }
 
-    /// What was read, or what stands in for it until the owner drops it.
-    pub(in crate::config) fn or_block<T>(&self, found: Option<T>, placeholder: impl FnOnce() -> T) -> T {
-        found.unwrap_or_else(|| {
-            self.secrets.block();
-            placeholder()
-        })
+    /// What was read, or what stands in for it until the owner drops it; `None` if it is wrong.
+    pub(in crate::config) fn or_block<T>(
+        &self,
+        found: Given<T>,
+        placeholder: impl FnOnce() -> T,
+    ) -> Option<T> {
+        match found {
+            Given::Value(value) => Some(value),
+            Given::Absent => {
+                self.secrets.block();
+                Some(placeholder())
+            }
+            Given::Invalid => None,
+        }
     }
 
     /// One secret, or a list of up to `most`, no two of which are the same, each with its place. Those that can't be read or
@@ -86,9 +94,9 @@ impl Decoder<'_> {
                 fits(&item, &secret).map(|()| secret)
             };
             let secret = match self.secret_as(&item, PlainText::WARN, &accept) {
-                Some(Some(secret)) => secret,
-                Some(None) => continue,
-                None => {
+                Given::Value(secret) => secret,
+                Given::Absent => continue,
+                Given::Invalid => {
                     fine = false;
                     continue;
                 }
@@ -158,16 +166,16 @@ impl Decoder<'_> {
         plain_text: PlainText<'_>,
         shape: Shape,
         accept: Accept<'_, T>,
-    ) -> Option<Option<T>> {
+    ) -> Given<T> {
         match self.tree.view(at.node) {
             View::Scalar { text, .. } => {
                 let text = if self.is_null(at) { "" } else { text };
-                self.not_filled_in(at, text)?;
-                self.written(at, ("", text), plain_text, shape, accept).map(Some)
+                let checked = self.not_filled_in(at, text);
+                checked.and_then(|()| self.written(at, ("", text), plain_text, shape, accept)).into()
             }
             View::Mapping(_) => self.sourced(at, plain_text, shape, accept),
             View::Sequence(_) => {
-                self.wrong_type(at, "a string, or a mapping with `env`, `file` or `credential`")
+                self.wrong_type::<T>(at, "a string, or a mapping with `env`, `file` or `credential`").into()
             }
         }
     }
@@ -211,7 +219,39 @@ impl Decoder<'_> {
         plain_text: PlainText<'_>,
         shape: Shape,
         accept: Accept<'_, T>,
-    ) -> Option<Option<T>> {
+    ) -> Given<T> {
+        let Some((map, prefix, source)) = self.parts(at) else { return Given::Invalid };
+        if map.get("literal").is_some() {
+            let text = self.verbatim(&source);
+            let value =
+                text.and_then(|text| self.written(&source, (prefix, text), plain_text, shape, accept));
+            return value.into();
+        }
+        let Some(name) = self.string(&source) else { return Given::Invalid };
+        let path = self.resolve(&source, name);
+        let reference = if map.get("env").is_some() {
+            self.variable(&source, name)
+        } else if map.get("file").is_some() {
+            Some(Reference::File(&path))
+        } else {
+            self.credential(&source, name)
+        };
+        let Some(reference) = reference else { return Given::Invalid };
+        if self.secrets.offline {
+            return Given::Absent;
+        }
+        let found = self.deliver(&source, reference, |bytes| {
+            let text = whole(prefix, self.fit(&source, bytes, shape)?);
+            accept(&text).map(|value| (text, value))
+        });
+        let Some((text, value)) = found else { return Given::Absent };
+        self.secrets.digest(text.as_bytes());
+        self.warn_of_space(&source, &text[prefix.len()..], shape);
+        Given::Value(value)
+    }
+
+    /// The mapping that says where a secret is, with its prefix and its one source.
+    fn parts<'a>(&'a self, at: &'a At<'a>) -> Option<(Map<'a>, &'a str, At<'a>)> {
         let map = self.secret_source(at)?;
         // An unknown key is not quoted: in `value: {…}` it may be the secret itself.
         let unknown: Vec<At<'_>> = map
@@ -226,42 +266,11 @@ impl Decoder<'_> {
             self.report(finding.label("unknown key").help(help));
         }
         let prefix = match map.get("prefix") {
-            Some(at) => self.secret_prefix(&at)?,
-            None => "",
+            Some(at) => self.secret_prefix(&at),
+            None => Some(""),
         };
-        let source = self.source(at, &map, !unknown.is_empty())?;
-        if map.get("literal").is_some() {
-            let text = (prefix, self.verbatim(&source)?);
-            return self
-                .written(&source, text, plain_text, shape, accept)
-                .filter(|_| unknown.is_empty())
-                .map(Some);
-        }
-        let name = self.string(&source)?;
-        if !unknown.is_empty() {
-            return None;
-        }
-        let path;
-        let reference = if map.get("env").is_some() {
-            self.variable(&source, name)?
-        } else if map.get("file").is_some() {
-            path = self.resolve(&source, name);
-            Reference::File(&path)
-        } else {
-            self.credential(&source, name)?
-        };
-        if self.secrets.offline {
-            return Some(None);
-        }
-        let found = self.deliver(&source, reference, |bytes| {
-            let text = whole(prefix, self.fit(&source, bytes, shape)?);
-            accept(&text).map(|value| (text, value))
-        });
-        Some(found.map(|(text, value)| {
-            self.secrets.digest(text.as_bytes());
-            self.warn_of_space(&source, &text[prefix.len()..], shape);
-            value
-        }))
+        let source = self.source(at, &map, !unknown.is_empty());
+        if unknown.is_empty() { Some((map, prefix?, source?)) } else { None }
     }
 
     /// The one source that is given.

@@ -5,9 +5,9 @@
 
 use super::grant::Account;
 use super::request;
-use crate::config::decode::{At, Decoder, Map};
+use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::model::{Assertion, SignedAssertion};
-use crate::config::parse::tls;
+use crate::config::parse::{optional, tls};
 use crate::config::problem::Finding;
 use crate::config::secrets::{Failure, PlainText};
 use crate::jwt::{Algorithm, KeyError, SigningKey};
@@ -93,21 +93,23 @@ pub(super) fn bearer(
     let unread = matches!(material, Some(Material::Placeholder));
     let issuer = issuer.unwrap_or_else(|| match (service_account, account.client_id) {
         (Some(found), _) => Some(found.client_email.clone()),
-        (None, Some(client_id)) => client_id.map(str::to_owned),
-        (None, None) if unread => Some(String::new()),
-        (None, None) if account.nameless && material.is_some() => {
+        (None, Given::Value(client_id)) => Some(client_id.to_owned()),
+        (None, Given::Invalid) => None,
+        (None, Given::Absent) if unread => Some(String::new()),
+        (None, Given::Absent) if account.nameless && material.is_some() => {
             let help =
                 "it is the name by which the token endpoint knows the key; or give the account a `client_id`";
             decoder.required_or(&map, "issuer", Some(help)).and(None)
         }
-        (None, None) => None,
+        (None, Given::Absent) => None,
     });
     let subject = subject.unwrap_or_else(|| issuer.clone());
     let audience = audience.unwrap_or_else(|| match (service_account, account.token_url) {
         (Some(ServiceAccount { token_uri: Some(uri), .. }), _) => Some(uri.clone()),
-        (_, Some(token_url)) => token_url.map(str::to_owned),
+        (_, Given::Value(token_url)) => Some(token_url.to_owned()),
+        (_, Given::Invalid) => None,
         // What is missing is the token URL.
-        (_, None) => unread.then(String::new),
+        (_, Given::Absent) => unread.then(String::new),
     });
     let mut ours = OURS.to_vec();
     ours.extend(service_account.map(|_| "scope"));
@@ -223,8 +225,8 @@ fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Mat
             Err(said) => said,
         };
         invalid(format!("{at} is not the JSON of a service account"), label, help)
-    })?;
-    Some(decoder.or_block(found, || Material::Placeholder))
+    });
+    decoder.or_block(found, || Material::Placeholder)
 }
 
 fn cannot_sign(at: &At<'_>, error: KeyError) -> Failure {
@@ -279,14 +281,14 @@ struct Signed {
 }
 
 fn signed(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>, material: Option<Material>) -> Option<Signed> {
-    let algorithm = map.get("algorithm").map(|at| decoder.one_of(&at, &ALGORITHMS));
-    let key_id = map.get("key_id").map(|at| decoder.string(&at).map(str::to_owned));
+    let algorithm = optional(map.get("algorithm"), |at| decoder.one_of(at, &ALGORITHMS));
+    let key_id = optional(map.get("key_id"), |at| decoder.string(at).map(str::to_owned));
     let certificate = map.get("certificate").map(|at| (tls::certificate(decoder, &at), at));
     let lifetime = match map.get("lifetime") {
         Some(at) => lifetime(decoder, &at),
         None => Some(DEFAULT_LIFETIME),
     };
-    let algorithm = algorithm.map_or(Some(None), |found| found.map(Some))?;
+    let algorithm = algorithm.checked().ok()?;
     let pem = match material? {
         Material::Placeholder => None,
         Material::Pem(pem) => Some(pem),
@@ -302,7 +304,7 @@ fn signed(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>, material: Option<Ma
     };
     let certificate = match certificate {
         Some((found, certificate_at)) => {
-            let found = found?;
+            let found = found.checked().ok()?;
             if let (Some(der), Some(pem)) = (&found, &pem)
                 && tls::is_of_another(der, pem.expose())
             {
@@ -321,7 +323,7 @@ fn signed(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>, material: Option<Ma
     };
     Some(Signed {
         key,
-        key_id: key_id.map_or(Some(None), |found| found.map(Some))?,
+        key_id: key_id.checked().ok()?,
         certificate_sha256: certificate.map(|der| sha256(&der)),
         lifetime: lifetime?,
     })

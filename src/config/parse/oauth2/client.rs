@@ -1,8 +1,8 @@
 //! How the client proves itself: `client_auth`, and the keys each of its words needs or can't have.
 
+use super::assertion;
 use super::grant::Kind;
-use super::{Given, assertion};
-use crate::config::decode::{Decoder, Map};
+use crate::config::decode::{Decoder, Given, Map};
 use crate::config::model::ClientAuth;
 use crate::config::problem::Finding;
 use crate::secret::Secret;
@@ -91,9 +91,12 @@ pub(super) fn id<'t>(
     method: Option<Method>,
 ) -> Given<&'t str> {
     match map.get("client_id") {
-        Some(at) => Some(decoder.string(&at)),
-        None if is_optional(kind, method) => None,
-        None => Some(decoder.required(map, "client_id").and(None)),
+        Some(at) => decoder.string(&at).into(),
+        None if is_optional(kind, method) => Given::Absent,
+        None => {
+            decoder.required(map, "client_id");
+            Given::Invalid
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The grants, and the keys that are each one's own.
 
 use super::assertion::{self, FromKey};
-use super::{Given, RefreshTokens, endpoint, request};
-use crate::config::decode::{At, Decoder, Map};
-use crate::config::model::{Grant, PresentedToken};
+use super::{RefreshTokens, endpoint, request};
+use crate::config::decode::{At, Decoder, Given, Map};
+use crate::config::model::Grant;
+use crate::config::parse::optional;
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
@@ -144,7 +145,7 @@ fn refresh_token(
         "give the first one; if there is none, `grant: authorization_code` and `attache login` get one";
     let at = decoder.required_or(account.map, "refresh_token", Some(help))?;
     let refresh_token = decoder.secret(&at, PlainText::WARN)?;
-    let token_url = account.token_url.flatten().unwrap_or_default();
+    let token_url = account.token_url.value().unwrap_or_default();
     refresh_tokens.claim(decoder, &at, &refresh_token, token_url)?;
     Some(Grant::RefreshToken { refresh_token })
 }
@@ -156,16 +157,16 @@ fn authorization_code(decoder: &Decoder<'_>, account: &Account<'_>) -> Option<Gr
     let authorization_url = decoder
         .required_or(map, "authorization_url", Some(help))
         .and_then(|at| endpoint(decoder, &at, account.plaintext, "the sign-in"));
-    let redirect_url = map.get("redirect_url").map(|at| {
+    let redirect_url = optional(map.get("redirect_url"), |at| {
         let what = "a URL that `attache login` can listen on";
-        decoder.parsed(&at, "invalid_url", what, scalar::redirect_url)
+        decoder.parsed(at, "invalid_url", what, scalar::redirect_url)
     });
     let authorization_params = map
         .get("authorization_params")
         .map_or(Some(Vec::new()), |at| request::texts(decoder, &at, &AUTHORIZATION_PARAMS, OURS));
     Some(Grant::AuthorizationCode {
         authorization_url: authorization_url?,
-        redirect_url: redirect_url.map_or(Some(None), |found| found.map(Some))?,
+        redirect_url: redirect_url.checked().ok()?,
         authorization_params: authorization_params?,
     })
 }
@@ -186,8 +187,8 @@ fn token_exchange(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Grant> {
         None => Some(TOKEN_TYPES[0].1.to_owned()),
     };
     let (subject_token_type, actor_token_type) = (typed("subject_token_type"), typed("actor_token_type"));
-    let actor_token: Option<Option<PresentedToken>> = map.get("actor_token").map(|at| decoder.presented(&at));
-    if let (None, Some(at)) = (&actor_token, map.get("actor_token_type"))
+    let actor_token = optional(map.get("actor_token"), |at| decoder.presented(at));
+    if let (Given::Absent, Some(at)) = (&actor_token, map.get("actor_token_type"))
         && !decoder.is_misspelt(map, "actor_token")
     {
         let message = format!("{at} has no use without an actor_token");
@@ -196,16 +197,13 @@ fn token_exchange(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Grant> {
             finding.label("there is no token of this type").help("add `actor_token`, or leave it out"),
         );
     }
-    let requested = map.get("requested_token_type").map(|at| token_type(decoder, &at));
+    let requested = optional(map.get("requested_token_type"), |at| token_type(decoder, at));
     let actor_token_type = actor_token_type?;
     Some(Grant::TokenExchange {
         subject_token: subject_token?,
         subject_token_type: subject_token_type?,
-        actor: match actor_token {
-            Some(token) => Some((token?, actor_token_type)),
-            None => None,
-        },
-        requested_token_type: requested.map_or(Some(None), |found| found.map(Some))?,
+        actor: actor_token.checked().ok()?.map(|token| (token, actor_token_type)),
+        requested_token_type: requested.checked().ok()?,
     })
 }
 
