@@ -41,6 +41,9 @@ const POLL: Duration = Duration::from_secs(10);
 /// Idle connections to servers that are kept at most.
 const POOL_SIZE: usize = 4096;
 
+/// How long a thread for blocking work waits for more.
+const KEEP_ALIVE: Duration = Duration::from_millis(1100);
+
 /// What [`run`] takes.
 #[derive(Debug)]
 pub struct Options {
@@ -55,7 +58,10 @@ pub struct Options {
 pub fn run(options: Options) -> i32 {
     // Fails only if one is installed, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let loaded = config::load(&options.config, Mode::Full);
+    // In a thread of its own, as every later one: what is allocated here is freed by another thread after a reload, and the
+    // allocator could not use it again as long as the thread that allocated it lives on.
+    let loaded = std::thread::scope(|scope| scope.spawn(|| config::load(&options.config, Mode::Full)).join());
+    let loaded = loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let problems = loaded.problems;
     // In a process that has a log already (a test, the demo), level and form stay as they are.
     let init = |config: &Config| logging::init(level(config.log.level), is_json(config)).ok();
@@ -112,10 +118,12 @@ fn start(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("attache")
+        // The allocator gives memory back to the system when a thread ends, if it has been free for a second.
+        .thread_keep_alive(KEEP_ALIVE)
         .enable_all()
         .build()?;
     let drain = runtime.block_on(async {
-        let server = Server::new(path, config, problems.to_short_json(), log)?;
+        let server = Server::new(path, config, problems.to_short_json(), log).await?;
         server.serve(files).await
     });
     // Blocking work (a file being read) must not hold the exit up.
@@ -178,7 +186,12 @@ struct Server {
 
 impl Server {
     /// Binds every listener before anything is served: a port that is taken is an error, not half a server.
-    fn new(path: &Path, config: Config, problems: Value, log: Option<Logging>) -> Result<Self, StartError> {
+    async fn new(
+        path: &Path,
+        config: Config,
+        problems: Value,
+        log: Option<Logging>,
+    ) -> Result<Self, StartError> {
         let access_log = match &config.log.access {
             AccessLogTo::Off => AccessLog::off(),
             AccessLogTo::Stdout => AccessLog::stdout()?,
@@ -209,8 +222,11 @@ impl Server {
         let transport = Arc::new(Transport::new((descriptors / 8).clamp(8, POOL_SIZE)));
         let limit = connection_limit(&config, descriptors);
         let hash = config.hash.clone();
+        let (for_build, connections) = (tokens.clone(), Arc::clone(&transport));
+        let build = move || Snapshot::build(config, None, &for_build, &connections);
+        let snapshot = tokio::task::spawn_blocking(build).await.map_err(io::Error::from)?;
         let state = Arc::new(State {
-            snapshots: Handle::new(Snapshot::build(config, None, &tokens, &transport)),
+            snapshots: Handle::new(snapshot),
             tables: ["outbound", "webhooks"].map(|listener| Arc::new(Table::new(listener, limit))),
             transport,
             descriptors,
