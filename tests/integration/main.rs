@@ -9,6 +9,7 @@ mod connections;
 mod crash;
 mod deadline;
 mod drain;
+mod editor;
 mod framing;
 mod handover;
 mod handshakes;
