@@ -98,6 +98,9 @@ fn every_example_is_good() {
     let examples = listed.map(|entry| entry.expect("an entry").path());
     let mut seen = 0;
     for path in examples.chain([PathBuf::from("config/attache.yaml")]) {
+        // A folder with programs beside the file is no folder of files.
+        let beside = path.join("attache.yaml");
+        let path = if beside.exists() { beside } else { path };
         let loaded = load(&path, Mode::Offline);
         let said = loaded.problems.render_human(false);
         assert!(loaded.config.is_some() && said.is_empty(), "{}:\n{said}", path.display());
@@ -160,4 +163,15 @@ fn every_alert_is_about_metrics_that_there_are() {
         assert!(rule["annotations"]["summary"].is_string(), "{expression}");
     }
     assert!(seen >= 10, "{seen}");
+}
+
+/// One mistake can be repeated 10,000 times: 18 MB of JSON.
+#[test]
+fn no_more_than_fifty_problems_are_served() {
+    let problems = load(&Path::new(CASES).join("more_than_fifty_problems.yaml"), Mode::Full).problems;
+    let serde_json::Value::Array(short) = problems.to_short_json() else { panic!("an array") };
+    assert_eq!(short.len(), 51);
+    assert_eq!((&short[50]["code"], &short[50]["severity"]), (&"more_problems".into(), &"error".into()));
+    let said = format!("and {} more;", problems.len() - 50);
+    assert!(short[50]["message"].as_str().is_some_and(|message| message.starts_with(&said)), "{}", short[50]);
 }

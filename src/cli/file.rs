@@ -1,7 +1,8 @@
 //! The configuration, for the commands that only look something up in it.
 
+use crate::config::effective::Effective;
 use crate::config::model::{Account, Authorization, Config, OAuth2};
-use crate::config::{self, Mode};
+use crate::config::{self, Loaded, Mode};
 use crate::telemetry::logging::may_color;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,6 +40,32 @@ pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
             Ok(File::Valid(Box::new(config)))
         }
         None => {
+            eprint!("{}", loaded.problems.render_human(may_color(&std::io::stderr())));
+            Err(1)
+        }
+    }
+}
+
+/// A good file, read without its secrets.
+pub(super) struct Inspected {
+    pub(super) config: Config,
+    pub(super) effective: Effective,
+}
+
+/// Reads the file at `path`, or where `attache run` would find it, without its secrets.
+///
+/// # Errors
+///
+/// The exit status, once its problems have been printed on stderr.
+pub(super) fn inspect(path: Option<&Path>) -> Result<Inspected, i32> {
+    let found = path.map_or_else(config::default_path, |path| Ok(path.to_owned()));
+    let found = found.map_err(|looked_for| {
+        eprintln!("error: {looked_for}");
+        1
+    })?;
+    match config::inspect(&found) {
+        (Loaded { config: Some(config), .. }, Some(effective)) => Ok(Inspected { config, effective }),
+        (loaded, _) => {
             eprint!("{}", loaded.problems.render_human(may_color(&std::io::stderr())));
             Err(1)
         }

@@ -3,11 +3,13 @@
 pub mod check;
 pub mod completions;
 pub mod demo;
+pub mod diff;
 pub mod explain;
 mod file;
 pub mod keys;
 pub mod login;
 pub mod man;
+pub mod render;
 pub mod run;
 pub mod schema;
 pub mod status;
@@ -39,6 +41,10 @@ enum Command {
     Run(run::RunArgs),
     /// Read the file as `run` would, and say what is wrong with it.
     Check(check::CheckArgs),
+    /// Say what a reload would change, field by field.
+    Diff(diff::DiffArgs),
+    /// Print the file as it takes effect, secrets redacted.
+    Render(render::RenderArgs),
     /// Print what the file may say, as a JSON Schema for editors.
     Schema(schema::SchemaArgs),
     /// Make a new webhook key.
@@ -75,6 +81,8 @@ pub fn main() -> i32 {
     match cli.command {
         Command::Run(args) => run::run(&args, config),
         Command::Check(args) => check::run(&args, config),
+        Command::Diff(args) => diff::run(&args),
+        Command::Render(args) => render::run(&args, config),
         Command::Schema(args) => schema::run(&args),
         Command::Keys(args) => keys::run(&args, config),
         Command::Urls(args) => urls::run(&args, config),

@@ -39,7 +39,7 @@ pub struct StatusArgs {
     /// How long to wait [default: 5s, with --wait-for-hash 1m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// The admin listener: HOST:PORT or unix:/path [default: listen.admin of the file]
+    /// The admin listener: HOST:PORT or unix:/path [default: listen.admin of the file, else 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS", value_parser = Admin::parse)]
     admin: Option<Admin>,
     /// How the answer is printed
@@ -67,17 +67,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Asks; returns the exit status.
 pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
-    let admin = match &args.admin {
-        Some(admin) => admin.clone(),
-        // A file with problems is no reason to fail: what runs may serve the one before.
-        None => match path.map(Path::to_owned).map_or_else(config::default_path, Ok) {
-            Ok(path) => Admin::from(&config::admin_address(&path)),
-            Err(looked_for) => {
-                eprintln!("error: {looked_for}, or the address with --admin ADDRESS");
-                return UNREACHABLE;
-            }
-        },
-    };
+    // A file with problems, or none, is no reason to fail: what runs may serve an earlier one.
+    let of_file = || Admin::from(&config::admin_address(path));
+    let admin = args.admin.clone().unwrap_or_else(of_file);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -90,7 +82,8 @@ pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
     match runtime.block_on(ask(&admin, args.wait_for_hash.as_deref(), limit)) {
         Ok((status, verdict)) => print(args.format, &status, &verdict),
         Err(error) => {
-            eprintln!("error: the admin listener at {admin} can't be reached: {error}");
+            let help = if args.admin.is_some() { "" } else { "; --admin ADDRESS names another one" };
+            eprintln!("error: the admin listener at {admin} can't be reached: {error}{help}");
             UNREACHABLE
         }
     }

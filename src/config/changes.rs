@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// The most names that a log line has.
 const SHOWN: usize = 20;
 
+/// The keys whose change takes effect at the next start.
+pub(crate) const NEEDS_RESTART: [&str; 4] = ["listen", "threads", "log.access", "state.dir"];
+
 /// What differs between two configurations.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {

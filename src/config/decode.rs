@@ -117,7 +117,8 @@ impl<'a> Map<'a> {
         if let Keys::Declared(shape) = self.keys {
             super::schema::note_read(shape, key);
         }
-        self.entries().find(|(name, _)| *name == key).map(|(_, at)| at)
+        let entry = self.entries.iter().find(|(name, _)| self.tree.key(*name) == key)?;
+        Some(self.below(entry).1)
     }
 
     /// The same mapping with values for the keys that it leaves out.
@@ -126,16 +127,18 @@ impl<'a> Map<'a> {
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
-        let Self { tree, at, entries, keys, .. } = *self;
-        entries.iter().map(move |(key, node)| {
-            let name = tree.key(*key);
-            let kind = match keys {
-                Keys::Declared(shape) => shape.key(name).map_or(UNKNOWN, |key| &key.kind),
-                Keys::Any(kind) => kind,
-            };
-            let key = Some(tree.span(*key));
-            (name, At { parent: Some(at), step: Step::Key(name), key, node: *node, kind })
-        })
+        let map = *self;
+        self.entries.iter().map(move |entry| map.below(entry))
+    }
+
+    fn below(&self, &(key, node): &Entry) -> (&'a str, At<'a>) {
+        let name = self.tree.key(key);
+        let kind = match self.keys {
+            Keys::Declared(shape) => shape.key(name).map_or(UNKNOWN, |key| &key.kind),
+            Keys::Any(kind) => kind,
+        };
+        let key = Some(self.tree.span(key));
+        (name, At { parent: Some(self.at), step: Step::Key(name), key, node, kind })
     }
 
     /// The entries whose keys the schema knows.

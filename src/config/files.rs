@@ -224,7 +224,9 @@ fn read(path: &Path, limit: u64) -> (io::Result<Option<Vec<u8>>>, Reading) {
         }
         let file = File::open(path)?;
         let stamp = Stamp::of(&file.metadata()?);
-        let mut bytes = Zeroizing::new(Vec::new());
+        // One byte more than there should be, so that reading to the end does not double it.
+        let expected = usize::try_from(stamp.size.min(limit)).unwrap_or(0);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(expected + 1));
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         Ok((stamp, bytes))
     };
@@ -251,6 +253,20 @@ fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// What else is in a folder, hidden names apart, in lexical order; a sub-folder with a slash behind its name.
+pub(super) fn others(folder: &Path) -> Vec<String> {
+    let other = |entry: io::Result<fs::DirEntry>| {
+        let name = entry.ok()?.file_name();
+        let is_folder = folder.join(&name).is_dir();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        let shown = format!("{}{}", name.to_string_lossy(), if is_folder { "/" } else { "" });
+        (!hidden && (is_folder || !is_part_of_a_folder(&name))).then_some(shown)
+    };
+    let mut found: Vec<String> = fs::read_dir(folder).into_iter().flatten().filter_map(other).collect();
+    found.sort();
+    found
 }
 
 /// Returns true if a file of this name in a configuration folder is part of the configuration.

@@ -2,6 +2,7 @@
 //!
 //! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
 
+use super::effective::Effective;
 use super::files::Files;
 use super::model::{Config, LastValues, ListenAddr, ReadFault};
 use super::parse::{self, hash, parse};
@@ -66,22 +67,48 @@ pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
 }
 
 /// `listen.admin` as far as it can be told, also where the rest is wrong: a process may serve an earlier state of the file.
-/// Else the default.
-pub fn admin_address(path: &Path) -> ListenAddr {
-    let (sources, _) = read_texts(path, &mut Files::new(path));
-    parse::admin_address(&sources).unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
+/// Without a `path`, of the file where `run` looks for it. Else the default.
+pub fn admin_address(path: Option<&Path>) -> ListenAddr {
+    let path = path.map(Path::to_owned).or_else(|| default_path().ok());
+    let found = path.and_then(|path| {
+        let (sources, _) = read_texts(&path, &mut Files::new(&path));
+        parse::admin_address(&sources)
+    });
+    found.unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
+}
+
+/// As [`load()`] offline, with the effective file where it has no errors.
+pub fn inspect(path: &Path) -> (Loaded, Option<Effective>) {
+    let mut files = Files::new(path);
+    let (sources, findings) = read_texts(path, &mut files);
+    let loaded = parse_texts(&sources, findings, files, Mode::Offline, &LastValues::default(), None);
+    let effective = loaded.config.as_ref().and_then(|_| parse::effective(&sources));
+    (loaded, effective)
 }
 
 fn load_with(path: &Path, mode: Mode, last: &LastValues, advice_at: Option<SystemTime>) -> Loaded {
     let mut files = Files::new(path);
     let (sources, findings) = read_texts(path, &mut files);
-    if !findings.is_empty() {
-        let problems = Problems::new(&[], &Redaction::default(), findings);
-        return Loaded { config: None, problems, files, hash: None };
+    parse_texts(&sources, findings, files, mode, last, advice_at)
+}
+
+fn parse_texts(
+    sources: &[Source],
+    findings: Vec<Finding>,
+    files: Files,
+    mode: Mode,
+    last: &LastValues,
+    advice_at: Option<SystemTime>,
+) -> Loaded {
+    let refused = findings.iter().any(Finding::refuses);
+    let of_files = Problems::new(&[], &Redaction::default(), findings);
+    if refused {
+        return Loaded { config: None, problems: of_files, files, hash: None };
     }
     let machine = Machine { files: RefCell::new(files) };
-    let (config, problems) = parse(&sources, &machine, mode == Mode::Offline, last, advice_at);
-    let hash = config.as_ref().map_or_else(|| hash(&sources), |config| config.hash.clone());
+    let (config, problems) = parse(sources, &machine, mode == Mode::Offline, last, advice_at);
+    let hash = config.as_ref().map_or_else(|| hash(sources), |config| config.hash.clone());
+    let problems = problems.and(of_files);
     Loaded { config, problems, files: machine.files.into_inner(), hash: Some(hash) }
 }
 
@@ -121,7 +148,10 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
             let message = format!("{name} has no *.yaml or *.yml files in it");
             return (Vec::new(), vec![Finding::without_place("empty_folder", name, message)]);
         }
-        Ok(Some(listed)) => listed,
+        Ok(Some(listed)) => {
+            findings.extend(ignored(path));
+            listed
+        }
         Err(error) => return (Vec::new(), vec![unreadable(path, &error)]),
     };
     let mut left = MAX_SIZE;
@@ -157,6 +187,22 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
         }
     }
     (sources, findings)
+}
+
+/// The warning about what in a folder is no part of the configuration, hidden names apart.
+fn ignored(folder: &Path) -> Option<Finding> {
+    const SHOWN: usize = 3;
+    let others = super::files::others(folder);
+    let shown = others.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let more = match others.len() {
+        0 => return None,
+        count if count > SHOWN => format!(" and {} more", count - SHOWN),
+        _ => String::new(),
+    };
+    let name = folder.display().to_string();
+    let message = format!("not read, as no part of the configuration in {name}: {shown}{more}");
+    let help = "a folder's *.yaml and *.yml files are read, without its sub-folders";
+    Some(Finding::without_place("ignored_file", name, message).into_warning().help(help))
 }
 
 /// `None` if there is more than `limit`.
@@ -248,6 +294,35 @@ fn side_file(path: &Path, read: io::Result<Option<Vec<u8>>>) -> Result<Vec<u8>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::changes::Changes;
+
+    #[test]
+    fn the_effective_file_means_the_same() {
+        let folder = |name: &str| std::fs::read_dir(name).unwrap().map(|entry| entry.unwrap().path());
+        let mut compared = 0;
+        for path in folder("tests/config_cases")
+            .chain(folder("examples"))
+            .chain([PathBuf::from("config/attache.yaml")])
+        {
+            let (Loaded { config: Some(config), .. }, Some(effective)) = inspect(&path) else { continue };
+            let text = effective.to_yaml();
+            // A secret of the text is not rendered.
+            if text.contains("[redacted]") {
+                continue;
+            }
+            let beside = if path.is_dir() { path.join("rendered.yaml") } else { path.clone() };
+            let rendered = [Source::new(beside, text.clone())];
+            let files = Files::new(&path);
+            let last = LastValues::default();
+            let again = parse_texts(&rendered, Vec::new(), files, Mode::Offline, &last, None);
+            let problems = again.problems.render_human(false);
+            let again = again.config.unwrap_or_else(|| panic!("{}:\n{problems}\n{text}", path.display()));
+            let changes = Changes::between(&config, &again);
+            assert!(changes.is_empty(), "{}: {changes:?}\n{text}", path.display());
+            compared += 1;
+        }
+        assert!(compared > 30, "only {compared} files were compared");
+    }
 
     #[test]
     fn the_default_path_is_the_first_that_exists() {

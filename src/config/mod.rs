@@ -6,6 +6,7 @@
 
 pub(crate) mod changes;
 mod decode;
+pub mod effective;
 mod files;
 mod header;
 mod load;
@@ -21,7 +22,7 @@ mod tree;
 pub mod watch;
 
 pub use files::Files;
-pub use load::{Loaded, Mode, STDIN, admin_address, check, default_path, load, load_after};
+pub use load::{Loaded, Mode, STDIN, admin_address, check, default_path, inspect, load, load_after};
 pub use problem::{Problem, Problems, Severity};
 pub use schema::{json_schema, reference};
 

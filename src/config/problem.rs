@@ -221,7 +221,7 @@ impl Problems {
         self.0.iter().any(|p| p.severity == Severity::Warning)
     }
 
-    /// The number of warnings.
+    /// Returns the number of warnings.
     pub fn warnings(&self) -> usize {
         self.0.iter().filter(|p| p.severity == Severity::Warning).count()
     }
@@ -280,6 +280,13 @@ impl Problems {
         let (shown, others) = self.0.split_at(self.0.len().min(Self::SHOWN));
         let more = || format!("and {} more; `attache check --format json` lists all", others.len());
         (shown, (!others.is_empty()).then(more))
+    }
+
+    /// These and the others, errors first.
+    pub(super) fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self.0.sort_by_key(|problem| problem.severity);
+        self
     }
 
     pub(super) fn new(sources: &[Source], redaction: &Redaction, mut findings: Vec<Finding>) -> Self {
@@ -346,6 +353,11 @@ impl Finding {
 
     pub(super) fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
+    /// The same, as a warning.
+    pub(super) fn into_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
     }
 
     /// What stands under the marked text.

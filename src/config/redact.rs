@@ -296,7 +296,7 @@ impl Walk<'_, '_> {
 }
 
 /// The ranges of a URL's user info, and of its query and fragment.
-fn url_secrets(raw: &str) -> Vec<(usize, usize)> {
+pub(super) fn url_secrets(raw: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let scheme = raw.find("//");
     let mut rest = scheme.map_or(0, |at| at + 2);

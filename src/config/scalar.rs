@@ -185,7 +185,7 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
             Ok(out)
         }
         _ if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            invalid_try("the digits must be lowercase", format!("write `{}`", text.to_ascii_lowercase()))
+            invalid_try("the digits must be lowercase", "`attache keys new` and `sha256sum` print them so")
         }
         _ => invalid_try("this is not a SHA-256 in 64 hexadecimal digits", "`attache keys new` prints one"),
     }

@@ -46,6 +46,8 @@ pub(super) struct Key {
     pub(super) required: bool,
     /// What holds if it is left out, as the file would spell it.
     pub(super) default: Option<&'static str>,
+    /// The key and the value beside which alone it is of use.
+    pub(super) with: Option<(&'static str, &'static str)>,
     /// The words other products use for it.
     pub(super) also: &'static [&'static str],
     /// Its names in earlier versions, each of which is an error that names the successor.
@@ -113,7 +115,7 @@ pub(super) static SECRET: Shape = Shape {
         key("file", Kind::Path, "The file that holds it. It is watched."),
         key("credential", Kind::Text, "The systemd credential that holds it."),
         key("literal", Kind::Sensitive, "The secret itself, where it looks like a placeholder and is none."),
-        key("prefix", Kind::Text, "Text that stands before the value.").default("\"\""),
+        key("prefix", Kind::Text, "Text that stands before the value."),
     ],
     extends: None,
     elsewhere: &[],
@@ -219,7 +221,7 @@ impl Kind {
 
 /// Returns an optional key without a default.
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
-    Key { name, kind, doc, required: false, default: None, also: &[], formerly: &[] }
+    Key { name, kind, doc, required: false, default: None, with: None, also: &[], formerly: &[] }
 }
 
 impl Key {
@@ -229,6 +231,10 @@ impl Key {
 
     const fn default(self, default: &'static str) -> Self {
         Self { default: Some(default), ..self }
+    }
+
+    const fn with(self, key: &'static str, value: &'static str) -> Self {
+        Self { with: Some((key, value)), ..self }
     }
 
     const fn also(self, also: &'static [&'static str]) -> Self {

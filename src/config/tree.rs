@@ -102,6 +102,8 @@ impl<'t> Tree<'t> {
         source: &'t Source,
         findings: &mut Vec<Finding>,
     ) -> Option<NodeId> {
+        // Growing would copy the nodes, and hold both copies. What is reserved and not written costs no memory.
+        self.nodes.reserve(source.text().len() / 16);
         let offsets = Offsets::new(source.text());
         let mut builder = Builder {
             tree: self,
@@ -171,9 +173,9 @@ struct Builder<'b, 't> {
 }
 
 impl<'t> Builder<'_, 't> {
-    fn run(&mut self, text: &'t str) -> Result<(), Box<Finding>> {
+    fn run(&mut self, source: &'t str) -> Result<(), Box<Finding>> {
         let mut documents = 0;
-        let mut parser = Parser::new_from_str(text);
+        let mut parser = Parser::new_from_str(source);
         while let Some(event) = parser.next_event() {
             let (event, place) = event.map_err(|e| self.syntax(*e.marker(), e.info()))?;
             let span = self.span(place.start, place.end);
@@ -198,7 +200,7 @@ impl<'t> Builder<'_, 't> {
                 }
                 Event::Scalar(text, style, anchor, tag) => {
                     let plain = style == ScalarStyle::Plain && self.keeps_meaning(tag.as_deref(), span);
-                    let id = self.tree.push(span, Kind::Scalar { text, plain });
+                    let id = self.tree.push(span, Kind::Scalar { text: lean(text, source, span), plain });
                     self.add(id, anchor, LEAF);
                 }
                 Event::SequenceStart(anchor, tag) => self.open(false, anchor, place.start, tag.as_deref())?,
@@ -423,6 +425,15 @@ impl<'t> Builder<'_, 't> {
         let from = self.offsets.byte(start.index());
         let to = if end.index() == start.index() { from } else { self.offsets.byte(end.index()) };
         Span { file: self.file, start: from, end: to.max(from) }
+    }
+}
+
+/// The scalar's own bytes of the file, where it is written as it reads: the scanner's copy of each takes more memory than
+/// all the rest of the tree.
+fn lean<'t>(text: Cow<'t, str>, source: &'t str, span: Span) -> Cow<'t, str> {
+    match source.get(span.start as usize..span.end as usize) {
+        Some(written) if *written == *text => Cow::Borrowed(written),
+        _ => Cow::Owned(text.into_owned().into_boxed_str().into_string()),
     }
 }
 

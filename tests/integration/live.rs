@@ -90,7 +90,7 @@ async fn what_fails_is_a_problem_without_a_place() {
     let yaml = "
 accounts: { erp: {{erp}} }
 services:
-  gone: { account: { authorization: none }, server_url: 'http://{{refused}}' }
+  gone: { account: erp, server_url: 'http://{{refused}}' }
   inside: { account: { authorization: none }, server_url: 'https://inside.localhost:1' }
   untrusted: { account: { authorization: none }, server_url: '{{secured}}' }
 ";

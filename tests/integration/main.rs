@@ -8,6 +8,7 @@ mod commands;
 mod connections;
 mod crash;
 mod deadline;
+mod diffs;
 mod drain;
 mod editor;
 mod framing;

@@ -65,3 +65,41 @@ services: { a: { account: { authorization: none }, server_url: http://127.0.0.1:
     assert_eq!(gone.code, Some(2), "{gone:?}");
     assert!(gone.stderr.contains("can't be reached"), "{gone:?}");
 }
+
+#[tokio::test]
+async fn a_rejection_of_the_hash_ends_the_wait_with_its_problems() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    attache.reload(&mailer("timeuot: 5s"), "rejected").await;
+    let bad = hash_of(&attache);
+    let rejected = status(&attache, &["--wait-for-hash", &bad]).await;
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert!(rejected.stderr.contains("was rejected") && rejected.stdout.contains("timeuot"), "{rejected:?}");
+    // Of another hash it does not.
+    let other = status(&attache, &["--wait-for-hash", &"a".repeat(64), "--timeout", "1s"]).await;
+    assert!(other.code == Some(1) && other.stderr.contains("it serves"), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_hash_is_not_served_while_part_of_it_waits() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    attache.reload(&format!("threads: 1\n{}", mailer("")), "needs_restart").await;
+    let wait = async |timeout| {
+        let hash = hash_of(&attache);
+        status(&attache, &["--wait-for-hash", &hash, "--timeout", timeout]).await
+    };
+    let restart = wait("1s").await;
+    assert_eq!(restart.code, Some(1), "{restart:?}");
+    assert!(restart.stderr.contains("a restart is needed for threads"), "{restart:?}");
+    let account = "accounts: { b: { authorization: { bearer: { env: NOT_SET } } } }\n";
+    attache.reload(&format!("{account}{}", mailer("")), "applied").await;
+    let missing = wait("1s").await;
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(
+        missing.stderr.contains("a credential is unavailable: account b (unavailable: secret_missing)"),
+        "{missing:?}"
+    );
+    attache.reload(&mailer("idle_timeout: 7s"), "applied").await;
+    assert_eq!(wait("10s").await.code, Some(0));
+}

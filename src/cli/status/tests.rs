@@ -33,7 +33,7 @@ fn a_hash_is_served_when_all_of_it_is_in_effect() {
     for part in [("accounts", "a"), ("services", "s")] {
         let mut missing = document();
         missing[part.0][part.1]["credential"] =
-            json!({ "state": "unavailable", "reason": "missing", "at": "a.b" });
+            json!({ "state": "unavailable", "reason": "secret_missing", "at": "a.b" });
         assert_eq!(reasons(&missing, "aa").len(), 1, "{part:?}");
         missing[part.0][part.1]["credential"] = json!(null);
         assert_eq!(judge(&missing, true, Some("aa")), Verdict::Good);
@@ -60,7 +60,7 @@ fn the_page_says_what_is_wrong() {
         { "severity": "error", "code": "more_problems", "message": "and 2 more" },
     ]);
     status["accounts"]["a"] = json!({
-        "credential": { "state": "degraded", "reason": "missing", "at": "accounts.a.authorization" },
+        "credential": { "state": "degraded", "reason": "secret_missing", "at": "accounts.a.authorization" },
         "token": { "state": "needs_login", "last_request": { "result": "rejected", "reason": "invalid_grant" } },
     });
     let page = page(&status);
@@ -69,7 +69,7 @@ fn the_page_says_what_is_wrong() {
         "a.yaml:3:4: error: x is wrong",
         "error: and 2 more",
         "needed for threads",
-        "unavailable   account a (degraded: missing)",
+        "unavailable   account a (degraded: secret_missing)",
         "account a: needs_login, invalid_grant",
         "services      1",
     ] {

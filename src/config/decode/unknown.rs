@@ -154,7 +154,7 @@ mod tests {
     }
 
     const fn key(name: &'static str, kind: Kind, formerly: &'static [&'static str]) -> Key {
-        Key { name, kind, doc: "", required: true, default: None, also: &[], formerly }
+        Key { name, kind, doc: "", required: true, default: None, with: None, also: &[], formerly }
     }
 
     static SHAPE: Shape = Shape {

@@ -18,6 +18,7 @@ mod verify;
 mod webhooks;
 
 use super::decode::{At, Decoder, Map};
+use super::effective::Effective;
 use super::header::Distinct;
 use super::model::{Config, LastValues, ListenAddr, TrustedProxies};
 use super::problem::{Finding, Problems};
@@ -91,6 +92,15 @@ pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
         View::Scalar { text, .. } => scalar::listen_addr(text).ok(),
         View::Mapping(_) | View::Sequence(_) => None,
     }
+}
+
+/// The effective file of sources that parse.
+pub(super) fn effective(sources: &[Source]) -> Option<Effective> {
+    let (mut tree, mut findings) = (Tree::default(), Vec::new());
+    let roots: Option<Vec<NodeId>> =
+        sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut findings)).collect();
+    let root = merge(&mut tree, &roots?, &mut findings)?;
+    Some(Effective::new(&tree, sources, root))
 }
 
 /// One root for all files: `accounts`, `users` and `services` by key, the rest from one file each.

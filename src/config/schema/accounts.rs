@@ -120,7 +120,11 @@ static OAUTH2: Shape = Shape {
         .also(&["grant_type", "type", "flow"]),
         key("token_url", Kind::Url, "The token endpoint. Only a Google service account may leave it out.")
             .also(&["access_token_uri", "token_uri", "token_endpoint", "url"]),
-        key("client_id", Kind::Text, "The client's id. Only `jwt_bearer` and `token_exchange` may leave it out."),
+        key(
+            "client_id",
+            Kind::Text,
+            "The client's id. Only `jwt_bearer` and `token_exchange` may leave it out.",
+        ),
         key(
             "client_secret",
             Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
@@ -130,26 +134,39 @@ static OAUTH2: Shape = Shape {
         key(
             "client_auth",
             Kind::Word(&["basic", "basic_raw", "post", "client_secret_jwt", "private_key_jwt", "none"]),
-            "How the client proves itself. `basic_raw`: HTTP Basic without form-encoding. Default: `basic`; `none` for \
-             the grants `jwt_bearer`, `token_exchange`, `authorization_code` and `device_code` without a `client_secret`.",
+            "How the client proves itself. `basic_raw`: HTTP Basic without form-encoding. Default: \
+             `basic`; without a `client_secret` `none` for the grants `jwt_bearer`, \
+             `token_exchange`, `authorization_code` and `device_code`.",
         )
         .also(&["auth_method", "auth_style", "token_endpoint_auth_method"]),
         key("client_assertion", Kind::Map(&CLIENT_ASSERTION), "How the client signs (RFC 7523 §2.2)."),
-        key("scopes", Kind::OneOf(&[Kind::List(&Kind::Text), Kind::Text]), "A list, or one string separated by commas or spaces.")
-            .also(&["scope"]),
-        key("bearer_token_type", Kind::Word(&["access_token", "id_token"]), "Which member of the answer is sent.")
-            .default("access_token"),
+        key(
+            "scopes",
+            Kind::OneOf(&[Kind::List(&Kind::Text), Kind::Text]),
+            "A list, or one string separated by commas or spaces.",
+        )
+        .also(&["scope"]),
+        key(
+            "bearer_token_type",
+            Kind::Word(&["access_token", "id_token"]),
+            "Which member of the answer is sent.",
+        )
+        .default("access_token"),
         key(
             "token_params",
             Kind::Names(&Kind::OneOf(&[Kind::Sensitive, Kind::List(&Kind::Sensitive)])),
             "Extra members of the token request. A list sends the member once for each of its texts.",
         )
         .also(&["params", "extra_params", "endpoint_params"]),
-        key("token_headers", Kind::Names(&Kind::Secret), "Extra headers of the token request.").also(&["headers"]),
+        key("token_headers", Kind::Names(&Kind::Secret), "Extra headers of the token request.")
+            .also(&["headers"]),
         key("header", Kind::Header, "The header that carries the token.").default("Authorization"),
         key("prefix", Kind::Text, "Text that stands before the token; may be empty.").default("\"Bearer \""),
-        key("default_lifetime", Kind::Duration, "The lifetime of a token whose answer does not say it.").default("5m"),
-        key("token_timeout", Kind::Duration, "How long one token request may take.").default("10s").also(&["timeout"]),
+        key("default_lifetime", Kind::Duration, "The lifetime of a token whose answer does not say it.")
+            .default("5m"),
+        key("token_timeout", Kind::Duration, "How long one token request may take.")
+            .default("10s")
+            .also(&["timeout"]),
         key(
             "retry_on",
             Kind::List(&Kind::Integer(400, 599)),
@@ -157,33 +174,51 @@ static OAUTH2: Shape = Shape {
         )
         .default("[401]"),
         key("tls", Kind::Map(&TOKEN_TLS), "TLS of the connections to the token endpoint."),
-        key("allow_plaintext", Kind::Bool, "Whether `token_url` may be http to another machine.").default("false"),
-        key("username", Kind::Secret, "`grant: password`: the resource owner's name. Plain text is fine."),
-        key("password", Kind::Secret, "`grant: password`: the resource owner's password."),
-        key("refresh_token", Kind::Secret, "`grant: refresh_token`: the first one. Its successors are kept in `state`."),
-        key("authorization_url", Kind::Url, "`grant: authorization_code`: where a person signs in.")
+        key("allow_plaintext", Kind::Bool, "Whether `token_url` may be http to another machine.")
+            .default("false"),
+        key("username", Kind::Secret, "The resource owner's name. Plain text is fine.")
+            .with("grant", "password"),
+        key("password", Kind::Secret, "The resource owner's password.").with("grant", "password"),
+        key("refresh_token", Kind::Secret, "The first one. Its successors are kept in `state`.")
+            .with("grant", "refresh_token"),
+        key("authorization_url", Kind::Url, "Where a person signs in.")
+            .with("grant", "authorization_code")
             .also(&["auth_url", "authorize_url", "authorization_endpoint"]),
         key(
             "redirect_url",
             Kind::Url,
-            "`grant: authorization_code`: the loopback URL that `attache login` listens on. Default: any free port.",
+            "The loopback URL that `attache login` listens on. Default: any free port.",
         )
+        .with("grant", "authorization_code")
         .also(&["redirect_uri", "callback_url"]),
         key(
             "authorization_params",
             Kind::Names(&Kind::Sensitive),
-            "`grant: authorization_code`: extra parameters of the authorization request.",
-        ),
-        key("device_authorization_url", Kind::Url, "`grant: device_code`: where the device code is asked for (RFC 8628)."),
-        key("assertion", Kind::Map(&GRANT_ASSERTION), "`grant: jwt_bearer`: the assertion (RFC 7523 §2.1)."),
-        key("subject_token", Kind::Secret, "`grant: token_exchange`: the token to exchange (RFC 8693). A file is read anew for each token request."),
-        key("subject_token_type", TOKEN_TYPE, "`grant: token_exchange`: its type: a short name or a URI.").default("jwt"),
-        key("actor_token", Kind::Secret, "`grant: token_exchange`: the token of the acting party."),
-        key("actor_token_type", TOKEN_TYPE, "`grant: token_exchange`: its type.").default("jwt"),
-        key("requested_token_type", TOKEN_TYPE, "`grant: token_exchange`: the type to ask for."),
+            "Extra parameters of the authorization request.",
+        )
+        .with("grant", "authorization_code"),
+        key("device_authorization_url", Kind::Url, "Where the device code is asked for (RFC 8628).")
+            .with("grant", "device_code"),
+        key("assertion", Kind::Map(&GRANT_ASSERTION), "The assertion (RFC 7523 §2.1).")
+            .with("grant", "jwt_bearer"),
+        key(
+            "subject_token",
+            Kind::Secret,
+            "The token to exchange (RFC 8693). A file is read anew for each token request.",
+        )
+        .with("grant", "token_exchange"),
+        key("subject_token_type", TOKEN_TYPE, "Its type: a short name or a URI.")
+            .with("grant", "token_exchange")
+            .default("jwt"),
+        key("actor_token", Kind::Secret, "The token of the acting party.").with("grant", "token_exchange"),
+        key("actor_token_type", TOKEN_TYPE, "Its type. Default: `jwt`.").with("grant", "token_exchange"),
+        key("requested_token_type", TOKEN_TYPE, "The type to ask for.").with("grant", "token_exchange"),
     ],
     extends: None,
-    elsewhere: &[("audience", "write `token_params: { audience: … }`"), ("resource", "write `token_params: { resource: … }`")],
+    elsewhere: &[
+        ("audience", "write `token_params: { audience: … }`"),
+        ("resource", "write `token_params: { resource: … }`"),
+    ],
 };
 
 const TOKEN_TYPE: Kind = Kind::OneOf(&[
@@ -214,13 +249,15 @@ static SIGNED: Shape = Shape {
         key(
             "key",
             Kind::SecretText,
-            "The private key that signs, in PEM; for `assertion` also a Google service account's JSON.",
+            "The private key that signs, in PEM; for `assertion` also a Google service account's \
+             JSON.",
         )
         .also(&["private_key"]),
         key(
             "token",
             Kind::Secret,
-            "Instead of `key`: an assertion that is made elsewhere. A file is read anew for each token request.",
+            "Instead of `key`: an assertion that is made elsewhere. A file is read anew for each \
+             token request.",
         ),
         key(
             "algorithm",
@@ -231,8 +268,7 @@ static SIGNED: Shape = Shape {
         key("key_id", Kind::Text, "The header's `kid`.").also(&["kid"]),
         key("certificate", Kind::Path, "PEM: its SHA-256 becomes the header's `x5t#S256`."),
         key("audience", Kind::Text, "The claim `aud`. Default: `token_url`.").also(&["aud"]),
-        key("lifetime", Kind::Duration, "From `iat` to `exp`, `1h` at most.")
-            .default("5m")
+        key("lifetime", Kind::Duration, "From `iat` to `exp`, `1h` at most. Default: `5m`.")
             .also(&["ttl", "expiry"]),
     ],
     extends: None,

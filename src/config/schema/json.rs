@@ -53,7 +53,8 @@ fn property(key: &Key) -> Value {
         if let Some(reference) = property.remove("$ref") {
             property.insert("allOf".to_owned(), json!([{ "$ref": reference }]));
         }
-        property.insert("description".to_owned(), json!(key.doc));
+        let with = key.with.map_or(String::new(), |(key, value)| format!("With `{key}: {value}`. "));
+        property.insert("description".to_owned(), json!(format!("{with}{}", key.doc)));
         let default = key.default.and_then(|text| serde_yaml::from_str::<Value>(text).ok());
         property.extend(default.map(|default| ("default".to_owned(), default)));
     }

@@ -5,47 +5,69 @@
 use super::Shape;
 use serde_json::{Map, Value, json};
 
-/// The grants of `oauth2`: the keys that each needs, and those that it may have besides. Under another grant both are
-/// refused.
-const GRANTS: [(&str, &[&str], &[&str]); 7] = [
-    ("client_credentials", &[], &[]),
-    ("password", &["username", "password"], &[]),
-    ("refresh_token", &["refresh_token"], &[]),
-    ("authorization_code", &["authorization_url"], &["redirect_url", "authorization_params"]),
-    ("device_code", &["device_authorization_url"], &[]),
-    ("jwt_bearer", &["assertion"], &[]),
-    (
-        "token_exchange",
-        &["subject_token"],
-        &["subject_token_type", "actor_token", "actor_token_type", "requested_token_type"],
-    ),
+/// What a value of a key makes necessary: the shape, the key, its value, and the other keys.
+const NEEDED: [(&str, &str, &str, &[&str]); 8] = [
+    ("oauth2", "grant", "client_credentials", &["token_url", "client_id"]),
+    ("oauth2", "grant", "password", &["token_url", "client_id", "username", "password"]),
+    ("oauth2", "grant", "refresh_token", &["token_url", "client_id", "refresh_token"]),
+    ("oauth2", "grant", "authorization_code", &["token_url", "client_id", "authorization_url"]),
+    ("oauth2", "grant", "device_code", &["token_url", "client_id", "device_authorization_url"]),
+    // A service account brings its token URL, and an assertion or a token may be all that says who the client is.
+    ("oauth2", "grant", "jwt_bearer", &["assertion"]),
+    ("oauth2", "grant", "token_exchange", &["token_url", "subject_token"]),
+    ("verify", "scheme", "hmac", &["header"]),
 ];
-
-/// The keys of `verify` that only `scheme: hmac` has.
-const HMAC: [&str; 7] =
-    ["header", "algorithm", "encoding", "prefix", "signed", "timestamp_header", "id_header"];
 
 /// Returns the keywords for the object of `shape`.
 pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
-    let rules = match shape.name {
+    let mut rules = match shape.name {
         "secret" => exactly_one(shape.keys().map(|key| key.name).filter(|name| *name != "prefix")),
         "authorization" | "key_in" => json!({ "minProperties": 1, "maxProperties": 1 }),
         "api_key" => exactly_one(["sha256", "value"].into_iter()),
         "assertion" => exactly_one(["key", "token"].into_iter()),
         "client_assertion" => json!({ "not": { "required": ["key", "token"] } }),
         "service" => service(shape),
-        "oauth2" => oauth2(),
         "oauth2.tls" => json!({
             "minProperties": 1,
             "dependencies": { "client_certificate": ["client_key"], "client_key": ["client_certificate"] },
         }),
-        "verify" => verify(),
-        _ => Value::Null,
+        "verify" => exactly_one(["secret", "secrets"].into_iter()),
+        _ => json!({}),
     };
+    let conditions = conditions(shape);
+    if !conditions.is_empty() {
+        rules["allOf"] = json!(conditions);
+    }
     match rules {
         Value::Object(rules) => rules,
         _ => Map::new(),
     }
+}
+
+/// What each value of a key needs, and that the keys which belong to it have no use with another.
+fn conditions(shape: &'static Shape) -> Vec<Value> {
+    let needed = NEEDED.iter().filter(|(name, ..)| *name == shape.name);
+    let mut values: Vec<(&str, &str)> = needed.map(|(_, key, value, _)| (*key, *value)).collect();
+    for with in shape.keys().filter_map(|key| key.with) {
+        if !values.contains(&with) {
+            values.push(with);
+        }
+    }
+    let condition = |(key, value)| {
+        let needed =
+            NEEDED.iter().find(|(name, of, word, _)| (*name, *of, *word) == (shape.name, key, value));
+        let refused: Map<String, Value> = shape
+            .keys()
+            .filter(|other| other.with == Some((key, value)))
+            .map(|other| (other.name.to_owned(), Value::Bool(false)))
+            .collect();
+        json!({
+            "if": { "properties": { key: { "const": value } }, "required": [key] },
+            "then": { "required": needed.map_or(&[][..], |(.., needed)| needed) },
+            "else": { "properties": refused },
+        })
+    };
+    values.into_iter().map(condition).collect()
 }
 
 fn exactly_one(names: impl Iterator<Item = &'static str>) -> Value {
@@ -63,40 +85,4 @@ fn service(shape: &'static Shape) -> Value {
         "anyOf": [{ "required": ["server_url"] }, { "required": ["webhook"] }],
         "dependencies": dependencies,
     })
-}
-
-fn verify() -> Value {
-    let mut rules = exactly_one(["secret", "secrets"].into_iter());
-    rules["if"] = equals("scheme", "hmac");
-    rules["then"] = json!({ "required": ["header"] });
-    rules["else"] = json!({ "properties": refused(HMAC.into_iter()) });
-    rules
-}
-
-fn oauth2() -> Value {
-    let grants = GRANTS.iter().map(|(grant, needed, other)| {
-        let mut required: Vec<&str> = needed.to_vec();
-        // A service account brings its token URL, and an assertion or a token may be all that says who the client is.
-        if *grant != "jwt_bearer" {
-            required.push("token_url");
-        }
-        if !["jwt_bearer", "token_exchange"].contains(grant) {
-            required.push("client_id");
-        }
-        json!({
-            "if": equals("grant", grant),
-            "then": { "required": required },
-            "else": { "properties": refused(needed.iter().chain(*other).copied()) },
-        })
-    });
-    json!({ "allOf": grants.collect::<Vec<_>>() })
-}
-
-/// True where the key has this value.
-fn equals(key: &str, value: &str) -> Value {
-    json!({ "properties": { key: { "const": value } }, "required": [key] })
-}
-
-fn refused(names: impl Iterator<Item = &'static str>) -> Map<String, Value> {
-    names.map(|name| (name.to_owned(), Value::Bool(false))).collect()
 }

@@ -4,13 +4,14 @@ use super::accounts::ACCOUNT;
 use super::webhooks::WEBHOOK;
 use super::{Kind, Shape, key};
 
-const CREDENTIAL: &str = "a credential belongs to an account: `account: { authorization: … }`";
+const CREDENTIAL: &str = "a credential belongs to an account: `account: { authorization: { bearer: { env: NAME } } \
+             }`";
 
 /// A connected service.
 pub(super) static SERVICE: Shape = Shape {
     name: "service",
-    doc: "A connected service: requests to `/NAME/…` go to its `server_url`, and its webhook receives its calls. It has a \
-          `server_url`, a `webhook`, or both.",
+    doc: "A connected service: requests to `/NAME/…` go to its `server_url`, and its webhook receives \
+          its calls. It has a `server_url`, a `webhook`, or both.",
     example: "{ account: NAME, server_url: https://api.example.com/v3 }",
     keys: &[
         key("name", Kind::Text, "Its name for people.").also(&["title", "description"]),
@@ -118,7 +119,8 @@ static SERVICE_TLS: Shape = Shape {
     keys: &[key(
         "ca",
         Kind::Path,
-        "PEM: the only certificates trusted for this service, or the server's own self-signed one.",
+        "PEM: the only certificates trusted for this service, or the server's own self-signed \
+             one.",
     )
     .required()],
     extends: None,

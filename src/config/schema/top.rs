@@ -15,14 +15,14 @@ pub(in crate::config) static ROOT: Shape = Shape {
         key("version", Kind::Integer(1, 1), "The version of this schema.").default("1"),
         key("$schema", Kind::Text, "The JSON Schema of the file, for editors."),
         key("listen", Kind::Map(&LISTEN), "Where attache listens. A change needs a restart."),
-        key("public_url", Kind::Url, "The outside address of the webhook listener.").also(&["base_url", "external_url"]),
+        key("public_url", Kind::Url, "The outside address of `listen.webhooks`.").also(&["base_url", "external_url"]),
         key("threads", Kind::Integer(1, 1024), "Worker threads. A change needs a restart. Default: one a core.")
             .also(&["workers"]),
         key("identity_headers", Kind::Map(&IDENTITY_HEADERS), "The headers that tell a receiver who called."),
         key("identity", Kind::Map(&IDENTITY), "A signed statement of who called."),
         key(
             "trusted_proxies",
-            Kind::OneOf(&[Kind::List(&Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])])), Kind::Network, Kind::Word(&["unix"])]),
+            Kind::OneOf(&[Kind::List(&PROXY), PROXY]),
             "The proxies before the webhook listener whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: \
              addresses, networks, and `unix` for connections by a unix socket.",
         ),
@@ -37,7 +37,7 @@ pub(in crate::config) static ROOT: Shape = Shape {
              every credential.",
         )
         .default("false"),
-        key("via", Kind::Bool, "Whether outbound requests carry `Via: 1.1 attache` (RFC 9110 §7.6.3).").default("false"),
+        key("via", Kind::Bool, "Whether outbound requests carry `Via` (RFC 9110 §7.6.3).").default("false"),
         key("defaults", Kind::Map(&DEFAULTS), "What services and webhooks use for a key that they leave out."),
         key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.").also(&["credentials"]),
         key(
@@ -51,6 +51,9 @@ pub(in crate::config) static ROOT: Shape = Shape {
     extends: None,
     elsewhere: &[],
 };
+
+/// One of `trusted_proxies`.
+const PROXY: Kind = Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])]);
 
 static LISTEN: Shape = Shape {
     name: "listen",
@@ -89,13 +92,15 @@ static IDENTITY: Shape = Shape {
 
 static ASSERTION: Shape = Shape {
     name: "identity.assertion",
-    doc: "A JWT about each webhook call, so that a receiver knows that it came through attache unaltered.",
+    doc: "A JWT about each webhook call, so that a receiver knows that it came through attache \
+             unaltered.",
     example: "{ key: { file: PATH }, audience: orders }",
     keys: &[
         key(
             "key",
             Kind::OneOf(&[Kind::SecretText, Kind::List(&Kind::SecretText)]),
-            "The private key in PEM, P-256 or Ed25519. Of a list the first signs, and all are published.",
+            "The private key in PEM, P-256 or Ed25519. Of a list the first signs, and all are \
+             published.",
         )
         .required(),
         key("issuer", Kind::Text, "The claim `iss`. Default: `public_url`."),
@@ -164,11 +169,16 @@ static LOG: Shape = Shape {
         key(
             "access",
             Kind::OneOf(&[Kind::Word(&["stdout", "off"]), Kind::Path]),
-            "Where the access log goes: `stdout`, `off`, or a path with a `/` in it. A change needs a restart.",
+            "Where the access log goes: `stdout`, `off`, or a path with a `/` in it. A change needs a \
+             restart.",
         )
         .default("stdout"),
-        key("format", Kind::Word(&["text", "json"]), "How the log on stderr is written: lines for people, or one JSON object a line.")
-            .default("text"),
+        key(
+            "format",
+            Kind::Word(&["text", "json"]),
+            "How the log on stderr is written: lines for people, or one JSON object a line.",
+        )
+        .default("text"),
         key("level", Kind::Word(&["error", "warn", "info", "debug"]), "How much the log on stderr says.")
             .default("info"),
     ],
@@ -184,12 +194,14 @@ static STATE: Shape = Shape {
         key(
             "dir",
             Kind::Path,
-            "The folder. Default: `$STATE_DIRECTORY` (systemd), else `state` beside the file. A change needs a restart.",
+            "The folder. Default: `$STATE_DIRECTORY` (systemd), else `state` beside the file. A \
+             change needs a restart.",
         ),
         key(
             "key",
             Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
-            "What the entries are sealed with: `openssl rand -base64 32`. Of a list the first seals, and all open.",
+            "What the entries are sealed with: `openssl rand -base64 32`. Of a list the first seals, \
+             and all open.",
         )
         .required(),
     ],
@@ -199,7 +211,8 @@ static STATE: Shape = Shape {
 
 static DEFAULTS: Shape = Shape {
     name: "defaults",
-    doc: "Values for keys that are left out. A service's own value replaces the default as a whole.",
+    doc: "Values for keys that are left out. A service's own value replaces the default as a \
+             whole.",
     example: "{ service: { timeout: 10s } }",
     keys: &[
         key("service", Kind::Map(&SERVICE_SETTINGS), "For services with a `server_url`."),

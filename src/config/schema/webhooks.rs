@@ -70,7 +70,8 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
 
 static KEY_IN: Shape = Shape {
     name: "key_in",
-    doc: "Where a call has its key, if not in the path. Exactly one of these; the URL is then `/webhooks/SERVICE`.",
+    doc: "Where a call has its key, if not in the path. Exactly one of these; the URL is then \
+             `/webhooks/SERVICE`.",
     example: "{ header: X-API-Key }",
     keys: &[
         key("header", Kind::Header, "A header."),
@@ -130,19 +131,36 @@ static VERIFY: Shape = Shape {
         )
         .required()
         .also(&["type", "provider"]),
-        key("secret", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "The signing secret, or several.")
-            .also(&["key", "signing_secret"]),
+        key(
+            "secret",
+            Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
+            "The signing secret, or several.",
+        )
+        .also(&["key", "signing_secret"]),
         key("secrets", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "Another name of `secret`."),
-        key("tolerance", Kind::Duration, "How far a signed time may be off, both ways.").default("5m"),
-        key("verify_token", Kind::Secret, "`scheme: meta`: what Meta shows before it sends anything."),
-        key("header", Kind::Header, "`scheme: hmac`: the header that holds the signature."),
-        key("algorithm", Kind::Word(&["sha256", "sha512", "sha384", "sha1"]), "`scheme: hmac`: the hash.").default("sha256"),
-        key("encoding", Kind::Word(&["hex", "base64", "base64url"]), "`scheme: hmac`: the signature's encoding.").default("hex"),
-        key("prefix", Kind::Text, "`scheme: hmac`: text that stands before the signature.").default("\"\""),
-        key("signed", Kind::Text, "`scheme: hmac`: what is signed: text with `{body}`, `{timestamp}`, `{id}`, `{method}`, `{target}`, `{url}` and `{header:NAME}`.")
-            .default("\"{body}\""),
-        key("timestamp_header", Kind::Header, "`scheme: hmac`: the header that holds the signed time."),
-        key("id_header", Kind::Header, "`scheme: hmac`: the header that holds the signed id."),
+        key("tolerance", Kind::Duration, "How far a signed time may be off, both ways. Default: `5m`."),
+        key("verify_token", Kind::Secret, "What Meta shows before it sends anything.").with("scheme", "meta"),
+        key("header", Kind::Header, "The header that holds the signature.").with("scheme", "hmac"),
+        key("algorithm", Kind::Word(&["sha256", "sha512", "sha384", "sha1"]), "The hash.")
+            .with("scheme", "hmac")
+            .default("sha256"),
+        key("encoding", Kind::Word(&["hex", "base64", "base64url"]), "The signature's encoding.")
+            .with("scheme", "hmac")
+            .default("hex"),
+        key("prefix", Kind::Text, "Text that stands before the signature.")
+            .with("scheme", "hmac")
+            .default("\"\""),
+        key(
+            "signed",
+            Kind::Text,
+            "What is signed: text with `{body}`, `{timestamp}`, `{id}`, `{method}`, `{target}`, \
+             `{url}` and `{header:NAME}`.",
+        )
+        .with("scheme", "hmac")
+        .default("\"{body}\""),
+        key("timestamp_header", Kind::Header, "The header that holds the signed time.")
+            .with("scheme", "hmac"),
+        key("id_header", Kind::Header, "The header that holds the signed id.").with("scheme", "hmac"),
     ],
     extends: None,
     elsewhere: &[],
@@ -179,12 +197,12 @@ static STATUSES: Shape = Shape {
     doc: "Statuses from 200 to 299 or 400 to 599, by the error code they stand for.",
     example: "{ signature_invalid: 400 }",
     keys: &[
-        key("signature_invalid", STATUS, "The signature is wrong.").default("401"),
-        key("user_inactive", STATUS, "The user is not active.").default("403"),
-        key("request_denied", STATUS, "The address is not allowed.").default("403"),
-        key("rate_limited", STATUS, "The rate is used up.").default("429"),
-        key("method_denied", STATUS, "The method is not allowed.").default("405"),
-        key("request_too_large", STATUS, "The body is too large.").default("413"),
+        key("signature_invalid", STATUS, "The signature is wrong. Default: `401`."),
+        key("user_inactive", STATUS, "The user is not active. Default: `403`."),
+        key("request_denied", STATUS, "The address is not allowed. Default: `403`."),
+        key("rate_limited", STATUS, "The rate is used up. Default: `429`."),
+        key("method_denied", STATUS, "The method is not allowed. Default: `405`."),
+        key("request_too_large", STATUS, "The body is too large. Default: `413`."),
     ],
     extends: None,
     elsewhere: &[],

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::process::Process;
 use super::{
-    AccountRow, Direction, Exposition, Failures, Histogram, KeyStats, Phase, ReloadResult, Reloads,
-    ServiceStats, Used,
+    AccountRow, Direction, Exposition, Failures, Histogram, KeyStats, LastError, Phase, ReloadResult,
+    Reloads, ServiceStats, Totals, Used,
 };
 use crate::error_code::ErrorCode;
 
@@ -56,6 +56,34 @@ fn the_whole_text_of_a_used_service() {
     let expected = include_str!("golden.txt").replace("$VERSION", env!("CARGO_PKG_VERSION"));
     let commit = option_env!("ATTACHE_COMMIT").unwrap_or("unknown");
     assert_eq!(text, expected.replace("$COMMIT", commit), "{text}");
+}
+
+#[test]
+fn the_last_five_minutes_and_the_last_error_are_remembered() {
+    let stats = Arc::new(ServiceStats::new());
+    assert_eq!((stats.recent(0), stats.last_error()), (Totals::default(), None));
+    // A minute that ends before the first request costs nothing.
+    stats.mark(1);
+    let request = |code| stats.finished(502, code, Duration::ZERO, None);
+    request(None);
+    request(Some(ErrorCode::ServiceUnreachable));
+    assert_eq!(stats.recent(1), Totals { requests: 2, errors: 1 });
+    for minute in 2..=6 {
+        stats.mark(minute);
+    }
+    assert_eq!(stats.recent(6), Totals { requests: 2, errors: 1 });
+    request(None);
+    stats.mark(7);
+    assert_eq!(stats.recent(7), Totals { requests: 1, errors: 0 });
+    let error = |request_id: &str| LastError {
+        code: ErrorCode::ServiceTls,
+        reason: Some("expired".into()),
+        request_id: request_id.into(),
+        at: at(1),
+    };
+    stats.failed(error("a"));
+    stats.failed(error("b"));
+    assert_eq!(stats.last_error(), Some(error("b")));
 }
 
 #[test]

@@ -1,0 +1,215 @@
+//! `attache diff`: what a reload would change. What counts as a change is decided by [`Changes`], as for the log of a
+//! reload; the effective files say which fields.
+
+use super::{file, stdout};
+use crate::config::changes::{Changes, NEEDS_RESTART, Named};
+use crate::config::effective::{Effective, Leaf};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// What `attache diff` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  attache diff /etc/attache/attache.yaml attache.yaml
+  git show main:attache.yaml | attache diff - attache.yaml --format markdown
+
+Exit status: 0 if nothing differs, 1 if something does, 2 if one of the files is bad. A secret that stands in a file is
+shown as changed only; secrets that are read from elsewhere are not asked for.")]
+pub struct DiffArgs {
+    /// The file or folder in effect
+    old: PathBuf,
+    /// The file or folder to be
+    new: PathBuf,
+    /// How the changes are printed
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Lines for people
+    Human,
+    /// One JSON object
+    Json,
+    /// A list for a pull request
+    Markdown,
+}
+
+/// A field that differs.
+struct Field {
+    path: String,
+    old: Option<Leaf>,
+    new: Option<Leaf>,
+}
+
+/// What became of one entry of a section.
+struct Entry {
+    sign: char,
+    name: String,
+    fields: Vec<Field>,
+    needs_restart: bool,
+}
+
+/// Prints what differs; returns the exit status.
+pub fn run(args: &DiffArgs) -> i32 {
+    const BAD: i32 = 2;
+    let (Ok(old), Ok(new)) = (file::inspect(Some(&args.old)), file::inspect(Some(&args.new))) else {
+        return BAD;
+    };
+    let changes = Changes::between(&old.config, &new.config);
+    let sections = sections(&changes, &old.effective, &new.effective);
+    let text = match args.format {
+        Format::Human => human(&sections),
+        Format::Json => format!("{:#}\n", as_json(&changes, &sections)),
+        Format::Markdown => markdown(&sections),
+    };
+    match stdout::write(text.as_bytes()) {
+        0 => i32::from(!changes.is_empty()),
+        failed => failed,
+    }
+}
+
+type Section = (&'static str, Vec<Entry>);
+
+fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section> {
+    let named = |section: &'static str, names: &Named| {
+        let all = [('+', &names.added), ('-', &names.removed), ('~', &names.changed)];
+        let entries = all.into_iter().flat_map(|(sign, names)| {
+            names.iter().map(move |name| Entry {
+                sign,
+                name: name.clone(),
+                fields: if sign == '~' { fields(old, new, &[section, name]) } else { Vec::new() },
+                needs_restart: false,
+            })
+        });
+        (section, entries.collect::<Vec<_>>())
+    };
+    let settings = changes.settings.iter().map(|key| {
+        let fields = fields(old, new, &[key]);
+        let waits = |field: &Field| {
+            let path =
+                if field.path.is_empty() { (*key).to_owned() } else { format!("{key}.{}", field.path) };
+            NEEDS_RESTART.iter().any(|waiting| path == *waiting || path.starts_with(&format!("{waiting}.")))
+        };
+        Entry { sign: '~', name: (*key).to_owned(), needs_restart: fields.iter().any(waits), fields }
+    });
+    let all = [
+        named("services", &changes.services),
+        named("accounts", &changes.accounts),
+        named("users", &changes.users),
+        ("settings", settings.collect()),
+    ];
+    all.into_iter().filter(|(_, entries)| !entries.is_empty()).collect()
+}
+
+/// The fields below a path that differ.
+fn fields(old: &Effective, new: &Effective, path: &[&str]) -> Vec<Field> {
+    let (mut old, new) = (old.fields(path), new.fields(path));
+    let mut differing = Vec::new();
+    for (path, new) in new {
+        let old = old.remove(&path);
+        if old.as_ref() != Some(&new) {
+            differing.push(Field { path, old, new: Some(new) });
+        }
+    }
+    differing.extend(old.into_iter().map(|(path, old)| Field { path, old: Some(old), new: None }));
+    differing.sort_by(|one, other| one.path.cmp(&other.path));
+    differing
+}
+
+impl Field {
+    /// `timeout: 10s → 20s`, and of a secret that it changed.
+    fn shown(&self) -> String {
+        let colon = if self.path.is_empty() { "" } else { ": " };
+        let path = format!("{}{colon}", self.path);
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) if old.is_secret() && new.is_secret() => format!("{path}changed"),
+            (Some(old), Some(new)) => format!("{path}{old} → {new}"),
+            (None, Some(new)) => format!("{path}{new} (new)"),
+            (Some(old), None) => format!("{path}{old} (gone)"),
+            (None, None) => path,
+        }
+    }
+}
+
+fn human(sections: &[Section]) -> String {
+    let mut out = String::new();
+    for (section, entries) in sections {
+        let _ = writeln!(out, "{section}");
+        for entry in entries {
+            let restart = if entry.needs_restart { "   needs a restart" } else { "" };
+            let _ = writeln!(out, "  {} {}{restart}", entry.sign, entry.name);
+            for field in &entry.fields {
+                let _ = writeln!(out, "      {}", field.shown());
+            }
+        }
+    }
+    if out.is_empty() {
+        out.push_str("no change\n");
+    }
+    out
+}
+
+fn markdown(sections: &[Section]) -> String {
+    let mut out = String::new();
+    for (section, entries) in sections {
+        let _ = write!(out, "{}**{section}**\n\n", if out.is_empty() { "" } else { "\n" });
+        for entry in entries {
+            let what = match entry.sign {
+                '+' => "added",
+                '-' => "removed",
+                _ => "changed",
+            };
+            let restart = if entry.needs_restart { ", needs a restart" } else { "" };
+            let _ = writeln!(out, "- `{}` {what}{restart}", entry.name);
+            for field in &entry.fields {
+                // A backtick inside would end the code.
+                let _ = writeln!(out, "  - `{}`", field.shown().replace('`', "'"));
+            }
+        }
+    }
+    if out.is_empty() {
+        out.push_str("No change.\n");
+    }
+    out
+}
+
+fn as_json(changes: &Changes, sections: &[Section]) -> Value {
+    let value = |leaf: &Option<Leaf>| leaf.as_ref().map(ToString::to_string);
+    let entries = |name: &str| {
+        let found = sections.iter().find(|(section, _)| *section == name);
+        let entries = found.map(|(_, entries)| &entries[..]).unwrap_or_default();
+        let of = |sign| entries.iter().filter(move |entry| entry.sign == sign);
+        let changed: serde_json::Map<String, Value> = of('~')
+            .map(|entry| {
+                let field = |field: &Field| {
+                    json!({ "path": field.path, "old": value(&field.old), "new": value(&field.new) })
+                };
+                (entry.name.clone(), entry.fields.iter().map(field).collect())
+            })
+            .collect();
+        json!({
+            "added": of('+').map(|entry| &entry.name).collect::<Vec<_>>(),
+            "removed": of('-').map(|entry| &entry.name).collect::<Vec<_>>(),
+            "changed": changed,
+        })
+    };
+    let waiting: Vec<&str> = sections
+        .iter()
+        .flat_map(|(_, entries)| entries)
+        .filter(|entry| entry.needs_restart)
+        .map(|entry| entry.name.as_str())
+        .collect();
+    json!({
+        "same": changes.is_empty(),
+        "services": entries("services"),
+        "accounts": entries("accounts"),
+        "users": entries("users"),
+        "keys": { "added": changes.keys.added, "removed": changes.keys.removed, "changed": changes.keys.changed },
+        "settings": entries("settings")["changed"],
+        "restart_needed": waiting,
+    })
+}

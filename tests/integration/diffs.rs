@@ -1,0 +1,60 @@
+//! `attache diff` and `attache render`, from outside.
+
+use crate::harness::*;
+use std::path::PathBuf;
+
+/// A folder with files of these names and texts.
+fn files(texts: &[(&str, String)]) -> (tempfile::TempDir, Vec<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |(name, text): &(&str, String)| {
+        let path: PathBuf = folder.path().join(name);
+        std::fs::write(&path, text).expect("the file is written");
+        path.display().to_string()
+    };
+    let paths = texts.iter().map(write).collect();
+    (folder, paths)
+}
+
+fn config(timeout: &str, value: &str) -> String {
+    format!(
+        "x-slow: &slow {{ idle_timeout: 5m }}\ndefaults: {{ service: {{ timeout: {timeout} }} }}\n\
+         accounts: {{ m: {{ authorization: {{ header: {{ name: X-Key, value: {value} }} }} }} }}\n\
+         services: {{ s: {{ account: m, server_url: https://s.example, <<: *slow }} }}\n"
+    )
+}
+
+#[tokio::test]
+async fn what_differs_is_said_field_by_field_and_secrets_as_changed() {
+    let (old, new) = (secret("old"), secret("new"));
+    let (_folder, paths) = files(&[
+        ("old.yaml", config("5s", &old)),
+        ("new.yaml", config("6s", &new)),
+        ("bad.yaml", "services: []".into()),
+    ]);
+    let [before, after, bad] = [&paths[0], &paths[1], &paths[2]];
+    let differs = command(&["diff", before, after]).finish().await;
+    assert_eq!(differs.code, Some(1), "{differs:?}");
+    assert_eq!(
+        differs.stdout,
+        "services\n  ~ s\n      timeout: 5s → 6s\naccounts\n  ~ m\n      authorization.header.value: changed\n"
+    );
+    for format in ["json", "markdown"] {
+        let said = command(&["diff", before, after, "--format", format]).finish().await;
+        assert_no_leak("diff", said.stdout.as_bytes());
+        assert!(said.stdout.contains("timeout"), "{}", said.stdout);
+    }
+    assert_eq!(command(&["diff", before, before]).finish().await.code, Some(0));
+    assert_eq!(command(&["diff", before, bad]).finish().await.code, Some(2));
+}
+
+#[tokio::test]
+async fn the_effective_file_is_rendered_with_its_defaults_and_without_secrets() {
+    let (_folder, paths) = files(&[("a.yaml", config("5s", &secret("value")))]);
+    let rendered = command(&["render", "-c", &paths[0]]).finish().await;
+    assert_eq!(rendered.code, Some(0), "{rendered:?}");
+    assert_no_leak("render", rendered.stdout.as_bytes());
+    for part in ["timeout: 5s", "idle_timeout: 5m", "drain: 30s", "value: '[redacted]'"] {
+        assert!(rendered.stdout.contains(part), "{part}:\n{}", rendered.stdout);
+    }
+    assert!(!rendered.stdout.contains("x-slow"), "{}", rendered.stdout);
+}
