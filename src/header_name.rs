@@ -96,10 +96,18 @@ pub const HOP_BY_HOP: [&str; 9] = [
 /// Fields that say where a message ends. They are written anew.
 pub const LENGTH: [&str; 2] = ["content-length", "transfer-encoding"];
 
+/// Every name of this family concerns one connection.
+pub const PROXY_FAMILY: &str = "proxy-";
+
+/// Returns the names, besides [`PROXY_FAMILY`], that decide how a message is framed or where it goes.
+pub fn framing_names() -> impl Iterator<Item = &'static str> {
+    let names = HOP_BY_HOP.into_iter().chain(LENGTH).chain(["host", "expect"]);
+    names.filter(|name| !name.starts_with(PROXY_FAMILY))
+}
+
 /// Returns true if `name`, in some spelling, decides how a message is framed or where it goes.
 pub fn is_framing(name: &str) -> bool {
-    let mut names = HOP_BY_HOP.iter().chain(&LENGTH).chain(&["host", "expect"]);
-    names.any(|framing| same(name, framing)) || in_family(name, "proxy-")
+    framing_names().any(|framing| same(name, framing)) || in_family(name, PROXY_FAMILY)
 }
 
 /// Families of which every name is attache's to say, on every route.

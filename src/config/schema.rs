@@ -7,6 +7,7 @@
 mod accounts;
 mod json;
 mod reference;
+mod rules;
 mod services;
 mod top;
 mod webhooks;

@@ -10,6 +10,7 @@ mod crash;
 mod deadline;
 mod diffs;
 mod drain;
+mod editor;
 mod framing;
 mod handover;
 mod handshakes;

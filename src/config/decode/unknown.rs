@@ -17,7 +17,7 @@ pub(super) fn report(
 ) {
     let span = decoder.tree.span(key);
     let error = |message: String| Finding::error("unknown_key", span, message);
-    if let Some(successor) = shape.keys().find(|key| key.formerly.contains(&name)) {
+    if let Some(successor) = renamed(shape, name) {
         let message = format!("{at}.{name} is called `{}` now", successor.name);
         let finding = Finding::error("renamed_key", span, message).label("the name of an earlier version");
         return decoder.report(finding.help(format!("write `{}`", successor.name)));
@@ -59,8 +59,12 @@ pub(super) fn report(
     decoder.report(finding.help(help));
 }
 
-/// The key that `name` seems to mean: another product's word for it, or one that is spelt nearly the same.
+/// The key that `name` seems to mean: the one it was renamed to, another product's word for one, or one that is spelt
+/// nearly the same.
 pub(super) fn meant(decoder: &Decoder<'_>, shape: &'static Shape, name: &str) -> Option<&'static Key> {
+    if let Some(successor) = renamed(shape, name) {
+        return Some(successor);
+    }
     let other_word = |key: &&Key| key.also.iter().any(|word| word.eq_ignore_ascii_case(name));
     if let Some(key) = shape.keys().find(other_word) {
         return Some(key);
@@ -70,6 +74,11 @@ pub(super) fn meant(decoder: &Decoder<'_>, shape: &'static Shape, name: &str) ->
     }
     let nearest = decoder.nearest(name, shape.keys().map(|key| key.name))?;
     shape.key(nearest)
+}
+
+/// The key that had this name in an earlier version.
+fn renamed(shape: &'static Shape, name: &str) -> Option<&'static Key> {
+    shape.keys().find(|key| key.formerly.contains(&name))
 }
 
 /// What is wrong with plain text where a key and its value are expected: `timeout:10s`, `timeout 10s`, `timeout = 10s`.
@@ -113,4 +122,85 @@ fn shown(name: &str) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::LastValues;
+    use crate::config::problem::Problems;
+    use crate::config::redact::Redaction;
+    use crate::config::secrets::{ReadError, SecretSource, Secrets};
+    use crate::config::source::Source;
+    use crate::config::tree::Tree;
+    use std::path::Path;
+
+    /// A machine that is not asked.
+    struct Silent;
+
+    impl SecretSource for Silent {
+        fn env(&self, _: &str) -> Result<String, ReadError> {
+            panic!("asked for a variable")
+        }
+        fn file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
+            panic!("asked for a file")
+        }
+        fn fresh_file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
+            panic!("asked for a file")
+        }
+        fn credential(&self, _: &str) -> Result<Vec<u8>, ReadError> {
+            panic!("asked for a credential")
+        }
+    }
+
+    const fn key(name: &'static str, kind: Kind, formerly: &'static [&'static str]) -> Key {
+        Key { name, kind, doc: "", required: true, default: None, with: None, also: &[], formerly }
+    }
+
+    static SHAPE: Shape = Shape {
+        name: "shape",
+        doc: "",
+        example: "",
+        keys: &[
+            key("deadline", Kind::Duration, &["time_limit", "limit"]),
+            key("passphrase", Kind::Secret, &["phrase"]),
+        ],
+        extends: None,
+        elsewhere: &[],
+    };
+
+    static KIND: Kind = Kind::Map(&SHAPE);
+
+    /// What is said of a mapping of the shape, of which every key is asked for.
+    fn said(text: &str) -> String {
+        let sources = [Source::new("a.yaml".into(), text.to_owned())];
+        let mut tree = Tree::default();
+        let root = tree.read(0, &sources[0], &mut Vec::new());
+        let last = LastValues::default();
+        let decoder = Decoder::new(&tree, &sources, Secrets::new(&Silent, true, &last));
+        let at = At { parent: None, step: Step::Root, key: None, node: root.unwrap(), kind: &KIND };
+        let map = decoder.mapping(&at).unwrap();
+        for name in ["deadline", "passphrase"] {
+            decoder.required(&map, name);
+        }
+        let (findings, hidden) = decoder.into_findings();
+        let redaction = Redaction::new(&tree, &sources, &[root], &hidden);
+        Problems::new(&sources, &redaction, findings).render_human(false)
+    }
+
+    #[test]
+    fn a_renamed_key_is_an_error_that_names_its_successor_and_is_not_missing_as_well() {
+        let said = said("limit: 10s\nphrase: { env: NAME }\n");
+        assert_eq!(said.matches("error: ").count(), 2, "{said}");
+        assert!(said.contains(".limit is called `deadline` now"), "{said}");
+        assert!(said.contains("the name of an earlier version; write `deadline`"), "{said}");
+        assert!(said.contains(".phrase is called `passphrase` now"), "{said}");
+    }
+
+    #[test]
+    fn a_key_that_only_looks_like_a_former_one_is_unknown_and_the_successor_is_missing() {
+        let said = said("time_limits: 10s\npassphrase: x\n");
+        assert!(said.contains("has no key `time_limits`") && said.contains("has no `deadline`"), "{said}");
+        assert!(!said.contains("is called"), "{said}");
+    }
 }

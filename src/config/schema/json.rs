@@ -1,8 +1,13 @@
 //! The table as a JSON Schema, draft-07: what editors understand.
 
+use super::rules::rules;
 use super::top::ROOT;
 use super::{Key, Kind, SECRET, Shape, every_shape};
+use crate::header_name::{PROXY_FAMILY, framing_names};
 use serde_json::{Map, Value, json};
+
+/// The lists that may have no items.
+const MAY_BE_EMPTY: [&str; 4] = ["api_keys", "retry_on", "scopes", "trusted_proxies"];
 
 /// Returns the JSON Schema of the file.
 pub fn json_schema() -> Value {
@@ -34,15 +39,15 @@ fn object(shape: &'static Shape) -> Value {
     if !required.is_empty() {
         object["required"] = json!(required);
     }
-    if std::ptr::eq(shape, &SECRET) {
-        let sources = shape.keys().filter(|key| key.name != "prefix");
-        object["oneOf"] = sources.map(|key| json!({ "required": [key.name] })).collect();
+    if let Value::Object(object) = &mut object {
+        object.extend(rules(shape));
     }
     object
 }
 
 fn property(key: &Key) -> Value {
-    let mut property = kind(&key.kind);
+    let fewest = usize::from(!MAY_BE_EMPTY.contains(&key.name));
+    let mut property = kind(&key.kind, fewest);
     if let Value::Object(property) = &mut property {
         // Draft-07 ignores what stands beside a `$ref`.
         if let Some(reference) = property.remove("$ref") {
@@ -56,39 +61,121 @@ fn property(key: &Key) -> Value {
     property
 }
 
-fn kind(of: &Kind) -> Value {
-    // A number or `true` is taken where text is expected.
-    let text = json!({ "type": ["string", "number", "boolean"] });
-    let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+/// A number or `true` is taken where text is expected.
+fn text() -> Value {
+    json!({ "type": ["string", "number", "boolean"] })
+}
+
+/// `fewest` is how many items a list has at least.
+fn kind(of: &Kind, fewest: usize) -> Value {
     match of {
-        Kind::Text | Kind::Sensitive => text,
-        Kind::Path | Kind::Reference(_) => json!({ "type": "string", "minLength": 1 }),
-        Kind::Bool => json!({ "type": "boolean" }),
-        Kind::Integer(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
-        Kind::Duration => pattern("^(?=.)([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"),
-        Kind::Size => {
-            json!({ "type": ["string", "integer"], "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$", "minimum": 0 })
+        Kind::Text | Kind::Sensitive => text(),
+        Kind::Secret | Kind::SecretText => {
+            json!({ "anyOf": [with(text(), json!({ "minLength": 1 })), reference(&SECRET)] })
         }
-        Kind::Time => pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:"),
-        Kind::Url => pattern("^[hH][tT][tT][pP][sS]?://[^/?#@\\\\\\s]+([/?][^#\\s]*)?$"),
-        Kind::Header => pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
-        Kind::Method => pattern("^[!#$%&'*+.^_`|~0-9A-Z-]+$"),
-        Kind::Network => pattern("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"),
-        Kind::Listener => pattern("^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5})$"),
-        Kind::Sha256 => json!({ "type": ["string", "number"], "pattern": "^[0-9a-f]{64}$" }),
         Kind::Word(words) => {
             let numbers =
                 words.iter().filter_map(|word| word.parse::<u32>().ok()).map(|number| json!(number));
             let all: Vec<Value> = words.iter().map(|word| json!(word)).chain(numbers).collect();
             json!({ "enum": all })
         }
-        Kind::Secret | Kind::SecretText => json!({ "anyOf": [text, reference(&SECRET)] }),
         Kind::Null => json!({ "type": "null" }),
         Kind::Map(shape) => reference(shape),
-        Kind::Names(values) => json!({ "type": "object", "additionalProperties": kind(values) }),
-        Kind::List(items) => json!({ "type": "array", "items": kind(items) }),
-        Kind::OneOf(kinds) => json!({ "anyOf": kinds.iter().map(kind).collect::<Vec<_>>() }),
+        Kind::Names(values) => {
+            let mut names = json!({ "type": "object", "additionalProperties": kind(values, 1) });
+            // Names of accounts, users and services. The others are a provider's.
+            if values.shape().is_some_and(|shape| !std::ptr::eq(shape, &SECRET)) {
+                names["propertyNames"] = pattern(
+                    "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+                    "a name has letters, digits, `.`, `_` and `-`",
+                );
+            }
+            names
+        }
+        Kind::List(items) => json!({ "type": "array", "items": kind(items, 1), "minItems": fewest }),
+        Kind::OneOf(kinds) => {
+            json!({ "anyOf": kinds.iter().map(|one| kind(one, fewest)).collect::<Vec<_>>() })
+        }
+        Kind::Bool
+        | Kind::Integer(..)
+        | Kind::Duration
+        | Kind::Size
+        | Kind::Time
+        | Kind::Url
+        | Kind::Path
+        | Kind::Header
+        | Kind::Method
+        | Kind::Network
+        | Kind::Listener
+        | Kind::Sha256
+        | Kind::Reference(_) => scalar(of),
     }
+}
+
+/// What a scalar of this kind is like, as far as a pattern can say it.
+fn scalar(of: &Kind) -> Value {
+    match of {
+        Kind::Path | Kind::Reference(_) => json!({ "type": "string", "minLength": 1 }),
+        Kind::Bool => json!({ "type": "boolean" }),
+        Kind::Integer(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
+        Kind::Duration => {
+            pattern("^(?=.)([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "write it like 500ms, 10s or 1m30s")
+        }
+        Kind::Size => {
+            let size = pattern("^[0-9]+(B|KiB|MiB|GiB)?$", "write it like 64KiB or 1MiB");
+            with(size, json!({ "type": ["string", "integer"], "minimum": 0 }))
+        }
+        Kind::Time => {
+            pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:", "write it like 2026-12-31T00:00:00Z")
+        }
+        Kind::Url => pattern(
+            "^[hH][tT][tT][pP][sS]?://[^/?#@\\\\\\s]+([/?][^#\\s]*)?$",
+            "write it like https://api.example.com/v3, without user, password and fragment",
+        ),
+        Kind::Header => pattern(
+            &format!("^(?!{})[!#$%&'*+.^_`|~0-9A-Za-z-]+$", framing()),
+            "this is not a header name, or one that belongs to the connection",
+        ),
+        Kind::Method => pattern("^[!#$%&'*+.^_`|~0-9A-Z-]+$", "write it like POST"),
+        Kind::Network => {
+            pattern("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "write it like 203.0.113.0/24 or 192.0.2.1")
+        }
+        Kind::Listener => pattern(
+            "^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5})$",
+            "write it like 127.0.0.1:8080 or unix:/path",
+        ),
+        Kind::Sha256 => {
+            let hash = pattern("^[0-9a-f]{64}$", "a SHA-256 is 64 lowercase hexadecimal digits");
+            with(hash, json!({ "type": ["string", "number"] }))
+        }
+        _ => Value::Bool(true),
+    }
+}
+
+/// Text of a pattern. Editors show `message` where it does not match; other programs ignore the keyword.
+fn pattern(pattern: &str, message: &str) -> Value {
+    json!({ "type": "string", "pattern": pattern, "patternErrorMessage": message })
+}
+
+/// `schema` with these keywords, which replace its own.
+fn with(mut schema: Value, keywords: Value) -> Value {
+    if let (Value::Object(schema), Value::Object(keywords)) = (&mut schema, keywords) {
+        schema.extend(keywords);
+    }
+    schema
+}
+
+/// The names that frame a message, in every spelling, as a pattern. Patterns of draft-07 have no flags.
+fn framing() -> String {
+    let any_case = |c: char| match c {
+        'a'..='z' => format!("[{c}{}]", c.to_ascii_uppercase()),
+        '-' => "[^0-9A-Za-z]+".to_owned(),
+        other => other.to_string(),
+    };
+    let any_spelling = |name: &str| name.chars().map(any_case).collect::<String>();
+    let family = any_spelling(PROXY_FAMILY) + ".+";
+    let names: Vec<String> = framing_names().map(any_spelling).chain([family]).collect();
+    format!("[^0-9A-Za-z]*({})[^0-9A-Za-z]*$", names.join("|"))
 }
 
 fn reference(shape: &Shape) -> Value {

@@ -53,3 +53,35 @@ fn every_default_is_a_value_of_its_kind() {
         }
     });
 }
+
+#[test]
+fn every_rule_is_about_keys_that_are_declared() {
+    fn names(of: &serde_json::Value, found: &mut Vec<String>) {
+        match of {
+            serde_json::Value::Object(members) => {
+                for (name, value) in members {
+                    if ["properties", "dependencies"].contains(&name.as_str()) {
+                        found.extend(value.as_object().unwrap().keys().cloned());
+                    }
+                    names(value, found);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| names(item, found)),
+            serde_json::Value::String(name) => found.push(name.clone()),
+            _ => {}
+        }
+    }
+    let mut ruled = 0;
+    every_shape(&mut |shape| {
+        let rules = serde_json::Value::Object(rules::rules(shape));
+        let mut found = Vec::new();
+        names(&rules, &mut found);
+        ruled += usize::from(!found.is_empty());
+        let words: Vec<&str> = shape.keys().flat_map(|key| key.kind.words()).copied().collect();
+        for name in found {
+            let known = shape.key(&name).is_some() || words.contains(&name.as_str());
+            assert!(known, "{}: {name}", shape.name);
+        }
+    });
+    assert!(ruled >= 7, "{ruled}");
+}

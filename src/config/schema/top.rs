@@ -42,7 +42,7 @@ pub(in crate::config) static ROOT: Shape = Shape {
         key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.").also(&["credentials"]),
         key(
             "users",
-            Kind::Names(&Kind::OneOf(&[Kind::Map(&USER), Kind::Null])),
+            Kind::OneOf(&[Kind::Null, Kind::Names(&Kind::OneOf(&[Kind::Map(&USER), Kind::Null]))]),
             "The identities under which webhook calls are let in, by name.",
         ),
         key("services", Kind::Names(&Kind::Map(&SERVICE)), "Connected services by name.")

@@ -1,0 +1,88 @@
+//! What the keys of one mapping have to do with each other, as far as draft-07 can say it.
+//!
+//! The readers check the same and more, with better messages. A rule must refuse nothing that a reader takes.
+
+use super::Shape;
+use serde_json::{Map, Value, json};
+
+/// What a value of a key makes necessary: the shape, the key, its value, and the other keys.
+const NEEDED: [(&str, &str, &str, &[&str]); 8] = [
+    ("oauth2", "grant", "client_credentials", &["token_url", "client_id"]),
+    ("oauth2", "grant", "password", &["token_url", "client_id", "username", "password"]),
+    ("oauth2", "grant", "refresh_token", &["token_url", "client_id", "refresh_token"]),
+    ("oauth2", "grant", "authorization_code", &["token_url", "client_id", "authorization_url"]),
+    ("oauth2", "grant", "device_code", &["token_url", "client_id", "device_authorization_url"]),
+    // A service account brings its token URL, and an assertion or a token may be all that says who the client is.
+    ("oauth2", "grant", "jwt_bearer", &["assertion"]),
+    ("oauth2", "grant", "token_exchange", &["token_url", "subject_token"]),
+    ("verify", "scheme", "hmac", &["header"]),
+];
+
+/// Returns the keywords for the object of `shape`.
+pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
+    let mut rules = match shape.name {
+        "secret" => exactly_one(shape.keys().map(|key| key.name).filter(|name| *name != "prefix")),
+        "authorization" | "key_in" => json!({ "minProperties": 1, "maxProperties": 1 }),
+        "api_key" => exactly_one(["sha256", "value"].into_iter()),
+        "assertion" => exactly_one(["key", "token"].into_iter()),
+        "client_assertion" => json!({ "not": { "required": ["key", "token"] } }),
+        "service" => service(shape),
+        "oauth2.tls" => json!({
+            "minProperties": 1,
+            "dependencies": { "client_certificate": ["client_key"], "client_key": ["client_certificate"] },
+        }),
+        "verify" => exactly_one(["secret", "secrets"].into_iter()),
+        _ => json!({}),
+    };
+    let conditions = conditions(shape);
+    if !conditions.is_empty() {
+        rules["allOf"] = json!(conditions);
+    }
+    match rules {
+        Value::Object(rules) => rules,
+        _ => Map::new(),
+    }
+}
+
+/// What each value of a key needs, and that the keys which belong to it have no use with another.
+fn conditions(shape: &'static Shape) -> Vec<Value> {
+    let needed = NEEDED.iter().filter(|(name, ..)| *name == shape.name);
+    let mut values: Vec<(&str, &str)> = needed.map(|(_, key, value, _)| (*key, *value)).collect();
+    for with in shape.keys().filter_map(|key| key.with) {
+        if !values.contains(&with) {
+            values.push(with);
+        }
+    }
+    let condition = |(key, value)| {
+        let needed =
+            NEEDED.iter().find(|(name, of, word, _)| (*name, *of, *word) == (shape.name, key, value));
+        let refused: Map<String, Value> = shape
+            .keys()
+            .filter(|other| other.with == Some((key, value)))
+            .map(|other| (other.name.to_owned(), Value::Bool(false)))
+            .collect();
+        json!({
+            "if": { "properties": { key: { "const": value } }, "required": [key] },
+            "then": { "required": needed.map_or(&[][..], |(.., needed)| needed) },
+            "else": { "properties": refused },
+        })
+    };
+    values.into_iter().map(condition).collect()
+}
+
+fn exactly_one(names: impl Iterator<Item = &'static str>) -> Value {
+    json!({ "oneOf": names.map(|name| json!({ "required": [name] })).collect::<Vec<_>>() })
+}
+
+fn service(shape: &'static Shape) -> Value {
+    let mut dependencies = Map::new();
+    // Settings of requests to the service mean nothing to a webhook.
+    for key in shape.extends.into_iter().flat_map(Shape::keys) {
+        dependencies.insert(key.name.to_owned(), json!(["server_url"]));
+    }
+    dependencies.insert("server_url".to_owned(), json!(["account"]));
+    json!({
+        "anyOf": [{ "required": ["server_url"] }, { "required": ["webhook"] }],
+        "dependencies": dependencies,
+    })
+}
