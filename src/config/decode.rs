@@ -6,20 +6,22 @@
 
 use super::problem::Finding;
 use super::scalar::{self, Invalid};
-use super::schema::{FILE, Kind, SECRET, Shape};
+use super::schema::{Kind, SECRET};
 use super::secrets::has_placeholder;
 use super::source::{Source, Span};
-use super::tree::{Entry, NodeId, Tree, View, shown_key};
+use super::tree::{NodeId, Tree, View};
 use http::StatusCode;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::fmt;
 use std::time::Duration;
 
 mod given;
+mod map;
 mod unknown;
 
 pub(super) use given::Given;
+pub(super) use map::{At, Map};
+use map::{Keys, Step, UNKNOWN};
 
 /// The longest time anything may be told to wait.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
@@ -36,136 +38,6 @@ pub(super) struct Decoder<'t> {
     reported: RefCell<HashSet<(Span, &'static str, String)>>,
     hidden: RefCell<Vec<NodeId>>,
     suggestions: Cell<usize>,
-}
-
-/// A node and the way to it.
-#[derive(Clone, Copy)]
-pub(super) struct At<'a> {
-    parent: Option<&'a At<'a>>,
-    step: Step<'a>,
-    /// Where its key is, if it has one.
-    pub(super) key: Option<Span>,
-    pub(super) node: NodeId,
-    /// What the schema expects there.
-    pub(super) kind: &'static Kind,
-}
-
-/// What stands below a key that the schema does not know.
-const UNKNOWN: &Kind = &Kind::Sensitive;
-
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Root,
-    Key(&'a str),
-    Index(usize),
-}
-
-impl<'a> At<'a> {
-    pub(super) fn root(node: NodeId) -> Self {
-        Self { parent: None, step: Step::Root, key: None, node, kind: &FILE }
-    }
-
-    fn item(&'a self, index: usize, node: NodeId) -> Self {
-        let kind = self.kind.items().unwrap_or(UNKNOWN);
-        At { parent: Some(self), step: Step::Index(index), key: None, node, kind }
-    }
-}
-
-/// The key path: `services.mailer.webhook.api_keys[0]`.
-impl fmt::Display for At<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(parent) = self.parent else { return f.write_str("the configuration") };
-        if !matches!(parent.step, Step::Root) {
-            parent.fmt(f)?;
-        }
-        match self.step {
-            Step::Root => Ok(()),
-            Step::Key(key) if matches!(parent.step, Step::Root) => f.write_str(shown_key(key)),
-            Step::Key(key) => write!(f, ".{}", shown_key(key)),
-            Step::Index(index) => write!(f, "[{index}]"),
-        }
-    }
-}
-
-/// A mapping whose keys have been checked.
-#[derive(Clone, Copy)]
-pub(super) struct Map<'a> {
-    tree: &'a Tree<'a>,
-    pub(super) at: &'a At<'a>,
-    entries: &'a [Entry],
-    keys: Keys,
-    /// What holds for a key that is left out.
-    defaults: Option<&'a Map<'a>>,
-}
-
-/// The keys that a mapping may have.
-#[derive(Clone, Copy)]
-enum Keys {
-    /// The schema's.
-    Declared(&'static Shape),
-    /// The operator's own names, each with a value of this kind.
-    Any(&'static Kind),
-}
-
-impl<'a> Map<'a> {
-    /// The value of a key, or its default from the file's `defaults`.
-    pub(super) fn get(&self, key: &'static str) -> Option<At<'a>> {
-        self.own(key).or_else(|| self.defaults.filter(|defaults| defaults.knows(key))?.own(key))
-    }
-
-    /// The value of a key that stands in the mapping itself.
-    pub(super) fn own(&self, key: &'static str) -> Option<At<'a>> {
-        debug_assert!(self.knows(key), "{key} is read and not declared");
-        #[cfg(test)]
-        if let Keys::Declared(shape) = self.keys {
-            super::schema::note_read(shape, key);
-        }
-        let entry = self.entries.iter().find(|(name, _)| self.tree.key(*name) == key)?;
-        Some(self.below(entry).1)
-    }
-
-    /// The same mapping with values for the keys that it leaves out.
-    pub(super) fn with_defaults(self, defaults: Option<&'a Map<'a>>) -> Self {
-        Self { defaults, ..self }
-    }
-
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
-        let map = *self;
-        self.entries.iter().map(move |entry| map.below(entry))
-    }
-
-    fn below(&self, &(key, node): &Entry) -> (&'a str, At<'a>) {
-        let name = self.tree.key(key);
-        let kind = match self.keys {
-            Keys::Declared(shape) => shape.key(name).map_or(UNKNOWN, |key| &key.kind),
-            Keys::Any(kind) => kind,
-        };
-        let key = Some(self.tree.span(key));
-        (name, At { parent: Some(self.at), step: Step::Key(name), key, node, kind })
-    }
-
-    /// The entries whose keys the schema knows.
-    pub(super) fn known_entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
-        let Self { keys, .. } = *self;
-        self.entries().filter(move |(name, _)| {
-            let Keys::Declared(shape) = keys else { return true };
-            #[cfg(test)]
-            super::schema::note_read(shape, name);
-            shape.key(name).is_some()
-        })
-    }
-
-    /// Whether the key is one of the schema's.
-    pub(super) fn knows(&self, key: &str) -> bool {
-        match self.keys {
-            Keys::Declared(shape) => shape.key(key).is_some(),
-            Keys::Any(_) => true,
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 impl<'t> Decoder<'t> {

@@ -1,0 +1,136 @@
+//! Where a value stands: its path, what the schema expects there, and the mapping that it is in.
+
+use crate::config::schema::{FILE, Kind, Shape};
+use crate::config::source::Span;
+use crate::config::tree::{Entry, NodeId, Tree, shown_key};
+use std::fmt;
+
+/// A node and the way to it.
+#[derive(Clone, Copy)]
+pub(in crate::config) struct At<'a> {
+    pub(super) parent: Option<&'a At<'a>>,
+    pub(super) step: Step<'a>,
+    /// Where its key is, if it has one.
+    pub(in crate::config) key: Option<Span>,
+    pub(in crate::config) node: NodeId,
+    /// What the schema expects there.
+    pub(in crate::config) kind: &'static Kind,
+}
+
+/// What stands below a key that the schema does not know.
+pub(super) const UNKNOWN: &Kind = &Kind::Sensitive;
+
+#[derive(Clone, Copy)]
+pub(super) enum Step<'a> {
+    Root,
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> At<'a> {
+    pub(in crate::config) fn root(node: NodeId) -> Self {
+        Self { parent: None, step: Step::Root, key: None, node, kind: &FILE }
+    }
+
+    pub(super) fn item(&'a self, index: usize, node: NodeId) -> Self {
+        let kind = self.kind.items().unwrap_or(UNKNOWN);
+        At { parent: Some(self), step: Step::Index(index), key: None, node, kind }
+    }
+}
+
+/// The key path: `services.mailer.webhook.api_keys[0]`.
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(parent) = self.parent else { return f.write_str("the configuration") };
+        if !matches!(parent.step, Step::Root) {
+            parent.fmt(f)?;
+        }
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Key(key) if matches!(parent.step, Step::Root) => f.write_str(shown_key(key)),
+            Step::Key(key) => write!(f, ".{}", shown_key(key)),
+            Step::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+/// A mapping whose keys have been checked.
+#[derive(Clone, Copy)]
+pub(in crate::config) struct Map<'a> {
+    pub(super) tree: &'a Tree<'a>,
+    pub(in crate::config) at: &'a At<'a>,
+    pub(super) entries: &'a [Entry],
+    pub(super) keys: Keys,
+    /// What holds for a key that is left out.
+    pub(super) defaults: Option<&'a Map<'a>>,
+}
+
+/// The keys that a mapping may have.
+#[derive(Clone, Copy)]
+pub(super) enum Keys {
+    /// The schema's.
+    Declared(&'static Shape),
+    /// The operator's own names, each with a value of this kind.
+    Any(&'static Kind),
+}
+
+impl<'a> Map<'a> {
+    /// The value of a key, or its default from the file's `defaults`.
+    pub(in crate::config) fn get(&self, key: &'static str) -> Option<At<'a>> {
+        self.own(key).or_else(|| self.defaults.filter(|defaults| defaults.knows(key))?.own(key))
+    }
+
+    /// The value of a key that stands in the mapping itself.
+    pub(in crate::config) fn own(&self, key: &'static str) -> Option<At<'a>> {
+        debug_assert!(self.knows(key), "{key} is read and not declared");
+        #[cfg(test)]
+        if let Keys::Declared(shape) = self.keys {
+            crate::config::schema::note_read(shape, key);
+        }
+        let entry = self.entries.iter().find(|(name, _)| self.tree.key(*name) == key)?;
+        Some(self.below(entry).1)
+    }
+
+    /// The same mapping with values for the keys that it leaves out.
+    pub(in crate::config) fn with_defaults(self, defaults: Option<&'a Map<'a>>) -> Self {
+        Self { defaults, ..self }
+    }
+
+    pub(in crate::config) fn entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
+        let map = *self;
+        self.entries.iter().map(move |entry| map.below(entry))
+    }
+
+    fn below(&self, &(key, node): &Entry) -> (&'a str, At<'a>) {
+        let name = self.tree.key(key);
+        let kind = match self.keys {
+            Keys::Declared(shape) => shape.key(name).map_or(UNKNOWN, |key| &key.kind),
+            Keys::Any(kind) => kind,
+        };
+        let key = Some(self.tree.span(key));
+        (name, At { parent: Some(self.at), step: Step::Key(name), key, node, kind })
+    }
+
+    /// The entries whose keys the schema knows.
+    pub(in crate::config) fn known_entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
+        let Self { keys, .. } = *self;
+        self.entries().filter(move |(name, _)| {
+            let Keys::Declared(shape) = keys else { return true };
+            #[cfg(test)]
+            crate::config::schema::note_read(shape, name);
+            shape.key(name).is_some()
+        })
+    }
+
+    /// Whether the key is one of the schema's.
+    pub(in crate::config) fn knows(&self, key: &str) -> bool {
+        match self.keys {
+            Keys::Declared(shape) => shape.key(key).is_some(),
+            Keys::Any(_) => true,
+        }
+    }
+
+    pub(in crate::config) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
