@@ -312,8 +312,19 @@ impl Attache {
         self.signal("KILL");
     }
 
+    /// Returns once every thread has stopped: `kill` returns before.
     pub(crate) fn sigstop(&self) {
         self.signal("STOP");
+        let runs =
+            |stat: String| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
+        let tasks = format!("/proc/{}/task", self.pid());
+        let running = || {
+            let tasks = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok()).any(runs)
+        };
+        while running() {
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn sigcont(&self) {
