@@ -15,7 +15,7 @@ pub(in crate::config) static ROOT: Shape = Shape {
         key("version", Kind::Integer(1, 1), "The version of this schema.").default("1"),
         key("$schema", Kind::Text, "The JSON Schema of the file, for editors."),
         key("listen", Kind::Map(&LISTEN), "Where attache listens. A change needs a restart."),
-        key("public_url", Kind::Url, "The outside address of `listen.webhooks`.").also(&["base_url", "external_url"]),
+        key("public_url", Kind::Url, "The outside address of `listen.webhooks`: what `attache urls` prints.").also(&["base_url", "external_url"]),
         key("threads", Kind::Integer(1, 1024), "Worker threads. A change needs a restart. Default: one a core.")
             .also(&["workers"]),
         key("identity_headers", Kind::Map(&IDENTITY_HEADERS), "The headers that tell a receiver who called."),
@@ -37,7 +37,9 @@ pub(in crate::config) static ROOT: Shape = Shape {
              every credential.",
         )
         .default("false"),
-        key("via", Kind::Bool, "Whether outbound requests carry `Via` (RFC 9110 §7.6.3).").default("false"),
+        key("via", Kind::Bool, "Whether outbound requests carry `Via: 1.1 attache` (RFC 9110 §7.6.3), as \
+             webhook calls always do. Some servers, such as nginx, do not compress their \
+             answer then.").default("false"),
         key("defaults", Kind::Map(&DEFAULTS), "What services and webhooks use for a key that they leave out."),
         key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.").also(&["credentials"]),
         key(

@@ -53,7 +53,12 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
             "The addresses and networks that calls may come from. Default: all.",
         )
         .also(&["allow", "allowlist", "whitelist", "ip_allowlist"]),
-        key("rate_limit", Kind::Map(&RATE), "The rate of each key. Default: none.").also(&["rate", "limit"]),
+        key(
+            "rate_limit",
+            Kind::Map(&RATE),
+            "The rate of each key; with `verify` only what is signed counts. Default: none.",
+        )
+        .also(&["rate", "limit"]),
         key("verify", Kind::Map(&VERIFY), "What a call has to be signed with besides.")
             .also(&["signature", "hmac"]),
         key("replay", Kind::Map(&REPLAY), "What happens to a delivery that was taken and comes again.")
@@ -74,7 +79,7 @@ static KEY_IN: Shape = Shape {
              `/webhooks/SERVICE`.",
     example: "{ header: X-API-Key }",
     keys: &[
-        key("header", Kind::Header, "A header."),
+        key("header", Kind::Header, "A header; in `Authorization` with `Bearer ` before the key or without."),
         key("query", Kind::Text, "A query parameter.").also(&["param", "parameter"]),
     ],
     extends: None,
@@ -90,8 +95,9 @@ static API_KEY: Shape = Shape {
         key("sha256", Kind::Sha256, "The SHA-256 of the key.").also(&["hash"]),
         key("value", Kind::Secret, "Instead of `sha256`: the key itself, of at least 22 characters.")
             .also(&["key", "secret", "token"]),
-        key("not_before", Kind::Time, "The key is good from then on.").also(&["valid_from"]),
-        key("expires_at", Kind::Time, "The key is good until then.").also(&[
+        key("not_before", Kind::Time, "The key is good from then on, rounded up to the second.")
+            .also(&["valid_from"]),
+        key("expires_at", Kind::Time, "The key is good until then, rounded down to the second.").also(&[
             "expires",
             "not_after",
             "valid_until",
