@@ -86,7 +86,8 @@ static BASIC: Shape = Shape {
 
 static QUERY: Shape = Shape {
     name: "query",
-    doc: "A query parameter with a fixed value. It replaces every parameter of that name.",
+    doc: "A query parameter with a fixed value. It replaces every parameter of that \
+             name.",
     example: "{ name: key, value: { env: NAME } }",
     keys: &[
         key("name", Kind::Text, "Its name, not percent-encoded.").required(),
@@ -101,7 +102,8 @@ static QUERY: Shape = Shape {
 static OAUTH2: Shape = Shape {
     name: "oauth2",
     doc: "How an account gets its tokens (RFC 6749).",
-    example: "{ grant: client_credentials, token_url: …, client_id: …, client_secret: { env: NAME } }",
+    example: "{ grant: client_credentials, token_url: …, client_id: …, client_secret: { \
+             env: NAME } }",
     keys: &[
         key(
             "grant",
@@ -128,15 +130,16 @@ static OAUTH2: Shape = Shape {
         key(
             "client_secret",
             Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
-            "The client's secret, or the new one and the old one: the first is tried first.",
+            "The client's secret, or the new one and the old one: the first is tried \
+             first.",
         )
         .also(&["secret"]),
         key(
             "client_auth",
             Kind::Word(&["basic", "basic_raw", "post", "client_secret_jwt", "private_key_jwt", "none"]),
-            "How the client proves itself. `basic_raw`: HTTP Basic without form-encoding. Default: \
-             `basic`; without a `client_secret` `none` for the grants `jwt_bearer`, \
-             `token_exchange`, `authorization_code` and `device_code`.",
+            "How the client proves itself. `basic_raw`: HTTP Basic without form-encoding. \
+             Default: `basic`; without a `client_secret` `none` for the grants \
+             `jwt_bearer`, `token_exchange`, `authorization_code` and `device_code`.",
         )
         .also(&["auth_method", "auth_style", "token_endpoint_auth_method"]),
         key("client_assertion", Kind::Map(&CLIENT_ASSERTION), "How the client signs (RFC 7523 §2.2)."),
@@ -155,7 +158,8 @@ static OAUTH2: Shape = Shape {
         key(
             "token_params",
             Kind::Names(&Kind::OneOf(&[Kind::Sensitive, Kind::List(&Kind::Sensitive)])),
-            "Extra members of the token request. A list sends the member once for each of its texts.",
+            "Extra members of the token request. A list sends the member once for each of \
+             its texts.",
         )
         .also(&["params", "extra_params", "endpoint_params"]),
         key("token_headers", Kind::Names(&Kind::Secret), "Extra headers of the token request.")
@@ -170,7 +174,8 @@ static OAUTH2: Shape = Shape {
         key(
             "retry_on",
             Kind::List(&Kind::Integer(400, 599)),
-            "The statuses by which the provider says that a token is not good. An empty list: none.",
+            "The statuses by which the provider says that a token is not good. An empty \
+             list: none.",
         )
         .default("[401]"),
         key("tls", Kind::Map(&TOKEN_TLS), "TLS of the connections to the token endpoint."),
@@ -204,7 +209,8 @@ static OAUTH2: Shape = Shape {
         key(
             "subject_token",
             Kind::Secret,
-            "The token to exchange (RFC 8693). A file is read anew for each token request.",
+            "The token to exchange (RFC 8693). A file is read anew for each token \
+             request.",
         )
         .with("grant", "token_exchange"),
         key("subject_token_type", TOKEN_TYPE, "Its type: a short name or a URI.")
@@ -249,15 +255,15 @@ static SIGNED: Shape = Shape {
         key(
             "key",
             Kind::SecretText,
-            "The private key that signs, in PEM; for `assertion` also a Google service account's \
-             JSON.",
+            "The private key that signs, in PEM; for `assertion` also a Google service \
+             account's JSON.",
         )
         .also(&["private_key"]),
         key(
             "token",
             Kind::Secret,
-            "Instead of `key`: an assertion that is made elsewhere. A file is read anew for each \
-             token request.",
+            "Instead of `key`: an assertion that is made elsewhere. A file is read anew \
+             for each token request.",
         ),
         key(
             "algorithm",
@@ -277,7 +283,8 @@ static SIGNED: Shape = Shape {
 
 static CLIENT_ASSERTION: Shape = Shape {
     name: "client_assertion",
-    doc: "The assertion by which the client proves itself: `client_auth: private_key_jwt`.",
+    doc: "The assertion by which the client proves itself: `client_auth: \
+             private_key_jwt`.",
     example: "{ key: { file: PATH } }",
     keys: &[],
     extends: Some(&SIGNED),
@@ -292,7 +299,8 @@ static GRANT_ASSERTION: Shape = Shape {
         key(
             "issuer",
             Kind::Text,
-            "The claim `iss`. Default: `client_id`, or the service account's `client_email`.",
+            "The claim `iss`. Default: `client_id`, or the service account's \
+             `client_email`.",
         )
         .also(&["iss"]),
         key("subject", Kind::Text, "The claim `sub`. Default: `issuer`.").also(&["sub"]),

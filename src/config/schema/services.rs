@@ -4,21 +4,22 @@ use super::accounts::ACCOUNT;
 use super::webhooks::WEBHOOK;
 use super::{Kind, Shape, key};
 
-const CREDENTIAL: &str = "a credential belongs to an account: `account: { authorization: { bearer: { env: NAME } } \
-             }`";
+const CREDENTIAL: &str = "a credential belongs to an account: `account: { authorization: { bearer: { \
+             env: NAME } } }`";
 
 /// A connected service.
 pub(super) static SERVICE: Shape = Shape {
     name: "service",
-    doc: "A connected service: requests to `/NAME/…` go to its `server_url`, and its webhook receives \
-          its calls. It has a `server_url`, a `webhook`, or both.",
+    doc: "A connected service: requests to `/NAME/…` go to its `server_url`, and its \
+             webhook receives its calls. It has a `server_url`, a `webhook`, or both.",
     example: "{ account: NAME, server_url: https://api.example.com/v3 }",
     keys: &[
         key("name", Kind::Text, "Its name for people.").also(&["title", "description"]),
         key(
             "account",
             Kind::OneOf(&[Kind::Reference("accounts"), Kind::Map(&ACCOUNT)]),
-            "The name of an account, or an account written in place. Needed with a `server_url`.",
+            "The name of an account, or an account written in place. Needed with a \
+             `server_url`.",
         ),
         key("server_url", Kind::Url, "Where it is. No request leaves its path.").also(&[
             "url",
@@ -81,14 +82,16 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         key(
             "retry_on_401",
             Kind::Bool,
-            "Whether a request whose token was refused is sent once more with another token.",
+            "Whether a request whose token was refused is sent once more with another \
+             token.",
         )
         .default("true"),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
         key(
             "private_network",
             Kind::Bool,
-            "Whether the host's name may resolve to a loopback, private or link-local address.",
+            "Whether the host's name may resolve to a loopback, private or link-local \
+             address.",
         )
         .default("false"),
         key("allow_plaintext", Kind::Bool, "Whether the credential may go over http to another machine.")
@@ -119,8 +122,8 @@ static SERVICE_TLS: Shape = Shape {
     keys: &[key(
         "ca",
         Kind::Path,
-        "PEM: the only certificates trusted for this service, or the server's own self-signed \
-             one.",
+        "PEM: the only certificates trusted for this service, or the server's own \
+             self-signed one.",
     )
     .required()],
     extends: None,

@@ -8,23 +8,30 @@ use super::{Kind, Shape, key};
 /// The whole file.
 pub(in crate::config) static ROOT: Shape = Shape {
     name: "file",
-    doc: "The top of the file. In a folder each key stands in one file; `accounts`, `users` and `services` may be \
-          divided among several. Keys that begin with `x-` are ignored.",
+    doc: "The top of the file. In a folder each key stands in one file; `accounts`, \
+             `users` and `services` may be divided among several. Keys that begin with \
+             `x-` are ignored.",
     example: "{ services: { … } }",
     keys: &[
         key("version", Kind::Integer(1, 1), "The version of this schema.").default("1"),
         key("$schema", Kind::Text, "The JSON Schema of the file, for editors."),
         key("listen", Kind::Map(&LISTEN), "Where attache listens. A change needs a restart."),
-        key("public_url", Kind::Url, "The outside address of `listen.webhooks`: what `attache urls` prints.").also(&["base_url", "external_url"]),
-        key("threads", Kind::Integer(1, 1024), "Worker threads. A change needs a restart. Default: one a core.")
-            .also(&["workers"]),
+        key("public_url", Kind::Url, "The outside address of `listen.webhooks`: what `attache urls` prints.")
+            .also(&["base_url", "external_url"]),
+        key(
+            "threads",
+            Kind::Integer(1, 1024),
+            "Worker threads. A change needs a restart. Default: one a core.",
+        )
+        .also(&["workers"]),
         key("identity_headers", Kind::Map(&IDENTITY_HEADERS), "The headers that tell a receiver who called."),
         key("identity", Kind::Map(&IDENTITY), "A signed statement of who called."),
         key(
             "trusted_proxies",
             Kind::OneOf(&[Kind::List(&PROXY), PROXY]),
-            "The proxies before the webhook listener whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: \
-             addresses, networks, and `unix` for connections by a unix socket.",
+            "The proxies before the webhook listener whose `X-Forwarded-For` and \
+             `X-Forwarded-Proto` are believed: addresses, networks, and `unix` for \
+             connections by a unix socket.",
         ),
         key("limits", Kind::Map(&LIMITS), "Limits of the process."),
         key("shutdown", Kind::Map(&SHUTDOWN), "How the process ends."),
@@ -33,22 +40,36 @@ pub(in crate::config) static ROOT: Shape = Shape {
         key(
             "allow_anonymous_callers",
             Kind::Bool,
-            "Whether `listen.outbound` may be an address that other machines reach. Everyone who reaches it may use \
-             every credential.",
+            "Whether `listen.outbound` may be an address that other machines reach. \
+             Everyone who reaches it may use every credential.",
         )
         .default("false"),
-        key("via", Kind::Bool, "Whether outbound requests carry `Via: 1.1 attache` (RFC 9110 §7.6.3), as \
+        key(
+            "via",
+            Kind::Bool,
+            "Whether outbound requests carry `Via: 1.1 attache` (RFC 9110 §7.6.3), as \
              webhook calls always do. Some servers, such as nginx, do not compress their \
-             answer then.").default("false"),
-        key("defaults", Kind::Map(&DEFAULTS), "What services and webhooks use for a key that they leave out."),
-        key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.").also(&["credentials"]),
+             answer then.",
+        )
+        .default("false"),
+        key(
+            "defaults",
+            Kind::Map(&DEFAULTS),
+            "What services and webhooks use for a key that they leave out.",
+        ),
+        key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.")
+            .also(&["credentials"]),
         key(
             "users",
             Kind::OneOf(&[Kind::Null, Kind::Names(&Kind::OneOf(&[Kind::Map(&USER), Kind::Null]))]),
             "The identities under which webhook calls are let in, by name.",
         ),
-        key("services", Kind::Names(&Kind::Map(&SERVICE)), "Connected services by name.")
-            .also(&["routes", "upstreams", "backends", "endpoints"]),
+        key("services", Kind::Names(&Kind::Map(&SERVICE)), "Connected services by name.").also(&[
+            "routes",
+            "upstreams",
+            "backends",
+            "endpoints",
+        ]),
     ],
     extends: None,
     elsewhere: &[],
@@ -94,15 +115,15 @@ static IDENTITY: Shape = Shape {
 
 static ASSERTION: Shape = Shape {
     name: "identity.assertion",
-    doc: "A JWT about each webhook call, so that a receiver knows that it came through attache \
-             unaltered.",
+    doc: "A JWT about each webhook call, so that a receiver knows that it came through \
+             attache unaltered.",
     example: "{ key: { file: PATH }, audience: orders }",
     keys: &[
         key(
             "key",
             Kind::OneOf(&[Kind::SecretText, Kind::List(&Kind::SecretText)]),
-            "The private key in PEM, P-256 or Ed25519. Of a list the first signs, and all are \
-             published.",
+            "The private key in PEM, P-256 or Ed25519. Of a list the first signs, and all \
+             are published.",
         )
         .required(),
         key("issuer", Kind::Text, "The claim `iss`. Default: `public_url`."),
@@ -122,14 +143,16 @@ static LIMITS: Shape = Shape {
         key(
             "wrong_keys",
             Kind::OneOf(&[Kind::Map(&RATE), Kind::Word(&["off"])]),
-            "How many webhook calls with an unknown key one client address has before it gets 429.",
+            "How many webhook calls with an unknown key one client address has before it \
+             gets 429.",
         )
         .default("{ requests: 300, per: 1m }"),
         // Linux lets one process have as many descriptors (`fs.nr_open`).
         key(
             "connections",
             Kind::Integer(1, 1 << 20),
-            "The most connections of each listener. Default: a quarter of the process's descriptors.",
+            "The most connections of each listener. Default: a quarter of the process's \
+             descriptors.",
         ),
     ],
     extends: None,
@@ -171,14 +194,15 @@ static LOG: Shape = Shape {
         key(
             "access",
             Kind::OneOf(&[Kind::Word(&["stdout", "off"]), Kind::Path]),
-            "Where the access log goes: `stdout`, `off`, or a path with a `/` in it. A change needs a \
-             restart.",
+            "Where the access log goes: `stdout`, `off`, or a path with a `/` in it. A \
+             change needs a restart.",
         )
         .default("stdout"),
         key(
             "format",
             Kind::Word(&["text", "json"]),
-            "How the log on stderr is written: lines for people, or one JSON object a line.",
+            "How the log on stderr is written: lines for people, or one JSON object a \
+             line.",
         )
         .default("text"),
         key("level", Kind::Word(&["error", "warn", "info", "debug"]), "How much the log on stderr says.")
@@ -196,14 +220,14 @@ static STATE: Shape = Shape {
         key(
             "dir",
             Kind::Path,
-            "The folder. Default: `$STATE_DIRECTORY` (systemd), else `state` beside the file. A \
-             change needs a restart.",
+            "The folder. Default: `$STATE_DIRECTORY` (systemd), else `state` beside the \
+             file. A change needs a restart.",
         ),
         key(
             "key",
             Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
-            "What the entries are sealed with: `openssl rand -base64 32`. Of a list the first seals, \
-             and all open.",
+            "What the entries are sealed with: `openssl rand -base64 32`. Of a list the \
+             first seals, and all open.",
         )
         .required(),
     ],
@@ -213,8 +237,8 @@ static STATE: Shape = Shape {
 
 static DEFAULTS: Shape = Shape {
     name: "defaults",
-    doc: "Values for keys that are left out. A service's own value replaces the default as a \
-             whole.",
+    doc: "Values for keys that are left out. A service's own value replaces the \
+             default as a whole.",
     example: "{ service: { timeout: 10s } }",
     keys: &[
         key("service", Kind::Map(&SERVICE_SETTINGS), "For services with a `server_url`."),

@@ -56,7 +56,8 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
         key(
             "rate_limit",
             Kind::Map(&RATE),
-            "The rate of each key; with `verify` only what is signed counts. Default: none.",
+            "The rate of each key; with `verify` only what is signed counts. Default: \
+             none.",
         )
         .also(&["rate", "limit"]),
         key("verify", Kind::Map(&VERIFY), "What a call has to be signed with besides.")
@@ -75,8 +76,8 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
 
 static KEY_IN: Shape = Shape {
     name: "key_in",
-    doc: "Where a call has its key, if not in the path. Exactly one of these; the URL is then \
-             `/webhooks/SERVICE`.",
+    doc: "Where a call has its key, if not in the path. Exactly one of these; the URL \
+             is then `/webhooks/SERVICE`.",
     example: "{ header: X-API-Key }",
     keys: &[
         key("header", Kind::Header, "A header; in `Authorization` with `Bearer ` before the key or without."),
@@ -159,8 +160,8 @@ static VERIFY: Shape = Shape {
         key(
             "signed",
             Kind::Text,
-            "What is signed: text with `{body}`, `{timestamp}`, `{id}`, `{method}`, `{target}`, \
-             `{url}` and `{header:NAME}`.",
+            "What is signed: text with `{body}`, `{timestamp}`, `{id}`, `{method}`, \
+             `{target}`, `{url}` and `{header:NAME}`.",
         )
         .with("scheme", "hmac")
         .default("\"{body}\""),
@@ -174,7 +175,8 @@ static VERIFY: Shape = Shape {
 
 static REPLAY: Shape = Shape {
     name: "replay",
-    doc: "What happens to a delivery that was taken and comes again: it is not passed on.",
+    doc: "What happens to a delivery that was taken and comes again: it is not passed \
+             on.",
     example: "{ window: 10m }",
     keys: &[
         key("window", Kind::Duration, "How long a delivery is remembered.").default("10m"),
