@@ -127,5 +127,7 @@ async fn after_many_reloads_memory_comes_back() {
     let (services, reloads) = if full("1,000 reloads instead of 30") { (1000, 1000) } else { (100, 30) };
     let cost = cost(services, reloads).await;
     println!("{reloads} reloads of {services} services: {cost:?}");
-    assert!(cost.after <= cost.before / 10 * 11, "{cost:?}");
+    // What the heaps of some threads hold back weighs much beside a small file.
+    let limit = cost.before / 10 * 11 + (8 << 20);
+    assert!(cost.after <= limit, "{cost:?}");
 }
