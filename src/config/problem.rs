@@ -143,7 +143,7 @@ impl Excerpt {
         let mut line = source.line(span.start);
         let text = source.text();
         let start = (span.start as usize).min(line.end);
-        let column = text[line.start..start].chars().count() + 1;
+        let column = source.characters(line.start, start) + 1;
         let (mut before, mut after) = ("", "");
         if line.end - line.start > 3 * Self::CONTEXT {
             let (first, last) = (start.saturating_sub(Self::CONTEXT), start + 2 * Self::CONTEXT);
@@ -170,6 +170,14 @@ impl Excerpt {
         }
         excerpt.text.push_str(after);
         excerpt
+    }
+
+    /// The place without the text, of a problem that is not printed.
+    fn place_of(source: &Source, span: Span) -> Self {
+        let line = source.line(span.start);
+        let start = (span.start as usize).min(line.end);
+        let column = source.characters(line.start, start) + 1;
+        Self { line: line.number, column, text: String::new(), marked: 0..0 }
     }
 
     /// Puts the true place where the renderer has counted the column within what is left of a cut line.
@@ -292,23 +300,32 @@ impl Problems {
     pub(super) fn new(sources: &[Source], redaction: &Redaction, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| (finding.severity, finding.span));
         let name = |span: Span| sources[span.file as usize].path.display().to_string();
-        let excerpt = |span: Span| Excerpt::new(&sources[span.file as usize], span, redaction);
-        let problem = |finding: Finding| Problem {
-            severity: finding.severity,
-            refuses: finding.refuses(),
-            code: finding.code,
-            file: finding.span.map(name).unwrap_or(finding.file),
-            message: finding.message,
-            help: finding.help,
-            label: finding.label,
-            excerpt: finding.span.map(excerpt),
-            secondary: finding.secondary.map(|(span, label)| Secondary {
-                file: name(span),
-                excerpt: excerpt(span),
-                label,
-            }),
+        let problem = |(number, finding): (usize, Finding)| {
+            let excerpt = |span: Span| {
+                let source = &sources[span.file as usize];
+                if number < Self::SHOWN {
+                    Excerpt::new(source, span, redaction)
+                } else {
+                    Excerpt::place_of(source, span)
+                }
+            };
+            Problem {
+                severity: finding.severity,
+                refuses: finding.refuses(),
+                code: finding.code,
+                file: finding.span.map(name).unwrap_or(finding.file),
+                message: finding.message,
+                help: finding.help,
+                label: finding.label,
+                excerpt: finding.span.map(excerpt),
+                secondary: finding.secondary.map(|(span, label)| Secondary {
+                    file: name(span),
+                    excerpt: excerpt(span),
+                    label,
+                }),
+            }
         };
-        Self(findings.into_iter().map(problem).collect())
+        Self(findings.into_iter().enumerate().map(problem).collect())
     }
 }
 

@@ -42,9 +42,13 @@ impl Redaction {
                 }
             }
         }
-        for (key, value) in &tree.repeated {
+        for (key, value, shown) in &tree.repeated {
             // Their parent is not known here.
-            walk.key(*key, true);
+            if *shown {
+                walk.key(*key, true)
+            } else {
+                walk.hide(*key)
+            }
             walk.hide(*value);
         }
         for node in hidden {
@@ -88,11 +92,17 @@ impl Redaction {
     fn visible(&self, source: &Source, file: u32, line: &Line) -> Vec<(usize, usize)> {
         let text = source.text();
         let whole = source.line(line.start as u32).start;
-        let begin = whole.max(line.start.saturating_sub(MAX_BEFORE));
-        let begin = (begin..=line.start).find(|at| text.is_char_boundary(*at)).unwrap_or(line.start);
         if self.unparsed.contains(&file) {
-            return if begin == whole { unparsed(text, begin, line.end) } else { Vec::new() };
+            let near = line.start - whole <= MAX_BEFORE;
+            return if near { unparsed(text, whole, line.end) } else { Vec::new() };
         }
+        // What stands before the part and after the last node may go on in it.
+        let before = |spans: &[Span]| {
+            let at = spans.partition_point(|s| (s.file, s.start as usize) < (file, line.start));
+            spans[..at].last().filter(|s| s.file == file).map_or(0, |s| s.start as usize)
+        };
+        let begin = before(&self.shown).max(before(&self.hidden)).max(whole);
+        let begin = if line.start - begin <= MAX_BEFORE { begin } else { line.start };
         let shown = within(&self.shown, file, begin, line.end);
         let hidden = within(&self.hidden, file, begin, line.end);
         let mut visible = Vec::new();

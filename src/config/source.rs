@@ -25,7 +25,12 @@ pub(super) struct Source {
     text: String,
     has_mark: bool,
     lines: OnceCell<Vec<u32>>,
+    /// Characters before every [`STEP`]th byte; empty where each character is a byte.
+    characters: OnceCell<Vec<u32>>,
 }
+
+/// Bytes between two counts of characters.
+const STEP: usize = 1024;
 
 /// A line of a file, without its line break.
 pub(super) struct Line {
@@ -42,7 +47,7 @@ impl Source {
         if has_mark {
             text.drain(..MARK.len());
         }
-        Self { path, text, has_mark, lines: OnceCell::new() }
+        Self { path, text, has_mark, lines: OnceCell::new(), characters: OnceCell::new() }
     }
 
     /// The bytes of the file, in two parts: the byte order mark, if it has one, and the text.
@@ -53,6 +58,36 @@ impl Source {
 
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// How many characters lie between two bytes, each the first of a character. Takes no longer for a longer line.
+    pub(super) fn characters(&self, from: usize, to: usize) -> usize {
+        let counts = self.characters.get_or_init(|| {
+            if self.text.is_ascii() {
+                return Vec::new();
+            }
+            let begins = |byte: &u8| (*byte as i8) >= -0x40;
+            let steps = self
+                .text
+                .as_bytes()
+                .chunks(STEP)
+                .map(|step| step.iter().filter(|b| begins(b)).count() as u32);
+            let sums = steps.scan(0, |sum, count| {
+                let before = *sum;
+                *sum += count;
+                Some(before)
+            });
+            sums.collect()
+        });
+        let before = |at: usize| match counts.get(at / STEP) {
+            None if counts.is_empty() => at,
+            None => self.text.chars().count(),
+            Some(count) => {
+                let step = &self.text.as_bytes()[at / STEP * STEP..at];
+                *count as usize + step.iter().filter(|byte| (**byte as i8) >= -0x40).count()
+            }
+        };
+        before(to) - before(from)
     }
 
     /// The line in which the byte `offset` lies.

@@ -8,6 +8,7 @@
 //! turns `key:` into an empty string, and reading nested text takes quadratic time.
 
 use super::problem::Finding;
+use super::schema;
 use super::source::{Source, Span};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use std::collections::{HashMap, HashSet};
@@ -69,8 +70,8 @@ pub(super) struct Tree<'t> {
     unescaped: Vec<Box<str>>,
     items: Vec<NodeId>,
     entries: Vec<Entry>,
-    /// Entries left out because their key was there already: no meaning, but their text may be shown.
-    pub(super) repeated: Vec<Entry>,
+    /// Entries left out because their key was there already, and whether the key may be shown.
+    pub(super) repeated: Vec<(NodeId, NodeId, bool)>,
 }
 
 impl<'t> Tree<'t> {
@@ -324,14 +325,18 @@ impl<'t> Builder<'_, 't> {
                 View::Scalar { .. } | View::Sequence(_) => finding,
             });
         }
+        // Below other keys than these, a name that is no key of the schema may be a line of a secret.
+        let names = matches!(path.as_str(), "accounts" | "services" | "users");
         for (key, value, before) in repeated {
-            self.tree.repeated.push((key, value));
+            let text = self.tree.key(key);
+            let shown = names || schema::is_key(text);
+            let name = if shown { shown_key(text).to_owned() } else { "a key".to_owned() };
+            self.tree.repeated.push((key, value, shown));
             let Some(before) = before else { continue };
-            let name = shown_key(self.tree.key(key));
-            let message = if path.is_empty() {
-                format!("{name} is set twice")
-            } else {
-                format!("{path}.{name} is set twice")
+            let message = match (path.as_str(), shown) {
+                ("", _) => format!("{name} is set twice"),
+                (path, true) => format!("{path}.{name} is set twice"),
+                (path, false) => format!("{name} of {path} is set twice"),
             };
             self.findings.push(
                 Finding::error("duplicate_key", self.tree.span(key), message)
@@ -339,36 +344,37 @@ impl<'t> Builder<'_, 't> {
                     .secondary(self.tree.span(before), "first set here"),
             );
         }
-        for (key, value) in merged {
-            self.merge(key, value, &mut kept);
-        }
+        self.merge(&merged, &mut kept);
         let from = self.tree.entries.len() as u32;
         self.tree.entries.extend_from_slice(&kept);
         Kind::Mapping(from, self.tree.entries.len() as u32)
     }
 
-    /// Takes in what `<<` refers to, a mapping or a list of mappings: a key that is there already stays
+    /// Takes in what each `<<` refers to, a mapping or a list of mappings: a key that is there already stays
     /// (<https://yaml.org/type/merge.html>).
-    fn merge(&mut self, key: NodeId, value: NodeId, kept: &mut Vec<Entry>) {
-        let sources = match self.tree.view(value) {
-            View::Sequence(items) => items.to_vec(),
-            View::Mapping(_) | View::Scalar { .. } => vec![value],
-        };
-        for source in sources {
-            let View::Mapping(entries) = self.tree.view(source) else {
-                let finding =
-                    Finding::error("invalid_merge", self.tree.span(key), "`<<` merges mappings only");
-                self.findings.push(
-                    finding
-                        .label("this refers to something else")
-                        .help("write `<<: *NAME`, with `&NAME` at a mapping above"),
-                );
-                return;
+    fn merge(&mut self, merged: &[Entry], kept: &mut Vec<Entry>) {
+        if merged.is_empty() {
+            return;
+        }
+        let mut known: HashSet<&str> = kept.iter().map(|(key, _)| self.tree.key(*key)).collect();
+        for (key, value) in merged {
+            let sources = match self.tree.view(*value) {
+                View::Sequence(items) => items,
+                View::Mapping(_) | View::Scalar { .. } => std::slice::from_ref(value),
             };
-            let known: HashSet<&str> = kept.iter().map(|(key, _)| self.tree.key(*key)).collect();
-            let more: Vec<Entry> =
-                entries.iter().copied().filter(|(key, _)| !known.contains(self.tree.key(*key))).collect();
-            kept.extend(more);
+            for source in sources {
+                let View::Mapping(entries) = self.tree.view(*source) else {
+                    let span = self.tree.span(*key);
+                    let finding = Finding::error("invalid_merge", span, "`<<` merges mappings only");
+                    self.findings.push(
+                        finding
+                            .label("this refers to something else")
+                            .help("write `<<: *NAME`, with `&NAME` at a mapping above"),
+                    );
+                    break;
+                };
+                kept.extend(entries.iter().filter(|(key, _)| known.insert(self.tree.key(*key))));
+            }
         }
     }
 
