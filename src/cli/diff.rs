@@ -15,7 +15,7 @@ use std::path::PathBuf;
   attache diff /etc/attache/attache.yaml attache.yaml
   git show main:attache.yaml | attache diff - attache.yaml --format markdown
 
-Exit status: 0 if nothing differs, 1 if something does, 2 if one of the files is bad. A secret that stands in a file is
+Exit status: 0 if nothing differs, 1 if something does, 2 if it can't be told. A secret that stands in a file is
 shown as changed only; secrets that are read from elsewhere are not asked for.")]
 pub struct DiffArgs {
     /// The file or folder in effect
@@ -59,7 +59,12 @@ pub fn run(args: &DiffArgs) -> i32 {
     let (Ok(old), Ok(new)) = (file::inspect(Some(&args.old)), file::inspect(Some(&args.new))) else {
         return BAD;
     };
-    let changes = Changes::between(&old.config, &new.config);
+    let mut changes = Changes::between(&old.config, &new.config);
+    let is_source = |leaf: &Option<Leaf>| leaf.as_ref().is_some_and(Leaf::is_source);
+    changes.add_sources((&old.config, &new.config), |path| {
+        let mut fields = fields(&old.effective, &new.effective, path).into_iter();
+        fields.any(|field| is_source(&field.old) || is_source(&field.new))
+    });
     let sections = sections(&changes, &old.effective, &new.effective);
     let text = match args.format {
         Format::Human => human(&sections),
@@ -68,7 +73,7 @@ pub fn run(args: &DiffArgs) -> i32 {
     };
     match stdout::write(text.as_bytes()) {
         0 => i32::from(!changes.is_empty()),
-        failed => failed,
+        _ => BAD,
     }
 }
 
@@ -120,13 +125,24 @@ fn fields(old: &Effective, new: &Effective, path: &[&str]) -> Vec<Field> {
     differing
 }
 
+impl Entry {
+    /// What differs, a line each.
+    fn shown(&self) -> Vec<String> {
+        match (self.sign, self.fields.as_slice()) {
+            ('~', []) => vec!["the same entries in another order, or spelling".to_owned()],
+            (_, fields) => fields.iter().map(Field::shown).collect(),
+        }
+    }
+}
+
 impl Field {
     /// `timeout: 10s → 20s`, and of a secret that it changed.
     fn shown(&self) -> String {
         let colon = if self.path.is_empty() { "" } else { ": " };
         let path = format!("{}{colon}", self.path);
         match (&self.old, &self.new) {
-            (Some(old), Some(new)) if old.is_secret() && new.is_secret() => format!("{path}changed"),
+            // What differs may not be shown.
+            (Some(old), Some(new)) if old.to_string() == new.to_string() => format!("{path}changed"),
             (Some(old), Some(new)) => format!("{path}{old} → {new}"),
             (None, Some(new)) => format!("{path}{new} (new)"),
             (Some(old), None) => format!("{path}{old} (gone)"),
@@ -142,8 +158,8 @@ fn human(sections: &[Section]) -> String {
         for entry in entries {
             let restart = if entry.needs_restart { "   needs a restart" } else { "" };
             let _ = writeln!(out, "  {} {}{restart}", entry.sign, entry.name);
-            for field in &entry.fields {
-                let _ = writeln!(out, "      {}", field.shown());
+            for field in entry.shown() {
+                let _ = writeln!(out, "      {field}");
             }
         }
     }
@@ -165,9 +181,9 @@ fn markdown(sections: &[Section]) -> String {
             };
             let restart = if entry.needs_restart { ", needs a restart" } else { "" };
             let _ = writeln!(out, "- `{}` {what}{restart}", entry.name);
-            for field in &entry.fields {
+            for field in entry.shown() {
                 // A backtick inside would end the code.
-                let _ = writeln!(out, "  - `{}`", field.shown().replace('`', "'"));
+                let _ = writeln!(out, "  - `{}`", field.replace('`', "'"));
             }
         }
     }

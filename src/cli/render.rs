@@ -9,7 +9,8 @@ use std::path::Path;
   attache render -c attache.yaml                  with every default and every merge key written out
   attache render -c /etc/attache                  the files of a folder as one
 
-A secret that stands in the file is `[redacted]`; where one is read from is shown. Secrets are not asked for.")]
+A secret that stands in the file is `[redacted]`, so such a file is for people; where a secret is read from is shown.
+No secret is asked for.")]
 pub struct RenderArgs {}
 
 /// Prints the effective file; returns the exit status.

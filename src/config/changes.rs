@@ -59,6 +59,37 @@ impl Changes {
         }
     }
 
+    /// Adds entries whose secret is read from somewhere else, which a configuration without its secrets does not show.
+    /// `differs` is asked about an entry of a section that stands on both sides.
+    pub(crate) fn add_sources(
+        &mut self,
+        (before, after): (&Config, &Config),
+        differs: impl Fn(&[&str]) -> bool,
+    ) {
+        fn both<'c, T>(
+            before: &'c BTreeMap<String, Arc<T>>,
+            after: &'c BTreeMap<String, Arc<T>>,
+        ) -> impl Iterator<Item = &'c String> {
+            after.keys().filter(|name| before.contains_key(*name))
+        }
+        let add = |names: &mut Named, name: &String| {
+            if let Err(at) = names.changed.binary_search(name) {
+                names.changed.insert(at, name.clone());
+            }
+        };
+        for name in both(&before.services, &after.services).filter(|name| differs(&["services", name])) {
+            add(&mut self.services, name);
+        }
+        for name in both(&before.accounts, &after.accounts).filter(|name| differs(&["accounts", name])) {
+            add(&mut self.accounts, name);
+        }
+        for key in ["identity", "state"] {
+            if !self.settings.contains(&key) && differs(&[key]) {
+                self.settings.push(key);
+            }
+        }
+    }
+
     /// Returns true if nothing differs.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -4,6 +4,7 @@
 //! and what `attache diff` compares field by field.
 
 use super::redact::url_secrets;
+use super::scalar::invisible;
 use super::schema::{FILE, Key, Kind, Shape};
 use super::source::Source;
 use super::tree::{NodeId, Tree, View};
@@ -31,12 +32,23 @@ enum Node {
 }
 
 /// The value of one field.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Leaf {
     shown: Value,
     /// Tells apart values that are shown alike.
     digest: Option<[u8; 32]>,
+    /// It says where a secret is read from.
+    source: bool,
 }
+
+/// The file makes no difference between the number `409` and the text.
+impl PartialEq for Leaf {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Leaf {}
 
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +59,7 @@ impl fmt::Debug for Leaf {
 impl fmt::Display for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shown {
-            Value::String(text) => f.write_str(text),
+            Value::String(text) => f.write_str(&printable(text)),
             Value::Null => f.write_str("null"),
             Value::Bool(value) => write!(f, "{value}"),
             Value::Number(value) => write!(f, "{value}"),
@@ -58,18 +70,23 @@ impl fmt::Display for Leaf {
 }
 
 impl Leaf {
-    /// Returns true if the value is a secret of the text.
-    pub fn is_secret(&self) -> bool {
-        self.digest.is_some()
+    /// Returns true if it says where a secret is read from.
+    pub fn is_source(&self) -> bool {
+        self.source
     }
 
     fn plain(shown: Value) -> Node {
-        Node::Leaf(Self { shown, digest: None })
+        Node::Leaf(Self { shown, digest: None, source: false })
     }
 
     fn secret(text: &str) -> Node {
+        Self::redacted(REDACTED.to_owned(), text)
+    }
+
+    /// A value of which only `shown` may be seen.
+    fn redacted(shown: String, text: &str) -> Node {
         let digest = Some(sha256(text.as_bytes()));
-        Node::Leaf(Self { shown: Value::String(REDACTED.to_owned()), digest })
+        Node::Leaf(Self { shown: Value::String(shown), digest, source: false })
     }
 }
 
@@ -115,6 +132,18 @@ impl Effective {
     }
 }
 
+/// A text of one line, without what moves a cursor or changes the direction of what follows.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() || invisible(c).is_some() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 fn mapping(entries: &[(String, Node)]) -> Value {
     let entries = entries.iter().map(|(name, node)| (Value::String(name.clone()), node.value()));
     Value::Mapping(entries.collect::<Mapping>())
@@ -129,6 +158,12 @@ impl Node {
         }
     }
 
+    fn mark_as_source(&mut self) {
+        if let Self::Leaf(leaf) = self {
+            leaf.source = true;
+        }
+    }
+
     fn id(&self) -> Option<String> {
         let Self::Map(entries) = self else { return None };
         entries.iter().find(|(name, _)| name == "id").map(|(_, node)| match node {
@@ -139,7 +174,7 @@ impl Node {
 }
 
 fn flatten(path: String, node: &Node, fields: &mut BTreeMap<String, Leaf>) {
-    let empty = |shown| Leaf { shown, digest: None };
+    let empty = |shown| Leaf { shown, digest: None, source: false };
     match node {
         Node::Leaf(leaf) => drop(fields.insert(path, leaf.clone())),
         Node::Map(entries) if entries.is_empty() => {
@@ -178,23 +213,28 @@ impl Reader<'_, '_> {
         match self.tree.view(node) {
             View::Scalar { text, plain } => {
                 if self.tree.is_null(node) {
-                    return if kind.shape().is_some() {
-                        Node::Map(Vec::new())
-                    } else {
-                        Leaf::plain(Value::Null)
+                    return match kind.shape() {
+                        Some(shape) => Node::Map(self.map(None, shape, None)),
+                        None => Leaf::plain(Value::Null),
                     };
                 }
                 if kind.is_secret() && !kind.words().contains(&text) {
                     return Leaf::secret(text);
                 }
-                Leaf::plain(scalar(text, plain, kind))
+                scalar(text, plain, kind)
             }
             View::Sequence(items) => {
                 let kind = kind.items().unwrap_or(&Kind::Sensitive);
                 Node::List(items.iter().map(|item| self.node(*item, kind)).collect())
             }
             View::Mapping(entries) => match (kind.shape(), kind.named()) {
-                (Some(shape), _) => Node::Map(self.map(Some(node), shape, None)),
+                (Some(shape), _) => {
+                    let mut entries = self.map(Some(node), shape, None);
+                    if kind.is_secret() {
+                        entries.iter_mut().for_each(|(_, node)| node.mark_as_source());
+                    }
+                    Node::Map(entries)
+                }
                 (None, Some(kind)) => {
                     let entry = |(key, value): &(NodeId, NodeId)| {
                         (self.tree.key(*key).to_owned(), self.node(*value, kind))
@@ -286,19 +326,19 @@ fn node_of(value: Value) -> Node {
     }
 }
 
-fn scalar(text: &str, plain: bool, kind: &Kind) -> Value {
+fn scalar(text: &str, plain: bool, kind: &Kind) -> Node {
     match kind {
         Kind::Bool | Kind::Integer(..) if plain => {
-            serde_yaml::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+            Leaf::plain(serde_yaml::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())))
         }
         // Its user info and query may be secret.
-        Kind::Url => {
+        Kind::Url if !url_secrets(text).is_empty() => {
             let mut shown = text.to_owned();
             for (from, to) in url_secrets(text).into_iter().rev() {
                 shown.replace_range(from..to, REDACTED);
             }
-            Value::String(shown)
+            Leaf::redacted(shown, text)
         }
-        _ => Value::String(text.to_owned()),
+        _ => Leaf::plain(Value::String(text.to_owned())),
     }
 }

@@ -319,6 +319,9 @@ mod tests {
             let again = again.config.unwrap_or_else(|| panic!("{}:\n{problems}\n{text}", path.display()));
             let changes = Changes::between(&config, &again);
             assert!(changes.is_empty(), "{}: {changes:?}\n{text}", path.display());
+            // Offline, sources of secrets are no part of a configuration.
+            let rendered = parse::effective(&rendered).expect("a good file");
+            assert_eq!(rendered.fields(&[]), effective.fields(&[]), "{}", path.display());
             compared += 1;
         }
         assert!(compared > 30, "only {compared} files were compared");

@@ -58,3 +58,29 @@ async fn the_effective_file_is_rendered_with_its_defaults_and_without_secrets() 
     }
     assert!(!rendered.stdout.contains("x-slow"), "{}", rendered.stdout);
 }
+
+#[tokio::test]
+async fn another_source_of_a_secret_is_a_difference() {
+    let file = |name: &str| {
+        format!(
+            "accounts: {{ m: {{ authorization: {{ bearer: {{ env: {name} }} }} }} }}\n\
+             services: {{ s: {{ account: m, server_url: https://s.example }} }}\n"
+        )
+    };
+    let (_folder, paths) = files(&[("old.yaml", file("ONE")), ("new.yaml", file("TWO"))]);
+    let said = command(&["diff", &paths[0], &paths[1]]).finish().await;
+    assert_eq!(
+        (said.code, &*said.stdout),
+        (Some(1), "accounts\n  ~ m\n      authorization.bearer.env: ONE → TWO\n")
+    );
+}
+
+#[tokio::test]
+async fn a_name_cannot_write_lines_of_its_own() {
+    let file = |name: &str| format!("users: {{ u: {{ name: \"{name}\" }} }}\nservices: {{}}\n");
+    let (_folder, paths) = files(&[("old.yaml", file("a")), ("new.yaml", file("b`\\n# heading \\e[31m"))]);
+    for format in ["human", "markdown"] {
+        let said = command(&["diff", &paths[0], &paths[1], "--format", format]).finish().await;
+        assert!(!said.stdout.contains("\n#") && !said.stdout.contains('\u{1b}'), "{}", said.stdout);
+    }
+}

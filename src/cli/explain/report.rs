@@ -1,6 +1,7 @@
 //! What `attache explain` prints: the same facts for people and for programs. No secret is among them.
 
 use super::{Asked, Decision, Denied, log_path};
+use crate::config::effective::printable;
 use crate::config::model::{Account, Authorization, Config, Rate, ServerUrl, Webhook};
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
@@ -76,7 +77,7 @@ impl Report {
             None => (ErrorCode::ServiceTimeout.status(), route.timeout_message.as_str()),
         };
         let value = json!({ "status": status, "text": text });
-        self.add("on_timeout", value, "on time-out", format!("{status} {text}"));
+        self.add("on_timeout", value, "on time-out", format!("{status} {}", printable(text)));
         self.only("max_body", json!(route.max_body));
         self.headers(added_outbound(config, &outbound.account), &route.replaced);
         if let Authorization::Query { name, .. } = &outbound.account.authorization {
@@ -233,7 +234,7 @@ fn cause(asked: &Asked, snapshot: &Snapshot, denied: &Denied) -> Option<String> 
 }
 
 fn named(key: &str, name: Option<&str>) -> String {
-    name.map_or_else(|| key.to_owned(), |name| format!("{key} ({name})"))
+    name.map_or_else(|| key.to_owned(), |name| format!("{key} ({})", printable(name)))
 }
 
 fn kind(account: &Account) -> String {

@@ -320,7 +320,7 @@ fn refer<T>(
     if let Some(found) = named.get(name) {
         return found.clone();
     }
-    let message = format!("{at} refers to unknown {kind} `{name}`");
+    let message = format!("{at} refers to unknown {kind} `{}`", name.escape_debug());
     let help =
         decoder.suggest(name, named.keys().map(String::as_str)).unwrap_or_else(|| otherwise.to_owned());
     let finding = Finding::error(
