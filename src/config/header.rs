@@ -4,6 +4,7 @@ use super::decode::{At, Decoder};
 use super::problem::Finding;
 use super::scalar::Invalid;
 use super::source::Span;
+use super::tree::View;
 use crate::header_name::{FieldName, alike, is_framing, is_reserved, same};
 use http::HeaderName;
 
@@ -65,6 +66,16 @@ impl Purpose {
             Self::Received | Self::Signed => "a header name that can be read from a call",
         };
         decoder.parsed(at, "invalid_header", what, |text| self.parse(text))
+    }
+
+    /// As [`Self::read`], next to a secret: what is no name may be the secret, one line off.
+    pub(super) fn read_beside_secret(self, decoder: &Decoder<'_>, at: &At<'_>) -> Option<FieldName> {
+        if let View::Scalar { text, .. } = decoder.tree.view(at.node)
+            && FieldName::parse(text).is_err()
+        {
+            decoder.hide(at.node);
+        }
+        self.read(decoder, at)
     }
 }
 

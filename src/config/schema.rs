@@ -170,6 +170,16 @@ impl Kind {
         }
     }
 
+    /// Returns true if a value of this kind may hold a secret anywhere.
+    fn carries_secret(&self) -> bool {
+        match self {
+            Self::Map(shape) => shape.holds_secret(),
+            Self::Names(kind) | Self::List(kind) => kind.carries_secret(),
+            Self::OneOf(kinds) => kinds.iter().any(Self::carries_secret),
+            _ => self.is_secret(),
+        }
+    }
+
     /// Returns true if a value of this kind may be a scalar.
     pub(super) fn is_scalar(&self) -> bool {
         match self {
@@ -265,28 +275,64 @@ pub(super) fn every_shape(visit: &mut dyn FnMut(&'static Shape)) {
     seen.into_iter().for_each(visit);
 }
 
-/// Returns true if `name` is a key somewhere, and nowhere one whose value may be secret.
-pub(super) fn never_secret(name: &str) -> bool {
-    let mut found = false;
-    let mut secret = false;
-    every_shape(&mut |shape| {
-        for key in shape.keys().filter(|key| key.name == name) {
-            found = true;
-            secret |= key.kind.is_secret() || key.kind.shape().is_some_and(Shape::holds_secret);
-        }
-    });
-    found && !secret
+/// Whether the value of a key may be secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Meaning {
+    Harmless,
+    Secret,
 }
 
-/// Returns true if a misplaced or misspelt key of this name may have a secret as its value.
+/// Returns what the schema calls `name`: `Secret` if one of its keys of that name may have a secret value.
+fn as_key(name: &str) -> Option<Meaning> {
+    meaning(|key| key.name == name)
+}
+
+/// Returns the gravest meaning of the keys for which `is_meant` holds.
+fn meaning(is_meant: impl Fn(&Key) -> bool) -> Option<Meaning> {
+    let mut found = None;
+    every_shape(&mut |shape| {
+        for key in shape.keys().filter(|key| is_meant(key)) {
+            let meaning = if key.kind.carries_secret() { Meaning::Secret } else { Meaning::Harmless };
+            found = found.max(Some(meaning));
+        }
+    });
+    found
+}
+
+/// Returns true if `name` is a key somewhere, and nowhere one whose value may be secret.
+pub(super) fn never_secret(name: &str) -> bool {
+    as_key(name) == Some(Meaning::Harmless)
+}
+
+/// Returns true if a misplaced or misspelt key of this name may have a secret as its value: by the schema's own keys, else
+/// by other products' words for them, else by what the name sounds like.
 pub(super) fn may_be_secret(name: &str) -> bool {
-    const WORDS: [&str; 6] = ["secret", "token", "password", "value", "credential", "key"];
+    const WORDS: [&str; 15] = [
+        "secret",
+        "token",
+        "password",
+        "value",
+        "credential",
+        "key",
+        "auth",
+        "bearer",
+        "cookie",
+        "header",
+        "hmac",
+        "jwt",
+        "pass",
+        "pwd",
+        "signature",
+    ];
     let lower = name.to_ascii_lowercase();
-    !never_secret(name)
-        && (is_key(name)
-            || WORDS
-                .iter()
-                .any(|word| lower.contains(word) || strsim::damerau_levenshtein(word, &lower) <= 2))
+    let is_other_word = |key: &Key| key.also.iter().any(|word| *word == lower);
+    if let Some(meaning) = as_key(&lower).or_else(|| meaning(is_other_word)) {
+        return meaning == Meaning::Secret;
+    }
+    let is_similar = |word: &str| {
+        lower.contains(word) || strsim::damerau_levenshtein(word, &lower) <= (word.len() - 1) / 2
+    };
+    WORDS.into_iter().any(is_similar)
 }
 
 /// Returns true if `name` is a key somewhere.

@@ -97,14 +97,7 @@ fn of_kind(
 
 fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, HeaderValue)> {
     let map = decoder.mapping(at)?;
-    let name = decoder.required(&map, "name").and_then(|at| {
-        let name = Purpose::Sent.read(decoder, &at);
-        if name.is_none() {
-            // It may be the value, one line off.
-            decoder.hide(at.node);
-        }
-        name
-    });
+    let name = decoder.required(&map, "name").and_then(|at| Purpose::Sent.read_beside_secret(decoder, &at));
     let value = decoder.required(&map, "value").and_then(|at| header_value(decoder, &at));
     Some((name?, value?))
 }

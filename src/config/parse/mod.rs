@@ -320,14 +320,13 @@ fn refer<T>(
     if let Some(found) = named.get(name) {
         return found.clone();
     }
-    let message = format!("{at} refers to unknown {kind} `{}`", name.escape_debug());
+    let code = if kind == "user" { "unknown_user" } else { "unknown_account" };
+    // No name, so it may be a credential that stands here instead of in an account.
+    decoder.parsed_or_hidden(at, code, &format!("the name of an entry of `{kind}s`"), scalar::name)?;
+    let message = format!("{at} refers to unknown {kind} `{name}`");
     let help =
         decoder.suggest(name, named.keys().map(String::as_str)).unwrap_or_else(|| otherwise.to_owned());
-    let finding = Finding::error(
-        if kind == "user" { "unknown_user" } else { "unknown_account" },
-        decoder.place(at),
-        message,
-    );
+    let finding = Finding::error(code, decoder.place(at), message);
     decoder.reject(finding.label(format!("no such {kind}")).help(help))
 }
 

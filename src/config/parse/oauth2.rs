@@ -151,7 +151,10 @@ pub(super) fn oauth2(
 
 /// A URL of the authorization server, which `what` is sent to.
 fn endpoint(decoder: &Decoder<'_>, at: &At<'_>, plaintext: bool, what: &str) -> Option<url::Url> {
-    let url = decoder.parsed(at, "invalid_url", "a valid URL", scalar::token_url)?;
+    // Of a URL the parts that may be secret are hidden anyway. Another text may be the secret, one line off.
+    let is_url = decoder.string(at)?.contains("://");
+    let parsed = if is_url { Decoder::parsed } else { Decoder::parsed_or_hidden };
+    let url = parsed(decoder, at, "invalid_url", "a valid URL", scalar::token_url)?;
     if !plaintext && is_public(&url) {
         urls::require_tls(decoder, at, what, "on the oauth2 account");
     }

@@ -340,6 +340,7 @@ impl Decoder<'_> {
         if !name.contains('/') && !name.starts_with('.') {
             return Some(Reference::Credential(name));
         }
+        self.hide(at.node);
         let message = format!("{at} is not the name of a credential");
         let finding = Finding::error("invalid_name", self.place(at), message);
         self.reject(finding.label("a credential's name is no path").help("use `file` for a path"))

@@ -148,7 +148,7 @@ pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(H
 /// `header`: what the token is sent in.
 pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<FieldName> {
     match map.get("header") {
-        Some(at) => Purpose::Sent.read(decoder, &at),
+        Some(at) => Purpose::Sent.read_beside_secret(decoder, &at),
         None => Some(FieldName::from_static("Authorization")),
     }
 }
