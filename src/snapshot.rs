@@ -176,7 +176,14 @@ impl RunningAccount {
             Authorization::OAuth2(config) => Some(identity(config)),
             _ => None,
         };
+        let keeps_origins = || handover.is_some_and(|handover| handover.keeps_origins(&account.name));
         if let Some(kept) = before.filter(|before| identity.is_some() && before.identity == identity) {
+            if let Credential::OAuth2(source) = &*kept.credential
+                && source.has_inherited()
+                && !keeps_origins()
+            {
+                source.drop_inherited();
+            }
             return Self { credential: Arc::clone(&kept.credential), identity };
         }
         let source_before = match before.map(|before| &*before.credential) {
@@ -188,8 +195,8 @@ impl RunningAccount {
             let stats = source_before
                 .map_or_else(|| Arc::new(AccountStats::new()), |source| Arc::clone(source.stats()));
             let source = TokenSource::new(&account.name, config.clone(), stats, tokens);
-            if let (Some(before), Some(handover)) = (source_before, handover)
-                && handover.keeps_origins(&account.name)
+            if let Some(before) = source_before
+                && keeps_origins()
             {
                 source.inherit(before, Instant::now());
             }

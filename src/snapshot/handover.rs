@@ -1,7 +1,8 @@
-//! Whether a changed OAuth2 account may begin with the token of the account that it replaces.
+//! Whether an OAuth2 account may go on with a token that it did not obtain itself.
 //!
-//! A token goes only to origins to which it went before: an account that now serves another host must not bring that
-//! host a token which was obtained for the old one.
+//! An inherited token goes only to origins to which it went before: an account that now serves another host must not
+//! bring that host a token which was obtained for the old one. Each reload compares with the one before it and drops the
+//! token where an origin is new, so no sequence of reloads widens the set.
 
 use super::Snapshot;
 use crate::config::model::{Config, Host};
@@ -24,10 +25,11 @@ impl<'a> Handover<'a> {
         Self { before: &before.config, after, origins: OnceCell::new() }
     }
 
-    /// Returns true if every origin that the account has now is one that it had before.
+    /// Returns true if the account has an origin now, and had each of them before.
     pub(super) fn keeps_origins(&self, account: &str) -> bool {
         let [before, after] = self.origins.get_or_init(|| [origins(self.before), origins(self.after)]);
-        after.get(account).is_none_or(|now| before.get(account).is_some_and(|then| now.is_subset(then)))
+        let (then, now) = (before.get(account), after.get(account));
+        then.zip(now).is_some_and(|(then, now)| now.is_subset(then))
     }
 }
 

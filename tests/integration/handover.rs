@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 fn erp(account: &str, services: &[(&str, &str)]) -> String {
     let mut yaml = format!(
         "accounts:\n  erp:\n    authorization:\n      oauth2: {{ grant: client_credentials, token_url: '{{{{token_url}}}}', \
-         client_id: attache, client_secret: {{ env: CLIENT_SECRET }}{account} }}\nservices:\n"
+         client_id: attache, client_secret: {{ env: CLIENT_SECRET }}{account} }}\nservices:{}\n",
+        if services.is_empty() { " {}" } else { "" }
     );
     for (name, url) in services {
         yaml.push_str(&format!("  {name}: {{ account: erp, server_url: '{{{{{url}}}}}', timeout: 5s }}\n"));
@@ -121,4 +122,33 @@ async fn an_account_that_serves_fewer_origins_keeps_its_token() {
     attache.reload(&erp(", scopes: contacts.read", &both[1..]), "applied").await;
     assert_eq!(attache.send(get("/other/x")).await.status, 200);
     assert_eq!(authorizations(&new), [format!("Bearer {first}")]);
+}
+
+/// After these reloads, the first of which changes the account while its token endpoint hangs, the new origin has seen no
+/// token of the account that was changed, and gets one that was obtained since.
+async fn the_old_token_stays_behind(reloads: &[&[(&str, &str)]]) {
+    let (old, new) = (third_party(), third_party());
+    let (first, second) = (secret("first"), secret("second"));
+    let endpoint = token_endpoint().issues(&first);
+    let mut attache = start(&old, &endpoint).await;
+    attache.give("new", new.url());
+    let endpoint = endpoint.issues(&second).delays(ms(1500));
+    for services in reloads {
+        attache.reload(&erp(", scopes: contacts.read", services), "applied").await;
+    }
+    assert_eq!(attache.send(get("/other/x")).await.status, 200);
+    assert_eq!(authorizations(&new), [format!("Bearer {second}")]);
+    assert_eq!(endpoint.count(), 2);
+}
+
+#[tokio::test]
+async fn a_token_does_not_follow_its_account_by_a_second_reload() {
+    the_old_token_stays_behind(&[ERP, &[("other", "new")]]).await;
+    the_old_token_stays_behind(&[ERP, &[("erp", "third_party"), ("other", "new")]]).await;
+}
+
+#[tokio::test]
+async fn a_token_does_not_follow_its_account_by_way_of_no_services() {
+    the_old_token_stays_behind(&[&[], &[("other", "new")]]).await;
+    the_old_token_stays_behind(&[ERP, &[], &[("other", "new")]]).await;
 }

@@ -111,6 +111,20 @@ impl TokenSource {
         }
     }
 
+    /// Returns true if the token in use is another source's.
+    pub fn has_inherited(&self) -> bool {
+        self.inner.current.load().as_ref().is_some_and(|token| token.is_inherited())
+    }
+
+    /// Drops a token that another source obtained: it must not go where this source's own tokens may.
+    pub fn drop_inherited(&self) {
+        let state = self.inner.lock();
+        // One of its own may have come meanwhile.
+        if self.has_inherited() {
+            self.inner.forget(state);
+        }
+    }
+
     /// Asks for a token of its own, unless there is one, and waits until the answer is there.
     pub async fn fetch(&self) {
         if let Ok(mut landing) = self.join(|token| !token.is_inherited()) {

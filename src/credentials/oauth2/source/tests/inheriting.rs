@@ -87,3 +87,17 @@ async fn an_expired_or_unused_token_is_not_inherited() {
     source.inherit(&heir(&idp, |_| ()), Instant::now());
     assert_eq!(usable_now(&source), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_an_inherited_token_is_dropped_as_such() {
+    let before = predecessor(3600).await;
+    let idp = Idp::new(|_| token(3600));
+    let source = heir(&idp, |config| config.scopes = vec!["more".into()]);
+    source.inherit(&before, Instant::now());
+    assert!(source.has_inherited());
+    source.drop_inherited();
+    assert_eq!(usable_now(&source), None);
+    source.get().await.unwrap();
+    source.drop_inherited();
+    assert_eq!(usable_now(&source), Some(1), "one of its own stays");
+}
