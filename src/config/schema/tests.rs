@@ -85,3 +85,15 @@ fn every_rule_is_about_keys_that_are_declared() {
     });
     assert!(ruled >= 7, "{ruled}");
 }
+
+#[test]
+fn the_shipped_file_has_every_key() {
+    let text = std::fs::read_to_string("config/attache.yaml").unwrap();
+    let words: std::collections::HashSet<&str> =
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '$'))).collect();
+    let mut missing = Vec::new();
+    every_shape(&mut |shape| {
+        missing.extend(shape.keys().map(|key| key.name).filter(|name| !words.contains(name)));
+    });
+    assert!(missing.is_empty(), "config/attache.yaml does not name {missing:?}");
+}
