@@ -136,7 +136,9 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
     let unreadable = |path: &Path, error: &io::Error| {
         let name = path.display().to_string();
         let message = format!("{name} can't be read: {}", reason(error));
-        Finding::without_place("unreadable_file", name, message)
+        let finding = Finding::without_place("unreadable_file", name, message);
+        let is_pipe = fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+        if is_pipe { finding.help("`-c -` reads standard input") } else { finding }
     };
     let mut findings = Vec::new();
     let is_stdin = path == Path::new(STDIN);
