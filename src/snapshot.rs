@@ -58,9 +58,9 @@ pub struct RunningAccount {
 pub struct Snapshot {
     /// The configuration it was made from.
     pub config: Arc<Config>,
-    /// The way out.
+    /// The upstream.
     pub routes: Routes,
-    /// The way in.
+    /// The webhook.
     pub keys: KeyTable,
     /// Limits guesses at keys.
     pub unknown_keys: UnknownKeyLimiter,

@@ -88,7 +88,7 @@ pub(super) fn oauth2(account: &Account) -> Option<&OAuth2> {
     }
 }
 
-/// The one of `known` that somebody who wrote `name` may have meant.
+/// Returns the one of `known` that `name` may be a misspelling of.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|known| (strsim::damerau_levenshtein(known, name), known))

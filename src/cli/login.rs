@@ -40,7 +40,7 @@ pub struct LoginArgs {
     no_browser: bool,
 }
 
-/// Why nobody is signed in.
+/// Why a login failed.
 #[derive(Debug, thiserror::Error)]
 enum LoginError {
     #[error("{0}")]
@@ -55,7 +55,7 @@ enum LoginError {
     State(#[from] StateError),
     #[error(transparent)]
     SignIn(#[from] SignInError),
-    #[error("nobody signed in within {} minutes", PATIENCE.as_secs() / 60)]
+    #[error("no login within {} minutes", PATIENCE.as_secs() / 60)]
     TooLate,
     #[error("broken off: nothing was kept")]
     BrokenOff,
@@ -163,7 +163,7 @@ fn find<'a>(config: &'a Config, name: &str) -> Result<&'a OAuth2, String> {
         those => format!("those that can: {}", those.join(", ")),
     };
     Err(format!(
-        "nobody signs in to account `{name}`: that is for the grants authorization_code and device_code ({those})"
+        "account `{name}` has no login: the grants authorization_code and device_code have one ({those})"
     ))
 }
 

@@ -307,7 +307,7 @@ fn advice(fault: &crate::signature::Fault, captured: &Captured) -> &'static str 
         Fault::Stale(..) => {
             "for a request captured earlier, say when it came with --at; else compare the clocks"
         }
-        Fault::Future(..) => "compare the clocks: this machine's, and that of whoever signed",
+        Fault::Future(..) => "compare the clocks: this machine's, and that of the signer",
         Fault::Mismatch if captured.body.ends_with(b"\n") => {
             "is the secret the one of this very webhook? The body ends with a line break: an editor may have added it"
         }

@@ -314,6 +314,10 @@ impl<'t> Decoder<'t> {
                     let label = format!("{what} stands in this value");
                     return self.reject(finding.label(label).help("write the value anew"));
                 }
+                if text.starts_with(['“', '”', '„', '‘', '’', '«', '»']) {
+                    let label = "this begins with a typographic quote, which belongs to the value";
+                    return self.reject(finding.label(label).help("write `\"` or `'` instead, or no quotes"));
+                }
                 let finding = finding.label(label);
                 self.reject(match help {
                     Some(help) => finding.help(help),

@@ -210,7 +210,9 @@ fn list(path: &Path, files: &mut Files, findings: &mut Vec<Finding>) -> Option<V
 fn unreadable(path: &Path, error: &io::Error) -> Finding {
     let name = path.display().to_string();
     let message = format!("{name} can't be read: {}", reason(error));
-    Finding::without_place("unreadable_file", name, message)
+    let finding = Finding::without_place("unreadable_file", name, message);
+    let is_pipe = fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+    if is_pipe { finding.help("`-c -` reads standard input") } else { finding }
 }
 
 /// The problem with a file that is not UTF-8.

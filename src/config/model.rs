@@ -335,14 +335,14 @@ impl Grant {
     /// What a person does for `account` if its refresh token is missing or refused. Begins with a verb.
     pub fn remedy(&self, account: &str) -> String {
         match self {
-            // Nobody can sign in to it: the token came by other means.
+            // It has no login: the token came by other means.
             Self::RefreshToken { .. } => "give the account another `refresh_token`".to_owned(),
             _ => format!("run `attache login {account}`"),
         }
     }
 }
 
-/// A token that somebody else made.
+/// A token that another program made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresentedToken {
     /// The same as long as the configuration is.
@@ -443,9 +443,9 @@ pub struct Service {
     pub key: String,
     /// `name`, for people.
     pub name: Option<String>,
-    /// The way out, if it has a `server_url`.
+    /// Its upstream, if it has a `server_url`.
     pub outbound: Option<Outbound>,
-    /// The way in, if it has a `webhook`.
+    /// Its webhook, if it has one.
     pub webhook: Option<Webhook>,
 }
 

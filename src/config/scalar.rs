@@ -30,7 +30,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return invalid_try("the unit is missing", format!("write `{text}s` for seconds"));
     }
-    let wrong = || invalid_try("this is not a duration", "write it like `500ms`, `10s`, `1m30s` or `2h`");
+    let wrong = || wrong_duration(text, &UNITS.map(|(unit, _)| unit));
     let (mut rest, mut total, mut last) = (text, 0u64, u64::MAX);
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -52,9 +52,37 @@ pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
     if text.is_empty() { wrong() } else { Ok(Duration::from_millis(total)) }
 }
 
+/// What is wrong with a text that is no duration.
+fn wrong_duration(text: &str, units: &[&str]) -> Result<Duration, Invalid> {
+    let example = "write it like `500ms`, `10s`, `1m30s` or `2h`";
+    let compact: String = text.split_whitespace().collect();
+    if compact != text && !compact.is_empty() && duration(&compact).is_ok() {
+        return invalid_try("a duration has no spaces", format!("write `{compact}`"));
+    }
+    let begins_with_digit = text.starts_with(|c: char| c.is_ascii_digit());
+    if begins_with_digit && text.contains(['.', ',']) {
+        return invalid_try("a fraction is not possible", "write it in the next smaller unit, like `1500ms`");
+    }
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let unit = unit.trim().to_ascii_lowercase();
+    if !begins_with_digit || unit.is_empty() || !unit.bytes().all(|b| b.is_ascii_alphabetic()) {
+        return invalid_try("a number with a unit is expected, larger units first", example);
+    }
+    let meant = match unit.as_str() {
+        "msec" | "msecs" | "milli" | "millis" | "millisecond" | "milliseconds" => "ms",
+        "sec" | "secs" | "second" | "seconds" => "s",
+        "min" | "mins" | "minute" | "minutes" => "m",
+        "hr" | "hrs" | "hour" | "hours" => "h",
+        same if text.ends_with(same) && units.contains(&same) => return invalid("the number is too large"),
+        lower if units.contains(&lower) => lower,
+        _ => return invalid_try("the unit is not `h`, `m`, `s` or `ms`", example),
+    };
+    invalid_try("the unit is not `h`, `m`, `s` or `ms`", format!("write `{number}{meant}`"))
+}
+
 /// `64KiB`, `1MiB`, `512B`, or plain bytes.
 pub(super) fn size(text: &str) -> Result<u64, Invalid> {
-    let wrong = || invalid_try("this is not a size", "write it like `64KiB`, `1MiB` or `512B`");
+    let wrong = || invalid_try("a number with a unit is expected", "write it like `64KiB`, `1MiB` or `512B`");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let Ok(number) = text[..digits].parse::<u64>() else { return wrong() };
     let unit = match &text[digits..] {
@@ -91,8 +119,13 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, Invalid> {
         Err(_) => {
             let port = text.rsplit_once(':').map_or(text, |(_, port)| port);
             let port = if port.parse::<u16>().is_ok() { port } else { "8080" };
-            let help = format!("write an IP address and a port, like `127.0.0.1:{port}`, or `unix:/path`");
-            invalid_try("this is not an address to listen on", help)
+            let help = format!("write it like `127.0.0.1:{port}` or `unix:/path`");
+            match text.strip_suffix(port).and_then(|host| host.strip_suffix(':')) {
+                Some(host) if host.eq_ignore_ascii_case("localhost") => {
+                    invalid_try("a name is not resolved here", format!("write `127.0.0.1:{port}`"))
+                }
+                _ => invalid_try("an IP address and a port are expected", help),
+            }
         }
     }
 }
@@ -107,7 +140,7 @@ pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
         _ => {
             let date =
                 text.get(..10).filter(|d| d.parse::<jiff::civil::Date>().is_ok()).unwrap_or("2026-12-31");
-            invalid_try("this is not a point in time", format!("write it like `{date}T00:00:00Z`"))
+            invalid_try("a date, a time and a zone are expected", format!("write it like `{date}T00:00:00Z`"))
         }
     }
 }
@@ -120,7 +153,7 @@ pub(super) fn method(text: &str) -> Result<Method, Invalid> {
             invalid_try("methods are case-sensitive", format!("write `{}`", text.to_ascii_uppercase()))
         }
         Ok(method) => Ok(method),
-        Err(_) => invalid_try("this is not a method", "write it like `POST`"),
+        Err(_) => invalid_try("a method is one word", "write it like `POST`"),
     }
 }
 
@@ -162,7 +195,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
         }
         Ok(network) => Ok(network),
         Err(_) => invalid_try(
-            "this is not a network",
+            "an address, or an address and a prefix length, is expected",
             "write it like `203.0.113.0/24`, `2001:db8::/32` or `192.0.2.1`",
         ),
     }
@@ -187,7 +220,7 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
         _ if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
             invalid_try("the digits must be lowercase", "`attache keys new` and `sha256sum` print them so")
         }
-        _ => invalid_try("this is not a SHA-256 in 64 hexadecimal digits", "`attache keys new` prints one"),
+        _ => invalid_try("64 hexadecimal digits are expected", "`attache keys new` prints one"),
     }
 }
 
@@ -337,7 +370,7 @@ fn scheme(text: &str) -> Result<(bool, &str), Invalid> {
     } else if scheme.eq_ignore_ascii_case("http") {
         Ok((false, rest))
     } else {
-        invalid_try("only `https` and `http` are spoken", "write it like `https://api.example.com/v3`")
+        invalid_try("the scheme is neither `https` nor `http`", "write it like `https://api.example.com/v3`")
     }
 }
 

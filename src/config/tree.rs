@@ -14,6 +14,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
+mod flow;
 mod syntax;
 
 const MAX_DEPTH: usize = 64;

@@ -44,7 +44,7 @@ fn listen_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
     Ok(socket.into())
 }
 
-/// A socket that a dead process left behind is replaced; one that somebody answers on is not.
+/// A socket that a dead process left behind is replaced; one that a process answers on is not.
 fn listen_unix(path: &Path) -> io::Result<StdUnixListener> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
         && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
@@ -52,7 +52,7 @@ fn listen_unix(path: &Path) -> io::Result<StdUnixListener> {
         fs::remove_file(path)?;
     }
     let socket = StdUnixListener::bind(path)?;
-    // Whoever may connect may use every credential: the owner and its group.
+    // A client that can connect can use every credential: only the owner and its group.
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     Ok(socket)
 }

@@ -1,4 +1,4 @@
-//! The way in: who may call, with what, from where, and how our programs are told.
+//! Webhooks: which calls are accepted, and what the receiver is told.
 
 use super::{ServerUrl, UnreadSecret, User};
 use crate::error_code::ErrorCode;
@@ -184,7 +184,7 @@ pub struct IdentityAssertion {
 pub struct TrustedProxies {
     /// Addresses and networks.
     pub networks: Vec<IpNet>,
-    /// `unix`: whoever connects by the unix socket.
+    /// `unix`: every client of the unix socket.
     pub unix: bool,
 }
 

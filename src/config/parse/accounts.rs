@@ -60,7 +60,7 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
         [_] => all.into_iter().next().flatten(),
         [] if map.len() > 0 => None,
         [] => {
-            let finding = Finding::error("missing_key", decoder.place(at), format!("{at} says no kind"));
+            let finding = Finding::error("missing_key", decoder.place(at), format!("{at} is empty"));
             decoder.reject(finding.label(format!("one of {} is missing", kinds(at))))
         }
         [_, (_, second), ..] => {
@@ -91,7 +91,11 @@ fn of_kind(
         "basic" => basic(decoder, at),
         "bearer" => bearer(decoder, at),
         "query" => query(decoder, at),
-        _ => oauth2::oauth2(decoder, at, refresh_tokens).map(Box::new).map(Authorization::OAuth2),
+        "oauth2" => oauth2::oauth2(decoder, at, refresh_tokens).map(Box::new).map(Authorization::OAuth2),
+        _ => {
+            debug_assert!(false, "{at}: a kind that is declared and not read");
+            None
+        }
     }
 }
 

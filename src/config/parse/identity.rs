@@ -45,7 +45,7 @@ fn read(
             decoder.required_or(&map, "issuer", Some(help)).and_then(text)
         }
     };
-    let help = "it is the name of who is to believe it, so that nobody else does";
+    let help = "it names the receiver, so that no other one accepts the assertion";
     let audience = decoder.required_or(&map, "audience", Some(help)).and_then(text);
     let ttl = map.get("ttl").map_or(Some(MAX_TTL), |at| ttl(decoder, &at));
     let header = header(decoder, &map, names);

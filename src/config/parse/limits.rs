@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// Strangers' guesses at keys, of one address, before it is told to wait.
+/// The webhook calls with an unknown key that one address has before it gets 429.
 const WRONG_KEYS: Rate = Rate { requests: 300, per: Duration::from_secs(60), burst: 300 };
 
 /// The values of `limits`.

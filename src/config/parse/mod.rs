@@ -38,8 +38,13 @@ const MERGED: [&str; 3] = ["accounts", "users", "services"];
 /// Keys that each of several files may have for itself.
 const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
 
-/// What a name refers to; `None` where it is defined, but wrongly, which has been reported at its own place.
-type Named<T> = BTreeMap<String, Option<Arc<T>>>;
+/// A section of the operator's own names.
+struct Named<T> {
+    /// What a name refers to; `None` where it is defined, but wrongly, which has been reported at its own place.
+    entries: BTreeMap<String, Option<Arc<T>>>,
+    /// Whether the section is no mapping, which has been reported: then no name is known to be missing.
+    is_unreadable: bool,
+}
 
 /// Reads the files of one configuration, in their order, which must not be empty. With a time, a good one is searched for
 /// what has no effect at that time.
@@ -280,13 +285,16 @@ fn named<T>(
     section: &'static str,
     mut read: impl FnMut(&At<'_>, &str) -> Option<T>,
 ) -> Named<T> {
-    let Some(at) = root.get(section) else { return Named::new() };
+    let is_misspelt = || decoder.is_misspelt(root, section);
+    let none = |is_unreadable| Named { entries: BTreeMap::new(), is_unreadable };
+    let Some(at) = root.get(section) else { return none(is_misspelt()) };
     // `users:` with everything under it commented out says what it means.
     if section == "users" && decoder.is_null(&at) {
-        return Named::new();
+        return none(false);
     }
-    let Some(map) = decoder.names(&at) else { return Named::new() };
-    map.entries()
+    let Some(map) = decoder.names(&at) else { return none(true) };
+    let entries = map
+        .entries()
         .map(|(name, at)| {
             let fine = scalar::name(name).map_err(|invalid| {
                 let finding =
@@ -296,7 +304,8 @@ fn named<T>(
             let value = read(&at, name).filter(|_| fine.is_ok());
             (name.to_owned(), value.map(Arc::new))
         })
-        .collect()
+        .collect();
+    Named { entries, is_unreadable: false }
 }
 
 /// What a key says, if it is there.
@@ -305,7 +314,8 @@ fn optional<T>(at: Option<At<'_>>, read: impl FnOnce(&At<'_>) -> Option<T>) -> G
 }
 
 fn all<T>(named: Named<T>) -> Option<BTreeMap<String, Arc<T>>> {
-    named.into_iter().map(|(name, value)| Some((name, value?))).collect()
+    let entries = (!named.is_unreadable).then_some(named.entries)?;
+    entries.into_iter().map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Looks a reference up, and suggests what may have been meant.
@@ -317,15 +327,19 @@ fn refer<T>(
     otherwise: &str,
 ) -> Option<Arc<T>> {
     let name = decoder.string(at)?;
-    if let Some(found) = named.get(name) {
+    if let Some(found) = named.entries.get(name) {
         return found.clone();
+    }
+    if named.is_unreadable {
+        return None;
     }
     let code = if kind == "user" { "unknown_user" } else { "unknown_account" };
     // No name, so it may be a credential that stands here instead of in an account.
     decoder.parsed_or_hidden(at, code, &format!("the name of an entry of `{kind}s`"), scalar::name)?;
     let message = format!("{at} refers to unknown {kind} `{name}`");
-    let help =
-        decoder.suggest(name, named.keys().map(String::as_str)).unwrap_or_else(|| otherwise.to_owned());
+    let help = decoder
+        .suggest(name, named.entries.keys().map(String::as_str))
+        .unwrap_or_else(|| otherwise.to_owned());
     let finding = Finding::error(code, decoder.place(at), message);
     decoder.reject(finding.label(format!("no such {kind}")).help(help))
 }

@@ -1,4 +1,4 @@
-//! Services: the way out, the account that opens it, and what is said when nobody answers.
+//! Services: the upstream, its account, and the response on a time-out.
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
@@ -60,13 +60,9 @@ fn without_server_url(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<()> {
     }
     let misspelt = decoder.is_misspelt(map, "server_url") || decoder.is_misspelt(map, "webhook");
     if !fine && !misspelt {
-        let finding =
-            Finding::error("missing_key", decoder.place(map.at), format!("{} leads nowhere", map.at));
-        decoder.report(
-            finding
-                .label("`server_url` is missing")
-                .help("a service has a `server_url`, a `webhook`, or both"),
-        );
+        let message = format!("{} has no `server_url` and no `webhook`", map.at);
+        let finding = Finding::error("missing_key", decoder.place(map.at), message);
+        decoder.report(finding.label("a service has at least one of them"));
     }
     let settings = map.at.kind.shape().and_then(|shape| shape.extends);
     let is_setting = |name: &str| settings.is_some_and(|settings| settings.key(name).is_some());
@@ -91,7 +87,7 @@ fn account(
         View::Mapping(_) => {
             accounts::account(decoder, at, format!("services/{service}"), refresh_tokens).map(Arc::new)
         }
-        View::Scalar { text: "none", .. } if !named.contains_key("none") => {
+        View::Scalar { text: "none", .. } if !named.entries.contains_key("none") => {
             refer(decoder, at, "account", named, "write `account: { authorization: none }`")
         }
         View::Scalar { .. } => refer(decoder, at, "account", named, "define it under `accounts`"),

@@ -199,7 +199,7 @@ fn recipe(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Recipe> {
     })
 }
 
-/// A time or an id that is not signed is anybody's; and one that is signed has to be somewhere.
+/// A time or an id that is not signed proves nothing, and one that is signed needs a header.
 fn agree(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
@@ -225,7 +225,7 @@ fn agree(
         };
         let finding = Finding::error("conflicting_keys", decoder.key(&at), message).label(label);
         decoder.report(match header {
-            Some(_) => finding.help("what is not signed can be changed by anybody"),
+            Some(_) => finding.help("a client could change what is not signed"),
             None => finding,
         });
     }

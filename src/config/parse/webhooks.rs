@@ -213,7 +213,7 @@ fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All<'_>) -> Optio
         let finding = Finding::warning("no_api_keys", decoder.key(at), format!("{at} is empty"));
         decoder.report(
             finding
-                .label("nobody can call this webhook")
+                .label("every call is answered with 404")
                 .help("`attache keys new --service NAME` makes a key"),
         );
     }

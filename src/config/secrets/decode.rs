@@ -23,7 +23,7 @@ impl PlainText<'static> {
         Self::Warn("use `{ env: NAME }`, `{ file: PATH }` or `{ credential: NAME }`");
 }
 
-const SOURCES: [&str; 4] = ["env", "file", "credential", "literal"];
+pub(super) const SOURCES: [&str; 4] = ["env", "file", "credential", "literal"];
 
 /// What is made of a secret's text, or why it is of no use.
 pub(in crate::config) type Accept<'f, T> = &'f dyn Fn(&str) -> Result<T, Failure>;
@@ -209,6 +209,12 @@ impl Decoder<'_> {
     fn not_filled_in(&self, at: &At<'_>, text: &str) -> Option<()> {
         if text::has_placeholder(text) || text::is_reference(text) {
             return self.reject(self.placeholder_for_secret(at));
+        }
+        if text::is_lost_source(text) {
+            let message = format!("{at} is a text that only names a source");
+            let finding = Finding::error("invalid_secret", self.place(at), message);
+            let help = "a source is a mapping, like `{ env: NAME }`; `{ literal: TEXT }` if the secret is this very text";
+            return self.reject(finding.label("this text itself would be the secret").help(help));
         }
         Some(())
     }

@@ -211,3 +211,10 @@ fn no_placeholder_reaches_the_model() {
         assert!(config.assertion.iter().all(|assertion| assertion.keys.is_empty()), "{case}");
     }
 }
+
+#[test]
+fn the_sources_are_those_of_the_schema() {
+    let mut declared: Vec<&str> = crate::config::schema::SECRET.keys().map(|key| key.name).collect();
+    declared.retain(|name| *name != "prefix");
+    assert_eq!(declared, super::decode::SOURCES);
+}

@@ -81,6 +81,21 @@ pub(super) fn is_reference(text: &str) -> bool {
     variable || text.starts_with("ENC[") || text.starts_with("vault:")
 }
 
+/// Returns true if a text is a source of a secret that lost its braces: `env:NAME`, `file /path`.
+pub(super) fn is_lost_source(text: &str) -> bool {
+    let text = text.trim_matches(['{', '}', ' ']);
+    let of = |word: &str| {
+        let rest = text.strip_prefix(word)?.strip_prefix([':', ' ', '='])?.trim_start_matches([' ', '/']);
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"_-./".contains(&b);
+        (!rest.is_empty() && rest.bytes().all(fits)).then_some(rest)
+    };
+    let is_variable =
+        |name: &str| !name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains(['-', '.', '/']);
+    of("env").is_some_and(is_variable)
+        || of("file").is_some_and(|path| path.contains(['/', '.']))
+        || of("credential").is_some()
+}
+
 /// Stands in for a secret that was not read. Differs from place to place, as secrets do, and is fit for every use a secret
 /// has.
 pub(in crate::config) fn placeholder(at: &At<'_>) -> String {
@@ -116,6 +131,12 @@ mod tests {
         }
         for text in ["$key", "$1A", "$2b$10$abc", "$P$Babc", "$KEYx", "KEY", "a$KEY", "encENC[", "$"] {
             assert!(!is_reference(text), "{text}");
+        }
+        for text in ["env:HOME", "env HOME", "{ env: HOME }", "file:/run/x", "file ./x", "credential: x"] {
+            assert!(is_lost_source(text), "{text}");
+        }
+        for text in ["env", "environment", "env:a b", "file x", "env:9", "env:a+b", "my env:HOME"] {
+            assert!(!is_lost_source(text), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! A scanner notices a mistake where it can go no further, which is often a line too late. So the line of the error and
 //! those above it are looked through for the usual mistakes first.
 
+use super::flow;
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::schema;
@@ -12,11 +13,60 @@ use std::ops::Range;
 /// How many lines above the error are looked at.
 const LINES_ABOVE: usize = 3;
 
+/// Lines that no YAML has: how they begin, or with a space first: begin after their indentation.
+const FOREIGN: [(&[&str], &str, &str); 3] = [
+    (
+        &["<<<<<<< ", "=======", ">>>>>>> ", "||||||| "],
+        "a conflict marker of git stands here",
+        "resolve the conflict, and delete the markers",
+    ),
+    (
+        &[" {{", " {%", " {#"],
+        "a template's directive stands here",
+        "attache renders no templates: render it first, and give attache the result",
+    ),
+    (
+        &["@@ ", "diff --git ", "+++ ", "--- ", "+"],
+        "a line of a diff stands here",
+        "take the `+` and `-` at the beginning of the lines away",
+    ),
+];
+
+/// What the parser says, and what that means, where its place is the right one.
+const MEANINGS: [(&str, &str, &str); 6] = [
+    (
+        "unknown anchor",
+        "no anchor above has this name",
+        "a value that begins with `*` has to be quoted; an anchor is written `&NAME`",
+    ),
+    (
+        "comments must be separated",
+        "a space is missing before `#`",
+        "write a space before a comment, or quotes around a value with `#` in it",
+    ),
+    (
+        "escape",
+        "a `\\` in these quotes begins an escape that YAML does not have",
+        "write `\\\\`, or use `'` as quotes",
+    ),
+    ("quoted scalar", "this quote is not closed", "close it, or leave it out"),
+    (
+        "flow mapping",
+        "`,` or `}` is expected here",
+        "put `,` between entries, and `}` at the end; a value with `: ` or `, ` in it has to be quoted",
+    ),
+    (
+        "flow sequence",
+        "`,` or `]` is expected here",
+        "put `,` between entries, and `]` at the end; a value with `: ` or `, ` in it has to be quoted",
+    ),
+];
+
 /// What is wrong at a range of the text, and what would be right.
-struct Mistake {
-    at: Range<usize>,
-    label: String,
-    help: String,
+pub(super) struct Mistake {
+    pub(super) at: Range<usize>,
+    pub(super) label: String,
+    pub(super) help: String,
 }
 
 /// Explains the parser's `info` about the bytes `at` of `text`.
@@ -27,14 +77,17 @@ pub(super) fn explain(text: &str, file: u32, at: Range<u32>, info: &str) -> Find
     };
     let at = at.start as usize..at.end as usize;
     let here = line_at(text, at.start.min(text.len()));
+    let below = (here.end < text.len()).then(|| line_at(text, here.end + 1));
+    let near = || [here.clone()].into_iter().chain(below.clone()).chain(lines_above(text, here.start));
     // The value of the line above may seem to go on in a line that begins with a tab.
-    let below = (here.end < text.len() && info.contains("tab")).then(|| line_at(text, here.end + 1));
-    let mistake = [here.clone()]
-        .into_iter()
-        .chain(below)
-        .chain(lines_above(text, here.start))
-        .find_map(|line| in_line(text, line))
-        .or_else(|| of_parser(text, here, at.clone(), info));
+    let lines = || near().filter(|line| Some(line) != below.as_ref() || info.contains("tab"));
+    let mistake = near()
+        .find_map(|line| foreign(text, line))
+        .or_else(|| flow::explain(text, &here, at.start, info))
+        .or_else(|| lines().find_map(|line| block_scalar(text, line)))
+        .or_else(|| lines().find_map(|line| in_line(text, line)))
+        .or_else(|| deeper(text, &here))
+        .or_else(|| of_parser(text, here.clone(), at.clone(), info));
     match mistake {
         Some(Mistake { at, label, help }) => finding(at).label(label).help(help),
         None => finding(at).label(info),
@@ -42,7 +95,7 @@ pub(super) fn explain(text: &str, file: u32, at: Range<u32>, info: &str) -> Find
 }
 
 /// The range of the line in which a byte lies, without its line break.
-fn line_at(text: &str, at: usize) -> Range<usize> {
+pub(super) fn line_at(text: &str, at: usize) -> Range<usize> {
     let start = text[..at].rfind('\n').map_or(0, |at| at + 1);
     let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
     start..end
@@ -63,6 +116,79 @@ fn lines_above(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
     lines.filter(says_something).take(LINES_ABOVE)
 }
 
+/// The value that a line gives to its key, or all of it without the dashes of a list.
+pub(super) fn value_of(line: &str) -> &str {
+    let mut rest = line.trim();
+    while let Some(item) = rest.strip_prefix("- ") {
+        rest = item.trim_start();
+    }
+    if !rest.starts_with(['{', '[', '#'])
+        && let Some((_, value)) = rest.split_once(": ")
+    {
+        rest = value.trim_start();
+    }
+    match rest.split_once(' ') {
+        Some((mark, value)) if mark.starts_with(['&', '!']) => value.trim_start(),
+        _ => rest,
+    }
+}
+
+/// The column at which the content of a line begins, after the dashes of a list.
+fn column(line: &str) -> usize {
+    line.len() - line.trim_start_matches([' ', '-']).len()
+}
+
+/// A line of another program.
+fn foreign(text: &str, range: Range<usize>) -> Option<Mistake> {
+    let line = text[range.clone()].trim_end();
+    let begins = |start: &&str| match start.strip_prefix(' ') {
+        Some(start) => line.trim_start().starts_with(start),
+        None => line.starts_with(start),
+    };
+    let (_, label, help) = FOREIGN.iter().find(|(starts, ..)| starts.iter().any(begins))?;
+    let start = range.start + line.len() - line.trim_start().len();
+    Some(Mistake {
+        at: start..range.start + line.len(),
+        label: (*label).to_owned(),
+        help: (*help).to_owned(),
+    })
+}
+
+/// `key: |` with its text not indented.
+fn block_scalar(text: &str, range: Range<usize>) -> Option<Mistake> {
+    let line = &text[range.clone()];
+    let (key, indicator) = line.trim_end().rsplit_once(": ")?;
+    let key = key.trim_start_matches([' ', '-']);
+    let is_indicator = indicator.starts_with(['|', '>']) && indicator.len() <= 3;
+    let below = line_at(text, (range.end + 1).min(text.len()));
+    let below = &text[below];
+    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    if !is_indicator || !super::is_like_a_key(key) || below.trim().is_empty() || indent(below) > indent(line)
+    {
+        return None;
+    }
+    let start = range.start + column(line);
+    let label = format!("the text of `{key}` is not indented");
+    let help = format!("indent the lines below deeper than `{key}`");
+    Some(Mistake { at: start..start + key.len(), label, help })
+}
+
+/// A key below one that has its value already.
+fn deeper(text: &str, here: &Range<usize>) -> Option<Mistake> {
+    let line = &text[here.clone()];
+    let above = &text[lines_above(text, here.start).next()?];
+    let value = above.split_once(": ")?.1.trim_start();
+    let (from, above) = (column(line), column(above));
+    if from <= above || value.is_empty() || value.starts_with(['|', '>', '&', '!', '{', '[', '"', '\'', '#'])
+    {
+        return None;
+    }
+    let length = line[from..].find(':').filter(|_| !line.trim_start().starts_with('-'))?;
+    let label = "this key is indented deeper than the one above, which has a value already".to_owned();
+    let help = format!("indent it by {above} spaces");
+    Some(Mistake { at: here.start + from..here.start + from + length, label, help })
+}
+
 /// A usual mistake in one line.
 fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
     let line = &text[range.clone()];
@@ -79,7 +205,22 @@ fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
         let label = format!("{} (U+{:04X}) stands here", scalar::invisible(c).unwrap_or_default(), c as u32);
         return mistake(from, c.len_utf8(), label, "write an ordinary space, or nothing".to_owned());
     }
-    let start = line.len() - line.trim_start_matches([' ', '-']).len();
+    let item = line[indent..].strip_prefix('-').unwrap_or_default();
+    if item.starts_with(|c: char| matches!(c, '{' | '[' | '"' | '\'') || c.is_ascii_alphabetic())
+        && (item.contains(':') || !item.starts_with(char::is_alphanumeric))
+    {
+        let help = "a list's entry begins with `- `".to_owned();
+        return mistake(indent, 1, "a space is missing after `-`".to_owned(), help);
+    }
+    let star = line.match_indices('*').map(|(at, _)| at).find(|at| {
+        line[..*at].trim_end().ends_with(['[', ',', ':', '-'])
+            && line[at + 1..].trim_end().chars().next().is_none_or(|c| matches!(c, ',' | ']' | '}'))
+    });
+    if let Some(star) = star {
+        let help = "write quotes around it: `\"*\"`".to_owned();
+        return mistake(star, 1, "`*` alone is no value".to_owned(), help);
+    }
+    let start = column(line);
     let rest = line[start..].trim_end();
     let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
     let (word, after) = rest.split_at(length);
@@ -128,24 +269,24 @@ fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Op
             }
         };
     }
-    if info.contains("unknown anchor") {
-        return mistake(
-            "no anchor above has this name",
-            "a value that begins with `*` has to be quoted; an anchor is written `&NAME`",
-        );
+    let quote = text[..at.start.min(text.len())].chars().next_back().filter(|c| matches!(c, '"' | '\''));
+    if let (Some(quote), true) = (quote, info.contains("quoted scalar")) {
+        let help = match quote {
+            '\'' => "write quotes around the whole value, and `''` for a `'` in it",
+            _ => "write quotes around the whole value, and `\\\"` for a `\"` in it",
+        };
+        return mistake("the value has ended with the quote before this", help);
     }
-    if info.contains("quoted scalar") {
-        return mistake("this quote is not closed", "close it, or leave it out");
-    }
-    if info.contains("flow mapping") || info.contains("flow sequence") {
-        let close = if info.contains("mapping") { "}" } else { "]" };
-        let help = format!("close it with `{close}`; a value with `: ` or `, ` in it has to be quoted");
-        return mistake(&format!("`,` or `{close}` is expected here"), &help);
+    if let Some((_, label, help)) = MEANINGS.iter().find(|(said, ..)| info.contains(said)) {
+        return mistake(label, help);
     }
     if let Some(c) = line.get(at.start.saturating_sub(here.start)..).and_then(|rest| rest.chars().next())
         && matches!(c, '@' | '`' | '%')
     {
         return mistake(&format!("a value cannot begin with `{c}`"), "write quotes around the value");
+    }
+    if text[at.start.min(text.len())..].starts_with(',') {
+        return mistake("this `,` separates nothing", "leave it out");
     }
     if info.contains("did not find expected") {
         return mistake(

@@ -164,7 +164,7 @@ impl Known {
     }
 }
 
-/// Returns true if the name stands for a file that somebody has just made and not linked to: its close will be told.
+/// Returns true if the name stands for a new file without a second link: an event will report its close.
 fn is_new_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.nlink() == 1)
 }

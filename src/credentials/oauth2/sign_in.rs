@@ -39,7 +39,7 @@ pub struct SignedIn {
     pub scope: Option<Arc<str>>,
 }
 
-/// Why nobody is signed in.
+/// Why a login failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
     /// The provider said no, or nothing that makes sense.
@@ -49,7 +49,7 @@ pub enum SignInError {
     #[error("the identity provider gave no refresh token")]
     NoRefreshToken,
     /// The provider's time for it is over.
-    #[error("nobody confirmed the login in time")]
+    #[error("the login was not confirmed in time")]
     Expired,
     /// The refresh token can't be kept.
     #[error(transparent)]

@@ -33,8 +33,8 @@ const KINDS: [(&str, Kind); 7] = [
 
 /// Each grant's own keys, and what is said of them under another grant.
 const OWN: [(&str, Kind, &str); 13] = [
-    ("username", Kind::Password, "nobody signs in"),
-    ("password", Kind::Password, "nobody signs in"),
+    ("username", Kind::Password, "there is no login"),
+    ("password", Kind::Password, "there is no login"),
     ("refresh_token", Kind::RefreshToken, "this grant does not begin with a refresh token"),
     ("authorization_url", Kind::AuthorizationCode, "no browser is sent there"),
     ("redirect_url", Kind::AuthorizationCode, "no browser is sent back"),
