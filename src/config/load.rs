@@ -5,17 +5,20 @@
 use super::effective::Effective;
 use super::files::Files;
 use super::model::{Config, LastValues, ListenAddr, ReadFault};
-use super::parse::{self, hash, parse};
+use super::parse::{self, digest, hash, parse};
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
-use super::secrets::{ReadError, SecretSource};
+use super::secrets::{ReadError, SecretSource, is_utf16};
 use super::source::Source;
+use crate::secret::hex;
 use nix::unistd::{AccessFlags, access};
+use ring::digest::Context;
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::time::SystemTime;
 
 /// The path that stands for standard input. Paths in it are relative to the working directory.
@@ -47,7 +50,7 @@ pub struct Loaded {
     pub problems: Problems,
     /// Everything that was read or found missing: the path itself, its files, secrets, certificates.
     pub files: Files,
-    /// SHA-256 of the text, in lowercase hex: also of one with problems, where it could be read.
+    /// SHA-256 of the bytes, in lowercase hex: also of those with problems, or that are no text, where they could be read.
     pub hash: Option<String>,
 }
 
@@ -70,40 +73,37 @@ pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
 /// Without a `path`, of the file where `run` looks for it. Else the default.
 pub fn admin_address(path: Option<&Path>) -> ListenAddr {
     let path = path.map(Path::to_owned).or_else(|| default_path().ok());
-    let found = path.and_then(|path| {
-        let (sources, _) = read_texts(&path, &mut Files::new(&path));
-        parse::admin_address(&sources)
-    });
+    let found =
+        path.and_then(|path| parse::admin_address(&read_texts(&path, &mut Files::new(&path)).sources));
     found.unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
 }
 
 /// As [`load()`] offline, with the effective file where it has no errors.
 pub fn inspect(path: &Path) -> (Loaded, Option<Effective>) {
     let mut files = Files::new(path);
-    let (sources, findings) = read_texts(path, &mut files);
-    let loaded = parse_texts(&sources, findings, files, Mode::Offline, &LastValues::default(), None);
-    let effective = loaded.config.as_ref().and_then(|_| parse::effective(&sources));
+    let texts = read_texts(path, &mut files);
+    let loaded = parse_texts(&texts, files, Mode::Offline, &LastValues::default(), None);
+    let effective = loaded.config.as_ref().and_then(|_| parse::effective(&texts.sources));
     (loaded, effective)
 }
 
 fn load_with(path: &Path, mode: Mode, last: &LastValues, advice_at: Option<SystemTime>) -> Loaded {
     let mut files = Files::new(path);
-    let (sources, findings) = read_texts(path, &mut files);
-    parse_texts(&sources, findings, files, mode, last, advice_at)
+    parse_texts(&read_texts(path, &mut files), files, mode, last, advice_at)
 }
 
 fn parse_texts(
-    sources: &[Source],
-    findings: Vec<Finding>,
+    texts: &Texts,
     files: Files,
     mode: Mode,
     last: &LastValues,
     advice_at: Option<SystemTime>,
 ) -> Loaded {
+    let Texts { sources, findings, garbled } = texts;
     let refused = findings.iter().any(Finding::refuses);
-    let of_files = Problems::new(&[], &Redaction::default(), findings);
+    let of_files = Problems::new(&[], &Redaction::default(), findings.clone());
     if refused {
-        return Loaded { config: None, problems: of_files, files, hash: None };
+        return Loaded { config: None, problems: of_files, files, hash: garbled.clone() };
     }
     let machine = Machine { files: RefCell::new(files) };
     let (config, problems) = parse(sources, &machine, mode == Mode::Offline, last, advice_at);
@@ -132,30 +132,25 @@ fn default_path_from(given: Option<PathBuf>, exists: impl Fn(&Path) -> bool) -> 
     })
 }
 
-fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
-    let unreadable = |path: &Path, error: &io::Error| {
-        let name = path.display().to_string();
-        let message = format!("{name} can't be read: {}", reason(error));
-        Finding::without_place("unreadable_file", name, message)
-    };
+/// What the files of one configuration say.
+#[derive(Default)]
+struct Texts {
+    sources: Vec<Source>,
+    findings: Vec<Finding>,
+    /// The hash, if every file could be read and not every one is text.
+    garbled: Option<String>,
+}
+
+fn read_texts(path: &Path, files: &mut Files) -> Texts {
     let mut findings = Vec::new();
     let is_stdin = path == Path::new(STDIN);
-    let listed = if is_stdin { Ok(None) } else { files.list() };
-    let paths = match listed {
-        Ok(None) => vec![path.to_owned()],
-        Ok(Some(listed)) if listed.is_empty() => {
-            let name = path.display().to_string();
-            let message = format!("{name} has no *.yaml or *.yml files in it");
-            return (Vec::new(), vec![Finding::without_place("empty_folder", name, message)]);
-        }
-        Ok(Some(listed)) => {
-            findings.extend(ignored(path));
-            listed
-        }
-        Err(error) => return (Vec::new(), vec![unreadable(path, &error)]),
-    };
+    let paths = if is_stdin { Some(vec![path.to_owned()]) } else { list(path, files, &mut findings) };
+    let Some(paths) = paths else { return Texts { findings, ..Texts::default() } };
     let mut left = MAX_SIZE;
     let mut sources = Vec::new();
+    let mut is_whole = true;
+    // Of all bytes so far, from the first file on that is no text.
+    let mut garbled: Option<Context> = None;
     for path in paths {
         let bytes = if is_stdin { take_up_to(io::stdin(), left) } else { files.read(&path, left) };
         let path = if is_stdin { PathBuf::from("<stdin>") } else { path };
@@ -164,29 +159,71 @@ fn read_texts(path: &Path, files: &mut Files) -> (Vec<Source>, Vec<Finding>) {
             Ok(None) => {
                 let message = "the configuration is larger than 64 MiB";
                 findings.push(Finding::without_place("too_large", path.display().to_string(), message));
+                is_whole = false;
                 break;
             }
             Err(error) => {
                 findings.push(unreadable(&path, &error));
+                is_whole = false;
                 continue;
             }
         };
         left -= bytes.len() as u64;
         match String::from_utf8(bytes) {
-            Ok(text) => sources.push(Source::new(path, text)),
+            Ok(text) => {
+                if let Some(digest) = &mut garbled {
+                    digest.update(text.as_bytes());
+                }
+                sources.push(Source::new(path, text));
+            }
             Err(error) => {
-                let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-                    .iter()
-                    .filter(|b| **b == b'\n')
-                    .count();
-                let name = path.display().to_string();
-                let message =
-                    format!("{name} is not UTF-8: line {} has a byte that is no character", line + 1);
-                findings.push(Finding::without_place("not_utf8", name, message));
+                findings.push(no_text(&path, &error));
+                garbled.get_or_insert_with(|| digest(&sources)).update(error.as_bytes());
             }
         }
     }
-    (sources, findings)
+    let garbled = garbled.filter(|_| is_whole).map(|digest| hex(digest.finish().as_ref()));
+    Texts { sources, findings, garbled }
+}
+
+/// The files at `path`; `None` if there is none. What is wrong with it, and what else is in a folder, is in `findings`.
+fn list(path: &Path, files: &mut Files, findings: &mut Vec<Finding>) -> Option<Vec<PathBuf>> {
+    match files.list() {
+        Ok(None) => Some(vec![path.to_owned()]),
+        Ok(Some(listed)) if listed.is_empty() => {
+            let name = path.display().to_string();
+            let message = format!("{name} has no *.yaml or *.yml files in it");
+            findings.push(Finding::without_place("empty_folder", name, message));
+            None
+        }
+        Ok(Some(listed)) => {
+            findings.extend(ignored(path));
+            Some(listed)
+        }
+        Err(error) => {
+            findings.push(unreadable(path, &error));
+            None
+        }
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Finding {
+    let name = path.display().to_string();
+    let message = format!("{name} can't be read: {}", reason(error));
+    Finding::without_place("unreadable_file", name, message)
+}
+
+/// The problem with a file that is not UTF-8.
+fn no_text(path: &Path, error: &FromUtf8Error) -> Finding {
+    let name = path.display().to_string();
+    if is_utf16(error.as_bytes()) {
+        let message = format!("{name} is UTF-16");
+        return Finding::without_place("not_utf8", name, message).help("save it as UTF-8");
+    }
+    let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let message = format!("{name} is not UTF-8: line {line} has a byte that is no character");
+    Finding::without_place("not_utf8", name, message)
 }
 
 /// The warning about what in a folder is no part of the configuration, hidden names apart.
@@ -311,10 +348,10 @@ mod tests {
                 continue;
             }
             let beside = if path.is_dir() { path.join("rendered.yaml") } else { path.clone() };
-            let rendered = [Source::new(beside, text.clone())];
+            let rendered = Texts { sources: vec![Source::new(beside, text.clone())], ..Texts::default() };
             let files = Files::new(&path);
             let last = LastValues::default();
-            let again = parse_texts(&rendered, Vec::new(), files, Mode::Offline, &last, None);
+            let again = parse_texts(&rendered, files, Mode::Offline, &last, None);
             let problems = again.problems.render_human(false);
             let again = again.config.unwrap_or_else(|| panic!("{}:\n{problems}\n{text}", path.display()));
             let changes = Changes::between(&config, &again);
@@ -322,6 +359,25 @@ mod tests {
             compared += 1;
         }
         assert!(compared > 30, "only {compared} files were compared");
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_bytes_also_where_they_are_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: [&[u8]; 3] = [b"\xEF\xBB\xBFusers: {}\n", b"\xFF\xFEa\0", b"services: {}\n"];
+        for (name, bytes) in ["a.yaml", "b.yaml", "c.yaml"].iter().zip(files) {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let loaded = load(folder.path(), Mode::Offline);
+        assert_eq!(loaded.hash, Some(hex(&crate::secret::sha256(&files.concat()))));
+        let said = loaded.problems.render_human(false);
+        assert!(said.contains("b.yaml is UTF-16") && said.contains("save it as UTF-8"), "{said}");
+        fs::write(folder.path().join("b.yaml"), b"\n\xE4").unwrap();
+        let said = load(folder.path(), Mode::Offline).problems.render_human(false);
+        assert!(said.contains("line 2 has a byte that is no character"), "{said}");
+        // Of a file that can't be read there are no bytes.
+        std::os::unix::fs::symlink("nowhere", folder.path().join("d.yaml")).unwrap();
+        assert_eq!(load(folder.path(), Mode::Offline).hash, None);
     }
 
     #[test]

@@ -313,7 +313,7 @@ impl Problems {
 }
 
 /// A problem that still points into the text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Finding {
     severity: Severity,
     tolerated: bool,

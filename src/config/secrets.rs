@@ -14,7 +14,7 @@ mod text;
 
 pub(super) use decode::PlainText;
 pub(super) use deliver::Failure;
-pub(super) use text::{has_placeholder, placeholder};
+pub(super) use text::{has_placeholder, is_utf16, placeholder};
 
 use super::model::{ReadFault, UnreadSecret};
 use crate::secret::sha256;

@@ -81,6 +81,20 @@ async fn a_rejection_of_the_hash_ends_the_wait_with_its_problems() {
 }
 
 #[tokio::test]
+async fn the_rejection_of_what_is_no_text_ends_the_wait_as_well() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let bytes: Vec<u8> = "\u{feff}services: {}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(attache.config(), &bytes).expect("write");
+    let rejected = status(&attache, &["--wait-for-hash", &sha256_hex(&bytes)]).await;
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert!(
+        rejected.stderr.contains("was rejected") && rejected.stdout.contains("is UTF-16"),
+        "{rejected:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_hash_is_not_served_while_part_of_it_waits() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;

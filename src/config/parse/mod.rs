@@ -333,9 +333,14 @@ fn refer<T>(
 
 /// SHA-256 of the files' bytes in their order: what `cat FILES | sha256sum` prints.
 pub(super) fn hash(sources: &[Source]) -> String {
+    hex(digest(sources).finish().as_ref())
+}
+
+/// The digest behind [`hash`], to which further bytes can be added.
+pub(super) fn digest(sources: &[Source]) -> ring::digest::Context {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     sources.iter().flat_map(Source::bytes).for_each(|bytes| context.update(bytes));
-    hex(context.finish().as_ref())
+    context
 }
 
 #[cfg(test)]

@@ -25,11 +25,16 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// The text in bytes that a source delivers, without a byte order mark.
 pub(super) fn decoded(bytes: &[u8]) -> Result<&str, Unfit> {
     let unfit = |what, label| Unfit { fault: ReadFault::Malformed, what, label };
-    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
+    if is_utf16(bytes) {
         return Err(unfit("is UTF-16", "save it as UTF-8"));
     }
     let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|_| unfit("is not UTF-8", "this is not text"))
+}
+
+/// Returns true if the bytes begin with the byte order mark of UTF-16, which no UTF-8 does.
+pub(in crate::config) fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF")
 }
 
 /// Cuts one line break at the end, and refuses what no credential can hold.

@@ -21,8 +21,8 @@ pub(crate) fn webhook_key() -> String {
 }
 
 /// What stands for a key in the file.
-pub(crate) fn sha256_hex(text: &str) -> String {
-    hex(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref())
+pub(crate) fn sha256_hex(content: &(impl AsRef<[u8]> + ?Sized)) -> String {
+    hex(ring::digest::digest(&ring::digest::SHA256, content.as_ref()).as_ref())
 }
 
 /// Fails the test if anything secret is in `bytes`.
