@@ -79,6 +79,11 @@ impl Watcher {
         self.rest.reread(Instant::now());
     }
 
+    /// The earliest moment at which the files should be read again, whatever the reason.
+    pub fn next_read(&self) -> Instant {
+        self.rest.next_read()
+    }
+
     /// Takes the events that there are into account.
     async fn hear(&mut self) {
         let Some(watches) = self.watches.clone() else { return std::future::pending().await };

@@ -25,14 +25,17 @@ use grants::Grants;
 use listen::bind;
 use reload::{Fixed, Reloader};
 use serde_json::{Value, json};
+use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
@@ -299,7 +302,14 @@ impl Server {
         loop {
             tokio::select! {
                 () = watcher.changed() => {}
-                Some(()) = hangup.recv() => tracing::info!("SIGHUP: reading the configuration"),
+                Some(()) = hangup.recv() => {
+                    let next_read = watcher.next_read();
+                    tokio::select! {
+                        () = join(&mut hangup, next_read) => {}
+                        () = ended(&mut terminate, &mut interrupt) => break,
+                    }
+                    tracing::info!("SIGHUP: reading the configuration");
+                }
                 () = ended(&mut terminate, &mut interrupt) => break,
             }
             // Must not block signal handling: a file system may hang.
@@ -358,6 +368,16 @@ fn announce(path: &Path, config: &Config) {
         "attache {} serving",
         env!("CARGO_PKG_VERSION")
     );
+}
+
+/// Waits until the files may be read, and takes the signals that came meanwhile: one read is enough for all of them.
+async fn join(hangup: &mut Signal, next_read: Instant) {
+    sleep_until(next_read).await;
+    poll_fn(|context| {
+        let _joined = hangup.poll_recv(context);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {

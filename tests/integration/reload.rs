@@ -3,6 +3,7 @@
 use crate::harness::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tokio::task::JoinSet;
 
 #[tokio::test]
@@ -62,6 +63,25 @@ async fn sighup_reads_the_file_at_once() {
     attache.sighup();
     attache.reloaded("unchanged", before).await;
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+}
+
+#[tokio::test]
+async fn signals_that_follow_each_other_are_one_read() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let (before, started) = (attache.reloads("unchanged").await, Instant::now());
+    for _ in 0..100 {
+        attache.sighup();
+    }
+    attache.reloaded("unchanged", before).await;
+    // What was written before the last of them is read.
+    attache.rewrite(&mailer("timeout: 9s"));
+    let applied = attache.reloads("applied").await;
+    attache.sighup();
+    attache.reloaded("applied", applied).await;
+    let reads = attache.reloads("unchanged").await - before;
+    let quarters = started.elapsed().as_secs_f64() / 0.25;
+    assert!(reads <= quarters + 1.0, "{reads} reads in {quarters} quarters of a second");
 }
 
 #[tokio::test]

@@ -80,7 +80,12 @@ impl Rest {
             Some(hint) => hint + QUIET,
             None => self.read_at,
         };
-        at_rest.min(since + LIMIT).max(self.read_at + QUIET)
+        at_rest.min(since + LIMIT).max(self.next_read())
+    }
+
+    /// The earliest moment of another read.
+    pub(super) fn next_read(&self) -> Instant {
+        self.read_at + QUIET
     }
 
     /// Takes what a look found that began at `now`. Returns true if the difference is to be taken up. `blind`: events
