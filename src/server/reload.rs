@@ -2,7 +2,7 @@
 
 use super::grants::Grants;
 use super::{LastReload, State, connection_limit, is_json, level};
-use crate::config::changes::{Changes, NEEDS_RESTART};
+use crate::config::changes::{Changes, RestartKey};
 use crate::config::model::{AccessLog, Config, Listen};
 use crate::config::{self, Files, Loaded, Mode, Problems};
 use crate::credentials::oauth2::{TokenSource, Tokens};
@@ -178,13 +178,13 @@ impl Reloader {
 
     /// The keys of `config` that differ from what the process was started with, and so wait for the next start.
     fn waiting(&self, config: &Config) -> Vec<&'static str> {
-        let changed = [
-            config.listen != self.fixed.listen,
-            config.threads != self.fixed.threads,
-            config.log.access != self.fixed.access,
-            self.grants.moves(config),
-        ];
-        NEEDS_RESTART.into_iter().zip(changed).filter_map(|(key, changed)| changed.then_some(key)).collect()
+        let changed = |key: &RestartKey| match key {
+            RestartKey::Listen => config.listen != self.fixed.listen,
+            RestartKey::Threads => config.threads != self.fixed.threads,
+            RestartKey::AccessLog => config.log.access != self.fixed.access,
+            RestartKey::StateDir => self.grants.moves(config),
+        };
+        RestartKey::ALL.into_iter().filter(changed).map(RestartKey::as_str).collect()
     }
 }
 
