@@ -2,7 +2,7 @@
 //! reload; the effective files say which fields.
 
 use super::{file, stdout};
-use crate::config::changes::{Changes, NEEDS_RESTART, Named};
+use crate::config::changes::{Changes, Named, RestartKey};
 use crate::config::effective::{Effective, Leaf};
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -97,7 +97,9 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
         let waits = |field: &Field| {
             let path =
                 if field.path.is_empty() { (*key).to_owned() } else { format!("{key}.{}", field.path) };
-            NEEDS_RESTART.iter().any(|waiting| path == *waiting || path.starts_with(&format!("{waiting}.")))
+            RestartKey::ALL.map(RestartKey::as_str).into_iter().any(|waiting| {
+                path.strip_prefix(waiting).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
         };
         Entry { sign: '~', name: (*key).to_owned(), needs_restart: fields.iter().any(waits), fields }
     });

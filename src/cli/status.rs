@@ -28,8 +28,11 @@ const UNREACHABLE: i32 = 2;
 #[command(after_help = "Examples:
   attache status
   attache status --admin unix:/run/attache/admin.sock --format json
-  attache status --timeout 2s                      as a container's health check
+  attache status --admin 127.0.0.1:9090 --timeout 2s     as a container's health check
   attache status --wait-for-hash $(cat attache.yaml | sha256sum | cut -d' ' -f1) --timeout 2m
+
+In a health check, give --admin: a changed listen.admin waits for a restart, and until then the file says where the
+process will listen, not where it does.
 
 Exit status: 0 it serves; 1 it is not ready, or does not serve the hash; 2 it can't be reached.")]
 pub struct StatusArgs {
@@ -82,7 +85,11 @@ pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
     match runtime.block_on(ask(&admin, args.wait_for_hash.as_deref(), limit)) {
         Ok((status, verdict)) => print(args.format, &status, &verdict),
         Err(error) => {
-            let help = if args.admin.is_some() { "" } else { "; --admin ADDRESS names another one" };
+            let help = if args.admin.is_some() {
+                ""
+            } else {
+                "; if listen.admin was changed since the start, give the earlier one with --admin ADDRESS"
+            };
             eprintln!("error: the admin listener at {admin} can't be reached: {error}{help}");
             UNREACHABLE
         }

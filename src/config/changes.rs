@@ -11,8 +11,29 @@ use std::sync::Arc;
 /// The most names that a log line has.
 const SHOWN: usize = 20;
 
-/// The keys whose change takes effect at the next start.
-pub(crate) const NEEDS_RESTART: [&str; 4] = ["listen", "threads", "log.access", "state.dir"];
+/// A key whose change takes effect at the next start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RestartKey {
+    Listen,
+    Threads,
+    AccessLog,
+    StateDir,
+}
+
+impl RestartKey {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Listen, Self::Threads, Self::AccessLog, Self::StateDir];
+
+    /// Its path in the file.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Listen => "listen",
+            Self::Threads => "threads",
+            Self::AccessLog => "log.access",
+            Self::StateDir => "state.dir",
+        }
+    }
+}
 
 /// What differs between two configurations.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use super::effective::Effective;
 use super::files::Files;
-use super::model::{Config, LastValues, ListenAddr, ReadFault};
+use super::model::{Config, LastValues, Listen, ListenAddr, ReadFault};
 use super::parse::{self, digest, hash, parse};
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
@@ -16,16 +16,12 @@ use ring::digest::Context;
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
 use std::time::SystemTime;
 
 /// The path that stands for standard input. Paths in it are relative to the working directory.
 pub const STDIN: &str = "-";
-
-/// `listen.admin`, where it is not said.
-const DEFAULT_ADMIN: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9090);
 
 /// Of the whole configuration.
 const MAX_SIZE: u64 = 64 << 20;
@@ -75,7 +71,7 @@ pub fn admin_address(path: Option<&Path>) -> ListenAddr {
     let path = path.map(Path::to_owned).or_else(|| default_path().ok());
     let found =
         path.and_then(|path| parse::admin_address(&read_texts(&path, &mut Files::new(&path)).sources));
-    found.unwrap_or(ListenAddr::Tcp(DEFAULT_ADMIN.into()))
+    found.unwrap_or_else(|| Listen::default().admin)
 }
 
 /// As [`load()`] offline, with the effective file where it has no errors.

@@ -104,6 +104,14 @@ pub struct Listen {
     pub admin: ListenAddr,
 }
 
+impl Default for Listen {
+    fn default() -> Self {
+        let [outbound, webhooks, admin] =
+            [8080, 8081, 9090].map(|port| ListenAddr::Tcp((Ipv4Addr::LOCALHOST, port).into()));
+        Self { outbound, webhooks, admin }
+    }
+}
+
 /// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddr {

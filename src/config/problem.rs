@@ -75,6 +75,11 @@ impl Problem {
         self.excerpt.as_ref().map(|e| e.column)
     }
 
+    /// Returns true if it is an error that refuses nothing: a secret that can't be read.
+    fn is_unread(&self) -> bool {
+        self.severity == Severity::Error && !self.refuses
+    }
+
     fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "severity": self.severity.as_str(),
@@ -216,7 +221,12 @@ impl Problems {
 
     /// The errors that refuse nothing: secrets that can't be read.
     pub fn unread(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter().filter(|p| p.severity == Severity::Error && !p.refuses)
+        self.0.iter().filter(|p| p.is_unread())
+    }
+
+    /// These without what [`Self::unread`] returns.
+    pub fn without_unread(&self) -> Self {
+        Self(self.0.iter().filter(|p| !p.is_unread()).cloned().collect())
     }
 
     /// Whether there is an error among them.

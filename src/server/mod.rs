@@ -69,13 +69,17 @@ pub fn run(options: Options) -> i32 {
     // In a process that has a log already (a test, the demo), level and form stay as they are.
     let init = |config: &Config| logging::init(level(config.log.level), is_json(config)).ok();
     let log = loaded.config.as_ref().and_then(init);
+    let config = loaded.config;
+    let starts = config.is_some() && !(options.strict && problems.has_errors());
+    // If it starts, each secret that can't be read has a line of its own in the log.
+    let shown = if starts { &problems.without_unread() } else { &problems };
     if !log.as_ref().is_some_and(Logging::is_json) {
-        eprint!("{}", problems.render_human(logging::may_color(&io::stderr())));
-    } else if !problems.is_empty() {
-        tracing::warn!(problems = %problems.to_short_json(), "the configuration has problems");
+        eprint!("{}", shown.render_human(logging::may_color(&io::stderr())));
+    } else if !shown.is_empty() {
+        tracing::warn!(problems = %shown.to_short_json(), "the configuration has problems");
     }
-    let Some(config) = loaded.config else { return 1 };
-    if options.strict && problems.has_errors() {
+    let Some(config) = config else { return 1 };
+    if !starts {
         eprintln!("error: not started: with --strict, every secret has to be readable");
         return 1;
     }

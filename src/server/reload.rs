@@ -2,8 +2,8 @@
 
 use super::grants::Grants;
 use super::{LastReload, State, connection_limit, is_json, level};
-use crate::config::changes::{Changes, NEEDS_RESTART};
-use crate::config::model::{AccessLog, Config, Listen};
+use crate::config::changes::{Changes, RestartKey};
+use crate::config::model::{AccessLog, Config, LastValues, Listen};
 use crate::config::{self, Files, Loaded, Mode, Problems};
 use crate::credentials::oauth2::{TokenSource, Tokens};
 use crate::snapshot::Snapshot;
@@ -12,10 +12,10 @@ use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::ReloadResult;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 
 /// How many tokens of changed accounts are asked for at the same time.
@@ -60,13 +60,18 @@ impl Fixed {
 impl Reloader {
     /// Reads the file again; what is good takes effect, what is bad changes nothing. Returns what was read.
     pub(super) async fn reload(&mut self) -> Option<Files> {
+        self.reload_by(|path, last| config::load_after(path, Mode::Full, last)).await
+    }
+
+    async fn reload_by(
+        &mut self,
+        load: impl FnOnce(&Path, &LastValues) -> Loaded + Send + 'static,
+    ) -> Option<Files> {
         let (path, current) = (self.path.clone(), Arc::clone(&self.state.snapshots.load().config));
-        let load = move || config::load_after(&path, Mode::Full, &current.last_values);
-        let loaded = tokio::task::spawn_blocking(load).await;
-        match loaded {
+        match tokio::task::spawn_blocking(move || load(&path, &current.last_values)).await {
             Ok(loaded) => Some(self.apply(loaded).await),
-            Err(error) => {
-                tracing::error!(%error, "the configuration could not be read");
+            Err(_) => {
+                self.record(ReloadResult::Rejected, broken_off(), None);
                 None
             }
         }
@@ -81,22 +86,32 @@ impl Reloader {
                 ReloadResult::Rejected
             }
             Some(config) => match self.open_store(&config).await {
-                Ok(()) => self.take(config, &problems).await,
+                Ok(()) => match self.take(config, &problems).await {
+                    Ok(result) => result,
+                    Err(_) => {
+                        said = broken_off();
+                        ReloadResult::Rejected
+                    }
+                },
                 Err(error) => {
                     tracing::error!(
                         %error,
                         "refresh tokens can't be kept in state.dir, the last good configuration stays in effect"
                     );
-                    said = unusable_state(&error);
+                    said = problem("state_unusable", &error.to_string());
                     ReloadResult::Rejected
                 }
             },
         };
-        let now = SystemTime::now();
-        self.state.reloads.record(result, now);
-        *self.state.last_reload.lock().unwrap_or_else(PoisonError::into_inner) =
-            LastReload { at: now, result: result.as_str(), problems: said, hash };
+        self.record(result, said, hash);
         files
+    }
+
+    fn record(&self, result: ReloadResult, problems: Value, hash: Option<String>) {
+        let at = SystemTime::now();
+        self.state.reloads.record(result, at);
+        *self.state.last_reload.lock().unwrap_or_else(PoisonError::into_inner) =
+            LastReload { at, result: result.as_str(), problems, hash };
     }
 
     fn log_problems(&self, problems: &Problems) {
@@ -119,9 +134,9 @@ impl Reloader {
     }
 
     /// Puts a good configuration into effect.
-    async fn take(&mut self, config: Config, problems: &Problems) -> ReloadResult {
+    async fn take(&mut self, config: Config, problems: &Problems) -> Result<ReloadResult, JoinError> {
         let (waiting, hash) = (self.waiting(&config), config.hash.clone());
-        let Prepared { changes, next, cold } = self.prepare(config).await;
+        let Prepared { changes, next, cold } = self.prepare(config).await?;
         if let Some(next) = next {
             super::unread::log_change(problems, &self.state.snapshots.load().config, &next.config);
             self.swap(next);
@@ -138,7 +153,7 @@ impl Reloader {
             tracing::warn!(keys, "a change of these takes effect at the next start");
         }
         self.state.reloads.set_restart_needed(waiting);
-        result
+        Ok(result)
     }
 
     fn swap(&mut self, next: Snapshot) {
@@ -157,7 +172,7 @@ impl Reloader {
     }
 
     /// Compares and builds where it holds up no request: with 10,000 services it takes a while.
-    async fn prepare(&self, config: Config) -> Prepared {
+    async fn prepare(&self, config: Config) -> Result<Prepared, JoinError> {
         let current = self.state.snapshots.load();
         let (tokens, transport) = (self.tokens.clone(), Arc::clone(&self.state.transport));
         let prepare = move || {
@@ -170,21 +185,18 @@ impl Reloader {
             let cold = next.changed_sources(&current, Instant::now());
             Prepared { changes, next: Some(next), cold }
         };
-        match tokio::task::spawn_blocking(prepare).await {
-            Ok(prepared) => prepared,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        tokio::task::spawn_blocking(prepare).await
     }
 
     /// The keys of `config` that differ from what the process was started with, and so wait for the next start.
     fn waiting(&self, config: &Config) -> Vec<&'static str> {
-        let changed = [
-            config.listen != self.fixed.listen,
-            config.threads != self.fixed.threads,
-            config.log.access != self.fixed.access,
-            self.grants.moves(config),
-        ];
-        NEEDS_RESTART.into_iter().zip(changed).filter_map(|(key, changed)| changed.then_some(key)).collect()
+        let changed = |key: &RestartKey| match key {
+            RestartKey::Listen => config.listen != self.fixed.listen,
+            RestartKey::Threads => config.threads != self.fixed.threads,
+            RestartKey::AccessLog => config.log.access != self.fixed.access,
+            RestartKey::StateDir => self.grants.moves(config),
+        };
+        RestartKey::ALL.into_iter().filter(changed).map(RestartKey::as_str).collect()
     }
 }
 
@@ -204,8 +216,17 @@ fn tell(changes: &Changes, hash: &str) {
     );
 }
 
-fn unusable_state(error: &StateError) -> Value {
-    json!([{ "severity": "error", "code": "state_unusable", "message": error.to_string() }])
+/// The problems of a reload that a panic ended. The panic's own words may quote the file: its hook has told of it, and
+/// neither the log nor `/status` repeats it.
+fn broken_off() -> Value {
+    let message = "attache failed to take the configuration up, the last good one stays in effect";
+    tracing::error!("{message}; this is a fault of attache, please report it");
+    problem("internal", message)
+}
+
+/// The problems of a reload that fails for another reason than what the file says.
+fn problem(code: &str, message: &str) -> Value {
+    json!([{ "severity": "error", "code": code, "message": message }])
 }
 
 /// Gets the accounts that had a token in use one of their own, so that a request waits for none. A failure is logged and
@@ -235,3 +256,6 @@ async fn retire(old: Arc<Snapshot>) {
     // Fails only while the runtime shuts down.
     let _ = tokio::task::spawn_blocking(move || drop(old)).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,21 @@ async fn it_tells_what_is_served() {
 }
 
 #[tokio::test]
+async fn a_health_check_names_the_address_that_the_file_may_have_changed() {
+    let third_party = third_party();
+    let attache = attache_for(&third_party, "").await;
+    let listen = "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:1 }\n";
+    attache.reload(&format!("{listen}{}", mailer("")), "needs_restart").await;
+    let path = attache.config().display().to_string();
+    let by_file = command(&["status", "-c", &path]).finish().await;
+    assert_eq!(by_file.code, Some(2), "{by_file:?}");
+    assert!(by_file.stderr.contains("listen.admin was changed"), "{by_file:?}");
+    assert_eq!(status(&attache, &["-c", &path]).await.code, Some(0));
+    let dockerfile = std::fs::read_to_string("config/docker/Dockerfile").expect("the Dockerfile");
+    assert!(dockerfile.contains(r#""status", "--admin", "127.0.0.1:9090""#), "{dockerfile}");
+}
+
+#[tokio::test]
 async fn it_waits_for_a_hash() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;

@@ -56,6 +56,9 @@ async fn a_missing_secret_is_told_in_the_log_and_the_status() {
     let third_party = third_party();
     let attache = two(&third_party).folder("erp_key").with(TWO).await;
     attache.stderr_line("ERROR.*accounts.erp.authorization.header.value.file").await;
+    attache.stderr_line("ready").await;
+    let told = attache.said().matches("erp.authorization.header.value.file can't be read").count();
+    assert_eq!(told, 1, "once, though the file's other problems are printed as well");
     let status = attache.status().await;
     let problem = &status["config"]["last_reload"]["problems"][0];
     assert_eq!((&problem["severity"], &problem["code"]), (&"error".into(), &"secret_unavailable".into()));

@@ -7,7 +7,6 @@ use crate::config::model::{AccessLog, IdentityHeaders, Listen, ListenAddr, Log, 
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::header_name::FieldName;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -19,9 +18,9 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
         Some(at) => Some(decoder.mapping(at)?),
         None => None,
     };
-    let read = |key, port| {
+    let default = Listen::default();
+    let read = |key, default| {
         let at = map.as_ref().and_then(|map| map.get(key));
-        let default = ListenAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         match &at {
             Some(given) => decoder
                 .parsed(given, "invalid_address", "an address to listen on", scalar::listen_addr)
@@ -29,7 +28,9 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
             None => Some((default, None)),
         }
     };
-    let (outbound, webhooks, admin) = (read("outbound", 8080), read("webhooks", 8081), read("admin", 9090));
+    let outbound = read("outbound", default.outbound);
+    let webhooks = read("webhooks", default.webhooks);
+    let admin = read("admin", default.admin);
     if let Some((addr, Some(at))) = &outbound
         && !anonymous
         && !stays_on_this_machine(addr)

@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::{Mode, load};
+use crate::config::model::Listen;
+use crate::config::{Mode, load, scalar};
 use std::path::Path;
 
 #[test]
@@ -52,6 +53,16 @@ fn every_default_is_a_value_of_its_kind() {
             assert!(!value.is_null() || default == "\"\"", "{}.{}: {default}", shape.name, key.name);
         }
     });
+}
+
+#[test]
+fn the_default_listeners_are_those_of_the_table() {
+    let Listen { outbound, webhooks, admin } = Listen::default();
+    for (name, address) in [("outbound", outbound), ("webhooks", webhooks), ("admin", admin)] {
+        let listen = ROOT.key("listen").unwrap().kind.shape().unwrap();
+        let declared = listen.key(name).unwrap().default.unwrap();
+        assert_eq!(scalar::listen_addr(declared), Ok(address), "listen.{name}");
+    }
 }
 
 #[test]

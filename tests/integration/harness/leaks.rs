@@ -21,7 +21,7 @@ pub(crate) fn webhook_key() -> String {
 }
 
 /// What stands for a key in the file.
-pub(crate) fn sha256_hex(content: impl AsRef<[u8]>) -> String {
+pub(crate) fn sha256_hex(content: &(impl AsRef<[u8]> + ?Sized)) -> String {
     hex(ring::digest::digest(&ring::digest::SHA256, content.as_ref()).as_ref())
 }
 
