@@ -2,14 +2,15 @@
 //!
 //! Events of the file system are hints only: a watch on a file goes silent after the first rename over it, a folder
 //! made anew is not the folder that was watched, and network file systems send nothing. So the watches are set anew at
-//! every look, the poll looks without a hint, and content decides. `events` says what the kernel told about the files
-//! that `places` knows, `rest` says when to look and whether what was found is at rest.
+//! every look, the poll looks without a hint, and content decides. `events` says what the system told about the files
+//! that `places` knows, `paths` sets the watches, `rest` says when to look and whether what was found is at rest.
 //!
-//! Rejected: the crate `notify`. It watches a folder with every event on, so each line of an access log beside the file
-//! wakes it. Rejected as well: `notify-debouncer`. It debounces events, but it is the content that has to come to rest.
+//! Rejected: a watch on the parent folder alone, as `notify` suggests: with the events of written data, each line of an
+//! access log beside the file wakes it; without them, a file that is being written looks complete. Rejected as well:
+//! `notify-debouncer`. It debounces events, but it is the content that has to come to rest.
 
-#[cfg_attr(not(target_os = "linux"), path = "watch/no_events.rs")]
 mod events;
+mod paths;
 mod places;
 mod rest;
 
@@ -17,7 +18,6 @@ use super::files::Files;
 use events::{Armed, Watches};
 use places::Places;
 use rest::Rest;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -126,7 +126,7 @@ impl Watcher {
     }
 
     /// Warns once when watches can't be set, and says once that they can again. The poll goes on meanwhile.
-    fn report(&self, error: Option<&io::Error>) {
+    fn report(&self, error: Option<&notify::Error>) {
         match (error, self.failed.swap(error.is_some(), Ordering::Relaxed)) {
             (Some(error), false) => tracing::warn!(
                 %error,

@@ -229,15 +229,19 @@ async fn a_neighbour_that_is_appended_to_makes_no_hint_and_no_look() {
 }
 
 #[tokio::test]
-async fn a_neighbour_that_is_kept_open_makes_no_event() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = file_in(&folder, "a");
-    let mut log = fs::File::create(folder.path().join("access.log")).unwrap();
+async fn a_neighbour_that_is_kept_open_makes_no_hint() {
+    // Two levels down: other tests make folders beside the upper one.
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("conf");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("attache.yaml");
+    fs::write(&file, "a").unwrap();
+    let mut log = fs::File::create(folder.join("access.log")).unwrap();
     let watcher = watch(&[&file]);
-    for n in 0..100 {
+    for n in 0..1000 {
         writeln!(log, "line {n}").unwrap();
     }
-    let watches = watcher.watches.as_ref().expect("inotify");
-    let event = tokio::time::timeout(Duration::from_millis(100), watches.hints()).await;
-    assert!(event.is_err(), "nothing wakes the watcher: {event:?}");
+    let watches = watcher.watches.as_ref().expect("a watcher");
+    let hint = tokio::time::timeout(Duration::from_millis(100), watches.hints()).await;
+    assert!(hint.is_err(), "nothing wakes the watcher: {hint:?}");
 }

@@ -1,49 +1,40 @@
-//! The kernel's events about the configuration's files (inotify).
+//! The system's events about the configuration's files, told by `notify`.
 //!
-//! A folder is watched without `IN_MODIFY`, and each file by itself with it: so a neighbour that is appended to, such as
-//! an access log, costs nothing at all, and the file that is being written is still known. `notify` watches a folder
-//! with every event on, which costs a wake-up and some allocations for each line of such a log.
+//! A mask of events belongs to a watcher, so there are two: one of folders, without the events of written data, and one
+//! of the files themselves, with them. So a neighbour that stays open, such as an access log, costs nothing at all, and
+//! the file that is being written is still known. Each has a thread, which leaves hints in the inbox and waits for
+//! nothing.
 
+use super::paths::{Identity, WatchedPaths, is_denied};
 use super::places::{Names, Places};
 use super::rest::Hint;
-use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags as On, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
-use std::collections::HashMap;
+use notify::event::{AccessKind, EventKindMask as On, ModifyKind};
+use notify::{Error, Event, EventKind};
+use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io;
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
-/// What a folder on the way tells: that a name in it leads elsewhere.
-const ON_THE_WAY: On = On::IN_CREATE
-    .union(On::IN_DELETE)
-    .union(On::IN_MOVED_FROM)
-    .union(On::IN_MOVED_TO)
-    .union(On::IN_DELETE_SELF)
-    .union(On::IN_MOVE_SELF)
-    .union(On::IN_ONLYDIR);
-/// And one that holds files: that they are closed, or may be read now.
-const WITH_FILES: On = ON_THE_WAY.union(On::IN_CLOSE_WRITE).union(On::IN_ATTRIB);
-const FILE: On = On::IN_MODIFY
-    .union(On::IN_CLOSE_WRITE)
-    .union(On::IN_ATTRIB)
-    .union(On::IN_DELETE_SELF)
-    .union(On::IN_MOVE_SELF);
+/// The events of a folder: that a name in it leads elsewhere, that a file is closed, or may be read now.
+const FOLDER: On =
+    On::CREATE.union(On::REMOVE).union(On::MODIFY_NAME).union(On::MODIFY_META).union(On::ACCESS_CLOSE);
+const FILE: On =
+    On::MODIFY_DATA.union(On::REMOVE).union(On::MODIFY_NAME).union(On::MODIFY_META).union(On::ACCESS_CLOSE);
 
 /// The watches of one configuration.
 #[derive(Debug)]
 pub(super) struct Watches {
-    inotify: AsyncFd<Descriptor>,
-    known: Mutex<Known>,
+    inbox: Arc<Inbox>,
+    /// Never locked by a watcher's thread: setting a watch waits for that thread.
+    watched: Mutex<Watched>,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    folders: HashMap<WatchDescriptor, Vec<Arc<Names>>>,
-    files: HashMap<WatchDescriptor, PathBuf>,
+#[derive(Debug)]
+struct Watched {
+    folders: WatchedPaths,
+    files: WatchedPaths,
 }
 
 /// What came of setting the watches.
@@ -52,119 +43,183 @@ pub(super) struct Armed {
     /// A folder is watched that was not before: what happened in it until now, no event told.
     pub(super) is_new: bool,
     /// Why some of them could not be set.
-    pub(super) error: Option<io::Error>,
-}
-
-#[derive(Debug)]
-struct Descriptor(Inotify);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
+    pub(super) error: Option<Error>,
 }
 
 impl Watches {
     /// No watches yet.
-    pub(super) fn new() -> io::Result<Self> {
-        let inotify = Descriptor(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?);
-        #[expect(
-            deprecated,
-            reason = "its successor is an unsafe function; the descriptor lives as long as its owner"
-        )]
-        let inotify = AsyncFd::new(inotify)?;
-        Ok(Self { inotify, known: Mutex::default() })
+    pub(super) fn new() -> notify::Result<Self> {
+        let inbox = Arc::<Inbox>::default();
+        let (of_folders, of_files) = (Arc::clone(&inbox), Arc::clone(&inbox));
+        let watched = Watched {
+            folders: WatchedPaths::new(FOLDER, move |event| of_folders.receive(event, Inbox::in_folder))?,
+            files: WatchedPaths::new(FILE, move |event| of_files.receive(event, Inbox::of_file))?,
+        };
+        Ok(Self { inbox, watched: Mutex::new(watched) })
     }
 
     /// Watches these places and no others from now on. Blocks on the file system.
     pub(super) fn arm(&self, places: &Places) -> Armed {
-        let mut next = Known::default();
-        let mut armed = Armed::default();
-        let add = |path: &Path, on: On| self.inotify.get_ref().0.add_watch(path, on);
-        for (folder, names) in &places.folders {
-            match add(folder, if names.holds_files { WITH_FILES } else { ON_THE_WAY }) {
-                Ok(watch) => next.folders.entry(watch).or_default().push(Arc::clone(names)),
-                // It went away meanwhile: an event tells. A folder on the way that may not be listed is left to the poll.
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(Errno::EACCES) if !names.holds_files => {}
-                Err(error) => armed.error = Some(error.into()),
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.inbox.lock().begin_arming() {
+            watched.folders.forget();
+            watched.files.forget();
+        }
+        match watched.set(places) {
+            Ok((armed, known)) => {
+                self.inbox.lock().known = known;
+                armed
             }
+            Err(error) => Armed { is_new: true, error: Some(error) },
         }
-        for file in &places.files {
-            match add(file, FILE) {
-                Ok(watch) => drop(next.files.insert(watch, file.clone())),
-                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
-                Err(error) => armed.error = Some(error.into()),
-            }
-        }
-        let before = std::mem::replace(&mut *self.lock(), next);
-        let now = self.lock();
-        armed.is_new = now.folders.keys().any(|watch| !before.folders.contains_key(watch));
-        let is_known =
-            |watch: &WatchDescriptor| now.folders.contains_key(watch) || now.files.contains_key(watch);
-        for watch in
-            before.folders.into_keys().chain(before.files.into_keys()).filter(|watch| !is_known(watch))
-        {
-            // The kernel has removed it if its folder or file is gone.
-            let _ = self.inotify.get_ref().0.rm_watch(watch);
-        }
-        armed
     }
 
-    /// Waits for events, and returns what they say; nothing if none is about the configuration. Cancel-safe.
+    /// Waits for events, and returns what they say; of each file, the last word. Cancel-safe.
     pub(super) async fn hints(&self) -> Vec<Hint> {
-        let read = |descriptor: &Descriptor| match descriptor.0.read_events() {
-            Ok(events) => Ok(events),
-            Err(error) => Err(error.into()),
-        };
-        match self.inotify.readable().await {
-            Ok(mut ready) => match ready.try_io(|inotify| read(inotify.get_ref())) {
-                Ok(Ok(events)) => {
-                    let mut known = self.lock();
-                    events.into_iter().filter_map(|event| known.hint(event)).collect()
-                }
-                Ok(Err(_)) => vec![Hint::Touched],
-                Err(_would_block) => Vec::new(),
-            },
-            // The runtime is shutting down.
-            Err(_) => std::future::pending().await,
+        loop {
+            let hints = std::mem::take(&mut self.inbox.lock().hints);
+            if !hints.is_empty() {
+                return hints.into_values().collect();
+            }
+            self.inbox.arrived.notified().await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
-    fn hint(&mut self, event: InotifyEvent) -> Option<Hint> {
-        let InotifyEvent { wd, mask, name, .. } = event;
-        if mask.contains(On::IN_IGNORED) {
-            // The kernel may use the number again. One that was removed here is not known any more.
-            let known = self.folders.remove(&wd).is_some() | self.files.remove(&wd).is_some();
-            return known.then_some(Hint::Touched);
+impl Watched {
+    fn set(&mut self, places: &Places) -> notify::Result<(Armed, Known)> {
+        let files = self.files.set(places.files.iter())?;
+        let folders = self.folders.set(places.folders.keys())?;
+        // A folder on the way that may not be listed, and a file that may not be read, are left to the poll.
+        let is_needed = |path: &Path| places.folders.get(path).is_some_and(|names| names.holds_files);
+        let error = (folders.failed.into_iter().chain(files.failed))
+            .find(|(path, error)| !is_denied(error) || is_needed(path))
+            .map(|(_, error)| error);
+        let mut by_identity: HashMap<Identity, Vec<Arc<Names>>> = HashMap::new();
+        for (folder, identity) in self.folders.identities() {
+            by_identity.entry(identity).or_default().extend(places.folders.get(folder).map(Arc::clone));
         }
-        if let Some(file) = self.files.get(&wd) {
-            return Some(match mask {
-                mask if mask.contains(On::IN_MODIFY) => Hint::Writing(file.clone()),
-                mask if mask.contains(On::IN_CLOSE_WRITE) => Hint::Done(file.clone()),
-                _ => Hint::Touched,
-            });
+        let known = Known {
+            folders: (self.folders.identities())
+                .filter_map(|(folder, identity)| Some((folder.clone(), by_identity.get(&identity)?.clone())))
+                .collect(),
+            files: self.files.identities().map(|(file, _)| file.clone()).collect(),
+        };
+        Ok((Armed { is_new: folders.is_new, error }, known))
+    }
+}
+
+/// Where the threads of the watchers leave what events say.
+#[derive(Debug, Default)]
+struct Inbox {
+    contents: Mutex<Contents>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    known: Known,
+    /// The last hint about each file, and under no path that something was touched: a busy writer takes no more room.
+    hints: HashMap<Option<PathBuf>, Hint>,
+    /// What stands for another file since the watches were set: its own watch is on the one before.
+    replaced: HashSet<PathBuf>,
+    /// Events were lost.
+    overflowed: bool,
+}
+
+/// What is watched.
+#[derive(Debug, Default)]
+struct Known {
+    /// The names that matter in each folder. Several paths may lead to one folder, by mounts: `notify` tells one of
+    /// them, so each has the names of all.
+    folders: HashMap<PathBuf, Vec<Arc<Names>>>,
+    files: HashSet<PathBuf>,
+}
+
+impl Contents {
+    /// Returns true if no watch is known to be alive.
+    fn begin_arming(&mut self) -> bool {
+        self.replaced.clear();
+        std::mem::take(&mut self.overflowed)
+    }
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn receive(&self, event: notify::Result<Event>, hint: fn(&Self, &EventKind, &Path) -> Option<Hint>) {
+        let hints: Vec<Hint> = match event {
+            Ok(event) if !event.need_rescan() => {
+                event.paths.iter().filter_map(|path| hint(self, &event.kind, path)).collect()
+            }
+            _ => {
+                self.lock().overflowed = true;
+                vec![Hint::Touched]
+            }
+        };
+        if hints.is_empty() {
+            return;
         }
-        // Of a watch that was removed, of one that is just being set, or an overflow.
-        let Some(folders) = self.folders.get(&wd) else { return Some(Hint::Touched) };
-        let Some(name) = name else { return Some(Hint::Touched) };
-        let names = folders.iter().find(|names| names.contains(&name))?;
-        let path = names.folder.join(&name);
-        Some(match mask {
-            mask if mask.contains(On::IN_CREATE) && is_new_file(&path) => Hint::Writing(path),
-            mask if mask.contains(On::IN_ATTRIB) => Hint::Touched,
-            _ => Hint::Done(path),
+        let mut contents = self.lock();
+        for hint in hints {
+            let file = match &hint {
+                Hint::Writing(file) | Hint::Done(file) => Some(file.clone()),
+                Hint::Touched => None,
+            };
+            contents.hints.insert(file, hint);
+        }
+        drop(contents);
+        self.arrived.notify_one();
+    }
+
+    /// An event of a file's own watch.
+    fn of_file(&self, kind: &EventKind, file: &Path) -> Option<Hint> {
+        let is_current = !self.lock().replaced.contains(file);
+        Some(match kind {
+            EventKind::Modify(ModifyKind::Data(_)) if is_current => Hint::Writing(file.to_owned()),
+            EventKind::Access(AccessKind::Close(_)) if is_current => Hint::Done(file.to_owned()),
+            _ => Hint::Touched,
         })
     }
+
+    /// An event of a folder: of a name in it, or of itself.
+    fn in_folder(&self, kind: &EventKind, path: &Path) -> Option<Hint> {
+        let mut contents = self.lock();
+        // Of a folder that is just being watched, or not any more, or of the root itself.
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Some(Hint::Touched);
+        };
+        let Some(folders) = contents.known.folders.get(folder) else { return Some(Hint::Touched) };
+        let Some(names) = folders.iter().find(|names| names.contains(name)) else {
+            return contents.known.folders.contains_key(path).then_some(Hint::Touched);
+        };
+        let path = names.folder.join(name);
+        match kind {
+            EventKind::Modify(ModifyKind::Metadata(_)) => Some(Hint::Touched),
+            EventKind::Access(_) => {
+                // Its own watch tells too, on another thread: a close told late must not hide a write told meanwhile.
+                let is_told = contents.known.files.contains(&path) && !contents.replaced.contains(&path);
+                (!is_told).then_some(Hint::Done(path))
+            }
+            kind => {
+                contents.replaced.insert(path.clone());
+                drop(contents);
+                Some(if kind.is_create() && is_new_file(&path) {
+                    Hint::Writing(path)
+                } else {
+                    Hint::Done(path)
+                })
+            }
+        }
+    }
 }
 
-/// Returns true if the name stands for a new file without a second link: an event will report its close.
+/// Returns true if the name stands for a file that has just been made, and not linked to: its close will be told.
 fn is_new_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.nlink() == 1)
 }
+
+#[cfg(test)]
+mod tests;
