@@ -23,7 +23,14 @@ pub(super) fn explain(text: &str, here: &Range<usize>, at: usize, info: &str) ->
         let help = "write quotes around a value with ` #` in it";
         return mistake(comment, "` #` begins a comment".to_owned(), help);
     }
-    let runs_on = info.contains("indentation") || info.contains("placement") || rest.trim().is_empty();
+    // What stands in brackets is indented deeper than the key that they belong to.
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let opens = &text[line_at(text, open)];
+    let is_next_key =
+        indent(&text[here.clone()]) <= indent(opens) && !opens.trim_start().starts_with(['{', '[']);
+    let runs_on = is_next_key
+        || ["indentation", "placement"].iter().any(|said| info.contains(said))
+        || rest.trim().is_empty();
     if runs_on && !here.contains(&open) {
         let (bracket, close) = if text[open..].starts_with('{') { ('{', '}') } else { ('[', ']') };
         return mistake(open, format!("this `{bracket}` is not closed"), &format!("close it with `{close}`"));
@@ -63,7 +70,7 @@ impl Flow {
                 if !value.starts_with(['{', '[']) {
                     continue;
                 }
-                from = range.end - value.len();
+                from = range.start + line.trim_end().len() - value.len();
             }
             flow.line(text, from, range.end.min(until));
         }
