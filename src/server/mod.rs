@@ -118,12 +118,7 @@ fn start(
     files: Files,
     log: Option<Logging>,
 ) -> Result<(), StartError> {
-    // On a terminal's log each stands above, with its line of the file.
-    if log.as_ref().is_some_and(Logging::is_json) {
-        unread::log(problems);
-    } else {
-        unread::log_count(problems);
-    }
+    unread::log(problems);
     let threads = config
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);

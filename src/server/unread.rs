@@ -20,16 +20,6 @@ pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
     }
 }
 
-/// Logs how many secrets can't be read.
-pub(super) fn log_count(problems: &Problems) {
-    match problems.unread().count() {
-        0 => {}
-        count => {
-            tracing::error!(count, "secrets can't be used: what needs one answers 503 credential_unavailable")
-        }
-    }
-}
-
 /// Logs each secret that can't be read.
 pub(super) fn log(problems: &Problems) {
     let mut unread = problems.unread();
