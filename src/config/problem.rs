@@ -307,6 +307,24 @@ impl Problems {
         self
     }
 
+    /// Sorts the findings, and returns the lines of those that are printed, in order.
+    pub(super) fn lines(sources: &[Source], findings: &mut [Finding]) -> Vec<Span> {
+        findings.sort_by_key(|finding| (finding.severity, finding.span));
+        let printed = findings.iter().take(Self::SHOWN);
+        let spans = printed.flat_map(|finding| {
+            finding.span.into_iter().chain(finding.secondary.as_ref().map(|(span, _)| *span))
+        });
+        let mut lines: Vec<Span> = spans
+            .map(|span| {
+                let line = sources[span.file as usize].line(span.start);
+                Span { file: span.file, start: line.start as u32, end: line.end as u32 }
+            })
+            .collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+    }
+
     pub(super) fn new(sources: &[Source], redaction: &Redaction, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| (finding.severity, finding.span));
         let name = |span: Span| sources[span.file as usize].path.display().to_string();

@@ -26,14 +26,18 @@ pub(super) struct Redaction {
 }
 
 impl Redaction {
-    /// `roots`: each file's tree. `hidden`: nodes of which nothing may be shown, whatever their keys say.
+    /// `roots`: each file's tree. `hidden`: nodes of which nothing may be shown, whatever their keys say. `lines`: what is
+    /// to be shown, in order; only there the tree is looked at, since a good file of 100,000 keys may have one warning.
     pub(super) fn new(
         tree: &Tree<'_>,
         sources: &[Source],
         roots: &[Option<NodeId>],
         hidden: &[NodeId],
+        lines: &[Span],
     ) -> Self {
-        let mut walk = Walk { tree, sources, redaction: Self::default() };
+        // Where an alias stands decides about the node that it refers to, so all of them have to be found.
+        let lines = if tree.has_aliases { None } else { Some(lines) };
+        let mut walk = Walk { tree, sources, lines, redaction: Self::default() };
         for (root, file) in roots.iter().zip(0..) {
             match root {
                 Some(root) => walk.node(*root, &FILE, ""),
@@ -165,12 +169,17 @@ fn unparsed(text: &str, from: usize, to: usize) -> Vec<(usize, usize)> {
 struct Walk<'a, 't> {
     tree: &'a Tree<'t>,
     sources: &'a [Source],
+    /// Other places are passed over.
+    lines: Option<&'a [Span]>,
     redaction: Redaction,
 }
 
 impl Walk<'_, '_> {
     /// A value of a known kind, below the key `name`.
     fn node(&mut self, node: NodeId, kind: &'static Kind, name: &str) {
+        if !self.is_looked_at(node) {
+            return;
+        }
         match self.tree.view(node) {
             View::Scalar { text, .. } => {
                 if kind.words().contains(&text) {
@@ -231,6 +240,13 @@ impl Walk<'_, '_> {
                 }
             }
         }
+    }
+
+    fn is_looked_at(&self, node: NodeId) -> bool {
+        let Some(lines) = self.lines else { return true };
+        let span = self.tree.span(node);
+        let before = lines.partition_point(|line| (line.file, line.end) < (span.file, span.start));
+        lines.get(before).is_some_and(|line| line.file == span.file && line.start <= span.end)
     }
 
     /// Shows a key. A `strict` look hides one that does not look like a key, and may be a secret.

@@ -5,7 +5,8 @@ fn shown(text: &str) -> String {
     let source = [Source::new("a.yaml".into(), text.to_owned())];
     let mut tree = Tree::default();
     let root = tree.read(0, &source[0], &mut Vec::new());
-    let redaction = Redaction::new(&tree, &source, &[root], &[]);
+    let whole = Span { file: 0, start: 0, end: text.len() as u32 };
+    let redaction = Redaction::new(&tree, &source, &[root], &[], &[whole]);
     let mut lines = Vec::new();
     let mut start = 0;
     for line in text.split('\n') {

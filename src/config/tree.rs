@@ -73,6 +73,8 @@ pub(super) struct Tree<'t> {
     entries: Vec<Entry>,
     /// Entries left out because their key was there already, and whether the key may be shown.
     pub(super) repeated: Vec<(NodeId, NodeId, bool)>,
+    /// True if some node stands in more than one place.
+    pub(super) has_aliases: bool,
 }
 
 impl<'t> Tree<'t> {
@@ -388,6 +390,7 @@ impl<'t> Builder<'_, 't> {
                 "this can't be resolved",
             ));
         };
+        self.tree.has_aliases = true;
         self.aliased += extent.nodes;
         if self.aliased > MAX_ALIASED_NODES {
             return Err(fatal(

@@ -11,7 +11,8 @@ fn read<T>(text: &str, look: impl FnOnce(&Tree<'_>, NodeId, &Source) -> T) -> (O
     let mut tree = Tree::default();
     let mut findings = Vec::new();
     let root = tree.read(0, &sources[0], &mut findings);
-    let redaction = Redaction::new(&tree, &sources, &[root], &[]);
+    let lines = Problems::lines(&sources, &mut findings);
+    let redaction = Redaction::new(&tree, &sources, &[root], &[], &lines);
     (root.map(|root| look(&tree, root, &sources[0])), Problems::new(&sources, &redaction, findings))
 }
 

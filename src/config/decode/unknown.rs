@@ -183,8 +183,9 @@ mod tests {
         for name in ["deadline", "passphrase"] {
             decoder.required(&map, name);
         }
-        let (findings, hidden) = decoder.into_findings();
-        let redaction = Redaction::new(&tree, &sources, &[root], &hidden);
+        let (mut findings, hidden) = decoder.into_findings();
+        let lines = Problems::lines(&sources, &mut findings);
+        let redaction = Redaction::new(&tree, &sources, &[root], &hidden, &lines);
         Problems::new(&sources, &redaction, findings).render_human(false)
     }
 

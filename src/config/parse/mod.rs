@@ -61,7 +61,8 @@ pub(super) fn parse(
         sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut findings)).collect();
     let whole: Option<Vec<NodeId>> = roots.iter().copied().collect();
     let Some(whole) = whole else {
-        let redaction = Redaction::new(&tree, sources, &roots, &[]);
+        let lines = Problems::lines(sources, &mut findings);
+        let redaction = Redaction::new(&tree, sources, &roots, &[], &lines);
         return (None, Problems::new(sources, &redaction, findings));
     };
     let merged = merge(&mut tree, &whole, &mut findings);
@@ -79,7 +80,8 @@ pub(super) fn parse(
     if findings.is_empty() {
         return (config, Problems::default());
     }
-    let redaction = Redaction::new(&tree, sources, &roots, &hidden);
+    let lines = Problems::lines(sources, &mut findings);
+    let redaction = Redaction::new(&tree, sources, &roots, &hidden, &lines);
     (config, Problems::new(sources, &redaction, findings))
 }
 
