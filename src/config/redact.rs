@@ -4,6 +4,7 @@
 //! secret could be. Everything else in a line (a comment, an anchor, a tag) is hidden, because only the tree's nodes are
 //! known not to be secret. Of a file without a tree each line is shown up to its first `:`.
 
+use super::scalar::invisible;
 use super::schema::{self, FILE, Kind};
 use super::source::{Line, Source, Span};
 use super::tree::{NodeId, Tree, View, is_like_a_key};
@@ -236,7 +237,13 @@ impl Walk<'_, '_> {
                 }
                 (None, None) => {
                     self.key(*key, false);
-                    if schema::may_be_secret(name) { self.hide(*value) } else { self.unknown(*value, name) }
+                    let seen: String = name.chars().filter(|c| invisible(*c).is_none()).collect();
+                    let name = seen.trim();
+                    if schema::may_be_secret(name) || !is_like_a_key(name) {
+                        self.hide(*value)
+                    } else {
+                        self.unknown(*value, name)
+                    }
                 }
             }
         }

@@ -43,6 +43,8 @@ fn an_unknown_key_is_shown_and_its_value_where_no_secret_could_stand() {
     assert_eq!(account("{ header: { vlaue: hunter2 } }"), "{ header: { vlaue: ••••••• } }");
     assert_eq!(shown("x: { y: hunter2, timeout: 1s }"), "x: { y: •••••••, timeout: 1s }");
     assert_eq!(shown("value: hunter2"), "value: •••••••");
+    assert_eq!(shown("\u{a0} verify: hunter2"), "\u{a0} verify: •••••••");
+    assert_eq!(shown("y:\"hunter2: hunter2"), "y:••••••••: •••••••");
     assert_eq!(shown("users: { a: { secret:hunter2: x } }"), "users: { a: { secret:•••••••: • } }");
 }
 
