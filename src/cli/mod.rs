@@ -18,6 +18,7 @@ pub mod urls;
 pub mod verify;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// A declarative reverse proxy that carries your credentials to foreign services, and announces foreign callers at home.
@@ -67,8 +68,20 @@ enum Command {
     Man(man::ManArgs),
 }
 
+/// Prints the place of a panic and not its words, which may quote what was being parsed: a secret.
+fn print_places_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        // A failure to print has no reader.
+        let _ = writeln!(std::io::stderr(), "thread '{name}' panicked at {place}");
+    }));
+}
+
 /// Parses the command line and runs it; returns the exit status: 2 for a command line that makes no sense.
 pub fn main() -> i32 {
+    print_places_of_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
