@@ -58,9 +58,9 @@ pub struct RunningAccount {
 pub struct Snapshot {
     /// The configuration it was made from.
     pub config: Arc<Config>,
-    /// The upstream.
+    /// The services that requests can be sent to.
     pub routes: Routes,
-    /// The webhook.
+    /// The keys of webhooks, with their endpoints.
     pub keys: KeyTable,
     /// Limits guesses at keys.
     pub unknown_keys: UnknownKeyLimiter,

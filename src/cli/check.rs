@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// What `attache check` takes.
+/// The arguments of `attache check`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   attache check

@@ -4,7 +4,7 @@
 
 use super::stdout;
 
-/// What `attache completions` takes.
+/// The arguments of `attache completions`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache completions bash > /etc/bash_completion.d/attache

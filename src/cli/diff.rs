@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// What `attache diff` takes.
+/// The arguments of `attache diff`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache diff /etc/attache/attache.yaml attache.yaml

@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// What `attache explain` takes.
+/// The arguments of `attache explain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache explain GET http://127.0.0.1:8080/mailer/messages

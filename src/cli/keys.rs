@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Stands in the URL for an address that isn't known.
 const PLACEHOLDER: &str = "https://YOUR-PUBLIC-HOST";
 
-/// What `attache keys` takes.
+/// The arguments of `attache keys`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache keys new --service mailer

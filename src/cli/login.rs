@@ -27,7 +27,7 @@ use tokio::time::timeout;
 /// How long a person may take in the browser.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What `attache login` takes.
+/// The arguments of `attache login`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache login calendar

@@ -5,7 +5,7 @@ use clap::Command;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What `attache man` takes.
+/// The arguments of `attache man`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache man | man -l -

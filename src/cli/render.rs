@@ -3,7 +3,7 @@
 use super::{file, stdout};
 use std::path::Path;
 
-/// What `attache render` takes.
+/// The arguments of `attache render`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache render -c attache.yaml                  with every default and every merge key written out

@@ -3,7 +3,7 @@
 use crate::{config, server};
 use std::path::Path;
 
-/// What `attache run` takes.
+/// The arguments of `attache run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache run

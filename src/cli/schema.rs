@@ -4,7 +4,7 @@ use super::stdout;
 use crate::config;
 use clap::ValueEnum;
 
-/// What `attache schema` takes.
+/// The arguments of `attache schema`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache schema > attache.schema.json            for `# yaml-language-server: $schema=attache.schema.json`

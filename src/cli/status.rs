@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// The command did not reach the admin listener.
 const UNREACHABLE: i32 = 2;
 
-/// What `attache status` takes.
+/// The arguments of `attache status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache status

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// What `attache urls` takes.
+/// The arguments of `attache urls`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache urls

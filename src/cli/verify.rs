@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime};
 /// A captured request is no larger.
 const MAX_REQUEST: u64 = 64 << 20;
 
-/// What `attache verify` takes.
+/// The arguments of `attache verify`.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what to check by").required(true).args(["service", "scheme"])))]
 #[command(after_help = "Examples:

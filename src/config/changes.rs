@@ -1,4 +1,4 @@
-//! What differs between two configurations, by name: what a reload logs, and what a comparison of two files shows.
+//! Differences between two configurations, by name: what a reload logs, and what a comparison of two files shows.
 //!
 //! It is the meaning that is compared, not the text: a rewritten comment changes nothing. Pure.
 
@@ -35,7 +35,7 @@ impl RestartKey {
     }
 }
 
-/// What differs between two configurations.
+/// The differences between two configurations.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// A service is itself unchanged when its named account or its user changes; an account written in place is part of
@@ -51,7 +51,7 @@ pub(crate) struct Changes {
     pub(crate) settings: Vec<&'static str>,
 }
 
-/// What became of the entries of one section, in the order of their names.
+/// The changes of the entries of one section, in the order of their names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) added: Vec<String>,
@@ -59,7 +59,7 @@ pub(crate) struct Named {
     pub(crate) changed: Vec<String>,
 }
 
-/// What became of webhook keys. A key is told by its service, its id and its hash: another hash is another key.
+/// The changes of webhook keys. A key is told by its service, its id and its hash: another hash is another key.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) added: usize,
@@ -69,7 +69,7 @@ pub(crate) struct Keys {
 }
 
 impl Changes {
-    /// What `after` has otherwise than `before`.
+    /// Compares two configurations.
     pub(crate) fn between(before: &Config, after: &Config) -> Self {
         Self {
             services: named(&before.services, &after.services, same_service),

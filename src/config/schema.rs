@@ -19,7 +19,7 @@ use top::ROOT;
 /// The keys of one kind of mapping.
 #[derive(Debug)]
 pub(super) struct Shape {
-    /// What documents call it.
+    /// Its name in documents.
     pub(super) name: &'static str,
     /// One line that says what it is for.
     pub(super) doc: &'static str,
@@ -38,13 +38,13 @@ pub(super) struct Shape {
 pub(super) struct Key {
     /// As the file spells it.
     pub(super) name: &'static str,
-    /// What its value is.
+    /// The kind of its value.
     pub(super) kind: Kind,
     /// One line of documentation.
     pub(super) doc: &'static str,
-    /// Whether a file without it is always wrong.
+    /// True if a file without it is always wrong.
     pub(super) required: bool,
-    /// What holds if it is left out, as the file would spell it.
+    /// The value that holds if it is left out, as the file would spell it.
     pub(super) default: Option<&'static str>,
     /// The key and the value beside which alone it is of use.
     pub(super) with: Option<(&'static str, &'static str)>,
@@ -54,7 +54,7 @@ pub(super) struct Key {
     pub(super) formerly: &'static [&'static str],
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     /// Any text.

@@ -1,4 +1,4 @@
-//! Whether an OAuth2 account may go on with a token that it did not obtain itself.
+//! Decides if an OAuth2 account may go on with a token that it did not obtain itself.
 //!
 //! An inherited token goes only to origins to which it went before: an account that now serves another host must not
 //! bring that host a token which was obtained for the old one. Each reload compares with the one before it and drops the

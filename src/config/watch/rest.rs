@@ -128,7 +128,7 @@ mod tests {
 
     const POLL: Duration = Duration::from_secs(10);
 
-    /// A machine at rest, whose time is milliseconds.
+    /// A state machine at rest. Its times are milliseconds.
     struct Case {
         rest: Rest,
         start: Instant,
