@@ -323,8 +323,10 @@ impl Server {
         };
         loop {
             tokio::select! {
-                () = watcher.changed() => {}
+                () = watcher.changed() => manager.reloading(),
                 Some(()) = hangup.recv() => {
+                    // At once: systemd waits for the end of a reload only if it knows of it when ExecReload= ends.
+                    manager.reloading();
                     let next_read = watcher.next_read();
                     tokio::select! {
                         () = join(&mut hangup, next_read) => {}
@@ -334,7 +336,6 @@ impl Server {
                 }
                 () = ended(&mut terminate, &mut interrupt) => break,
             }
-            manager.reloading();
             // Must not block signal handling: a file system may hang.
             tokio::select! {
                 files = reloader.reload() => {
