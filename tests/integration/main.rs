@@ -34,6 +34,7 @@ mod refused;
 mod reload;
 mod replays;
 mod selftest;
+mod service_manager;
 mod signatures;
 mod smuggling;
 mod status;
