@@ -292,7 +292,7 @@ async fn with_log_format_json_each_line_is_an_object_and_problems_are_a_field() 
     let warned =
         lines.iter().find(|line| line["message"] == "the configuration has problems").expect("the warnings");
     assert_eq!((&warned["level"], &warned["problems"][0]["severity"]), (&"warn".into(), &"warning".into()));
-    let rejected = find("the last good one stays").expect("the problems");
+    let rejected = find("the last valid one stays").expect("the problems");
     assert_eq!(
         (&rejected["level"], &rejected["problems"][0]["code"]),
         (&"error".into(), &"unknown_key".into())
