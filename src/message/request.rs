@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn unsupported_methods_are_refused_with_the_reason() {
         for (head, word) in [
-            ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "tunnels"),
+            ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "tunnel"),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "credential"),
         ] {
             let error = verdict(head).expect_err(head);
