@@ -1,6 +1,6 @@
 use super::*;
 
-/// What is shown of each line of a file, with its problems left out.
+/// Returns what is shown of each line of a file, without its problems.
 fn shown(text: &str) -> String {
     let source = [Source::new("a.yaml".into(), text.to_owned())];
     let mut tree = Tree::default();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_yaml::Value;
 use std::path::Path;
 
-/// The tree's root, read through once, and what is wrong.
+/// Parses the text and passes the tree's root to `look`; returns its result and the problems.
 fn read<T>(text: &str, look: impl FnOnce(&Tree<'_>, NodeId, &Source) -> T) -> (Option<T>, Problems) {
     let sources = [Source::new("a.yaml".into(), text.to_owned())];
     let mut tree = Tree::default();
@@ -20,7 +20,7 @@ fn codes(problems: &Problems) -> Vec<&'static str> {
     problems.iter().map(|p| p.code).collect()
 }
 
-/// Every scalar with the text its span covers.
+/// Collects every scalar with the text that its span covers.
 fn scalars(tree: &Tree<'_>, node: NodeId, source: &Source, found: &mut Vec<(String, String)>) {
     let span = tree.span(node);
     match tree.view(node) {
@@ -88,7 +88,7 @@ fn equal_keys_are_found_in_small_and_in_large_mappings() {
     }
 }
 
-/// What another reader of YAML makes of the same node, by the core schema.
+/// Returns true if another YAML parser reads the same node alike, by the core schema.
 fn agrees(tree: &Tree<'_>, node: NodeId, other: &Value) -> bool {
     match (tree.view(node), other) {
         (View::Scalar { .. }, Value::Null) => tree.is_null(node),

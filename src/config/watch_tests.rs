@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const NEVER: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a loader reads: the first of the paths is the configuration.
+/// Returns the readings of a loader: the first of the paths is the configuration.
 fn read(paths: &[&Path]) -> Files {
     let mut files = Files::new(paths[0]);
     for path in
@@ -24,7 +24,7 @@ fn watch(paths: &[&Path]) -> Watcher {
     Watcher::start(read(paths), NEVER, Arc::default())
 }
 
-/// The change is noticed, and the files are read again.
+/// Expects that the change is detected, and reads the files again.
 async fn expect_reload(watcher: &mut Watcher, paths: &[&Path]) {
     expect_change(watcher).await;
     watcher.reread(read(paths));
@@ -179,7 +179,7 @@ async fn the_poll_notices_what_no_event_tells_and_identical_content_is_no_change
     let silent = async |watcher: &mut Watcher, patience| {
         let changed = async {
             loop {
-                // Set anew at each look, and dropped before any event is heard.
+                // Renewed at each look, and dropped before any event is received.
                 watcher.watches = None;
                 let at = watcher.rest.next_look();
                 tokio::time::sleep_until(at).await;
@@ -230,7 +230,7 @@ async fn a_neighbour_that_is_appended_to_makes_no_hint_and_no_look() {
 
 #[tokio::test]
 async fn a_neighbour_that_is_kept_open_makes_no_hint() {
-    // Two levels down: other tests make folders beside the upper one.
+    // Two levels down: other tests create folders beside the upper one.
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("conf");
     fs::create_dir(&folder).unwrap();

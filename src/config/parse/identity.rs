@@ -1,4 +1,4 @@
-//! `identity`: what vouches for the identity that our programs are told.
+//! `identity`: the signed assertion of the identity that receivers are told.
 
 use super::optional;
 use crate::config::decode::{At, Decoder, Given, Map};
@@ -11,12 +11,12 @@ use crate::header_name::FieldName;
 use crate::jwt::{Algorithm, KeyError, SigningKey};
 use std::time::Duration;
 
-/// An assertion speaks of one call, which is carried out at once.
+/// An assertion is about one call, which is forwarded at once.
 const MAX_TTL: Duration = Duration::from_secs(60);
-/// The one that signs, the next, and the one before.
+/// The signing key, the next one and the previous one, and one to spare.
 const MAX_KEYS: usize = 4;
 
-/// `public_url` is the issuer if nothing else is said. The header is added to `names`.
+/// Reads `identity.assertion`. The default issuer is `public_url`. The header is added to `names`.
 pub(super) fn assertion(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -112,7 +112,7 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
     fine.then_some(all)
 }
 
-/// Absent if it can't be read.
+/// Reads a key; absent if it can't be read.
 fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<SigningKey> {
     decoder.secret_text_as(at, PlainText::WARN, &|pem| {
         let label = match SigningKey::from_pem(pem, None) {

@@ -1,8 +1,8 @@
-//! `oauth2`: how an account gets its tokens.
+//! `oauth2`: how an account obtains its tokens.
 //!
-//! Which keys belong together depends on `grant` and `client_auth`: [`grant`] and [`client`] have a table each. What
-//! one part leaves out another may give (the token URL is the default of an audience, and a service account's key
-//! names the token URL), so the order in which they are read is this function's.
+//! The combination of keys depends on `grant` and `client_auth`: [`grant`] and [`client`] have a table each. A value
+//! may come from another part (the token URL is the default of an audience, and a service account's key contains the
+//! token URL), so this function determines the order of reading.
 
 mod assertion;
 mod client;
@@ -23,21 +23,21 @@ use std::time::Duration;
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What accounts with refresh tokens ask of the whole file: a place to keep them, and that no two share one.
+/// Requirements of accounts with refresh tokens on the whole file: a store, and a different token for each account.
 pub(super) struct RefreshTokens {
     kept: bool,
-    /// The store's key, if one of its values can't be read.
+    /// The unreadable key of the store, if any.
     pub(super) sealed_with: Option<UnreadSecret>,
     seen: HashMap<[u8; 32], (Span, String)>,
 }
 
 impl RefreshTokens {
-    /// `kept`: whether the file says where and how.
+    /// `kept`: true if the file configures the store.
     pub(super) fn new(kept: bool, sealed_with: Option<UnreadSecret>) -> Self {
         Self { kept, sealed_with, seen: HashMap::new() }
     }
 
-    /// One account's grant needs the store. Said once: one `state` mends it for all.
+    /// Reports that a grant needs the store. Reported once: one `state` solves it for all.
     fn need(&mut self, decoder: &Decoder<'_>, grant: &At<'_>) {
         if std::mem::replace(&mut self.kept, true) {
             return;
@@ -51,7 +51,7 @@ impl RefreshTokens {
         );
     }
 
-    /// A refresh token that the file gives. Where they rotate, each is good for one use, by one account.
+    /// Records a refresh token of the file. A rotating one is valid for one use, by one account.
     fn claim(&mut self, decoder: &Decoder<'_>, at: &At<'_>, token: &Secret, token_url: &str) -> Option<()> {
         let mut both = token.sha256().to_vec();
         both.extend_from_slice(token_url.as_bytes());
@@ -149,9 +149,9 @@ pub(super) fn oauth2(
     })
 }
 
-/// A URL of the authorization server, which `what` is sent to.
+/// Reads a URL of the authorization server, to which `what` is sent.
 fn endpoint(decoder: &Decoder<'_>, at: &At<'_>, plaintext: bool, what: &str) -> Option<url::Url> {
-    // Of a URL the parts that may be secret are hidden anyway. Another text may be the secret, one line off.
+    // The secret parts of a URL are hidden in any case. Other text may be the secret, misplaced by one line.
     let is_url = decoder.string(at)?.contains("://");
     let parsed = if is_url { Decoder::parsed } else { Decoder::parsed_or_hidden };
     let url = parsed(decoder, at, "invalid_url", "a valid URL", scalar::token_url)?;
@@ -161,7 +161,7 @@ fn endpoint(decoder: &Decoder<'_>, at: &At<'_>, plaintext: bool, what: &str) -> 
     Some(url)
 }
 
-/// The `token_uri` of a service account's key, where the file has no `token_url`.
+/// Reads the `token_uri` of a service account's key, if the file has no `token_url`.
 fn service_account_url(
     decoder: &Decoder<'_>,
     map: &Map<'_>,

@@ -1,4 +1,4 @@
-//! Services: the upstream, its account, and the response on a time-out.
+//! Services: the upstream, its account, and the response on timeout.
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
@@ -145,7 +145,7 @@ fn outbound(
     })
 }
 
-/// What `defaults.service` may say.
+/// The values of `defaults.service`.
 struct Settings {
     timeout: Duration,
     idle_timeout: Duration,
@@ -180,7 +180,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
     }
 }
 
-/// Reports what is wrong with `defaults.service`, which no service may use.
+/// Reports problems of `defaults.service`, even if no service uses it.
 pub(super) fn check_defaults(decoder: &Decoder<'_>, defaults: &Map<'_>) {
     settings(decoder, defaults);
 }

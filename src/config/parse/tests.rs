@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-/// A machine on which every variable and file says the same.
+/// A machine on which every variable and file has the same content.
 struct Says(&'static str);
 
 impl SecretSource for Says {
@@ -27,7 +27,7 @@ impl SecretSource for Says {
     }
 }
 
-/// A machine that must not be asked.
+/// A machine that must not be read from.
 struct Silent;
 
 impl SecretSource for Silent {
@@ -178,7 +178,7 @@ fn the_hash_is_that_of_the_bytes_of_all_files() {
     assert_eq!(config.unwrap().hash, hex(&sha256(files.concat().as_bytes())));
     let marked = good(files[0]);
     assert_eq!(marked.hash, hex(&sha256(files[0].as_bytes())));
-    // A file of which only the mark has changed is another one, or its hash would never be served.
+    // A file in which only the byte order mark changed must count as changed, or its hash would never be served.
     assert_ne!(marked.fingerprint, good(files[0].trim_start_matches('\u{feff}')).fingerprint);
 }
 
@@ -238,7 +238,7 @@ services:
     assert_eq!(advice(TEXT, Some("2020-01-01T00:00:00Z"), true), (true, found(&all)));
     let none = ("no_services", 1, "the configuration has no services");
     assert_eq!(advice("services: {}", Some("2020-01-01T00:00:00Z"), false), (true, found(&[none])));
-    // A file with errors has no advice: what it refers to is not known.
+    // A file with errors gets no advice: its references are not resolved.
     assert_eq!(advice("services: []", Some("2020-01-01T00:00:00Z"), false).1[0].0, "wrong_type");
 }
 
@@ -259,7 +259,7 @@ proptest! {
         let text: String = words.iter().zip(indents).map(|(word, indent)| format!("{}{word}\n", "  ".repeat(indent))).collect();
         let (_, problems) = read(&text, &Says("s3cret"), false);
         for shown in [problems.render_human(false), problems.to_json().to_string()] {
-            // A secret may look like a key or a name only where the file says it is one.
+            // A secret may look like a key or a name only if the file declares it as a secret.
             let shown = shown.replace("hunter2: x", "");
             prop_assert!(!shown.contains("hunter2"), "{}\n{}", text, shown);
         }

@@ -1,4 +1,4 @@
-//! `webhook.verify` and `webhook.replay`: what a call has to be signed with, and what becomes of one that comes again.
+//! `webhook.verify` and `webhook.replay`: the required signature, and the treatment of duplicates.
 
 use super::optional;
 use crate::config::decode::{At, Decoder, Map, list};
@@ -12,26 +12,26 @@ use crate::signature::{Algorithm, Encoding, Form, Recipe, Scheme, Template, Temp
 use http::{HeaderName, StatusCode};
 use std::time::Duration;
 
-/// The one in use, the one before, and some to spare: each costs a pass over the body.
+/// The current secret, the previous one, and some to spare: each costs a pass over the body.
 const MAX_SECRETS: usize = 8;
 
 const DEFAULT_WINDOW: Duration = Duration::from_secs(600);
 
-/// What only the generic scheme is told.
+/// Keys that only the generic scheme has.
 const HMAC: [&str; 7] =
     ["header", "algorithm", "encoding", "prefix", "signed", "timestamp_header", "id_header"];
 
-/// Its keys that give a header name.
+/// Its keys whose value is a header name.
 const OF_HMAC: [&str; 3] = ["header", "timestamp_header", "id_header"];
 
-/// What `verify` says.
+/// The values of `verify`.
 pub(super) struct Verify {
     pub(super) verifier: Verifier,
     pub(super) verify_token: Option<Secret>,
 }
 
-/// `names` has the headers that are removed from a call before it is checked: those that tell the receiver something, and
-/// the one that holds the key.
+/// Reads `verify`. `names` has the headers that are removed from a call before it is checked: those that attache sets
+/// for the receiver, and the one that holds the key.
 pub(super) fn verify(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -82,7 +82,7 @@ pub(super) fn verify(
         Some((token, _)) => Some(token?),
         None => None,
     };
-    // That each secret fits has been seen.
+    // Each secret was checked against the scheme.
     let verifier = Verifier::new(scheme, &secrets, tolerance).ok()?;
     Some(Verify { verifier, verify_token })
 }
@@ -113,7 +113,7 @@ fn are_distinct(decoder: &Decoder<'_>, map: &Map<'_>, scheme: &Scheme, names: &m
     fine
 }
 
-/// `secret` or `secrets`: one or a list, whichever of the two names it has.
+/// Reads `secret` or `secrets`: one secret or a list, under either name.
 fn secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: Option<&Scheme>) -> Option<Vec<Secret>> {
     let at = match (map.get("secret"), map.get("secrets")) {
         (Some(at), None) | (None, Some(at)) => at,
@@ -199,7 +199,7 @@ fn recipe(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Recipe> {
     })
 }
 
-/// A time or an id that is not signed proves nothing, and one that is signed needs a header.
+/// Checks that a time or an id is signed, since an unsigned one proves nothing, and that a signed one has a header.
 fn agree(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
@@ -254,7 +254,7 @@ fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
     Some(template)
 }
 
-/// `replay`. A request that is too old for its signature need not be remembered; a younger one has to be.
+/// Reads `replay`. It must remember a request for as long as its signature is valid.
 pub(super) fn replay(decoder: &Decoder<'_>, at: &At<'_>, verifier: Option<&Verifier>) -> Option<Replay> {
     const ANSWERS: [(&str, StatusCode); 2] = [("409", StatusCode::CONFLICT), ("200", StatusCode::OK)];
     let map = decoder.mapping(at)?;

@@ -246,7 +246,7 @@ static TOKEN_TLS: Shape = Shape {
     elsewhere: &[],
 };
 
-/// What both assertions have.
+/// The keys that both assertions have.
 static SIGNED: Shape = Shape {
     name: "signed",
     doc: "",

@@ -54,7 +54,7 @@ pub(super) static SERVICE: Shape = Shape {
     ],
 };
 
-/// What a service may take from `defaults.service`.
+/// The keys of `defaults.service`.
 pub(super) static SERVICE_SETTINGS: Shape = Shape {
     name: "defaults.service",
     doc: "Settings of a service.",

@@ -147,7 +147,7 @@ static LIMITS: Shape = Shape {
              gets 429.",
         )
         .default("{ requests: 300, per: 1m }"),
-        // Linux lets one process have as many descriptors (`fs.nr_open`).
+        // The maximum number of descriptors that Linux allows one process (`fs.nr_open`).
         key(
             "connections",
             Kind::Integer(1, 1 << 20),

@@ -31,7 +31,7 @@ pub(super) static WEBHOOK: Shape = Shape {
     ],
 };
 
-/// What a webhook may take from `defaults.webhook`.
+/// The keys of `defaults.webhook`.
 pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
     name: "defaults.webhook",
     doc: "Settings of a webhook.",

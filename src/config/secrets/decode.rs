@@ -1,4 +1,4 @@
-//! How a secret is written in the file: a string, or exactly one source, with an optional `prefix`.
+//! Decoding of a secret in the file: a string, or exactly one source, with an optional `prefix`.
 
 use super::text::{self, Shape, placeholder};
 use super::{Failure, Reference};
@@ -9,12 +9,12 @@ use crate::config::tree::View;
 use crate::secret::Secret;
 use zeroize::Zeroizing;
 
-/// What is said about a secret in the file's own text.
+/// The treatment of a secret in the file's own text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum PlainText<'h> {
-    /// Warned about, with what would be better.
+    /// A warning, with a better way.
     Warn(&'h str),
-    /// Nothing: a user name.
+    /// No warning: a user name.
     Fine,
 }
 
@@ -25,19 +25,19 @@ impl PlainText<'static> {
 
 pub(super) const SOURCES: [&str; 4] = ["env", "file", "credential", "literal"];
 
-/// What is made of a secret's text, or why it is of no use.
+/// Converts a secret's text, or returns why it can't be used.
 pub(in crate::config) type Accept<'f, T> = &'f dyn Fn(&str) -> Result<T, Failure>;
 
 impl Decoder<'_> {
-    /// A secret: a string, or exactly one of `env`, `file`, `credential`, `literal`, with an optional `prefix`. A
-    /// placeholder if it can't be read, which the owner answers for.
+    /// Reads a secret: a string, or exactly one of `env`, `file`, `credential`, `literal`, with an optional `prefix`.
+    /// Returns a placeholder if it can't be read, for which the owner is responsible.
     pub(in crate::config) fn secret(&self, at: &At<'_>, plain_text: PlainText<'_>) -> Option<Secret> {
         let found = self.secret_as(at, plain_text, &|text| Ok(Secret::new(text)));
         self.or_block(found, || Secret::new(placeholder(at)))
     }
 
-    /// As [`Self::secret`], made into what `accept` makes of it. Absent if it can't be read, or can't be accepted
-    /// though it isn't the text of the file that is wrong. The owner may have others.
+    /// As [`Self::secret`], converted by `accept`. Absent if it can't be read, or if a delivered value can't be
+    /// accepted. The owner may have others.
     pub(in crate::config) fn secret_as<T>(
         &self,
         at: &At<'_>,
@@ -47,7 +47,7 @@ impl Decoder<'_> {
         self.shaped(at, plain_text, Shape::Line, accept)
     }
 
-    /// As [`Self::secret_as`], of several lines.
+    /// As [`Self::secret_as`], for a secret of several lines.
     pub(in crate::config) fn secret_text_as<T>(
         &self,
         at: &At<'_>,
@@ -57,7 +57,7 @@ impl Decoder<'_> {
         self.shaped(at, plain_text, Shape::Lines, accept)
     }
 
-    /// What was read, or what stands in for it until the owner drops it; `None` if it is wrong.
+    /// Returns the value, or a placeholder until the owner drops it; `None` if it is invalid.
     pub(in crate::config) fn or_block<T>(
         &self,
         found: Given<T>,
@@ -73,8 +73,8 @@ impl Decoder<'_> {
         }
     }
 
-    /// One secret, or a list of up to `most`, no two of which are the same, each with its place. Those that can't be read or
-    /// don't fit are left out; if none is left, the owner is unavailable.
+    /// Reads one secret, or a list of up to `most` different ones, each with its place. Unreadable or unfit ones are
+    /// left out; if none is left, the owner is unavailable.
     pub(in crate::config) fn secrets<'a>(
         &'a self,
         at: &'a At<'a>,
@@ -129,14 +129,14 @@ impl Decoder<'_> {
         fine.then_some(all)
     }
 
-    /// Returns true if the value does not stand in the file's text, so that what is wrong with it concerns its owner alone.
+    /// Returns true if the value is not in the file's text, so that a fault of it concerns only its owner.
     pub(in crate::config) fn is_delivered(&self, at: &At<'_>) -> bool {
         let View::Mapping(entries) = self.tree.view(at.node) else { return false };
         self.secrets.has_owner() && entries.iter().all(|(key, _)| self.tree.key(*key) != "literal")
     }
 
-    /// A token that another program keeps good. A `{ file: PATH }` is only named here, since it is read anew for each
-    /// token request; but it is looked at, so that a wrong path is found before it is needed.
+    /// Reads a token that another program maintains. A `{ file: PATH }` is only stored as a path, since it is read
+    /// again for each token request; but it is checked, so that a wrong path is found before it is needed.
     pub(in crate::config) fn presented(&self, at: &At<'_>) -> Option<PresentedToken> {
         if let View::Mapping(_) = self.tree.view(at.node)
             && let Some(map) = self.secret_source(at)
@@ -180,7 +180,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// A secret in the file's own text: prefix and text.
+    /// Reads a secret in the file's own text: prefix and text.
     fn written<T>(
         &self,
         at: &At<'_>,
@@ -205,7 +205,7 @@ impl Decoder<'_> {
         accept(&text).map_or_else(refuse, Some)
     }
 
-    /// Refuses a secret in the file's own text that only names one.
+    /// Refuses a secret in the file's own text that looks like a source.
     fn not_filled_in(&self, at: &At<'_>, text: &str) -> Option<()> {
         if text::has_placeholder(text) || text::is_reference(text) {
             return self.reject(self.placeholder_for_secret(at));
@@ -256,7 +256,7 @@ impl Decoder<'_> {
         Given::Value(value)
     }
 
-    /// The mapping that says where a secret is, with its prefix and its one source.
+    /// Reads the mapping of a secret: its prefix and its one source.
     fn parts<'a>(&'a self, at: &'a At<'a>) -> Option<(Map<'a>, &'a str, At<'a>)> {
         let map = self.secret_source(at)?;
         // An unknown key is not quoted: in `value: {…}` it may be the secret itself.
@@ -279,7 +279,7 @@ impl Decoder<'_> {
         if unknown.is_empty() { Some((map, prefix?, source?)) } else { None }
     }
 
-    /// The one source that is given.
+    /// Returns the one source of the mapping.
     fn source<'a>(&self, at: &At<'_>, map: &Map<'a>, has_unknown: bool) -> Option<At<'a>> {
         let given: Vec<At<'a>> = SOURCES.iter().filter_map(|name| map.get(name)).collect();
         match given.as_slice() {
@@ -320,7 +320,7 @@ impl Decoder<'_> {
     }
 
     fn warn_of_space(&self, at: &At<'_>, value: &str, shape: Shape) {
-        // A file of PEM or JSON may begin and end as it likes.
+        // A file of PEM or JSON may start and end with white space.
         if shape == Shape::Line && text::has_outer_space(value) {
             let message = format!("the secret of {at} has white space at its beginning or end");
             let finding = Finding::warning("outer_white_space", self.place(at), message);
@@ -335,7 +335,7 @@ impl Decoder<'_> {
         if head && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Some(Reference::Env(name));
         }
-        // Not quoted and not shown: it may be the secret, written where its variable's name belongs.
+        // Not quoted and not shown: it may be the secret, in the place of the variable's name.
         self.hide(at.node);
         let finding =
             Finding::error("invalid_name", self.place(at), format!("{at} is not the name of a variable"));

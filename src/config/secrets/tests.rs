@@ -7,7 +7,7 @@ use crate::secret::Secret;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// A machine on which these variables and files are, by name.
+/// A machine with these variables and files, by name.
 #[derive(Default)]
 struct Has(RefCell<HashMap<String, Vec<u8>>>);
 
@@ -98,7 +98,7 @@ fn the_last_value_is_taken_from_reading_to_reading() {
         (Some("Key other"), Some("two"))
     );
     assert!(third.accounts["b"].unread.as_ref().is_some_and(|unread| !unread.blocks));
-    // What is of no use is as good as nothing.
+    // An unusable value counts as none.
     machine.set("b", b"\xFF\xFEb\0".as_slice());
     let fourth = taken(TWO, &machine, &third.last_values);
     assert_eq!(header(&fourth, "b").as_deref(), Some("two"));
@@ -120,7 +120,7 @@ fn the_last_value_belongs_to_one_owner_and_one_reference() {
     ] {
         assert_eq!(header(&taken(&changed, &machine, &first.last_values), account), None, "{changed}");
     }
-    // Another prefix is another header, of the same secret.
+    // Another prefix makes another header, of the same secret.
     let prefixed = TWO.replace("{ file: b }", "{ file: b, prefix: 'x ' }");
     assert_eq!(header(&taken(&prefixed, &machine, &first.last_values), "b").as_deref(), Some("x two"));
 }
@@ -144,7 +144,7 @@ fn the_fingerprint_tells_what_can_be_read() {
     assert_eq!(all.len(), 4);
 }
 
-/// Every secret that an account would put to use.
+/// Returns every secret that an account would use.
 fn secrets_of(account: &Account) -> Vec<String> {
     let text = |secret: &Secret| secret.expose().to_owned();
     let presented = |token: &PresentedToken| match token {

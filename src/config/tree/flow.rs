@@ -23,7 +23,7 @@ pub(super) fn explain(text: &str, here: &Range<usize>, at: usize, info: &str) ->
         let help = "write quotes around a value with ` #` in it";
         return mistake(comment, "` #` begins a comment".to_owned(), help);
     }
-    // What stands in brackets is indented deeper than the key that they belong to.
+    // Content of brackets is indented deeper than the key that they belong to.
     let indent = |line: &str| line.len() - line.trim_start().len();
     let opens = &text[line_at(text, open)];
     let is_next_key =
@@ -41,9 +41,9 @@ pub(super) fn explain(text: &str, here: &Range<usize>, at: usize, info: &str) ->
 /// The flow collections around a place.
 #[derive(Debug, Default)]
 struct Flow {
-    /// Where each open bracket stands, the outermost first.
+    /// The position of each open bracket, the outermost first.
     open: Vec<usize>,
-    /// Where the first comment since the outermost bracket begins.
+    /// The start of the first comment since the outermost bracket.
     comment: Option<usize>,
     quote: Option<char>,
 }
@@ -79,7 +79,7 @@ impl Flow {
 
     fn line(&mut self, text: &str, from: usize, to: usize) {
         let mut chars = text[from..to.max(from)].char_indices().map(|(at, c)| (from + at, c)).peekable();
-        // What stands before, white space apart, and with it.
+        // The previous character without white space, and with it.
         let (mut before, mut last) = (',', ' ');
         while let Some((at, c)) = chars.next() {
             match (self.quote, c) {

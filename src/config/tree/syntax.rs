@@ -1,7 +1,7 @@
-//! Says in the operator's words what a parser reports in its own.
+//! Explains the parser's errors in terms of the file.
 //!
-//! A scanner notices a mistake where it can go no further, which is often a line too late. So the line of the error and
-//! those above it are looked through for the usual mistakes first.
+//! A scanner detects a mistake where it can't continue, which is often a line too late. So the line of the error and
+//! those above it are searched for the usual mistakes first.
 
 use super::flow;
 use crate::config::problem::Finding;
@@ -10,10 +10,10 @@ use crate::config::schema;
 use crate::config::source::Span;
 use std::ops::Range;
 
-/// How many lines above the error are looked at.
+/// Number of lines above the error that are searched.
 const LINES_ABOVE: usize = 3;
 
-/// Lines that no YAML has: how they begin, or with a space first: begin after their indentation.
+/// Lines that no YAML file has: their first characters; with a leading space, after their indentation.
 const FOREIGN: [(&[&str], &str, &str); 3] = [
     (
         &["<<<<<<< ", "=======", ">>>>>>> ", "||||||| "],
@@ -32,7 +32,7 @@ const FOREIGN: [(&[&str], &str, &str); 3] = [
     ),
 ];
 
-/// What the parser says, and what that means, where its place is the right one.
+/// Messages of the parser with a correct place, and their explanations.
 const MEANINGS: [(&str, &str, &str); 6] = [
     (
         "unknown anchor",
@@ -62,7 +62,7 @@ const MEANINGS: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// What is wrong at a range of the text, and what would be right.
+/// The label for a range of the text, and what would be right.
 pub(super) struct Mistake {
     pub(super) at: Range<usize>,
     pub(super) label: String,
@@ -79,7 +79,7 @@ pub(super) fn explain(text: &str, file: u32, at: Range<u32>, info: &str) -> Find
     let here = line_at(text, at.start.min(text.len()));
     let below = (here.end < text.len()).then(|| line_at(text, here.end + 1));
     let near = || [here.clone()].into_iter().chain(below.clone()).chain(lines_above(text, here.start));
-    // The value of the line above may seem to go on in a line that begins with a tab.
+    // The value of the line above may seem to continue in a line that begins with a tab.
     let lines = || near().filter(|line| Some(line) != below.as_ref() || info.contains("tab"));
     let mistake = near()
         .find_map(|line| foreign(text, line))
@@ -94,14 +94,14 @@ pub(super) fn explain(text: &str, file: u32, at: Range<u32>, info: &str) -> Find
     }
 }
 
-/// The range of the line in which a byte lies, without its line break.
+/// Returns the range of the line that contains a byte, without its line break.
 pub(super) fn line_at(text: &str, at: usize) -> Range<usize> {
     let start = text[..at].rfind('\n').map_or(0, |at| at + 1);
     let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
     start..end
 }
 
-/// The lines above, nearest first, without those that say nothing.
+/// Returns the lines above, nearest first, without empty lines and comments.
 fn lines_above(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
     let mut end = start;
     let lines = std::iter::from_fn(move || {
@@ -116,7 +116,7 @@ fn lines_above(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
     lines.filter(says_something).take(LINES_ABOVE)
 }
 
-/// The value that a line gives to its key, or all of it without the dashes of a list.
+/// Returns the value that a line gives to its key, or the whole line without the dashes of a list.
 pub(super) fn value_of(line: &str) -> &str {
     let mut rest = line.trim();
     while let Some(item) = rest.strip_prefix("- ") {
@@ -133,12 +133,12 @@ pub(super) fn value_of(line: &str) -> &str {
     }
 }
 
-/// The column at which the content of a line begins, after the dashes of a list.
+/// Returns the column at which the content of a line begins, after the dashes of a list.
 fn column(line: &str) -> usize {
     line.len() - line.trim_start_matches([' ', '-']).len()
 }
 
-/// A line of another program.
+/// Finds a line of another program.
 fn foreign(text: &str, range: Range<usize>) -> Option<Mistake> {
     let line = text[range.clone()].trim_end();
     let begins = |start: &&str| match start.strip_prefix(' ') {
@@ -154,7 +154,7 @@ fn foreign(text: &str, range: Range<usize>) -> Option<Mistake> {
     })
 }
 
-/// `key: |` with its text not indented.
+/// Finds `key: |` whose text is not indented.
 fn block_scalar(text: &str, range: Range<usize>) -> Option<Mistake> {
     let line = &text[range.clone()];
     let (key, indicator) = line.trim_end().rsplit_once(": ")?;
@@ -173,7 +173,7 @@ fn block_scalar(text: &str, range: Range<usize>) -> Option<Mistake> {
     Some(Mistake { at: start..start + key.len(), label, help })
 }
 
-/// A key below one that has its value already.
+/// Finds a key below one that has a value already.
 fn deeper(text: &str, here: &Range<usize>) -> Option<Mistake> {
     let line = &text[here.clone()];
     let above = &text[lines_above(text, here.start).next()?];
@@ -189,7 +189,7 @@ fn deeper(text: &str, here: &Range<usize>) -> Option<Mistake> {
     Some(Mistake { at: here.start + from..here.start + from + length, label, help })
 }
 
-/// A usual mistake in one line.
+/// Finds a usual mistake in one line.
 fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
     let line = &text[range.clone()];
     let mistake = |from: usize, length: usize, label: String, help: String| {
@@ -241,7 +241,7 @@ fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
     }
 }
 
-/// What the parser means.
+/// Explains the parser's message.
 fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Option<Mistake> {
     let mistake = |label: &str, help: &str| {
         Some(Mistake { at: at.clone(), label: label.to_owned(), help: help.to_owned() })

@@ -1,7 +1,7 @@
-//! Assertions: signed here with a key, or made elsewhere.
+//! Assertions: signed by attache with a key, or by another program.
 //!
-//! The key of a grant's assertion may be a Google service account's JSON, which then says what is otherwise said key by
-//! key. What the file says counts before what the JSON says.
+//! The key of a grant's assertion may be a Google service account's JSON, which contains values that otherwise have
+//! their own keys. Values of the file take precedence over those of the JSON.
 
 use super::grant::Account;
 use super::request;
@@ -26,34 +26,34 @@ const ALGORITHMS: [(&str, Algorithm); 5] = [
     ("Ed25519", Algorithm::Ed25519),
 ];
 
-/// Claims that attache writes itself.
+/// Claims that attache sets itself.
 const OURS: [&str; 7] = ["iss", "sub", "aud", "iat", "nbf", "exp", "jti"];
 
-/// What is said of one of these, and what would be right.
+/// Label and help for a further claim with one of these names.
 const CLAIM: (&str, &str) = (
     "not a further claim",
     "`issuer`, `subject`, `audience`, `lifetime` and `scopes` say what such claims hold",
 );
 
-/// What the key of an assertion says about the token URL.
+/// The token URL according to the key of an assertion.
 pub(super) enum FromKey {
-    /// Nothing: the file has to.
+    /// The key has none: the file must set it.
     Nothing,
     /// The `token_uri` of a service account.
     TokenUrl(String),
-    /// Not known: the key was not read, or is wrong, which has been reported.
+    /// Unknown: the key was not read, or is invalid, which was reported.
     Unknown,
 }
 
-/// What a key turned out to be.
+/// The content of a key.
 enum Material {
     Pem(Secret),
     ServiceAccount(ServiceAccount),
-    /// Of a key that was not read.
+    /// The key was not read.
     Placeholder,
 }
 
-/// The JSON that Google gives out for a service account.
+/// The JSON of a Google service account.
 struct ServiceAccount {
     client_email: String,
     private_key: Secret,
@@ -61,7 +61,7 @@ struct ServiceAccount {
     token_uri: Option<String>,
 }
 
-/// `assertion`: the grant itself (RFC 7523 section 2.1).
+/// Reads `assertion`: the grant itself (RFC 7523 section 2.1).
 pub(super) fn bearer(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -108,7 +108,7 @@ pub(super) fn bearer(
         (Some(ServiceAccount { token_uri: Some(uri), .. }), _) => Some(uri.clone()),
         (_, Given::Value(token_url)) => Some(token_url.to_owned()),
         (_, Given::Invalid) => None,
-        // What is missing is the token URL.
+        // The token URL is missing.
         (_, Given::Absent) => unread.then(String::new),
     });
     let mut ours = OURS.to_vec();
@@ -134,8 +134,8 @@ pub(super) fn bearer(
     (assertion().map(|assertion| Assertion::Signed(Box::new(assertion))), from_key)
 }
 
-/// `client_assertion`: what proves who the client is (RFC 7523 section 2.2). It speaks of the client, to the token
-/// endpoint.
+/// Reads `client_assertion`, which authenticates the client (RFC 7523 section 2.2): its subject is the client, its
+/// audience the token endpoint.
 pub(super) fn client(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -163,7 +163,7 @@ pub(super) fn client(
     })))
 }
 
-/// `client_assertion` where the client's secret signs.
+/// Reads `client_assertion` if the client's secret signs.
 pub(super) fn audience_only(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
     let map = decoder.mapping(at)?;
     for (_, at) in map.known_entries().filter(|(name, _)| *name != "audience") {
@@ -178,7 +178,7 @@ enum Source<'a> {
     Token(At<'a>),
 }
 
-/// Exactly one of `key` and `token`; beside a token, nothing about how to make one.
+/// Reads exactly one of `key` and `token`; a token excludes the keys for signing one.
 fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
     match (map.get("key"), map.get("token")) {
         (Some(key), None) => Some(Source::Key(key)),
@@ -234,7 +234,7 @@ fn cannot_sign(at: &At<'_>, error: KeyError) -> Failure {
     Failure::malformed("invalid_key", format!("{at} can't sign"), error.to_string(), help)
 }
 
-/// The service account in a JSON text, or what is said of one that has none, and what would be right.
+/// Parses the service account in a JSON text; the error is label and help.
 fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static str)> {
     #[derive(Deserialize)]
     struct Json {
@@ -272,7 +272,7 @@ fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static
     })
 }
 
-/// What both kinds of assertion have.
+/// The keys that both kinds of assertion have.
 struct Signed {
     key: SigningKey,
     key_id: Option<String>,

@@ -1,4 +1,4 @@
-//! The grants, and the keys that are each one's own.
+//! The grants, and the keys of each.
 
 use super::assertion::{self, FromKey};
 use super::{RefreshTokens, endpoint, request};
@@ -9,7 +9,7 @@ use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
 
-/// A word of `grant`.
+/// A value of `grant`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     ClientCredentials,
@@ -31,7 +31,7 @@ const KINDS: [(&str, Kind); 7] = [
     ("token_exchange", Kind::TokenExchange),
 ];
 
-/// Each grant's own keys, and what is said of them under another grant.
+/// Each grant's own keys, and the label for them under another grant.
 const OWN: [(&str, Kind, &str); 13] = [
     ("username", Kind::Password, "there is no login"),
     ("password", Kind::Password, "there is no login"),
@@ -48,7 +48,7 @@ const OWN: [(&str, Kind, &str); 13] = [
     ("requested_token_type", Kind::TokenExchange, "no token is exchanged"),
 ];
 
-/// RFC 8693 section 3, by short names.
+/// The token types of RFC 8693 section 3, by short names.
 const TOKEN_TYPES: [(&str, &str); 6] = [
     ("jwt", "urn:ietf:params:oauth:token-type:jwt"),
     ("access_token", "urn:ietf:params:oauth:token-type:access_token"),
@@ -69,18 +69,18 @@ const AUTHORIZATION_PARAMS: [&str; 7] = [
     "code_challenge_method",
 ];
 
-/// What a grant has to know of its account.
+/// Values of the account that a grant needs.
 pub(super) struct Account<'a> {
     pub(super) map: &'a Map<'a>,
     pub(super) plaintext: bool,
     pub(super) client_id: Given<&'a str>,
-    /// Whether the account may go without a client.
+    /// True if the account works without a client.
     pub(super) nameless: bool,
-    /// As written.
+    /// The token URL as written.
     pub(super) token_url: Given<&'a str>,
 }
 
-/// Which grant it is. Reports keys that belong to another, and the lack of a store if it needs one.
+/// Reads the grant's name. Reports keys of other grants, and the missing store if the grant needs one.
 pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut RefreshTokens) -> Option<Kind> {
     let at = decoder.required(map, "grant")?;
     let kind = decoder.one_of(&at, &KINDS)?;
@@ -102,7 +102,7 @@ pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut Re
     Some(kind)
 }
 
-/// The grant with its own keys, and the token URL if one of them gives it.
+/// Reads the grant with its own keys, and the token URL if one of them contains it.
 pub(super) fn grant(
     decoder: &Decoder<'_>,
     account: &Account<'_>,
@@ -119,7 +119,7 @@ pub(super) fn grant(
         Kind::JwtBearer => {
             let help = "write `assertion: { key: { file: PATH } }`";
             let Some(at) = decoder.required_or(map, "assertion", Some(help)) else {
-                // Which may have been meant to give the token URL.
+                // The missing key may have been meant to contain the token URL.
                 return (None, FromKey::Unknown);
             };
             let (assertion, from_key) = assertion::bearer(decoder, &at, account);
@@ -207,7 +207,7 @@ fn token_exchange(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Grant> {
     })
 }
 
-/// A short name, or any URI.
+/// Reads a short name, or any URI.
 fn token_type(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
     let text = decoder.string(at)?;
     if text.contains(':') && !text.contains(char::is_whitespace) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const CASES: &str = "tests/config_cases";
 
-/// A machine with the files of the golden cases, and as `STATE_DIRECTORY` what is given.
+/// A machine with the files of the golden cases, and the given `STATE_DIRECTORY`.
 #[derive(Default)]
 struct Cases {
     state_directory: Option<&'static str>,
@@ -46,7 +46,7 @@ fn missing() -> ReadError {
     ReadError::new(ReadFault::Missing, "missing")
 }
 
-/// A machine that must not be asked for a secret.
+/// A machine whose secrets must not be read.
 struct Silent;
 
 impl SecretSource for Silent {
@@ -167,7 +167,7 @@ fn a_client_certificate_is_one_pem_text_that_the_client_takes() {
     let account = of(&config, "mutual-tls");
     let identity = account.tls.identity.unwrap();
     assert!(reqwest::Identity::from_pem(identity.expose().as_bytes()).is_ok());
-    // What else stood in the files is left behind.
+    // Other content of the files is dropped.
     assert!(identity.expose().starts_with("-----BEGIN CERTIFICATE-----\n"));
     assert!(!identity.expose().contains("hunter2"));
     assert_eq!(account.tls.ca.unwrap().certificates.len(), 1);

@@ -33,7 +33,7 @@ impl Case {
         self.watches.arm(&Places::of(&files))
     }
 
-    /// What is in the inbox after an event of the folder and one of the file, if given.
+    /// Returns the hints in the inbox after an event of the folder and one of the file, if given.
     fn hints(&self, of_folder: Option<EventKind>, of_file: Option<EventKind>) -> Vec<Hint> {
         let inbox = &self.watches.inbox;
         let event = |kind| Ok(Event::new(kind).add_path(self.file.clone()));
@@ -55,7 +55,7 @@ impl Case {
     }
 }
 
-/// The events of a watcher with this mask on one path.
+/// Returns the events of a watcher with this mask on one path.
 fn watch(on: On, path: &Path) -> (WatchedPaths, Receiver<Event>) {
     let (sender, events) = mpsc::channel();
     let mut watched = WatchedPaths::new(on, move |event| drop(sender.send(event.unwrap()))).unwrap();
