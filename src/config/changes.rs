@@ -406,7 +406,7 @@ services:
     }
 
     #[test]
-    fn the_text_may_change_without_a_change() {
+    fn a_changed_text_with_the_same_meaning_is_no_change() {
         assert_eq!(
             changes(&[("\nlimits:", "\n# A comment.\nlimits:"), ("bot: {}", "\"bot\": { active: true }")]),
             "||||"
@@ -424,13 +424,13 @@ services:
     }
 
     #[test]
-    fn a_named_account_changes_for_itself_and_one_in_place_with_its_service() {
+    fn a_named_account_changes_alone_and_one_in_place_with_its_service() {
         assert_eq!(changes(&[("value: one", "value: two")]), "~t|~a|||");
         assert_eq!(changes(&[("X-Key", "X-KEY")]), "~t|~a|||", "the spelling is sent");
     }
 
     #[test]
-    fn a_long_list_is_cut() {
+    fn a_long_list_of_names_is_shortened() {
         let names: Vec<String> = (0..25).map(|n| format!("s{n:02}")).collect();
         let named = Named { added: names[..15].to_vec(), removed: Vec::new(), changed: names[15..].to_vec() };
         let text = named.to_string();

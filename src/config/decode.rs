@@ -216,19 +216,19 @@ impl<'t> Decoder<'t> {
     pub(super) fn free_text_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
         let text = self.verbatim(at)?;
         if has_placeholder(text) {
-            let message = format!("{at} holds a placeholder, and attache fills none in");
+            let message = format!("{at} holds a placeholder, which attache does not replace");
             let finding = Finding::warning(PLACEHOLDER, self.place(at), message);
-            self.report(finding.label("this is shown as it stands"));
+            self.report(finding.label("this would be shown literally"));
         }
         Some(text)
     }
 
     /// Returns the finding about a placeholder of another program. The text is not quoted: it may be a secret.
     fn placeholder(&self, at: &At<'_>) -> Finding {
-        let message = format!("{at} holds a placeholder, and attache fills none in");
+        let message = format!("{at} holds a placeholder, which attache does not replace");
         Finding::error(PLACEHOLDER, self.place(at), message)
-            .label("this would be used as it stands")
-            .help("write the value itself; where it is a secret, `{ env: NAME }` or `{ file: PATH }`")
+            .label("this would be used literally")
+            .help("write the value itself, or for a secret `{ env: NAME }` or `{ file: PATH }`")
     }
 
     /// As [`Self::placeholder`], where a secret is expected.
@@ -312,12 +312,14 @@ impl<'t> Decoder<'t> {
             Err(Invalid { label, help }) => {
                 let finding = Finding::error(code, self.place(at), format!("{at} is not {what}"));
                 if let Some((what, _)) = unknown::invisible(text) {
-                    let label = format!("{what} stands in this value");
-                    return self.reject(finding.label(label).help("write the value anew"));
+                    let label = format!("this value contains {what}");
+                    return self.reject(finding.label(label).help("type the value again"));
                 }
                 if text.starts_with(['“', '”', '„', '‘', '’', '«', '»']) {
-                    let label = "this begins with a typographic quote, which belongs to the value";
-                    return self.reject(finding.label(label).help("write `\"` or `'` instead, or no quotes"));
+                    let label = "this begins with a typographic quote, which YAML reads as part of the value";
+                    return self.reject(
+                        finding.label(label).help("write `\"` or `'` instead, or remove the quotes"),
+                    );
                 }
                 let finding = finding.label(label);
                 self.reject(match help {
@@ -345,7 +347,7 @@ impl<'t> Decoder<'t> {
 
     /// Reports a key that is valid elsewhere, and has no effect in combination with `what`.
     pub(super) fn no_use(&self, at: &At<'_>, what: &str, label: &str, help: &str) {
-        let message = format!("{at} has no use with {what}");
+        let message = format!("{at} has no effect with {what}");
         self.report(Finding::error("conflicting_keys", self.key(at), message).label(label).help(help));
     }
 

@@ -305,23 +305,23 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_believed_once_the_file_is_two_seconds_old() {
+    fn a_stamp_proves_unchanged_content_once_the_file_is_two_seconds_old() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder, "a");
         let young = read_once(&path, 10);
         assert!(young.look().is_news(), "it is read again");
         age(&path, RACY * 2);
         let mut old = read_once(&path, 10);
-        assert!(!old.look().is_news(), "the stamp vouches for it");
+        assert!(!old.look().is_news(), "the stamp proves that it is unchanged");
         age(&path, RACY * 3);
         let mut look = old.look();
         assert!(look.is_news() && look.difference.is_empty());
         old.refresh(&mut look);
-        assert!(!old.look().is_news(), "the new stamp vouches for it");
+        assert!(!old.look().is_news(), "the new stamp proves that it is unchanged");
     }
 
     #[test]
-    fn a_change_that_keeps_size_and_time_is_found_while_the_file_is_young() {
+    fn a_change_that_keeps_size_and_time_is_found_in_a_recent_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder, "a");
         let modified = age(&path, Duration::from_secs(1));
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_in_the_future_vouches_for_nothing() {
+    fn a_time_in_the_future_proves_nothing() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let stamp =
             |seconds| Stamp { device: 1, inode: 1, size: 1, modified: (seconds, 0), changed: (seconds, 0) };
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_too_large_are_states_of_their_own() {
+    fn missing_and_too_large_are_separate_states() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder, "large");
         let large = read_once(&path, 4);
@@ -357,7 +357,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let mut secret = Files::new(Path::new("/"));
         secret.adopt(missing);
-        assert!(secret.look().difference.is_empty(), "a folder is no secret");
+        assert!(secret.look().difference.is_empty(), "a folder can't be a secret");
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Purpose {
             return Err("this header has another meaning for the receiver");
         }
         if matches!(self, Self::Received | Self::Signed) && is_reserved(name) {
-            return Err("no call may have this header: attache removes it");
+            return Err("attache removes this header from every call");
         }
         Ok(())
     }

@@ -222,7 +222,7 @@ fn no_text(path: &Path, error: &FromUtf8Error) -> Finding {
     }
     let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    let message = format!("{name} is not UTF-8: line {line} has a byte that is no character");
+    let message = format!("{name} is not UTF-8: line {line} has an invalid byte");
     Finding::without_place("not_utf8", name, message)
 }
 
@@ -237,7 +237,7 @@ fn ignored(folder: &Path) -> Option<Finding> {
         _ => String::new(),
     };
     let name = folder.display().to_string();
-    let message = format!("not read, as no part of the configuration in {name}: {shown}{more}");
+    let message = format!("ignored in {name}, as they are not part of the configuration: {shown}{more}");
     let help = "a folder's *.yaml and *.yml files are read, without its sub-folders";
     Some(Finding::without_place("ignored_file", name, message).into_warning().help(help))
 }
@@ -334,7 +334,7 @@ mod tests {
     use crate::config::changes::Changes;
 
     #[test]
-    fn the_effective_file_means_the_same() {
+    fn the_effective_file_has_the_same_meaning() {
         let folder = |name: &str| std::fs::read_dir(name).unwrap().map(|entry| entry.unwrap().path());
         let mut compared = 0;
         for path in folder("tests/config_cases")
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_that_of_the_bytes_also_where_they_are_no_text() {
+    fn the_hash_covers_the_bytes_even_if_they_are_not_text() {
         let folder = tempfile::tempdir().unwrap();
         let files: [&[u8]; 3] = [b"\xEF\xBB\xBFusers: {}\n", b"\xFF\xFEa\0", b"services: {}\n"];
         for (name, bytes) in ["a.yaml", "b.yaml", "c.yaml"].iter().zip(files) {
@@ -377,14 +377,14 @@ mod tests {
         assert!(said.contains("b.yaml is UTF-16") && said.contains("save it as UTF-8"), "{said}");
         fs::write(folder.path().join("b.yaml"), b"\n\xE4").unwrap();
         let said = load(folder.path(), Mode::Offline).problems.render_human(false);
-        assert!(said.contains("line 2 has a byte that is no character"), "{said}");
+        assert!(said.contains("line 2 has an invalid byte"), "{said}");
         // A file that can't be read has no bytes.
         std::os::unix::fs::symlink("nowhere", folder.path().join("d.yaml")).unwrap();
         assert_eq!(load(folder.path(), Mode::Offline).hash, None);
     }
 
     #[test]
-    fn the_default_path_is_the_first_that_exists() {
+    fn the_default_path_is_the_first_existing_one() {
         let etc = |path: &Path| path == Path::new("/etc/attache/attache.yaml");
         assert_eq!(default_path_from(Some("a.yaml".into()), |_| false), Ok("a.yaml".into()));
         assert_eq!(default_path_from(None, |_| true), Ok("attache.yaml".into()));

@@ -121,7 +121,7 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, Invalid> {
             let help = format!("write it like `127.0.0.1:{port}` or `unix:/path`");
             match text.strip_suffix(port).and_then(|host| host.strip_suffix(':')) {
                 Some(host) if host.eq_ignore_ascii_case("localhost") => {
-                    invalid_try("a name is not resolved here", format!("write `127.0.0.1:{port}`"))
+                    invalid_try("a name can't be used here", format!("write `127.0.0.1:{port}`"))
                 }
                 _ => invalid_try("an IP address and a port are expected", help),
             }
@@ -147,7 +147,7 @@ pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
 /// Parses a request method.
 pub(super) fn method(text: &str) -> Result<Method, Invalid> {
     match Method::from_bytes(text.as_bytes()) {
-        Ok(Method::CONNECT) => invalid("CONNECT asks for a tunnel, which no webhook is"),
+        Ok(Method::CONNECT) => invalid("CONNECT opens a tunnel, which a webhook can't be"),
         Ok(_) if text.bytes().any(|b| b.is_ascii_lowercase()) => {
             invalid_try("methods are case-sensitive", format!("write `{}`", text.to_ascii_uppercase()))
         }
@@ -190,7 +190,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     match parsed {
         Ok(network) if network.network() != network.addr() => {
-            invalid_try("this network has bits after its prefix", format!("write `{}`", network.trunc()))
+            invalid_try("this network has bits set after its prefix", format!("write `{}`", network.trunc()))
         }
         Ok(network) => Ok(network),
         Err(_) => invalid_try(
@@ -218,7 +218,7 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
     match decode() {
         Some(out) => Ok(out),
         None if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            invalid_try("the digits must be lowercase", "`attache keys new` and `sha256sum` print them so")
+            invalid_try("the digits must be lowercase", "`attache keys new` and `sha256sum` print lowercase")
         }
         None => invalid_try("64 hexadecimal digits are expected", "`attache keys new` prints one"),
     }
@@ -297,7 +297,7 @@ pub(super) fn redirect_url(text: &str) -> Result<url::Url, Invalid> {
         return Ok(url);
     }
     invalid_try(
-        "only http on this machine's loopback address is listened on",
+        "only an http URL with a loopback address of this machine can be used",
         "write it like `http://127.0.0.1:8400/callback`",
     )
 }
@@ -339,7 +339,7 @@ fn check_host(name: &str) -> Result<(), Invalid> {
     if name.contains(['$', '{', '}']) {
         return invalid_try(
             "this is not a host name",
-            "no variable is replaced in a text: write the host itself",
+            "attache replaces no variables: write the host itself",
         );
     }
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -354,10 +354,7 @@ fn check_host(name: &str) -> Result<(), Invalid> {
 
 fn scheme(text: &str) -> Result<(bool, &str), Invalid> {
     if text.contains("{{") || text.contains("${") {
-        return invalid_try(
-            "a placeholder stands here",
-            "no variable is replaced in a text: write the URL itself",
-        );
+        return invalid_try("this is a placeholder", "attache replaces no variables: write the URL itself");
     }
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return invalid("a URL has no spaces");

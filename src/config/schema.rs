@@ -108,14 +108,14 @@ pub(super) enum Kind {
 /// A secret's sources.
 pub(super) static SECRET: Shape = Shape {
     name: "secret",
-    doc: "Where a secret is read from. Exactly one source.",
+    doc: "The source of a secret. Exactly one of these.",
     example: "{ env: NAME }",
     keys: &[
         key("env", Kind::Text, "The environment variable that holds it."),
         key("file", Kind::Path, "The file that holds it. It is watched."),
         key("credential", Kind::Text, "The systemd credential that holds it."),
-        key("literal", Kind::Sensitive, "The secret itself, where it looks like a placeholder and is none."),
-        key("prefix", Kind::Text, "Text that stands before the value."),
+        key("literal", Kind::Sensitive, "The secret itself, if it only looks like a placeholder."),
+        key("prefix", Kind::Text, "Text before the value."),
     ],
     extends: None,
     elsewhere: &[],

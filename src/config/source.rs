@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_found_by_any_of_its_bytes() {
+    fn a_line_is_found_by_each_of_its_bytes() {
         let source = Source::new("a".into(), "\u{feff}eins\r\nzwei\n".into());
         let seen = |offset| {
             let line = source.line(offset);

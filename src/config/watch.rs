@@ -131,7 +131,7 @@ impl Watcher {
         match (error, self.failed.swap(error.is_some(), Ordering::Relaxed)) {
             (Some(error), false) => tracing::warn!(
                 %error,
-                "the configuration's files can't be watched, changes are found by a look every 10 s; \
+                "the configuration's files can't be watched, changes are found by a poll every 10 s; \
                  see fs.inotify.max_user_watches and fs.inotify.max_user_instances"
             ),
             (None, true) => tracing::info!("the configuration's files are watched again"),

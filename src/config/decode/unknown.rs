@@ -18,7 +18,7 @@ pub(super) fn report(
     let span = decoder.tree.span(key);
     let error = |message: String| Finding::error("unknown_key", span, message);
     if let Some(successor) = renamed(shape, name) {
-        let message = format!("{at}.{name} is called `{}` now", successor.name);
+        let message = format!("{at}.{name} was renamed to `{}`", successor.name);
         let finding = Finding::error("renamed_key", span, message).label("the name of an earlier version");
         return decoder.report(finding.help(format!("write `{}`", successor.name)));
     }
@@ -27,7 +27,7 @@ pub(super) fn report(
             error(format!("{at} has a key with {what} in it")).label(format!("{what} is not visible"));
         let help = match shape.key(&cleaned) {
             Some(key) => format!("write `{}` anew", key.name),
-            None => "delete it and write the key anew".to_owned(),
+            None => "delete it and type the key again".to_owned(),
         };
         return decoder.report(finding.help(help));
     }
@@ -43,7 +43,7 @@ pub(super) fn report(
     let finding = if stray && meant.is_none() {
         decoder.hide(key);
         error(format!("{at} has a line that is not a key with a value"))
-            .label("unknown key; its text is hidden, because a secret may stand here")
+            .label("unknown key; its text is hidden, because it may be a secret")
     } else {
         error(format!("{at} has no key `{}`", shown(name))).label("unknown key")
     };
@@ -172,7 +172,7 @@ mod tests {
     static KIND: Kind = Kind::Map(&SHAPE);
 
     /// Returns the messages about a mapping of the shape whose every key is read.
-    fn said(text: &str) -> String {
+    fn messages(text: &str) -> String {
         let sources = [Source::new("a.yaml".into(), text.to_owned())];
         let mut tree = Tree::default();
         let root = tree.read(0, &sources[0], &mut Vec::new());
@@ -191,17 +191,20 @@ mod tests {
 
     #[test]
     fn a_renamed_key_is_an_error_that_names_its_successor_and_is_not_missing_as_well() {
-        let said = said("limit: 10s\nphrase: { env: NAME }\n");
-        assert_eq!(said.matches("error: ").count(), 2, "{said}");
-        assert!(said.contains(".limit is called `deadline` now"), "{said}");
-        assert!(said.contains("the name of an earlier version; write `deadline`"), "{said}");
-        assert!(said.contains(".phrase is called `passphrase` now"), "{said}");
+        let messages = messages("limit: 10s\nphrase: { env: NAME }\n");
+        assert_eq!(messages.matches("error: ").count(), 2, "{messages}");
+        assert!(messages.contains(".limit was renamed to `deadline`"), "{messages}");
+        assert!(messages.contains("the name of an earlier version; write `deadline`"), "{messages}");
+        assert!(messages.contains(".phrase was renamed to `passphrase`"), "{messages}");
     }
 
     #[test]
     fn a_key_that_only_looks_like_a_former_one_is_unknown_and_the_successor_is_missing() {
-        let said = said("time_limits: 10s\npassphrase: x\n");
-        assert!(said.contains("has no key `time_limits`") && said.contains("has no `deadline`"), "{said}");
-        assert!(!said.contains("is called"), "{said}");
+        let messages = messages("time_limits: 10s\npassphrase: x\n");
+        assert!(
+            messages.contains("has no key `time_limits`") && messages.contains("has no `deadline`"),
+            "{messages}"
+        );
+        assert!(!messages.contains("is called"), "{messages}");
     }
 }

@@ -111,7 +111,7 @@ pub(super) fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderV
     let found = decoder.secret_as(at, PlainText::WARN, &|text| {
         sensitive(text).ok_or_else(|| {
             let message = format!("the secret of {at} can't be sent in a header");
-            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+            Failure::malformed("invalid_secret", message, "it contains a control character", None)
         })
     });
     decoder.or_block(found, || HeaderValue::from_static(""))
@@ -169,13 +169,13 @@ fn bearer(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     let found = decoder.secret_as(at, PlainText::WARN, &|token| {
         // RFC 6750 section 2.1: `Bearer` is the scheme, not part of a token.
         if token.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")) {
-            let message = format!("the secret of {at} begins with `Bearer`, which is sent anyway");
-            let (label, help) = ("only the token belongs here", Some("leave `Bearer ` out"));
+            let message = format!("the secret of {at} begins with `Bearer`, which attache adds");
+            let (label, help) = ("only the token belongs here", Some("remove `Bearer `"));
             return Err(Failure::malformed("invalid_secret", message, label, help));
         }
         sensitive(&Zeroizing::new(format!("Bearer {token}"))).ok_or_else(|| {
             let message = format!("the secret of {at} can't be sent in a header");
-            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+            Failure::malformed("invalid_secret", message, "it contains a control character", None)
         })
     });
     let value = decoder.or_block(found, || HeaderValue::from_static(""))?;

@@ -65,7 +65,7 @@ pub(super) fn trusted_proxies(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Trus
         View::Scalar { text: "unix", .. } => trusted.unix = true,
         _ => match decoder.parsed(item, "invalid_network", "a network", scalar::network) {
             Some(network) if network.prefix_len() == 0 => {
-                let message = format!("{item} trusts everyone to say where a call comes from");
+                let message = format!("{item} trusts every address to state where a call comes from");
                 let finding = Finding::error("invalid_network", decoder.place(item), message);
                 decoder.report(finding.label("name the proxies, or their network"));
                 fine = false;

@@ -49,7 +49,8 @@ pub(super) fn check(decoder: &Decoder<'_>, at: &At<'_>, url: &ServerUrl, listene
     let Some(listener) = listener.filter(|listener| leads_to(url, listener.address)) else { return };
     let Listener { key, address, place } = listener;
     let message = format!("{at} is attache's own {key}");
-    let finding = Finding::error("loop", decoder.place(at), message).label("a request would come back here");
+    let finding = Finding::error("loop", decoder.place(at), message)
+        .label("a request would come back to this listener");
     decoder.report(match place {
         Some(place) => finding.secondary(*place, "the listener"),
         None => finding.help(format!("`{key}` is {address} by default")),

@@ -184,8 +184,9 @@ fn unknown_version(tree: &Tree<'_>, key: NodeId, value: NodeId) -> Option<Findin
         return None;
     }
     let span = if tree.is_null(value) { tree.span(key) } else { tree.span(value) };
-    let finding = Finding::error("unknown_version", span, "version is not one that this attache reads");
-    Some(finding.label("the version of the file, not of attache").help("write `version: 1`, or leave it out"))
+    let finding =
+        Finding::error("unknown_version", span, "version is not supported by this version of attache");
+    Some(finding.label("the version of the file, not of attache").help("write `version: 1`, or remove it"))
 }
 
 fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {

@@ -46,7 +46,7 @@ impl RefreshTokens {
             format!("{grant} has a refresh token to keep, and there is no `state.key` to seal it with");
         decoder.report(
             Finding::error("missing_key", decoder.place(grant), message)
-                .label("its refresh token must outlive the program")
+                .label("its refresh token must survive a restart")
                 .help("write at the top level `state: { key: { file: PATH } }`, with a key from `openssl rand -base64 32`"),
         );
     }
@@ -63,7 +63,7 @@ impl RefreshTokens {
             return decoder.reject(
                 finding
                     .label("used again here")
-                    .help("a refresh token serves one account: let the services share that account")
+                    .help("a refresh token belongs to one account: let the services share that account")
                     .secondary(*first, "first used here"),
             );
         }
@@ -115,8 +115,8 @@ pub(super) fn oauth2(
         if let Some((url, _)) = &token_url
             && url.scheme() == "http"
         {
-            let help = "use an https `token_url`, or leave it out";
-            decoder.no_use(&at, "an http token_url", "there is no TLS here", help);
+            let help = "use an https `token_url`, or remove it";
+            decoder.no_use(&at, "an http token_url", "this connection does not use TLS", help);
         }
         tls::token_tls(decoder, &at)
     });
@@ -173,8 +173,9 @@ fn service_account_url(
     if url.is_none() {
         let message = format!("the service account of {assertion} has a token_uri that can't be used");
         let finding = Finding::error("invalid_url", decoder.key(&assertion), message);
-        decoder
-            .report(finding.label("this is no https URL").help("give a `token_url`, which counts before it"));
+        decoder.report(
+            finding.label("this is not an https URL").help("set `token_url`, which takes precedence"),
+        );
     }
     Some((url?, text.to_owned()))
 }

@@ -17,7 +17,7 @@ pub(super) fn state(decoder: &Decoder<'_>, at: &At<'_>) -> Option<StateStore> {
         Some(dir) => decoder.string(&dir).map(|path| decoder.resolve(&dir, path)),
         None => Some(default_dir(decoder)),
     };
-    let help = "`openssl rand -base64 32` makes one: `key: { file: PATH }`";
+    let help = "`openssl rand -base64 32` creates one: `key: { file: PATH }`";
     let keys = decoder.required_or(&map, "key", Some(help)).and_then(|at| keys(decoder, &at));
     Some(StateStore { dir: dir?, keys: keys? })
 }
@@ -27,8 +27,8 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Secret>> {
         if key.expose().chars().count() >= MIN_KEY_LENGTH {
             return Ok(());
         }
-        let message = format!("{at} is too short to keep anything secret");
-        let (label, help) = ("a key has at least 22 characters", "`openssl rand -base64 32` makes one");
+        let message = format!("{at} is too short for a secret key");
+        let (label, help) = ("a key has at least 22 characters", "`openssl rand -base64 32` creates one");
         Err(Failure::malformed("invalid_secret", message, label, Some(help)))
     })?;
     Some(keys.into_iter().map(|(secret, _)| secret).collect())

@@ -35,7 +35,7 @@ pub(super) fn token_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TokenTls> 
         (Some(certificate), Some(key)) => identity(decoder, &certificate, &key),
         (certificate, _) => {
             let missing = if certificate.is_some() { "client_key" } else { "client_certificate" };
-            decoder.required_or(&map, missing, Some("a certificate is of use with its key only"));
+            decoder.required_or(&map, missing, Some("a client certificate needs its private key"));
             Given::Invalid
         }
     };
@@ -111,8 +111,11 @@ fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
     if text.contains(['\n', '\0']) || text.contains("-----BEGIN") {
         decoder.hide(at.node);
         let finding = Finding::error("invalid_path", decoder.place(at), format!("{at} is not a path"));
-        return decoder
-            .reject(finding.label("this is the content").help("put it into a file, and name that"));
+        return decoder.reject(
+            finding
+                .label("this is the content of a file")
+                .help("put it into a file, and write its path here"),
+        );
     }
     Some(decoder.resolve(at, text))
 }
@@ -144,7 +147,7 @@ fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<PrivateKeyDer<'stati
             code: "invalid_key",
             message: format!("{at} has no private key"),
             label: "no `BEGIN PRIVATE KEY` in this file".to_owned(),
-            help: Some("one behind a passphrase can't be used".to_owned()),
+            help: Some("a key with a passphrase can't be used".to_owned()),
         })
     });
     match &found {

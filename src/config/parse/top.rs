@@ -36,7 +36,7 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
         && !stays_on_this_machine(addr)
     {
         let message = format!(
-            "{at} is reachable from other machines, and anyone who reaches it may use every credential"
+            "{at} is reachable from other machines, and every client that reaches it may use every credential"
         );
         decoder.report(
             Finding::error("anonymous_callers", decoder.place(at), message)

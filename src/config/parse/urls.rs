@@ -12,7 +12,7 @@ pub(super) fn server_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<ServerUrl
 
 /// Refuses to send a credential over http, where it could be overheard.
 pub(super) fn require_tls(decoder: &Decoder<'_>, at: &At<'_>, what: &str, exception: &str) {
-    let message = format!("{at} would send {what} over http, readable by anyone on the way");
+    let message = format!("{at} would send {what} over http, where it can be overheard");
     decoder.report(
         Finding::error("plaintext_credential", decoder.place(at), message)
             .label("use https, or a loopback address such as 127.0.0.1")

@@ -150,8 +150,7 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>, names: &mut Distinct<'_>) -> Optio
         _ => {
             let finding =
                 Finding::error("conflicting_keys", decoder.place(at), format!("{at} has to be one place"));
-            decoder
-                .reject(finding.label("give one of `header` and `query`, or leave `key_in` out for the path"))
+            decoder.reject(finding.label("set one of `header` and `query`, or remove `key_in` for the path"))
         }
     }
 }
@@ -175,7 +174,7 @@ fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
             let Some(code) = REFUSABLE.iter().find(|code| code.as_str() == name) else { continue };
             let status = decoder.status(&at)?;
             if status.is_redirection() {
-                let message = format!("{at} would send the caller elsewhere");
+                let message = format!("{at} would redirect the client");
                 let finding = Finding::error("out_of_range", decoder.place(&at), message);
                 return decoder.reject(finding.label("must be 200 to 299 or 400 to 599"));
             }
@@ -240,7 +239,7 @@ fn api_key(
     {
         let message = format!("{end} is not after its not_before");
         decoder.report(
-            Finding::error("out_of_range", decoder.place(end), message).label("this key is never good"),
+            Finding::error("out_of_range", decoder.place(end), message).label("this key is never valid"),
         );
     }
     let (Some(id), Some(disabled)) = (id, disabled) else { return Given::Invalid };
@@ -255,8 +254,11 @@ fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Op
     let place = decoder.place(at);
     match ids.get(id) {
         Some(first) => {
-            let finding =
-                Finding::error("duplicate_id", place, format!("{at} is taken: the service has a key `{id}`"));
+            let finding = Finding::error(
+                "duplicate_id",
+                place,
+                format!("{at} is not unique: the service already has a key `{id}`"),
+            );
             decoder.reject(finding.label("used again here").secondary(*first, "first used here"))
         }
         None => {
@@ -277,8 +279,11 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Given<Ha
     };
     let at = map.at;
     if let Some(first) = webhooks.seen_keys.get(&sha256) {
-        let finding =
-            Finding::error("duplicate_api_key", place, format!("{at} is a key that is in use already"));
+        let finding = Finding::error(
+            "duplicate_api_key",
+            place,
+            format!("{at} is already used by another webhook key"),
+        );
         let finding = finding.label("used again here").secondary(*first, "first used here");
         if value.is_some() && map.get("value").is_some_and(|at| decoder.is_delivered(&at)) {
             decoder.report(finding.tolerated());
@@ -304,8 +309,8 @@ fn hash_and_value(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<([u8; 32], Opti
                 if text.chars().count() >= MIN_KEY_LENGTH {
                     return Ok(Secret::new(text));
                 }
-                let message = format!("{value} is too short to withstand guessing");
-                let (label, help) = ("a key has at least 22 characters", "`attache keys new` makes one");
+                let message = format!("{value} is short enough to be guessed");
+                let (label, help) = ("a key has at least 22 characters", "`attache keys new` creates one");
                 Err(Failure::malformed("weak_key", message, label, Some(help)))
             };
             let secret = match decoder.secret_as(&value, PlainText::Warn(better), &accept) {
@@ -321,7 +326,7 @@ fn hash_and_value(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<([u8; 32], Opti
                 decoder.key(&value),
                 format!("{at} has both `sha256` and `value`"),
             );
-            decoder.reject(finding.label("give only one of them")).into()
+            decoder.reject(finding.label("set only one of them")).into()
         }
         (None, None) => {
             let finding = Finding::error("missing_key", decoder.place(at), format!("{at} has no `sha256`"));

@@ -104,8 +104,8 @@ impl Decoder<'_> {
             if let Some((_, first)) = all.iter().find(|(before, _)| *before == secret) {
                 let message = format!("{item} is the same as {first}");
                 let finding = Finding::error("duplicate_secret", self.place(&item), message)
-                    .label("the same again")
-                    .help("leave one of them out");
+                    .label("this is a duplicate")
+                    .help("remove one of them");
                 if self.is_delivered(&item) {
                     self.report(finding.tolerated());
                     continue;
@@ -121,7 +121,7 @@ impl Decoder<'_> {
         if count > most {
             let message = format!("{at} has more than {most} entries");
             let finding = Finding::error("out_of_range", self.key(at), message);
-            return self.reject(finding.label("too many").help("leave the oldest out"));
+            return self.reject(finding.label("too many").help("remove the oldest"));
         }
         if all.is_empty() && fine {
             self.secrets.block();
@@ -144,9 +144,9 @@ impl Decoder<'_> {
             && map.entries().all(|(name, _)| matches!(name, "file" | "prefix"))
         {
             if let Some(prefix) = map.get("prefix") {
-                let message = format!("{prefix} has no use before a file");
+                let message = format!("{prefix} has no effect for a file");
                 let finding = Finding::error("conflicting_keys", self.key(&prefix), message);
-                return self.reject(finding.label("the file is sent as it is").help("leave it out"));
+                return self.reject(finding.label("the file is sent unchanged").help("remove it"));
             }
             let path = self.resolve(&file, self.string(&file)?);
             if !self.secrets.offline {
@@ -198,7 +198,7 @@ impl Decoder<'_> {
         if let PlainText::Warn(help) = plain_text {
             let message = format!("{at} is written in plain text");
             let finding = Finding::warning("plaintext_secret", self.place(at), message);
-            self.report(finding.label("anyone who reads the file knows it").help(help));
+            self.report(finding.label("every reader of the file sees it").help(help));
         }
         let text = whole(prefix, text);
         self.secrets.digest(text.as_bytes());
@@ -211,7 +211,7 @@ impl Decoder<'_> {
             return self.reject(self.placeholder_for_secret(at));
         }
         if text::is_lost_source(text) {
-            let message = format!("{at} is a text that only names a source");
+            let message = format!("{at} is a text that looks like a source");
             let finding = Finding::error("invalid_secret", self.place(at), message);
             let help = "a source is a mapping, like `{ env: NAME }`; `{ literal: TEXT }` if the secret is this very text";
             return self.reject(finding.label("this text itself would be the secret").help(help));
@@ -286,14 +286,14 @@ impl Decoder<'_> {
             [one] => Some(*one),
             [] if has_unknown => None,
             [] => {
-                let message = format!("{at} does not say where the secret is");
+                let message = format!("{at} has no source of the secret");
                 let finding = Finding::error("missing_key", self.place(at), message);
                 self.reject(finding.label("one of `env`, `file` and `credential` is missing"))
             }
             [_, second, ..] => {
                 let message = format!("{at} has more than one source");
                 let finding = Finding::error("conflicting_keys", self.key(second), message);
-                self.reject(finding.label("give only one of `env`, `file`, `credential` and `literal`"))
+                self.reject(finding.label("set only one of `env`, `file`, `credential` and `literal`"))
             }
         }
     }
@@ -301,7 +301,7 @@ impl Decoder<'_> {
     fn secret_prefix(&self, at: &At<'_>) -> Option<&str> {
         let text = self.string_or_empty(at)?;
         if text.contains(['\0', '\r', '\n']) {
-            let message = format!("{at} has a line break in it");
+            let message = format!("{at} contains a line break");
             let finding = Finding::error("invalid_secret", self.place(at), message);
             return self.reject(finding.label("one line only"));
         }
@@ -312,9 +312,9 @@ impl Decoder<'_> {
     /// Warns of a prefix without a space after it.
     pub(in crate::config) fn warn_of_prefix(&self, at: &At<'_>, text: &str) {
         if text::runs_on(text) {
-            let message = format!("{at} runs into what follows it");
+            let message = format!("{at} has no separator at its end");
             let finding = Finding::warning("prefix_without_space", self.place(at), message);
-            let help = "a scheme is followed by a space, as in `'Bearer '`";
+            let help = "a scheme needs a space after it, as in `'Bearer '`";
             self.report(finding.label("it ends in a letter or digit").help(help));
         }
     }
@@ -325,7 +325,9 @@ impl Decoder<'_> {
             let message = format!("the secret of {at} has white space at its beginning or end");
             let finding = Finding::warning("outer_white_space", self.place(at), message);
             self.report(
-                finding.label("it is sent as it is").help("take it away, unless it belongs to the secret"),
+                finding
+                    .label("the white space is sent too")
+                    .help("remove it, unless it belongs to the secret"),
             );
         }
     }

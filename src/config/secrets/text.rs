@@ -43,9 +43,9 @@ pub(super) fn checked(text: &str, shape: Shape) -> Result<&str, Unfit> {
     let malformed = |what, label| Err(Unfit { fault: ReadFault::Malformed, what, label });
     match text {
         "" => Err(Unfit { fault: ReadFault::Empty, what: "is empty", label: "there is no secret here" }),
-        text if text.contains('\0') => malformed("has a NUL character in it", "a secret is text"),
+        text if text.contains('\0') => malformed("contains a NUL character", "a secret is text"),
         text if shape == Shape::Line && text.contains(['\r', '\n']) => {
-            malformed("has a line break in it", "a secret is one line of text")
+            malformed("contains a line break", "a secret is one line of text")
         }
         text => Ok(text),
     }
@@ -108,11 +108,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_mark_and_one_line_break_are_cut() {
+    fn one_mark_and_one_line_break_are_removed() {
         let read = |bytes: &'static [u8]| decoded(bytes).and_then(|text| checked(text, Shape::Line));
         assert_eq!(read(b"\xEF\xBB\xBFabc\r\n"), Ok("abc"));
         assert_eq!(read(b"\xEF\xBB\xBF\xEF\xBB\xBFabc"), Ok("\u{feff}abc"));
-        assert_eq!(read(b"abc\n\n").unwrap_err().what, "has a line break in it");
+        assert_eq!(read(b"abc\n\n").unwrap_err().what, "contains a line break");
         assert_eq!(read(b"\xEF\xBB\xBF\n").unwrap_err().fault, ReadFault::Empty);
         for utf16 in [&b"\xFF\xFEa\0b\0"[..], b"\xFE\xFF\0a\0b"] {
             assert_eq!(decoded(utf16).unwrap_err().what, "is UTF-16");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_of_other_programs_are_known() {
+    fn placeholders_of_other_programs_are_recognised() {
         for text in ["${KEY}", "a${KEY:-b}c", "{{ key }}", "x{{key}}"] {
             assert!(has_placeholder(text), "{text}");
         }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_runs_on_is_known() {
+    fn a_prefix_without_a_separator_is_recognised() {
         assert!(
             runs_on("Bearer") && runs_on("v1") && !runs_on("Bearer ") && !runs_on("key=") && !runs_on("")
         );

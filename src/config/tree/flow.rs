@@ -10,17 +10,17 @@ pub(super) fn explain(text: &str, here: &Range<usize>, at: usize, info: &str) ->
     let rest = text.get(at..)?;
     if rest.starts_with('{') && text[..at].ends_with('$') {
         let help = "write the value itself; for a secret write `{ env: NAME }`";
-        return mistake(at, "a placeholder stands here, and attache fills none in".to_owned(), help);
+        return mistake(at, "this is a placeholder, which attache does not replace".to_owned(), help);
     }
     if let (Some(bracket @ ('}' | ']')), true) = (rest.chars().next(), info.contains("misplaced bracket")) {
-        return mistake(at, format!("this `{bracket}` closes nothing"), "leave it out");
+        return mistake(at, format!("this `{bracket}` has no opening bracket"), "remove it");
     }
     let flow = Flow::at(text, at);
     let open = *flow.open.last()?;
     if let Some(comment) = flow.comment
         && text[comment..line_at(text, comment).end].contains(['}', ']', ','])
     {
-        let help = "write quotes around a value with ` #` in it";
+        let help = "put quotes around a value that contains ` #`";
         return mistake(comment, "` #` begins a comment".to_owned(), help);
     }
     // Content of brackets is indented deeper than the key that they belong to.

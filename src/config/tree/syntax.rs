@@ -17,18 +17,18 @@ const LINES_ABOVE: usize = 3;
 const FOREIGN: [(&[&str], &str, &str); 3] = [
     (
         &["<<<<<<< ", "=======", ">>>>>>> ", "||||||| "],
-        "a conflict marker of git stands here",
+        "this is a conflict marker of git",
         "resolve the conflict, and delete the markers",
     ),
     (
         &[" {{", " {%", " {#"],
-        "a template's directive stands here",
-        "attache renders no templates: render it first, and give attache the result",
+        "this is a directive of a template",
+        "attache does not render templates: render the file first",
     ),
     (
         &["@@ ", "diff --git ", "+++ ", "--- ", "+"],
-        "a line of a diff stands here",
-        "take the `+` and `-` at the beginning of the lines away",
+        "this is a line of a diff",
+        "remove the `+` and `-` at the start of the lines",
     ),
 ];
 
@@ -36,29 +36,29 @@ const FOREIGN: [(&[&str], &str, &str); 3] = [
 const MEANINGS: [(&str, &str, &str); 6] = [
     (
         "unknown anchor",
-        "no anchor above has this name",
+        "no anchor with this name is defined above",
         "a value that begins with `*` has to be quoted; an anchor is written `&NAME`",
     ),
     (
         "comments must be separated",
         "a space is missing before `#`",
-        "write a space before a comment, or quotes around a value with `#` in it",
+        "put a space before a comment, or quotes around a value that contains `#`",
     ),
     (
         "escape",
-        "a `\\` in these quotes begins an escape that YAML does not have",
+        "YAML has no such escape sequence with `\\` in double quotes",
         "write `\\\\`, or use `'` as quotes",
     ),
-    ("quoted scalar", "this quote is not closed", "close it, or leave it out"),
+    ("quoted scalar", "this quote is not closed", "close it, or remove it"),
     (
         "flow mapping",
         "`,` or `}` is expected here",
-        "put `,` between entries, and `}` at the end; a value with `: ` or `, ` in it has to be quoted",
+        "put `,` between entries, and `}` at the end; a value that contains `: ` or `, ` has to be quoted",
     ),
     (
         "flow sequence",
         "`,` or `]` is expected here",
-        "put `,` between entries, and `]` at the end; a value with `: ` or `, ` in it has to be quoted",
+        "put `,` between entries, and `]` at the end; a value that contains `: ` or `, ` has to be quoted",
     ),
 ];
 
@@ -198,12 +198,17 @@ fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
     let indent = line.len() - line.trim_start_matches(' ').len();
     if line[indent..].starts_with('\t') {
         let help = "indent with spaces".to_owned();
-        return mistake(indent, 1, "a tab stands in the indentation".to_owned(), help);
+        return mistake(indent, 1, "the indentation contains a tab".to_owned(), help);
     }
     if let Some((from, c)) = line.char_indices().find(|(_, c)| scalar::invisible(*c).is_some() && *c != '\r')
     {
-        let label = format!("{} (U+{:04X}) stands here", scalar::invisible(c).unwrap_or_default(), c as u32);
-        return mistake(from, c.len_utf8(), label, "write an ordinary space, or nothing".to_owned());
+        let label = format!("this is {} (U+{:04X})", scalar::invisible(c).unwrap_or_default(), c as u32);
+        return mistake(
+            from,
+            c.len_utf8(),
+            label,
+            "replace it with an ordinary space, or remove it".to_owned(),
+        );
     }
     let item = line[indent..].strip_prefix('-').unwrap_or_default();
     if item.starts_with(|c: char| matches!(c, '{' | '[' | '"' | '\'') || c.is_ascii_alphabetic())
@@ -217,8 +222,8 @@ fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
             && line[at + 1..].trim_end().chars().next().is_none_or(|c| matches!(c, ',' | ']' | '}'))
     });
     if let Some(star) = star {
-        let help = "write quotes around it: `\"*\"`".to_owned();
-        return mistake(star, 1, "`*` alone is no value".to_owned(), help);
+        let help = "put quotes around it: `\"*\"`".to_owned();
+        return mistake(star, 1, "`*` alone is not a value".to_owned(), help);
     }
     let start = column(line);
     let rest = line[start..].trim_end();
@@ -253,11 +258,11 @@ fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Op
             Some((key, _)) => {
                 let key = key.trim_start_matches([' ', '-']);
                 let help = if super::is_like_a_key(key) {
-                    format!("write quotes around the whole value: `{key}: \"…\"`")
+                    format!("put quotes around the whole value: `{key}: \"…\"`")
                 } else {
-                    "write quotes around the whole value".to_owned()
+                    "put quotes around the whole value".to_owned()
                 };
-                mistake("a value with `: ` in it has to be quoted", &help)
+                mistake("a value that contains `: ` has to be quoted", &help)
             }
             None => {
                 let above = lines_above(text, here.start).next()?;
@@ -272,10 +277,10 @@ fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Op
     let quote = text[..at.start.min(text.len())].chars().next_back().filter(|c| matches!(c, '"' | '\''));
     if let (Some(quote), true) = (quote, info.contains("quoted scalar")) {
         let help = match quote {
-            '\'' => "write quotes around the whole value, and `''` for a `'` in it",
-            _ => "write quotes around the whole value, and `\\\"` for a `\"` in it",
+            '\'' => "put quotes around the whole value, and write `''` for a `'` inside",
+            _ => "put quotes around the whole value, and `\\\"` for a `\"` inside",
         };
-        return mistake("the value has ended with the quote before this", help);
+        return mistake("the value ended at the quote before this", help);
     }
     if let Some((_, label, help)) = MEANINGS.iter().find(|(said, ..)| info.contains(said)) {
         return mistake(label, help);
@@ -283,14 +288,14 @@ fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Op
     if let Some(c) = line.get(at.start.saturating_sub(here.start)..).and_then(|rest| rest.chars().next())
         && matches!(c, '@' | '`' | '%')
     {
-        return mistake(&format!("a value cannot begin with `{c}`"), "write quotes around the value");
+        return mistake(&format!("a value cannot begin with `{c}`"), "put quotes around the value");
     }
     if text[at.start.min(text.len())..].starts_with(',') {
-        return mistake("this `,` separates nothing", "leave it out");
+        return mistake("there is no entry before this `,`", "remove it");
     }
     if info.contains("did not find expected") {
         return mistake(
-            "this line does not go on with what stands above",
+            "this line does not continue the structure above it",
             "give the keys of one mapping the same indentation",
         );
     }

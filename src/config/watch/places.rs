@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_hop_and_every_folder_on_the_way_counts_and_no_neighbour_does() {
+    fn every_symlink_and_folder_on_the_path_counts_and_no_neighbour() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().canonicalize().unwrap();
         fs::create_dir_all(base.join("v1/deep")).unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_is_waited_for_in_the_nearest_one_above() {
+    fn a_missing_folder_is_watched_in_its_nearest_existing_parent() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().canonicalize().unwrap();
         let places = places(&base.join("no/such/file"), &[]);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_configuration_folder_yaml_counts() {
+    fn only_yaml_files_count_in_a_configuration_folder() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().canonicalize().unwrap();
         let places = places(&base, &[]);

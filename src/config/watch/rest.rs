@@ -100,10 +100,10 @@ impl Rest {
             return false;
         }
         let since = since.unwrap_or(now);
-        let told = self.last_hint.is_some() && !blind;
+        let was_reported = self.last_hint.is_some() && !blind;
         let quiet = self.open.is_empty() && self.last_hint.is_none_or(|hint| hint + QUIET <= now);
         let overdue = since + LIMIT <= now;
-        if overdue || (quiet && (told || self.doubted.as_ref() == Some(&difference))) {
+        if overdue || (quiet && (was_reported || self.doubted.as_ref() == Some(&difference))) {
             self.forget();
             if overdue {
                 // A file that is still being written causes another event.
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_file_is_taken_a_quarter_of_a_second_after_the_last_event() {
+    fn a_closed_file_is_accepted_a_quarter_of_a_second_after_the_last_event() {
         let mut case = Case::new();
         assert_eq!(case.next(), 10_250, "nothing happens: the poll");
         case.hint(writing(), 1000);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_pauses_is_waited_for_until_it_closes() {
+    fn a_paused_writer_delays_the_change_until_it_closes() {
         let mut case = Case::new();
         case.hint(writing(), 1000);
         assert_eq!(case.next(), 6000);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_never_closes_is_taken_every_five_seconds() {
+    fn a_file_that_is_never_closed_is_accepted_every_five_seconds() {
         let mut case = Case::new();
         case.hint(writing(), 1000);
         case.hint(writing(), 4000);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_replaced_every_100_ms_is_taken_after_five_seconds() {
+    fn a_file_replaced_every_100_ms_is_accepted_after_five_seconds() {
         let mut case = Case::new();
         for ms in (1000..6000).step_by(100) {
             case.hint(done(), ms);
@@ -230,13 +230,13 @@ mod tests {
         let mut case = Case::new();
         assert!(!case.finds(&missing("a"), false, 10_250));
         assert_eq!(case.next(), 10_500);
-        assert!(!case.finds(&missing("b"), false, 10_500), "it is another change by now");
+        assert!(!case.finds(&missing("b"), false, 10_500), "the change differs from the previous one");
         assert_eq!(case.next(), 10_750);
         assert!(case.finds(&missing("b"), false, 10_750));
     }
 
     #[test]
-    fn without_an_event_what_never_agrees_is_taken_after_five_seconds() {
+    fn without_an_event_an_unstable_file_is_accepted_after_five_seconds() {
         let mut case = Case::new();
         let mut ms = 10_250;
         while !case.finds(&missing(&ms.to_string()), false, ms) {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_not_watched_is_looked_at_twice() {
+    fn a_newly_watched_folder_is_looked_at_twice() {
         let mut case = Case::new();
         case.hint(done(), 1000);
         assert!(!case.finds(&missing("a"), true, 1250));
@@ -256,10 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn the_poll_takes_nothing_that_is_being_written() {
+    fn the_poll_ignores_a_file_that_is_being_written() {
         let mut case = Case::new();
         case.hint(writing(), 1000);
-        assert!(!case.same_at(6000), "only its times are others");
+        assert!(!case.same_at(6000), "only its times differ");
         assert!(!case.differs_at(16_000));
         assert_eq!(case.next(), 21_000);
         case.hint(done(), 16_100);
@@ -273,7 +273,7 @@ mod tests {
         case.hint(Hint::Touched, 1000);
         assert!(!case.same_at(1250));
         assert_eq!(case.next(), 11_250);
-        assert!(!case.differs_at(11_250), "nothing told of it");
+        assert!(!case.differs_at(11_250), "no event reported it");
     }
 
     #[test]

@@ -30,10 +30,8 @@ const ALGORITHMS: [(&str, Algorithm); 5] = [
 const OURS: [&str; 7] = ["iss", "sub", "aud", "iat", "nbf", "exp", "jti"];
 
 /// Label and help for a further claim with one of these names.
-const CLAIM: (&str, &str) = (
-    "not a further claim",
-    "`issuer`, `subject`, `audience`, `lifetime` and `scopes` say what such claims hold",
-);
+const CLAIM: (&str, &str) =
+    ("not a further claim", "set `issuer`, `subject`, `audience`, `lifetime` or `scopes` instead");
 
 /// The token URL according to the key of an assertion.
 pub(super) enum FromKey {
@@ -97,8 +95,7 @@ pub(super) fn bearer(
         (None, Given::Invalid) => None,
         (None, Given::Absent) if unread => Some(String::new()),
         (None, Given::Absent) if account.nameless && material.is_some() => {
-            let help =
-                "it is the name by which the token endpoint knows the key; or give the account a `client_id`";
+            let help = "the token endpoint identifies the key by it; or set the account's `client_id`";
             decoder.required_or(&map, "issuer", Some(help)).and(None)
         }
         (None, Given::Absent) => None,
@@ -167,7 +164,7 @@ pub(super) fn client(
 pub(super) fn audience_only(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
     let map = decoder.mapping(at)?;
     for (_, at) in map.known_entries().filter(|(name, _)| *name != "audience") {
-        let help = "leave it out, or use `client_auth: private_key_jwt`";
+        let help = "remove it, or use `client_auth: private_key_jwt`";
         decoder.no_use(&at, "`client_auth: client_secret_jwt`", "the client's secret signs", help);
     }
     decoder.required(&map, "audience").and_then(|at| decoder.string(&at)).map(str::to_owned)
@@ -184,18 +181,18 @@ fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
         (Some(key), None) => Some(Source::Key(key)),
         (None, Some(token)) => {
             for (name, at) in map.known_entries().filter(|(name, _)| *name != "token") {
-                let help = format!("leave `{name}` out, or give a `key` to sign with");
-                decoder.no_use(&at, "a `token`", "the token is made elsewhere", &help);
+                let help = format!("remove `{name}`, or set a `key` to sign with");
+                decoder.no_use(&at, "a `token`", "the token is signed by another program", &help);
             }
             Some(Source::Token(token))
         }
         (Some(_), Some(token)) => {
             let message = format!("{} has both `key` and `token`", map.at);
             let finding = Finding::error("conflicting_keys", decoder.key(&token), message);
-            decoder.reject(finding.label("give only one of them"))
+            decoder.reject(finding.label("set only one of them"))
         }
         (None, None) => {
-            let help = "give a `key` to sign with, or a `token` that is made elsewhere";
+            let help = "give a `key` to sign with, or a `token` that another program signs";
             decoder.required_or(map, "key", Some(help)).and(None)
         }
     }
@@ -212,7 +209,7 @@ fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Mat
             };
         }
         if !may_be_json {
-            let label = "this is JSON, and not a private key in PEM";
+            let label = "this is JSON, not a private key in PEM";
             let help = "a Google service account is for `grant: jwt_bearer`";
             return invalid(format!("{at} can't be used"), label, help);
         }
@@ -230,7 +227,7 @@ fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Mat
 }
 
 fn cannot_sign(at: &At<'_>, error: KeyError) -> Failure {
-    let help = (error == KeyError::WrongAlgorithm).then_some("leave `algorithm` out, and the key decides");
+    let help = (error == KeyError::WrongAlgorithm).then_some("remove `algorithm`: the key determines it");
     Failure::malformed("invalid_key", format!("{at} can't sign"), error.to_string(), help)
 }
 
@@ -244,14 +241,15 @@ fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static
         private_key_id: Option<String>,
         token_uri: Option<String>,
     }
-    let help = "Google gives it out as a service account's JSON key";
+    let help = "download it from Google as a service account's JSON key";
     // The parser's own errors quote values.
-    let found = serde_json::from_str::<Json>(json).map_err(|_| ("it begins like JSON, and is not", help))?;
+    let found = serde_json::from_str::<Json>(json)
+        .map_err(|_| ("it starts like JSON, but is not valid JSON", help))?;
     match found.r#type.as_deref() {
         Some("service_account") => {}
         Some("authorized_user") => {
             return Err((
-                "its `type` is `authorized_user`: a person's refresh token",
+                "its `type` is `authorized_user`: a user's refresh token",
                 "use `grant: refresh_token` with its `refresh_token`",
             ));
         }

@@ -36,19 +36,19 @@ const UNUSED: [(&str, &[Method], &str, &str); 3] = [
         "client_secret",
         &[Method::None],
         "it would not be sent",
-        "leave it out, or use `client_auth: basic` or `post`",
+        "remove it, or use `client_auth: basic` or `post`",
     ),
     (
         "client_secret",
         &[Method::PrivateKeyJwt],
-        "a private key proves who the client is",
-        "leave it out, or use `client_auth: client_secret_jwt`",
+        "the client authenticates with a private key",
+        "remove it, or use `client_auth: client_secret_jwt`",
     ),
     (
         "client_assertion",
         &[Method::None, Method::Basic, Method::BasicRaw, Method::Post],
-        "no assertion is made of the client",
-        "leave it out, or use `client_auth: private_key_jwt`",
+        "the client sends no assertion",
+        "remove it, or use `client_auth: private_key_jwt`",
     ),
 ];
 
@@ -64,7 +64,7 @@ pub(super) fn method(decoder: &Decoder<'_>, map: &Map<'_>, kind: Option<Kind>) -
         return None;
     }
     if let Some(at) = map.get("client_assertion") {
-        let message = format!("{at} is not used: nothing says how the client proves itself");
+        let message = format!("{at} is not used: the account has no client authentication");
         let finding = Finding::error("missing_key", decoder.key(&at), message);
         return decoder
             .reject(finding.label("`client_auth` is missing").help("write `client_auth: private_key_jwt`"));
@@ -126,7 +126,7 @@ pub(super) fn auth(
     if needs_secret && secrets.is_none() {
         let help = match map.get("client_auth") {
             Some(_) => None,
-            None => Some("or say with `client_auth` how else the client proves itself"),
+            None => Some("or set `client_auth` to another method"),
         };
         decoder.required_or(map, "client_secret", help);
     }

@@ -33,19 +33,19 @@ const KINDS: [(&str, Kind); 7] = [
 
 /// Each grant's own keys, and the label for them under another grant.
 const OWN: [(&str, Kind, &str); 13] = [
-    ("username", Kind::Password, "there is no login"),
-    ("password", Kind::Password, "there is no login"),
-    ("refresh_token", Kind::RefreshToken, "this grant does not begin with a refresh token"),
-    ("authorization_url", Kind::AuthorizationCode, "no browser is sent there"),
-    ("redirect_url", Kind::AuthorizationCode, "no browser is sent back"),
-    ("authorization_params", Kind::AuthorizationCode, "no browser is sent with them"),
-    ("device_authorization_url", Kind::DeviceCode, "no device code is asked for"),
+    ("username", Kind::Password, "this grant sends no user name and password"),
+    ("password", Kind::Password, "this grant sends no user name and password"),
+    ("refresh_token", Kind::RefreshToken, "this grant does not start from a refresh token"),
+    ("authorization_url", Kind::AuthorizationCode, "this grant uses no browser"),
+    ("redirect_url", Kind::AuthorizationCode, "this grant uses no browser"),
+    ("authorization_params", Kind::AuthorizationCode, "this grant uses no browser"),
+    ("device_authorization_url", Kind::DeviceCode, "this grant requests no device code"),
     ("assertion", Kind::JwtBearer, "this grant sends no assertion"),
-    ("subject_token", Kind::TokenExchange, "no token is exchanged"),
-    ("subject_token_type", Kind::TokenExchange, "no token is exchanged"),
-    ("actor_token", Kind::TokenExchange, "no token is exchanged"),
-    ("actor_token_type", Kind::TokenExchange, "no token is exchanged"),
-    ("requested_token_type", Kind::TokenExchange, "no token is exchanged"),
+    ("subject_token", Kind::TokenExchange, "this grant exchanges no token"),
+    ("subject_token_type", Kind::TokenExchange, "this grant exchanges no token"),
+    ("actor_token", Kind::TokenExchange, "this grant exchanges no token"),
+    ("actor_token_type", Kind::TokenExchange, "this grant exchanges no token"),
+    ("requested_token_type", Kind::TokenExchange, "this grant exchanges no token"),
 ];
 
 /// The token types of RFC 8693 section 3, by short names.
@@ -89,7 +89,7 @@ pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut Re
         if let Some(at) = map.get(key)
             && owner != kind
         {
-            let mut help = format!("leave it out, or use `grant: {}`", word(owner));
+            let mut help = format!("remove it, or use `grant: {}`", word(owner));
             if key == "assertion" {
                 help.push_str("; the client's own is `client_assertion`");
             }
@@ -142,7 +142,7 @@ fn refresh_token(
     refresh_tokens: &mut RefreshTokens,
 ) -> Option<Grant> {
     let help =
-        "give the first one; if there is none, `grant: authorization_code` and `attache login` get one";
+        "give the first one; if there is none, `grant: authorization_code` and `attache login` obtain one";
     let at = decoder.required_or(account.map, "refresh_token", Some(help))?;
     let refresh_token = decoder.secret(&at, PlainText::WARN)?;
     let token_url = account.token_url.value().unwrap_or_default();
@@ -151,9 +151,10 @@ fn refresh_token(
 }
 
 fn authorization_code(decoder: &Decoder<'_>, account: &Account<'_>) -> Option<Grant> {
-    const OURS: (&str, &str) = ("not an extra parameter", "leave it out: `attache login` sets it");
+    const OURS: (&str, &str) = ("not an extra parameter", "remove it: `attache login` sets it");
     let map = account.map;
-    let help = "a person signs in there: it is the `authorization_endpoint` in the server's metadata";
+    let help =
+        "the account's owner signs in there: it is the `authorization_endpoint` in the server's metadata";
     let authorization_url = decoder
         .required_or(map, "authorization_url", Some(help))
         .and_then(|at| endpoint(decoder, &at, account.plaintext, "the sign-in"));
@@ -191,11 +192,9 @@ fn token_exchange(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Grant> {
     if let (Given::Absent, Some(at)) = (&actor_token, map.get("actor_token_type"))
         && !decoder.is_misspelt(map, "actor_token")
     {
-        let message = format!("{at} has no use without an actor_token");
+        let message = format!("{at} has no effect without an actor_token");
         let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
-        decoder.report(
-            finding.label("there is no token of this type").help("add `actor_token`, or leave it out"),
-        );
+        decoder.report(finding.label("there is no actor token").help("add `actor_token`, or remove it"));
     }
     let requested = optional(map.get("requested_token_type"), |at| token_type(decoder, at));
     let actor_token_type = actor_token_type?;

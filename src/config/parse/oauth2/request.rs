@@ -112,7 +112,7 @@ fn is_extra(
 ) -> bool {
     let extra = !name.is_empty() && !ours.contains(&name);
     if !extra {
-        let finding = Finding::error("conflicting_keys", decoder.key(at), format!("{at} is sent anyway"));
+        let finding = Finding::error("conflicting_keys", decoder.key(at), format!("{at} is set by attache"));
         decoder.report(finding.label(label).help(help));
     }
     extra
@@ -125,7 +125,7 @@ pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(H
         let value = header_value(decoder, &at);
         let (label, help) = match Purpose::Sent.parse(text) {
             Ok(name) if same(name.as_str(), "authorization") => {
-                ("this header is the client's", Some("`client_auth` says what it holds"))
+                ("this header authenticates the client", Some("set `client_auth` instead"))
             }
             Ok(name) if same(name.as_str(), "content-type") => ("a token request is always a form", None),
             Ok(name) if all.iter().any(|(before, _)| name == *before) => ("this header is set already", None),
