@@ -105,7 +105,7 @@ enum StartError {
     Io(#[from] io::Error),
     #[error("can't open the access log {}: {cause}", path.display())]
     AccessLog { path: PathBuf, cause: io::Error },
-    #[error("can't keep refresh tokens (state.dir): {0}")]
+    #[error("can't store refresh tokens (state.dir): {0}")]
     State(#[from] StateError),
     #[error("can't set up the client for token endpoints: {0}")]
     TokenClient(String),
