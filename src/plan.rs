@@ -46,7 +46,7 @@ impl Reply {
 pub struct Refusal {
     /// The error code.
     pub code: ErrorCode,
-    /// What happened and what to do, for a human reader. Contains no upstream or client bytes and no secret.
+    /// The problem and the remedy, as text. Contains no upstream or client bytes and no secret.
     pub detail: Cow<'static, str>,
     /// The service, if the caller may be told of it.
     pub service: Option<Box<str>>,

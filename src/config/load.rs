@@ -29,7 +29,7 @@ const MAX_SIZE: u64 = 64 << 20;
 /// Maximum size of one secret or certificate file.
 const MAX_SIDE_FILE: u64 = 4 << 20;
 
-/// Whether secrets are read.
+/// The treatment of secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Secrets are read, as by `run`.

@@ -38,7 +38,7 @@ pub struct Problem {
     pub file: String,
     /// One sentence that names the full key path.
     pub message: String,
-    /// What would be right.
+    /// The remedy.
     pub help: Option<String>,
     /// The configuration is refused because of it. False for a warning, and for an unreadable secret, which only its
     /// account or webhook needs.
@@ -411,7 +411,7 @@ impl Finding {
         Self { label: label.into(), ..self }
     }
 
-    /// Sets what would be right.
+    /// Sets the remedy.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }

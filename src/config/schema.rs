@@ -276,7 +276,7 @@ pub(super) fn every_shape(visit: &mut dyn FnMut(&'static Shape)) {
     seen.into_iter().for_each(visit);
 }
 
-/// Whether the value of a key may be secret.
+/// The secrecy of a key's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Meaning {
     Harmless,

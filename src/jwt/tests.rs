@@ -1,5 +1,5 @@
 //! Signatures are checked by ring's other half. The keys come from `openssl`, as the operators' do: ring makes no RSA key,
-//! and a private key among the sources, even one that opens nothing, sets off everybody's secret scanner.
+//! and a private key among the sources, even one that opens nothing, triggers every secret scanner.
 
 use super::*;
 use ring::signature::{

@@ -64,7 +64,7 @@ pub(crate) fn decimal(out: &mut BytesMut, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Whether the connection serves another request after the response.
+/// The state of the connection after the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Persistence {
     KeepAlive,

@@ -46,7 +46,7 @@ pub(crate) enum Io {
     Tls(Box<TlsConnection>),
 }
 
-/// What happens to written bytes.
+/// The treatment of written bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// They are sent, as far as the socket takes them.

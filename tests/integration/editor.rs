@@ -105,5 +105,8 @@ services:
     }
     assert!(!offered.contains(&"timeout") && !offered.contains(&"grant"), "{offered:?}");
     let hover = said["hovers"][0].as_str().expect("text");
-    assert!(hover.contains("Time limit from the request's arrival to the provider's response headers."), "{hover}");
+    assert!(
+        hover.contains("Time limit from the request's arrival to the provider's response headers."),
+        "{hover}"
+    );
 }

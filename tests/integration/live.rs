@@ -68,7 +68,7 @@ services:
         assert!(line.starts_with(start), "{start}:\n{}", found.stdout);
     }
     assert_eq!(lines.len(), 7, "{}", found.stdout);
-    assert!(lines[0].contains("Bearer, good for 900 s, scopes a b"), "{}", lines[0]);
+    assert!(lines[0].contains("Bearer, valid for 900 s, scopes a b"), "{}", lines[0]);
     assert!(lines[5].contains("TLS 1.3, certificate until "), "{}", lines[5]);
     // Connected to, without a request.
     assert_eq!((plain.seen().heads, secured.seen().heads, app.seen().heads), (0, 0, 0));

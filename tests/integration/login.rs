@@ -370,7 +370,7 @@ async fn ctrl_c_ends_it() {
     login.interrupt();
     let ended = login.finish().await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("broken off"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("interrupted"), "{}", ended.stderr);
 }
 
 #[tokio::test]

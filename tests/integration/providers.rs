@@ -173,7 +173,7 @@ async fn a_provider_that_knows_only_the_old_secret_issues_tokens() {
     let attache = setup.env("NEW", new).env("OLD", old).with(&crm(lines)).await;
     let token = token_received(&attache, &third_party).await;
     assert_eq!(oidc_knows(&provider, &token).await["active"], true);
-    attache.stderr_line("WARN.*refused the first client secret and took the second").await;
+    attache.stderr_line("WARN.*refused the first client secret and accepted the second").await;
     assert_eq!((provider.count("refused invalid_client"), provider.count("issued")), (1, 1));
 }
 

@@ -90,7 +90,7 @@ async fn a_key_and_a_signature_are_both_needed() {
     assert!(problem["detail"].as_str().is_some_and(|d| d.contains("x-hub-signature-256")), "{problem}");
     at.attache
         .stderr_line(
-            "with a good key was refused.*service=\"?vendor.*key_id=\"?k1.*x-hub-signature-256 is missing",
+            "with a valid key was refused.*service=\"?vendor.*key_id=\"?k1.*x-hub-signature-256 is missing",
         )
         .await;
     let signature = hex(&at.mac(b"{}"));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Whether the process serves the expected state.
+/// The result of comparing the process with the expected state.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,

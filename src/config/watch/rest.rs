@@ -15,7 +15,7 @@ const QUIET: Duration = Duration::from_millis(250);
 /// Maximum time that a change may take to settle.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What an event reports about the configuration's files.
+/// The report of an event about the configuration's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hint {
     /// This file is being written.

@@ -206,7 +206,7 @@ impl Rotation {
                 target: "attache",
                 account = &*self.account,
                 %error,
-                "the account's refresh token could not be kept: it is lost if attache ends now"
+                "the account's refresh token could not be stored: it is lost if attache ends now"
             );
             let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
             unsaved.insert(key.into(), entry);

@@ -46,7 +46,7 @@ pub enum SignInError {
     #[error(transparent)]
     Denied(#[from] Denial),
     /// There is a token, but none that lasts. It was not kept.
-    #[error("the identity provider gave no refresh token")]
+    #[error("the identity provider issued no refresh token")]
     NoRefreshToken,
     /// The provider's time for it is over.
     #[error("the login was not confirmed in time")]

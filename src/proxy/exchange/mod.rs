@@ -85,7 +85,7 @@ impl From<ClientError> for NotForwarded {
     }
 }
 
-/// What happens to the client's connection.
+/// The state of the client's connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// The connection serves another request.

@@ -110,7 +110,7 @@ struct State {
     seen: watch::Sender<Seen>,
 }
 
-/// What a stub has received so far.
+/// The events that a stub has recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) heads: usize,
