@@ -66,7 +66,7 @@ fn keys(c: &mut Criterion) {
     group.finish();
 }
 
-/// What a GitHub delivery of 64 KiB costs beside its HMAC alone.
+/// Measures a GitHub delivery of 64 KiB against its HMAC alone.
 fn signatures(c: &mut Criterion) {
     let mut group = c.benchmark_group("64 KiB");
     let body = vec![b'x'; 64 << 10];
@@ -185,7 +185,7 @@ fn header_cleaning(c: &mut Criterion) {
     });
 }
 
-/// The metrics of one request, from its start to its end.
+/// Measures the metrics of one request, from its start to its end.
 fn metrics(c: &mut Criterion) {
     let stats: Arc<ServiceStats> = Arc::default();
     let (total, headers) = (Duration::from_micros(12_345), Some(Duration::from_micros(12_000)));
@@ -194,7 +194,7 @@ fn metrics(c: &mut Criterion) {
     });
 }
 
-/// One line, formatted and queued; a thread writes it to `/dev/null`.
+/// Measures one line, formatted and queued; a thread writes it to `/dev/null`.
 fn access_log(c: &mut Criterion) {
     let log = AccessLog::file("/dev/null".as_ref()).expect("/dev/null");
     let outcome = Outcome {

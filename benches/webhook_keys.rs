@@ -1,8 +1,8 @@
-//! What the table of webhook keys costs: memory a key, and the instructions of a look-up.
+//! The cost of the table of webhook keys: memory per key, and the instructions of a look-up.
 //!
-//! `cargo bench --bench webhook_keys -- KEYS LOOKUPS` builds a table of so many keys and looks so many up. It prints the
-//! memory a key. For the instructions, run it under `valgrind --tool=callgrind` (or `perf stat -e instructions:u`) with
-//! two numbers of look-ups: the difference is theirs alone.
+//! `cargo bench --bench webhook_keys -- KEYS LOOKUPS` builds a table with this number of keys and performs this number
+//! of look-ups. It prints the memory per key. For the instructions, run it under `valgrind --tool=callgrind` (or `perf
+//! stat -e instructions:u`) with two numbers of look-ups: the difference is theirs alone.
 
 use attache::config::model::{ApiKey, Host, ServerUrl, User, Webhook};
 use attache::route::{Parts, Route};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    // `cargo bench` adds words of its own.
+    // `cargo bench` adds its own arguments.
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let [count, lookups] = numbers[..] else {
         eprintln!("usage: cargo bench --bench webhook_keys -- KEYS LOOKUPS");
@@ -47,7 +47,7 @@ fn main() {
     println!("{count} keys: {:.1} bytes a key; {lookups} look-ups", grown as f64 / count as f64);
 }
 
-/// Resident memory, in bytes.
+/// Returns the resident memory, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");

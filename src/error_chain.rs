@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// Prints an error and every source of it, separated by colons. An error type's own `Display` is its own level only.
+/// Prints an error and all its sources, separated by colons. `Display` of an error type covers its own level only.
 pub struct Chain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {

@@ -1,52 +1,52 @@
-//! The answers that are attache's own: their code, status, title, and `Proxy-Status` error (RFC 9209).
+//! The codes of attache's own answers: status, title, and `Proxy-Status` error (RFC 9209).
 
-/// Why attache answered itself instead of passing on what the other side said.
+/// Why attache answered itself instead of forwarding the upstream's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ErrorCode {
     /// No service of that name.
     ServiceUnknown,
-    /// The request is not one that can be passed on: a dot segment, ambiguous framing, a malformed head.
+    /// The request can't be forwarded: a dot segment, ambiguous framing, a malformed head.
     RequestInvalid,
     /// The head, or the rest of the body, did not arrive in time.
     RequestTimeout,
-    /// The head is larger than attache reads.
+    /// The head is larger than the limit.
     RequestHeadTooLarge,
-    /// The body is larger than allowed.
+    /// The body is larger than the limit.
     RequestTooLarge,
-    /// The method is not one this route takes.
+    /// The method is not allowed on this route.
     MethodDenied,
     /// The third party did not send response headers before the deadline.
     ServiceTimeout,
-    /// Refused, reset, or its name does not resolve.
+    /// The service refused or reset the connection, or its name does not resolve.
     ServiceUnreachable,
-    /// Its certificate, or the handshake.
+    /// The service's certificate is not trusted, or the handshake failed.
     ServiceTls,
-    /// What it said is not HTTP.
+    /// The service's response is not valid HTTP.
     ServiceProtocol,
-    /// Its name resolves to an address of our own network.
+    /// The service's name resolves to an address of a private network.
     AddressDenied,
-    /// The token endpoint said no.
+    /// The token endpoint refused the request.
     TokenRejected,
-    /// The token endpoint is down or talks nonsense.
+    /// The token endpoint is not available, or its answer is not valid.
     TokenUnavailable,
     /// A secret of the account or the webhook can't be read.
     CredentialUnavailable,
     /// No such webhook key.
     WebhookUnknown,
-    /// The key is good, its user is not active.
+    /// The key is valid, but its user is not active.
     UserInactive,
-    /// The caller's address is not one that may call here.
+    /// The caller's address is not allowed.
     RequestDenied,
-    /// More requests than are allowed in a time.
+    /// The rate limit was exceeded.
     RateLimited,
-    /// More is under way than there is room for.
+    /// A limit on concurrent work was reached.
     Overloaded,
-    /// The webhook's signature is not one of its secrets'.
+    /// The webhook's signature matches none of its secrets.
     SignatureInvalid,
-    /// The delivery has been here before.
+    /// The delivery was received before.
     Replayed,
-    /// The request has been through this attache before.
+    /// The request passed through this attache before.
     LoopDetected,
     /// A fault of attache itself.
     Internal,
@@ -80,22 +80,22 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// The code as it stands in answers, logs and metrics.
+    /// Returns the code as it appears in answers, logs and metrics.
     pub const fn as_str(self) -> &'static str {
         self.row().0
     }
 
-    /// The status of the answer.
+    /// Returns the status of the answer.
     pub const fn status(self) -> u16 {
         self.row().1
     }
 
-    /// `Proxy-Status: attache; error=…`, where the cause says nothing more exact.
+    /// Returns the error of `Proxy-Status: attache; error=…`, unless the cause has a more specific one.
     pub const fn proxy_status(self) -> &'static str {
         self.row().2
     }
 
-    /// `title` of the problem document (RFC 9457): the same for every occurrence.
+    /// Returns the `title` of the problem document (RFC 9457), which is the same for every occurrence.
     pub const fn title(self) -> &'static str {
         self.row().3
     }
@@ -106,7 +106,7 @@ impl ErrorCode {
                 ("service_unknown", 404, "destination_not_found", "There is no such service")
             }
             Self::RequestInvalid => {
-                ("request_invalid", 400, "http_request_error", "The request can't be passed on as it is")
+                ("request_invalid", 400, "http_request_error", "The request can't be forwarded")
             }
             Self::RequestTimeout => {
                 ("request_timeout", 408, "http_request_error", "The request did not arrive in time")
@@ -145,7 +145,7 @@ impl ErrorCode {
                 "address_denied",
                 502,
                 "destination_ip_prohibited",
-                "The connected service's name leads to an address that is not allowed",
+                "The connected service's name resolves to an address that is not allowed",
             ),
             Self::TokenRejected => (
                 "token_rejected",
@@ -153,9 +153,12 @@ impl ErrorCode {
                 "proxy_configuration_error",
                 "The token endpoint refused the account's credentials",
             ),
-            Self::TokenUnavailable => {
-                ("token_unavailable", 503, "destination_unavailable", "No token could be had for the account")
-            }
+            Self::TokenUnavailable => (
+                "token_unavailable",
+                503,
+                "destination_unavailable",
+                "No token could be obtained for the account",
+            ),
             Self::CredentialUnavailable => (
                 "credential_unavailable",
                 503,
@@ -174,13 +177,16 @@ impl ErrorCode {
             Self::RateLimited => {
                 ("rate_limited", 429, "connection_limit_reached", "Too many requests in too short a time")
             }
-            Self::Overloaded => {
-                ("overloaded", 503, "connection_limit_reached", "Too much is under way to take this as well")
-            }
+            Self::Overloaded => (
+                "overloaded",
+                503,
+                "connection_limit_reached",
+                "attache has reached a limit on concurrent work",
+            ),
             Self::SignatureInvalid => {
                 ("signature_invalid", 401, "http_request_denied", "The request's signature is not valid")
             }
-            Self::Replayed => ("replayed", 409, "http_request_denied", "The delivery has been here before"),
+            Self::Replayed => ("replayed", 409, "http_request_denied", "The delivery was received before"),
             Self::LoopDetected => {
                 ("loop_detected", 508, "proxy_loop_detected", "The request came back to attache")
             }
@@ -203,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unavailable_credential_is_a_matter_of_the_configuration() {
+    fn an_unavailable_credential_is_a_configuration_error() {
         let code = ErrorCode::CredentialUnavailable;
         assert_eq!(
             (code.as_str(), code.status(), code.proxy_status()),

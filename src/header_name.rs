@@ -1,17 +1,17 @@
-//! Header names as some program behind us may read them.
+//! Header names as the receivers and upstreams may read them.
 //!
-//! CGI, WSGI, Rack and PHP fold `-` to `_`; others take `.`, or whatever else is no letter or digit, for either, or don't
-//! mind how many there are. So `X_Attache_User`, `x.attache.user` and `X--Attache~User` name what `X-Attache-User` names.
-//! A list of exact names is how other proxies were walked past.
+//! CGI, WSGI, Rack and PHP fold `-` to `_`; others treat `.`, or any character that is no letter or digit, as either,
+//! or ignore how many there are. So `X_Attache_User`, `x.attache.user` and `X--Attache~User` may all mean
+//! `X-Attache-User`. A list of exact names was the cause of header smuggling through other proxies.
 
 use bytes::Bytes;
 use http::HeaderName;
 use http::header::InvalidHeaderName;
 
-/// A header name that keeps the spelling in which it was written.
+/// A header name that keeps its original spelling.
 ///
-/// Names compare without regard to case (RFC 9110 section 5.1), and `HeaderName` is lowercase. HTTP/1 servers exist that
-/// find a field only by the exact spelling of their documentation.
+/// Names compare without regard to case (RFC 9110 section 5.1), and `HeaderName` is lowercase. Some HTTP/1 servers find
+/// a field only by the exact spelling of their documentation.
 #[derive(Debug, Clone)]
 pub struct FieldName {
     name: HeaderName,
@@ -54,7 +54,7 @@ impl FieldName {
         self.name.as_str()
     }
 
-    /// Returns the name as it was written, for HTTP/1. A clone shares the bytes.
+    /// Returns the name in its original spelling, for HTTP/1. A clone shares the bytes.
     pub fn spelling(&self) -> &Bytes {
         &self.spelling
     }
@@ -93,7 +93,7 @@ pub const HOP_BY_HOP: [&str; 9] = [
     "http2-settings",
 ];
 
-/// Fields that say where a message ends. They are written anew.
+/// Fields that state where a message ends. attache writes new ones.
 pub const LENGTH: [&str; 2] = ["content-length", "transfer-encoding"];
 
 /// Every name of this family concerns one connection.
@@ -110,12 +110,12 @@ pub fn is_framing(name: &str) -> bool {
     framing_names().any(|framing| same(name, framing)) || in_family(name, PROXY_FAMILY)
 }
 
-/// Families of which every name is attache's to say, on every route.
+/// Families whose names only attache may set, on every route.
 const RESERVED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
 
-/// Returns true if `name`, in some spelling, is attache's to say whatever the file says. No allocation.
+/// Returns true if only attache may set `name`, in any spelling and independent of the file. No allocation.
 pub fn is_reserved(name: &str) -> bool {
-    // Nearly every name is told by its first letter.
+    // The first letter rules out nearly every name.
     match name.bytes().find(u8::is_ascii_alphanumeric) {
         Some(b'x' | b'X') => RESERVED_FAMILIES.iter().any(|family| in_family(name, family)),
         Some(b'f' | b'F') => same(name, "forwarded"),
@@ -123,8 +123,8 @@ pub fn is_reserved(name: &str) -> bool {
     }
 }
 
-/// `name` in one spelling for all: lowercase, one `-` for any run of other characters than letters and digits, and none
-/// at the ends. No allocation.
+/// Returns `name` in its folded spelling: lowercase, one `-` for any run of other characters than letters and digits,
+/// and none at the ends. No allocation.
 fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = name.trim_ascii_start();
     while let [first, more @ ..] = rest
@@ -146,22 +146,22 @@ fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// `name`, folded.
+/// Returns `name`, folded.
 pub fn fold(name: &str) -> String {
     folded(name.as_bytes()).map(char::from).collect()
 }
 
-/// Returns true if `name` is `other`, which is folded, when it is folded itself.
+/// Returns true if `name`, folded, equals `other`, which is folded already.
 pub fn same(name: &str, other: &str) -> bool {
     folded(name.as_bytes()).eq(other.bytes())
 }
 
-/// Returns true if the two are one name when both are folded.
+/// Returns true if the two names are equal when folded.
 pub fn alike(one: &str, other: &str) -> bool {
     folded(one.as_bytes()).eq(folded(other.as_bytes()))
 }
 
-/// Returns true if `name`, folded, begins with `family` and goes on.
+/// Returns true if `name`, folded, begins with `family` and is longer.
 fn in_family(name: &str, family: &str) -> bool {
     let mut name = folded(name.as_bytes());
     family.bytes().all(|byte| name.next() == Some(byte)) && name.next().is_some()

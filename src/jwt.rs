@@ -1,8 +1,8 @@
 //! JSON Web Tokens that attache signs (RFC 7519, in the compact form of RFC 7515).
 //!
-//! Signing only, over `ring`, which is here anyway. The `jsonwebtoken` crate was looked at: it signs with `aws-lc-rs`, a
-//! second cryptographic library, or with the `rsa` crate, whose private key operations leak their timing
-//! (RUSTSEC-2023-0071); with neither, the signing would be ours all the same.
+//! Signing only, with `ring`, which is a dependency already. The `jsonwebtoken` crate was considered: it signs with
+//! `aws-lc-rs`, a second cryptographic library, or with the `rsa` crate, whose private key operations leak their timing
+//! (RUSTSEC-2023-0071); with neither, the signing code would be attache's own anyway.
 
 use crate::secret::{Secret, sha256};
 use base64::Engine as _;
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::Arc;
 
-/// How a token is signed (RFC 7518 section 3.1, RFC 8037).
+/// A signature algorithm (RFC 7518 section 3.1, RFC 8037).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// HMAC with SHA-256.
@@ -29,14 +29,14 @@ pub enum Algorithm {
     Ps256,
     /// ECDSA over P-256 with SHA-256.
     Es256,
-    /// Ed25519, under the name that servers know.
+    /// Ed25519, under its usual name.
     EdDsa,
-    /// The same signature under the name of RFC 9864, which some insist on.
+    /// Ed25519 under the name of RFC 9864, which some servers require.
     Ed25519,
 }
 
 impl Algorithm {
-    /// Its name in a token's header.
+    /// Returns its name in a token's header.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
@@ -49,25 +49,25 @@ impl Algorithm {
     }
 }
 
-/// Why a text is no key that can sign.
+/// Why a text is not a usable private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// No PEM block with a private key.
     #[error("not a private key in PEM")]
     NotPem,
-    /// A PEM block without its line breaks, as a variable or a quoted text often has it.
+    /// A PEM block without its line breaks, as variables and quoted texts often have it.
     #[error(
-        "a private key whose line breaks are lost (spaces or `\\n` stand for them); `{{ file: PATH }}` keeps them"
+        "a private key without its line breaks (they were replaced by spaces or `\\n`); `{{ file: PATH }}` keeps them"
     )]
     NoLines,
-    /// `ENCRYPTED PRIVATE KEY`: there is nowhere to give a passphrase.
-    #[error("a private key with a passphrase; `openssl pkcs8 -in KEY -out NEW` takes it off")]
+    /// `ENCRYPTED PRIVATE KEY`: attache takes no passphrase.
+    #[error("a private key with a passphrase; `openssl pkcs8 -in KEY -out NEW` removes it")]
     Encrypted,
-    /// `CERTIFICATE` or `PUBLIC KEY`: what the other side is given.
+    /// `CERTIFICATE` or `PUBLIC KEY`, which belong to the other party.
     #[error("a certificate or a public key, not the private key that belongs to it")]
     Public,
     /// `EC PRIVATE KEY`, which has to be converted.
-    #[error("an EC key in the SEC1 form; `openssl pkcs8 -topk8 -nocrypt` makes the PKCS#8 form of it")]
+    #[error("an EC key in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it to PKCS#8")]
     Sec1,
     /// Neither RSA of 2048 to 4096 bits, nor P-256, nor Ed25519.
     #[error("not an RSA key of 2048 to 4096 bits, a P-256 key or an Ed25519 key")]
@@ -78,7 +78,7 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    /// What a text is in which no private key was found. It is never quoted.
+    /// Classifies a text in which no private key was found. It is never quoted.
     fn of_no_key(text: &str) -> Self {
         let begins = |label: &str| text.contains(&format!("-----BEGIN {label}-----"));
         if begins("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
@@ -98,7 +98,7 @@ impl KeyError {
     }
 }
 
-/// A private key and the algorithm it is used with.
+/// A private key and its algorithm.
 #[derive(Clone)]
 pub struct SigningKey {
     algorithm: Algorithm,
@@ -140,7 +140,7 @@ impl SigningKey {
         Ok(Self { algorithm, pair: Arc::new(pair), digest: sha256(der.secret_der()) })
     }
 
-    /// A key that everybody knows, for a configuration that is only looked at.
+    /// Returns a publicly known key, for a configuration that is only inspected.
     ///
     /// # Errors
     ///
@@ -150,24 +150,23 @@ impl SigningKey {
         Ok(Self { algorithm: Algorithm::EdDsa, pair: Arc::new(Pair::Ed25519(pair)), digest: [0; 32] })
     }
 
-    /// The algorithm it signs with.
+    /// Returns the algorithm of its signatures.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Stands for the key where two have to be compared. Never show it.
+    /// Returns a digest for comparing two keys. Never show it.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }
 
-    /// The public half as a JSON Web Key (RFC 7517), with the members that its thumbprint is taken over. `None` of an RSA
-    /// key.
+    /// Returns the public half as a JSON Web Key (RFC 7517), with the members of its thumbprint. `None` for an RSA key.
     pub fn public_jwk(&self) -> Option<Map<String, Value>> {
         let encode = |bytes: &[u8]| Value::from(BASE64_URL_SAFE_NO_PAD.encode(bytes));
         let members = match &*self.pair {
             Pair::Rsa(_) => return None,
             Pair::P256(pair) => {
-                // Uncompressed: a byte that says so, and the two coordinates.
+                // Uncompressed: a prefix byte and the two coordinates.
                 let (x, y) = pair.public_key().as_ref().get(1..)?.split_at_checked(32)?;
                 vec![("crv", "P-256".into()), ("kty", "EC".into()), ("x", encode(x)), ("y", encode(y))]
             }
@@ -179,19 +178,19 @@ impl SigningKey {
         Some(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// What stands for the key wherever it is named: the SHA-256 of its public half (RFC 7638).
+    /// Returns the key's identifier: the SHA-256 of its public half (RFC 7638).
     pub fn thumbprint(&self) -> String {
-        // The members in their lexical order, and no white space, which is how a map is written here.
+        // The members in lexical order without white space, as serde_json writes a sorted map.
         let jwk = self.public_jwk().map(|jwk| jwk.into_iter().collect::<std::collections::BTreeMap<_, _>>());
         let json = serde_json::to_vec(&jwk.unwrap_or_default()).unwrap_or_default();
         BASE64_URL_SAFE_NO_PAD.encode(sha256(&json))
     }
 
-    /// A signed token of these claims. `alg` is added to `header`.
+    /// Returns a signed token of these claims. `alg` is added to `header`.
     ///
     /// # Errors
     ///
-    /// If the system has no random numbers, or the key turns out to be unfit.
+    /// If the system has no random numbers, or the key turns out to be unusable.
     pub fn sign(&self, header: Map<String, Value>, claims: &Map<String, Value>) -> Result<Secret, SignError> {
         compact(self.algorithm, header, claims, |message| {
             let random = SystemRandom::new();
@@ -219,11 +218,11 @@ fn pkcs8(der: &[u8]) -> Result<Pair, KeyError> {
     if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &SystemRandom::new()) {
         return Ok(Pair::P256(pair));
     }
-    // OpenSSL writes version 1, without the public key that `from_pkcs8` insists on.
+    // OpenSSL writes version 1, without the public key that `from_pkcs8` requires.
     Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Pair::Ed25519).map_err(|_| KeyError::Unsupported)
 }
 
-/// A token signed with a shared secret (HS256).
+/// Returns a token signed with a shared secret (HS256).
 ///
 /// # Errors
 ///

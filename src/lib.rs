@@ -1,23 +1,24 @@
-//! attache carries your credentials to foreign services, and announces foreign callers at home.
+//! attache is a reverse proxy that adds credentials to outbound requests and authenticates inbound webhook calls.
 //!
-//! # Three journeys, each a straight line
+//! # Three data flows
 //!
-//! **A request.** [`proxy`] takes it in and pins the [`snapshot`]; `outbound` or `webhook` turns (snapshot,
-//! request head, now) into a [`plan::Plan`] or a [`plan::Refusal`], without I/O; `proxy` carries the plan out and
-//! `telemetry` records one outcome.
+//! **A request.** [`proxy`] receives it and pins the [`snapshot`]; `outbound` or `webhook` turns (snapshot, request
+//! head, now) into a [`plan::Plan`] or a [`plan::Refusal`], without I/O; `proxy` carries out the plan and `telemetry`
+//! records one outcome.
 //!
-//! **A file.** [`config`] reads text and secrets, builds a tree in which every node knows its place, and returns
-//! a [`config::model::Config`] or every problem at once; [`snapshot`] turns it into routing tables, key tables and
-//! prepared header values, takes over the unchanged token caches of its predecessor, and is published by one swap.
+//! **A file.** [`config`] reads text and secrets, builds a tree in which every node knows its place, and returns a
+//! [`config::model::Config`] or every problem at once; [`snapshot`] turns it into routing tables, key tables and
+//! prepared header values, takes over the unchanged token caches of the previous snapshot, and is published by one
+//! swap.
 //!
-//! **A token.** A request asks its account's [`credentials::oauth2::TokenSource`]: a valid token is there (one
-//! atomic load), or the request joins the single flight. [`jwt`] signs what proves the account; a refresh token that
-//! rotates is spent under the lock of [`state`], and its successor kept there before the token is of use to anyone.
+//! **A token.** A request asks its account's [`credentials::oauth2::TokenSource`]: it returns a valid token (one atomic
+//! load), or the request waits for the refresh under way. [`jwt`] signs the account's assertions; a rotating refresh
+//! token is spent under the lock of [`state`], and its successor is stored there before the token is used.
 //!
 //! # Invariants
 //!
-//! - A secret lives in [`secret::Secret`] or in a header value marked sensitive, and nowhere else.
-//! - One immutable snapshot a request, pinned at its head.
+//! - A secret is in [`secret::Secret`] or in a header value marked sensitive, and nowhere else.
+//! - One immutable snapshot per request, pinned at its head.
 //! - Parsing and planning are pure; time is an argument.
 //! - Every task has an owner and ends with it.
 

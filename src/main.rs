@@ -1,4 +1,4 @@
-//! The thin binary: parses the command line, runs it, ends the process.
+//! The binary: parses the command line, runs the command, ends the process.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,8 +1,8 @@
-//! What is to be done with a request: the one place where the two directions meet.
+//! The decision about a request, in a form that both directions share.
 //!
 //! A [`Plan`] or a [`Refusal`] is made from (snapshot, request head, now) without I/O, and carried out by
-//! [`crate::proxy`]. What is the same for every request of a service stands prepared in its [`Route`]; the plan adds
-//! what this request alone decides.
+//! [`crate::proxy`]. Everything that is the same for all requests of a service is prepared in its [`Route`]; the plan
+//! adds what is specific to the request.
 
 use crate::error_code::ErrorCode;
 use crate::message::request::HeadError;
@@ -12,15 +12,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A request that is passed on.
+/// A request that will be forwarded.
 pub struct Plan {
-    /// The service's side of it: upstream, credential, deadline and its answer, limits, metrics.
+    /// The route of the service: upstream, credential, deadline, limits, metrics.
     pub route: Arc<Route>,
     /// Path and query to send, in origin form.
     pub target: Vec<u8>,
 }
 
-/// An answer of ours to a question that is no delivery.
+/// An answer of attache to a handshake request, which is not a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// `Content-Type`.
@@ -30,12 +30,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// What was asked, as text.
+    /// Returns a plain text reply with `body`.
     pub fn text(body: Cow<'_, str>) -> Self {
         Self { content_type: "text/plain; charset=utf-8", body: body.into_owned() }
     }
 
-    /// A JSON document.
+    /// Returns a JSON reply.
     pub fn json(body: String) -> Self {
         Self { content_type: "application/json", body }
     }
@@ -44,27 +44,27 @@ impl Reply {
 /// A request that attache answers itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
+    /// The error code.
     pub code: ErrorCode,
-    /// What happened and what to do, for a person. Holds nothing that came from the other side, and no secret.
+    /// The problem and the remedy, as text. Contains no upstream or client bytes and no secret.
     pub detail: Cow<'static, str>,
-    /// The service, where one is known that the caller may be told of.
+    /// The service, if the caller may be told of it.
     pub service: Option<Box<str>>,
-    /// `Proxy-Status` error, where it is more exact than the code's own.
+    /// The `Proxy-Status` error, if it is more specific than the code's own.
     pub proxy_status: Option<&'static str>,
     /// Seconds for `Retry-After`.
     pub retry_after: Option<u32>,
-    /// What `Allow` says with a 405.
+    /// The value of `Allow` for a 405.
     pub allow: Option<Box<str>>,
-    /// Another status than the code's own.
+    /// A status other than the code's own.
     pub status: Option<StatusCode>,
-    /// Without a body.
+    /// The answer has no body.
     pub bodiless: bool,
-    /// The cause behind the code, for machines: the access log's `reason`.
+    /// The machine-readable cause behind the code: the access log's `reason`.
     pub reason: Option<Cow<'static, str>>,
 }
 
-/// The value of `Allow` beside a method that no service or webhook takes (RFC 9110 section 10.2.1).
+/// The value of `Allow` for a method that no service or webhook accepts (RFC 9110 section 10.2.1).
 const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl From<HeadError> for Refusal {
@@ -81,7 +81,7 @@ impl From<HeadError> for Refusal {
 }
 
 impl Refusal {
-    /// A refusal for `code` that tells `detail`.
+    /// Returns a refusal with `code` and `detail`.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
@@ -96,31 +96,31 @@ impl Refusal {
         }
     }
 
-    /// The status it is answered with.
+    /// Returns the status of the answer.
     pub fn status(&self) -> StatusCode {
         let own = || StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.status.unwrap_or_else(own)
     }
 
-    /// Says when to come again: after `wait`, in whole seconds.
+    /// Sets `Retry-After` to `wait`, in whole seconds.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait.as_secs_f64().ceil().max(1.0) as u32);
         self
     }
 
-    /// Names the service.
+    /// Sets the service.
     pub fn of(mut self, service: &str) -> Self {
         self.service = Some(service.into());
         self
     }
 
-    /// Names the cause, for the access log.
+    /// Sets the reason for the access log.
     pub fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
         self.reason = Some(reason.into());
         self
     }
 
-    /// Sets a more exact `Proxy-Status` error.
+    /// Sets a more specific `Proxy-Status` error.
     pub fn proxy_status(mut self, error: &'static str) -> Self {
         self.proxy_status = Some(error);
         self

@@ -1,18 +1,18 @@
-//! The id under which a request stands in the answer, the error body and the access log.
+//! The request id, as it appears in the answer, the error body and the access log.
 
 /// A UUIDv7, or the caller's own well-formed `X-Request-Id`.
 ///
-/// The default is empty: a place for the id of a request whose head has not been looked at.
+/// The default is empty: a placeholder for a request whose head was not parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestId(String);
 
 impl RequestId {
-    /// A new UUIDv7 (RFC 9562): sorts by time.
+    /// Returns a new UUIDv7 (RFC 9562), which sorts by time.
     pub fn new() -> Self {
         Self(uuid::Uuid::now_v7().to_string())
     }
 
-    /// The caller's id if it is 1 to 128 of `[A-Za-z0-9._-]`, else a new one.
+    /// Returns the caller's id if it is 1 to 128 of `[A-Za-z0-9._-]`, else a new one.
     pub fn from_caller(value: Option<&[u8]>) -> Self {
         value
             .and_then(|value| std::str::from_utf8(value).ok())
@@ -21,7 +21,7 @@ impl RequestId {
             .map_or_else(Self::new, |id| Self(id.to_owned()))
     }
 
-    /// The id.
+    /// Returns the id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -32,9 +32,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_well_formed_id_of_the_caller_is_taken() {
-        let taken = |id: &'static str| RequestId::from_caller(Some(id.as_bytes())).as_str() == id;
-        assert!(taken("a") && taken("0192-f._Z") && taken(&*"x".repeat(128).leak()));
-        assert!(!taken("") && !taken("a b") && !taken("a/b") && !taken(&*"x".repeat(129).leak()));
+    fn only_a_well_formed_id_of_the_caller_is_used() {
+        let is_used = |id: &'static str| RequestId::from_caller(Some(id.as_bytes())).as_str() == id;
+        assert!(is_used("a") && is_used("0192-f._Z") && is_used(&*"x".repeat(128).leak()));
+        assert!(!is_used("") && !is_used("a b") && !is_used("a/b") && !is_used(&*"x".repeat(129).leak()));
     }
 }

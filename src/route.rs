@@ -1,7 +1,7 @@
-//! One direction of one service, made ready for the request path: what a [`crate::plan::Plan`] points to.
+//! One direction of one service, prepared for the request path: the target of a [`crate::plan::Plan`].
 //!
-//! Everything here is prepared when a snapshot is built, so that a request costs look-ups and reference counts, not
-//! formatting.
+//! Everything here is prepared when a snapshot is built, so that a request performs look-ups and reference counting,
+//! but no formatting.
 
 use crate::config::model::{
     Authorization, KeyIn, Outbound, ServerUrl, TimeoutResponse, UnreadSecret, Webhook,
@@ -24,40 +24,40 @@ pub struct Route {
     pub service: String,
     /// The account's name, outbound only.
     pub account: Option<String>,
-    /// What is added to open the service; `Credential::None` on webhooks, unless they are unavailable.
+    /// The prepared credential; `Credential::None` on webhooks, unless they are unavailable.
     pub credential: Arc<Credential>,
     /// A secret that can't be read, and without which no request is sent.
     pub unavailable: Option<UnreadSecret>,
-    /// The header names we send something under, folded: what a caller sends under any spelling of them is dropped.
+    /// Folded names of the headers that attache sets: the client's fields under any spelling of them are dropped.
     pub replaced: Arc<[String]>,
-    /// Where it goes.
+    /// The upstream.
     pub upstream: Arc<Upstream>,
-    /// From arrival to response headers.
+    /// The deadline, from arrival to response headers.
     pub timeout: Duration,
-    /// The statuses by which the third party refuses the account's token; empty where there is none. Not the token
-    /// source's own list: a source outlives reloads that change no more than this.
+    /// The statuses by which the upstream refuses the account's token; empty if the account has none. Not stored in the
+    /// token source, because a source outlives reloads that change only this.
     pub token_refused_by: Vec<StatusCode>,
-    /// The header of an OAuth2 account's token, as the file spells it; `None` for other credentials. Not the token
-    /// source's own name: a source outlives a reload that changes only the spelling.
+    /// The header of an OAuth2 account's token, in the file's spelling; `None` for other credentials. Not stored in the
+    /// token source, because a source outlives a reload that changes only the spelling.
     pub token_header: Option<FieldName>,
-    /// True if a request whose token the third party refused is sent once more, with another.
+    /// True if a request whose token the upstream refused is sent once more, with another token.
     pub retry_on_401: bool,
-    /// How long a started answer may stall.
+    /// Maximum pause within a started response.
     pub idle_timeout: Duration,
-    /// What is answered when the deadline passes, or the service can't be reached.
+    /// The detail of the answer when the deadline passes, or the service can't be reached.
     pub timeout_message: String,
-    /// The operator's own answer on time-out.
+    /// The operator's own answer on timeout.
     pub timeout_response: Option<TimeoutResponse>,
-    /// The largest body let through, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub max_body: Option<u64>,
-    /// The methods let through; empty is all.
+    /// The allowed methods; empty allows all.
     pub methods: Arc<[Method]>,
-    /// Counters and histograms; carried over a reload by name.
+    /// Counters and histograms; carried over reloads by name.
     pub stats: Arc<ServiceStats>,
 }
 
 impl Route {
-    /// The way out to a service.
+    /// Returns the outbound route of a service.
     pub fn outbound(
         service: &str,
         outbound: &Outbound,
@@ -100,15 +100,15 @@ impl Route {
         }
     }
 
-    /// The way in to our program.
+    /// Returns the route of a webhook to its receiver.
     pub fn webhook(
         service: &str,
         webhook: &Webhook,
         stats: Arc<ServiceStats>,
         parts: &mut Parts<'_>,
     ) -> Self {
-        // The identity is replaced on every route; the request id only here, where it is ours. A key in a header goes no
-        // further than here.
+        // The identity headers are replaced on every route; the request id only here, where attache chooses it. A key
+        // in a header is not forwarded.
         let mut replaced = vec!["x-request-id".to_owned()];
         if let KeyIn::Header(name) = &webhook.key_in {
             replaced.push(fold(name.as_str()));
@@ -140,8 +140,8 @@ impl Route {
     }
 }
 
-/// The parts that the routes of one snapshot have in common, each kept once. 10,000 webhooks that lead to one receiver
-/// share their memory, and a request to one of them finds it in the cache.
+/// Values that the routes of one snapshot share, each stored once. 10,000 webhooks with one receiver share their
+/// memory, and a request to one of them finds it in the CPU cache.
 pub struct Parts<'t> {
     transport: &'t Transport,
     receivers: HashMap<ServerUrl, Arc<Upstream>>,
@@ -152,7 +152,7 @@ pub struct Parts<'t> {
 }
 
 impl<'t> Parts<'t> {
-    /// No parts yet.
+    /// Returns an empty set.
     pub fn new(transport: &'t Transport) -> Self {
         Self {
             transport,
@@ -164,8 +164,8 @@ impl<'t> Parts<'t> {
         }
     }
 
-    /// A webhook's receiver stands in a private network and is sent no credential, so the webhooks of many services that
-    /// lead to it share its connections.
+    /// Returns the upstream of a receiver. A receiver is in a private network and is sent no credential, so the
+    /// webhooks of several services with the same receiver share its connections.
     fn receiver(&mut self, url: &ServerUrl) -> Arc<Upstream> {
         let make = || Arc::new(self.transport.upstream("", url, None, true));
         Arc::clone(self.receivers.entry(url.clone()).or_insert_with(make))

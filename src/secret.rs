@@ -1,7 +1,7 @@
-//! The one type that holds a secret.
+//! The type of every secret.
 //!
 //! [`Secret`] has no `Serialize`, prints as `[secret]`, compares in constant time and is wiped when dropped.
-//! [`Secret::expose`] is called only where the value is put to use: a header, a form, a digest.
+//! [`Secret::expose`] is called only where the value is used: a header, a form, a digest.
 
 use std::fmt;
 use zeroize::Zeroizing;
@@ -11,17 +11,17 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes ownership of the text, which from here on is only reachable through [`Secret::expose`].
+    /// Takes ownership of the text, which from now on is only reachable through [`Secret::expose`].
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The value itself. Call it at the point of use, and keep what it returns out of every log and error.
+    /// Returns the value. Call it at the point of use, and keep the result out of every log and error.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The SHA-256 of the value: what stands for it where two secrets have to be compared or looked up.
+    /// Returns the SHA-256 of the value, which represents it where two secrets are compared or looked up.
     pub fn sha256(&self) -> [u8; 32] {
         sha256(self.0.as_bytes())
     }
@@ -34,7 +34,7 @@ impl fmt::Debug for Secret {
 }
 
 impl PartialEq for Secret {
-    // Over the digests, so that neither length nor content shows in the time it takes.
+    // Compares digests, so that neither length nor content shows in the duration.
     fn eq(&self, other: &Self) -> bool {
         self.sha256() == other.sha256()
     }
@@ -42,7 +42,7 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// SHA-256 of `bytes`.
+/// Returns the SHA-256 of `bytes`.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     let mut out = [0; 32];
@@ -50,7 +50,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-/// `bytes` as lowercase hexadecimal.
+/// Returns `bytes` as lowercase hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes

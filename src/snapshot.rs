@@ -1,9 +1,9 @@
-//! A configuration made ready to serve: one immutable value, built off to the side, published by one swap, pinned by each
-//! request.
+//! A configuration that is ready to serve: one immutable value, built in the background, published by one swap, pinned
+//! by each request.
 //!
-//! What must outlive a change of file is taken over from the predecessor when it is built: token caches of accounts whose
-//! identity is unchanged, and counters, by name. Everything else is dropped with the old snapshot when its last request
-//! ends, so nothing has to be cleaned up.
+//! State that must outlive a change of the file is taken over from the previous snapshot when it is built: token caches
+//! of accounts whose identity is unchanged, and counters, by name. Everything else is dropped with the old snapshot
+//! when its last request ends, so nothing has to be cleaned up.
 
 mod handover;
 
@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
-/// Where the current snapshot stands. Cloning it copies the reference.
+/// A handle to the current snapshot. Cloning it copies the reference.
 #[derive(Clone)]
 pub struct Handle(Arc<ArcSwap<Snapshot>>);
 
@@ -40,7 +40,7 @@ impl Handle {
         self.0.load_full()
     }
 
-    /// Publishes another one: requests that come from here on are served by it. Returns the one before.
+    /// Publishes another snapshot, which serves all later requests. Returns the previous one.
     pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         self.0.swap(Arc::new(snapshot))
     }
@@ -48,33 +48,33 @@ impl Handle {
 
 /// An account in use.
 pub struct RunningAccount {
-    /// What it adds to requests.
+    /// The prepared credential.
     pub credential: Arc<Credential>,
-    /// Every field that shapes its token, hashed; `None` without OAuth2.
+    /// Hash of every field that determines its token; `None` without OAuth2.
     identity: Option<[u8; 32]>,
 }
 
 /// See the module's documentation.
 pub struct Snapshot {
-    /// The configuration it was made from.
+    /// The configuration from which the snapshot was built.
     pub config: Arc<Config>,
-    /// The services that requests can be sent to.
+    /// The routes of the outbound services.
     pub routes: Routes,
     /// The keys of webhooks, with their endpoints.
     pub keys: KeyTable,
     /// Limits guesses at keys.
     pub unknown_keys: UnknownKeyLimiter,
-    /// What vouches for the identity of webhook calls, if anything does.
+    /// The signer of identity assertions for webhook calls, if configured.
     pub assertion: Option<Signer>,
-    /// The header names no caller may send.
+    /// The header names that no caller may send.
     pub reserved: Reserved,
-    /// Accounts by name, those written in place included.
+    /// Accounts by name, including those written in place.
     pub accounts: BTreeMap<String, RunningAccount>,
     unmatched: [Arc<ServiceStats>; 2],
 }
 
 impl Snapshot {
-    /// Prepares `config`, taking over what is unchanged from `previous`. No I/O: tokens are asked for when needed.
+    /// Prepares `config`, taking over unchanged state from `previous`. No I/O: tokens are requested when needed.
     pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens, transport: &Transport) -> Self {
         let handover = previous.map(|previous| Handover::new(previous, &config));
         let accounts: BTreeMap<String, RunningAccount> = config
@@ -130,8 +130,8 @@ impl Snapshot {
         }
     }
 
-    /// The token sources of changed accounts that had a token in use in `previous`: those that should get one of their own
-    /// before a request asks for it.
+    /// Returns the token sources of changed accounts that had a token in use in `previous`: they should get their own
+    /// token before a request needs it.
     pub fn changed_sources(&self, previous: &Self, now: Instant) -> Vec<Weak<TokenSource>> {
         let before = |name: &String| previous.accounts.get(name).map(|account| &*account.credential);
         let all =
@@ -145,7 +145,7 @@ impl Snapshot {
         .collect()
     }
 
-    /// Every account's token source.
+    /// Returns every account's token source.
     pub fn token_sources(&self) -> impl Iterator<Item = &Arc<TokenSource>> {
         self.accounts.values().filter_map(|account| match &*account.credential {
             Credential::OAuth2(source) => Some(source),
@@ -153,13 +153,13 @@ impl Snapshot {
         })
     }
 
-    /// The statistics of every service, each of its directions by itself.
+    /// Returns the statistics of every service, each direction separately.
     pub fn statistics(&self) -> impl Iterator<Item = &Arc<ServiceStats>> {
         let outbound = self.routes.iter().map(|route| &route.stats);
         outbound.chain(self.keys.endpoints().iter().map(|endpoint| &endpoint.route.stats))
     }
 
-    /// Where requests count that match no service.
+    /// Returns the statistics of requests that match no service.
     pub fn unmatched(&self, direction: Direction) -> &Arc<ServiceStats> {
         &self.unmatched[direction as usize]
     }
@@ -191,7 +191,7 @@ impl RunningAccount {
             _ => None,
         };
         let credential = Credential::new(account, |config| {
-            // Counters belong to the name, whatever becomes of the account.
+            // Counters belong to the name, whatever happens to the account.
             let stats = source_before
                 .map_or_else(|| Arc::new(AccountStats::new()), |source| Arc::clone(source.stats()));
             let source = TokenSource::new(&account.name, config.clone(), stats, tokens);

@@ -1,4 +1,4 @@
-//! Broken files beside the exact output they lead to, and good ones beside none.
+//! Invalid files with the exact output they cause, and valid ones with none.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test config_cases` rewrites the expectations. Every secret in a case contains
 //! [`MARKER`], which must appear in no output.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const CASES: &str = "tests/config_cases";
 const MARKER: &str = "hunter2";
 
-/// Files and folders of files, without their expectations.
+/// Returns files and folders of files, without their expectations.
 fn cases() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(CASES)
         .expect("the cases are there")
@@ -22,7 +22,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_case_says_exactly_what_is_expected() {
+fn every_case_prints_exactly_what_is_expected() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = Vec::new();
     for case in cases() {
@@ -41,7 +41,7 @@ fn every_case_says_exactly_what_is_expected() {
 }
 
 #[test]
-fn there_is_an_expectation_for_every_case_and_none_without() {
+fn every_case_has_an_expectation_and_every_expectation_a_case() {
     let golden = fs::read_dir(CASES)
         .expect("the cases are there")
         .filter(|entry| entry.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|e| e == "stderr")))
@@ -68,13 +68,13 @@ fn no_output_shows_a_secret() {
 }
 
 #[test]
-fn json_says_the_same_as_the_human_form() {
+fn json_equals_the_human_form() {
     for case in cases() {
         let problems = load(&case, Mode::Full).problems;
         let human = problems.render_human(false);
         let serde_json::Value::Array(json) = problems.to_json() else { panic!("an array") };
         assert_eq!(json.len(), problems.len());
-        // More than that are counted only.
+        // Further ones are only counted.
         for problem in json.iter().take(50) {
             let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
             assert!(human.contains(&format!("{}: {}\n", text("severity"), text("message"))), "{problem}");
@@ -87,18 +87,18 @@ fn json_says_the_same_as_the_human_form() {
 }
 
 #[test]
-fn offline_asks_for_no_secret() {
+fn offline_reads_no_secret() {
     let problems = load(&Path::new(CASES).join("secret_unavailable.yaml"), Mode::Offline).problems;
     assert!(!problems.has_errors(), "{}", problems.render_human(false));
 }
 
 #[test]
-fn every_example_is_good() {
+fn every_example_is_valid() {
     let listed = fs::read_dir("examples").expect("the examples are there");
     let examples = listed.map(|entry| entry.expect("an entry").path());
     let mut seen = 0;
     for path in examples.chain([PathBuf::from("config/attache.yaml")]) {
-        // A folder with programs beside the file is no folder of files.
+        // A folder with programs beside the file is not a configuration folder.
         let beside = path.join("attache.yaml");
         let path = if beside.exists() { beside } else { path };
         let loaded = load(&path, Mode::Offline);
@@ -109,9 +109,9 @@ fn every_example_is_good() {
     assert!(seen > 20, "only {seen} examples");
 }
 
-/// `UPDATE_GOLDEN=1` writes them anew.
+/// `UPDATE_GOLDEN=1` writes them again.
 #[test]
-fn the_shipped_schema_and_the_reference_page_are_written_from_the_table() {
+fn the_shipped_schema_and_the_reference_page_are_generated_from_the_table() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let schema = format!("{:#}\n", attache::config::json_schema());
     for (path, text) in
@@ -132,22 +132,22 @@ fn a_token_that_is_read_for_each_request_is_not_watched() {
     let files = load(&Path::new(CASES).join("valid_token_exchange.yaml"), Mode::Full).files;
     let paths: Vec<&Path> = files.paths().collect();
     assert_eq!(paths, [Path::new(CASES).join("valid_token_exchange.yaml")]);
-    // Its coming is waited for.
+    // Its creation is watched.
     let files = load(&Path::new(CASES).join("oauth2_token_exchange.yaml"), Mode::Full).files;
     assert!(files.paths().any(|path| path == Path::new(CASES).join("secrets/missing")), "{files:?}");
 }
 
 #[test]
-fn what_was_read_or_missing_is_listed() {
+fn read_and_missing_files_are_listed() {
     let files = load(&Path::new(CASES).join("secret_unavailable.yaml"), Mode::Full).files;
     let names: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
     assert!(names.contains(&format!("{CASES}/secret_unavailable.yaml")), "{names:?}");
     assert!(names.contains(&format!("{CASES}/secrets/missing")), "{names:?}");
 }
 
-/// A metric that is renamed would leave an alert that never fires.
+/// A renamed metric would leave an alert that never fires.
 #[test]
-fn every_alert_is_about_metrics_that_there_are() {
+fn every_alert_uses_existing_metrics() {
     let alerts = fs::read_to_string("config/prometheus/alerts.yaml").expect("the alerts");
     let parsed: serde_yaml::Value = serde_yaml::from_str(&alerts).expect("YAML");
     let groups = parsed["groups"].as_sequence().expect("groups");

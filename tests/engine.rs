@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 
 // The session.
 
-/// A session whose request `GET /x` is written, and the server's end of its pipe.
+/// Returns a session whose request `GET /x` is written, and the server's end of its pipe.
 async fn asked() -> (HttpSession, DuplexStream) {
     asked_with(&[]).await
 }
@@ -50,7 +50,7 @@ async fn asked_with(fields: &[(&'static str, &'static str)]) -> (HttpSession, Du
     (session, far)
 }
 
-/// A session that has read the final head of this response.
+/// Returns a session that has read the final head of this response.
 async fn answered(response: &[u8]) -> HttpSession {
     let (mut session, mut far) = asked().await;
     far.write_all(response).await.expect("written");
@@ -66,7 +66,7 @@ async fn body(session: &mut HttpSession) -> Vec<u8> {
     body
 }
 
-/// The output of `future` if one poll is enough.
+/// Returns the output of `future` if one poll is enough.
 async fn at_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -299,13 +299,14 @@ fn close(far: TcpStream, near: i32) {
     }
 }
 
-/// Whether `reused_stream` hands out a pooled connection that the server has closed, on a worker that was busy since.
+/// Returns true if `reused_stream` returns a pooled connection that the server has closed, on a worker that was busy
+/// since.
 async fn hands_out_a_closed_connection<P: Peer + Send + Sync + 'static>(
     peer: impl FnOnce(SocketAddr) -> P,
 ) -> bool {
     let (connector, (near, far, address)) = (connector(), pair().await);
     let (id, peer) = (near.id(), peer(address));
-    // A task of the only worker: between two of its tasks a worker does not turn the reactor, as `block_on` does.
+    // A task of the only worker: between two of its tasks a worker does not poll the reactor, as `block_on` does.
     let mut worker = JoinSet::new();
     worker.spawn(async move {
         connector.release_stream(Box::new(near), peer.reuse_hash(), None);
@@ -363,7 +364,7 @@ async fn the_pool_is_first_in_first_out_for_each_key() {
     assert_eq!(ids, released);
 }
 
-/// An IO type of one's own, with a mark that has to come back.
+/// A custom IO type, with a mark that has to be returned.
 #[derive(Debug)]
 struct Own {
     io: Tcp,

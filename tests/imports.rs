@@ -1,6 +1,6 @@
 //! Checks which module imports which, and which crate is used where, against the two blocks in CONTRIBUTING.md.
 //!
-//! The blocks are the only list. Comments, strings and test code of `src/` are not looked at.
+//! The blocks are the only list. Comments, strings and test code of `src/` are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -78,8 +78,8 @@ fn crates_are_used_only_where_contributing_allows() {
     );
 }
 
-/// The lines `a, b → c, d::e` of the fenced block below `title`. Lines of the same module add up, `every module` stands
-/// for each that its line does not name, and `nothing else` for no entry.
+/// Returns the lines `a, b → c, d::e` of the fenced block below `title`. Lines of the same module add up, `every
+/// module` stands for each that its line does not name, and `nothing else` for no entry.
 fn block(title: &str) -> BTreeMap<String, BTreeSet<String>> {
     let text = std::fs::read_to_string(Path::new(ROOT).join("CONTRIBUTING.md")).expect("CONTRIBUTING.md");
     let (_, rest) =
@@ -106,18 +106,18 @@ fn block(title: &str) -> BTreeMap<String, BTreeSet<String>> {
     lines
 }
 
-/// The first segment of `a::b`.
+/// Returns the first segment of `a::b`.
 fn head(entry: &str) -> &str {
     entry.split("::").next().unwrap_or(entry)
 }
 
-/// Whether `path` is the module `entry` or inside it.
+/// Returns true if `path` is the module `entry` or inside it.
 fn covers(entry: &str, path: &[String]) -> bool {
     let entry: Vec<&str> = entry.split("::").collect();
     entry.len() <= path.len() && entry.iter().zip(path).all(|(a, b)| a == b)
 }
 
-/// Every file but `lib.rs`, `main.rs` and those of tests.
+/// Returns every file except `lib.rs`, `main.rs` and those of tests.
 fn sources() -> Vec<Source> {
     let src = Path::new(ROOT).join("src");
     let (mut folders, mut sources) = (vec![src.clone()], Vec::new());
@@ -144,7 +144,7 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// The code without comments and without what stands in strings and characters.
+/// Returns the code without comments and without the content of strings and characters.
 fn without_text(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let (mut code, mut at) = (String::new(), 0);
@@ -167,7 +167,7 @@ fn without_text(text: &str) -> String {
                 }
                 end + 1
             }
-            // Anything else that begins with a quote is a lifetime.
+            // Any other quote begins a lifetime.
             '\'' if chars.get(at + 1) == Some(&'\\') => find(at + 3, &['\'']),
             '\'' if chars.get(at + 2) == Some(&'\'') => at + 3,
             other => {
@@ -179,7 +179,7 @@ fn without_text(text: &str) -> String {
     code
 }
 
-/// The code without the items that are marked `#[cfg(test)]`.
+/// Returns the code without the items that are marked `#[cfg(test)]`.
 fn without_tests(code: &str) -> String {
     let mut parts = code.split("#[cfg(test)]");
     let mut kept = parts.next().unwrap_or_default().to_owned();
@@ -194,7 +194,7 @@ fn without_tests(code: &str) -> String {
     kept
 }
 
-/// The paths from the crate's root that the file names by `crate::` or by enough `super::`.
+/// Returns the paths from the crate's root that the file names by `crate::` or by enough `super::`.
 fn imports(source: &Source, modules: &BTreeSet<&str>) -> BTreeSet<Vec<String>> {
     let mut found = BTreeSet::new();
     for (at, _) in source.code.match_indices("crate::") {
@@ -245,7 +245,7 @@ fn paths<'a>(rest: &'a str, prefix: &mut Vec<String>, found: &mut BTreeSet<Vec<S
     rest
 }
 
-/// Whether the code names the crate `name`, and not a module of that name.
+/// Returns true if the code names the crate `name`, and not a module of that name.
 fn uses_crate(code: &str, name: &str) -> bool {
     let (mut used, mut rest, mut at) = (BTreeSet::new(), String::new(), 0);
     while at < code.len() {
@@ -269,7 +269,7 @@ fn uses_crate(code: &str, name: &str) -> bool {
 }
 
 #[test]
-fn the_reading_of_code_is_right() {
+fn code_is_parsed_correctly() {
     let text = "use crate::{a::{b, c as d}, e}; // crate::f\nlet x = \"crate::g\"; let y = r#\"\"crate::h\"#;\nlet z = '\"';
         #[cfg(test)]\nmod tests { use crate::i::J; }\nfn k<'a>() { crate::l::m(); super::n::o(); }";
     let code = without_tests(&without_text(text));

@@ -1,12 +1,12 @@
-//! The accepted figures, and what a new one means beside them.
+//! The accepted instruction counts, and the comparison with new ones.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 
-/// Where the figures are kept.
+/// The path of the accepted figures.
 pub(crate) const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/baseline.toml");
-/// The rise that is accepted, in percent. Runs of one binary differ by at most a quarter of it.
+/// The accepted rise, in percent. Runs of one binary differ by at most a quarter of it.
 const TOLERANCE: f64 = 2.0;
 
 const HEADER: &str = "# User instructions of one request in steady state, by the release binary.
@@ -21,7 +21,7 @@ pub(crate) struct Baseline {
     figures: BTreeMap<String, u64>,
 }
 
-/// A new figure beside the accepted one.
+/// The comparison of a new figure with the accepted one.
 pub(crate) enum Verdict {
     /// No figure was accepted yet.
     New,
@@ -40,7 +40,7 @@ pub(crate) enum Verdict {
 }
 
 impl Baseline {
-    /// Reads the accepted figures; none where there is no file.
+    /// Reads the accepted figures; none if there is no file.
     pub(crate) fn read() -> Result<Self, Box<dyn Error>> {
         let text = match std::fs::read_to_string(PATH) {
             Ok(text) => text,
@@ -61,7 +61,7 @@ impl Baseline {
         Ok(baseline)
     }
 
-    /// Puts a new figure in the place of the accepted one.
+    /// Replaces an accepted figure.
     pub(crate) fn set(&mut self, name: &str, figure: u64) {
         self.figures.insert(name.to_owned(), figure);
     }
@@ -83,7 +83,7 @@ impl Baseline {
         }
     }
 
-    /// What to do about a rise.
+    /// Returns what to do about a rise.
     pub(crate) fn advice(&self, tools: &str) -> String {
         let mut text = format!(
             "

@@ -23,7 +23,7 @@ pub(crate) fn binary() -> Result<PathBuf, Box<dyn Error>> {
     Err(format!("{} is not there; build it: cargo build --release", binary.display()).into())
 }
 
-/// The versions that the figures depend on.
+/// Returns the versions that the figures depend on.
 pub(crate) fn tools() -> Result<String, Box<dyn Error>> {
     let version = |program: &str| -> Result<String, Box<dyn Error>> {
         let output = Command::new(program)
@@ -47,8 +47,8 @@ impl Attache {
     /// Starts it with this configuration and waits until it is ready.
     pub(crate) fn start(binary: &Path, config: &str) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
-        // attache watches the file's folder and the folder around that, and reads the file again when either changes.
-        // Nothing else may happen in them.
+        // attache watches the file's folder and its parent, and reads the file again when either changes. Nothing else
+        // may happen in them.
         let quiet = folder.path().join("around/config");
         std::fs::create_dir_all(&quiet)?;
         let file = quiet.join("attache.yaml");
@@ -83,18 +83,18 @@ impl Attache {
             said.push_str(&line);
             said.push('\n');
         }
-        // A full pipe would stop it.
+        // A full pipe would block it.
         attache.stderr = Some(std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop)));
         Ok(attache)
     }
 
-    /// The address of a listener.
+    /// Returns the address of a listener.
     pub(crate) fn address(&self, listener: &str) -> Result<SocketAddr, Box<dyn Error>> {
-        let unknown = || format!("attache did not say where {listener} listens");
+        let unknown = || format!("attache did not print the address of {listener}");
         Ok(*self.addresses.get(listener).ok_or_else(unknown)?)
     }
 
-    /// Stops it and returns the instructions of its whole life. `keep` is where callgrind's file goes.
+    /// Stops it and returns the total number of instructions. `keep` is the destination of callgrind's file.
     pub(crate) fn finish(mut self, keep: Option<PathBuf>) -> Result<u64, Box<dyn Error>> {
         let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
         let status = self.child.wait()?;
@@ -114,7 +114,7 @@ impl Attache {
 
 impl Drop for Attache {
     fn drop(&mut self) {
-        // Both fail where it has ended already.
+        // Both fail if it has ended already.
         let _killed = self.child.kill();
         let _status = self.child.wait();
         if let Some(stderr) = self.stderr.take() {

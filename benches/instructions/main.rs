@@ -2,9 +2,9 @@
 //!
 //! `cargo build --release && cargo bench --profile dev --bench instructions`
 //!
-//! It builds nothing: the release binary has to be there, or `ATTACHE_BIN` names another. Each scenario
-//! runs twice, with 1,000 and with 5,000 requests over one kept-alive connection. The difference is the steady state:
-//! start and stop cancel out. Client, upstream and token endpoint are in this process and are not counted.
+//! It builds nothing: the release binary has to exist, or `ATTACHE_BIN` names another. Each scenario runs twice, with
+//! 1,000 and with 5,000 requests over one kept-alive connection. The difference is the steady state: start and stop
+//! cancel out. Client, upstream and token endpoint are in this process and are not counted.
 //!
 //! | argument | |
 //! | --- | --- |
@@ -25,7 +25,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Requests of the two runs.
+/// Number of requests of the two runs.
 const FEW: u32 = 1_000;
 const MANY: u32 = 5_000;
 
@@ -98,7 +98,7 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Instructions of a whole run: start, `requests` requests, stop.
+/// Returns the instructions of a whole run: start, `requests` requests, stop.
 async fn total(
     scenario: Scenario,
     requests: u32,

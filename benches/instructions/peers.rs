@@ -1,4 +1,5 @@
-//! The two ends of a request: a client with one connection, and a stub that is upstream, receiver and token endpoint.
+//! The two ends of a request: a client with one connection, and a stub that acts as upstream, receiver and token
+//! endpoint.
 
 use std::error::Error;
 use std::io;
@@ -11,7 +12,7 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\nDate: Thu, 26 Nov 2026 12:00:00 GMT\r
     Content-Length: 204\r\nCache-Control: no-store\r\nETag: \"0123456789abcdef\"\r\nServer: stub\r\nVary: Accept\r\n\r\n";
 const BODY_LEN: usize = 204;
 
-/// A server on a port of its own. Its tasks end when it is dropped.
+/// A server on its own port. Its tasks end when it is dropped.
 pub(crate) struct Stub {
     address: SocketAddr,
     _tasks: JoinSet<()>,
@@ -61,7 +62,7 @@ impl Load {
         Messages::new(TcpStream::connect(to).await?).map(Self)
     }
 
-    /// Sends `request` and reads its response, which has to be a 200.
+    /// Sends `request` and reads its response, which must be a 200.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<(), Box<dyn Error>> {
         self.0.stream.write_all(request).await?;
         let head = self.0.next(|head| String::from_utf8_lossy(head).into_owned()).await?;
@@ -85,7 +86,7 @@ impl Messages {
         Ok(Self { stream, read: Vec::with_capacity(32 << 10) })
     }
 
-    /// Reads a whole message and returns what `look` makes of its head. `None`: the peer closed.
+    /// Reads a complete message and returns the result of `look` for its head. `None`: the peer closed.
     async fn next<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> io::Result<Option<T>> {
         self.read.clear();
         let head = loop {

@@ -12,17 +12,17 @@ pub(crate) enum Scenario {
     Post,
     /// A webhook call by key, among ten services.
     Webhook,
-    /// GET with an OAuth2 account whose token is there.
+    /// GET with an OAuth2 account whose token was obtained.
     OAuth2,
 }
 
-/// Services in every configuration.
+/// Number of services in every configuration.
 const SERVICES: usize = 10;
 
 impl Scenario {
     pub(crate) const ALL: [Self; 4] = [Self::Get, Self::Post, Self::Webhook, Self::OAuth2];
 
-    /// The name in the table, in the baseline and on the command line.
+    /// Returns the name in the table, in the baseline and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -32,12 +32,12 @@ impl Scenario {
         }
     }
 
-    /// The listener that the requests are sent to.
+    /// Returns the listener to which the requests are sent.
     pub(crate) fn listener(self) -> &'static str {
         if self == Self::Webhook { "webhooks" } else { "outbound" }
     }
 
-    /// The bytes of one request.
+    /// Returns the bytes of one request.
     pub(crate) fn request(self) -> Vec<u8> {
         let fields = "Host: api.example\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n";
         let with_body = |target: &str, body: &str| {
@@ -57,7 +57,7 @@ impl Scenario {
         .into_bytes()
     }
 
-    /// The configuration, with `stub` as upstream, receiver and token endpoint.
+    /// Returns the configuration, with `stub` as upstream, receiver and token endpoint.
     pub(crate) fn config(self, stub: SocketAddr) -> String {
         let mut yaml = format!(
             "listen: {{ outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:0 }}
@@ -94,7 +94,7 @@ services:
     }
 }
 
-/// The webhook key of the service `hook-{n}`.
+/// Returns the webhook key of the service `hook-{n}`.
 fn key(n: usize) -> String {
     format!("whk_instructions_of_the_bench_{n:04}")
 }

@@ -1,4 +1,4 @@
-//! `attache check`: reads the file as `run` would, and says what is wrong with it.
+//! `attache check`: reads the file as `run` would, and prints its problems.
 
 mod live;
 
@@ -19,18 +19,18 @@ use std::time::SystemTime;
   attache check --offline --format github          # in a workflow, without the secrets
   kubectl get configmap attache -o jsonpath='{.data.attache\\.yaml}' | attache check -c - --offline")]
 pub struct CheckArgs {
-    /// Ask for no secret
+    /// Read no secret
     #[arg(long)]
     pub offline: bool,
-    /// Also get a token for every OAuth2 account, and connect to every service (nothing is sent to it). What is found is
-    /// printed on stdout, with another --format than human on stderr; what fails is among the problems, with the code
-    /// live_token or live_service and without a place
+    /// Also request a token for every OAuth2 account, and connect to every service without sending a request. The
+    /// results are printed on stdout, or on stderr with a --format other than human; failures are added to the
+    /// problems, with the code live_token or live_service and without a place
     #[arg(long, conflicts_with = "offline")]
     pub live: bool,
     /// Fail if there are warnings
     #[arg(long)]
     pub deny_warnings: bool,
-    /// How problems are printed on stdout; the human form is always on stderr
+    /// The format of the problems on stdout; the human form is always on stderr
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }
@@ -38,7 +38,7 @@ pub struct CheckArgs {
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// As a compiler would
+    /// In the form of compiler errors
     Human,
     /// A JSON array of {severity, code, file, line, column, message, help, secondary}
     Json,
@@ -84,7 +84,7 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
     status
 }
 
-/// The line about a good file.
+/// Returns the line about a valid file.
 fn summary(path: &Path, config: &Config, warnings: usize) -> String {
     let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     let name = if path == Path::new(config::STDIN) { "<stdin>".into() } else { path.to_string_lossy() };
@@ -99,7 +99,7 @@ fn summary(path: &Path, config: &Config, warnings: usize) -> String {
     format!("{name}: ok, {}, hash {}\n", parts.join(", "), config.hash)
 }
 
-/// Prints what it finds and returns what of it is a problem; the worse status wins.
+/// Prints the results and returns the problems among them; the higher status is kept.
 fn check_live(config: &Config, args: &CheckArgs, status: &mut i32) -> Vec<Value> {
     let found = match live::run(config) {
         Ok(found) => found,
@@ -122,8 +122,8 @@ fn check_live(config: &Config, args: &CheckArgs, status: &mut i32) -> Vec<Value>
     found.iter().filter_map(live::Finding::problem).collect()
 }
 
-/// One workflow command a problem, and a notice for its second place. `%` and line breaks are escaped in all of them; `:` and `,` besides in what stands
-/// before the message.
+/// Returns one workflow command per problem, and a notice for its second place. `%` and line breaks are escaped in all
+/// of them; `:` and `,` also in the properties before the message.
 fn annotations(problems: &Value) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
@@ -161,7 +161,7 @@ fn status(loaded: &Loaded, deny_warnings: bool) -> i32 {
     }
 }
 
-/// A reader that has gone away is no reason to fail.
+/// A closed reader is not a failure.
 fn print(mut to: impl io::Write, text: &str) {
     let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_says_whether_the_file_can_be_served() {
+    fn the_status_tells_if_the_file_can_be_served() {
         let good = "services: { s: { account: { authorization: none }, server_url: 'https://s.example' } }";
         let warned = "services: {}";
         assert_eq!(check(good, true), FINE);

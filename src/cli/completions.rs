@@ -1,6 +1,6 @@
 //! `attache completions SHELL`: the completion script of a shell, on stdout.
 //!
-//! It is made from the very command the program parses with, so it can't name an option that is not there.
+//! It is generated from the program's own command definition, so it only names existing options.
 
 use super::stdout;
 
@@ -19,7 +19,7 @@ pub fn run(args: &CompletionsArgs, root: clap::Command) -> i32 {
     stdout::write(&script(args.shell, root))
 }
 
-// Into memory first: `generate` panics when whoever reads the pipe has gone.
+// Written to memory first: `generate` panics when the reader of the pipe has closed it.
 fn script(shell: clap_complete::Shell, mut root: clap::Command) -> Vec<u8> {
     let mut script = Vec::new();
     let name = root.get_name().to_owned();

@@ -1,5 +1,5 @@
-//! `attache diff`: what a reload would change. What counts as a change is decided by [`Changes`], as for the log of a
-//! reload; the effective files say which fields.
+//! `attache diff`: the effect of a reload. [`Changes`] decides what counts as a change, as for the log of a reload; the
+//! effective files provide the fields.
 
 use super::{file, stdout};
 use crate::config::changes::{Changes, Named, RestartKey};
@@ -15,14 +15,14 @@ use std::path::PathBuf;
   attache diff /etc/attache/attache.yaml attache.yaml
   git show main:attache.yaml | attache diff - attache.yaml --format markdown
 
-Exit status: 0 if nothing differs, 1 if something does, 2 if it can't be told. A secret that stands in a file is
-shown as changed only; secrets that are read from elsewhere are not asked for.")]
+Exit status: 0 if nothing differs, 1 if something differs, 2 if a file is invalid. A secret in a file is shown only
+as changed; secrets from other sources are not read.")]
 pub struct DiffArgs {
     /// The file or folder in effect
     old: PathBuf,
-    /// The file or folder to be
+    /// The new file or folder
     new: PathBuf,
-    /// How the changes are printed
+    /// The format of the changes
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -30,7 +30,7 @@ pub struct DiffArgs {
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Lines for people
+    /// Lines for display
     Human,
     /// One JSON object
     Json,
@@ -45,7 +45,7 @@ struct Field {
     new: Option<Leaf>,
 }
 
-/// What became of one entry of a section.
+/// The change of one entry of a section.
 struct Entry {
     sign: char,
     name: String,
@@ -53,7 +53,7 @@ struct Entry {
     needs_restart: bool,
 }
 
-/// Prints what differs; returns the exit status.
+/// Prints the differences; returns the exit status.
 pub fn run(args: &DiffArgs) -> i32 {
     const BAD: i32 = 2;
     let (Ok(old), Ok(new)) = (file::inspect(Some(&args.old)), file::inspect(Some(&args.new))) else {
@@ -112,7 +112,7 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
     all.into_iter().filter(|(_, entries)| !entries.is_empty()).collect()
 }
 
-/// The fields below a path that differ.
+/// Returns the fields below a path that differ.
 fn fields(old: &Effective, new: &Effective, path: &[&str]) -> Vec<Field> {
     let (mut old, new) = (old.fields(path), new.fields(path));
     let mut differing = Vec::new();
@@ -128,7 +128,7 @@ fn fields(old: &Effective, new: &Effective, path: &[&str]) -> Vec<Field> {
 }
 
 impl Entry {
-    /// What differs, a line each.
+    /// Returns the differences, one line each.
     fn shown(&self) -> Vec<String> {
         match (self.sign, self.fields.as_slice()) {
             ('~', []) => vec!["the same entries in another order, or spelling".to_owned()],
@@ -138,12 +138,12 @@ impl Entry {
 }
 
 impl Field {
-    /// `timeout: 10s → 20s`, and of a secret that it changed.
+    /// Returns `timeout: 10s → 20s`, and for a secret only that it changed.
     fn shown(&self) -> String {
         let colon = if self.path.is_empty() { "" } else { ": " };
         let path = format!("{}{colon}", self.path);
         match (&self.old, &self.new) {
-            // What differs may not be shown.
+            // The difference is in hidden values.
             (Some(old), Some(new)) if old.to_string() == new.to_string() => format!("{path}changed"),
             (Some(old), Some(new)) => format!("{path}{old} → {new}"),
             (None, Some(new)) => format!("{path}{new} (new)"),
@@ -184,7 +184,7 @@ fn markdown(sections: &[Section]) -> String {
             let restart = if entry.needs_restart { ", needs a restart" } else { "" };
             let _ = writeln!(out, "- `{}` {what}{restart}", entry.name);
             for field in entry.shown() {
-                // A backtick inside would end the code.
+                // A backtick inside would end the code span.
                 let _ = writeln!(out, "  - `{}`", field.replace('`', "'"));
             }
         }

@@ -1,4 +1,4 @@
-//! The configuration, for the commands that only look something up in it.
+//! Reading of the configuration for commands that only look something up in it.
 
 use crate::config::effective::Effective;
 use crate::config::model::{Account, Authorization, Config, OAuth2};
@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where the file was looked for and what was there.
+/// The result of looking for the file.
 pub(super) enum File {
-    /// No `-c`, and nothing at the places `attache run` looks at: a sentence that lists them.
+    /// No `-c`, and no file at the default paths: a sentence that lists them.
     Missing(String),
-    /// It is there and means this.
+    /// The configuration.
     Valid(Box<Config>),
 }
 
-/// Reads the file at `path`, or where `attache run` would find it.
+/// Reads the file at `path`, or at the default path of `attache run`.
 ///
 /// # Errors
 ///
-/// The exit status, once its problems have been printed on stderr.
+/// The exit status, after its problems were printed on stderr.
 pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
     let found = match path {
         Some(path) => path.to_owned(),
@@ -34,7 +34,7 @@ pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
         Some(config) => {
             match loaded.problems.unread().count() {
                 0 => {}
-                1 => eprintln!("note: a secret can't be read; `attache check` says which"),
+                1 => eprintln!("note: a secret can't be read; `attache check` names it"),
                 more => eprintln!("note: {more} secrets can't be read; `attache check` lists them"),
             }
             Ok(File::Valid(Box::new(config)))
@@ -46,17 +46,17 @@ pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
     }
 }
 
-/// A good file, read without its secrets.
+/// A valid file, read without its secrets.
 pub(super) struct Inspected {
     pub(super) config: Config,
     pub(super) effective: Effective,
 }
 
-/// Reads the file at `path`, or where `attache run` would find it, without its secrets.
+/// Reads the file at `path`, or at the default path of `attache run`, without its secrets.
 ///
 /// # Errors
 ///
-/// The exit status, once its problems have been printed on stderr.
+/// The exit status, after its problems were printed on stderr.
 pub(super) fn inspect(path: Option<&Path>) -> Result<Inspected, i32> {
     let found = path.map_or_else(config::default_path, |path| Ok(path.to_owned()));
     let found = found.map_err(|looked_for| {
@@ -72,15 +72,15 @@ pub(super) fn inspect(path: Option<&Path>) -> Result<Inspected, i32> {
     }
 }
 
-/// Every account by its name, those written in place (`services/NAME`) among them.
+/// Returns every account by its name, including those written in place (`services/NAME`).
 pub(super) fn accounts(config: &Config) -> BTreeMap<&str, &Arc<Account>> {
     let in_place = config.services.values().filter_map(|service| service.outbound.as_ref());
     let in_place = in_place.map(|outbound| (outbound.account.name.as_str(), &outbound.account));
-    // The named ones last, which so win; but no name of theirs holds a slash.
+    // The named ones last, so they take precedence; but none of their names contains a slash.
     in_place.chain(config.accounts.iter().map(|(name, account)| (name.as_str(), account))).collect()
 }
 
-/// What an account asks tokens with, if it does.
+/// Returns the OAuth2 settings of an account, if it has any.
 pub(super) fn oauth2(account: &Account) -> Option<&OAuth2> {
     match &account.authorization {
         Authorization::OAuth2(oauth2) => Some(oauth2),
@@ -97,8 +97,10 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, known)| known)
 }
 
-/// A folder for refresh tokens was made, and only one user's processes can use it.
+/// Warns that a folder for refresh tokens was created, which only processes of one user can use.
 pub(super) fn warn_of_new_folder(dir: &Path) {
     let dir = dir.display();
-    eprintln!("note: {dir} was made, and belongs to the user you are: `attache run` must be the same");
+    eprintln!(
+        "note: {dir} was created and belongs to the current user; `attache run` must run as the same user"
+    );
 }

@@ -1,8 +1,8 @@
-//! `attache keys new`: a fresh webhook key, said once, and the lines by which the file will know it.
+//! `attache keys new`: a new webhook key, shown once, and the lines for the configuration.
 //!
-//! attache keeps the hash only, so nothing here writes to the file: the key goes to the third party, the hash into
-//! the configuration, and a person carries both. (A command that edited the file would have to keep its comments
-//! and would race with whatever deploys it.)
+//! attache stores only the hash, so this command writes nothing to the file: the operator gives the key to the third
+//! party and adds the hash to the configuration. (A command that edits the file would have to keep its comments and
+//! would race with the deployment.)
 
 use super::file::{self, File};
 use super::stdout;
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Stands in the URL for an address that isn't known.
+/// The placeholder for an unknown address in the URL.
 const PLACEHOLDER: &str = "https://YOUR-PUBLIC-HOST";
 
 /// The arguments of `attache keys`.
@@ -34,7 +34,7 @@ pub struct KeysArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum KeysCommand {
-    /// Make a new webhook key; it is shown once
+    /// Create a new webhook key; it is shown once
     New(NewArgs),
 }
 
@@ -43,18 +43,18 @@ enum KeysCommand {
   attache keys new --service mailer
   attache keys new --service mailer --id 2026-12 --expires 90d")]
 struct NewArgs {
-    /// The service whose webhook the key opens
+    /// The service of the webhook
     #[arg(long, value_name = "NAME")]
     service: String,
-    /// What stands for the key in logs and metrics [default: the year and month, as 2026-11]
+    /// The name of the key in logs and metrics [default: the year and month, as 2026-11]
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     id: Option<String>,
-    /// When it stops being good: a time (2026-12-31T00:00:00Z) or how long from now (90d, 12h)
+    /// The end of its validity: a time (2026-12-31T00:00:00Z) or a duration from now (90d, 12h)
     #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
     expires: Option<Expiry>,
 }
 
-/// Makes the key and prints it; returns the exit status.
+/// Creates the key and prints it; returns the exit status.
 pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
     let KeysCommand::New(args) = &args.command;
     let config = match file::read(config, Mode::Offline) {
@@ -65,7 +65,7 @@ pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
     let public_url = config.as_deref().and_then(|c| c.public_url.as_deref());
     if public_url.is_none() {
         let why = if config.is_some() { "the file has no public_url" } else { "no file was found" };
-        eprintln!("note: {why}; {PLACEHOLDER} stands for your address");
+        eprintln!("note: {why}; replace {PLACEHOLDER} by your address");
     }
     let made = plan(args, config.as_deref(), Timestamp::now())
         .and_then(|entry| page(&args.service, &entry, &fresh()?, public_url));
@@ -78,24 +78,24 @@ pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
     }
 }
 
-/// 256 random bits; the prefix lets a secret scanner know one where it sees it.
+/// Returns 256 random bits; the prefix lets secret scanners recognise them.
 fn fresh() -> Result<Secret, String> {
     let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
     ring::rand::SystemRandom::new()
         .fill(bytes.as_mut_slice())
-        .map_err(|_| "the system gave no random bytes".to_owned())?;
+        .map_err(|_| "the system provides no random bytes".to_owned())?;
     Ok(Secret::new(format!("whk_{}", URL_SAFE_NO_PAD.encode(bytes.as_slice()))))
 }
 
-/// What is decided before the key is known.
+/// The decisions that do not depend on the key.
 struct Entry {
     id: String,
     expires_at: Option<Timestamp>,
-    /// The service is there and has no webhook yet.
+    /// The service exists and has no webhook yet.
     first: bool,
-    /// Its webhook is there and has no key yet.
+    /// The webhook exists and has no key yet.
     none: bool,
-    /// Where its webhook has its keys.
+    /// The place of the webhook's keys.
     key_in: KeyIn,
 }
 
@@ -117,10 +117,10 @@ fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry
         Some(Expiry::In(span)) => Some(
             now.checked_add(span)
                 .and_then(|at| at.round(Unit::Second))
-                .map_err(|_| "--expires is further away than dates go".to_owned())?,
+                .map_err(|_| "--expires is too far in the future".to_owned())?,
         ),
     };
-    // Without a file nothing is known to be missing.
+    // Without a file, nothing is known to be missing.
     let first = service.is_some() && webhook.is_none();
     let key_in = webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default();
     let none = webhook.is_some_and(|webhook| webhook.api_keys.is_empty());
@@ -151,7 +151,7 @@ struct Item<'a> {
     expires_at: Option<String>,
 }
 
-/// A `webhook` to be completed.
+/// A `webhook` for the operator to complete.
 #[derive(serde::Serialize)]
 struct FirstWebhook<'a> {
     user: &'static str,
@@ -168,7 +168,7 @@ fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) ->
     let (lines, place) = if entry.first {
         let webhook = FirstWebhook { user: "USER", forward_to: "http://YOUR-PROGRAM", api_keys: [item] };
         let lines = serde_yaml::to_string(&BTreeMap::from([("webhook", webhook)]));
-        (lines, format!("services.{service}, with your user and program"))
+        (lines, format!("services.{service}, with your user and receiver"))
     } else {
         (
             serde_yaml::to_string(&[item]),
@@ -195,7 +195,7 @@ fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) ->
     ))
 }
 
-/// `--expires`, before it is known what time it is.
+/// `--expires`, before the current time is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Expiry {
     At(Timestamp),
@@ -207,7 +207,7 @@ fn parse_expiry(text: &str) -> Result<Expiry, String> {
         return Ok(Expiry::At(at));
     }
     parse_span(text).map(Expiry::In).ok_or_else(|| {
-        "neither a time like 2026-12-31T00:00:00Z nor a span like 90d, 12h or 1d12h".to_owned()
+        "neither a time like 2026-12-31T00:00:00Z nor a duration like 90d, 12h or 1d12h".to_owned()
     })
 }
 
@@ -228,7 +228,7 @@ fn parse_span(text: &str) -> Option<Duration> {
         seconds = seconds.checked_add(number.checked_mul(unit)?)?;
         rest = &rest[digits + 1..];
     }
-    // Zero is no span, nor is the empty text; and jiff counts in signed seconds.
+    // Zero and the empty text are not durations; jiff counts in signed seconds.
     (seconds > 0 && i64::try_from(seconds).is_ok()).then(|| Duration::from_secs(seconds))
 }
 
@@ -248,14 +248,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_256_bits_and_no_two_are_alike() {
+    fn a_key_has_256_bits_and_is_unique() {
         let (a, b) = (fresh().unwrap(), fresh().unwrap());
         assert_eq!(a.expose().len(), "whk_".len() + 43);
         assert!(a != b);
     }
 
     #[test]
-    fn spans_and_times_are_read() {
+    fn durations_and_times_are_parsed() {
         assert_eq!(parse_expiry("90d"), Ok(Expiry::In(Duration::from_secs(90 * 86_400))));
         assert_eq!(parse_expiry("1d12h"), Ok(Expiry::In(Duration::from_secs(36 * 3_600))));
         assert!(matches!(parse_expiry("2026-12-31T00:00:00Z"), Ok(Expiry::At(_))));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_to_paste_hold_the_hash_and_the_page_says_the_key_and_its_url() {
+    fn the_lines_to_paste_have_the_hash_and_the_page_has_key_and_url() {
         let now: Timestamp = "2026-11-23T10:00:00.25Z".parse().unwrap();
         let args = args(Some(Expiry::In(Duration::from_secs(86_400))));
         let entry = plan(&args, None, now).unwrap();

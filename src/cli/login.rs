@@ -1,7 +1,8 @@
-//! `attache login ACCOUNT`: a person signs in, and the refresh token is kept for `attache run`.
+//! `attache login ACCOUNT`: the account's owner signs in, and the refresh token is stored for `attache run`.
 //!
-//! Everything that can fail without the person is tried first: the file, the store, the listener. What the person needs
-//! is printed on stdout, what went wrong on stderr, and neither ever holds a code, a token, or the state by itself.
+//! Everything that can fail without the user is tried first: the file, the store, the listener. Instructions for the
+//! user are printed on stdout, failures on stderr, and neither contains a code, a token, or the state outside of the
+//! URL.
 
 mod browser;
 mod loopback;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a person may take in the browser.
+/// Time limit for the user in the browser.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The arguments of `attache login`.
@@ -35,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub struct LoginArgs {
     /// A key under `accounts`, or services/NAME for the account written in place there
     account: String,
-    /// Open no browser; the address it was sent back to may be pasted instead
+    /// Do not open a browser; the address of the final page can be pasted instead
     #[arg(long)]
     no_browser: bool,
 }
@@ -45,19 +46,19 @@ pub struct LoginArgs {
 enum LoginError {
     #[error("{0}")]
     Account(String),
-    #[error("the file has no `state`, where the refresh token would be kept")]
+    #[error("the file has no `state` in which the refresh token can be stored")]
     NoState,
     #[error("can't set up the client for the identity provider{}", cause(.0))]
     Client(#[from] BuildError),
-    #[error("can't listen on {address} for the browser to come back to: {cause}")]
+    #[error("can't listen on {address} for the browser's redirect: {cause}")]
     Listen { address: String, cause: io::Error },
-    #[error("can't keep a refresh token (state.dir): {0}")]
+    #[error("can't store a refresh token (state.dir): {0}")]
     State(#[from] StateError),
     #[error(transparent)]
     SignIn(#[from] SignInError),
     #[error("no login within {} minutes", PATIENCE.as_secs() / 60)]
     TooLate,
-    #[error("broken off: nothing was kept")]
+    #[error("interrupted: nothing was stored")]
     BrokenOff,
     #[error("can't start: {0}")]
     Io(#[from] io::Error),
@@ -69,7 +70,7 @@ fn cause(error: &BuildError) -> String {
 
 /// Signs the account in; returns the exit status.
 pub fn run(args: &LoginArgs, path: Option<&Path>) -> i32 {
-    // Fails only if one is installed, which does as well.
+    // Fails only if a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = match file::read(path, Mode::Full) {
         Ok(File::Valid(config)) => config,
@@ -115,7 +116,7 @@ fn sign_in(config: &Config, args: &LoginArgs) -> Result<(), LoginError> {
 fn help(error: &LoginError, args: &LoginArgs, path: Option<&Path>) -> Option<String> {
     Some(match error {
         LoginError::SignIn(SignInError::NoRefreshToken) => {
-            "most providers want the scope `offline_access` for it; Google wants `authorization_params: { access_type: \
+            "most providers require the scope `offline_access` for it; Google requires `authorization_params: { access_type: \
              offline, prompt: consent }`; some give one only at the first consent: withdraw that there, and sign in again"
                 .to_owned()
         }
@@ -130,14 +131,14 @@ fn help(error: &LoginError, args: &LoginArgs, path: Option<&Path>) -> Option<Str
             "redirect_uri_mismatch" | "invalid_request" => {
                 "is the redirect URL registered with the provider? `redirect_url` sets another one".to_owned()
             }
-            "invalid_grant" => "the code was used, or took too long: sign in again".to_owned(),
+            "invalid_grant" => "the code was used already, or has expired: sign in again".to_owned(),
             _ => return None,
         },
         _ => return None,
     })
 }
 
-/// The account of that name, if it is one that a person signs in.
+/// Returns the account of that name, if its grant has a login.
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a OAuth2, String> {
     let accounts = file::accounts(config);
     let interactive =
@@ -178,7 +179,7 @@ impl Login<'_> {
     async fn run(&self, store: Arc<FileStore>) -> Result<(), LoginError> {
         let sign_in = SignIn::new(self.account, self.oauth2, &TokenClient::new()?, store)?;
         if let Some(unreadable) = sign_in.prepare().await? {
-            eprintln!("note: what is kept for `{}` will be replaced: {unreadable}", self.account);
+            eprintln!("note: the stored grant of `{}` will be replaced: {unreadable}", self.account);
         }
         let signed_in = match &self.oauth2.grant {
             Grant::AuthorizationCode { redirect_url, .. } => {
@@ -202,14 +203,14 @@ impl Login<'_> {
         };
         let authorization = Arc::new(authorization);
         print(format_args!(
-            "Open this URL in a browser, and sign in as the one that `{}` shall act for:\n\n    {}\n\n\
-             Waiting for the browser to come back to {} ({} minutes at most; Ctrl-C ends it).\n",
+            "Open this URL in a browser, and sign in as the user for whom `{}` acts:\n\n    {}\n\n\
+             Waiting for the browser's redirect to {} (at most {} minutes; Ctrl-C ends it).\n",
             self.account,
             authorization.url(),
             loopback.uri(),
             PATIENCE.as_secs() / 60,
         ));
-        // Where no browser is opened, the one that is used may be on another machine.
+        // If attache opens no browser, the user's browser may be on another machine.
         let paste = self.no_browser || !browser::open(authorization.url());
         if paste {
             print(format_args!(
@@ -238,7 +239,7 @@ impl Login<'_> {
             Redirected::Refused { error, description } => {
                 Err(SignInError::from(Denial::Rejected { error, description }).into())
             }
-            // Neither returns one.
+            // Neither source returns this.
             Redirected::Foreign => Err(LoginError::BrokenOff),
         }
     }
@@ -246,32 +247,32 @@ impl Login<'_> {
     async fn by_device(&self, sign_in: &SignIn) -> Result<SignedIn, LoginError> {
         let device = sign_in.device().await?;
         print(format_args!(
-            "Open this URL in a browser, sign in as the one that `{}` shall act for, and enter the code:\n\n    {}\n    code: {}\n\n",
+            "Open this URL in a browser, sign in as the user for whom `{}` acts, and enter the code:\n\n    {}\n    code: {}\n\n",
             self.account,
             device.url(),
             device.user_code(),
         ));
         if let Some(url) = device.complete_url() {
-            print(format_args!("Or this one, which has the code in it:\n\n    {url}\n\n"));
+            print(format_args!("Or this one, which contains the code:\n\n    {url}\n\n"));
         }
         let limit = match device.expires_in().as_secs().div_ceil(60) {
             0 | 1 => "a minute".to_owned(),
             minutes => format!("{minutes} minutes"),
         };
-        print(format_args!("Waiting until it is confirmed ({limit} at most; Ctrl-C ends it).\n"));
+        print(format_args!("Waiting for the confirmation (at most {limit}; Ctrl-C ends it).\n"));
         Ok(sign_in.confirmed(&device).await?)
     }
 
     fn done(&self, signed_in: &SignedIn) {
         let Self { account, state, .. } = self;
         print(format_args!(
-            "`{account}` is signed in; its refresh token is kept in {}.\n",
+            "`{account}` is signed in; its refresh token is stored in {}.\n",
             state.dir.display()
         ));
         if let Some(scope) = &signed_in.scope {
             print(format_args!("Scopes granted: {scope}\n"));
         }
-        print(format_args!("A running attache takes it up within seconds; /status shows it.\n"));
+        print(format_args!("A running attache uses it within seconds; /status shows it.\n"));
     }
 }
 
@@ -279,7 +280,7 @@ fn io_stdin() -> tokio::io::BufReader<tokio::io::Stdin> {
     tokio::io::BufReader::new(tokio::io::stdin())
 }
 
-/// A reader that has gone away is no reason to fail: the browser may be open already.
+/// A closed reader is not a failure: the browser may be open already.
 fn print(text: impl Display) {
     use io::Write as _;
     let mut out = io::stdout().lock();

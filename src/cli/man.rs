@@ -1,4 +1,4 @@
-//! `attache man`: the manual pages, made from the very command that the program parses with.
+//! `attache man`: the manual pages, generated from the program's own command definition.
 
 use super::stdout;
 use clap::Command;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
   attache man keys new | man -l -
   attache man --output /usr/local/share/man/man1")]
 pub struct ManArgs {
-    /// The command, as `check` or `keys new`; without one, attache itself
+    /// The command, such as `check` or `keys new`; without one, attache itself
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
     /// Write a page for attache and one for each command into this folder
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_command_has_a_page_of_its_own() {
+    fn each_command_has_its_own_page() {
         let folder = tempfile::tempdir().unwrap();
         let below =
             Command::new("keys").subcommand(Command::new("new").after_help("Example:\n  attache keys new"));

@@ -1,4 +1,4 @@
-//! The command line: one file a command. Nothing here ends the process; every command returns its exit status.
+//! The command line: one file per command. Nothing here ends the process; every command returns its exit status.
 
 pub mod check;
 pub mod completions;
@@ -24,7 +24,7 @@ use std::path::PathBuf;
 /// What `--version` prints.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ATTACHE_COMMIT"), ")");
 
-/// A declarative reverse proxy that carries your credentials to foreign services, and announces foreign callers at home.
+/// A reverse proxy that adds credentials to outbound requests and authenticates inbound webhook calls.
 #[derive(Debug, Parser)]
 #[command(name = "attache", version = VERSION, about, max_term_width = 100, propagate_version = true)]
 #[command(after_help = "Examples:
@@ -43,25 +43,25 @@ struct Cli {
 enum Command {
     /// Serve.
     Run(run::RunArgs),
-    /// Read the file as `run` would, and say what is wrong with it.
+    /// Read the file as `run` would, and print its problems.
     Check(check::CheckArgs),
-    /// Say what a reload would change, field by field.
+    /// Show what a reload would change, field by field.
     Diff(diff::DiffArgs),
-    /// Print the file as it takes effect, secrets redacted.
+    /// Print the effective file, with secrets redacted.
     Render(render::RenderArgs),
-    /// Print what the file may say, as a JSON Schema for editors.
+    /// Print the JSON Schema of the file, for editors.
     Schema(schema::SchemaArgs),
-    /// Make a new webhook key.
+    /// Create a webhook key.
     Keys(keys::KeysArgs),
     /// List every webhook URL.
     Urls(urls::UrlsArgs),
-    /// Say what a request would meet: service, account, deadline, limits, headers. Sends nothing, and asks for no secret.
+    /// Show the service, account, deadline, limits and headers of a request. Sends nothing, and reads no secret.
     Explain(explain::ExplainArgs),
-    /// Ask a running attache what it serves, or wait until it serves a configuration.
+    /// Show what a running attache serves, or wait until it serves a configuration.
     Status(status::StatusArgs),
-    /// Say step by step why the signature of a captured webhook request is valid or not.
+    /// Explain step by step why the signature of a captured webhook request is valid or not.
     Verify(Box<verify::VerifyArgs>),
-    /// Sign an account in: authorization code or device code.
+    /// Log an account in: authorization code or device code.
     Login(login::LoginArgs),
     /// Try attache with made-up services, on loopback.
     Demo(demo::DemoArgs),
@@ -71,24 +71,24 @@ enum Command {
     Man(man::ManArgs),
 }
 
-/// Prints the place of a panic and not its words, which may quote what was being parsed: a secret.
+/// Prints only the place of a panic, since its message may quote a secret that was being parsed.
 fn print_places_of_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         let name = thread.name().unwrap_or_default();
-        // A failure to print has no reader.
+        // A failure to print can't be reported.
         let _ = writeln!(std::io::stderr(), "thread '{name}' panicked at {place}");
     }));
 }
 
-/// Parses the command line and runs it; returns the exit status: 2 for a command line that makes no sense.
+/// Parses the command line and runs it; returns the exit status, 2 for an invalid command line.
 pub fn main() -> i32 {
     print_places_of_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // `--help` and `--version` come this way as well. A failure to print has no reader.
+            // `--help` and `--version` end here as well. A failure to print can't be reported.
             let _ = error.print();
             return error.exit_code();
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_may_be_named_before_and_after_the_command() {
+    fn the_file_may_be_given_before_and_after_the_command() {
         for line in
             ["attache -c a.yaml check", "attache check -c a.yaml", "attache keys -c a.yaml new --service s"]
         {

@@ -1,4 +1,4 @@
-//! `attache render`: the file as it takes effect.
+//! `attache render`: prints the effective file.
 
 use super::{file, stdout};
 use std::path::Path;
@@ -9,8 +9,8 @@ use std::path::Path;
   attache render -c attache.yaml                  with every default and every merge key written out
   attache render -c /etc/attache                  the files of a folder as one
 
-A secret that stands in the file is `[redacted]`, so such a file is for people; where a secret is read from is shown.
-No secret is asked for.")]
+A secret in the file is shown as `[redacted]`, so the output may not be a usable file; sources of secrets are shown.
+No secret is read.")]
 pub struct RenderArgs {}
 
 /// Prints the effective file; returns the exit status.

@@ -18,7 +18,7 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs, config: Option<&Path>) -> i32 {
     if config == Some(Path::new(config::STDIN)) {
         eprintln!(
-            "error: `attache run` reads its file again whenever it changes, so standard input can't be it"
+            "error: `attache run` can't read standard input, because it reads its file again whenever it changes"
         );
         return 2;
     }

@@ -1,4 +1,4 @@
-//! `attache schema`: what the file may say.
+//! `attache schema`: prints the keys of the file.
 
 use super::stdout;
 use crate::config;
@@ -10,7 +10,7 @@ use clap::ValueEnum;
   attache schema > attache.schema.json            for `# yaml-language-server: $schema=attache.schema.json`
   attache schema --format markdown                every key, for people")]
 pub struct SchemaArgs {
-    /// What is printed
+    /// The format
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
 }

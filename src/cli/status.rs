@@ -1,6 +1,6 @@
-//! `attache status`: what a running attache serves, or whether it serves a configuration yet.
+//! `attache status`: shows what a running attache serves, or whether it serves a configuration yet.
 //!
-//! It speaks HTTP/1 itself, over TCP or a unix socket, so that a container without a shell can be checked with it.
+//! It speaks HTTP/1 itself, over TCP or a unix socket, so that it can check a container without a shell.
 
 mod client;
 mod judge;
@@ -15,9 +15,9 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often is asked while something is waited for.
+/// Interval between two requests while waiting.
 const POLL: Duration = Duration::from_millis(200);
-/// How long one answer may take.
+/// Time limit of one answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// The command did not reach the admin listener.
@@ -31,21 +31,21 @@ const UNREACHABLE: i32 = 2;
   attache status --admin 127.0.0.1:9090 --timeout 2s     as a container's health check
   attache status --wait-for-hash $(cat attache.yaml | sha256sum | cut -d' ' -f1) --timeout 2m
 
-In a health check, give --admin: a changed listen.admin waits for a restart, and until then the file says where the
-process will listen, not where it does.
+In a health check, use --admin: a changed listen.admin takes effect at a restart, and until then the file has an
+address on which the process does not listen yet.
 
 Exit status: 0 it serves; 1 it is not ready, or does not serve the hash; 2 it can't be reached.")]
 pub struct StatusArgs {
     /// Wait until this configuration is served, nothing waits for a restart, and every credential is available
     #[arg(long, value_name = "HASH", value_parser = parse_hash)]
     wait_for_hash: Option<String>,
-    /// How long to wait [default: 5s, with --wait-for-hash 1m]
+    /// The time limit [default: 5s, with --wait-for-hash 1m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
     /// The admin listener: HOST:PORT or unix:/path [default: listen.admin of the file, else 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS", value_parser = Admin::parse)]
     admin: Option<Admin>,
-    /// How the answer is printed
+    /// The format of the answer
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -53,7 +53,7 @@ pub struct StatusArgs {
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// Lines for people
+    /// Lines for display
     Human,
     /// The document at /status
     Json,
@@ -68,9 +68,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     crate::config::duration(text).ok_or_else(|| "not a time such as 500ms, 10s or 1m30s".to_owned())
 }
 
-/// Asks; returns the exit status.
+/// Requests the status; returns the exit status.
 pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
-    // A file with problems, or none, is no reason to fail: what runs may serve an earlier one.
+    // An invalid or missing file is not a failure: the running process may serve an earlier one.
     let of_file = || Admin::from(&config::admin_address(path));
     let admin = args.admin.clone().unwrap_or_else(of_file);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -96,7 +96,7 @@ pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
     }
 }
 
-/// Asks once, or until `hash` is served. The last answer, or the last failure if none came.
+/// Requests the status once, or until `hash` is served. Returns the last answer, or the last failure if there was none.
 async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Value, Verdict), Unreachable> {
     let end = Instant::now() + limit;
     let mut last = Err(Unreachable::Late);
@@ -112,7 +112,7 @@ async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Valu
                     return last;
                 }
             }
-            // An answer that has been there says more than a connection that is refused at the end.
+            // An earlier answer is more useful than a connection that is refused at the end.
             Err(error) if last.is_err() => last = Err(error),
             Err(_) => {}
         }
@@ -123,7 +123,7 @@ async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Valu
     }
 }
 
-/// The document at `/status`, and whether `/readyz` is.
+/// Returns the document at `/status`, and true if `/readyz` succeeds.
 async fn document(admin: &Admin) -> Result<(Value, bool), Unreachable> {
     let (code, body) = admin.get("/status").await?;
     if code != 200 {

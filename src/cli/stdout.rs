@@ -1,7 +1,7 @@
-//! What a command prints for others to read, on standard output.
+//! Output of a command for other programs, on standard output.
 //!
-//! `println!` panics when the reader has gone (`attache urls | head -1`); here that is a quiet end, and any other
-//! failure to write is an exit status, so that a script never takes half an answer for a whole one.
+//! `println!` panics when the reader has closed the pipe (`attache urls | head -1`); here that ends the output quietly,
+//! and any other failure to write is an exit status, so that a script never uses an incomplete output.
 
 use std::io::{ErrorKind, Write as _};
 

@@ -1,7 +1,7 @@
-//! `attache urls`: every webhook URL, one a key.
+//! `attache urls`: every webhook URL, one per key.
 //!
-//! Masked by default, so that the list can be pasted into a ticket. `--reveal` shows a key only where the file (or
-//! what it refers to) has its `value`; of a `sha256` nobody, attache included, knows more than the hash.
+//! Redacted by default, so that the list can be shared. `--reveal` shows a key only if the file (or a source in it) has
+//! its `value`; for a `sha256` only the hash is known.
 
 use super::file::{self, File};
 use super::stdout;
@@ -18,14 +18,14 @@ use std::time::SystemTime;
   attache urls
   attache urls --reveal")]
 pub struct UrlsArgs {
-    /// Show the keys that the configuration holds in full
+    /// Show the complete keys that the configuration contains
     #[arg(long)]
     reveal: bool,
 }
 
 /// Prints the list; returns the exit status.
 pub fn run(args: &UrlsArgs, config: Option<&Path>) -> i32 {
-    // Masked, no secret is needed, and asking for none lets the command run where they are not to be had.
+    // Without `--reveal` no secret is needed, so the command runs where secrets are not available.
     let mode = if args.reveal { Mode::Full } else { Mode::Offline };
     let config = match file::read(config, mode) {
         Ok(File::Valid(config)) => config,
@@ -71,7 +71,8 @@ fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
     rows
 }
 
-/// Where a third party sends to. `key` is encoded for a URL, or stands for one; one that belongs into a header is not in it.
+/// Returns the address that a third party calls. `key` is encoded for a URL, or a placeholder; a key for a header is
+/// not in it.
 pub(super) fn address(base: &str, service: &str, key_in: &KeyIn, key: &str) -> String {
     match key_in {
         KeyIn::Path => format!("{base}/webhooks/{key}"),
@@ -83,14 +84,14 @@ pub(super) fn address(base: &str, service: &str, key_in: &KeyIn, key: &str) -> S
     }
 }
 
-/// As it stands in a path or a query: letters, digits and what is reserved nowhere as they are.
+/// Encodes a key for a path or a query.
 fn encoded(key: &Secret) -> String {
     const RESERVED: percent_encoding::AsciiSet =
         percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     percent_encoding::utf8_percent_encode(key.expose(), &RESERVED).to_string()
 }
 
-/// What a call would meet: a key that isn't good answers 404 whoever its user is.
+/// Returns the state that a call would meet: an invalid key answers 404 for any user.
 fn state(key: &ApiKey, user: &User, now: SystemTime) -> &'static str {
     match key.validity_at(now) {
         Validity::Disabled => "disabled",
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn states_are_what_a_call_would_meet() {
+    fn states_are_those_that_a_call_would_meet() {
         let user = |active| User { key: "u".into(), name: None, active };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         assert_eq!(state(&key(None, None), &user(true), now), "active");
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_where_its_webhook_wants_it() {
+    fn a_key_is_in_the_place_that_its_webhook_expects() {
         let key = encoded(&Secret::new("a/b+c~d"));
         let header = KeyIn::Header(http::HeaderName::from_static("x-api-key"));
         assert_eq!(address("https://h", "s", &KeyIn::Path, &key), "https://h/webhooks/a%2Fb%2Bc~d");
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_lines_up() {
+    fn the_columns_are_aligned() {
         let row = ["mailer", "bot", "2026-11", "active", "/webhooks/{key:2026-11}"].map(str::to_owned);
         let text = table(&[row]);
         let columns: Vec<_> = text.lines().map(|l| l.find("active").or_else(|| l.find("STATE"))).collect();

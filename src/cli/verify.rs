@@ -1,8 +1,8 @@
-//! `attache verify`: why a captured request passes its webhook's signature check, or does not. The key, the address, the user
-//! and the rates are not looked at.
+//! `attache verify`: explains why a captured request passes its webhook's signature check, or does not. The key, the
+//! address, the user and the rates are not checked.
 //!
-//! It runs the very check that requests meet, on the request as it was captured, and says each step. It prints no secret, no signature and no token: the
-//! signature that would be right is as good as the secret for this one request.
+//! It runs the same check as requests, on the captured request, and prints each step. It prints no secret, no signature
+//! and no token: the valid signature is as sensitive as the secret for this one request.
 
 mod request;
 
@@ -22,7 +22,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A captured request is no larger.
+/// Maximum size of a captured request.
 const MAX_REQUEST: u64 = 64 << 20;
 
 /// The arguments of `attache verify`.
@@ -44,20 +44,20 @@ pub struct VerifyArgs {
     /// A secret: `env:NAME`, `file:PATH`, or the text itself, which others on this machine can then see; may be repeated
     #[arg(long, value_name = "SECRET", conflicts_with = "service")]
     secret: Vec<String>,
-    /// When the request came: a time (2026-12-31T00:00:00Z) or Unix seconds [default: now]
+    /// The arrival of the request: a time (2026-12-31T00:00:00Z) or Unix seconds [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     at: Option<Timestamp>,
-    /// How far a signed time may be from that, in seconds [default: 300]
+    /// The maximum difference between a signed time and that, in seconds [default: 300]
     #[arg(long, value_name = "SECONDS", conflicts_with = "service")]
     tolerance: Option<u32>,
-    /// The outside address, for schemes that sign the URL [default: the configuration's]
+    /// The external URL, for schemes that sign it [default: the configuration's]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     #[command(flatten)]
     hmac: HmacArgs,
 }
 
-/// What only `--scheme hmac` takes, as in the file.
+/// The options of `--scheme hmac`, as in the file.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "For --scheme hmac")]
 struct HmacArgs {
@@ -70,10 +70,10 @@ struct HmacArgs {
     /// hex, base64 or base64url [default: hex]
     #[arg(long, value_name = "ENCODING", value_parser = parse_encoding)]
     encoding: Option<Encoding>,
-    /// What stands before the signature
+    /// The text before the signature
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// What is signed, such as `{timestamp}.{body}` [default: {body}]
+    /// The signed text, such as `{timestamp}.{body}` [default: {body}]
     #[arg(long, value_name = "TEMPLATE", value_parser = parse_template)]
     signed: Option<Template>,
     /// The header that holds the time of signing
@@ -84,7 +84,7 @@ struct HmacArgs {
     id_header: Option<HeaderName>,
 }
 
-/// Explains; returns the exit status: 0 for a request that passes, 1 for one that does not, 2 if it can't be told.
+/// Explains; returns the exit status: 0 for a request that passes, 1 for one that does not, 2 if it can't be checked.
 pub fn run(args: &VerifyArgs, config: Option<&Path>) -> i32 {
     match explain(args, config, Timestamp::now()) {
         Ok((page, passes)) => match stdout::write(page.as_bytes()) {
@@ -99,9 +99,9 @@ pub fn run(args: &VerifyArgs, config: Option<&Path>) -> i32 {
     }
 }
 
-/// Why nothing can be told.
+/// Why the request can't be checked.
 enum Problem {
-    /// Has been printed.
+    /// It was printed already.
     Said,
     Unsaid(String),
 }
@@ -120,24 +120,24 @@ fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(St
     };
     if args.scheme.as_deref() != Some("hmac") && args.hmac.is_given() {
         return Err("--header, --algorithm, --encoding, --prefix, --signed, --timestamp-header and --id-header are for \
-                    --scheme hmac: other schemes say these themselves"
+                    --scheme hmac: other schemes define them"
             .to_owned()
             .into());
     }
     if args.tolerance.is_some() && verifier.tolerance().is_none() {
-        return Err("--tolerance has no use here: the scheme signs no time".to_owned().into());
+        return Err("--tolerance has no effect: the scheme signs no time".to_owned().into());
     }
     if args
         .public_url
         .as_deref()
         .is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://"))
     {
-        return Err("--public-url is no URL, such as https://hooks.example.com".to_owned().into());
+        return Err("--public-url must be a URL such as https://hooks.example.com".to_owned().into());
     }
     let from_file = config.as_ref().and_then(|config| config.public_url.as_deref());
     let public_url = args.public_url.as_deref().map(|url| url.trim_end_matches('/')).or(from_file);
     if verifier.scheme().has_url() && public_url.is_none() {
-        return Err("the scheme signs the URL: say the outside address with --public-url".to_owned().into());
+        return Err("the scheme signs the URL: set the external URL with --public-url".to_owned().into());
     }
     let captured = Captured::parse(&read(args)?)?;
     let at = args.at.unwrap_or(now);
@@ -169,9 +169,7 @@ fn of_service(config: &Config, name: &str) -> Result<Verifier, String> {
     {
         return Err(format!("{unread}; `attache check` says why"));
     }
-    verifier.ok_or_else(|| {
-        format!("services.{name}.webhook has no `verify`: a call needs its key and nothing else")
-    })
+    verifier.ok_or_else(|| format!("services.{name}.webhook has no `verify`: a call needs only its key"))
 }
 
 fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {
@@ -179,13 +177,13 @@ fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {
     let scheme = match (name, &args.hmac.header) {
         ("hmac", Some(header)) => Scheme::Hmac(Box::new(args.hmac.recipe(header.clone())?)),
         _ => Scheme::by_name(name).ok_or_else(|| {
-            format!("there is no scheme `{name}`; there are {}", Scheme::names().join(", "))
+            format!("there is no scheme `{name}`; known are {}", Scheme::names().join(", "))
         })?,
     };
     let secrets = args.secret.iter().map(|text| secret(text)).collect::<Result<Vec<_>, _>>()?;
     let tolerance = args.tolerance.map(|seconds| Duration::from_secs(seconds.into()));
     Verifier::new(scheme, &secrets, tolerance.unwrap_or(Verifier::DEFAULT_TOLERANCE))
-        .map_err(|(number, fault)| format!("secret {} is no secret of this scheme: {fault}", number + 1))
+        .map_err(|(number, fault)| format!("secret {} is not a secret of this scheme: {fault}", number + 1))
 }
 
 impl HmacArgs {
@@ -209,7 +207,7 @@ impl HmacArgs {
             ("--id-header", self.id_header.is_some(), signed.has_id(), "{id}"),
         ] {
             if given != wanted {
-                return Err(format!("{option} and `{name}` in --signed belong together"));
+                return Err(format!("{option} and `{name}` in --signed require each other"));
             }
         }
         Ok(Recipe {
@@ -224,10 +222,11 @@ impl HmacArgs {
     }
 }
 
-/// `env:NAME`, `file:PATH` or the text itself. No message quotes it.
+/// Reads `env:NAME`, `file:PATH` or the text itself. No message quotes it.
 fn secret(text: &str) -> Result<Secret, String> {
     let value = if let Some(name) = text.strip_prefix("env:") {
-        std::env::var(name).map_err(|_| format!("the environment has no variable `{name}` that is text"))?
+        std::env::var(name)
+            .map_err(|_| format!("the environment variable `{name}` is not set, or is not text"))?
     } else if let Some(path) = text.strip_prefix("file:") {
         let text = std::fs::read_to_string(path).map_err(|error| format!("can't read {path}: {error}"))?;
         let text = zeroize::Zeroizing::new(text);
@@ -294,28 +293,28 @@ fn page(
     Ok((page, verdict.is_ok()))
 }
 
-/// What to look at next.
+/// Returns what to check next.
 fn advice(fault: &crate::signature::Fault, captured: &Captured) -> &'static str {
     use crate::signature::Fault;
     match fault {
         Fault::Missing(_) => {
-            "does the provider sign this webhook at all, and is this the scheme it signs by? A proxy in between may \
+            "check that the provider signs this webhook, and that it uses this scheme; a proxy in between may \
              have dropped the header"
         }
-        Fault::Duplicate(_) => "a proxy in between may have added it again",
-        Fault::Malformed(..) => "is this the scheme, and its version, that the provider signs by?",
+        Fault::Duplicate(_) => "a proxy in between may have added the second one",
+        Fault::Malformed(..) => "check that the provider uses this scheme, in this version",
         Fault::Stale(..) => {
-            "for a request captured earlier, say when it came with --at; else compare the clocks"
+            "for a request captured earlier, give its arrival with --at; else compare the clocks"
         }
-        Fault::Future(..) => "compare the clocks: this machine's, and that of the signer",
+        Fault::Future(..) => "compare the clocks of this machine and of the provider",
         Fault::Mismatch if captured.body.ends_with(b"\n") => {
-            "is the secret the one of this very webhook? The body ends with a line break: an editor may have added it"
+            "check that the secret is the one of this webhook; the body ends with a line break, which an editor may have added"
         }
         Fault::Mismatch => {
-            "is the secret the one of this very webhook? Is the body byte for byte what came, not parsed and written \
-             again?"
+            "check that the secret is the one of this webhook, and that the body is unchanged byte for byte, not parsed and written \
+             again"
         }
-        Fault::Content(_) => "is this the scheme that the provider signs by?",
+        Fault::Content(_) => "check that the provider uses this scheme",
     }
 }
 

@@ -1,6 +1,6 @@
-//! Differences between two configurations, by name: what a reload logs, and what a comparison of two files shows.
+//! Differences between two configurations, by name, for the log of a reload and for `attache diff`.
 //!
-//! It is the meaning that is compared, not the text: a rewritten comment changes nothing. Pure.
+//! The meaning is compared, not the text: a changed comment is no difference. Pure.
 
 use super::model::{Account, ApiKey, Authorization, Config, Outbound, Service, Webhook};
 use crate::header_name::FieldName;
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-/// The most names that a log line has.
+/// Maximum number of names in a log line.
 const SHOWN: usize = 20;
 
 /// A key whose change takes effect at the next start.
@@ -21,10 +21,10 @@ pub(crate) enum RestartKey {
 }
 
 impl RestartKey {
-    /// Each of them.
+    /// Every key.
     pub(crate) const ALL: [Self; 4] = [Self::Listen, Self::Threads, Self::AccessLog, Self::StateDir];
 
-    /// Its path in the file.
+    /// Returns its path in the file.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Listen => "listen",
@@ -38,20 +38,20 @@ impl RestartKey {
 /// The differences between two configurations.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// A service is itself unchanged when its named account or its user changes; an account written in place is part of
-    /// it, and so are its webhook keys.
+    /// A service counts as unchanged if only its named account or its user changes; an account written in place is part
+    /// of it, and so are its webhook keys.
     pub(crate) services: Named,
-    /// Accounts under `accounts`. One whose secret is another is changed.
+    /// Accounts under `accounts`. One with a different secret is changed.
     pub(crate) accounts: Named,
     /// Users under `users`.
     pub(crate) users: Named,
     /// The keys of all webhooks.
     pub(crate) keys: Keys,
-    /// The other top-level keys of the file whose value is another, in the order of the documentation.
+    /// The other top-level keys of the file with a different value, in the order of the documentation.
     pub(crate) settings: Vec<&'static str>,
 }
 
-/// The changes of the entries of one section, in the order of their names.
+/// The changes of the entries of one section, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) added: Vec<String>,
@@ -59,12 +59,12 @@ pub(crate) struct Named {
     pub(crate) changed: Vec<String>,
 }
 
-/// The changes of webhook keys. A key is told by its service, its id and its hash: another hash is another key.
+/// The changes of webhook keys. A key is identified by its service, its id and its hash.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) added: usize,
     pub(crate) removed: usize,
-    /// Other validity: `disabled`, `not_before`, `expires_at`.
+    /// Keys with a different `disabled`, `not_before` or `expires_at`.
     pub(crate) changed: usize,
 }
 
@@ -80,8 +80,8 @@ impl Changes {
         }
     }
 
-    /// Adds entries whose secret is read from somewhere else, which a configuration without its secrets does not show.
-    /// `differs` is asked about an entry of a section that stands on both sides.
+    /// Adds entries whose secret is read from another source, which a configuration without secret values does not
+    /// show. `differs` is called for each entry that exists on both sides.
     pub(crate) fn add_sources(
         &mut self,
         (before, after): (&Config, &Config),
@@ -152,7 +152,7 @@ fn same_service(before: &Service, after: &Service) -> bool {
     *name == after.name && same_outbound && same_webhook
 }
 
-// Taken apart by name, so that a new field is not forgotten.
+// Destructured, so that the compiler reports a new field that is not compared.
 fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
     let Outbound {
         account,
@@ -212,7 +212,7 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         && *unread == after.unread
 }
 
-/// A header's name is also its spelling: some servers know no other.
+/// Compares the spelling of a header's name too: some servers require it.
 fn same_account(before: &Account, after: &Account) -> bool {
     before == after && spellings(before).eq(spellings(after))
 }
@@ -301,7 +301,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
     all.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
 }
 
-/// The fields of a log line, each `None` where nothing differs.
+/// The fields of a log line; `None` if nothing differs.
 impl Changes {
     pub(crate) fn services_field(&self) -> Option<String> {
         field(&self.services)
@@ -329,7 +329,7 @@ fn field(changes: &impl Display) -> Option<String> {
     Some(changes.to_string()).filter(|text| !text.is_empty())
 }
 
-/// `+added -removed ~changed`, the first names of a long list and the number of the others.
+/// Prints `+added -removed ~changed`: the first names of a long list and the number of the others.
 impl Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [('+', &self.added), ('-', &self.removed), ('~', &self.changed)];
@@ -345,7 +345,7 @@ impl Display for Named {
     }
 }
 
-/// `+1 -2 ~3`.
+/// Prints `+1 -2 ~3`.
 impl Display for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [('+', self.added), ('-', self.removed), ('~', self.changed)];
@@ -386,7 +386,7 @@ services:
         loaded.config.unwrap_or_else(|| panic!("{}", loaded.problems.render_human(false)))
     }
 
-    /// The fields after some replacements in [`FILE`].
+    /// Returns the fields after some replacements in [`FILE`].
     fn changes(replacements: &[(&str, &str)]) -> String {
         let mut text = FILE.to_owned();
         for (from, to) in replacements {
@@ -406,7 +406,7 @@ services:
     }
 
     #[test]
-    fn the_text_may_change_without_a_change() {
+    fn a_changed_text_with_the_same_meaning_is_no_change() {
         assert_eq!(
             changes(&[("\nlimits:", "\n# A comment.\nlimits:"), ("bot: {}", "\"bot\": { active: true }")]),
             "||||"
@@ -424,13 +424,13 @@ services:
     }
 
     #[test]
-    fn a_named_account_changes_for_itself_and_one_in_place_with_its_service() {
+    fn a_named_account_changes_alone_and_one_in_place_with_its_service() {
         assert_eq!(changes(&[("value: one", "value: two")]), "~t|~a|||");
         assert_eq!(changes(&[("X-Key", "X-KEY")]), "~t|~a|||", "the spelling is sent");
     }
 
     #[test]
-    fn a_long_list_is_cut() {
+    fn a_long_list_of_names_is_shortened() {
         let names: Vec<String> = (0..25).map(|n| format!("s{n:02}")).collect();
         let named = Named { added: names[..15].to_vec(), removed: Vec::new(), changed: names[15..].to_vec() };
         let text = named.to_string();

@@ -1,8 +1,8 @@
-//! Decoding a tree by hand: each step asks for what it expects, reports what it finds instead, and goes on.
+//! Decoding of a tree: each step asks for the value that it expects, reports what it finds instead, and continues.
 //!
-//! `None` always means that a problem has been reported, so callers may fall back on anything: no configuration is
-//! made of it. Key paths are chains of borrowed steps, written out only for a problem. Each step knows what the schema
-//! expects there, so a reader names a key and nothing else.
+//! `None` always means that a problem was reported, so callers may use any fallback value: no configuration is built
+//! from it. Key paths are chains of borrowed steps, formatted only for a problem. Each step knows the schema's
+//! expectation, so a reader only names a key.
 
 use super::problem::Finding;
 use super::scalar::{self, Invalid};
@@ -23,13 +23,13 @@ pub(super) use given::Given;
 pub(super) use map::{At, Map};
 use map::{Keys, Step, UNKNOWN};
 
-/// The longest time anything may be told to wait.
+/// Maximum of every duration in the file.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
-/// The code of a text that another program was to fill in.
+/// The code of a text with a placeholder that another program should have replaced.
 const PLACEHOLDER: &str = "placeholder";
 
-/// What one pass over the tree shares.
+/// State of one pass over the tree.
 pub(super) struct Decoder<'t> {
     pub(super) tree: &'t Tree<'t>,
     pub(super) sources: &'t [Source],
@@ -57,17 +57,17 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// What was found, and the nodes of which nothing may be shown.
+    /// Returns the findings, and the nodes whose text must not be shown.
     pub(super) fn into_findings(self) -> (Vec<Finding>, Vec<NodeId>) {
         (self.findings.into_inner(), self.hidden.into_inner())
     }
 
-    /// Returns true if what was found refuses the file.
+    /// Returns true if a finding refuses the file.
     pub(super) fn refuses(&self) -> bool {
         self.findings.borrow().iter().any(Finding::refuses)
     }
 
-    /// Reports a problem. What several places share (an anchor, `defaults`) is reported once.
+    /// Reports a problem. A problem in shared text (an anchor, `defaults`) is reported once.
     pub(super) fn report(&self, finding: Finding) {
         let known = finding.identity().is_some_and(|identity| !self.reported.borrow_mut().insert(identity));
         if !known {
@@ -75,13 +75,13 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// Reports, and is the `None` that follows from it.
+    /// Reports a problem and returns `None`.
     pub(super) fn reject<T>(&self, finding: Finding) -> Option<T> {
         self.report(finding);
         None
     }
 
-    /// The place to mark: the value if there is any on its own line, else the key.
+    /// Returns the place to mark: the value if it is on its own line, else the key.
     pub(super) fn place(&self, at: &At<'_>) -> Span {
         let span = self.tree.span(at.node);
         match (self.tree.view(at.node), at.key) {
@@ -91,7 +91,7 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// The place of the key.
+    /// Returns the place of the key.
     pub(super) fn key(&self, at: &At<'_>) -> Span {
         at.key.unwrap_or_else(|| self.place(at))
     }
@@ -105,7 +105,7 @@ impl<'t> Decoder<'t> {
         self.tree.is_null(at.node)
     }
 
-    /// A mapping with the keys that the schema declares there, and no others.
+    /// Reads a mapping with the keys that the schema declares there, and no others.
     pub(super) fn mapping<'a>(&'a self, at: &'a At<'a>) -> Option<Map<'a>> {
         let shape = at.kind.shape();
         debug_assert!(shape.is_some(), "{at} is no mapping by the schema");
@@ -125,7 +125,7 @@ impl<'t> Decoder<'t> {
         Some(map)
     }
 
-    /// A mapping whose keys are the operator's own.
+    /// Reads a mapping whose keys are the operator's own names.
     pub(super) fn names<'a>(&'a self, at: &'a At<'a>) -> Option<Map<'a>> {
         let kind = at.kind.named().unwrap_or(UNKNOWN);
         match self.tree.view(at.node) {
@@ -137,7 +137,8 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// The mapping that says where a secret is. Its unknown keys are the caller's to report, since one may be a secret.
+    /// Reads the mapping that names the source of a secret. The caller reports its unknown keys, since one may be a
+    /// secret.
     pub(super) fn secret_source<'a>(&self, at: &'a At<'a>) -> Option<Map<'a>>
     where
         't: 'a,
@@ -155,7 +156,7 @@ impl<'t> Decoder<'t> {
         self.required_or(map, key, None)
     }
 
-    /// As [`Self::required`], with what would be right if it is missing.
+    /// As [`Self::required`], with help for the case that the key is missing.
     pub(super) fn required_or<'a>(
         &self,
         map: &Map<'a>,
@@ -176,7 +177,7 @@ impl<'t> Decoder<'t> {
         })
     }
 
-    /// Whether an unknown key, which has been reported, seems to mean this one: then it is not missing as well.
+    /// Returns true if a reported unknown key seems to mean this one, which then is not reported as missing.
     pub(super) fn is_misspelt(&self, map: &Map<'_>, key: &'static str) -> bool {
         let Keys::Declared(shape) = map.keys else { return false };
         map.entries()
@@ -192,7 +193,7 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// Any scalar by its text: a number is taken where a string is meant.
+    /// Reads the text of any scalar: a number is accepted where a string is expected.
     pub(super) fn string(&self, at: &At<'_>) -> Option<&'t str> {
         let text = self.string_or_empty(at)?;
         if text.is_empty() { self.empty(at) } else { Some(text) }
@@ -206,7 +207,7 @@ impl<'t> Decoder<'t> {
         Some(text)
     }
 
-    /// A text for people. A placeholder in it is only warned about.
+    /// Reads text for human readers. A placeholder in it is only a warning.
     pub(super) fn free_text(&self, at: &At<'_>) -> Option<&'t str> {
         let text = self.free_text_or_empty(at)?;
         if text.is_empty() { self.empty(at) } else { Some(text) }
@@ -215,29 +216,29 @@ impl<'t> Decoder<'t> {
     pub(super) fn free_text_or_empty(&self, at: &At<'_>) -> Option<&'t str> {
         let text = self.verbatim(at)?;
         if has_placeholder(text) {
-            let message = format!("{at} holds a placeholder, and attache fills none in");
+            let message = format!("{at} holds a placeholder, which attache does not replace");
             let finding = Finding::warning(PLACEHOLDER, self.place(at), message);
-            self.report(finding.label("this is shown as it stands"));
+            self.report(finding.label("this would be shown literally"));
         }
         Some(text)
     }
 
-    /// A placeholder of another program. The text is not quoted: it may be a secret.
+    /// Returns the finding about a placeholder of another program. The text is not quoted: it may be a secret.
     fn placeholder(&self, at: &At<'_>) -> Finding {
-        let message = format!("{at} holds a placeholder, and attache fills none in");
+        let message = format!("{at} holds a placeholder, which attache does not replace");
         Finding::error(PLACEHOLDER, self.place(at), message)
-            .label("this would be used as it stands")
-            .help("write the value itself; where it is a secret, `{ env: NAME }` or `{ file: PATH }`")
+            .label("this would be used literally")
+            .help("write the value itself, or for a secret `{ env: NAME }` or `{ file: PATH }`")
     }
 
-    /// As [`Self::placeholder`], where a secret belongs.
+    /// As [`Self::placeholder`], where a secret is expected.
     pub(super) fn placeholder_for_secret(&self, at: &At<'_>) -> Finding {
         let help =
             "write `{ env: NAME }` or `{ file: PATH }`; `{ literal: TEXT }` if the secret is this very text";
         self.placeholder(at).help(help)
     }
 
-    /// A text as it stands.
+    /// Reads a text without checking it for placeholders.
     pub(super) fn verbatim(&self, at: &At<'_>) -> Option<&'t str> {
         match self.tree.view(at.node) {
             View::Scalar { .. } if self.is_null(at) => self.empty(at),
@@ -262,7 +263,7 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// A whole number in the range that the schema declares.
+    /// Reads a whole number in the range that the schema declares.
     pub(super) fn integer(&self, at: &At<'_>) -> Option<u32> {
         let Kind::Integer(from, to) = at.kind else {
             debug_assert!(false, "{at} is no number by the schema");
@@ -291,13 +292,13 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// An HTTP status.
+    /// Reads an HTTP status.
     pub(super) fn status(&self, at: &At<'_>) -> Option<StatusCode> {
         let number = self.integer(at)?;
         u16::try_from(number).ok().and_then(|number| StatusCode::from_u16(number).ok())
     }
 
-    /// A scalar in one of the small languages of [`scalar`].
+    /// Reads a scalar with one of the parsers of [`scalar`].
     pub(super) fn parsed<T>(
         &self,
         at: &At<'_>,
@@ -311,12 +312,14 @@ impl<'t> Decoder<'t> {
             Err(Invalid { label, help }) => {
                 let finding = Finding::error(code, self.place(at), format!("{at} is not {what}"));
                 if let Some((what, _)) = unknown::invisible(text) {
-                    let label = format!("{what} stands in this value");
-                    return self.reject(finding.label(label).help("write the value anew"));
+                    let label = format!("this value contains {what}");
+                    return self.reject(finding.label(label).help("type the value again"));
                 }
                 if text.starts_with(['“', '”', '„', '‘', '’', '«', '»']) {
-                    let label = "this begins with a typographic quote, which belongs to the value";
-                    return self.reject(finding.label(label).help("write `\"` or `'` instead, or no quotes"));
+                    let label = "this begins with a typographic quote, which YAML reads as part of the value";
+                    return self.reject(
+                        finding.label(label).help("write `\"` or `'` instead, or remove the quotes"),
+                    );
                 }
                 let finding = finding.label(label);
                 self.reject(match help {
@@ -327,7 +330,7 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// As [`Self::parsed`], for what stands next to a secret: what does not parse may be the secret, one line off.
+    /// As [`Self::parsed`], for a value next to a secret: an invalid value may be the secret, misplaced by one line.
     pub(super) fn parsed_or_hidden<T>(
         &self,
         at: &At<'_>,
@@ -342,13 +345,13 @@ impl<'t> Decoder<'t> {
         parsed
     }
 
-    /// A key that is fine elsewhere, and of no use beside `what`.
+    /// Reports a key that is valid elsewhere, and has no effect in combination with `what`.
     pub(super) fn no_use(&self, at: &At<'_>, what: &str, label: &str, help: &str) {
-        let message = format!("{at} has no use with {what}");
+        let message = format!("{at} has no effect with {what}");
         self.report(Finding::error("conflicting_keys", self.key(at), message).label(label).help(help));
     }
 
-    /// A duration of at most a day, above zero unless `zero`.
+    /// Reads a duration of at most a day, above zero unless `zero`.
     pub(super) fn duration(&self, at: &At<'_>, zero: bool) -> Option<Duration> {
         let duration = self.parsed(at, "invalid_duration", "a duration", scalar::duration)?;
         let label = match duration {
@@ -361,7 +364,7 @@ impl<'t> Decoder<'t> {
         )
     }
 
-    /// One of a few words.
+    /// Reads one of several words.
     pub(super) fn one_of<T: Copy>(&self, at: &At<'_>, words: &[(&str, T)]) -> Option<T> {
         debug_assert_eq!(
             words.iter().map(|(word, _)| *word).collect::<HashSet<_>>(),
@@ -411,7 +414,7 @@ impl<'t> Decoder<'t> {
         })
     }
 
-    /// "did you mean …?", if a candidate is near.
+    /// Returns "did you mean …?" if a candidate is similar.
     pub(super) fn suggest<'c>(
         &self,
         text: &str,
@@ -420,7 +423,7 @@ impl<'t> Decoder<'t> {
         self.nearest(text, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
     }
 
-    /// The nearest of the candidates, if it is near. Gives up in files with absurdly many mistakes.
+    /// Returns the most similar candidate, if it is similar enough. Gives up in files with very many mistakes.
     pub(super) fn nearest<'c>(
         &self,
         text: &str,
@@ -445,7 +448,7 @@ impl<'t> Decoder<'t> {
     }
 }
 
-/// A value of this kind as the file would have it, where that is a mapping or a list.
+/// Returns an example of a value of this kind, if it is a mapping or a list.
 fn example(kind: &Kind) -> Option<String> {
     match kind {
         Kind::Secret | Kind::SecretText => Some("{ env: NAME }".to_owned()),
@@ -463,7 +466,7 @@ fn example(kind: &Kind) -> Option<String> {
     }
 }
 
-/// "`a`, `b` and `c`".
+/// Formats "`a`, `b` and `c`".
 pub(super) fn list(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {

@@ -1,7 +1,7 @@
-//! The file as it takes effect: every file of a folder in one, merge keys taken in, defaults written out, secrets hidden.
+//! The effective file: every file of a folder in one, merge keys resolved, defaults written out, secrets hidden.
 //!
-//! Made from the tree by the schema, so it needs no list of keys of its own. It is for people: what `attache render` prints,
-//! and what `attache diff` compares field by field.
+//! Built from the tree by the schema, so it needs no list of keys. `attache render` prints it, and `attache diff`
+//! compares it field by field.
 
 use super::redact::url_secrets;
 use super::scalar::invisible;
@@ -13,11 +13,11 @@ use serde_yaml::{Mapping, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Stands for a secret that the text holds.
+/// The replacement for a secret in the text.
 const REDACTED: &str = "[redacted]";
-/// Sections that take effect with their defaults where the file leaves them out.
+/// Sections that have effect with their defaults if the file leaves them out.
 const ALWAYS: [&str; 5] = ["listen", "identity_headers", "limits", "shutdown", "log"];
-/// Keys that only the text is about.
+/// Keys that concern only the text.
 const OF_THE_TEXT: [&str; 3] = ["version", "$schema", "defaults"];
 
 /// The effective file.
@@ -35,9 +35,9 @@ enum Node {
 #[derive(Clone)]
 pub struct Leaf {
     shown: Value,
-    /// Tells apart values that are shown alike.
+    /// Distinguishes values that are displayed alike.
     digest: Option<[u8; 32]>,
-    /// It says where a secret is read from.
+    /// The value names the source of a secret.
     source: bool,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Leaf {
 }
 
 impl Leaf {
-    /// Returns true if it says where a secret is read from.
+    /// Returns true if the value names the source of a secret.
     pub fn is_source(&self) -> bool {
         self.source
     }
@@ -83,7 +83,7 @@ impl Leaf {
         Self::redacted(REDACTED.to_owned(), text)
     }
 
-    /// A value of which only `shown` may be seen.
+    /// Returns a value of which only `shown` may be displayed.
     fn redacted(shown: String, text: &str) -> Node {
         let digest = Some(sha256(text.as_bytes()));
         Node::Leaf(Self { shown: Value::String(shown), digest, source: false })
@@ -107,12 +107,12 @@ impl Effective {
         Self(top)
     }
 
-    /// The whole as YAML.
+    /// Returns the file as YAML.
     pub fn to_yaml(&self) -> String {
         serde_yaml::to_string(&mapping(&self.0)).unwrap_or_default()
     }
 
-    /// Every field below a path of keys, by the rest of its path. An entry of a list with an `id` goes by that.
+    /// Returns every field below a path of keys, by the rest of its path. A list entry with an `id` is named by it.
     pub fn fields(&self, path: &[&str]) -> BTreeMap<String, Leaf> {
         let mut below = &self.0;
         let mut fields = BTreeMap::new();
@@ -132,7 +132,7 @@ impl Effective {
     }
 }
 
-/// A text of one line, without what moves a cursor or changes the direction of what follows.
+/// Returns the text in one line, without characters that move the cursor or change the writing direction.
 pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -246,7 +246,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// A mapping with its keys in the schema's order: its own, those of `defaults`, and the schema's.
+    /// Returns a mapping with its keys in the schema's order: its own, those of `defaults`, and the schema's.
     fn map(
         &self,
         node: Option<NodeId>,
@@ -264,7 +264,7 @@ impl Reader<'_, '_> {
                 None => default(key, |name| entry(node, name).map(|node| self.text(node)))?,
             };
             match &found {
-                // A section without a word says nothing.
+                // An empty section that the file does not have is omitted.
                 Node::Map(entries) if entries.is_empty() && given.is_none() => None,
                 _ => Some((key.name.to_owned(), found)),
             }
@@ -272,7 +272,7 @@ impl Reader<'_, '_> {
         shape.keys().filter_map(value).collect()
     }
 
-    /// Fills services and webhooks up with `defaults`, the former only where they have a `server_url`.
+    /// Completes services and webhooks with `defaults`, the former only if they have a `server_url`.
     fn fill(&self, services: &mut [(String, Node)], at: NodeId, defaults: (Option<NodeId>, Option<NodeId>)) {
         for (name, service) in services {
             let Some(node) = self.entry(at, name) else { continue };
@@ -304,7 +304,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The default of a key, where it applies beside what `sibling` says.
+/// Returns the default of a key, if it applies beside the values of `sibling`.
 fn default(key: &Key, sibling: impl Fn(&str) -> Option<String>) -> Option<Node> {
     let text = key.default?;
     if let Some((name, value)) = key.with

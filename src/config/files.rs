@@ -1,8 +1,8 @@
-//! What a configuration was read from: each path, with what the read found there.
+//! The files from which a configuration was read: each path, with the state found there.
 //!
-//! The watcher compares these readings with what is there later, so a change made between the read and the first watch
-//! counts as well. A digest is of the very bytes that were used. It is compared and nothing else: it would confirm a
-//! guessed secret.
+//! The watcher compares these readings with the later state, so a change between the read and the first watch counts as
+//! well. A digest is of the exact bytes that were used. It is only compared and never shown: it would confirm a guessed
+//! secret.
 
 use crate::secret::sha256;
 use std::collections::BTreeMap;
@@ -15,23 +15,23 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
 
-/// A file that was modified this recently may be modified again without its times showing it: they advance in ticks.
+/// A file modified more recently may be modified again without a change of its times, since they advance in ticks.
 const RACY: Duration = Duration::from_secs(2);
 
-/// Every path that a configuration depends on, those that were missing included.
+/// Every path that a configuration depends on, including the missing ones.
 #[derive(Debug, Clone)]
 pub struct Files {
     root: PathBuf,
     readings: BTreeMap<PathBuf, Reading>,
 }
 
-/// The paths whose content differs from what was read, with the content that is there now.
+/// The paths whose content differs from the reading, with their current content.
 pub(super) type Difference = BTreeMap<PathBuf, Content>;
 
-/// What a later look at the files found.
+/// The result of a later look at the files.
 pub(super) struct Look {
     pub(super) difference: Difference,
-    /// The paths whose stamp is another while the content is the same.
+    /// The paths with a different stamp and the same content.
     refreshed: Vec<(PathBuf, Reading)>,
 }
 
@@ -42,16 +42,16 @@ struct Reading {
     stamp: Option<Stamp>,
     /// False while an equal stamp does not prove equal content.
     settled: bool,
-    /// The most bytes that the reader takes.
+    /// Maximum number of bytes that are read.
     limit: u64,
 }
 
-/// The content of a file, or the list of a folder.
+/// The content of a file, or the list of files in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Nothing that can be read.
+    /// Nothing, or an unreadable file.
     Missing,
-    /// More than the reader takes.
+    /// More bytes than the limit.
     TooLarge,
     /// These bytes.
     Bytes(Digest),
@@ -61,7 +61,7 @@ pub(super) enum Content {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Digest([u8; 32]);
 
-/// What changes when a file is written or replaced.
+/// The metadata that changes when a file is written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -73,37 +73,37 @@ struct Stamp {
 }
 
 impl Files {
-    /// No reading yet. Only `root` may be a folder.
+    /// Returns an empty set of readings. Only `root` may be a folder.
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), readings: BTreeMap::new() }
     }
 
-    /// The configuration's file or folder.
+    /// Returns the configuration's file or folder.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Every path, in order.
+    /// Returns every path, in order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.readings.keys().map(PathBuf::as_path)
     }
 
-    /// Reads up to `limit` bytes of a regular file and keeps the reading. `None` if there are more.
+    /// Reads up to `limit` bytes of a regular file and records the reading. `None` if there are more.
     pub(super) fn read(&mut self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let (bytes, reading) = read(path, limit);
         self.record(path, reading);
         bytes
     }
 
-    /// Keeps these readings as well.
+    /// Adds the readings of `others`.
     pub(super) fn adopt(&mut self, others: Self) {
         for (path, reading) in others.readings {
             self.readings.entry(path).or_insert(reading);
         }
     }
 
-    /// Lists the `*.yaml` and `*.yml` files of the root in lexical order, hidden ones left out, and keeps the reading.
-    /// `None` if it is no folder.
+    /// Lists the `*.yaml` and `*.yml` files of the root in lexical order, without hidden ones, and records the reading.
+    /// `None` if it is not a folder.
     pub(super) fn list(&mut self) -> io::Result<Option<Vec<PathBuf>>> {
         let root = self.root.clone();
         let metadata = fs::metadata(&root).inspect_err(|_| self.record(&root, Reading::missing(0)))?;
@@ -120,7 +120,8 @@ impl Files {
         self.readings.entry(path.to_owned()).or_insert(reading);
     }
 
-    /// Compares what is there with what was read. Reads only what its stamp does not vouch for.
+    /// Compares the current state with the readings. Reads only files whose stamp does not prove that they are
+    /// unchanged.
     pub(super) fn look(&self) -> Look {
         let mut look = Look { difference: Difference::new(), refreshed: Vec::new() };
         for (path, before) in &self.readings {
@@ -134,7 +135,7 @@ impl Files {
         look
     }
 
-    /// Takes the new stamps of unchanged content, so that it is not read again at the next look.
+    /// Records the new stamps of unchanged content, so that it is not read again at the next look.
     pub(super) fn refresh(&mut self, look: &mut Look) {
         self.readings.extend(look.refreshed.drain(..));
     }
@@ -165,7 +166,7 @@ impl Reading {
         }
     }
 
-    /// The reading of now; `None` if the stamp says that it is the same.
+    /// Returns the current reading; `None` if the stamp proves that it is the same.
     fn again(&self, path: &Path, is_root: bool) -> Option<Self> {
         let missing = || (self.content != Content::Missing).then(|| Self::missing(self.limit));
         let Ok(metadata) = fs::metadata(path) else { return missing() };
@@ -215,16 +216,16 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Reads a regular file. The stamp is taken first and from the open file: a write that follows it shows later.
+/// Reads a regular file. The stamp is taken first and from the open file: a later write is detected by it.
 fn read(path: &Path, limit: u64) -> (io::Result<Option<Vec<u8>>>, Reading) {
     let open = || {
-        // Opening a pipe waits for its other end.
+        // Opening a pipe would wait for its other end.
         if !fs::metadata(path)?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
         let file = File::open(path)?;
         let stamp = Stamp::of(&file.metadata()?);
-        // One byte more than there should be, so that reading to the end does not double it.
+        // One byte more than expected, so that reading to the end does not double the buffer.
         let expected = usize::try_from(stamp.size.min(limit)).unwrap_or(0);
         let mut bytes = Zeroizing::new(Vec::with_capacity(expected + 1));
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -255,7 +256,7 @@ fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What else is in a folder, hidden names apart, in lexical order; a sub-folder with a slash behind its name.
+/// Returns the other files of a folder in lexical order, without hidden ones; a sub-folder with a slash after its name.
 pub(super) fn others(folder: &Path) -> Vec<String> {
     let other = |entry: io::Result<fs::DirEntry>| {
         let name = entry.ok()?.file_name();
@@ -304,23 +305,23 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_believed_once_the_file_is_two_seconds_old() {
+    fn a_stamp_proves_unchanged_content_once_the_file_is_two_seconds_old() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder, "a");
         let young = read_once(&path, 10);
         assert!(young.look().is_news(), "it is read again");
         age(&path, RACY * 2);
         let mut old = read_once(&path, 10);
-        assert!(!old.look().is_news(), "the stamp vouches for it");
+        assert!(!old.look().is_news(), "the stamp proves that it is unchanged");
         age(&path, RACY * 3);
         let mut look = old.look();
         assert!(look.is_news() && look.difference.is_empty());
         old.refresh(&mut look);
-        assert!(!old.look().is_news(), "the new stamp vouches for it");
+        assert!(!old.look().is_news(), "the new stamp proves that it is unchanged");
     }
 
     #[test]
-    fn a_change_that_keeps_size_and_time_is_found_while_the_file_is_young() {
+    fn a_change_that_keeps_size_and_time_is_found_in_a_recent_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder, "a");
         let modified = age(&path, Duration::from_secs(1));
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_in_the_future_vouches_for_nothing() {
+    fn a_time_in_the_future_proves_nothing() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let stamp =
             |seconds| Stamp { device: 1, inode: 1, size: 1, modified: (seconds, 0), changed: (seconds, 0) };
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_too_large_are_states_of_their_own() {
+    fn missing_and_too_large_are_separate_states() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder, "large");
         let large = read_once(&path, 4);
@@ -356,7 +357,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let mut secret = Files::new(Path::new("/"));
         secret.adopt(missing);
-        assert!(secret.look().difference.is_empty(), "a folder is no secret");
+        assert!(secret.look().difference.is_empty(), "a folder can't be a secret");
     }
 
     #[test]

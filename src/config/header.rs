@@ -1,4 +1,4 @@
-//! Header names that the file may give: which name may serve which purpose, and that no name serves two.
+//! Header names in the file: which name may serve which purpose, and that no name serves two.
 
 use super::decode::{At, Decoder};
 use super::problem::Finding;
@@ -8,12 +8,12 @@ use super::tree::View;
 use crate::header_name::{FieldName, alike, is_framing, is_reserved, same};
 use http::HeaderName;
 
-/// What the file gives a header name for.
+/// The purpose of a header name in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// attache sends it to a service, a token endpoint or a client.
     Sent,
-    /// attache tells a receiver something under it.
+    /// attache sends it to a receiver.
     Told,
     /// A third party sends a key, a signature, a time or an id in it.
     Received,
@@ -21,15 +21,15 @@ pub(super) enum Purpose {
     Signed,
 }
 
-/// Headers of a webhook call that attache writes itself, or removes with every other trace of a proxy.
+/// Headers of a webhook call that attache sets itself, or removes with every other trace of a proxy.
 const OF_PROXIES: [&str; 6] =
     ["via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
 
-/// Headers that a receiver's framework reads before the receiver does.
+/// Headers that a receiver's framework interprets before the receiver.
 const OF_FRAMEWORKS: [&str; 3] = ["content-type", "content-encoding", "cookie"];
 
 impl Purpose {
-    /// Reads a name, and keeps its spelling.
+    /// Parses a name, and keeps its spelling.
     pub(super) fn parse(self, text: &str) -> Result<FieldName, Invalid> {
         let name = FieldName::parse(text).map_err(|_| Invalid {
             label: "this is not a header name",
@@ -39,7 +39,7 @@ impl Purpose {
         Ok(name)
     }
 
-    /// Checks a name, in every spelling that some program reads as the same. The error says why it is refused.
+    /// Checks a name, in every spelling that some program reads as the same. The error is the reason for the refusal.
     pub(super) fn allow(self, name: &str) -> Result<(), &'static str> {
         let is_one_of = |names: &[&str]| names.iter().any(|other| same(name, other));
         if is_framing(name) {
@@ -48,13 +48,13 @@ impl Purpose {
         if self != Self::Sent && is_one_of(&OF_PROXIES) {
             return Err("attache writes or removes this header itself");
         }
-        // What describes the body is passed on as it came, and some providers sign it.
+        // Fields that describe the body are forwarded unchanged, and some providers sign them.
         let is_signable = self == Self::Signed && !same(name, "cookie");
         if self != Self::Sent && !is_signable && is_one_of(&OF_FRAMEWORKS) {
             return Err("this header has another meaning for the receiver");
         }
         if matches!(self, Self::Received | Self::Signed) && is_reserved(name) {
-            return Err("no call may have this header: attache removes it");
+            return Err("attache removes this header from every call");
         }
         Ok(())
     }
@@ -68,7 +68,7 @@ impl Purpose {
         decoder.parsed(at, "invalid_header", what, |text| self.parse(text))
     }
 
-    /// As [`Self::read`], next to a secret: what is no name may be the secret, one line off.
+    /// As [`Self::read`], next to a secret: an invalid name may be the secret, misplaced by one line.
     pub(super) fn read_beside_secret(self, decoder: &Decoder<'_>, at: &At<'_>) -> Option<FieldName> {
         if let View::Scalar { text, .. } = decoder.tree.view(at.node)
             && FieldName::parse(text).is_err()
@@ -79,22 +79,22 @@ impl Purpose {
     }
 }
 
-/// Names that must differ, in more than case and separators.
+/// A set of names that must differ in more than case and separators.
 #[derive(Debug, Default)]
 pub(super) struct Distinct<'a> {
-    /// Those of the whole file, for a part of it.
+    /// The names of the whole file, for a part of it.
     above: Option<&'a Distinct<'a>>,
     uses: Vec<Use>,
 }
 
-/// A name with what it is used for.
+/// A name with its use.
 #[derive(Debug)]
 pub(super) struct Use {
     /// The name.
     pub(super) name: HeaderName,
-    /// The key that gives it, for messages.
+    /// The key that sets it, for messages.
     pub(super) key: String,
-    /// Where it is given. `None` for a default.
+    /// Its place. `None` for a default.
     pub(super) place: Option<Span>,
 }
 
@@ -104,21 +104,21 @@ impl<'a> Distinct<'a> {
         Self { above: Some(above), uses: Vec::new() }
     }
 
-    /// Adds a name. Reports it and returns false if it has a use already.
+    /// Adds a name. If it has a use already, reports it and returns false.
     pub(super) fn add(&mut self, decoder: &Decoder<'_>, new: Use) -> bool {
         let fine = self.check(decoder, &new);
         self.uses.push(new);
         fine
     }
 
-    /// As [`Self::add`], for a name that others may share.
+    /// As [`Self::add`], for a name that several webhooks may use.
     pub(super) fn check(&self, decoder: &Decoder<'_>, new: &Use) -> bool {
         let above = self.above.into_iter().flat_map(|above| &above.uses);
         let mut uses = above.chain(&self.uses);
         let Some(first) = uses.find(|first| alike(first.name.as_str(), new.name.as_str())) else {
             return true;
         };
-        // Two defaults differ.
+        // Two defaults always differ.
         if let Some(place) = new.place.or(first.place) {
             let message = format!("{} and {} are the same header", first.key, new.key);
             let finding = Finding::error("duplicate_header", place, message)

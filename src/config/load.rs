@@ -1,6 +1,7 @@
-//! From a path to a configuration: which files, what they say, and which others they depend on.
+//! From a path to a configuration: the files, their content, and the further files that they depend on.
 //!
-//! This is where the reader meets the machine. Everything it reads, or finds missing, is listed, for the watcher.
+//! This module connects the reader with the machine. Every path that was read, or found missing, is listed for the
+//! watcher.
 
 use super::effective::Effective;
 use super::files::Files;
@@ -23,50 +24,50 @@ use std::time::SystemTime;
 /// The path that stands for standard input. Paths in it are relative to the working directory.
 pub const STDIN: &str = "-";
 
-/// Of the whole configuration.
+/// Maximum size of the whole configuration.
 const MAX_SIZE: u64 = 64 << 20;
-/// Of one secret or certificate file.
+/// Maximum size of one secret or certificate file.
 const MAX_SIDE_FILE: u64 = 4 << 20;
 
-/// Whether secrets are asked for.
+/// The treatment of secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// As `run` does.
+    /// Secrets are read, as by `run`.
     Full,
-    /// No secret is asked for; placeholders stand in, so the result must not be served.
+    /// No secret is read; placeholders take their place, so the result must not be served.
     Offline,
 }
 
-/// What came of a path.
+/// The result of loading a path.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration, unless a problem refuses it.
     pub config: Option<Config>,
     /// Errors and warnings.
     pub problems: Problems,
-    /// Everything that was read or found missing: the path itself, its files, secrets, certificates.
+    /// Every path that was read or found missing: the path itself, its files, secrets, certificates.
     pub files: Files,
-    /// SHA-256 of the bytes, in lowercase hex: also of those with problems, or that are no text, where they could be read.
+    /// SHA-256 of the bytes, in lowercase hex, if they could be read: even if they have problems or are not text.
     pub hash: Option<String>,
 }
 
-/// Reads a file, a folder of `*.yaml` and `*.yml`, or with `-` standard input.
+/// Reads a file, a folder of `*.yaml` and `*.yml` files, or with `-` standard input.
 pub fn load(path: &Path, mode: Mode) -> Loaded {
     load_with(path, mode, &LastValues::default(), None)
 }
 
-/// As [`load()`], with the secrets of the configuration in effect: each serves on if it can't be read now.
+/// As [`load()`], with the secrets of the configuration in effect: each stays in use if it can't be read now.
 pub fn load_after(path: &Path, mode: Mode, last: &LastValues) -> Loaded {
     load_with(path, mode, last, None)
 }
 
-/// As [`load()`], with warnings of what in a good file has no effect at `now`.
+/// As [`load()`], with warnings about parts of a valid file that have no effect at `now`.
 pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
     load_with(path, mode, &LastValues::default(), Some(now))
 }
 
-/// `listen.admin` as far as it can be told, also where the rest is wrong: a process may serve an earlier state of the file.
-/// Without a `path`, of the file where `run` looks for it. Else the default.
+/// Returns `listen.admin` if it can be determined, even if other parts are invalid: a process may serve an earlier
+/// state of the file. Without a `path`, of the file that `run` would use. Else the default.
 pub fn admin_address(path: Option<&Path>) -> ListenAddr {
     let path = path.map(Path::to_owned).or_else(|| default_path().ok());
     let found =
@@ -74,7 +75,7 @@ pub fn admin_address(path: Option<&Path>) -> ListenAddr {
     found.unwrap_or_else(|| Listen::default().admin)
 }
 
-/// As [`load()`] offline, with the effective file where it has no errors.
+/// As [`load()`] offline, with the effective file if it has no errors.
 pub fn inspect(path: &Path) -> (Loaded, Option<Effective>) {
     let mut files = Files::new(path);
     let texts = read_texts(path, &mut files);
@@ -108,10 +109,10 @@ fn parse_texts(
     Loaded { config, problems, files: machine.files.into_inner(), hash: Some(hash) }
 }
 
-/// `$ATTACHE_CONFIG`, else the first that exists of `./attache.yaml` and `/etc/attache/attache.yaml`.
+/// Returns `$ATTACHE_CONFIG`, else the first of `./attache.yaml` and `/etc/attache/attache.yaml` that exists.
 ///
 /// # Errors
-/// A message that lists what was looked for.
+/// A message that lists the paths that were tried.
 pub fn default_path() -> Result<PathBuf, String> {
     default_path_from(std::env::var_os("ATTACHE_CONFIG").map(PathBuf::from), Path::exists)
 }
@@ -128,12 +129,12 @@ fn default_path_from(given: Option<PathBuf>, exists: impl Fn(&Path) -> bool) -> 
     })
 }
 
-/// What the files of one configuration say.
+/// The texts of the files of one configuration.
 #[derive(Default)]
 struct Texts {
     sources: Vec<Source>,
     findings: Vec<Finding>,
-    /// The hash, if every file could be read and not every one is text.
+    /// The hash, if every file could be read and at least one is not text.
     garbled: Option<String>,
 }
 
@@ -145,7 +146,7 @@ fn read_texts(path: &Path, files: &mut Files) -> Texts {
     let mut left = MAX_SIZE;
     let mut sources = Vec::new();
     let mut is_whole = true;
-    // Of all bytes so far, from the first file on that is no text.
+    // Digest of all bytes so far, started at the first file that is not text.
     let mut garbled: Option<Context> = None;
     for path in paths {
         let bytes = if is_stdin { take_up_to(io::stdin(), left) } else { files.read(&path, left) };
@@ -182,7 +183,8 @@ fn read_texts(path: &Path, files: &mut Files) -> Texts {
     Texts { sources, findings, garbled }
 }
 
-/// The files at `path`; `None` if there is none. What is wrong with it, and what else is in a folder, is in `findings`.
+/// Returns the files at `path`; `None` if there are none. Problems, and other files in a folder, are added to
+/// `findings`.
 fn list(path: &Path, files: &mut Files, findings: &mut Vec<Finding>) -> Option<Vec<PathBuf>> {
     match files.list() {
         Ok(None) => Some(vec![path.to_owned()]),
@@ -211,7 +213,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Finding {
     if is_pipe { finding.help("`-c -` reads standard input") } else { finding }
 }
 
-/// The problem with a file that is not UTF-8.
+/// Returns the problem of a file that is not UTF-8.
 fn no_text(path: &Path, error: &FromUtf8Error) -> Finding {
     let name = path.display().to_string();
     if is_utf16(error.as_bytes()) {
@@ -220,11 +222,11 @@ fn no_text(path: &Path, error: &FromUtf8Error) -> Finding {
     }
     let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    let message = format!("{name} is not UTF-8: line {line} has a byte that is no character");
+    let message = format!("{name} is not UTF-8: line {line} has an invalid byte");
     Finding::without_place("not_utf8", name, message)
 }
 
-/// The warning about what in a folder is no part of the configuration, hidden names apart.
+/// Returns the warning about files in a folder that are not part of the configuration, without hidden ones.
 fn ignored(folder: &Path) -> Option<Finding> {
     const SHOWN: usize = 3;
     let others = super::files::others(folder);
@@ -235,19 +237,19 @@ fn ignored(folder: &Path) -> Option<Finding> {
         _ => String::new(),
     };
     let name = folder.display().to_string();
-    let message = format!("not read, as no part of the configuration in {name}: {shown}{more}");
+    let message = format!("ignored in {name}, as they are not part of the configuration: {shown}{more}");
     let help = "a folder's *.yaml and *.yml files are read, without its sub-folders";
     Some(Finding::without_place("ignored_file", name, message).into_warning().help(help))
 }
 
-/// `None` if there is more than `limit`.
+/// Reads up to `limit` bytes; `None` if there are more.
 fn take_up_to(from: impl io::Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     from.take(limit + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
-/// What the system says, without its error number.
+/// Returns the system's message, without its error number.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
@@ -276,7 +278,7 @@ impl SecretSource for Machine {
     fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         let mut alone = Files::new(path);
         let read = side_file(path, alone.read(path, MAX_SIDE_FILE));
-        // The coming of one that can't be read is waited for.
+        // A file that can't be read is watched, so that its creation is noticed.
         read.inspect_err(|_| self.files.borrow_mut().adopt(alone))
     }
 
@@ -292,7 +294,7 @@ impl SecretSource for Machine {
     }
 }
 
-/// Tells whether `path` can be opened for appending. A pipe or a device is not opened: that could block.
+/// Checks that `path` can be opened for appending. A pipe or a device is not opened: that could block.
 fn can_append(path: &Path) -> Result<(), String> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Err("is a folder".to_owned()),
@@ -332,7 +334,7 @@ mod tests {
     use crate::config::changes::Changes;
 
     #[test]
-    fn the_effective_file_means_the_same() {
+    fn the_effective_file_has_the_same_meaning() {
         let folder = |name: &str| std::fs::read_dir(name).unwrap().map(|entry| entry.unwrap().path());
         let mut compared = 0;
         for path in folder("tests/config_cases")
@@ -341,7 +343,7 @@ mod tests {
         {
             let (Loaded { config: Some(config), .. }, Some(effective)) = inspect(&path) else { continue };
             let text = effective.to_yaml();
-            // A secret of the text is not rendered.
+            // A secret in the text is not rendered.
             if text.contains("[redacted]") {
                 continue;
             }
@@ -354,7 +356,7 @@ mod tests {
             let again = again.config.unwrap_or_else(|| panic!("{}:\n{problems}\n{text}", path.display()));
             let changes = Changes::between(&config, &again);
             assert!(changes.is_empty(), "{}: {changes:?}\n{text}", path.display());
-            // Offline, sources of secrets are no part of a configuration.
+            // Offline, sources of secrets are not part of a configuration.
             let rendered = parse::effective(&rendered.sources).expect("a good file");
             assert_eq!(rendered.fields(&[]), effective.fields(&[]), "{}", path.display());
             compared += 1;
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_that_of_the_bytes_also_where_they_are_no_text() {
+    fn the_hash_covers_the_bytes_even_if_they_are_not_text() {
         let folder = tempfile::tempdir().unwrap();
         let files: [&[u8]; 3] = [b"\xEF\xBB\xBFusers: {}\n", b"\xFF\xFEa\0", b"services: {}\n"];
         for (name, bytes) in ["a.yaml", "b.yaml", "c.yaml"].iter().zip(files) {
@@ -375,14 +377,14 @@ mod tests {
         assert!(said.contains("b.yaml is UTF-16") && said.contains("save it as UTF-8"), "{said}");
         fs::write(folder.path().join("b.yaml"), b"\n\xE4").unwrap();
         let said = load(folder.path(), Mode::Offline).problems.render_human(false);
-        assert!(said.contains("line 2 has a byte that is no character"), "{said}");
-        // Of a file that can't be read there are no bytes.
+        assert!(said.contains("line 2 has an invalid byte"), "{said}");
+        // A file that can't be read has no bytes.
         std::os::unix::fs::symlink("nowhere", folder.path().join("d.yaml")).unwrap();
         assert_eq!(load(folder.path(), Mode::Offline).hash, None);
     }
 
     #[test]
-    fn the_default_path_is_the_first_that_exists() {
+    fn the_default_path_is_the_first_existing_one() {
         let etc = |path: &Path| path == Path::new("/etc/attache/attache.yaml");
         assert_eq!(default_path_from(Some("a.yaml".into()), |_| false), Ok("a.yaml".into()));
         assert_eq!(default_path_from(None, |_| true), Ok("attache.yaml".into()));

@@ -1,8 +1,8 @@
 //! The file: from text to a [`model::Config`] in which every reference is resolved, or to every problem at once.
 //!
-//! `schema` declares every key. `load` reads text and secrets, `tree` gives each node its place, `decode` asks the tree
-//! for what is expected, `parse` makes the model of it, `problem` shows what is wrong, with `redact` between it and every
-//! secret. `watch` says when to do it all again, `changes` what became different.
+//! `schema` declares every key. `load` reads text and secrets, `tree` gives each node its place, `decode` reads the
+//! expected values from the tree, `parse` builds the model from them, `problem` displays problems, with `redact`
+//! between it and every secret. `watch` decides when to load again, `changes` compares two configurations.
 
 pub(crate) mod changes;
 mod decode;
@@ -26,7 +26,7 @@ pub use load::{Loaded, Mode, STDIN, admin_address, check, default_path, inspect,
 pub use problem::{Problem, Problems, Severity};
 pub use schema::{json_schema, reference};
 
-/// The length of a time that is written as in the file: `500ms`, `10s`, `1m30s`.
+/// Parses a duration as written in the file: `500ms`, `10s`, `1m30s`.
 pub fn duration(text: &str) -> Option<std::time::Duration> {
     scalar::duration(text).ok()
 }

@@ -1,6 +1,6 @@
-//! What a valid file means: every reference resolved, every secret in hand, every default filled in.
+//! The meaning of a valid file: every reference resolved, every secret read, every default filled in.
 //!
-//! A [`Config`] is only ever made by [`super::load()`]; nothing that holds one has to check it again.
+//! A [`Config`] is only built by [`super::load()`]; code that holds one need not check it again.
 
 mod unread;
 mod webhook;
@@ -25,31 +25,31 @@ use std::time::Duration;
 /// The whole file.
 #[derive(Debug)]
 pub struct Config {
-    /// Where attache listens. A change needs a restart.
+    /// The listeners. A change needs a restart.
     pub listen: Listen,
-    /// The outside address of the webhook listener, without a trailing slash.
+    /// The external address of the webhook listener, without a trailing slash.
     pub public_url: Option<String>,
-    /// `via`: whether outbound requests carry `Via: 1.1 attache` (RFC 9110 section 7.6.3). Default false, because some
+    /// `via`: true if outbound requests carry `Via: 1.1 attache` (RFC 9110 section 7.6.3). Default false, because some
     /// servers switch compression off for it.
     pub via: bool,
-    /// Worker threads; `None` is one a core. A change needs a restart.
+    /// Worker threads; `None` is one per core. A change needs a restart.
     pub threads: Option<NonZeroUsize>,
-    /// The names under which a webhook's identity is told to our programs.
+    /// The headers that tell the receivers a webhook's identity.
     pub identity_headers: IdentityHeaders,
-    /// `identity.assertion`: what vouches for a webhook's identity, if anything does.
+    /// `identity.assertion`: the signer of a webhook's identity, if configured.
     pub assertion: Option<IdentityAssertion>,
-    /// Whose `X-Forwarded-For` is believed on the webhook listener.
+    /// The proxies whose `X-Forwarded-For` is trusted on the webhook listener.
     pub trusted_proxies: TrustedProxies,
-    /// `limits.wrong_keys`: how many calls with a wrong key a client address has before it is told to wait. `None`: any
-    /// number.
+    /// `limits.wrong_keys`: the rate of calls with an unknown key per client address, before 429. `None`: unlimited.
     pub wrong_keys: Option<Rate>,
-    /// `limits.connections`: the most connections of one listener. `None`: a quarter of the process's descriptors.
+    /// `limits.connections`: maximum number of connections of one listener. `None`: a quarter of the process's
+    /// descriptors.
     pub max_connections: Option<NonZeroUsize>,
-    /// How long requests in flight may go on after SIGTERM.
+    /// Maximum time for requests in flight after SIGTERM.
     pub drain: Duration,
-    /// Where the access log goes, and how much the log on stderr says.
+    /// The destination of the access log, and the level of the log on stderr.
     pub log: Log,
-    /// Where refresh tokens are kept. Never `None` if a grant has one to keep.
+    /// The store of refresh tokens. Never `None` if a grant has one to store.
     pub state: Option<StateStore>,
     /// Reusable accounts by their key under `accounts`.
     pub accounts: BTreeMap<String, Arc<Account>>,
@@ -57,34 +57,35 @@ pub struct Config {
     pub users: BTreeMap<String, Arc<User>>,
     /// Services by their key under `services`.
     pub services: BTreeMap<String, Arc<Service>>,
-    /// Lowercase hex SHA-256 of the configuration's text (not of the secrets behind it): what `/status` and
-    /// `attache_config_info` show.
+    /// Lowercase hex SHA-256 of the configuration's text (not of the secrets that it refers to), for `/status` and
+    /// `attache_config_info`.
     pub hash: String,
     /// SHA-256 over the text *and* every secret and certificate it refers to. Two configurations with the same
     /// fingerprint behave alike. Never shown: it would confirm a guessed secret.
     pub fingerprint: [u8; 32],
-    /// The secrets that were read, which serve on if the next reading finds one missing.
+    /// The values of the secrets, which stay in use if the next reading finds one missing.
     pub last_values: LastValues,
 }
 
 impl Config {
-    /// Every account, those written in place included. One that several services share comes several times.
+    /// Returns every account, including those written in place. One that several services share is returned several
+    /// times.
     pub fn all_accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
         let used = self.services.values().filter_map(|service| Some(&service.outbound.as_ref()?.account));
         self.accounts.values().chain(used)
     }
 
-    /// The accounts with a secret that can't be read.
+    /// Returns the accounts with a secret that can't be read.
     pub fn unread_accounts(&self) -> BTreeMap<&str, &UnreadSecret> {
         self.all_accounts().filter_map(|account| Some((&*account.name, account.unread.as_ref()?))).collect()
     }
 
-    /// The services with a secret of their own that can't be read: a certificate, or a secret of the webhook.
+    /// Returns the services with their own unreadable secret: a certificate, or a secret of the webhook.
     pub fn unread_services(&self) -> BTreeMap<&str, &UnreadSecret> {
         self.services.values().filter_map(|service| Some((&*service.key, service.unread()?))).collect()
     }
 
-    /// The OAuth2 accounts that have a refresh token to keep, those written in place included.
+    /// Returns the OAuth2 accounts with a refresh token to store, including those written in place.
     pub fn rotating(&self) -> impl Iterator<Item = &OAuth2> {
         self.all_accounts().filter_map(|account| match &account.authorization {
             Authorization::OAuth2(oauth2) if oauth2.grant.refreshes() => Some(&**oauth2),
@@ -96,11 +97,11 @@ impl Config {
 /// `listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// Our programs send here. Default `127.0.0.1:8080`.
+    /// The address for internal programs. Default `127.0.0.1:8080`.
     pub outbound: ListenAddr,
-    /// Third parties call here. Default `127.0.0.1:8081`.
+    /// The address for third parties. Default `127.0.0.1:8081`.
     pub webhooks: ListenAddr,
-    /// Metrics, health, status. Default `127.0.0.1:9090`.
+    /// The address for metrics, health and status. Default `127.0.0.1:9090`.
     pub admin: ListenAddr,
 }
 
@@ -124,83 +125,83 @@ pub enum ListenAddr {
 /// `identity_headers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityHeaders {
-    /// Default `X-Attache-User`.
+    /// The header of the user. Default `X-Attache-User`.
     pub user: FieldName,
-    /// Default `X-Attache-Service`.
+    /// The header of the service. Default `X-Attache-Service`.
     pub service: FieldName,
-    /// Default `X-Attache-Key-Id`.
+    /// The header of the key id. Default `X-Attache-Key-Id`.
     pub key_id: FieldName,
 }
 
 impl IdentityHeaders {
-    /// The three of them: user, service, key id.
+    /// Returns the three headers: user, service, key id.
     pub fn all(&self) -> [&FieldName; 3] {
         [&self.user, &self.service, &self.key_id]
     }
 }
 
-/// `state`. Another `dir` needs a restart, so that the files can be moved along.
+/// `state`. Another `dir` needs a restart, so that the files can be moved with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateStore {
     /// `dir`. Default `$STATE_DIRECTORY`, else `state` beside the configuration.
     pub dir: PathBuf,
-    /// `key`: what the files are sealed with; the first seals, all open. Empty if none of them can be read: then every
-    /// account with a refresh token to keep is unavailable.
+    /// `key`: the keys that seal the files; the first seals, all open. Empty if none of them can be read: then every
+    /// account with a refresh token to store is unavailable.
     pub keys: Vec<Secret>,
 }
 
 /// `log`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// Where the access log goes. A change needs a restart.
+    /// The destination of the access log. A change needs a restart.
     pub access: AccessLog,
-    /// How the log on stderr is written. A change takes effect at once.
+    /// The format of the log on stderr. A change takes effect at once.
     pub format: LogFormat,
-    /// How much is said on stderr.
+    /// The level of the log on stderr.
     pub level: LogLevel,
 }
 
 /// `log.format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Lines for people (the default).
+    /// Plain lines (the default).
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// `log.access`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessLog {
-    /// One JSON line a request on stdout (the default).
+    /// One JSON line per request on stdout (the default).
     Stdout,
-    /// None.
+    /// No access log.
     Off,
-    /// Appended to a file.
+    /// Lines appended to a file.
     File(PathBuf),
 }
 
 /// `log.level`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Only what needs a person.
+    /// Faults that need an operator.
     Error,
-    /// And what may soon.
+    /// Also faults that may need one soon.
     Warn,
-    /// And what happened (the default).
+    /// Also events (the default).
     Info,
-    /// And why.
+    /// Also causes.
     Debug,
 }
 
-/// A user: an identity of ours.
+/// A user: the identity of a webhook's calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Its key under `users`: what is sent upstream.
+    /// Its key under `users`, which is sent to the receiver.
     pub key: String,
-    /// `name`, for people.
+    /// `name`, for display.
     pub name: Option<String>,
-    /// `active`: false shuts its webhooks.
+    /// `active`: false refuses the calls of its webhooks.
     pub active: bool,
 }
 
@@ -209,14 +210,14 @@ pub struct User {
 pub struct Account {
     /// The key under `accounts`; for one written in place, `services/NAME`.
     pub name: String,
-    /// How it opens a service.
+    /// The credential's kind and values.
     pub authorization: Authorization,
-    /// One of its secrets that can't be read, or the store's key that its refresh token is sealed with.
+    /// An unreadable secret of the account, or the unreadable store's key that seals its refresh token.
     pub unread: Option<UnreadSecret>,
 }
 
 impl Account {
-    /// Returns true if it is written in place, in a service.
+    /// Returns true if the account is written in place, in a service.
     pub fn is_inline(&self) -> bool {
         self.name.contains('/')
     }
@@ -225,7 +226,7 @@ impl Account {
 /// `authorization`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Authorization {
-    /// `none`: the caller's headers go as they are.
+    /// `none`: the caller's headers are forwarded unchanged.
     None,
     /// A secret can't be read, and there is no earlier value of it: no request is sent.
     Unavailable,
@@ -238,40 +239,40 @@ pub enum Authorization {
         /// Its value, not yet percent-encoded.
         value: Secret,
     },
-    /// `oauth2`: a token that is asked for, kept and renewed.
+    /// `oauth2`: a token that attache requests, stores and renews.
     OAuth2(Box<OAuth2>),
 }
 
 /// `authorization.oauth2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuth2 {
-    /// How the token is asked for.
+    /// The grant that obtains the token.
     pub grant: Grant,
     /// The token endpoint. Checked: https, or loopback, or `allow_plaintext`.
     pub token_url: url::Url,
-    /// `client_id`. May be absent only where the grant speaks for itself: `jwt_bearer`, `token_exchange`.
+    /// `client_id`. Absent only for grants whose assertion identifies the client: `jwt_bearer`, `token_exchange`.
     pub client_id: Option<String>,
-    /// How the client proves itself.
+    /// The authentication of the client.
     pub client_auth: ClientAuth,
     /// `tls`: for the token endpoint's connections.
     pub tls: TokenTls,
-    /// In the file's order; sent separated by spaces, left out if empty.
+    /// In the file's order; sent separated by spaces, omitted if empty.
     pub scopes: Vec<String>,
-    /// Which member of the answer is sent.
+    /// The member of the token endpoint's answer that is sent.
     pub bearer_token_type: BearerTokenType,
-    /// Extra form members; a name may stand more than once.
+    /// Extra form members; a name may occur more than once.
     pub token_params: Vec<(String, String)>,
     /// Extra headers of the token request, marked sensitive.
     pub token_headers: Vec<(HeaderName, HeaderValue)>,
-    /// `header`: what the token is sent in. Default `Authorization`.
+    /// `header`: the header that carries the token. Default `Authorization`.
     pub header: FieldName,
-    /// `prefix`: what stands before the token there. Default `Bearer `, with its space.
+    /// `prefix`: the text before the token. Default `Bearer `, with its space.
     pub prefix: String,
-    /// What a token lives whose answer does not say. Default 5 min.
+    /// The lifetime of a token whose answer does not state it. Default 5 min.
     pub default_lifetime: Duration,
-    /// How long one token request may take. Default 10 s.
+    /// Maximum duration of one token request. Default 10 s.
     pub token_timeout: Duration,
-    /// The third party's statuses that mean "this token is not good". Default 401; empty is none.
+    /// The upstream's statuses that refuse a token. Default 401; may be empty.
     pub retry_on: Vec<StatusCode>,
 }
 
@@ -287,9 +288,9 @@ pub enum Grant {
         /// `password`.
         password: Secret,
     },
-    /// RFC 6749 section 6, from a token that the operator got by other means.
+    /// RFC 6749 section 6, from a token that the operator obtained by other means.
     RefreshToken {
-        /// `refresh_token`: the first one; those that follow are kept in the state store.
+        /// `refresh_token`: the first one; its successors are kept in the state store.
         refresh_token: Secret,
     },
     /// RFC 6749 section 4.1 with PKCE (RFC 7636), through `attache login`.
@@ -322,7 +323,7 @@ pub enum Grant {
 }
 
 impl Grant {
-    /// Its name in the file.
+    /// Returns its name in the file.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
@@ -335,36 +336,36 @@ impl Grant {
         }
     }
 
-    /// Whether its tokens come from a refresh token that has to be kept in the state store.
+    /// Returns true if its tokens come from a refresh token that has to be kept in the state store.
     pub fn refreshes(&self) -> bool {
         matches!(self, Self::RefreshToken { .. } | Self::AuthorizationCode { .. } | Self::DeviceCode { .. })
     }
 
-    /// What a person does for `account` if its refresh token is missing or refused. Begins with a verb.
+    /// Returns what the operator does for `account` if its refresh token is missing or refused. Starts with a verb.
     pub fn remedy(&self, account: &str) -> String {
         match self {
-            // It has no login: the token came by other means.
+            // This grant has no login: the token came by other means.
             Self::RefreshToken { .. } => "give the account another `refresh_token`".to_owned(),
             _ => format!("run `attache login {account}`"),
         }
     }
 }
 
-/// A token that another program made.
+/// A token made by another program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresentedToken {
-    /// The same as long as the configuration is.
+    /// A constant token.
     Fixed(Secret),
-    /// Read anew for every token request: a projected service-account token rotates without a reload.
+    /// Read again for every token request: a projected service-account token rotates without a reload.
     File(PathBuf),
 }
 
 /// `assertion` (RFC 7523 section 2.1) or `client_assertion` (section 2.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assertion {
-    /// Signed here, anew for every token request.
+    /// Signed by attache for every token request.
     Signed(Box<SignedAssertion>),
-    /// `token`: made elsewhere.
+    /// `token`: signed by another program.
     Presented(PresentedToken),
 }
 
@@ -387,14 +388,14 @@ pub struct SignedAssertion {
     pub lifetime: Duration,
     /// `claims`: further claims, as texts.
     pub claims: Vec<(String, String)>,
-    /// Whether the scopes go into the claim `scope` (Google) instead of the form.
+    /// True if the scopes go into the claim `scope` (Google) instead of the form.
     pub scope_claim: bool,
 }
 
-/// `client_auth`. Of several client secrets the first is tried first.
+/// `client_auth`. Several client secrets are tried in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// `none`: the client's id in the form, if there is one, and nothing more (but what `tls` shows, RFC 8705).
+    /// `none`: only the client's id in the form, if there is one (and the certificate of `tls`, RFC 8705).
     None,
     /// `basic`: HTTP Basic, id and secret form-encoded first (RFC 6749 section 2.3.1; the default).
     Basic(Vec<Secret>),
@@ -409,12 +410,12 @@ pub enum ClientAuth {
         /// `client_assertion.audience`. Default: the token URL.
         audience: String,
     },
-    /// `private_key_jwt`: an assertion signed with a private key, or one made elsewhere.
+    /// `private_key_jwt`: an assertion signed with a private key, or by another program.
     PrivateKeyJwt(Assertion),
 }
 
 impl ClientAuth {
-    /// The client secrets, in the order in which they are tried.
+    /// Returns the client secrets, in the order in which they are tried.
     pub fn secrets(&self) -> &[Secret] {
         match self {
             Self::Basic(secrets)
@@ -429,7 +430,7 @@ impl ClientAuth {
 /// `oauth2.tls`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenTls {
-    /// `ca`: the only roots trusted; `None` is the system's.
+    /// `ca`: the only trusted roots; `None` is the system's.
     pub ca: Option<CaBundle>,
     /// `client_certificate` and `client_key`, one PEM text (RFC 8705).
     pub identity: Option<Secret>,
@@ -449,7 +450,7 @@ pub enum BearerTokenType {
 pub struct Service {
     /// Its key under `services`: the first path segment of outbound requests.
     pub key: String,
-    /// `name`, for people.
+    /// `name`, for display.
     pub name: Option<String>,
     /// Its upstream, if it has a `server_url`.
     pub outbound: Option<Outbound>,
@@ -458,7 +459,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// A secret of its own that can't be read: a certificate, or a secret of the webhook.
+    /// Returns its own unreadable secret: a certificate, or a secret of the webhook.
     pub fn unread(&self) -> Option<&UnreadSecret> {
         let outbound = self.outbound.as_ref().and_then(|outbound| outbound.unread.as_ref());
         UnreadSecret::worse(outbound, self.webhook.as_ref().and_then(|webhook| webhook.unread.as_ref()))
@@ -468,44 +469,44 @@ impl Service {
 /// The outbound half of a service.
 #[derive(Debug, PartialEq)]
 pub struct Outbound {
-    /// Which account opens it.
+    /// Its account.
     pub account: Arc<Account>,
-    /// Where it is.
+    /// Its URL.
     pub server_url: ServerUrl,
-    /// From the request's arrival to the third party's response headers. Default 30 s.
+    /// Maximum time from the request's arrival to the upstream's response headers. Default 30 s.
     pub timeout: Duration,
-    /// What the answer on time-out says. `None`: a sentence of ours.
+    /// The detail of the answer on timeout. `None`: a default sentence.
     pub timeout_message: Option<String>,
-    /// The whole answer on time-out, if the operator wants another one than ours.
+    /// The whole answer on timeout, if the operator replaces attache's.
     pub timeout_response: Option<TimeoutResponse>,
-    /// How long a started answer may stall. Default 60 s.
+    /// Maximum pause within a started response. Default 60 s.
     pub idle_timeout: Duration,
-    /// Whether a request is sent once more after the third party refused its token. Default true.
+    /// True if a request is sent once more after the upstream refused its token. Default true.
     pub retry_on_401: bool,
     /// `tls.ca`: the only roots trusted for this service; `None` is the system's.
     pub ca: Option<CaBundle>,
     /// The file of `tls.ca`, if it can't be read.
     pub unread: Option<UnreadSecret>,
-    /// Whether a *name* may resolve to a loopback, private or link-local address.
+    /// True if a *name* may resolve to a loopback, private or link-local address.
     pub private_network: bool,
 }
 
 /// `server_url` or `forward_to`: an http or https URL without query, fragment and user info.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerUrl {
-    /// https.
+    /// True for https.
     pub tls: bool,
     /// The host.
     pub host: Host,
-    /// The port, the scheme's default filled in.
+    /// The port, with the scheme's default filled in.
     pub port: u16,
-    /// What `Host` says: the host, and the port unless it is the scheme's default.
+    /// The value of `Host`: the host, and the port unless it is the scheme's default.
     pub authority: String,
     /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash.
     pub path: String,
 }
 
-/// The address at which a connection to `ip` arrives: the unspecified one leads to this host.
+/// Returns the address at which a connection to `ip` arrives: the unspecified address leads to this host.
 pub fn destination(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -530,7 +531,7 @@ pub struct TimeoutResponse {
     pub status: StatusCode,
     /// `content_type`. Default `text/plain; charset=utf-8`.
     pub content_type: HeaderValue,
-    /// `body`. Default: the service's `timeout_message`, or ours.
+    /// `body`. Default: the service's `timeout_message`, or its default.
     pub body: Option<String>,
     /// `headers`.
     pub headers: Vec<(FieldName, HeaderValue)>,
@@ -539,8 +540,8 @@ pub struct TimeoutResponse {
 /// `tls.ca`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaBundle {
-    /// The file it came from.
+    /// The file that it was read from.
     pub path: PathBuf,
-    /// DER, at least one.
+    /// The certificates in DER, at least one.
     pub certificates: Vec<Vec<u8>>,
 }

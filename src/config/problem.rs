@@ -1,24 +1,24 @@
-//! What is wrong with a configuration, and how it is shown: as a compiler would, or as JSON.
+//! The problems of a configuration and their display: in the form of compiler errors, or as JSON.
 //!
-//! A [`Finding`] points into the text while it is being read. A [`Problem`] has taken the few lines it shows with it,
-//! every secret in them already hidden, so that it can be kept, logged and served without the text behind it.
+//! A [`Finding`] points into the text while it is being read. A [`Problem`] holds the few lines that it shows, with
+//! every secret in them hidden, so that it can be stored, logged and served without the text.
 
 use super::redact::Redaction;
 use super::source::{Source, Span};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use std::ops::Range;
 
-/// How bad it is.
+/// The severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The configuration is refused, or, where [`Problem::refuses`] is false, a part of it can't be used.
+    /// The configuration is refused, or, if [`Problem::refuses`] is false, a part of it can't be used.
     Error,
-    /// The configuration is taken, but someone should look at this.
+    /// The configuration is accepted, but the operator should look at this.
     Warning,
 }
 
 impl Severity {
-    /// `error` or `warning`.
+    /// Returns `error` or `warning`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -27,28 +27,28 @@ impl Severity {
     }
 }
 
-/// One problem, at its place.
+/// One problem, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What kind of problem, in snake case: for programs.
+    /// The kind of problem, in snake case: for programs.
     pub code: &'static str,
-    /// The file, as the user gave it; empty if it concerns none.
+    /// The file, as the user gave it; empty if the problem concerns none.
     pub file: String,
     /// One sentence that names the full key path.
     pub message: String,
-    /// What would be right.
+    /// The remedy.
     pub help: Option<String>,
-    /// The configuration is refused because of it. False for a warning, and for a secret that can't be read, which only
-    /// its account or webhook needs.
+    /// The configuration is refused because of it. False for a warning, and for an unreadable secret, which only its
+    /// account or webhook needs.
     pub refuses: bool,
     label: String,
     excerpt: Option<Excerpt>,
     secondary: Option<Secondary>,
 }
 
-/// A line of the file, secrets hidden.
+/// A line of the file, with secrets hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Excerpt {
     line: usize,
@@ -65,17 +65,17 @@ struct Secondary {
 }
 
 impl Problem {
-    /// The line, counted from 1, if the problem has a place in the file.
+    /// Returns the line, counted from 1, if the problem has a place in the file.
     pub fn line(&self) -> Option<usize> {
         self.excerpt.as_ref().map(|e| e.line)
     }
 
-    /// The column in characters, counted from 1.
+    /// Returns the column in characters, counted from 1.
     pub fn column(&self) -> Option<usize> {
         self.excerpt.as_ref().map(|e| e.column)
     }
 
-    /// Returns true if it is an error that refuses nothing: a secret that can't be read.
+    /// Returns true if it is an error that refuses nothing: an unreadable secret.
     fn is_unread(&self) -> bool {
         self.severity == Severity::Error && !self.refuses
     }
@@ -141,7 +141,7 @@ impl Problem {
 }
 
 impl Excerpt {
-    /// Of a longer line, as much is shown on either side of where the mark starts.
+    /// Number of characters shown of a long line on either side of the start of the mark.
     const CONTEXT: usize = 120;
 
     fn new(source: &Source, span: Span, redaction: &Redaction) -> Self {
@@ -177,7 +177,7 @@ impl Excerpt {
         excerpt
     }
 
-    /// The place without the text, of a problem that is not printed.
+    /// Returns the place without the text, for a problem that is not printed.
     fn place_of(source: &Source, span: Span) -> Self {
         let line = source.line(span.start);
         let start = (span.start as usize).min(line.end);
@@ -185,7 +185,7 @@ impl Excerpt {
         Self { line: line.number, column, text: String::new(), marked: 0..0 }
     }
 
-    /// Puts the true place where the renderer has counted the column within what is left of a cut line.
+    /// Replaces the column that the renderer counted within a shortened line by the column in the file.
     fn correct_column(&self, file: &str, rendered: String) -> String {
         let counted = self.text[..self.marked.start].chars().count() + 1;
         if counted == self.column {
@@ -211,7 +211,7 @@ impl Excerpt {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// The most that are printed, logged or served. More are no help, and one mistake can be repeated 10,000 times.
+    /// Maximum number of printed, logged or served problems: one mistake can be repeated 10,000 times.
     const SHOWN: usize = 50;
 
     /// Returns true if the configuration is refused.
@@ -219,22 +219,22 @@ impl Problems {
         self.0.iter().any(|p| p.refuses)
     }
 
-    /// The errors that refuse nothing: secrets that can't be read.
+    /// Returns the errors that refuse nothing: unreadable secrets.
     pub fn unread(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter().filter(|p| p.is_unread())
     }
 
-    /// These without what [`Self::unread`] returns.
+    /// Returns the problems without those of [`Self::unread`].
     pub fn without_unread(&self) -> Self {
         Self(self.0.iter().filter(|p| !p.is_unread()).cloned().collect())
     }
 
-    /// Whether there is an error among them.
+    /// Returns true if there is an error.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|p| p.severity == Severity::Error)
     }
 
-    /// Whether there is a warning among them.
+    /// Returns true if there is a warning.
     pub fn has_warnings(&self) -> bool {
         self.0.iter().any(|p| p.severity == Severity::Warning)
     }
@@ -244,23 +244,23 @@ impl Problems {
         self.0.iter().filter(|p| p.severity == Severity::Warning).count()
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no problems.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// Returns the number of problems.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Each of them.
+    /// Returns each problem.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }
 
-    /// The first of them as a compiler would print them, a blank line between two, and the number of the others; each line
-    /// ends with a line break.
+    /// Formats the first problems like compiler errors, separated by blank lines, and the number of the others; each
+    /// line ends with a line break.
     pub fn render_human(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let (shown, others) = self.shown();
@@ -278,13 +278,14 @@ impl Problems {
         out
     }
 
-    /// All of them: `[{severity, code, file, line, column, message, help, secondary: {file, line, column, label}}]`; what does
-    /// not apply is null.
+    /// Returns all problems: `[{severity, code, file, line, column, message, help, secondary: {file, line, column,
+    /// label}}]`; values that do not apply are null.
     pub fn to_json(&self) -> serde_json::Value {
         self.0.iter().map(Problem::to_json).collect()
     }
 
-    /// As [`Self::to_json`], with no more of them than are printed, and a last element that says how many there are besides.
+    /// As [`Self::to_json`], with at most as many problems as are printed, and a last element with the number of the
+    /// others.
     pub fn to_short_json(&self) -> serde_json::Value {
         let (shown, others) = self.shown();
         let others = others.map(|message| {
@@ -300,7 +301,7 @@ impl Problems {
         (shown, (!others.is_empty()).then(more))
     }
 
-    /// These and the others, errors first.
+    /// Returns these problems and `others`, errors first.
     pub(super) fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);
         self.0.sort_by_key(|problem| problem.severity);
@@ -386,7 +387,7 @@ impl Finding {
         }
     }
 
-    /// A problem with a whole file that could not be read, or with none at all.
+    /// Returns a problem with a whole file that could not be read, or with none.
     pub(super) fn without_place(
         code: &'static str,
         file: impl Into<String>,
@@ -400,17 +401,17 @@ impl Finding {
         Self { severity: Severity::Warning, ..Self::error(code, span, message) }
     }
 
-    /// The same, as a warning.
+    /// Returns the finding as a warning.
     pub(super) fn into_warning(self) -> Self {
         Self { severity: Severity::Warning, ..self }
     }
 
-    /// What stands under the marked text.
+    /// Sets the text at the mark.
     pub(super) fn label(self, label: impl Into<String>) -> Self {
         Self { label: label.into(), ..self }
     }
 
-    /// What would be right.
+    /// Sets the remedy.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
@@ -419,12 +420,12 @@ impl Finding {
         Self { secondary: Some((span, label.into())), ..self }
     }
 
-    /// What two reports of one problem have in common, if it has a place.
+    /// Returns what two reports of one problem have in common, if it has a place.
     pub(super) fn identity(&self) -> Option<(Span, &'static str, String)> {
         self.span.map(|span| (span, self.code, self.label.clone()))
     }
 
-    /// Lets the configuration be taken in spite of the error, which concerns a part of it only.
+    /// Lets the configuration be accepted in spite of the error, which concerns only a part of it.
     pub(super) fn tolerated(self) -> Self {
         Self { tolerated: true, ..self }
     }

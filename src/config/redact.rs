@@ -1,8 +1,8 @@
-//! Keeps secrets out of the lines that a problem shows.
+//! Hides secrets in the lines that a problem shows.
 //!
-//! The schema says which values are secret. Keys and other values are shown; of a value below an unknown key, only what no
-//! secret could be. Everything else in a line (a comment, an anchor, a tag) is hidden, because only the tree's nodes are
-//! known not to be secret. Of a file without a tree each line is shown up to its first `:`.
+//! The schema declares which values are secret. Keys and other values are shown; a value below an unknown key is shown
+//! only if no secret could look like it. Everything else in a line (a comment, an anchor, a tag) is hidden, because
+//! only the tree's nodes are known not to be secret. Of a file without a tree each line is shown up to its first `:`.
 
 use super::scalar::invisible;
 use super::schema::{self, FILE, Kind};
@@ -10,14 +10,14 @@ use super::source::{Line, Source, Span};
 use super::tree::{NodeId, Tree, View, is_like_a_key};
 use std::collections::HashSet;
 
-/// Stands for each character of a hidden value.
+/// The replacement for each character of a hidden value.
 const HIDDEN: char = '•';
-/// How PEM begins: content where a path belongs.
+/// The start of PEM: content where a path is expected.
 const PEM: &str = "-----BEGIN";
-/// How far before a part of a long line the text is read that decides what the part may show.
+/// Maximum look-back in a long line for text that decides what a part of it may show.
 const MAX_BEFORE: usize = 64 << 10;
 
-/// Which parts of which files may be shown.
+/// The parts of files that may be shown.
 #[derive(Debug, Default)]
 pub(super) struct Redaction {
     shown: Vec<Span>,
@@ -27,8 +27,8 @@ pub(super) struct Redaction {
 }
 
 impl Redaction {
-    /// `roots`: each file's tree. `hidden`: nodes of which nothing may be shown, whatever their keys say. `lines`: what is
-    /// to be shown, in order; only there the tree is looked at, since a good file of 100,000 keys may have one warning.
+    /// `roots`: each file's tree. `hidden`: nodes whose text must not be shown, whatever their keys are. `lines`: the
+    /// printed lines, in order; the tree is walked only there, since a valid file of 100,000 keys may have one warning.
     pub(super) fn new(
         tree: &Tree<'_>,
         sources: &[Source],
@@ -36,7 +36,7 @@ impl Redaction {
         hidden: &[NodeId],
         lines: &[Span],
     ) -> Self {
-        // Where an alias stands decides about the node that it refers to, so all of them have to be found.
+        // The place of an alias decides about the node that it refers to, so all of them have to be found.
         let lines = if tree.has_aliases { None } else { Some(lines) };
         let mut walk = Walk { tree, sources, lines, redaction: Self::default() };
         for (root, file) in roots.iter().zip(0..) {
@@ -73,7 +73,7 @@ impl Redaction {
         Self { shown, hidden, unparsed }
     }
 
-    /// The characters of a line, or of a part of it: offset in the file, and what is shown there.
+    /// Returns the characters of a line, or of a part of it: offset in the file, and the character to show.
     pub(super) fn redact_line<'a>(
         &'a self,
         source: &'a Source,
@@ -82,7 +82,7 @@ impl Redaction {
     ) -> impl Iterator<Item = (usize, char)> + 'a {
         let text = &source.text()[line.start..line.end];
         let from = line.start;
-        // Spaces within a hidden value are hidden as well; those around it place the excerpt.
+        // Spaces within a hidden value are hidden as well; those around it keep the excerpt aligned.
         let (first, last) = (from + text.len() - text.trim_start().len(), from + text.trim_end().len());
         let visible = self.visible(source, file, line);
         text.char_indices().map(move |(at, original)| {
@@ -93,7 +93,7 @@ impl Redaction {
         })
     }
 
-    /// The ranges of a line that are shown.
+    /// Returns the ranges of a line that are shown.
     fn visible(&self, source: &Source, file: u32, line: &Line) -> Vec<(usize, usize)> {
         let text = source.text();
         let whole = source.line(line.start as u32).start;
@@ -101,7 +101,7 @@ impl Redaction {
             let near = line.start - whole <= MAX_BEFORE;
             return if near { unparsed(text, whole, line.end) } else { Vec::new() };
         }
-        // What stands before the part and after the last node may go on in it.
+        // Text before the part and after the last node may continue in it.
         let before = |spans: &[Span]| {
             let at = spans.partition_point(|s| (s.file, s.start as usize) < (file, line.start));
             spans[..at].last().filter(|s| s.file == file).map_or(0, |s| s.start as usize)
@@ -119,7 +119,7 @@ impl Redaction {
             }
             visible.push((at, (*end).max(at)));
         }
-        // Between the nodes: punctuation up to whatever else there is.
+        // Between the nodes: punctuation up to any other text.
         let mut nodes: Vec<(usize, usize)> = shown.into_iter().chain(hidden).collect();
         nodes.sort_unstable();
         let mut at = begin;
@@ -138,7 +138,7 @@ fn is_punctuation(c: char) -> bool {
     matches!(c, ' ' | '{' | '}' | '[' | ']' | ',' | ':' | '-' | '?' | '|' | '>' | '"' | '\'')
 }
 
-/// The parts of sorted spans that do not overlap within a range of a file.
+/// Returns the parts of sorted spans that do not overlap within a range of a file.
 fn within(spans: &[Span], file: u32, from: usize, to: usize) -> Vec<(usize, usize)> {
     let behind = spans.partition_point(|s| (s.file, s.start as usize) < (file, to));
     let overlaps = |s: &&Span| s.file == file && s.end as usize > from;
@@ -152,7 +152,8 @@ fn within(spans: &[Span], file: u32, from: usize, to: usize) -> Vec<(usize, usiz
     found
 }
 
-/// What a line of a broken file shows: up to its first `:`, or the word of the schema that it begins with.
+/// Returns the visible range of a line in a file that does not parse: up to its first `:`, or a leading word of the
+/// schema.
 fn unparsed(text: &str, from: usize, to: usize) -> Vec<(usize, usize)> {
     let line = &text[from..to];
     let start = line.len() - line.trim_start_matches([' ', '-', '{', '[', '?', '"', '\'', '\t']).len();
@@ -170,13 +171,13 @@ fn unparsed(text: &str, from: usize, to: usize) -> Vec<(usize, usize)> {
 struct Walk<'a, 't> {
     tree: &'a Tree<'t>,
     sources: &'a [Source],
-    /// Other places are passed over.
+    /// Other lines are skipped.
     lines: Option<&'a [Span]>,
     redaction: Redaction,
 }
 
 impl Walk<'_, '_> {
-    /// A value of a known kind, below the key `name`.
+    /// Classifies a value of a known kind, below the key `name`.
     fn node(&mut self, node: NodeId, kind: &'static Kind, name: &str) {
         if !self.is_looked_at(node) {
             return;
@@ -208,7 +209,7 @@ impl Walk<'_, '_> {
     fn mapping(&mut self, entries: &[(NodeId, NodeId)], kind: &'static Kind, above: &str) {
         let shape = kind.shape().or_else(|| kind.items().and_then(Kind::shape));
         let named = kind.named();
-        // `token_headers: { X: … }` may stand where the operator's own names do.
+        // `token_headers: { X: … }` may be misplaced in a mapping of the operator's own names.
         let secret = shape.is_none_or(schema::Shape::holds_secret) || schema::may_be_secret(above);
         for (key, value) in entries {
             let name = self.tree.key(*key);
@@ -227,7 +228,7 @@ impl Walk<'_, '_> {
                     self.hide(*value);
                 }
                 (None, None) if secret || name.starts_with("x-") => {
-                    // Where the reader asks for something else, nothing has looked at the keys.
+                    // If the reader expects something else, the keys were not checked.
                     if kind.shape().is_none() {
                         self.unknown_key(*key, *value)
                     } else {
@@ -272,7 +273,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Shows a key of which nothing is known. One without a value may be a line of a secret.
+    /// Shows an unknown key. One without a value may be a line of a secret.
     fn unknown_key(&mut self, key: NodeId, value: NodeId) {
         match self.tree.view(value) {
             View::Scalar { text: "", plain: true } => self.hide(key),
@@ -280,7 +281,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// A value of which only its key's name says what it may be.
+    /// Classifies a value by the name of its key alone.
     fn unknown(&mut self, node: NodeId, name: &str) {
         match self.tree.view(node) {
             View::Scalar { .. } if name.is_empty() || schema::may_be_secret(name) => self.hide(node),
@@ -328,7 +329,7 @@ impl Walk<'_, '_> {
     }
 }
 
-/// The ranges of a URL's user info, and of its query and fragment.
+/// Returns the ranges of a URL's user info, and of its query and fragment.
 pub(super) fn url_secrets(raw: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let scheme = raw.find("//");
@@ -339,7 +340,7 @@ pub(super) fn url_secrets(raw: &str) -> Vec<(usize, usize)> {
         found.push((rest, at));
         rest = at;
     }
-    // Without a scheme it may be a sentence that asks something.
+    // Without a scheme it may be a sentence with a question mark.
     if let Some(query) = raw[rest..].find(['?', '#']).map(|at| rest + at + 1)
         && (scheme.is_some() || raw[query..].contains('='))
     {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What is shown of each line of a file, with its problems left out.
+/// Returns what is shown of each line of a file, without its problems.
 fn shown(text: &str) -> String {
     let source = [Source::new("a.yaml".into(), text.to_owned())];
     let mut tree = Tree::default();
@@ -25,7 +25,7 @@ fn account(authorization: &str) -> String {
 }
 
 #[test]
-fn a_secret_is_hidden_and_where_it_comes_from_is_shown() {
+fn a_secret_is_hidden_and_its_source_is_shown() {
     assert_eq!(account("{ header: { name: X, value: hunter2 } }"), "{ header: { name: X, value: ••••••• } }");
     assert_eq!(account("{ bearer: { env: NAME } }"), "{ bearer: { env: NAME } }");
     assert_eq!(account("{ bearer: { hunter2: x } }"), "{ bearer: { •••••••: • } }");
@@ -38,7 +38,7 @@ fn a_secret_is_hidden_and_where_it_comes_from_is_shown() {
 }
 
 #[test]
-fn an_unknown_key_is_shown_and_its_value_where_no_secret_could_stand() {
+fn the_value_of_an_unknown_key_is_shown_only_if_it_cannot_be_secret() {
     assert_eq!(shown("services: { a: { timeuot: 10s } }"), "services: { a: { timeuot: 10s } }");
     assert_eq!(account("{ header: { vlaue: hunter2 } }"), "{ header: { vlaue: ••••••• } }");
     assert_eq!(shown("x: { y: hunter2, timeout: 1s }"), "x: { y: •••••••, timeout: 1s }");
@@ -49,7 +49,7 @@ fn an_unknown_key_is_shown_and_its_value_where_no_secret_could_stand() {
 }
 
 #[test]
-fn what_is_no_node_is_hidden() {
+fn text_outside_of_nodes_is_hidden() {
     assert_eq!(shown("threads: 4 # hunter2"), "threads: 4 •••••••••");
     assert_eq!(shown("threads: &hunter2"), "threads: ••••••••");
     assert_eq!(shown("threads: 4 # - x"), "threads: 4 •••••");

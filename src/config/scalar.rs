@@ -1,7 +1,6 @@
-//! The small languages inside scalars: durations, sizes, addresses, names of headers and methods, URLs.
+//! Parsers for scalars: durations, sizes, addresses, names of headers and methods, URLs.
 //!
-//! Pure functions from text to value; an error is what would be right, to be put under the text. Errors never quote
-//! the text.
+//! Pure functions from text to value; an error is the label for the text. Errors never quote the text.
 
 use super::model::{Host, ListenAddr, ServerUrl};
 use http::Method;
@@ -9,7 +8,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-/// What is wrong, and what would be right.
+/// The label for an invalid text, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Invalid {
     pub(super) label: &'static str,
@@ -24,7 +23,7 @@ fn invalid_try<T>(label: &'static str, help: impl Into<String>) -> Result<T, Inv
     Err(Invalid { label, help: Some(help.into()) })
 }
 
-/// `500ms`, `10s`, `1m30s`, `2h`: whole numbers, each with its unit, larger units first.
+/// Parses `500ms`, `10s`, `1m30s`, `2h`: whole numbers, each with its unit, larger units first.
 pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
     const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -52,7 +51,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
     if text.is_empty() { wrong() } else { Ok(Duration::from_millis(total)) }
 }
 
-/// What is wrong with a text that is no duration.
+/// Explains a text that is not a duration.
 fn wrong_duration(text: &str, units: &[&str]) -> Result<Duration, Invalid> {
     let example = "write it like `500ms`, `10s`, `1m30s` or `2h`";
     let compact: String = text.split_whitespace().collect();
@@ -80,7 +79,7 @@ fn wrong_duration(text: &str, units: &[&str]) -> Result<Duration, Invalid> {
     invalid_try("the unit is not `h`, `m`, `s` or `ms`", format!("write `{number}{meant}`"))
 }
 
-/// `64KiB`, `1MiB`, `512B`, or plain bytes.
+/// Parses `64KiB`, `1MiB`, `512B`, or plain bytes.
 pub(super) fn size(text: &str) -> Result<u64, Invalid> {
     let wrong = || invalid_try("a number with a unit is expected", "write it like `64KiB`, `1MiB` or `512B`");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -103,7 +102,7 @@ pub(super) fn size(text: &str) -> Result<u64, Invalid> {
     number.checked_mul(unit).map_or_else(wrong, Ok)
 }
 
-/// `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.
+/// Parses `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.
 pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, Invalid> {
     // `sockaddr_un` holds 108 bytes, the last of them NUL.
     const MAX_UNIX_PATH: usize = 107;
@@ -122,7 +121,7 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, Invalid> {
             let help = format!("write it like `127.0.0.1:{port}` or `unix:/path`");
             match text.strip_suffix(port).and_then(|host| host.strip_suffix(':')) {
                 Some(host) if host.eq_ignore_ascii_case("localhost") => {
-                    invalid_try("a name is not resolved here", format!("write `127.0.0.1:{port}`"))
+                    invalid_try("a name can't be used here", format!("write `127.0.0.1:{port}`"))
                 }
                 _ => invalid_try("an IP address and a port are expected", help),
             }
@@ -130,7 +129,7 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, Invalid> {
     }
 }
 
-/// An RFC 3339 instant.
+/// Parses an RFC 3339 instant.
 pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
     let dated = text.len() > 10 && matches!(text.as_bytes()[10], b'T' | b't' | b' ') && !text.contains('[');
     match text.parse::<jiff::Timestamp>() {
@@ -145,10 +144,10 @@ pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
     }
 }
 
-/// A request method.
+/// Parses a request method.
 pub(super) fn method(text: &str) -> Result<Method, Invalid> {
     match Method::from_bytes(text.as_bytes()) {
-        Ok(Method::CONNECT) => invalid("CONNECT asks for a tunnel, which no webhook is"),
+        Ok(Method::CONNECT) => invalid("CONNECT opens a tunnel, which a webhook can't be"),
         Ok(_) if text.bytes().any(|b| b.is_ascii_lowercase()) => {
             invalid_try("methods are case-sensitive", format!("write `{}`", text.to_ascii_uppercase()))
         }
@@ -157,7 +156,7 @@ pub(super) fn method(text: &str) -> Result<Method, Invalid> {
     }
 }
 
-/// The name of an account, a user or a service.
+/// Checks the name of an account, a user or a service.
 pub(super) fn name(text: &str) -> Result<(), Invalid> {
     identifier(
         text,
@@ -166,7 +165,7 @@ pub(super) fn name(text: &str) -> Result<(), Invalid> {
     )
 }
 
-/// What stands for an API key.
+/// Checks the id of an API key.
 pub(super) fn key_id(text: &str) -> Result<(), Invalid> {
     identifier(
         text,
@@ -181,17 +180,17 @@ fn identifier(text: &str, max: usize, label: &'static str) -> Result<(), Invalid
     if first && all && text.len() <= max { Ok(()) } else { invalid(label) }
 }
 
-/// One `scope-token` of RFC 6749 section 3.3.
+/// Returns true if `text` is one `scope-token` of RFC 6749 section 3.3.
 pub(super) fn is_scope(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
-/// `10.0.0.0/8`, `2001:db8::/32`, or one address.
+/// Parses `10.0.0.0/8`, `2001:db8::/32`, or one address.
 pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     match parsed {
         Ok(network) if network.network() != network.addr() => {
-            invalid_try("this network has bits after its prefix", format!("write `{}`", network.trunc()))
+            invalid_try("this network has bits set after its prefix", format!("write `{}`", network.trunc()))
         }
         Ok(network) => Ok(network),
         Err(_) => invalid_try(
@@ -201,7 +200,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
     }
 }
 
-/// 64 lowercase hexadecimal digits.
+/// Parses 64 lowercase hexadecimal digits.
 pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
     let digit = |b: u8| match b {
         b'0'..=b'9' => Some(b - b'0'),
@@ -219,14 +218,14 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
     match decode() {
         Some(out) => Ok(out),
         None if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            invalid_try("the digits must be lowercase", "`attache keys new` and `sha256sum` print them so")
+            invalid_try("the digits must be lowercase", "`attache keys new` and `sha256sum` print lowercase")
         }
         None => invalid_try("64 hexadecimal digits are expected", "`attache keys new` prints one"),
     }
 }
 
-/// `server_url`, `forward_to`, `public_url`: http or https, no user info, query or fragment. The path stays byte for
-/// byte as written but for slashes at its end.
+/// Parses `server_url`, `forward_to`, `public_url`: http or https, no user info, query or fragment. The path is kept
+/// byte for byte, except slashes at its end.
 pub(super) fn server_url(text: &str) -> Result<ServerUrl, Invalid> {
     let (tls, rest) = scheme(text)?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
@@ -269,7 +268,7 @@ pub(super) fn server_url(text: &str) -> Result<ServerUrl, Invalid> {
     Ok(ServerUrl { tls, host, port, authority, path: path.trim_end_matches('/').to_owned() })
 }
 
-/// `token_url`: http or https, no user info, no fragment.
+/// Parses `token_url`: http or https, no user info, no fragment.
 pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
     scheme(text)?;
     let Ok(url) = url::Url::parse(text) else { return invalid("this URL is not valid") };
@@ -291,19 +290,19 @@ pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
     Ok(url)
 }
 
-/// `redirect_url`: where a browser on this machine finds `attache login` (RFC 8252 section 7.3).
+/// Parses `redirect_url`, on which `attache login` listens for the browser (RFC 8252 section 7.3).
 pub(super) fn redirect_url(text: &str) -> Result<url::Url, Invalid> {
     let url = token_url(text)?;
     if url.scheme() == "http" && is_loopback(url.host().as_ref()) {
         return Ok(url);
     }
     invalid_try(
-        "only http on this machine's loopback address is listened on",
+        "only an http URL with a loopback address of this machine can be used",
         "write it like `http://127.0.0.1:8400/callback`",
     )
 }
 
-/// The name of a character that cannot be seen, or is easily taken for an ordinary space.
+/// Returns the name of a character that is invisible, or looks like an ordinary space.
 pub(super) fn invisible(c: char) -> Option<&'static str> {
     Some(match c {
         '\u{a0}' | '\u{2007}' | '\u{202f}' => "a no-break space",
@@ -318,8 +317,8 @@ pub(super) fn invisible(c: char) -> Option<&'static str> {
     })
 }
 
-/// Whether the host is a loopback literal or `localhost`, which is never resolved. Another name that resolves to a
-/// loopback address does not count.
+/// Returns true if the host is a loopback literal or `localhost`, which is never resolved. Another name that resolves
+/// to a loopback address does not count.
 pub(super) fn is_loopback(host: Option<&url::Host<&str>>) -> bool {
     match host {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
@@ -329,7 +328,7 @@ pub(super) fn is_loopback(host: Option<&url::Host<&str>>) -> bool {
     }
 }
 
-/// A host name: labels of RFC 1123 section 2.1, with `_` as it is found in internal names.
+/// Checks a host name: labels of RFC 1123 section 2.1, and `_`, which internal names use.
 fn check_host(name: &str) -> Result<(), Invalid> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -340,7 +339,7 @@ fn check_host(name: &str) -> Result<(), Invalid> {
     if name.contains(['$', '{', '}']) {
         return invalid_try(
             "this is not a host name",
-            "no variable is replaced in a text: write the host itself",
+            "attache replaces no variables: write the host itself",
         );
     }
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -355,10 +354,7 @@ fn check_host(name: &str) -> Result<(), Invalid> {
 
 fn scheme(text: &str) -> Result<(bool, &str), Invalid> {
     if text.contains("{{") || text.contains("${") {
-        return invalid_try(
-            "a placeholder stands here",
-            "no variable is replaced in a text: write the URL itself",
-        );
+        return invalid_try("this is a placeholder", "attache replaces no variables: write the URL itself");
     }
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return invalid("a URL has no spaces");
@@ -375,7 +371,7 @@ fn scheme(text: &str) -> Result<(bool, &str), Invalid> {
     }
 }
 
-/// No request may leave this path as its prefix, so nothing in it may be read as a step up.
+/// Checks a path prefix. No request may leave it, so it must contain nothing that could be read as a step up.
 fn check_path(path: &str) -> Result<(), Invalid> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b);
     if path.contains('\\') {

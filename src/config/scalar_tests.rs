@@ -7,7 +7,7 @@ fn millis(text: &str) -> Option<u128> {
 }
 
 #[test]
-fn durations_are_whole_numbers_with_units_in_falling_order() {
+fn durations_are_whole_numbers_with_units_in_descending_order() {
     let good = [
         ("500ms", 500),
         ("10s", 10_000),
@@ -89,7 +89,7 @@ fn instants_have_a_date_a_time_and_an_offset() {
 }
 
 #[test]
-fn a_server_url_is_taken_apart_and_its_path_kept_as_written() {
+fn a_server_url_is_parsed_and_its_path_kept_as_written() {
     let parsed = server_url("HTTPS://API.Bücher.example:443/V3/%41b;x=1//").unwrap();
     let expected = ServerUrl {
         tls: true,
@@ -146,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn an_accepted_path_has_no_step_up_once_decoded(path in "(/|\\.|%2e|%2F|%5c|;|a|%25){0,12}") {
+    fn an_accepted_path_has_no_dot_segment_once_decoded(path in "(/|\\.|%2e|%2F|%5c|;|a|%25){0,12}") {
         if let Ok(url) = server_url(&format!("https://a.example/{path}")) {
             let decoded = String::from_utf8(percent_decode(&url.path).unwrap()).unwrap();
             prop_assert!(decoded.split(['/', '\\']).all(|s| !matches!(s.split(';').next(), Some("." | ".."))));

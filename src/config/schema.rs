@@ -1,8 +1,8 @@
-//! The schema: every key of the file, once.
+//! The schema: every key of the file, declared once.
 //!
-//! Readers reach a key through a [`Shape`] of this table, so a key that is not declared cannot be read; a test fails on a
-//! key that is declared and never read. The same table decides what an excerpt may show (`redact`), and the JSON Schema and
-//! `docs/reference.md` are written from it.
+//! Readers access a key through a [`Shape`] of this table, so an undeclared key cannot be read; a test fails on a key
+//! that is declared and never read. The same table decides what an excerpt may show (`redact`), and the JSON Schema and
+//! `docs/reference.md` are generated from it.
 
 mod accounts;
 mod json;
@@ -19,15 +19,15 @@ use top::ROOT;
 /// The keys of one kind of mapping.
 #[derive(Debug)]
 pub(super) struct Shape {
-    /// Its name in documents.
+    /// The name in documents.
     pub(super) name: &'static str,
-    /// One line that says what it is for.
+    /// One line of documentation.
     pub(super) doc: &'static str,
     /// A valid value in flow style, for messages.
     pub(super) example: &'static str,
-    /// Its keys, in the order in which documents show them.
+    /// The keys, in the order of the documents.
     pub(super) keys: &'static [Key],
-    /// A shape whose keys it has as well.
+    /// A shape whose keys it includes.
     pub(super) extends: Option<&'static Shape>,
     /// Words that other products use for something that this mapping does not have, and what to do instead.
     pub(super) elsewhere: &'static [(&'static str, &'static str)],
@@ -36,19 +36,19 @@ pub(super) struct Shape {
 /// One key.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// As the file spells it.
+    /// The spelling in the file.
     pub(super) name: &'static str,
     /// The kind of its value.
     pub(super) kind: Kind,
     /// One line of documentation.
     pub(super) doc: &'static str,
-    /// True if a file without it is always wrong.
+    /// True if a file without it is always invalid.
     pub(super) required: bool,
-    /// The value that holds if it is left out, as the file would spell it.
+    /// The default, as the file would spell it.
     pub(super) default: Option<&'static str>,
-    /// The key and the value beside which alone it is of use.
+    /// The key and the value with which it has effect.
     pub(super) with: Option<(&'static str, &'static str)>,
-    /// The words other products use for it.
+    /// Other products' names for it.
     pub(super) also: &'static [&'static str],
     /// Its names in earlier versions, each of which is an error that names the successor.
     pub(super) formerly: &'static [&'static str],
@@ -59,7 +59,7 @@ pub(super) struct Key {
 pub(super) enum Kind {
     /// Any text.
     Text,
-    /// Text that may hold a secret and is never shown.
+    /// Text that may be a secret and is never shown.
     Sensitive,
     /// `true` or `false`.
     Bool,
@@ -89,11 +89,11 @@ pub(super) enum Kind {
     Reference(&'static str),
     /// One of these words.
     Word(&'static [&'static str]),
-    /// A secret: a string, or where to read it.
+    /// A secret: a string, or its source.
     Secret,
     /// A secret of several lines: PEM, JSON.
     SecretText,
-    /// Nothing at all.
+    /// No value.
     Null,
     /// A mapping with these keys.
     Map(&'static Shape),
@@ -108,14 +108,14 @@ pub(super) enum Kind {
 /// A secret's sources.
 pub(super) static SECRET: Shape = Shape {
     name: "secret",
-    doc: "Where a secret is read from. Exactly one source.",
+    doc: "The source of a secret. Exactly one of these.",
     example: "{ env: NAME }",
     keys: &[
         key("env", Kind::Text, "The environment variable that holds it."),
         key("file", Kind::Path, "The file that holds it. It is watched."),
         key("credential", Kind::Text, "The systemd credential that holds it."),
-        key("literal", Kind::Sensitive, "The secret itself, where it looks like a placeholder and is none."),
-        key("prefix", Kind::Text, "Text that stands before the value."),
+        key("literal", Kind::Sensitive, "The secret itself, if it only looks like a placeholder."),
+        key("prefix", Kind::Text, "Text before the value."),
     ],
     extends: None,
     elsewhere: &[],
@@ -136,7 +136,8 @@ impl Shape {
         self.keys().find(|key| key.name == name)
     }
 
-    /// Returns true if a secret may stand where one of its keys does: directly, or below the one key that it needs.
+    /// Returns true if a secret may be in the place of one of its keys: directly, or below the one key that it
+    /// requires.
     pub(super) fn holds_secret(&self) -> bool {
         self.keys().any(|key| {
             key.kind.is_secret() || (key.required && key.kind.shape().is_some_and(Self::holds_secret))
@@ -155,12 +156,12 @@ impl Kind {
         }
     }
 
-    /// Returns true if a scalar that stands where this kind is expected may be a secret.
+    /// Returns true if a scalar in the place of this kind may be a secret.
     pub(super) fn holds_secret(&self) -> bool {
         match self {
             Self::Map(shape) => shape.holds_secret(),
             Self::Names(kind) | Self::List(kind) => kind.holds_secret(),
-            // A plain scalar that is expected there is shown, whatever else may be.
+            // A plain scalar that is expected there is shown, whatever the other kinds are.
             Self::OneOf(kinds) => {
                 let plain =
                     |kind: &Self| kind.is_scalar() && !kind.is_secret() && !matches!(kind, Self::Word(_));
@@ -252,7 +253,7 @@ impl Key {
     }
 }
 
-/// Calls `visit` with every shape that the root reaches, each once.
+/// Calls `visit` once with every shape that is reachable from the root.
 pub(super) fn every_shape(visit: &mut dyn FnMut(&'static Shape)) {
     fn below(kind: &Kind, seen: &mut Vec<&'static Shape>) {
         match kind {
@@ -275,19 +276,19 @@ pub(super) fn every_shape(visit: &mut dyn FnMut(&'static Shape)) {
     seen.into_iter().for_each(visit);
 }
 
-/// Whether the value of a key may be secret.
+/// The secrecy of a key's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Meaning {
     Harmless,
     Secret,
 }
 
-/// Returns what the schema calls `name`: `Secret` if one of its keys of that name may have a secret value.
+/// Returns the schema's meaning of `name`: `Secret` if one of its keys of that name may have a secret value.
 fn as_key(name: &str) -> Option<Meaning> {
     meaning(|key| key.name == name)
 }
 
-/// Returns the gravest meaning of the keys for which `is_meant` holds.
+/// Returns the most restrictive meaning of the keys for which `is_meant` holds.
 fn meaning(is_meant: impl Fn(&Key) -> bool) -> Option<Meaning> {
     let mut found = None;
     every_shape(&mut |shape| {
@@ -299,13 +300,13 @@ fn meaning(is_meant: impl Fn(&Key) -> bool) -> Option<Meaning> {
     found
 }
 
-/// Returns true if `name` is a key somewhere, and nowhere one whose value may be secret.
+/// Returns true if `name` is a key somewhere, and never one whose value may be secret.
 pub(super) fn never_secret(name: &str) -> bool {
     as_key(name) == Some(Meaning::Harmless)
 }
 
-/// Returns true if a misplaced or misspelt key of this name may have a secret as its value: by the schema's own keys, else
-/// by other products' words for them, else by what the name sounds like.
+/// Returns true if a misplaced or misspelt key of this name may have a secret as its value: by the schema's own keys,
+/// else by other products' names for them, else by typical words.
 pub(super) fn may_be_secret(name: &str) -> bool {
     const WORDS: [&str; 15] = [
         "secret",
@@ -344,11 +345,11 @@ pub(super) fn is_key(name: &str) -> bool {
 
 #[cfg(test)]
 thread_local! {
-    /// The keys that readers have asked for.
+    /// The keys that readers have read.
     static READ: std::cell::RefCell<std::collections::HashSet<*const Key>> = std::cell::RefCell::default();
 }
 
-/// Notes that a reader asks for a key.
+/// Records that a reader reads a key.
 #[cfg(test)]
 pub(super) fn note_read(shape: &'static Shape, name: &str) {
     if let Some(key) = shape.key(name) {

@@ -1,12 +1,12 @@
-//! Where secrets come from: the text itself, the environment, a file, systemd's credentials.
+//! Sources of secrets: the text itself, the environment, a file, systemd's credentials.
 //!
-//! Reading goes through [`SecretSource`], so that decoding stays pure and `check --offline` asks for nothing. Whatever
-//! is taken in is also digested for [`super::model::Config::fingerprint`]. No message here quotes a value.
+//! Reading goes through [`SecretSource`], so that decoding stays pure and `check --offline` reads no secret. Every
+//! value that is read is also digested for [`super::model::Config::fingerprint`]. No message here quotes a value.
 //!
-//! A secret that can't be read concerns its **owner** alone: the account, the webhook, the section in whose scope it is
-//! read ([`Secrets::owned`]). The value that the same owner last read from the same place serves on. Without one the owner
-//! is unavailable, and whatever was decoded of it is dropped by who opened the scope: a placeholder gets no further.
-//! Outside of any scope, a secret that can't be read refuses the file.
+//! An unreadable secret concerns only its **owner**: the account, the webhook or the section in whose scope it is read
+//! ([`Secrets::owned`]). The value that the same owner last read from the same place stays in use. Without one the
+//! owner is unavailable, and the code that opened the scope drops its decoded values, so that no placeholder leaves the
+//! scope. Outside of any scope, an unreadable secret refuses the file.
 
 mod decode;
 mod deliver;
@@ -25,29 +25,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// The machine, as far as secrets and certificates are concerned.
+/// Access to the machine's secrets and certificates.
 pub(super) trait SecretSource {
-    /// An environment variable.
+    /// Reads an environment variable.
     fn env(&self, name: &str) -> Result<String, ReadError>;
-    /// A file.
+    /// Reads a file.
     fn file(&self, path: &Path) -> Result<Vec<u8>, ReadError>;
-    /// A file that is read anew whenever its content is put to use: a change of it is no change of the configuration.
+    /// Reads a file whose content is read again for every use: its change does not change the configuration.
     fn fresh_file(&self, path: &Path) -> Result<Vec<u8>, ReadError>;
-    /// A systemd credential.
+    /// Reads a systemd credential.
     fn credential(&self, name: &str) -> Result<Vec<u8>, ReadError>;
-    /// Whether a file can be appended to, or be created if it is missing. It is not created.
+    /// Checks that a file can be appended to, or created if it is missing. It is not created.
     fn can_append(&self, _path: &Path) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// Why a source delivers nothing. Holds no value.
+/// Why a source provides no value. Holds no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReadError {
     pub(super) fault: ReadFault,
-    /// For people: `no such file or directory`.
+    /// The reason as text: `no such file or directory`.
     pub(super) reason: String,
-    /// The absolute path that was tried, if it is a file.
+    /// The absolute path that was tried, for a file.
     pub(super) path: Option<PathBuf>,
 }
 
@@ -57,24 +57,24 @@ impl ReadError {
     }
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reference<'a> {
     Env(&'a str),
     File(&'a Path),
-    /// As [`Self::File`], of a file that is read anew for each use.
+    /// As [`Self::File`], for a file that is read again for each use.
     FreshFile(&'a Path),
     /// A file of certificates or of a key in PEM.
     Certificate(&'a Path),
     Credential(&'a str),
 }
 
-/// The values that a configuration has read, by their owner and where they come from. They serve on if the next reading
-/// finds nothing there.
+/// The values that a configuration has read, by owner and source. They stay in use if the next reading finds nothing
+/// there.
 #[derive(Default)]
 pub struct LastValues(HashMap<[u8; 32], Value>);
 
-/// Many owners may read one file: its content is kept once.
+/// Several owners may read one file: its content is stored once.
 type Value = Arc<Zeroizing<Vec<u8>>>;
 
 impl LastValues {
@@ -86,7 +86,7 @@ impl LastValues {
             Reference::FreshFile(path) => ("fresh", path.as_os_str().as_encoded_bytes()),
             Reference::Credential(name) => ("credential", name.as_bytes()),
         };
-        // Neither a key path nor a kind holds a NUL.
+        // Neither a key path nor a kind contains a NUL.
         sha256(&[owner.as_bytes(), b"\0", kind.as_bytes(), b"\0", name].concat())
     }
 }
@@ -101,7 +101,7 @@ impl fmt::Debug for LastValues {
 struct Owner {
     /// Its key path.
     path: String,
-    /// The one that blocks it, else the first.
+    /// The unreadable secret that blocks it, else the first.
     unread: Option<UnreadSecret>,
     latest: Option<UnreadSecret>,
 }
@@ -109,13 +109,13 @@ struct Owner {
 /// The secrets of one configuration.
 pub(super) struct Secrets<'t> {
     source: &'t dyn SecretSource,
-    /// Ask for none: placeholders stand in.
+    /// True if no secret is read: placeholders take their place.
     pub(super) offline: bool,
     digest: RefCell<ring::digest::Context>,
-    /// What the configuration in effect has read.
+    /// The values that the configuration in effect has read.
     last: &'t LastValues,
     read: RefCell<LastValues>,
-    /// By their digests, the values in `read`.
+    /// The values in `read`, by digest.
     contents: RefCell<HashMap<[u8; 32], Value>>,
     owner: RefCell<Option<Owner>>,
 }
@@ -133,7 +133,7 @@ impl<'t> Secrets<'t> {
         }
     }
 
-    /// Takes bytes the configuration's meaning depends on into its fingerprint.
+    /// Adds bytes that determine the configuration's behaviour to its fingerprint.
     pub(super) fn digest(&self, bytes: &[u8]) {
         let mut digest = self.digest.borrow_mut();
         digest.update(&(bytes.len() as u64).to_be_bytes());
@@ -146,17 +146,17 @@ impl<'t> Secrets<'t> {
         out
     }
 
-    /// What was read, for the next reading.
+    /// Returns the values that were read, for the next reading.
     pub(super) fn take_read(&self) -> LastValues {
         self.read.take()
     }
 
-    /// A variable that need not be set.
+    /// Returns the value of an optional variable.
     pub(super) fn env_if_set(&self, name: &str) -> Option<String> {
         if self.offline { None } else { self.source.env(name).ok().filter(|value| !value.is_empty()) }
     }
 
-    /// Reads the secrets of the part of the file at `path`, and says which of them can't be read.
+    /// Reads the secrets of the part of the file at `path`, and returns the one that can't be read.
     pub(super) fn owned<T>(&self, path: String, read: impl FnOnce() -> T) -> (T, Option<UnreadSecret>) {
         let outer = self.owner.replace(Some(Owner { path, unread: None, latest: None }));
         let value = read();
@@ -164,12 +164,12 @@ impl<'t> Secrets<'t> {
         (value, owner.and_then(|owner| owner.unread))
     }
 
-    /// Returns true if a secret that can't be read concerns a part of the file, not all of it.
+    /// Returns true if an unreadable secret concerns a part of the file, not all of it.
     fn has_owner(&self) -> bool {
         self.owner.borrow().is_some()
     }
 
-    /// Asks the machine.
+    /// Reads from the machine.
     fn read(&self, reference: Reference<'_>) -> Result<Zeroizing<Vec<u8>>, ReadError> {
         match reference {
             Reference::Env(name) => self.source.env(name).map(String::into_bytes),
@@ -180,7 +180,7 @@ impl<'t> Secrets<'t> {
         .map(Zeroizing::new)
     }
 
-    /// Keeps what can be used, for the next reading.
+    /// Stores a usable value for the next reading.
     fn remember(&self, reference: Reference<'_>, value: Value) {
         if let Some(owner) = &*self.owner.borrow() {
             let value = Arc::clone(self.contents.borrow_mut().entry(sha256(&value)).or_insert(value));
@@ -188,13 +188,13 @@ impl<'t> Secrets<'t> {
         }
     }
 
-    /// What the owner last read there.
+    /// Returns the value that the owner last read there.
     fn last(&self, reference: Reference<'_>) -> Option<Value> {
         let owner = self.owner.borrow();
         self.last.0.get(&LastValues::key(&owner.as_ref()?.path, reference)).cloned()
     }
 
-    /// Notes that a secret can't be read, for the owner and for the fingerprint.
+    /// Records that a secret can't be read, for the owner and for the fingerprint.
     fn note_unread(&self, place: String, fault: ReadFault) {
         self.digest(b"unread");
         self.digest(fault.as_str().as_bytes());
@@ -205,7 +205,7 @@ impl<'t> Secrets<'t> {
         }
     }
 
-    /// Notes that the owner can't do without the secret that was just found missing. Offline, none is.
+    /// Records that the owner can't work without the secret that was just found missing. Offline, no secret is missing.
     pub(super) fn block(&self) {
         if let Some(owner) = &mut *self.owner.borrow_mut()
             && let Some(latest) = &owner.latest

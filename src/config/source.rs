@@ -1,6 +1,6 @@
-//! One file's text, and how a place in it is named: line, column, and the line itself.
+//! One file's text, and the position of a place in it: line, column, and the line itself.
 //!
-//! Places are byte ranges. The line table is made when the first problem asks for it, since a good file never does.
+//! Places are byte ranges. The line table is built for the first problem, since a valid file never needs it.
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -19,29 +19,29 @@ pub(super) struct Span {
 /// A file of the configuration.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// As the user gave it.
+    /// The path as the user gave it.
     pub(super) path: PathBuf,
-    /// Without a byte order mark.
+    /// The text without a byte order mark.
     text: String,
     has_mark: bool,
     lines: OnceCell<Vec<u32>>,
-    /// Characters before every [`STEP`]th byte; empty where each character is a byte.
+    /// Number of characters before every [`STEP`]th byte; empty if each character is a byte.
     characters: OnceCell<Vec<u32>>,
 }
 
-/// Bytes between two counts of characters.
+/// Number of bytes between two counts of characters.
 const STEP: usize = 1024;
 
 /// A line of a file, without its line break.
 pub(super) struct Line {
-    /// Counted from 1.
+    /// The number, counted from 1.
     pub(super) number: usize,
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
 impl Source {
-    /// Takes the text, and cuts its byte order mark.
+    /// Takes the text, and removes its byte order mark.
     pub(super) fn new(path: PathBuf, mut text: String) -> Self {
         let has_mark = text.starts_with(MARK);
         if has_mark {
@@ -50,7 +50,7 @@ impl Source {
         Self { path, text, has_mark, lines: OnceCell::new(), characters: OnceCell::new() }
     }
 
-    /// The bytes of the file, in two parts: the byte order mark, if it has one, and the text.
+    /// Returns the bytes of the file, in two parts: the byte order mark, if it has one, and the text.
     pub(super) fn bytes(&self) -> [&[u8]; 2] {
         let mark = if self.has_mark { MARK } else { "" };
         [mark.as_bytes(), self.text.as_bytes()]
@@ -60,7 +60,7 @@ impl Source {
         &self.text
     }
 
-    /// How many characters lie between two bytes, each the first of a character. Takes no longer for a longer line.
+    /// Returns the number of characters between two bytes, each the first of a character, in constant time.
     pub(super) fn characters(&self, from: usize, to: usize) -> usize {
         let counts = self.characters.get_or_init(|| {
             if self.text.is_ascii() {
@@ -90,7 +90,7 @@ impl Source {
         before(to) - before(from)
     }
 
-    /// The line in which the byte `offset` lies.
+    /// Returns the line that contains the byte `offset`.
     pub(super) fn line(&self, offset: u32) -> Line {
         let starts = self.lines.get_or_init(|| {
             let after = self.text.bytes().zip(1u32..).filter(|(b, _)| *b == b'\n').map(|(_, i)| i);
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_found_by_any_of_its_bytes() {
+    fn a_line_is_found_by_each_of_its_bytes() {
         let source = Source::new("a".into(), "\u{feff}eins\r\nzwei\n".into());
         let seen = |offset| {
             let line = source.line(offset);

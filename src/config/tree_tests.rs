@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_yaml::Value;
 use std::path::Path;
 
-/// The tree's root, read through once, and what is wrong.
+/// Parses the text and passes the tree's root to `look`; returns its result and the problems.
 fn read<T>(text: &str, look: impl FnOnce(&Tree<'_>, NodeId, &Source) -> T) -> (Option<T>, Problems) {
     let sources = [Source::new("a.yaml".into(), text.to_owned())];
     let mut tree = Tree::default();
@@ -20,7 +20,7 @@ fn codes(problems: &Problems) -> Vec<&'static str> {
     problems.iter().map(|p| p.code).collect()
 }
 
-/// Every scalar with the text its span covers.
+/// Collects every scalar with the text that its span covers.
 fn scalars(tree: &Tree<'_>, node: NodeId, source: &Source, found: &mut Vec<(String, String)>) {
     let span = tree.span(node);
     match tree.view(node) {
@@ -51,7 +51,7 @@ fn spans_cover_scalars_exactly_after_wide_characters_and_carriage_returns() {
 }
 
 #[test]
-fn a_hundred_thousand_brackets_are_refused_and_not_walked() {
+fn a_hundred_thousand_brackets_are_refused() {
     for open in ["[", "{", "- ", "? "] {
         let (root, problems) = read(&open.repeat(100_000), |_, _, _| ());
         assert_eq!(root, None);
@@ -61,7 +61,7 @@ fn a_hundred_thousand_brackets_are_refused_and_not_walked() {
 }
 
 #[test]
-fn aliases_are_bounded_by_what_they_expand_to() {
+fn the_expanded_size_of_aliases_is_limited() {
     let (root, problems) = read("a: &a [1, 2]\nb: *a\nc: *a\n", |_, _, _| ());
     assert!(root.is_some() && problems.is_empty());
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -88,7 +88,7 @@ fn equal_keys_are_found_in_small_and_in_large_mappings() {
     }
 }
 
-/// What another reader of YAML makes of the same node, by the core schema.
+/// Returns true if another YAML parser reads the same node alike, by the core schema.
 fn agrees(tree: &Tree<'_>, node: NodeId, other: &Value) -> bool {
     match (tree.view(node), other) {
         (View::Scalar { .. }, Value::Null) => tree.is_null(node),
@@ -112,7 +112,7 @@ fn agrees(tree: &Tree<'_>, node: NodeId, other: &Value) -> bool {
 }
 
 #[test]
-fn another_yaml_reader_sees_the_same_in_every_good_file() {
+fn another_yaml_parser_reads_every_valid_file_alike() {
     let mut compared = 0;
     for folder in ["tests/config_cases", "examples", "config"] {
         let Ok(entries) = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) else {

@@ -1,13 +1,13 @@
-//! Says when a configuration may read differently than it did.
+//! Decides when a configuration should be read again.
 //!
-//! Events of the file system are hints only: a watch on a file goes silent after the first rename over it, a folder
-//! made anew is not the folder that was watched, and network file systems send nothing. So the watches are set anew at
-//! every look, the poll looks without a hint, and content decides. `events` says what the system told about the files
-//! that `places` knows, `paths` sets the watches, `rest` says when to look and whether what was found is at rest.
+//! Events of the file system are hints only: a watch on a file is lost after the first rename over it, a recreated
+//! folder is not the watched one, and network file systems send nothing. So the watches are renewed at every look, a
+//! poll looks without a hint, and the content decides. `events` receives the system's events about the files that
+//! `places` knows, `paths` sets the watches, `rest` decides when to look and whether a change is complete.
 //!
-//! Rejected: a watch on the parent folder alone, as `notify` suggests: with the events of written data, each line of an
-//! access log beside the file wakes it; without them, a file that is being written looks complete. Rejected as well:
-//! `notify-debouncer`. It debounces events, but it is the content that has to come to rest.
+//! Rejected: a watch on the parent folder alone, as `notify` suggests: with write events, each line of an access log
+//! beside the file wakes it; without them, a file that is being written looks complete. Rejected as well:
+//! `notify-debouncer`. It debounces events, but the content must be stable.
 
 mod events;
 mod paths;
@@ -23,10 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often events are read at most: a busy neighbour or writer must not wake a worker for each of them.
+/// Minimum time between two reads of events: a busy neighbour or writer must not wake a worker for each of them.
 const PACE: Duration = Duration::from_millis(50);
 
-/// Watches the files a configuration was read from.
+/// Watches the files of a configuration.
 #[derive(Debug)]
 pub struct Watcher {
     files: Arc<Files>,
@@ -38,8 +38,9 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Watches what was read; blocks on the file system. Whatever differs from those readings is a change, also if it was
-    /// made before. Looks every `poll` even without an event. `failed` is true as long as the system can't tell of events.
+    /// Watches the files of the readings; blocks on the file system. Any difference from those readings is a change,
+    /// even if it came first. Looks every `poll` even without an event. `failed` is true while the system reports no
+    /// events.
     pub fn start(files: Files, poll: Duration, failed: Arc<AtomicBool>) -> Self {
         let now = Instant::now();
         let mut watcher = Self {
@@ -57,7 +58,7 @@ impl Watcher {
         watcher
     }
 
-    /// Resolves when the content differs from what was read, and has come to rest. Cancel-safe: nothing is lost if it is
+    /// Resolves when the content differs from the readings and is stable. Cancel-safe: nothing is lost if it is
     /// dropped.
     pub async fn changed(&mut self) {
         loop {
@@ -73,18 +74,18 @@ impl Watcher {
         }
     }
 
-    /// Compares with these readings from now on: the files have been read again.
+    /// Compares with these readings from now on: the files were read again.
     pub fn reread(&mut self, files: Files) {
         self.files = Arc::new(files);
         self.rest.reread(Instant::now());
     }
 
-    /// The earliest moment at which the files should be read again, whatever the reason.
+    /// Returns the earliest moment at which the files may be read again, for any reason.
     pub fn next_read(&self) -> Instant {
         self.rest.next_read()
     }
 
-    /// Takes the events that there are into account.
+    /// Processes the received events.
     async fn hear(&mut self) {
         let Some(watches) = self.watches.clone() else { return std::future::pending().await };
         tokio::time::sleep_until(self.next_events).await;
@@ -100,7 +101,7 @@ impl Watcher {
         let started = Instant::now();
         self.open();
         let (files, watches) = (Arc::clone(&self.files), self.watches.clone());
-        // Armed before the files are read: what changes from here on is either read now or makes an event.
+        // Armed before the files are read: a later change is either read now or causes an event.
         let (armed, mut look) = blocking(move || {
             let armed = watches.map(|watches| watches.arm(&Places::of(&files)));
             (armed, files.look())
@@ -125,12 +126,12 @@ impl Watcher {
         }
     }
 
-    /// Warns once when watches can't be set, and says once that they can again. The poll goes on meanwhile.
+    /// Warns once when watches can't be set, and logs once that they work again. The poll continues meanwhile.
     fn report(&self, error: Option<&notify::Error>) {
         match (error, self.failed.swap(error.is_some(), Ordering::Relaxed)) {
             (Some(error), false) => tracing::warn!(
                 %error,
-                "the configuration's files can't be watched, changes are found by a look every 10 s; \
+                "the configuration's files can't be watched, changes are found by a poll every 10 s; \
                  see fs.inotify.max_user_watches and fs.inotify.max_user_instances"
             ),
             (None, true) => tracing::info!("the configuration's files are watched again"),

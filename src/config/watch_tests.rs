@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const NEVER: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a loader reads: the first of the paths is the configuration.
+/// Returns the readings of a loader: the first of the paths is the configuration.
 fn read(paths: &[&Path]) -> Files {
     let mut files = Files::new(paths[0]);
     for path in
@@ -24,14 +24,14 @@ fn watch(paths: &[&Path]) -> Watcher {
     Watcher::start(read(paths), NEVER, Arc::default())
 }
 
-/// The change is noticed, and the files are read again.
+/// Expects that the change is detected, and reads the files again.
 async fn expect_reload(watcher: &mut Watcher, paths: &[&Path]) {
     expect_change(watcher).await;
     watcher.reread(read(paths));
 }
 
 async fn expect_change(watcher: &mut Watcher) {
-    tokio::time::timeout(PATIENCE, watcher.changed()).await.expect("the change is noticed");
+    tokio::time::timeout(PATIENCE, watcher.changed()).await.expect("the change is detected");
 }
 
 fn file_in(folder: &TempDir, text: &str) -> PathBuf {
@@ -41,7 +41,7 @@ fn file_in(folder: &TempDir, text: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_file_written_in_place_is_noticed_each_time() {
+async fn a_file_written_in_place_is_detected_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
     let mut watcher = watch(&[&file]);
@@ -52,7 +52,7 @@ async fn a_file_written_in_place_is_noticed_each_time() {
 }
 
 #[tokio::test]
-async fn an_editors_rename_over_the_file_is_noticed_each_time() {
+async fn an_editors_rename_over_the_file_is_detected_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
     let mut watcher = watch(&[&file]);
@@ -65,7 +65,7 @@ async fn an_editors_rename_over_the_file_is_noticed_each_time() {
 }
 
 #[tokio::test]
-async fn a_kubernetes_swap_of_the_data_link_is_noticed_each_time() {
+async fn a_kubernetes_swap_of_the_data_link_is_detected_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let version = |n: usize| {
         let data = folder.path().join(format!("..{n}"));
@@ -89,7 +89,7 @@ async fn a_kubernetes_swap_of_the_data_link_is_noticed_each_time() {
 }
 
 #[tokio::test]
-async fn a_folder_removed_and_made_again_is_noticed() {
+async fn a_recreated_folder_is_detected() {
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("conf");
     let file = folder.join("attache.yaml");
@@ -107,7 +107,7 @@ async fn a_folder_removed_and_made_again_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_file_added_to_the_folder_is_noticed() {
+async fn a_file_added_to_the_folder_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
     let paths = [folder.path(), &file];
@@ -119,7 +119,7 @@ async fn a_file_added_to_the_folder_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_secret_that_was_missing_and_is_rotated_later_is_noticed() {
+async fn a_missing_secret_that_appears_and_is_rotated_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
     let secret = folder.path().join("later").join("secret");
@@ -148,7 +148,7 @@ async fn a_change_between_reading_and_watching_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_open_for_writing_is_not_taken() {
+async fn a_file_that_is_open_for_writing_is_not_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
     let mut watcher = watch(&[&file]);
@@ -172,14 +172,14 @@ async fn a_file_that_is_open_for_writing_is_not_taken() {
 }
 
 #[tokio::test]
-async fn the_poll_notices_what_no_event_tells_and_identical_content_is_no_change() {
+async fn the_poll_detects_a_change_without_an_event_and_ignores_equal_content() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
     let mut watcher = Watcher::start(read(&[&file]), Duration::from_millis(20), Arc::default());
     let silent = async |watcher: &mut Watcher, patience| {
         let changed = async {
             loop {
-                // Set anew at each look, and dropped before any event is heard.
+                // Renewed at each look, and dropped before any event is received.
                 watcher.watches = None;
                 let at = watcher.rest.next_look();
                 tokio::time::sleep_until(at).await;
@@ -192,9 +192,9 @@ async fn the_poll_notices_what_no_event_tells_and_identical_content_is_no_change
     };
     fs::write(&file, "a").unwrap();
     let quiet = silent(&mut watcher, Duration::from_millis(800)).await;
-    assert!(quiet.is_err(), "the same bytes are no change");
+    assert!(quiet.is_err(), "equal bytes are not a change");
     fs::write(&file, "b").unwrap();
-    silent(&mut watcher, PATIENCE).await.expect("the change is noticed");
+    silent(&mut watcher, PATIENCE).await.expect("the change is detected");
 }
 
 #[tokio::test]
@@ -205,12 +205,12 @@ async fn a_dropped_wait_loses_nothing() {
     fs::write(&file, "b").unwrap();
     let patience = Instant::now() + PATIENCE;
     while tokio::time::timeout(Duration::from_millis(5), watcher.changed()).await.is_err() {
-        assert!(Instant::now() < patience, "the change is noticed");
+        assert!(Instant::now() < patience, "the change is detected");
     }
 }
 
 #[tokio::test]
-async fn a_neighbour_that_is_appended_to_makes_no_hint_and_no_look() {
+async fn appending_to_a_neighbour_causes_no_hint_and_no_look() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a");
     let mut watcher = watch(&[&file]);
@@ -229,8 +229,8 @@ async fn a_neighbour_that_is_appended_to_makes_no_hint_and_no_look() {
 }
 
 #[tokio::test]
-async fn a_neighbour_that_is_kept_open_makes_no_hint() {
-    // Two levels down: other tests make folders beside the upper one.
+async fn a_neighbour_that_is_kept_open_causes_no_hint() {
+    // Two levels down: other tests create folders beside the upper one.
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("conf");
     fs::create_dir(&folder).unwrap();

@@ -1,5 +1,5 @@
 //! Signatures are checked by ring's other half. The keys come from `openssl`, as the operators' do: ring makes no RSA key,
-//! and a private key among the sources, even one that opens nothing, sets off everybody's secret scanner.
+//! and a private key among the sources, even one that opens nothing, triggers every secret scanner.
 
 use super::*;
 use ring::signature::{
@@ -116,7 +116,7 @@ fn the_sec1_form_is_named_with_the_way_out() {
     assert!(SigningKey::from_pem(&converted, None).is_ok());
     assert_eq!(
         KeyError::Sec1.to_string(),
-        "an EC key in the SEC1 form; `openssl pkcs8 -topk8 -nocrypt` makes the PKCS#8 form of it"
+        "an EC key in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it to PKCS#8"
     );
 }
 

@@ -1,7 +1,6 @@
 //! `Accept` (RFC 9110 section 12.5.1), as far as attache's own answers need it.
 
-/// Returns true if `accept` puts plain text before JSON. A tie goes to the one that is named more
-/// exactly, else to JSON.
+/// Returns true if `accept` prefers plain text to JSON. A tie goes to the more specific media range, else to JSON.
 pub(crate) fn prefers_text(accept: &[u8]) -> bool {
     let Ok(accept) = std::str::from_utf8(accept) else { return false };
     let text = quality(accept, &["text/plain"], "text/*");
@@ -9,7 +8,7 @@ pub(crate) fn prefers_text(accept: &[u8]) -> bool {
     text.0 > 0 && text > json
 }
 
-/// Quality in thousandths, and how exactly the type is named.
+/// Returns the quality in thousandths, and the specificity of the media range that matched.
 fn quality(accept: &str, types: &[&str], family: &str) -> (u16, u8) {
     let mut best = (0, 0);
     for range in accept.split(',') {
@@ -29,7 +28,7 @@ fn quality(accept: &str, types: &[&str], family: &str) -> (u16, u8) {
             .and_then(|q| q.trim().parse::<f32>().ok())
             .filter(|q| (0.0..=1.0).contains(q))
             .unwrap_or(1.0);
-        // The most exact range decides.
+        // The most specific range decides.
         if exactness > best.1 || (exactness == best.1 && (q * 1000.0) as u16 > best.0) {
             best = ((q * 1000.0) as u16, exactness);
         }

@@ -1,7 +1,7 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), read strictly.
 //!
-//! A body that is verified is forwarded with its length instead, never as the chunks it came in: two parsers of the same
-//! chunks are two opinions on what was signed.
+//! A verified body is forwarded with its length, never as the chunks it came in: two parsers of the same chunks could
+//! disagree on the signed content.
 
 use bytes::{Buf, BytesMut};
 
@@ -13,10 +13,10 @@ const MAX_TRAILERS: usize = 16 << 10;
 /// A body that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChunkError {
-    /// Not the coding.
+    /// The bytes are not chunked coding.
     #[error("the body is not valid chunked coding")]
     Malformed,
-    /// More than allowed.
+    /// The body exceeds the limit.
     #[error("the body is larger than allowed")]
     TooLarge,
 }
@@ -30,7 +30,7 @@ enum State {
     Done,
 }
 
-/// Decodes chunks as they come. Trailers are read and dropped (RFC 9112 section 7.1.2 allows it).
+/// Decodes chunks incrementally. Trailers are read and dropped (RFC 9112 section 7.1.2 allows it).
 #[derive(Debug)]
 pub(crate) struct Chunks {
     state: State,
@@ -38,13 +38,13 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// A decoder for a body of at most `limit` bytes.
+    /// Returns a decoder for a body of at most `limit` bytes.
     pub(crate) fn new(limit: u64) -> Self {
         Self { state: State::Size, room: limit }
     }
 
-    /// Moves from `raw` to `body` what can be decoded by now. True: the body is whole, and what is left in `raw` belongs
-    /// to the next request.
+    /// Moves the decodable bytes from `raw` to `body`. True: the body is complete, and the rest of `raw` belongs to the
+    /// next request.
     pub(crate) fn take(&mut self, raw: &mut BytesMut, body: &mut BytesMut) -> Result<bool, ChunkError> {
         loop {
             match self.state {
@@ -88,7 +88,7 @@ impl Chunks {
     }
 }
 
-/// A line without its end, if all of it is there.
+/// Returns a line without its end, if it is complete.
 fn line(raw: &mut BytesMut) -> Result<Option<BytesMut>, ChunkError> {
     let end = raw.iter().take(MAX_LINE + 2).position(|&b| b == b'\n');
     let Some(end) = end else {
@@ -99,12 +99,13 @@ fn line(raw: &mut BytesMut) -> Result<Option<BytesMut>, ChunkError> {
         return Err(ChunkError::Malformed);
     }
     line.truncate(end - 1);
-    // A bare CR is a line end to some readers, and NUL the end of a text.
+    // Some parsers take a bare CR as a line end, and NUL as the end of the text.
     let is_odd = |b: &u8| b.is_ascii_control() && *b != b'\t';
     if line.iter().any(is_odd) { Err(ChunkError::Malformed) } else { Ok(Some(line)) }
 }
 
-/// The size at the start of a line. An extension may follow; white space before it is wrong and common (section 7.1.1).
+/// Returns the size at the start of a line. An extension may follow; white space before it is invalid but common
+/// (section 7.1.1).
 fn size(line: &[u8]) -> Result<u64, ChunkError> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     let rest = &line[digits..];
@@ -121,10 +122,10 @@ fn size(line: &[u8]) -> Result<u64, ChunkError> {
 mod tests {
     use super::*;
 
-    /// The body, and what was left.
+    /// The body, and the remaining bytes.
     type Decoded = (Vec<u8>, Vec<u8>);
 
-    /// Fed `step` bytes at a time.
+    /// Decodes `step` bytes at a time.
     fn decode(raw: &[u8], step: usize) -> Result<Option<Decoded>, ChunkError> {
         let (mut chunks, mut buffer, mut body) = (Chunks::new(1000), BytesMut::new(), BytesMut::new());
         let mut pieces = raw.chunks(step);
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_become_a_body_however_they_come() {
+    fn chunks_are_decoded_at_every_split() {
         let raw = b"4\r\nWiki\r\n6;name=value\r\npedia \r\nE \t;x\r\nin \r\n\r\nchunks.\r\n0\r\nTrailer: x\r\n\r\nGET /";
         for step in 1..=raw.len() {
             let (body, left) = decode(raw, step).expect("well-formed").expect("whole");
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_parsers_might_read_in_two_ways_is_refused() {
+    fn ambiguous_chunks_are_refused() {
         for raw in [
             &b"4\nWiki\r\n0\r\n\r\n"[..],
             b"\r\nWiki\r\n0\r\n\r\n",
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_bounded() {
+    fn a_body_over_the_limit_is_refused() {
         assert_eq!(decode(b"3e9\r\n", 1), Err(ChunkError::TooLarge));
         assert_eq!(decode(b"3e8\r\nx", 1), Ok(None));
         assert_eq!(decode(b"ffffffffffffff\r\n", 1), Err(ChunkError::TooLarge));

@@ -1,6 +1,6 @@
-//! Header fields in the order, spelling and case in which they came.
+//! Header fields in their received order, spelling and case.
 //!
-//! A list of places in one buffer: a message has few fields, and a scan that compares lengths first costs less than
+//! A list of positions in one buffer: a message has few fields, and a scan that compares lengths first is cheaper than
 //! filling a hash map. The map of the `http` crate would also lose the case of the names.
 
 use bytes::{Bytes, BytesMut};
@@ -10,14 +10,14 @@ use std::fmt;
 /// One field.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// As it came: a token (RFC 9110 section 5.6.2).
+    /// The name as received: a token (RFC 9110 section 5.6.2).
     pub name: &'a [u8],
-    /// Without the white space around it.
+    /// The value without surrounding white space.
     pub value: &'a [u8],
 }
 
 impl<'a> Field<'a> {
-    /// The name as text. A name is a token, and so ASCII.
+    /// Returns the name as text. A name is a token, and so ASCII.
     pub fn name_str(&self) -> &'a str {
         std::str::from_utf8(self.name).unwrap_or_default()
     }
@@ -42,7 +42,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// The fields that httparse found in `head`. Each must lie inside it.
+    /// Returns the fields that httparse found in `head`. Each must lie inside it.
     pub fn parsed(head: Bytes, found: &[httparse::Header<'_>]) -> Self {
         let base = head.as_ptr() as usize;
         let place = |part: &[u8]| {
@@ -60,7 +60,7 @@ impl Fields {
         Self { bytes: head, spans }
     }
 
-    /// A list made of names and values.
+    /// Returns a list made of names and values.
     pub fn collect<'a>(fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let (mut bytes, mut spans) = (BytesMut::new(), Vec::new());
         let mut place = |part: &[u8]| {
@@ -74,7 +74,7 @@ impl Fields {
         Self { bytes: bytes.freeze(), spans }
     }
 
-    /// Every field, in order.
+    /// Returns every field, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         let part = |(start, end): (u32, u32)| &self.bytes[start as usize..end as usize];
         self.spans.iter().map(move |span| Field { name: part(span.name), value: part(span.value) })
@@ -87,7 +87,7 @@ impl Fields {
         self.spans.retain(|span| keep(Field { name: part(span.name), value: part(span.value) }));
     }
 
-    /// As the map of the `http` crate, in which names have no case.
+    /// Converts to the map of the `http` crate, whose names have no case.
     pub fn to_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.len());
         for field in self.iter() {
@@ -101,22 +101,22 @@ impl Fields {
         map
     }
 
-    /// How many there are.
+    /// Returns the number of fields.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Returns true if there are none.
+    /// Returns true if there are no fields.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// The values of every field `name`, in order.
+    /// Returns the values of every field `name`, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.iter().filter(move |field| field.is(name)).map(|field| field.value)
     }
 
-    /// The value of the first field `name`.
+    /// Returns the value of the first field `name`.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().find(|field| field.is(name)).map(|field| field.value)
     }
@@ -126,7 +126,8 @@ impl Fields {
         self.get(name).is_some()
     }
 
-    /// The members of a comma-separated list over every field `name` (RFC 9110 section 5.6.1), empty ones left out.
+    /// Returns the members of a comma-separated list over every field `name` (RFC 9110 section 5.6.1), without empty
+    /// ones.
     pub fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.all(name)
             .flat_map(|value| value.split(|&b| b == b','))
@@ -139,7 +140,7 @@ impl Fields {
         self.list(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    /// `part`, which came from this list, without a copy.
+    /// Returns `part`, which must point into this list, without a copy.
     pub fn share(&self, part: &[u8]) -> Bytes {
         if part.is_empty() { Bytes::new() } else { self.bytes.slice_ref(part) }
     }
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_in_any_case_and_keep_theirs() {
+    fn names_match_in_any_case_and_keep_their_spelling() {
         let fields = Fields::collect([
             (&b"Set-Cookie"[..], &b" a=1 "[..]),
             (b"X-API-KEY", b""),

@@ -1,49 +1,49 @@
 //! The end of a response's body (RFC 9112 section 6.3), decided from all of its raw fields.
 //!
-//! A response's framing is written anew for the client, so it has to be one that no other reader could see otherwise:
-//! everything ambiguous is an error.
+//! A response gets new framing for the client, so its end must be unambiguous to every parser: anything ambiguous is an
+//! error.
 
 use super::Fields;
 
-/// How a body ends.
+/// The framing of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none.
+    /// No body.
     Empty,
-    /// After so many bytes.
+    /// The body ends after this number of bytes.
     Length(u64),
-    /// After the last chunk.
+    /// The body ends with the last chunk.
     Chunked,
-    /// With the connection.
+    /// The body ends with the connection.
     UntilClose,
 }
 
-/// A response whose end two readers could place differently.
+/// A response whose end two parsers could place differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
     /// RFC 9112 section 6.1 forbids it.
     #[error("Transfer-Encoding in an HTTP/1.0 response")]
     CodingInHttp10,
-    /// Not `chunked`, once.
+    /// The coding is not exactly one `chunked`.
     #[error("a Transfer-Encoding other than one `chunked`")]
     Coding,
     /// RFC 9112 section 6.3 calls it an attempt at smuggling.
     #[error("Transfer-Encoding beside Content-Length")]
     CodingAndLength,
-    /// Not one number, or several equal ones.
+    /// The lengths are not one number, or several equal ones.
     #[error("a Content-Length that is not one number")]
     Length,
 }
 
-/// The framing that the fields of a response state, and what its status and the request's method make of it.
+/// The framing of a response, by its fields, its status and the request's method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseFraming {
     /// The body that follows.
     pub body: Framing,
-    /// A `Content-Length` that stands in a response without a body: to HEAD, or 304 (RFC 9110 section 8.6).
+    /// The `Content-Length` of a response without a body: to HEAD, or 304 (RFC 9110 section 8.6).
     pub announced: Option<u64>,
-    /// The response has framing fields that it must not have. Its server may send a body behind it, so its connection
-    /// carries no other request.
+    /// The response has framing fields that it must not have. Its server may send a body anyway, so the connection must
+    /// not be reused.
     pub is_suspect: bool,
 }
 
@@ -86,7 +86,7 @@ fn transfer_coding(fields: &Fields) -> Result<bool, FramingError> {
     }
 }
 
-/// The one length that every `Content-Length` states, as a list or in several lines (RFC 9110 section 8.6).
+/// Returns the one length that every `Content-Length` states, as a list or in several lines (RFC 9110 section 8.6).
 fn content_length(fields: &Fields) -> Result<Option<u64>, FramingError> {
     let mut length = None;
     for member in fields.all("content-length").flat_map(|value| value.split(|&b| b == b',')) {
@@ -99,7 +99,7 @@ fn content_length(fields: &Fields) -> Result<Option<u64>, FramingError> {
     Ok(length)
 }
 
-/// Digits and nothing else, of at most 18 places.
+/// Parses a number of at most 18 digits and nothing else.
 pub fn decimal(digits: &[u8]) -> Option<u64> {
     let plain = (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
     plain.then(|| digits.iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0')))

@@ -1,8 +1,8 @@
-//! HTTP/1 messages: header fields, heads, body framing, their readers and their writer (RFC 9110, RFC 9112), and the lists
-//! that a field's value may be. Pure.
+//! HTTP/1 messages: header fields, heads, body framing, their parsers and their writer (RFC 9110, RFC 9112), and lists
+//! in field values. Pure.
 //!
-//! Invariant: a message is read strictly and once. An ambiguous head is an error and never repaired, because a repair is
-//! a second opinion on where the message ends, and two opinions are what request and response smuggling need.
+//! Invariant: a message is parsed strictly and once. An ambiguous head is an error and never repaired, because a repair
+//! is a second interpretation of where the message ends, which request and response smuggling depend on.
 
 pub(crate) mod accept;
 pub(crate) mod chunked;
@@ -17,10 +17,10 @@ pub use fields::{Field, Fields};
 pub use framing::Framing;
 pub use response::ResponseHead;
 
-/// A version that a client speaks. The engine of a version stays behind it, so that HTTP/2 can be a third.
+/// The protocol version of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// HTTP/1.0: no chunks, no interim responses, and a connection is kept only where the client asks for it.
+    /// HTTP/1.0: no chunks, no interim responses, and a connection is kept only if the client asks for it.
     Http10,
     /// HTTP/1.1.
     Http11,

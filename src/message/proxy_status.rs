@@ -1,7 +1,7 @@
-//! `Proxy-Status` (RFC 9209) of a response that comes through.
+//! `Proxy-Status` (RFC 9209) of an upstream's response.
 
-/// `Proxy-Status` of a response without the members that are named as attache's own are (RFC 9209 section 2). `None`:
-/// nothing is left.
+/// Returns `Proxy-Status` without the members that bear attache's own name (RFC 9209 section 2). `None`: nothing is
+/// left.
 pub(crate) fn foreign(value: &[u8]) -> Option<Vec<u8>> {
     let is_foreign = |member: &&[u8]| {
         let name = member.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
@@ -12,7 +12,7 @@ pub(crate) fn foreign(value: &[u8]) -> Option<Vec<u8>> {
     (!kept.is_empty()).then(|| kept.join(&b", "[..]))
 }
 
-/// The members of a structured list (RFC 8941): a comma in a quoted string divides nothing.
+/// Splits a structured list (RFC 8941) into members: a comma in a quoted string does not separate.
 fn members(value: &[u8]) -> Vec<&[u8]> {
     let (mut members, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, &byte) in value.iter().enumerate() {
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_cannot_speak_as_attache() {
+    fn members_in_attaches_name_are_removed() {
         let kept = |value: &str| foreign(value.as_bytes()).map(|kept| String::from_utf8(kept).expect("text"));
         assert_eq!(kept("attache; error=dns_error"), None);
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The head of a request, checked strictly (RFC 9112).
 //!
-//! An ambiguous head is refused and not repaired: a repair is a second opinion on where a message ends, which is what
-//! request smuggling is made of.
+//! An ambiguous head is refused and not repaired: a repair is a second interpretation of where a message ends, which
+//! request smuggling depends on.
 
 use super::framing::decimal;
 use super::{Fields, Framing, Version, has_strict_line_ends};
@@ -10,21 +10,21 @@ use http::Method;
 use httparse::{Error, Header, Status};
 use std::mem::MaybeUninit;
 
-/// A larger head is refused with 431.
+/// Maximum size of a head; a larger one is refused with 431.
 pub(crate) const MAX_HEAD: usize = 64 << 10;
-/// A head with more fields is refused with 431.
+/// Maximum number of fields; a head with more is refused with 431.
 const MAX_FIELDS: usize = 128;
 
-/// A request's head. Not `Debug`: a target may hold a webhook's key.
+/// A request's head. Not `Debug`: a target may contain a webhook's key.
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
-    /// Path and query as they came: in origin form, or `*`.
+    /// Path and query as received: in origin form, or `*`.
     pub(crate) target: Bytes,
     pub(crate) version: Version,
     pub(crate) fields: Fields,
     /// Never [`Framing::UntilClose`].
     pub(crate) body: Framing,
-    /// It asks for a WebSocket (RFC 6455 section 4.1).
+    /// The request asks for a WebSocket (RFC 6455 section 4.1).
     pub(crate) websocket: bool,
 }
 
@@ -46,31 +46,31 @@ impl RequestHead {
 /// Why a head is refused. Each prints as a sentence for the client, which quotes nothing of the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeadError {
-    /// Malformed or ambiguous.
+    /// The head is malformed or ambiguous.
     #[error("{0}")]
     Malformed(&'static str),
-    /// Too many fields, or too many bytes.
+    /// The head has too many fields, or too many bytes.
     #[error("{0}")]
     TooLarge(&'static str),
-    /// It was not complete in time.
+    /// The head was not complete in time.
     #[error("{0}")]
     Late(&'static str),
-    /// A method that is never passed on.
+    /// The method is never forwarded.
     #[error("{0}")]
     Method(&'static str),
 }
 
-/// A refused head, with what its answer and its line in the access log need. Not `Debug`, as [`RequestHead`].
+/// A refused head, with what its answer and its access log line need. Not `Debug`, for the reason of [`RequestHead`].
 pub(crate) struct BadHead {
     pub(crate) error: HeadError,
     pub(crate) method: String,
-    /// The request target, where it could be told.
+    /// The request target, if it could be parsed.
     pub(crate) target: Vec<u8>,
     pub(crate) accept: Option<Vec<u8>>,
 }
 
-/// Returns where the head in `buffer` ends, if all of it is there. Looks only at what came since `seen`, so that a head that
-/// drips in costs no more than one that comes at once.
+/// Returns the end of the head in `buffer`, if it is complete. Scans only the bytes since `seen`, so that a head in
+/// many small parts costs no more than one in a single part.
 pub(crate) fn end(buffer: &[u8], seen: usize) -> Option<usize> {
     let from = seen.saturating_sub(1);
     // Bare line feeds are refused later, but they have to end the wait.
@@ -81,11 +81,11 @@ pub(crate) fn end(buffer: &[u8], seen: usize) -> Option<usize> {
     memchr::memchr_iter(b'\n', &buffer[from..]).map(|at| from + at).find(is_end).map(|at| at + 1)
 }
 
-/// Parses a whole head, with its empty line.
+/// Parses a complete head, with its empty line.
 ///
 /// # Errors
 ///
-/// If it is malformed, ambiguous, or asks for what attache does not do.
+/// If it is malformed, ambiguous, or asks for an unsupported function.
 pub(crate) fn parse(head: Bytes) -> Result<RequestHead, Box<BadHead>> {
     let mut found = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);
@@ -117,7 +117,7 @@ pub(crate) fn parse(head: Bytes) -> Result<RequestHead, Box<BadHead>> {
 /// The result of the checks.
 enum Verdict {
     Head(RequestHead),
-    /// The request is in absolute form; this is the same in origin form.
+    /// The request is in absolute form; these are its bytes in origin form.
     OriginForm(Bytes),
 }
 
@@ -155,7 +155,8 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdic
         && minor == 1
         && fields.lists("connection", "upgrade");
     Ok(Verdict::Head(RequestHead {
-        method: Method::from_bytes(method.as_bytes()).map_err(|_| invalid("the method is no token"))?,
+        method: Method::from_bytes(method.as_bytes())
+            .map_err(|_| invalid("the method has characters that no HTTP method may have"))?,
         target: head.slice_ref(target.as_bytes()),
         version: if minor == 0 { Version::Http10 } else { Version::Http11 },
         fields,
@@ -167,10 +168,10 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdic
 fn check_method(method: &str) -> Result<(), HeadError> {
     match method.len() {
         7 if method == "CONNECT" => Err(HeadError::Method(
-            "attache opens no tunnels: it could add no credential inside one. Send the request itself to \
+            "attache does not support CONNECT: it could not add a credential inside a tunnel. Send the request itself to \
              `/SERVICE/…`",
         )),
-        // RFC 9110 section 9.3.8: the server would send back the request as it got it, credential and all.
+        // RFC 9110 section 9.3.8: the server would return the request as received, including the credential.
         5 if method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("TRACK") => {
             Err(HeadError::Method("TRACE would show the credential that attache adds"))
         }
@@ -189,7 +190,7 @@ fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, Head
     let mut length = 0;
     let mut upgrade = false;
     for field in request.headers.iter() {
-        // The length alone rules out nearly all.
+        // The length of the name rules out nearly all fields.
         match field.name.len() {
             7 if field.name.eq_ignore_ascii_case("upgrade") => {
                 upgrade |= field.value.trim_ascii().eq_ignore_ascii_case(b"websocket");
@@ -197,7 +198,7 @@ fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, Head
             4 if field.name.eq_ignore_ascii_case("host") => {
                 hosts += 1;
                 if !is_authority(field.value) {
-                    return Err(invalid("the Host header is no host"));
+                    return Err(invalid("the Host header is not a host with an optional port"));
                 }
             }
             14 if field.name.eq_ignore_ascii_case("content-length") => {
@@ -208,7 +209,7 @@ fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, Head
             17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
                 codings += 1;
                 if !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(invalid("the only transfer coding taken is `chunked`, alone"));
+                    return Err(invalid("the only supported Transfer-Encoding is one `chunked`"));
                 }
             }
             _ => {}
@@ -218,7 +219,7 @@ fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, Head
         return Err(invalid("the request needs exactly one Host header"));
     }
     if lengths > 1 || codings > 1 || (lengths > 0 && codings > 0) {
-        return Err(invalid("the request says more than once, or in two ways, how long its body is"));
+        return Err(invalid("the request states the length of its body more than once, or in two ways"));
     }
     if codings > 0 && minor == 0 {
         return Err(invalid("an HTTP/1.0 request can't have a Transfer-Encoding"));
@@ -231,19 +232,20 @@ fn stated(request: &httparse::Request<'_, '_>, minor: u8) -> Result<Stated, Head
     Ok(Stated { body, upgrade })
 }
 
-/// Returns true if a `Host` is a host, and perhaps a port: no user info, and nothing that some server would read otherwise.
+/// Returns true if a `Host` is a host with an optional port: no user info, and no bytes that servers interpret
+/// differently.
 fn is_authority(host: &[u8]) -> bool {
     host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%:[]!$&'()*+,;=".contains(b))
 }
 
-/// Returns true if a request target has only bytes that a URI may hold, or that are commonly sent in one and passed on.
+/// Returns true if a request target has only bytes that a URI may contain, or that are commonly sent and forwarded.
 fn is_target(target: &str) -> bool {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let plain = |part: &str, not: &[u8]| part.bytes().all(|b| b > 0x20 && b != 0x7f && !not.contains(&b));
     plain(path, b"<>#`") && plain(query, b"<>#\"")
 }
 
-/// The target's authority, if it is in absolute form (RFC 9112 section 3.2.2), and where the authority ends.
+/// Returns the authority of a target in absolute form (RFC 9112 section 3.2.2), and the index of its end.
 fn absolute(target: &str) -> Option<(&str, usize)> {
     let scheme = ["http://", "https://"]
         .into_iter()
@@ -253,8 +255,8 @@ fn absolute(target: &str) -> Option<(&str, usize)> {
     Some((&rest[..end], scheme.len() + end))
 }
 
-/// A request in absolute form as one in origin form. The `Host` that its target names replaces the one that was sent
-/// (RFC 9112 section 3.2.2).
+/// Rewrites a request in absolute form to origin form. The authority of its target replaces the received `Host` (RFC
+/// 9112 section 3.2.2).
 fn in_origin_form(
     request: &httparse::Request<'_, '_>,
     method: &str,
@@ -374,9 +376,9 @@ mod tests {
     }
 
     #[test]
-    fn methods_that_attache_cannot_carry_are_refused_with_the_reason() {
+    fn unsupported_methods_are_refused_with_the_reason() {
         for (head, word) in [
-            ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "tunnels"),
+            ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "tunnel"),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "credential"),
         ] {
             let error = verdict(head).expect_err(head);
@@ -385,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_found_however_the_head_comes() {
+    fn the_end_of_a_head_is_found_at_every_split() {
         let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody";
         let complete = head.len() - 4;
         for seen in 0..complete - 1 {

@@ -5,25 +5,25 @@ use bytes::Bytes;
 use httparse::{Header, Status};
 use std::mem::MaybeUninit;
 
-/// A response with more fields is refused.
+/// Maximum number of fields; a response with more is refused.
 const MAX_FIELDS: usize = 256;
 
 /// A response's head.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {
-    /// 100 to 599.
+    /// The status, 100 to 599.
     pub status: u16,
-    /// The reason phrase as it came, perhaps empty.
+    /// The reason phrase as received, possibly empty.
     pub reason: Bytes,
-    /// 0 or 1, of HTTP/1.x.
+    /// The minor version, 0 or 1, of HTTP/1.x.
     pub minor: u8,
-    /// Its fields.
+    /// The header fields.
     pub fields: Fields,
 }
 
 impl ResponseHead {
-    /// Parses a whole head, with its empty line. `None`: it is not one of HTTP/1.0 or HTTP/1.1 (RFC 9112 section 4), or
-    /// some reader would read it differently: line folding, white space before a colon, bare line feeds.
+    /// Parses a complete head, with its empty line. `None`: it is not HTTP/1.0 or HTTP/1.1 (RFC 9112 section 4), or
+    /// parsers may interpret it differently: line folding, white space before a colon, bare line feeds.
     pub fn parse(head: Bytes) -> Option<Self> {
         if !has_strict_line_ends(&head) {
             return None;
@@ -39,7 +39,7 @@ impl ResponseHead {
         if !(100..600).contains(&status) {
             return None;
         }
-        // httparse gives an empty reason phrase for one with obs-text; the bytes are in the head.
+        // httparse returns an empty reason phrase for one with obs-text; its bytes are in the head.
         let line_end = head.iter().position(|&b| b == b'\r')?;
         let reason =
             head.get("HTTP/1.1 200 ".len()..line_end).map_or(Bytes::new(), |reason| head.slice_ref(reason));
@@ -55,7 +55,7 @@ impl ResponseHead {
         self.minor == 1 || self.fields.lists("connection", "keep-alive")
     }
 
-    /// Seconds from `Keep-Alive: timeout=N`: how long the server keeps an idle connection open.
+    /// Returns the seconds of `Keep-Alive: timeout=N`, for which the server keeps an idle connection open.
     pub fn keep_alive_timeout(&self) -> Option<u64> {
         self.fields.list("keep-alive").find_map(|parameter| {
             let (name, value) = parameter.split_at(parameter.iter().position(|&b| b == b'=')?);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_heads_are_refused() {
+    fn malformed_and_ambiguous_heads_are_refused() {
         for head in [
             "HTTP/1.1 200 OK\nA: b\n\n",
             "HTTP/1.1 200 OK\r\nA: b\n\r\n",

@@ -1,6 +1,6 @@
 //! Writes response heads and bodies to a client (RFC 9112 section 6), from one framing.
 //!
-//! Every head says attache's own HTTP version, states its framing once, and `Connection` only where it differs from the
+//! Every head states attache's own HTTP version, its framing once, and `Connection` only where it differs from the
 //! version's default.
 
 use super::{Framing, Version};
@@ -9,7 +9,7 @@ use http::StatusCode;
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Starts a head.
+/// Writes the status line.
 pub(crate) fn status_line(out: &mut BytesMut, status: u16, reason: &[u8]) {
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal(out, status.into());
@@ -18,13 +18,13 @@ pub(crate) fn status_line(out: &mut BytesMut, status: u16, reason: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The standard reason phrase, where there is one.
+/// Returns the standard reason phrase, if there is one.
 pub(crate) fn reason(status: u16) -> &'static [u8] {
     let status = StatusCode::from_u16(status).ok();
     status.and_then(|status| status.canonical_reason()).unwrap_or_default().as_bytes()
 }
 
-/// One field.
+/// Writes one field.
 pub(crate) fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
@@ -33,10 +33,10 @@ pub(crate) fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// `Date` (RFC 9110 section 6.6.1): of attache's own responses, and of those that came without one.
+/// Writes `Date` (RFC 9110 section 6.6.1), for attache's own responses and for those that came without one.
 pub(crate) fn date(out: &mut BytesMut) {
     thread_local! {
-        /// The second that was last written, and its text: formatting costs more than a request's other fields.
+        /// The second that was last formatted, and its text: formatting costs more than a request's other fields.
         static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
     let now = SystemTime::now();
@@ -64,25 +64,25 @@ pub(crate) fn decimal(out: &mut BytesMut, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// True if the connection takes another request after the response.
+/// The state of the connection after the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Persistence {
     KeepAlive,
     Close,
 }
 
-/// How a response is framed for one client.
+/// The framing of a response for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outgoing {
-    /// The body that follows.
+    /// The framing of the body.
     pub(crate) body: Framing,
-    /// A `Content-Length` beside no body.
+    /// The `Content-Length` of a response without a body.
     pub(crate) announced: Option<u64>,
     pub(crate) persistence: Persistence,
 }
 
 impl Outgoing {
-    /// Fits a body of the given framing to the client. A body without a length is chunked for HTTP/1.1, and ends with the
+    /// Adapts the framing of a body to the client. A body without a length is chunked for HTTP/1.1, and ends with the
     /// connection for HTTP/1.0, which has no chunks.
     pub(crate) fn new(
         body: Framing,
@@ -100,7 +100,7 @@ impl Outgoing {
         Self { body, announced, persistence }
     }
 
-    /// Ends the head: framing, persistence, empty line.
+    /// Writes the end of the head: framing, persistence, empty line.
     pub(crate) fn finish_head(&self, out: &mut BytesMut, version: Version) {
         let length = match self.body {
             Framing::Length(length) => Some(length),
@@ -124,7 +124,7 @@ impl Outgoing {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Writes the line before a part of the body. Parts are never empty: an empty chunk is the end.
+    /// Writes the line before a part of the body. Parts are never empty: an empty chunk would be the end.
     pub(crate) fn begin_part(&self, out: &mut BytesMut, length: usize) {
         if self.body == Framing::Chunked {
             let mut digits = [0; 16];
@@ -146,7 +146,7 @@ impl Outgoing {
         }
     }
 
-    /// Ends the body.
+    /// Writes the end of the body.
     pub(crate) fn finish_body(&self, out: &mut BytesMut) {
         if self.body == Framing::Chunked {
             out.extend_from_slice(b"0\r\n\r\n");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_framing_is_stated_once_and_as_the_client_understands_it() {
+    fn every_framing_is_stated_once_in_the_clients_version() {
         use Framing::{Chunked, Empty, Length, UntilClose};
         use Persistence::{Close, KeepAlive};
         use Version::{Http10, Http11};

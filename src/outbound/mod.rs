@@ -1,4 +1,4 @@
-//! The way out: from a request's target to the service it means.
+//! Outbound routing: from a request target to its service.
 
 pub mod path;
 
@@ -9,7 +9,7 @@ use path::{Target, has_dot_segment};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The services that can be sent to, by the first segment of the path.
+/// The outbound services, by the first segment of the path.
 #[derive(Default)]
 pub struct Routes(HashMap<Box<[u8]>, Arc<Route>>);
 
@@ -19,17 +19,17 @@ impl Routes {
         Self(routes.into_iter().map(|route| (route.service.as_bytes().into(), route)).collect())
     }
 
-    /// Every route, in no order.
+    /// Returns every route, in arbitrary order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.0.values()
     }
 
-    /// The route of a service.
+    /// Returns the route of a service.
     pub fn get(&self, service: &str) -> Option<&Arc<Route>> {
         self.0.get(service.as_bytes())
     }
 
-    /// What to do with a request for `raw_target`. Pure; one look-up, one allocation (the upstream target).
+    /// Decides what to do with a request for `raw_target`. Pure; one look-up, one allocation (the upstream target).
     pub fn plan(&self, raw_target: &[u8]) -> Result<Plan, Refusal> {
         let Some(target) = Target::parse(raw_target) else {
             return Err(Refusal::new(
@@ -40,7 +40,7 @@ impl Routes {
         if has_dot_segment(target.path) {
             return Err(Refusal::new(
                 ErrorCode::RequestInvalid,
-                "the path has a dot segment (`.` or `..`, in some spelling); paths are passed on byte for byte, so \
+                "the path has a dot segment (`.` or `..`, in some spelling); paths are forwarded byte for byte, so \
                  send it without",
             ));
         }
@@ -48,27 +48,26 @@ impl Routes {
         let Some(route) = self.0.get(service) else {
             return Err(Refusal::new(
                 ErrorCode::ServiceUnknown,
-                "no connected service answers to the first segment of the path",
+                "the first segment of the path is not the key of a connected service",
             ));
         };
         if let Some(unread) = &route.unavailable {
             return Err(unavailable(&route.service, unread.fault.as_str()));
         }
-        // The rest of the path and the query stand next to each other in the caller's bytes.
+        // The rest of the path and the query are adjacent in the received bytes.
         let tail = &raw_target[raw_target.len() - rest.len() - target.query.len()..];
         Ok(Plan { route: Arc::clone(route), target: route.upstream.target(tail) })
     }
 }
 
 fn unavailable(service: &str, reason: &'static str) -> Refusal {
-    let detail = format!(
-        "a secret that the service `{service}` is reached with can't be read; attache's log and `/status` say which"
-    );
+    let detail =
+        format!("a secret of the service `{service}` can't be read; attache's log and `/status` name it");
     Refusal::new(ErrorCode::CredentialUnavailable, detail).of(service).because(reason)
 }
 
-/// The path as the access log may show it; `known` is whether it leads to a service. Of one that does not, no more than a
-/// first segment too short for a key: somebody may have sent a webhook's URL to the wrong listener.
+/// Returns the path as the access log may show it; `known` is true if it leads to a service. Of another path only a
+/// first segment too short for a key is shown: a webhook's URL may have been sent to this listener by mistake.
 pub fn log_path(raw_target: &[u8], known: bool) -> &[u8] {
     let Some(target) = Target::parse(raw_target) else { return UNMATCHED };
     match target.first_segment().0 {
@@ -80,10 +79,10 @@ pub fn log_path(raw_target: &[u8], known: bool) -> &[u8] {
     }
 }
 
-/// No `value` of a webhook key is shorter: the parser takes none.
+/// Minimum length of the `value` of a webhook key; the parser refuses shorter ones.
 pub const SHORTEST_KEY: usize = 22;
 
-/// Stands for a path that matches no rule.
+/// Placeholder for a path that matches no rule.
 pub const UNMATCHED: &[u8] = b"{unmatched}";
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
-//! What a request target may look like before it is joined to a prefix.
+//! Checks of a request target before it is joined to a prefix.
 //!
-//! Paths travel byte for byte, so a dot segment can't be normalised away: it is refused, in every spelling that some
-//! server somewhere takes for one. Normalising instead would change bytes that a third party may have signed.
+//! Paths are forwarded byte for byte, so a dot segment can't be normalised away: it is refused, in every spelling that
+//! a server may interpret as one. Normalising would change bytes that may be part of a signature.
 
-/// A request target in its parts.
+/// A request target, split into its parts.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct Target<'a> {
-    /// Starts with a slash.
+    /// The path, which starts with a slash.
     pub path: &'a [u8],
     /// The query with its question mark; empty if there is none.
     pub query: &'a [u8],
 }
 
 impl<'a> Target<'a> {
-    /// Splits an origin-form or absolute-form request target. `None` for `*`, an authority, a fragment.
+    /// Splits a request target in origin form or absolute form. `None` for `*`, an authority, a fragment.
     pub fn parse(raw: &'a [u8]) -> Option<Self> {
         let origin = if raw.starts_with(b"/") {
             raw
@@ -37,24 +37,24 @@ impl<'a> Target<'a> {
         Some(Self { path, query })
     }
 
-    /// The first path segment, and the rest from its slash on.
+    /// Returns the first path segment, and the rest from its slash on.
     pub fn first_segment(&self) -> (&'a [u8], &'a [u8]) {
         let path = &self.path[1..];
         path.split_at(path.iter().position(|&b| b == b'/').unwrap_or(path.len()))
     }
 }
 
-/// Returns true if `path` has a segment that a server might take for `.` or `..`: percent-encoded, in overlong UTF-8 (RFC 3629
-/// section 10), ended by a backslash, an encoded slash or a NUL, or with parameters after a semicolon.
+/// Returns true if `path` has a segment that a server might interpret as `.` or `..`: percent-encoded, in overlong
+/// UTF-8 (RFC 3629 section 10), ended by a backslash, an encoded slash or a NUL, or with parameters after a semicolon.
 ///
 /// One pass, no allocation.
 pub fn has_dot_segment(path: &[u8]) -> bool {
-    // Most paths have nothing that could be a dot.
+    // Most paths contain no byte that could be a dot.
     if !path.iter().any(|&b| b == b'.' || b == b'%' || b >= 0xc0) {
         return false;
     }
-    let mut dots = 0u8; // dots seen since the segment began
-    let mut only_dots = true; // and nothing else
+    let mut dots = 0u8; // dots since the segment began
+    let mut only_dots = true; // the segment has had nothing else
     let mut i = 0;
     while i < path.len() {
         let (byte, width) = decoded(&path[i..]);
@@ -66,7 +66,7 @@ pub fn has_dot_segment(path: &[u8]) -> bool {
                 }
                 (dots, only_dots) = (0, true);
             }
-            // `..;x` is `..` to servers that cut path parameters, and `..%00` to those that end texts at NUL.
+            // `..;x` is `..` to servers that remove path parameters, and `..%00` to those that end strings at NUL.
             b';' | 0 if only_dots && (dots == 1 || dots == 2) => return true,
             b'.' => dots = dots.saturating_add(1),
             _ => only_dots = false,
@@ -75,8 +75,8 @@ pub fn has_dot_segment(path: &[u8]) -> bool {
     only_dots && (dots == 1 || dots == 2)
 }
 
-/// The first character, if it is ASCII in some spelling, and how many bytes stand for it. Of any other character, its
-/// first byte.
+/// Returns the first character, if it is ASCII in some spelling, and the number of its bytes; of any other character,
+/// the first byte.
 fn decoded(bytes: &[u8]) -> (u8, usize) {
     let (first, width) = octet(bytes);
     let more = match first {
@@ -95,11 +95,11 @@ fn decoded(bytes: &[u8]) -> (u8, usize) {
         value = value << 6 | u32::from(next & 0x3f);
         at += width_of_next;
     }
-    // Of ASCII, no other form is correct than one octet.
+    // The only valid UTF-8 form of an ASCII character is one octet.
     u8::try_from(value).ok().filter(u8::is_ascii).map_or((first, width), |byte| (byte, at))
 }
 
-/// The first octet, percent-decoded, and how many bytes stand for it. A `%` that starts no escape stands for itself.
+/// Returns the first octet, percent-decoded, and the number of its bytes. A `%` that starts no escape is literal.
 fn octet(bytes: &[u8]) -> (u8, usize) {
     let hex = |digit: u8| char::from(digit).to_digit(16);
     match bytes {

@@ -19,13 +19,13 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
 /// A head has to be complete this long after its first byte.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// The same while the process drains: half a head must not hold it.
+/// The same limit while the process drains: an incomplete head must not delay the end.
 const HEAD_AT_DRAIN: Duration = Duration::from_secs(1);
-/// After a failed accept (no descriptors left, mostly), so that the loop does not spin.
+/// Pause after a failed accept (usually no descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// A warning about accepting is repeated after this time.
+/// Minimum time between two warnings about accepting.
 const WARN_EVERY: Duration = Duration::from_secs(10);
-/// How often idle connections are looked at.
+/// Interval at which idle connections are checked.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
 /// A bound listener.
@@ -37,7 +37,7 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// The address, if it is one of TCP.
+    /// Returns the address of a TCP listener.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -49,7 +49,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // A response's last segment must not wait for an acknowledgement.
+                // The last segment of a response must not wait for an acknowledgement.
                 stream.set_nodelay(true)?;
                 Ok(Client::new(Socket::Tcp(stream), Some(peer)))
             }
@@ -61,7 +61,7 @@ impl Listener {
     }
 }
 
-/// Serves `listener` until the process drains, and then every connection until its request has ended, or until `cut`.
+/// Serves `listener` until the process drains, then every connection until its request has ended or until `cut`.
 /// Requests that are cut are recorded before this returns.
 pub(crate) async fn serve(
     listener: Listener,
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
     let mut warnings = Warnings::default();
     let mut expiry = interval(EXPIRE_EVERY);
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Set while accepting pauses, and what is done afterwards.
+    // Set while accepting is paused; holds the connection to admit afterwards.
     let mut pause: Option<(tokio::time::Instant, Option<Client>)> = None;
     loop {
         let resume = pause.as_ref().map(|(at, _)| *at);
@@ -119,11 +119,11 @@ pub(crate) async fn serve(
 
 /// Resolves once the process drains.
 async fn begun(draining: &mut watch::Receiver<bool>) {
-    // The sender gone means the same.
+    // A dropped sender means the same.
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-/// Finds a place for a new connection, or refuses it. Returns the connection if it should wait a moment.
+/// Admits or refuses a new connection. Returns the connection if it should wait a moment.
 fn admit(
     client: Client,
     may_wait: bool,
@@ -143,14 +143,14 @@ fn admit(
                 listener = table.listener,
                 limit = table.limit(),
                 refused = table.counts().refused,
-                "a connection is refused: as many as limits.connections allows have a request in hand"
+                "a connection is refused: as many as limits.connections allows have a request in progress"
             );
         }),
     }
     None
 }
 
-/// Warnings, one in [`WARN_EVERY`].
+/// Rate limit for warnings: one in [`WARN_EVERY`].
 #[derive(Default)]
 struct Warnings(Option<Instant>);
 
@@ -166,13 +166,13 @@ impl Warnings {
 /// The result of reading a head.
 enum Next {
     Head(RequestHead),
-    /// The head that began then is no request.
+    /// A malformed head, and when it began.
     Bad(Instant, Box<BadHead>),
-    /// The client left, or has been told to go.
+    /// The client left, or the connection was evicted.
     Over,
 }
 
-/// Serves one connection, request after request.
+/// Serves one connection, one request after another.
 async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entrance>) {
     loop {
         let head = match next(&mut client, &ticket).await {
@@ -192,7 +192,7 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
         }
         client.start();
         let request = Request::new(&entrance, client.peer, arrived, head);
-        // Boxed, so that an idle connection does not carry the room for an exchange.
+        // Boxed, so that an idle connection does not hold the memory of an exchange.
         let end = Box::pin(exchange::serve(&entrance, &mut client, request)).await;
         if end == End::Abort {
             return;
@@ -210,7 +210,7 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
     }
 }
 
-/// Reads up to the end of a head, or for as long as there is to wait for one.
+/// Reads to the end of a head, or until its time limit.
 async fn next(client: &mut Client, ticket: &Ticket) -> Next {
     let mut seen = 0;
     let mut deadline = None;
@@ -224,7 +224,7 @@ async fn next(client: &mut Client, ticket: &Ticket) -> Next {
                 Err(error) => Err(error),
             },
             None => {
-                // A part of a head is here: from now on it has to be completed.
+                // Part of a head was received: the time limit for the rest starts.
                 let now = Instant::now();
                 if !ticket.reading() {
                     return Next::Over;
@@ -251,7 +251,7 @@ async fn next(client: &mut Client, ticket: &Ticket) -> Next {
     }
 }
 
-/// The head in the input, if all of it is there, or if it can be none.
+/// Returns the head in the input if it is complete, or an error if it cannot become one.
 fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
     let input = client.input();
     // Empty lines before a request line are ignored (RFC 9112 section 2.2).
@@ -272,7 +272,7 @@ fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
     })
 }
 
-/// A head of which only a part came. The answer to HEAD has no body, so the method counts.
+/// Returns the error for an incomplete head. The answer to HEAD has no body, so the method matters.
 fn unfinished(began: Instant, part: &[u8], error: HeadError) -> Next {
     let method = if part.starts_with(b"HEAD ") { "HEAD" } else { "-" };
     Next::Bad(began, Box::new(BadHead { error, method: method.to_owned(), target: Vec::new(), accept: None }))

@@ -1,4 +1,4 @@
-//! The admin listener on a thread and runtime of its own: a scrape of 10,000 services must not delay a request.
+//! The admin listener, on its own thread and runtime: a scrape of 10,000 services must not delay a request.
 
 use crate::admin::{self, View};
 use crate::proxy::Listener;
@@ -29,7 +29,7 @@ impl AdminThread {
     ///
     /// # Errors
     ///
-    /// If the thread or its runtime cannot be made.
+    /// If the thread or its runtime cannot be created.
     pub(super) fn start(listener: Listener, view: Arc<dyn View>) -> io::Result<Self> {
         let bound = match listener {
             Listener::Tcp(listener) => Bound::Tcp(listener.into_std()?),
@@ -61,7 +61,7 @@ impl AdminThread {
             if let Err(error) = runtime.block_on(serve) {
                 tracing::error!(%error, "the admin listener cannot be served");
             }
-            // A document that is still being written must not hold the exit up.
+            // A response that is still being written must not delay the exit.
             runtime.shutdown_background();
         })?;
         Ok(Self { stop, thread: Some(thread) })
@@ -75,7 +75,7 @@ async fn mark_minutes(view: Arc<dyn View>) {
     loop {
         minutes.tick().await;
         let view = Arc::clone(&view);
-        // With 10,000 services it takes a while. A panic there has been logged.
+        // With 10,000 services this takes a while. A panic in it was logged already.
         let _ = tokio::task::spawn_blocking(move || view.mark_minute()).await;
     }
 }
@@ -84,7 +84,7 @@ impl Drop for AdminThread {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {
-            // A panic there has been logged.
+            // A panic in it was logged already.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! The store of refresh tokens: opened when an account needs one, and looked into for logins.
+//! The store of refresh tokens: opened when an account needs one, and checked for logins.
 
 use crate::config::model::{Config, StateStore};
 use crate::credentials::oauth2::Tokens;
@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How soon is seen without a request that a login is needed, or was made, or that the machine was asleep.
+/// Interval at which a needed or completed login, or a suspended machine, is detected without a request.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The store in use.
 pub(super) struct Grants {
     tokens: Tokens,
-    /// Its folder, once there is one. Another one would be empty, and an account whose first token is in the file would
-    /// begin anew with that, which is spent: so it stays until the next start.
+    /// Its folder, once there is one. It stays until the next start: another folder would be empty, and an account
+    /// whose first token is in the file would start again with that token, which is spent.
     dir: Option<PathBuf>,
 }
 
 impl Grants {
-    /// With the store of `config`, if an account has something to keep there. Blocks on the file system.
+    /// Opens the store of `config`, if an account needs it. Blocks on the file system.
     pub(super) fn open(config: &Config, tokens: &Tokens) -> Result<Self, StateError> {
         let mut grants = Self { tokens: tokens.clone(), dir: None };
         if let Some(state) = needed(config) {
@@ -31,13 +31,13 @@ impl Grants {
         Ok(grants)
     }
 
-    /// Returns true if there is a store in use.
+    /// Returns true if a store is in use.
     pub(super) fn are_open(&self) -> bool {
         self.dir.is_some()
     }
 
-    /// Opens the store with the keys of another configuration, and its folder if there was none. Away from the thread that
-    /// hears the signals.
+    /// Opens the store with the keys of another configuration, and its folder if there was none. Runs on another thread
+    /// than signal handling.
     pub(super) async fn take_up(&mut self, config: &Config) -> Result<(), StateError> {
         let Some(state) = needed(config) else { return Ok(()) };
         let (dir, keys) = (self.dir.clone().unwrap_or_else(|| state.dir.clone()), state.keys.clone());
@@ -48,7 +48,7 @@ impl Grants {
         Ok(())
     }
 
-    /// Returns true if `config` wants another folder than the one in use.
+    /// Returns true if `config` names another folder than the one in use.
     pub(super) fn moves(&self, config: &Config) -> bool {
         needed(config).is_some_and(|state| self.dir.as_ref().is_some_and(|dir| *dir != state.dir))
     }
@@ -58,8 +58,8 @@ fn needed(config: &Config) -> Option<&StateStore> {
     config.state.as_ref().filter(|_| config.rotating().next().is_some())
 }
 
-/// Looks every other second which accounts need a login (only those that keep a refresh token cost anything), and whether a
-/// token's end came while the clock of the process stood still.
+/// Checks every other second which accounts need a login (only those that keep a refresh token cost anything), and
+/// whether a token expired while the process clock stood still.
 pub(super) async fn watch(snapshots: Handle) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

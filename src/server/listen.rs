@@ -1,4 +1,4 @@
-//! Binds listeners, before anything is served.
+//! Binds the listeners, before anything is served.
 
 use super::StartError;
 use crate::config::model::ListenAddr;
@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream};
 use std::path::Path;
 use tokio::net::{TcpListener, UnixListener};
 
-/// Binds `address` for the listener of that name.
+/// Binds `address` for the listener `listener`.
 pub(super) fn bind(listener: &'static str, address: &ListenAddr) -> Result<Listener, StartError> {
     let failed = |address: String| move |cause| StartError::Bind { listener, address, cause };
     let (bound, address) = match address {
@@ -37,14 +37,14 @@ fn listen_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
         socket2::Type::STREAM.nonblocking(),
         Some(socket2::Protocol::TCP),
     )?;
-    // A restart must not wait for the connections of its predecessor to leave TIME_WAIT.
+    // A restart must not wait for the connections of the previous process to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     Ok(socket.into())
 }
 
-/// A socket that a dead process left behind is replaced; one that a process answers on is not.
+/// Replaces a socket file that a dead process left behind, but not one on which a process answers.
 fn listen_unix(path: &Path) -> io::Result<StdUnixListener> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
         && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
@@ -52,7 +52,7 @@ fn listen_unix(path: &Path) -> io::Result<StdUnixListener> {
         fs::remove_file(path)?;
     }
     let socket = StdUnixListener::bind(path)?;
-    // A client that can connect can use every credential: only the owner and its group.
+    // A client that can connect can use every credential: only the owner and its group may.
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     Ok(socket)
 }

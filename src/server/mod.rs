@@ -41,39 +41,39 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
-/// What no event tells (NFS, a Kubernetes volume) is found this often.
+/// Interval at which changes without an event (NFS, a Kubernetes volume) are found.
 const POLL: Duration = Duration::from_secs(10);
-/// Idle connections to servers that are kept at most.
+/// Maximum number of idle connections to upstreams.
 const POOL_SIZE: usize = 4096;
 
-/// How long a thread for blocking work waits for more.
+/// Time for which an unused thread for blocking work is kept.
 const KEEP_ALIVE: Duration = Duration::from_millis(1100);
 
-/// What [`run`] takes.
+/// The arguments of [`run`].
 #[derive(Debug)]
 pub struct Options {
     /// The file or folder.
     pub config: PathBuf,
-    /// A secret that can't be read refuses the start.
+    /// An unreadable secret prevents the start.
     pub strict: bool,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. Returns the exit status: 0, or 1 if the file is bad or a listener can't
-/// be bound, which is said on stderr.
+/// Serves until SIGTERM or SIGINT, then drains. Returns the exit status: 0, or 1 if the file is invalid or a listener
+/// can't be bound, which is reported on stderr.
 pub fn run(options: Options) -> i32 {
-    // Fails only if one is installed, which does as well.
+    // Fails only if a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // In a thread of its own, as every later one: what is allocated here is freed by another thread after a reload, and the
-    // allocator could not use it again as long as the thread that allocated it lives on.
+    // Loaded in a separate thread, as every later configuration is: after a reload another thread frees this memory,
+    // and the allocator could not reuse it while the allocating thread lives.
     let loaded = std::thread::scope(|scope| scope.spawn(|| config::load(&options.config, Mode::Full)).join());
     let loaded = loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let problems = loaded.problems;
-    // In a process that has a log already (a test, the demo), level and form stay as they are.
+    // If the process has a log already (a test, the demo), its level and format stay unchanged.
     let init = |config: &Config| logging::init(level(config.log.level), is_json(config)).ok();
     let log = loaded.config.as_ref().and_then(init);
     let config = loaded.config;
     let starts = config.is_some() && !(options.strict && problems.has_errors());
-    // If it starts, each secret that can't be read has a line of its own in the log.
+    // If the process starts, each unreadable secret gets its own line in the log.
     let shown = if starts { &problems.without_unread() } else { &problems };
     if !log.as_ref().is_some_and(Logging::is_json) {
         eprint!("{}", shown.render_human(logging::may_color(&io::stderr())));
@@ -82,7 +82,7 @@ pub fn run(options: Options) -> i32 {
     }
     let Some(config) = config else { return 1 };
     if !starts {
-        eprintln!("error: not started: with --strict, every secret has to be readable");
+        eprintln!("error: not started: `--strict` requires every secret to be readable");
         return 1;
     }
     match start(&options.config, config, &problems, loaded.files, log.clone()) {
@@ -107,7 +107,7 @@ enum StartError {
     Io(#[from] io::Error),
     #[error("can't open the access log {}: {cause}", path.display())]
     AccessLog { path: PathBuf, cause: io::Error },
-    #[error("can't keep refresh tokens (state.dir): {0}")]
+    #[error("can't store refresh tokens (state.dir): {0}")]
     State(#[from] StateError),
     #[error("can't set up the client for token endpoints: {0}")]
     TokenClient(String),
@@ -127,7 +127,7 @@ fn start(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("attache")
-        // The allocator gives memory back to the system when a thread ends, if it has been free for a second.
+        // The allocator returns memory that has been free for a second to the system when a thread ends.
         .thread_keep_alive(KEEP_ALIVE)
         .enable_all()
         .build()?;
@@ -135,7 +135,7 @@ fn start(
         let server = Server::new(path, config, problems.to_short_json(), log).await?;
         server.serve(files).await
     });
-    // Blocking work (a file being read) must not hold the exit up.
+    // Blocking work (reading a file) must not delay the exit.
     runtime.shutdown_background();
     drain
 }
@@ -153,22 +153,22 @@ fn level(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// How the last reload, or the first load, ended, for people.
+/// The outcome of the last reload, or of the first load, for `/status`.
 struct LastReload {
     at: SystemTime,
     result: &'static str,
     problems: Value,
-    /// Of the text that was read; `None` where it could not be.
+    /// The hash of the text that was read; `None` if it could not be read.
     hash: Option<String>,
 }
 
-/// What the tasks share.
+/// State that the tasks share.
 struct State {
     snapshots: Handle,
     transport: Arc<Transport>,
     /// The connections of the outbound listener and of the webhook listener.
     tables: [Arc<Table>; 2],
-    /// File descriptors that the process may have open.
+    /// Maximum number of file descriptors of the process.
     descriptors: usize,
     access_log: Arc<AccessLog>,
     reloads: Reloads,
@@ -203,12 +203,12 @@ struct Server {
     outbound: Listener,
     webhooks: Listener,
     admin: Listener,
-    /// Unix sockets, to be removed at the end.
+    /// Unix sockets, which are removed at the end.
     sockets: Vec<PathBuf>,
 }
 
 impl Server {
-    /// Binds every listener before anything is served: a port that is taken is an error, not half a server.
+    /// Binds every listener before anything is served: an occupied port is an error, not a partial start.
     async fn new(
         path: &Path,
         config: Config,
@@ -222,7 +222,7 @@ impl Server {
                 AccessLog::file(path).map_err(|cause| StartError::AccessLog { path: path.clone(), cause })?
             }
         };
-        // As many as may be: each request in flight takes two, and the soft limit is often 1024.
+        // As many as allowed: each request in flight takes two, and the soft limit is often 1024.
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let listen = &config.listen;
@@ -241,7 +241,7 @@ impl Server {
         let grants = Grants::open(&config, &tokens)?;
         let (drain, draining) = watch::channel(false);
         let now = SystemTime::now();
-        // Idle connections to servers may hold an eighth of the descriptors.
+        // Idle connections to upstreams may hold an eighth of the descriptors.
         let transport = Arc::new(Transport::new((descriptors / 8).clamp(8, POOL_SIZE)));
         let limit = connection_limit(&config, descriptors);
         let hash = config.hash.clone();
@@ -290,7 +290,7 @@ impl Server {
             access_log: Arc::clone(&state.access_log),
         });
 
-        // Before readiness is announced: so that events tell of all that follows it.
+        // Started before readiness is announced, so that every later change causes an event.
         let mut watcher = Watcher::start(files, POLL, Arc::clone(&state.reloads.watch_failed));
         let mut background = JoinSet::new();
         background.spawn(grants::watch(state.snapshots.clone()));
@@ -351,10 +351,10 @@ impl Server {
         let limit = state.snapshots.load().config.drain;
         tracing::info!(limit = ?limit, "draining");
         manager.stopping();
-        // Readiness goes down and the listeners close in the same moment.
+        // Readiness goes down and the listeners close at the same moment.
         self.drain.send_replace(true);
         for socket in &self.sockets {
-            // Gone already is as good.
+            // The socket file may be gone already.
             let _ = std::fs::remove_file(socket);
         }
         let all_ended = tokio::select! {
@@ -365,15 +365,15 @@ impl Server {
         if !all_ended {
             tracing::warn!("ended with requests in flight");
             cut.cancel();
-            // Each has its line in the access log when this ends.
+            // Their access log lines are written when this ends.
             while serving.join_next().await.is_some() {}
         }
-        // A refresh token that has been spent must not be lost with its successor on the way.
+        // The answer to a request that spent a refresh token must not be lost: it holds the next token.
         if !self.tokens.finish(&state.snapshots.load().config).await {
             tracing::error!("ended while a refresh token was being exchanged: its account may need a login");
         }
         let log = Arc::clone(&state.access_log);
-        // The lines of the last requests; the writer waits for a reader for two seconds at most.
+        // Writes the lines of the last requests; waits for the reader of the log for at most two seconds.
         let _ = tokio::task::spawn_blocking(move || log.flush(Duration::from_secs(2))).await;
         drop(admin);
         tracing::info!("stopped");
@@ -396,7 +396,7 @@ fn announce(path: &Path, config: &Config) {
     );
 }
 
-/// Waits until the files may be read, and takes the signals that came meanwhile: one read is enough for all of them.
+/// Waits until the files may be read, and consumes the signals received meanwhile: one read covers all of them.
 async fn join(hangup: &mut Signal, next_read: Instant) {
     sleep_until(next_read).await;
     poll_fn(|context| {
@@ -413,7 +413,7 @@ async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// Connections that each of the two listeners may have.
+/// Returns the maximum number of connections of each of the two listeners.
 fn connection_limit(config: &Config, descriptors: usize) -> usize {
     config.max_connections.map_or(descriptors / 4, usize::from)
 }

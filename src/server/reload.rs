@@ -1,4 +1,4 @@
-//! Takes a changed file up: all of it by one swap, or nothing. No token endpoint is waited for.
+//! Applies a changed file: all of it by one swap, or nothing. Never waits for a token endpoint.
 
 use super::grants::Grants;
 use super::{LastReload, State, connection_limit, is_json, level};
@@ -18,12 +18,12 @@ use std::time::{Duration, SystemTime};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 
-/// How many tokens of changed accounts are asked for at the same time.
+/// Maximum number of concurrent token requests for changed accounts.
 const AT_ONCE: usize = 32;
-/// How often is looked whether the last request of an old snapshot has ended.
+/// Interval at which an old snapshot is checked for remaining requests.
 const RETIRE: Duration = Duration::from_millis(200);
 
-/// Takes a changed file up.
+/// Applies changed files.
 pub(super) struct Reloader {
     pub(super) path: PathBuf,
     pub(super) state: Arc<State>,
@@ -31,23 +31,23 @@ pub(super) struct Reloader {
     pub(super) grants: Grants,
     pub(super) log: Option<Logging>,
     pub(super) fixed: Fixed,
-    /// What a swap leaves to do.
+    /// Work that remains after a swap.
     pub(super) background: JoinSet<()>,
 }
 
-/// What was bound and opened at the start, and stays so.
+/// Resources that were bound and opened at the start, and stay unchanged.
 pub(super) struct Fixed {
     listen: Listen,
     threads: Option<NonZeroUsize>,
     access: AccessLog,
 }
 
-/// A configuration ready to be served.
+/// A configuration that is ready to be served.
 struct Prepared {
     changes: Changes,
     /// `None` if neither the text nor a secret differs.
     next: Option<Snapshot>,
-    /// The accounts that should get a token of their own at once.
+    /// The accounts that should get their own token at once.
     cold: Vec<Weak<TokenSource>>,
 }
 
@@ -58,7 +58,8 @@ impl Fixed {
 }
 
 impl Reloader {
-    /// Reads the file again; what is good takes effect, what is bad changes nothing. Returns what was read.
+    /// Reads the file again; a valid one takes effect, an invalid one changes nothing. Returns the files that were
+    /// read.
     pub(super) async fn reload(&mut self) -> Option<Files> {
         self.reload_by(|path, last| config::load_after(path, Mode::Full, last)).await
     }
@@ -96,7 +97,7 @@ impl Reloader {
                 Err(error) => {
                     tracing::error!(
                         %error,
-                        "refresh tokens can't be kept in state.dir, the last good configuration stays in effect"
+                        "refresh tokens can't be stored in state.dir; the last valid configuration stays in effect"
                     );
                     said = problem("state_unusable", &error.to_string());
                     ReloadResult::Rejected
@@ -117,11 +118,11 @@ impl Reloader {
     fn log_problems(&self, problems: &Problems) {
         if self.log.as_ref().is_some_and(Logging::is_json) {
             let problems = problems.to_short_json();
-            tracing::error!(%problems, "the changed configuration has problems, the last good one stays in effect");
+            tracing::error!(%problems, "the changed configuration has problems; the last valid one stays in effect");
         } else {
             let problems = problems.render_human(false);
             tracing::error!(
-                "the changed configuration has problems, the last good one stays in effect\n{problems}"
+                "the changed configuration has problems; the last valid one stays in effect\n{problems}"
             );
         }
     }
@@ -133,7 +134,7 @@ impl Reloader {
         self.grants.take_up(config).await
     }
 
-    /// Puts a good configuration into effect.
+    /// Puts a valid configuration into effect.
     async fn take(&mut self, config: Config, problems: &Problems) -> Result<ReloadResult, JoinError> {
         let (waiting, hash) = (self.waiting(&config), config.hash.clone());
         let Prepared { changes, next, cold } = self.prepare(config).await?;
@@ -150,7 +151,7 @@ impl Reloader {
         tell(&changes, &hash);
         if !waiting.is_empty() {
             let keys = waiting.join(" ");
-            tracing::warn!(keys, "a change of these takes effect at the next start");
+            tracing::warn!(keys, "changes of these keys take effect at the next start");
         }
         self.state.reloads.set_restart_needed(waiting);
         Ok(result)
@@ -171,12 +172,13 @@ impl Reloader {
         self.background.spawn(retire(old));
     }
 
-    /// Compares and builds where it holds up no request: with 10,000 services it takes a while.
+    /// Compares and builds on a thread that serves no requests: with 10,000 services it takes a while.
     async fn prepare(&self, config: Config) -> Result<Prepared, JoinError> {
         let current = self.state.snapshots.load();
         let (tokens, transport) = (self.tokens.clone(), Arc::clone(&self.state.transport));
         let prepare = move || {
-            // The fingerprint covers the text too: a rewritten comment makes another hash, which may be waited for.
+            // The fingerprint covers the text too: a changed comment changes the hash, which `status --wait-for-hash`
+            // may wait for.
             if config.fingerprint == current.config.fingerprint {
                 return Prepared { changes: Changes::default(), next: None, cold: Vec::new() };
             }
@@ -188,7 +190,7 @@ impl Reloader {
         tokio::task::spawn_blocking(prepare).await
     }
 
-    /// The keys of `config` that differ from what the process was started with, and so wait for the next start.
+    /// Returns the keys of `config` that differ from those at the start of the process, and so wait for the next start.
     fn waiting(&self, config: &Config) -> Vec<&'static str> {
         let changed = |key: &RestartKey| match key {
             RestartKey::Listen => config.listen != self.fixed.listen,
@@ -216,21 +218,21 @@ fn tell(changes: &Changes, hash: &str) {
     );
 }
 
-/// The problems of a reload that a panic ended. The panic's own words may quote the file: its hook has told of it, and
-/// neither the log nor `/status` repeats it.
+/// Returns the problems of a reload that a panic ended. The panic's message may quote the file, so neither the log nor
+/// `/status` repeats it; the panic hook has reported its place.
 fn broken_off() -> Value {
-    let message = "attache failed to take the configuration up, the last good one stays in effect";
+    let message = "attache failed to apply the configuration; the last valid one stays in effect";
     tracing::error!("{message}; this is a fault of attache, please report it");
     problem("internal", message)
 }
 
-/// The problems of a reload that fails for another reason than what the file says.
+/// Returns the problems of a reload that fails for a reason outside the file.
 fn problem(code: &str, message: &str) -> Value {
     json!([{ "severity": "error", "code": code, "message": message }])
 }
 
-/// Gets the accounts that had a token in use one of their own, so that a request waits for none. A failure is logged and
-/// tried again by the source.
+/// Requests a token for each account whose token is in use but not its own, so that no request waits for it. A failure
+/// is logged, and the source tries again.
 async fn fetch(sources: Vec<Weak<TokenSource>>) {
     let mut asking = JoinSet::new();
     for source in sources {
@@ -238,7 +240,7 @@ async fn fetch(sources: Vec<Weak<TokenSource>>) {
             asking.join_next().await;
         }
         asking.spawn(async move {
-            // Gone with a snapshot that was replaced meanwhile.
+            // Dropped with a snapshot that was replaced meanwhile.
             if let Some(source) = source.upgrade() {
                 source.fetch().await;
             }
@@ -247,8 +249,8 @@ async fn fetch(sources: Vec<Weak<TokenSource>>) {
     asking.join_all().await;
 }
 
-/// Drops a snapshot once no request is served by it. Its last request must not: freeing 100,000 keys takes a worker
-/// longer than other requests can wait.
+/// Drops a snapshot once it serves no request. The last request must not drop it: freeing 100,000 keys would delay the
+/// other requests of its worker.
 async fn retire(old: Arc<Snapshot>) {
     while Arc::strong_count(&old) > 1 {
         sleep(RETIRE).await;

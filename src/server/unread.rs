@@ -1,12 +1,12 @@
-//! The log's lines about secrets that can't be read.
+//! Log lines about unreadable secrets.
 
 use crate::config::Problems;
 use crate::config::model::Config;
 
-/// Lines at most: one missing folder may hold thousands of secrets.
+/// Maximum number of lines: one missing folder may hold thousands of secrets.
 const MOST: usize = 50;
 
-/// As [`log`], after a reload that changed which secrets can be read.
+/// Calls [`log`] after a reload that changed which secrets can be read.
 pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
     let unread = |config: &Config| {
         let (accounts, services) = (config.unread_accounts(), config.unread_services());
@@ -29,13 +29,13 @@ pub(super) fn log(problems: &Problems) {
             help = problem.help.as_deref(),
             file = %problem.file,
             line = problem.line(),
-            "a secret can't be used: what needs it keeps the last value, or answers 503 credential_unavailable"
+            "a secret can't be read: its account or webhook keeps the last value, or answers 503 credential_unavailable"
         );
     }
     match unread.count() {
         0 => {}
         more => {
-            tracing::error!(more, "further secrets can't be used: `attache check` and `/status` list them")
+            tracing::error!(more, "further secrets can't be read: `attache check` and `/status` list them")
         }
     }
 }

@@ -20,10 +20,10 @@ struct Notification<'a> {
 
 pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Signed, Fault> {
     let notifications: Notifications<'_> = serde_json::from_slice(delivery.body)
-        .map_err(|_| Fault::Content("the body is no JSON with a list `value` of notifications"))?;
+        .map_err(|_| Fault::Content("the body is not JSON with a list `value` of notifications"))?;
     let count = notifications.value.len();
     if count == 0 {
-        return Err(Fault::Content("there is no notification in it"));
+        return Err(Fault::Content("the body has no notification"));
     }
     trace.passed(|| format!("the body has {count} notifications"));
     for notification in &notifications.value {

@@ -17,10 +17,10 @@ pub enum SecretFault {
     #[error("not `whsec_` and base64, as the scheme's secrets are")]
     NotBase64,
     /// An Ed25519 public key has 32 bytes.
-    #[error("not the base64 of a public key of 32 bytes, which `whpk_` stands for")]
+    #[error("not `whpk_` and the base64 of a public key of 32 bytes")]
     NotAPublicKey,
     /// `whsk_`.
-    #[error("the provider's private key; what is needed is the public one, which starts with `whpk_`")]
+    #[error("the provider's private key; use the public one, which starts with `whpk_`")]
     PrivateKey,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn any_token(keys: &[Key], token: &[u8], trace: &mut Trace) -> Result
     for (i, key) in keys.iter().enumerate() {
         let Key::Token(expected) = key else { continue };
         let same = bool::from(expected.ct_eq(&token));
-        trace.note(|| format!("secret {}: {}", i + 1, if same { "the same" } else { "another" }));
+        trace.note(|| format!("secret {}: {}", i + 1, if same { "equal" } else { "different" }));
         found |= same;
     }
     if found { Ok(()) } else { Err(Fault::Mismatch) }

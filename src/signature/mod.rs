@@ -63,7 +63,7 @@ pub enum Fault {
     #[error("the header {0} is missing")]
     Missing(HeaderName),
     /// A header that may be there once is there twice, perhaps in another spelling.
-    #[error("the header {0} is there more than once, perhaps in another spelling")]
+    #[error("the header {0} occurs more than once, possibly in another spelling")]
     Duplicate(HeaderName),
     /// A header says something that the scheme has no place for.
     #[error("the header {0} {1}")]
@@ -151,7 +151,7 @@ impl Verifier {
             Scheme::Gitlab if !self.is_signed_form(delivery) => self.token(delivery, trace),
             // The answer to X's challenge is made with the same secret over a text that anybody may choose; it has no brace.
             Scheme::X if !delivery.body.starts_with(b"{") => {
-                Err(Fault::Content("the body is no JSON object"))
+                Err(Fault::Content("the body is not a JSON object"))
             }
             _ => self.recipe(delivery).verify(&self.keys, delivery, (now, self.tolerance), trace),
         };

@@ -144,15 +144,15 @@ impl Recipe {
         };
         if let Some((name, text)) = timestamp {
             let seconds = unix_seconds(text)
-                .ok_or_else(|| Fault::Malformed(name.clone(), "holds no time in Unix seconds"))?;
-            trace.passed(|| format!("{name} holds the time {seconds}"));
+                .ok_or_else(|| Fault::Malformed(name.clone(), "has no time in Unix seconds"))?;
+            trace.passed(|| format!("{name} has the time {seconds}"));
             fresh(seconds, when, trace)?;
             signed.timestamp = Some(seconds);
         }
         self.bordered(headers, trace)?;
         let (macs, signatures) = (candidates.macs.len(), candidates.ed25519.len());
         trace.passed(|| format!("signatures found: {macs} by a MAC, {signatures} by Ed25519"));
-        trace.note(|| format!("what is signed: {}", self.signed.describe(delivery)));
+        trace.note(|| format!("signed text: {}", self.signed.describe(delivery)));
         self.compare(keys, delivery, &signed, &candidates, trace)?;
         Ok(signed)
     }
@@ -174,12 +174,9 @@ impl Recipe {
                 [at.checked_sub(1), Some(at + 1)].into_iter().flatten().filter_map(|at| pieces.get(at));
             let holds = |text: &str| value.windows(text.len()).any(|part| part == text.as_bytes());
             if beside.into_iter().any(|piece| matches!(piece, Piece::Text(text) if holds(text))) {
-                return Err(Fault::Malformed(
-                    name.clone(),
-                    "has in it what divides it from the rest that is signed",
-                ));
+                return Err(Fault::Malformed(name.clone(), "contains the separator of the signed text"));
             }
-            trace.passed(|| format!("{name} is there, once, without what divides it from the rest"));
+            trace.passed(|| format!("{name} occurs once, without the separator of the signed text"));
         }
         Ok(())
     }
@@ -252,15 +249,15 @@ impl Recipe {
         match &self.form {
             Form::Prefixed(prefix) => {
                 let text = value.strip_prefix(&**prefix).ok_or_else(|| {
-                    malformed("does not begin as the scheme says (another algorithm or version?)")
+                    malformed("does not have the scheme's prefix (another algorithm or version?)")
                 })?;
-                let decoded = self.encoding.decode(text).ok_or_else(|| malformed("is no signature"))?;
+                let decoded = self.encoding.decode(text).ok_or_else(|| malformed("is not a signature"))?;
                 found.macs.push(decoded);
             }
             Form::Pairs => {
                 for pair in value.split(',') {
                     let (name, text) =
-                        pair.trim().split_once('=').ok_or_else(|| malformed("is no list of pairs"))?;
+                        pair.trim().split_once('=').ok_or_else(|| malformed("is not a list of pairs"))?;
                     match name {
                         "t" if timestamp.is_some() => return Err(malformed("has more than one `t`")),
                         "t" => timestamp = Some(text),
@@ -279,18 +276,16 @@ impl Recipe {
                         Some(("v1", text)) => found.macs.extend(self.encoding.decode(text)),
                         Some(("v1a", text)) => found.ed25519.extend(self.encoding.decode(text)),
                         Some(_) => {}
-                        None => return Err(malformed("is no list of signatures with their versions")),
+                        None => return Err(malformed("is not a list of signatures with versions")),
                     }
                 }
             }
         }
         match found.macs.len() + found.ed25519.len() {
-            0 => Err(malformed("holds no signature of a known version")),
-            _ if found.ed25519.len() > MAX_ED25519 => {
-                Err(malformed("holds more than 4 signatures by Ed25519"))
-            }
+            0 => Err(malformed("has no signature of a known version")),
+            _ if found.ed25519.len() > MAX_ED25519 => Err(malformed("has more than 4 Ed25519 signatures")),
             1..=MAX_SIGNATURES => Ok((timestamp, found)),
-            _ => Err(malformed("holds more than 16 signatures")),
+            _ => Err(malformed("has more than 16 signatures")),
         }
     }
 }
@@ -302,7 +297,7 @@ struct Candidates {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Fault> {
-    one(headers, name)?.to_str().map_err(|_| Fault::Malformed(name.clone(), "holds more than ASCII"))
+    one(headers, name)?.to_str().map_err(|_| Fault::Malformed(name.clone(), "is not ASCII"))
 }
 
 /// What is signed: pieces in their order.
@@ -325,16 +320,16 @@ enum Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateFault {
     /// A brace that has no other.
-    #[error("a brace has no counterpart")]
+    #[error("a brace is not closed or not opened")]
     Unclosed,
     /// A placeholder that stands for nothing.
-    #[error("a placeholder is not known")]
+    #[error("unknown placeholder")]
     Unknown,
     /// Two placeholders without a text between them, of which nobody can tell where the one ends.
-    #[error("two placeholders touch, so that anybody could move bytes from the one to the other")]
+    #[error("two placeholders are adjacent, so a client could move bytes from one to the other")]
     Touching,
     /// The body would go unsigned.
-    #[error("`{{body}}` is not in it, so anybody could change the body")]
+    #[error("`{{body}}` is missing, so a client could change the body")]
     NoBody,
 }
 
@@ -347,7 +342,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// If a placeholder is not known, or the body is not signed.
+    /// If unknown placeholder, or the body is not signed.
     pub fn parse(text: &str) -> Result<Self, TemplateFault> {
         let mut pieces = Vec::new();
         let mut rest = text;

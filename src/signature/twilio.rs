@@ -18,14 +18,14 @@ pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -
     let value = one(delivery.headers, &SIGNATURE)?;
     trace.passed(|| format!("{SIGNATURE} is there, once"));
     let signature =
-        BASE64_STANDARD.decode(value.as_bytes()).map_err(|_| Fault::Malformed(SIGNATURE, "is no base64"))?;
+        BASE64_STANDARD.decode(value.as_bytes()).map_err(|_| Fault::Malformed(SIGNATURE, "is not base64"))?;
     let params = params(delivery, trace)?;
     let Some(url) = delivery.public_url else {
         return Err(Fault::Content("the scheme signs the URL, and public_url is not known"));
     };
     trace.note(|| {
         let bytes = delivery.target.len();
-        format!("what is signed: {url}{{target: {bytes} bytes}}, and {} parameters of a form", params.len())
+        format!("signed text: {url}{{target: {bytes} bytes}}, and {} parameters of a form", params.len())
     });
     // Its own libraries take the URL with the scheme's port and without it.
     let urls = [Cow::Borrowed(url), other_port(url)];
@@ -63,16 +63,16 @@ fn params(delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Vec<String>, Fau
         (Some(_), Some(_)) => Err(Fault::Content("the URL has more than one bodySHA256")),
         (None, _) if delivery.body.is_empty() => Ok(Vec::new()),
         (None, _) if is_form(delivery)? => Ok(form(delivery, trace)),
-        (None, _) => {
-            Err(Fault::Content("the body is no form, and the URL has no bodySHA256: nothing signs the body"))
-        }
+        (None, _) => Err(Fault::Content(
+            "the body is not a form, and the URL has no bodySHA256: the body is not signed",
+        )),
         // Whatever the body says that it is.
         (Some((_, hash)), None) => {
             let own = hex(&sha256(delivery.body));
             if !bool::from(own.as_bytes().ct_eq(hash.to_ascii_lowercase().as_bytes())) {
-                return Err(Fault::Content("the body is not the one whose bodySHA256 is in the URL"));
+                return Err(Fault::Content("the body does not match the URL's bodySHA256"));
             }
-            trace.passed(|| "bodySHA256 in the URL is that of the body".to_owned());
+            trace.passed(|| "the URL's bodySHA256 matches the body".to_owned());
             Ok(Vec::new())
         }
     }

@@ -1,8 +1,8 @@
-//! Decides if an OAuth2 account may go on with a token that it did not obtain itself.
+//! Decides if an OAuth2 account may keep using a token that it did not obtain itself.
 //!
-//! An inherited token goes only to origins to which it went before: an account that now serves another host must not
-//! bring that host a token which was obtained for the old one. Each reload compares with the one before it and drops the
-//! token where an origin is new, so no sequence of reloads widens the set.
+//! An inherited token is sent only to origins to which it was sent before: an account that now serves another host must
+//! not send that host a token that was obtained for the old one. Each reload compares with the one before it and drops
+//! the token if an origin is new, so no sequence of reloads widens the set.
 
 use super::Snapshot;
 use crate::config::model::{Config, Host};
@@ -12,11 +12,11 @@ use std::collections::{HashMap, HashSet};
 /// Scheme, host and port.
 type Origin<'c> = (bool, &'c Host, u16);
 
-/// Compares where the accounts of two configurations send their tokens.
+/// Compares the origins to which the accounts of two configurations send their tokens.
 pub(super) struct Handover<'a> {
     before: &'a Config,
     after: &'a Config,
-    /// Collected when the first account asks.
+    /// Collected for the first account that asks.
     origins: OnceCell<[HashMap<&'a str, HashSet<Origin<'a>>>; 2]>,
 }
 

@@ -1,15 +1,17 @@
 //! A folder of sealed files: `ACCOUNT.grant`, and beside it `ACCOUNT.lock` and, while a token is being replaced,
 //! `ACCOUNT.new`.
 //!
-//! The lock is `flock` on a file that is never removed: the kernel lets go when its holder dies, so there is no stale
-//! lock to judge by age or process id, which is where lock files go wrong. An entry is replaced by filling
-//! `ACCOUNT.new`, which has its blocks already, and renaming it; the name leads to the old entry or to the new one.
-//! A database was considered: for one row of a kilobyte, written once an hour, it is a dependency and a file format
-//! more, and the lock across a token request would still be ours.
+//! The lock is `flock` on a file that is never removed: the kernel releases it when its holder dies, so there is no
+//! stale lock to detect by age or process id, which is where lock files fail. An entry is replaced by filling
+//! `ACCOUNT.new`, whose blocks are allocated already, and renaming it; the name refers to the old entry or to the new
+//! one.
+//!
+//! Rejected: a database. For one row of a kilobyte per account, written once an hour, it adds a dependency and a file
+//! format, and the lock across a token request would still be needed.
 
 use super::locked::Locked;
 use super::seal::{self, Unopened};
-use super::{Entry, Held, StateError, Store};
+use super::{Entry, LockedEntry, StateError, Store};
 use crate::secret::{Secret, hex, sha256};
 use async_trait::async_trait;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -20,22 +22,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two looks at a lock that another holds: the first pause and the longest.
+/// Pauses between two attempts to take a lock that another process holds: the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
-/// Grants in a folder, one file an account. Cheap to clone.
+/// Grants in a folder, one file per account. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct FileStore(Arc<Folder>);
 
 impl FileStore {
-    /// Opens the folder `dir`, which is made (0700) if it is missing. The first of `keys` seals, all open. Blocks for
-    /// a write to the disk.
+    /// Opens the folder `dir`, which is created (0700) if it is missing. The first of `keys` seals, all open. Blocks
+    /// for a write to the disk.
     ///
-    /// A folder of ours that its group may write to is taken from the group: a umask of 002 makes such folders, and
-    /// so does Kubernetes at each mount of a volume with an `fsGroup`.
+    /// If the group may write to a folder that attache owns, that permission is removed: a umask of 002 creates such
+    /// folders, and so does Kubernetes at each mount of a volume with an `fsGroup`.
     ///
     /// # Errors
-    /// The folder can't be made or written to, or others may write to it, or `keys` is empty.
+    /// The folder can't be created or written to, or others may write to it, or `keys` is empty.
     pub fn open(dir: &Path, keys: &[Secret]) -> Result<Self, StateError> {
         if keys.is_empty() {
             return Err(StateError::NoKey);
@@ -54,7 +56,7 @@ impl Store for FileStore {
         blocking(move || folder.read(&account)).await
     }
 
-    async fn lock(&self, account: &str, wait: Duration) -> Result<Box<dyn Held>, StateError> {
+    async fn lock(&self, account: &str, wait: Duration) -> Result<Box<dyn LockedEntry>, StateError> {
         let begun = Instant::now();
         let (mut pause, longest) = PAUSES;
         loop {
@@ -77,7 +79,7 @@ impl Store for FileStore {
     }
 }
 
-/// Shared with the step under way, so that the lock is let go of after it even if its future is dropped.
+/// Shared with the current step, so that the lock is released after it even if its future is dropped.
 struct Holder(Arc<Mutex<Locked>>);
 
 impl Holder {
@@ -91,7 +93,7 @@ impl Holder {
 }
 
 #[async_trait]
-impl Held for Holder {
+impl LockedEntry for Holder {
     async fn read(&mut self) -> Result<Option<Entry>, StateError> {
         self.step(|locked| locked.read()).await
     }
@@ -110,14 +112,14 @@ impl Held for Holder {
     }
 }
 
-/// File work, away from the threads that serve requests.
+/// Runs file work away from the threads that serve requests.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, StateError> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(StateError::BrokenOff))
 }
 
-/// The folder and what opens its files.
+/// The folder and the keys that open its files.
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
@@ -133,7 +135,8 @@ impl Folder {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).or_fail("make the folder", &self.dir)
     }
 
-    /// Makes sure that the folder is ours alone, and that a file can be made, locked and written in it.
+    /// Makes sure that only attache's user may write to the folder, and that a file can be created, locked and written
+    /// in it.
     fn probe(&self) -> Result<(), StateError> {
         let folder = fs::metadata(&self.dir).or_fail("look at", &self.dir)?;
         let mode = folder.mode() & 0o7777;
@@ -142,24 +145,24 @@ impl Folder {
             return Err(open_to_others());
         }
         let ours = self.try_a_file()?;
-        // Root may write anywhere, but the files it makes are closed to the one that the folder belongs to.
+        // Root may write anywhere, but the folder's owner could not read root's files.
         if folder.uid() != ours && folder.uid() != 0 {
             return Err(StateError::ForeignOwner { dir: self.dir.clone(), owner: folder.uid(), ours });
         }
         if mode & 0o020 != 0 {
-            // Only its owner can.
+            // Only the owner can change the mode.
             let without_group = Permissions::from_mode(mode & !0o020);
             fs::set_permissions(&self.dir, without_group).map_err(|_| open_to_others())?;
         }
         self.sync()
     }
 
-    /// Returns the user whom files made by this process belong to.
+    /// Returns the user that owns files created by this process.
     fn try_a_file(&self) -> Result<u32, StateError> {
         let mut random = [0; 8];
         seal::random(&mut random).or_fail("choose a name in", &self.dir)?;
         let path = self.dir.join(format!(".probe-{}", hex(&random)));
-        // New, so that no link which somebody else has put there is followed.
+        // Created exclusively, so that no link placed there by another user is followed.
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).or_fail("make", &path)?;
         let tried = try_lock(&file)
@@ -172,7 +175,7 @@ impl Folder {
         tried.map(|metadata| metadata.uid())
     }
 
-    /// The entry in an account's file.
+    /// Reads the entry in an account's file.
     pub(super) fn read(&self, account: &str) -> Result<Option<Entry>, StateError> {
         let path = self.path(account, "grant");
         let Some(sealed) = read_file(&path)? else { return Ok(None) };
@@ -198,19 +201,20 @@ impl Folder {
         self.dir.join(format!("{}.{kind}", stem(account)))
     }
 
-    /// Makes sure that the folder's names, not only its files' content, are on the disk.
+    /// Makes sure that the folder's names, and not only its files' content, are on the disk.
     pub(super) fn sync(&self) -> Result<(), StateError> {
         match File::open(&self.dir).and_then(|dir| dir.sync_all()) {
-            // Some file systems over a network or in user space don't have it.
+            // Some network and user-space file systems don't support it.
             Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
             result => result.or_fail("write to the disk the folder", &self.dir),
         }
     }
 }
 
-/// The account's name as a file's: injective, no separator, no leading dot, at most 249 bytes (255 with a suffix).
+/// Returns the account's name as a file name: injective, no separator, no leading dot, at most 249 bytes (255 with a
+/// suffix).
 ///
-/// A name that would be longer stands by its digest, behind letters that can't follow `%` in any other.
+/// A longer name is replaced by its digest, after letters that can't follow `%` in any other name.
 pub(super) fn stem(account: &str) -> String {
     let mut stem = String::with_capacity(account.len());
     for (at, byte) in account.bytes().enumerate() {
@@ -223,12 +227,12 @@ pub(super) fn stem(account: &str) -> String {
     if stem.len() > 249 { format!("%long-{}", hex(&sha256(account.as_bytes()))) } else { stem }
 }
 
-/// Opens `path` for writing, 0600, and makes it if it is missing.
+/// Opens `path` for writing, 0600, and creates it if it is missing.
 pub(super) fn open_file(path: &Path, truncate: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(truncate).mode(0o600).open(path)
 }
 
-/// `false` when another holds it.
+/// Takes the lock of `file`; `false` if another process holds it.
 pub(super) fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
@@ -244,7 +248,7 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     }
 }
 
-/// Removes `path` if it is there.
+/// Removes `path` if it exists.
 pub(super) fn remove_file(path: &Path) -> Result<(), StateError> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -253,7 +257,7 @@ pub(super) fn remove_file(path: &Path) -> Result<(), StateError> {
 }
 
 pub(super) trait OrFail<T> {
-    /// The error with what was being done to which path.
+    /// Adds the failed action and its path to the error.
     fn or_fail(self, doing: &'static str, path: &Path) -> Result<T, StateError>;
 }
 

@@ -1,4 +1,4 @@
-//! What the holder of an account's lock does, step by step. Blocking; a kill between any two steps, or within one,
+//! The steps that the holder of an account's lock performs. Blocking; a kill between any two steps, or within one,
 //! leaves the old entry or the new one.
 
 use super::file::{Folder, OrFail as _, open_file, read_file, remove_file, try_lock};
@@ -9,21 +9,21 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is made sure of before a token is spent: several times the largest refresh tokens that are seen.
+/// Bytes that are reserved before a token is spent: several times the largest refresh tokens in use.
 const RESERVE: usize = 64 * 1024;
 
 /// An account whose lock is held.
 pub(super) struct Locked {
     folder: Arc<Folder>,
     account: String,
-    /// `ACCOUNT.new` with blocks of its own, to be filled.
+    /// `ACCOUNT.new` with allocated blocks, to be filled.
     reserve: Option<File>,
-    /// Let go of last.
+    /// Released last.
     _lock: File,
 }
 
 impl Locked {
-    /// `None` when another holds the lock.
+    /// Takes the lock of `account`; `None` if another process holds it.
     pub(super) fn try_take(folder: Arc<Folder>, account: String) -> Result<Option<Self>, StateError> {
         let path = folder.path(&account, "lock");
         let lock = open_file(&path, false).or_fail("open the lock", &path)?;
@@ -35,8 +35,8 @@ impl Locked {
         Ok(Some(locked))
     }
 
-    /// A predecessor that was killed behind the last byte of the new entry has left it whole in `ACCOUNT.new`, and
-    /// the old token is spent. Whatever else is there was a reserve, or half an entry.
+    /// Completes the last write if its process was killed after the last byte of the new entry: `ACCOUNT.new` is
+    /// complete, and the old token is spent. Any other content of the file was a reserve, or a partial entry.
     fn complete_the_last_write(&self) -> Result<(), StateError> {
         let path = self.folder.path(&self.account, "new");
         let Some(sealed) = read_file(&path)? else { return Ok(()) };
@@ -57,7 +57,7 @@ impl Locked {
         self.folder.read(&self.account)
     }
 
-    /// Makes `ACCOUNT.new` with room for an entry, on the disk: so that a full one shows now.
+    /// Creates `ACCOUNT.new` with room for an entry on the disk, so that a full disk is detected now.
     pub(super) fn reserve(&mut self) -> Result<(), StateError> {
         if self.reserve.is_some() {
             return Ok(());
@@ -65,7 +65,7 @@ impl Locked {
         let path = self.folder.path(&self.account, "new");
         remove_file(&path)?;
         let mut file = open_file(&path, true).or_fail("make", &path)?;
-        // Random, or a file system that compresses would reserve next to nothing.
+        // Random bytes, since a compressing file system would reserve next to nothing for zeros.
         let mut filling = vec![0; RESERVE];
         let filled = seal::random(&mut filling)
             .and_then(|()| file.write_all(&filling))
@@ -88,10 +88,10 @@ impl Locked {
         self.folder.sync()
     }
 
-    /// Puts the sealed entry in the reserve's place: into blocks that are there, and only then is the rest cut off.
+    /// Writes the sealed entry over the reserve, into allocated blocks, and then truncates the file.
     pub(super) fn fill(&mut self, sealed: &[u8]) -> Result<(), StateError> {
         let path = self.folder.path(&self.account, "new");
-        // Taken: from here on the file may hold the newest token, and is no longer ours to remove.
+        // From here on the file may hold the newest token, and must not be removed.
         let Some(mut file) = self.reserve.take() else { return Err(StateError::BrokenOff) };
         file.rewind()
             .and_then(|()| file.write_all(sealed))
@@ -100,14 +100,14 @@ impl Locked {
             .or_fail("write to", &path)
     }
 
-    /// From here on the new entry is the account's.
+    /// Makes the new entry the account's.
     pub(super) fn publish(&self) -> Result<(), StateError> {
         let new = self.folder.path(&self.account, "new");
         fs::rename(&new, self.folder.path(&self.account, "grant")).or_fail("rename to .grant", &new)
     }
 
     pub(super) fn remove(&mut self) -> Result<(), StateError> {
-        // The new one first: alone, it would be taken for a write to complete.
+        // The new file first: alone, it would be read as a write to complete.
         self.reserve = None;
         remove_file(&self.folder.path(&self.account, "new"))?;
         remove_file(&self.folder.path(&self.account, "grant"))?;
@@ -116,7 +116,7 @@ impl Locked {
 }
 
 impl Drop for Locked {
-    /// A reserve that came to no use goes; the one short system call may fall to a thread that serves requests.
+    /// Removes an unused reserve; the one short system call may run on a thread that serves requests.
     fn drop(&mut self) {
         if self.reserve.is_some() {
             let _ = remove_file(&self.folder.path(&self.account, "new"));
@@ -124,8 +124,8 @@ impl Drop for Locked {
     }
 }
 
-/// Whether `path` still leads to `file`: if somebody has emptied the folder, the lock is on a file that nobody else
-/// will find.
+/// Returns true if `path` still refers to `file`: if the folder was emptied, the lock is on a file that no other
+/// process will find.
 fn is_at(file: &File, path: &Path) -> Result<bool, StateError> {
     let held = file.metadata().or_fail("look at", path)?;
     match fs::metadata(path) {

@@ -1,29 +1,29 @@
-//! What has to outlive attache: the refresh tokens that rotate. Imports `secret` only.
+//! State that must outlive the process: the refresh tokens that rotate. Imports `secret` only.
 //!
-//! Each use of such a refresh token consumes it and yields the next (RFC 6749 section 6, RFC 9700 section 4.14.2),
-//! and a token endpoint that sees one twice may revoke the whole grant. Whoever loses the newest one has to sign
-//! in again. So a token is used under its account's lock, held for one token request, in this order:
-//! [`Store::lock`], [`Held::read`] (another process may have rotated it meanwhile), [`Held::prepare`] (a full disk
-//! must show *before* the old token is spent), the token request, [`Held::write`], and only then is the new token
-//! of any use to anyone. A compare-and-set afterwards would be too late: the second use has happened by then.
+//! Each use of such a refresh token consumes it and returns the next (RFC 6749 section 6, RFC 9700 section 4.14.2), and
+//! a token endpoint that sees one twice may revoke the whole grant. If the newest token is lost, the account needs a
+//! new login. So a token is used under its account's lock, held for one token request, in this order: [`Store::lock`],
+//! [`LockedEntry::read`] (another process may have rotated it meanwhile), [`LockedEntry::prepare`] (a full disk must be
+//! detected *before* the old token is spent), the token request, [`LockedEntry::write`], and only then is the new token
+//! used. A compare-and-set afterwards would be too late: the second use would have happened.
 //!
 //! # Invariants
 //!
-//! - At every moment, a kill or a power cut included, a reader finds the old entry or the new one, whole.
-//! - At most one holder an account among all tasks and processes that share the folder, on one machine.
-//! - A lock ends with its holder. The kernel keeps it, so that none is ever stale, and none has to be broken.
+//! - At every moment, a kill or a power cut included, a reader finds the old entry or the new one, complete.
+//! - At most one holder per account among all tasks and processes that share the folder, on one machine.
+//! - A lock ends with its holder. The kernel keeps it, so no lock is ever stale, and none has to be broken.
 //! - A refresh token is on disk only sealed, and bound to its account's name.
 //!
-//! # The window that remains
+//! # The remaining window
 //!
-//! The process dies, or the answer is lost, after the token endpoint has spent the old token and before the new
-//! one is in a file. No local scheme can close it: the token endpoint commits first and alone, and what it has
-//! committed is known here only through the answer. To write before the request is to write what isn't known yet,
-//! and to ask again with the old token is what the endpoint takes for theft. (A few endpoints accept the last
-//! token once more for some seconds; so after such a death the old token is tried, and [`Entry::lost`] keeps it
-//! from being tried for ever.) What can be done is done: space and permissions are made sure of beforehand,
-//! nothing but the parsing of the answer stands between its arrival and the write, and a write that a kill cut
-//! short behind its last byte is completed by the next holder of the lock.
+//! A token is lost if the process dies, or the answer is lost, after the token endpoint has spent the old token and
+//! before the new one is in a file. No local scheme can close this window: the token endpoint commits first and alone,
+//! and only its answer tells what it committed. Writing before the request would write an unknown token, and a second
+//! request with the old token looks like theft to the endpoint. (A few endpoints accept the last token once more for
+//! some seconds; so after such a death the old token is tried, and [`Entry::lost`] keeps it from being tried for ever.)
+//! The window is as short as possible: space and permissions are checked before the request, only the parsing of the
+//! answer lies between its arrival and the write, and a write that a kill interrupted after its last byte is completed
+//! by the next holder of the lock.
 
 mod file;
 mod locked;
@@ -39,89 +39,89 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// One account's grant as kept.
+/// The stored grant of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Digest of what the grant is bound to (token endpoint, client, first token …): an entry bound to something
-    /// else is not this account's any more.
+    /// Digest of the properties that the grant is bound to (token endpoint, client, first token …): an entry with
+    /// another digest no longer belongs to this account.
     pub bound_to: [u8; 32],
-    /// Which of the account's refresh tokens this is, from 1. Counts on after a new login: of two with the same
-    /// binding, the higher one is the newer.
+    /// Number of this refresh token, from 1. Continues after a new login: of two entries with the same binding, the
+    /// higher number is the newer.
     pub rotation: u64,
     /// The newest refresh token.
     pub refresh_token: Secret,
-    /// When it was obtained. A time before 1970 is kept as 1970.
+    /// When it was obtained. A time before 1970 is stored as 1970.
     pub obtained_at: SystemTime,
     /// Why the token endpoint refused this token for good, if it did: it must not be sent again.
     pub lost: Option<String>,
 }
 
-/// Where grants are kept.
+/// A store of grants.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The account's entry without the lock: for a look only (is there one?).
+    /// Returns the account's entry without taking the lock, for inspection only.
     ///
     /// # Errors
-    /// As [`Held::read`].
+    /// Those of [`LockedEntry::read`].
     async fn peek(&self, account: &str) -> Result<Option<Entry>, StateError>;
 
-    /// Takes the account's lock, waiting at most `wait`; with zero it tries once. Completes the write of a process
-    /// that was killed in the middle of it. May be dropped at any point.
+    /// Takes the account's lock, waiting at most `wait`; with zero it tries once. Completes the interrupted write of a
+    /// process that was killed. May be dropped at any point.
     ///
     /// # Errors
     /// [`StateError::Locked`] when `wait` elapses, [`StateError::Io`].
-    async fn lock(&self, account: &str, wait: Duration) -> Result<Box<dyn Held>, StateError>;
+    async fn lock(&self, account: &str, wait: Duration) -> Result<Box<dyn LockedEntry>, StateError>;
 }
 
-/// The lock on one account's entry; dropping it lets go.
+/// The lock on one account's entry; dropping it releases the lock.
 ///
-/// Once begun, a step is carried through under the lock even if its future is dropped.
+/// Once begun, a step is completed under the lock even if its future is dropped.
 #[async_trait]
-pub trait Held: Send {
-    /// The entry; `None` when there is none.
+pub trait LockedEntry: Send {
+    /// Returns the entry; `None` if there is none.
     ///
     /// # Errors
-    /// When there is an entry that can't be read or opened.
+    /// If there is an entry that can't be read or opened.
     async fn read(&mut self) -> Result<Option<Entry>, StateError>;
 
     /// Makes sure that a write will succeed (space, permissions) before the old token is spent.
     ///
     /// # Errors
-    /// [`StateError::Io`]: it would not, so the token must not be spent.
+    /// [`StateError::Io`]: the write would fail, so the token must not be spent.
     async fn prepare(&mut self) -> Result<(), StateError>;
 
-    /// Keeps `entry` in place of the old one, whatever that is (it need not be readable). On success it is on the
-    /// disk. On failure the old entry or the new one is there; hold the lock and call this again, since the old
-    /// token is spent.
+    /// Stores `entry` in place of the old one, whatever that is (it need not be readable). On success it is on the
+    /// disk. On failure the old entry or the new one is there; keep the lock and call this again, since the old token
+    /// is spent.
     ///
     /// # Errors
     /// [`StateError::Io`].
     async fn write(&mut self, entry: &Entry) -> Result<(), StateError>;
 
-    /// Forgets the entry; no error if there is none.
+    /// Removes the entry; no error if there is none.
     ///
     /// # Errors
     /// [`StateError::Io`].
     async fn remove(&mut self) -> Result<(), StateError>;
 }
 
-/// Why a grant could not be read or kept. Holds paths and names, never content.
+/// Why a grant could not be read or stored. Holds paths and names, never content.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The file system said no.
+    /// The file system returned an error.
     #[error("can't {doing} {path}: {cause}", path = path.display())]
     Io {
-        /// The verb that goes before the path.
+        /// The action, as the words that go before the path.
         doing: &'static str,
-        /// What it was done to.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The folder is not attache's alone.
+    /// Other users may write to the folder.
     #[error(
-        "{path} may be written to by other users (mode {mode:04o}): take that from them (`chmod go-w`), or name a \
-         folder inside it, which attache makes for itself",
+        "{path} is writable by other users (mode {mode:04o}): remove that permission (`chmod go-w`), or set `state.dir` to a \
+         folder inside it, which attache creates",
         path = dir.display()
     )]
     OpenToOthers {
@@ -130,7 +130,7 @@ pub enum StateError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The folder is somebody else's.
+    /// The folder belongs to another user.
     #[error(
         "{path} belongs to user {owner}, and attache runs as user {ours}: run it as that user, or `chown` the folder",
         path = dir.display()
@@ -138,41 +138,41 @@ pub enum StateError {
     ForeignOwner {
         /// The folder.
         dir: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
-        /// Whose the files are that this process makes.
+        /// The owner of files that this process creates.
         ours: u32,
     },
-    /// No key to seal with.
+    /// There is no key to seal with.
     #[error("no key to seal the state with: give `state.key`")]
     NoKey,
-    /// Another task or process has held the account's lock all the while.
+    /// Another task or process has held the account's lock during the whole wait.
     #[error(
-        "the grant of `{account}` has been in use for {waited:?} by another attache (lock {path}); it will be free \
-         when that one's token request ends or the process dies",
+        "the grant of `{account}` has been in use for {waited:?} by another attache process (lock {path}); it is released \
+         when that process completes its token request or ends",
         path = path.display()
     )]
     Locked {
         /// The account.
         account: String,
-        /// Its lock's file.
+        /// The path of its lock.
         path: PathBuf,
-        /// How long was waited.
+        /// The duration of the wait.
         waited: Duration,
     },
-    /// The file doesn't begin as a grant's does.
+    /// The file doesn't start with the header of a grant.
     #[error(
-        "{path} is not a grant that attache has sealed, or is cut short: restore it, or remove it and get the account a new grant",
+        "{path} is not a grant sealed by attache, or is truncated: restore it, or remove it and log the account in again",
         path = path.display()
     )]
     NotAGrant {
         /// The file.
         path: PathBuf,
     },
-    /// A later attache's file.
+    /// A later version of attache wrote the file.
     #[error(
-        "{path} has version {version} of the format, which this attache can't read: use the attache that wrote it, \
-         or remove it and get the account a new grant",
+        "{path} has version {version} of the format, which this version of attache can't read: use the version that wrote it, \
+         or remove it and log the account in again",
         path = path.display()
     )]
     UnknownVersion {
@@ -181,27 +181,27 @@ pub enum StateError {
         /// Its version.
         version: u64,
     },
-    /// None of the keys is the one.
+    /// None of the keys opens the file.
     #[error(
         "{path} can't be opened with `state.key`: it was sealed with another key (add that one to the list), or is \
-         damaged (restore it, or remove it and get the account a new grant)",
+         damaged (restore it, or remove it and log the account in again)",
         path = path.display()
     )]
     WrongKey {
         /// The file.
         path: PathBuf,
     },
-    /// The key is right, the content isn't.
+    /// The key is right, but the content is not.
     #[error(
-        "{path} is damaged, or is another account's file under this name: restore it, or remove it and get the \
-         account a new grant",
+        "{path} is damaged, or is another account's file under this name: restore it, or remove it and log the \
+         account in again",
         path = path.display()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
     },
-    /// The runtime ends, or the task that does the file work panicked.
-    #[error("the work on the state's files was broken off")]
+    /// The runtime ended, or the task that performs the file work panicked.
+    #[error("the work on the state's files was interrupted")]
     BrokenOff,
 }

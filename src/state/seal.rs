@@ -1,15 +1,15 @@
-//! One entry as bytes that only the holder of `state.key` can read or make.
+//! One entry as bytes that only the holder of `state.key` can read or create.
 //!
 //! ```text
 //! "attache"  version 1   salt   key check   nonce   AES-256-GCM(JSON)   tag
 //!     7          1        32        8         12                         16     bytes
 //! ```
 //!
-//! Each sealing has a key of its own, by HKDF-SHA256 (RFC 5869) from the operator's text and a random salt, so a
-//! nonce never meets a key twice. All before the ciphertext is authenticated, and so is the account's name: a file moved to
-//! another account's place doesn't open. The key check, derived beside the key, tells a wrong key from damage; it
-//! tells an attacker nothing that the tag doesn't. HKDF doesn't slow down guessing: the text has to be random, which
-//! the configuration sees to as far as a minimum length can.
+//! Each sealing has its own key, derived by HKDF-SHA256 (RFC 5869) from the operator's text and a random salt, so no
+//! nonce is used twice with one key. Everything before the ciphertext is authenticated, and so is the account's name: a
+//! file moved to another account's place doesn't open. The key check, derived together with the key, distinguishes a
+//! wrong key from damage; it tells an attacker nothing that the tag doesn't. HKDF doesn't slow down guessing: the text
+//! has to be random, which the configuration enforces as far as a minimum length can.
 
 use super::Entry;
 use crate::secret::Secret;
@@ -27,15 +27,15 @@ const SALT: usize = 32;
 const CHECK: usize = 8;
 const HEADER: usize = MAGIC.len() + 1 + SALT + CHECK + NONCE_LEN;
 
-/// The version of the JSON inside: for what can be added without a new layout.
+/// The version of the JSON content, for additions without a new layout.
 const CONTENT: u64 = 1;
 
 /// Why bytes are not this account's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unopened {
-    /// They don't begin, or end, as a sealed entry does.
+    /// The bytes don't start, or end, as a sealed entry does.
     NotAGrant,
-    /// A version of layout or content that isn't known here.
+    /// The version of layout or content is unknown.
     UnknownVersion(u64),
     /// Sealed with none of the keys.
     WrongKey,
@@ -43,7 +43,7 @@ pub(super) enum Unopened {
     Damaged,
 }
 
-/// What is sealed, as JSON.
+/// The sealed content, as JSON.
 #[derive(Serialize)]
 struct Content<'a> {
     v: u64,
@@ -99,7 +99,7 @@ pub(super) fn seal(key: &Secret, account: &str, entry: &Entry) -> io::Result<Vec
     Ok(sealed)
 }
 
-/// Opens what [`seal`] has made for `account` with one of `keys`.
+/// Opens the result of [`seal`] for `account` with one of `keys`.
 pub(super) fn open(keys: &[Secret], account: &str, sealed: &[u8]) -> Result<Entry, Unopened> {
     let version = sealed.strip_prefix(MAGIC).and_then(<[u8]>::first).ok_or(Unopened::NotAGrant)?;
     if *version != VERSION {
@@ -126,12 +126,12 @@ pub(super) fn open(keys: &[Secret], account: &str, sealed: &[u8]) -> Result<Entr
 /// Fills `buffer` with random bytes.
 ///
 /// # Errors
-/// The system has none.
+/// The system has no random bytes.
 pub(super) fn random(buffer: &mut [u8]) -> io::Result<()> {
     SystemRandom::new().fill(buffer).map_err(|_| io::Error::other("the system gives no random bytes"))
 }
 
-/// What comes from the operator's text and one salt.
+/// The keys derived from the operator's text and one salt.
 struct Derived(Prk);
 
 impl Derived {
@@ -160,7 +160,7 @@ impl Derived {
     }
 }
 
-/// The header has a fixed length, so where the account's name begins is never in doubt.
+/// The header has a fixed length, so the start of the account's name is unambiguous.
 fn authenticated(header: &[u8], account: &str) -> Aad<Vec<u8>> {
     aead::Aad::from([header, account.as_bytes()].concat())
 }

@@ -1,4 +1,4 @@
-//! The promises of the store, kills included: by hand between the steps, and with SIGKILL from outside.
+//! The guarantees of the store, including kills: by hand between the steps, and with SIGKILL from outside.
 
 use super::file::{Folder, stem};
 use super::locked::Locked;
@@ -51,7 +51,8 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// What a kill at this moment would leave: the folder as another process finds it, without the lock's holder.
+/// Returns the state that a kill at this moment would leave: the folder as another process finds it, without the lock's
+/// holder.
 fn snapshot(dir: &Path) -> TempDir {
     let copy = TempDir::new().unwrap();
     for name in names(dir) {
@@ -138,7 +139,7 @@ async fn another_accounts_file_is_refused() {
 // ---- the lock
 
 #[tokio::test]
-async fn a_second_holder_waits_and_then_is_told() {
+async fn a_second_holder_waits_and_then_fails() {
     let dir = TempDir::new().unwrap();
     let (one, other) = (store(dir.path()), store(dir.path()));
     let held = one.lock("erp", LONG).await.unwrap();
@@ -155,7 +156,7 @@ async fn a_second_holder_waits_and_then_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_goes_by_the_runtimes_clock() {
+async fn a_wait_uses_the_runtimes_clock() {
     let dir = TempDir::new().unwrap();
     let store = store(dir.path());
     let _held = store.lock("erp", LONG).await.unwrap();
@@ -174,7 +175,7 @@ async fn no_rotation_is_used_twice() {
         tasks.spawn(async move {
             for _ in 0..5 {
                 let mut held = store.lock("erp", LONG).await.unwrap();
-                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two tasks hold the lock");
                 let rotation = held.read().await.unwrap().map_or(0, |entry| entry.rotation);
                 held.prepare().await.unwrap();
                 held.write(&entry(rotation + 1)).await.unwrap();
@@ -198,18 +199,18 @@ async fn a_dropped_wait_leaves_no_lock_behind() {
 }
 
 #[tokio::test]
-async fn a_write_whose_future_is_dropped_is_carried_through_under_the_lock() {
+async fn a_write_whose_future_is_dropped_completes_under_the_lock() {
     let dir = TempDir::new().unwrap();
     let store = store(dir.path());
     let mut held = store.lock("erp", LONG).await.unwrap();
-    // One poll hands the step to its thread; whether that is done by then doesn't matter.
+    // One poll starts the step on its thread; it need not be done by then.
     let _ = tokio::time::timeout(Duration::ZERO, held.write(&entry(2))).await;
     drop(held);
     assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(2)));
 }
 
 #[tokio::test]
-async fn a_lock_file_that_was_removed_locks_nobody_in() {
+async fn a_removed_lock_file_does_not_exclude_a_new_holder() {
     let dir = TempDir::new().unwrap();
     let store = store(dir.path());
     let _held = store.lock("erp", LONG).await.unwrap();
@@ -221,7 +222,7 @@ async fn a_lock_file_that_was_removed_locks_nobody_in() {
 // ---- the folder
 
 #[test]
-fn a_missing_folder_is_made_for_its_owner_alone() {
+fn a_missing_folder_is_created_for_its_owner_only() {
     let dir = TempDir::new().unwrap();
     let nested = dir.path().join("var/state");
     store(&nested);
@@ -230,7 +231,7 @@ fn a_missing_folder_is_made_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn files_are_for_their_owner_alone() {
+async fn files_are_accessible_to_their_owner_only() {
     let dir = TempDir::new().unwrap();
     let store = store(dir.path());
     write(&store, "erp", &entry(1)).await;
@@ -251,7 +252,7 @@ fn a_folder_that_others_may_write_to_is_refused() {
 }
 
 #[test]
-fn a_folder_of_ours_is_taken_from_its_group() {
+fn group_write_permission_is_removed_from_an_own_folder() {
     let dir = TempDir::new().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o775)).unwrap();
     store(dir.path());
@@ -263,7 +264,7 @@ fn a_folder_that_cannot_be_written_to_is_refused_at_once() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    // Neither place takes a file even from root, as whom tests may run.
+    // Neither place accepts a file even from root, which tests may run as.
     for dir in [file.as_path(), &file.join("below"), Path::new("/proc/self/fd")] {
         let error = FileStore::open(dir, &keys(&[KEY])).unwrap_err();
         assert!(matches!(error, StateError::Io { .. }), "{error}");
@@ -272,7 +273,7 @@ fn a_folder_that_cannot_be_written_to_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_folder_behind_a_link_is_as_good() {
+async fn a_folder_behind_a_link_is_accepted() {
     let dir = TempDir::new().unwrap();
     fs::create_dir(dir.path().join("real")).unwrap();
     symlink(dir.path().join("real"), dir.path().join("link")).unwrap();
@@ -288,11 +289,11 @@ fn a_store_needs_a_key() {
 }
 
 #[tokio::test]
-async fn a_write_that_would_fail_shows_in_prepare_and_the_old_entry_stays() {
+async fn prepare_detects_a_write_that_would_fail_and_keeps_the_old_entry() {
     let dir = TempDir::new().unwrap();
     let store = store(dir.path());
     write(&store, "erp", &entry(1)).await;
-    // A full disk, as far as one can be had without mounting: the reserve's place is one that takes no byte.
+    // Simulates a full disk without mounting one: the reserve's path accepts no byte.
     fs::create_dir(dir.path().join("erp.new")).unwrap();
     assert!(matches!(store.lock("erp", LONG).await.err(), Some(StateError::Io { .. })));
     fs::remove_dir(dir.path().join("erp.new")).unwrap();
@@ -336,7 +337,7 @@ fn two_names_never_share_a_file() {
 }
 
 #[tokio::test]
-async fn the_longest_names_can_be_kept() {
+async fn the_longest_names_can_be_stored() {
     let dir = TempDir::new().unwrap();
     let store = store(dir.path());
     for name in ["x".repeat(249), "ü".repeat(1000)] {
@@ -384,7 +385,7 @@ async fn a_kill_at_any_byte_leaves_the_old_entry_or_the_new() {
 }
 
 #[tokio::test]
-async fn what_a_kill_leaves_is_cleared_by_the_next_write() {
+async fn the_next_write_removes_what_a_kill_left() {
     let dir = TempDir::new().unwrap();
     let store = store(dir.path());
     fs::write(dir.path().join("erp.new"), [0x5a; 1000]).unwrap();
@@ -402,7 +403,7 @@ async fn an_older_entry_left_behind_does_not_come_back() {
     assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(5)));
 }
 
-/// This test program once more, as another process; killed when it is dropped.
+/// This test program as another process; killed when it is dropped.
 struct OtherProcess(Child, Lines<BufReader<ChildStdout>>);
 
 impl OtherProcess {
@@ -418,7 +419,7 @@ impl OtherProcess {
         Self(child, lines)
     }
 
-    /// The next thing it says, which begins with `@`, unlike what the test runner in it says.
+    /// Returns the next line that starts with `@`, unlike the lines of the test runner in it.
     fn says(&mut self) -> String {
         self.1.find_map(|line| line.unwrap().strip_prefix('@').map(str::to_owned)).unwrap()
     }
@@ -466,7 +467,7 @@ async fn a_lock_excludes_another_process_and_dies_with_it() {
 }
 
 #[tokio::test]
-async fn a_sigkill_in_the_middle_of_writes_loses_nothing_that_was_kept() {
+async fn a_sigkill_during_writes_loses_no_stored_entry() {
     let dir = TempDir::new().unwrap();
     for round in 0..12 {
         let mut other = OtherProcess::start("rotate", dir.path());

@@ -1,11 +1,11 @@
-//! One JSON line a request.
+//! The access log: one JSON line per request.
 //!
 //! Invariant: a request never waits for the reader of its line. It formats into a buffer of its thread, copies the
-//! bytes behind a lock that is held for that copy alone, and goes on; one thread writes. When 32 MiB wait to
-//! be written, further lines are dropped and counted.
+//! bytes under a lock that is held for that copy only, and continues; one thread writes. When 32 MiB wait to be
+//! written, further lines are dropped and counted.
 //!
-//! Rejected: a channel of lines. It costs an allocation a line, freed on another thread, and can bound lines but not
-//! bytes; a wake-up a line costs more than the line.
+//! Rejected: a channel of lines. It costs one allocation per line, freed on another thread, and can limit lines but not
+//! bytes; one wake-up per line costs more than the line.
 
 mod line;
 mod queue;
@@ -24,58 +24,58 @@ use crate::telemetry::metrics::{Direction, Phase};
 use queue::Queue;
 use sink::{LogFile, Sink, Stdout};
 
-/// How many bytes may wait to be written; beyond them lines are dropped.
+/// Maximum number of bytes that wait to be written; further lines are dropped.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long dropping the log waits for what is queued.
+/// Time that dropping the log waits for queued lines.
 const DROP_WAIT: Duration = Duration::from_secs(2);
 
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How one request ended. The caller has taken keys and query out of `path`.
+/// The outcome of one request. The caller has removed keys and query from `path`.
 #[derive(Debug, Clone)]
 pub struct Outcome<'a> {
     /// When the request arrived.
     pub time: SystemTime,
-    /// Which way it went.
+    /// The direction of the request.
     pub direction: Direction,
     /// The service; empty if none matched.
     pub service: &'a str,
     /// The service's account.
     pub account: Option<&'a str>,
-    /// Who sent it, outbound.
+    /// The name of the caller, outbound.
     pub caller: Option<&'a str>,
-    /// As whom it was let in, from a webhook.
+    /// The user of the webhook.
     pub user: Option<&'a str>,
     /// The id of the webhook key.
     pub key_id: Option<&'a str>,
     /// The method.
     pub method: &'a str,
-    /// The path, redacted, without the query. Bytes that are no UTF-8 are written as U+FFFD.
+    /// The path, redacted, without the query. Bytes that are not UTF-8 are written as U+FFFD.
     pub path: &'a [u8],
     /// The status that was sent; 0 if none was.
     pub status: u16,
-    /// Attache's own code, if the answer was its own.
+    /// attache's own code, if the answer was its own.
     pub code: Option<ErrorCode>,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Bytes of the answer's body.
     pub bytes_out: u64,
-    /// To the last byte of the answer.
+    /// Time to the last byte of the answer.
     pub duration: Duration,
-    /// To the response headers from the other side.
+    /// Time to the response headers of the upstream.
     pub response_headers: Option<Duration>,
-    /// Waiting for a token.
+    /// Time spent waiting for a token.
     pub token_wait: Option<Duration>,
-    /// The address it was sent to.
+    /// The address that the request was sent to.
     pub upstream: Option<SocketAddr>,
-    /// Whether it was sent more than once.
+    /// True if the request was sent more than once.
     pub retried: bool,
-    /// Its id.
+    /// The request id.
     pub request_id: &'a str,
-    /// Its `traceparent`.
+    /// The request's `traceparent`.
     pub traceparent: Option<&'a str>,
     /// The client's address, as `trusted_proxies` resolves it.
     pub client: Option<IpAddr>,
@@ -87,19 +87,19 @@ pub struct Outcome<'a> {
     pub delivery_id: Option<&'a str>,
 }
 
-/// Where the lines go. Dropping it writes what is queued, for at most two seconds.
+/// The destination of the lines. Dropping it writes the queued lines, for at most two seconds.
 #[derive(Debug)]
 pub struct AccessLog {
     queue: Option<Arc<Queue>>,
 }
 
 impl AccessLog {
-    /// No access log: nothing is formatted.
+    /// Returns a log that formats and writes nothing.
     pub fn off() -> Self {
         Self { queue: None }
     }
 
-    /// Lines on stdout. When its reader goes away, lines are dropped and attache stays.
+    /// Returns a log on stdout. When its reader goes away, lines are dropped and the process continues.
     ///
     /// # Errors
     /// No thread could be started, or stdout is not open.
@@ -107,7 +107,7 @@ impl AccessLog {
         Self::with(Box::new(Stdout::open()?), QUEUE_BYTES)
     }
 
-    /// Lines appended to a file, which is made if it isn't there (mode 0640), and opened anew when it has been
+    /// Returns a log that appends to a file, which is created if missing (mode 0640), and opened again when it was
     /// renamed or removed.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl AccessLog {
         Queue::start(sink, bytes).map(|queue| Self { queue: Some(queue) })
     }
 
-    /// Whether anything is written at all.
+    /// Returns true if lines are written.
     pub fn is_on(&self) -> bool {
         self.queue.is_some()
     }
@@ -136,12 +136,12 @@ impl AccessLog {
         });
     }
 
-    /// How many lines were dropped: the reader stalled, or the write failed.
+    /// Returns the number of dropped lines: the reader stalled, or the write failed.
     pub fn dropped(&self) -> u64 {
         self.queue.as_ref().map_or(0, |queue| queue.dropped())
     }
 
-    /// Blocks until nothing is queued, for at most `within`; false if something still is. Not for an async thread.
+    /// Blocks until the queue is empty, for at most `within`; false if it is not. Not for an async thread.
     pub fn flush(&self, within: Duration) -> bool {
         self.queue.as_ref().is_none_or(|queue| queue.flush(within))
     }

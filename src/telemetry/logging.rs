@@ -1,10 +1,10 @@
-//! The log on stderr.
+//! The operational log on stderr.
 //!
 //! Invariant: only attache's own targets are ever written. The engine logs upstream headers at debug level and quotes
-//! malformed heads in its errors, so no level may let its targets through; it logs by the `log` crate, for which no
-//! bridge is installed, and the filter would refuse it besides.
+//! malformed heads in its errors, so no level may enable its targets; it logs through the `log` crate, for which no
+//! bridge is installed, and the filter would refuse it as well.
 //!
-//! Rejected: `RUST_LOG`-style directives. They would let an operator switch on what must stay off.
+//! Rejected: `RUST_LOG` directives. They would let an operator enable targets that must stay off.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -23,30 +23,30 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt as lines, reload};
 
-/// The prefix of every target that may be written.
+/// The prefix of every target that is written.
 const OURS: &str = "attache";
 
 /// The field whose text is JSON: the list of a configuration's problems.
 const PROBLEMS: &str = "problems";
 
-/// The log is on; its level and its form can be changed.
+/// The installed log; its level and its format can be changed.
 #[derive(Debug, Clone)]
 pub struct Logging {
     filter: reload::Handle<Targets, Registry>,
     json: Arc<AtomicBool>,
 }
 
-/// A log was installed before.
+/// The process has a log already.
 #[derive(Debug, thiserror::Error)]
 #[error("the log of this process is already set up")]
 pub struct AlreadySetUp;
 
-/// Returns true if `stream` may get colours: a terminal, and `NO_COLOR` is not set.
+/// Returns true if `stream` may get colours: it is a terminal, and `NO_COLOR` is not set.
 pub fn may_color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Writes the log to stderr from here on: lines for people, or one JSON object a line.
+/// Starts writing the log to stderr: plain lines, or one JSON object per line.
 ///
 /// # Errors
 /// The process has a log already.
@@ -61,11 +61,11 @@ pub fn init(level: LevelFilter, json: bool) -> Result<Logging, AlreadySetUp> {
 impl Logging {
     /// Changes the level, from the next event on.
     pub fn set_level(&self, level: LevelFilter) {
-        // It fails only if the subscriber is gone, and then there is no log whose level could be wrong.
+        // Fails only if the subscriber is gone, and then there is no log whose level could be wrong.
         let _ = self.filter.reload(ours_at(level));
     }
 
-    /// Changes the form, from the next event on.
+    /// Changes the format, from the next event on.
     pub fn set_json(&self, json: bool) {
         self.json.store(json, Relaxed);
     }
@@ -80,7 +80,7 @@ fn ours_at(level: LevelFilter) -> Targets {
     Targets::new().with_target(OURS, level)
 }
 
-/// Internal errors are not printed: that would panic when stderr itself is what fails.
+/// Internal errors are not printed: that would panic when stderr itself fails.
 fn layer<S, W>(writer: W, ansi: bool, json: Arc<AtomicBool>) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -90,7 +90,7 @@ where
     lines::layer().event_format(form).with_writer(writer).with_ansi(ansi).log_internal_errors(false)
 }
 
-/// Writes an event in the form that is set when it comes.
+/// Writes an event in the current format.
 struct Form {
     text: lines::format::Format,
     json: Arc<AtomicBool>,
@@ -115,7 +115,7 @@ where
     }
 }
 
-/// `{"time","level","target","message",…}`, then the event's own fields.
+/// Writes `{"time","level","target","message",…}`, then the event's own fields.
 fn write_json(mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
     let mut fields = Fields::default();
     event.record(&mut fields);

@@ -1,11 +1,11 @@
-//! The numbers: what each service, webhook key and reload has seen so far.
+//! Metrics: counts of each service, webhook key and reload.
 //!
-//! Metrics are derived state. Whoever lives (a service's direction, a webhook key) holds its own statistics; the
-//! snapshot carries them over a reload by name and drops them with their owner, and [`Exposition`] writes what it
-//! is shown. So a series cannot outlive its service, and no label is looked up on a request's path.
+//! Metrics are derived state. Each live object (a service's direction, a webhook key) holds its own statistics; the
+//! snapshot carries them over a reload by name and drops them with their owner, and [`Exposition`] writes those it is
+//! given. So a series cannot outlive its service, and a request looks up no label.
 //!
-//! Rejected: a registry of labelled vectors. It costs a hash and a lock a request, and wants every series of a
-//! service that is gone to be found and removed one by one.
+//! Rejected: a registry of labelled vectors. It costs a hash and a lock per request, and the series of a removed
+//! service would have to be found and removed one by one.
 
 mod exposition;
 mod histogram;
@@ -29,17 +29,17 @@ pub use refusal::WebhookRefusal;
 use recent::Marks;
 use statuses::Statuses;
 
-/// Which way a request goes.
+/// The direction of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// Our programs to the third party.
+    /// From internal programs to the third party.
     Outbound,
-    /// The third party to our program.
+    /// From the third party to the receiver.
     Webhook,
 }
 
 impl Direction {
-    /// As it stands in labels and log lines.
+    /// Returns the value of the label and of the access log's field.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Outbound => "outbound",
@@ -54,15 +54,15 @@ impl Direction {
 pub enum Phase {
     /// Waiting for the account's token.
     Token,
-    /// Resolving, connecting, shaking hands.
+    /// Resolving, connecting, TLS handshake.
     Connect,
     /// Sending the request.
     Send,
     /// Waiting for the response headers.
     Wait,
-    /// Waiting for more of an answer that had begun.
+    /// Waiting for more of a started response.
     Idle,
-    /// Passing on the answer's body, when the client left. No deadline covers it, so it counts no time-out.
+    /// Forwarding the response's body when the client left. No deadline covers it, so it counts no timeout.
     Body,
 }
 
@@ -83,11 +83,11 @@ impl Phase {
     }
 }
 
-/// One direction of one service. 16 bytes until its first request: a file may name 100,000 services that nobody
-/// calls. Afterwards about 470 bytes, 350 more with the first failure, and 900 more for a class of status of a service with
-/// more than five statuses.
+/// The statistics of one direction of one service. 16 bytes until its first request, since a file may name 100,000
+/// unused services. Afterwards about 470 bytes, 350 more with the first failure, and 900 more per status class of a
+/// service with more than five statuses.
 ///
-/// Every update is a handful of relaxed atomics.
+/// Every update is a few relaxed atomic operations.
 #[derive(Debug, Default)]
 pub struct ServiceStats {
     used: OnceLock<Box<Used>>,
@@ -99,7 +99,7 @@ struct Used {
     statuses: Statuses,
     /// Counts that most services never need.
     failures: OnceLock<Box<Failures>>,
-    /// Names that every proxy sends, and those of identities.
+    /// Headers that every proxy sends, and those of identities.
     reserved_headers: [AtomicU64; 2],
     duration: Histogram,
     response_headers: Histogram,
@@ -115,19 +115,19 @@ struct Failures {
 }
 
 impl ServiceStats {
-    /// Statistics of a direction that has seen no request.
+    /// Returns the statistics of a direction without requests.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A request has come; it is in flight until the guard is dropped.
+    /// Counts a request that has arrived; it is in flight until the guard is dropped.
     pub fn started(self: &Arc<Self>) -> InFlight {
         self.used().in_flight.fetch_add(1, Relaxed);
         InFlight(Arc::clone(self))
     }
 
-    /// A request has ended: the status that was sent, attache's own code if the answer was attache's own, the time
-    /// to the last byte, and to the response headers if any came.
+    /// Counts a request that has ended: the sent status, attache's code if the answer was its own, the time to the last
+    /// byte, and to the response headers if any arrived.
     pub fn finished(
         &self,
         status: u16,
@@ -146,55 +146,55 @@ impl ServiceStats {
         }
     }
 
-    /// A request has failed. Of several at the same moment, one is kept.
+    /// Records a failed request. Of several at the same moment, one is kept.
     pub fn failed(&self, error: LastError) {
         if let Ok(mut last) = self.used().failures().last.try_lock() {
             *last = Some(Box::new(error));
         }
     }
 
-    /// The last request that has failed.
+    /// Returns the last request that failed.
     pub fn last_error(&self) -> Option<LastError> {
         let last = &self.used.get()?.failures.get()?.last;
         last.lock().unwrap_or_else(PoisonError::into_inner).as_deref().cloned()
     }
 
-    /// Notes the totals at the end of a minute, for [`Self::recent`]. Minutes count from the start of the process.
+    /// Records the totals at the end of a minute, for [`Self::recent`]. Minutes count from the start of the process.
     pub fn mark(&self, minute: u64) {
         if let Some(used) = self.used.get() {
             used.marks.get_or_init(Box::default).set(minute, used.totals());
         }
     }
 
-    /// The totals of the last five minutes, and of the current one, where `minute` is the last that has ended.
+    /// Returns the totals of the last five minutes and of the current one, where `minute` is the last that has ended.
     pub fn recent(&self, minute: u64) -> Totals {
         let Some(used) = self.used.get() else { return Totals::default() };
         let totals = used.totals();
         used.marks.get().map_or(totals, |marks| marks.since(minute, totals))
     }
 
-    /// A request ran out of time in this phase.
+    /// Counts a request that timed out in this phase.
     pub fn timed_out(&self, phase: Phase) {
         if let Some(count) = self.used().failures().timeouts.get(phase as usize) {
             count.fetch_add(1, Relaxed);
         }
     }
 
-    /// A webhook call was not let in.
+    /// Counts a webhook call that was refused.
     pub fn refused(&self, reason: WebhookRefusal) {
         let refused = self.used().failures().refused.get_or_init(Box::default);
         refused[reason as usize].fetch_add(1, Relaxed);
     }
 
-    /// So many headers that no caller may send were dropped from a request: those that any proxy adds (`X-Forwarded-For`
-    /// and its like), and those that say who somebody is.
+    /// Counts dropped request headers that no caller may send: those that any proxy adds (`X-Forwarded-For` and
+    /// similar), and those that state an identity.
     pub fn reserved_headers_dropped(&self, forwarding: usize, identity: usize) {
         for (count, dropped) in self.used().reserved_headers.iter().zip([forwarding, identity]) {
             count.fetch_add(dropped as u64, Relaxed);
         }
     }
 
-    /// How many requests are in flight.
+    /// Returns the number of requests in flight.
     pub fn in_flight(&self) -> i64 {
         self.used.get().map_or(0, |used| used.in_flight.load(Relaxed))
     }
@@ -233,39 +233,39 @@ impl Drop for InFlight {
     }
 }
 
-/// One webhook key, in 16 bytes: a file may name a million.
+/// The statistics of one webhook key, in 16 bytes: a file may name a million.
 #[derive(Debug, Default)]
 pub struct KeyStats {
-    /// Unix seconds; 0 is never.
+    /// Unix seconds; 0 means never.
     last_used: AtomicU32,
-    /// As above.
+    /// Unix seconds; 0 means never.
     last_refused: AtomicU32,
-    /// What a rate limit counts in.
+    /// The state of the key's rate limit.
     pub rate: AtomicU64,
 }
 
 impl KeyStats {
-    /// A key that has not been used.
+    /// Returns the statistics of an unused key.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The key has let a request in. Never goes back when requests are counted out of turn.
+    /// Records that the key admitted a request. Never goes back when requests are counted out of order.
     pub fn used_at(&self, now: SystemTime) {
         self.last_used.fetch_max(unix_seconds(now), Relaxed);
     }
 
-    /// Somebody came with the key and was not let in, for whatever reason.
+    /// Records that a call with the key was refused, for any reason.
     pub fn refused_at(&self, now: SystemTime) {
         self.last_refused.fetch_max(unix_seconds(now), Relaxed);
     }
 
-    /// When the key last let a request in, to the second.
+    /// Returns when the key last admitted a request, to the second.
     pub fn last_used(&self) -> Option<SystemTime> {
         moment(&self.last_used)
     }
 
-    /// When somebody last came with the key and was not let in, to the second.
+    /// Returns when a call with the key was last refused, to the second.
     pub fn last_refused(&self) -> Option<SystemTime> {
         moment(&self.last_refused)
     }
@@ -282,17 +282,17 @@ fn moment(seconds: &AtomicU32) -> Option<SystemTime> {
     }
 }
 
-/// How a reload ended.
+/// The result of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ReloadResult {
     /// The file took effect.
     Applied,
-    /// The file says what is already in effect.
+    /// The file equals the configuration in effect.
     Unchanged,
-    /// The file has problems; the last good one stays.
+    /// The file has problems; the last valid one stays in effect.
     Rejected,
-    /// The file is good. What can change without a restart took effect.
+    /// The file is valid. Changes that need no restart took effect.
     NeedsRestart,
 }
 
@@ -300,7 +300,7 @@ impl ReloadResult {
     /// Every result, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Applied, Self::Unchanged, Self::Rejected, Self::NeedsRestart];
 
-    /// As it stands in the label.
+    /// Returns the value of the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -310,7 +310,7 @@ impl ReloadResult {
         }
     }
 
-    /// Returns true if the file was taken.
+    /// Returns true if the file was accepted.
     pub fn is_success(self) -> bool {
         self != Self::Rejected
     }
@@ -323,14 +323,14 @@ pub struct Reloads {
     last_successful: AtomicBool,
     /// Unix milliseconds.
     last_success: AtomicU64,
-    /// True while the file system can't tell of changes, so that only the poll finds them.
+    /// True while the file system reports no changes, so that only the poll finds them.
     pub watch_failed: Arc<AtomicBool>,
     /// The keys of the file in effect that wait for a restart.
     restart_needed: Mutex<Vec<&'static str>>,
 }
 
 impl Reloads {
-    /// No reload yet: the first configuration was taken at `loaded_at`.
+    /// Returns the state before any reload: the first configuration was loaded at `loaded_at`.
     pub fn new(loaded_at: SystemTime) -> Self {
         Self {
             results: Default::default(),
@@ -351,7 +351,7 @@ impl Reloads {
         self.restart_needed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A reload ended.
+    /// Records the result of a reload.
     pub fn record(&self, result: ReloadResult, now: SystemTime) {
         self.results[result as usize].fetch_add(1, Relaxed);
         self.last_successful.store(result.is_success(), Relaxed);

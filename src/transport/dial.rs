@@ -16,16 +16,16 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Connection Attempt Delay of RFC 8305 section 5.
+/// The Connection Attempt Delay of RFC 8305 section 5.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// Reason for which no connection was made.
+/// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The host refused the connection.
     #[error("{0} refused the connection")]
     Refused(SocketAddr),
-    /// The connect timeout passed, or the operating system's.
+    /// The connect timeout or the operating system's passed.
     #[error("{0} did not answer in time")]
     TimedOut(SocketAddr),
     /// This host has no route to the address, or a router reported that there is none.
@@ -66,7 +66,7 @@ impl DialError {
         }
     }
 
-    /// The address that the error is about.
+    /// Returns the address that the error is about.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Refused(address)
@@ -79,7 +79,8 @@ impl DialError {
         }
     }
 
-    /// Rank among the errors of one call: a cause on this host first, then an answer of the upstream, then silence.
+    /// Returns the rank among the errors of one call: a cause on this host first, then an answer of the upstream, then
+    /// silence.
     fn rank(&self) -> u8 {
         match self {
             Self::OutOfDescriptors(_) => 5,
@@ -92,14 +93,15 @@ impl DialError {
     }
 }
 
-/// Connects to the first of `addresses` that answers and returns the connection, with `TCP_NODELAY` set, and its address.
+/// Connects to the first of `addresses` that answers and returns the connection, with `TCP_NODELAY` set, and its
+/// address.
 ///
-/// `own_listener` is the local address of the listener on which the request arrived: an address that leads back to it is
-/// not connected to. `connect_timeout` covers all attempts.
+/// `own_listener` is the local address of the listener on which the request arrived: an address that leads back to it
+/// is not connected to. `connect_timeout` covers all attempts.
 ///
 /// # Errors
 ///
-/// The most telling error of all attempts, and the last of equal ones.
+/// The error of the highest rank among all attempts, and the last of equal ones.
 pub async fn dial(
     addresses: &[SocketAddr],
     own_listener: Option<SocketAddr>,
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reports_the_most_telling_error() {
+    async fn reports_the_error_of_the_highest_rank() {
         let (_socket, closed) = closed();
         for list in [vec![closed], vec![closed, address("255.255.255.255:1")]] {
             let error = dial(&list, None, None).await.expect_err("fails");

@@ -1,7 +1,7 @@
-//! The egress guard: the addresses that the name of an upstream may lead to.
+//! The egress guard: the addresses that the name of an upstream may resolve to.
 //!
 //! The owner of a foreign name decides where it points. Without this guard a third party could direct credentials, or
-//! requests in the operator's name, at the operator's own systems.
+//! requests in the operator's name, to the operator's own systems.
 //!
 //! Invariant: an internal address of a name is used only if the operator allowed it with `private_network`.
 

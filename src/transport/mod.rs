@@ -1,14 +1,15 @@
-//! Connections to servers: names, addresses, TCP, TLS, and the pool of idle ones.
+//! Connections to upstreams: names, addresses, TCP, TLS, and the pool of idle connections.
 //!
-//! This module is the only place that opens a connection to a server. State that must outlive a snapshot lives in the one
-//! [`Transport`] that the process makes: [`names::Names`] (answers of the name server, the address that worked last),
+//! This module is the only place that opens a connection to an upstream. State that must outlive a snapshot is in the
+//! one [`Transport`] of the process: [`names::Names`] (answers of the name server, the address that worked last),
 //! [`tls::TlsClients`] (TLS sessions to resume) and [`pool::Pool`].
 //!
-//! Invariant: every failure has a type. No decision rests on the text of an error.
+//! Invariant: every failure has a type. No decision depends on the text of an error.
 //!
-//! Parts of the engine in use: its streams, its connection pool (with a peer of ours) and, above this module, its HTTP/1
-//! client session. TCP is dialled by [`mod@dial`], since the engine's connector tries one address; TLS is configured by
-//! [`tls`], since the engine's flattens the cause of a failed handshake and resumes no session of a service with a CA.
+//! Parts of the engine in use: its streams, its connection pool (with attache's own peer type) and, above this module,
+//! its HTTP/1 client session. TCP is dialled by [`mod@dial`], since the engine's connector tries one address; TLS is
+//! configured by [`tls`], since the engine's hides the cause of a failed handshake and resumes no session of a service
+//! with a CA.
 
 pub mod dial;
 pub mod egress;
@@ -38,11 +39,11 @@ pub struct Transport {
     pool: Pool,
 }
 
-/// A connection that a request goes out on.
+/// A connection for a request.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) address: SocketAddr,
-    /// It was taken from the pool.
+    /// The connection was taken from the pool.
     pub(crate) reused: bool,
     key: PoolKey,
 }
@@ -50,13 +51,13 @@ pub(crate) struct Connection {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// The name gives no address that may be used.
+    /// The name has no address that may be used.
     #[error("no address")]
     NoAddress(#[source] NoAddress),
-    /// No address could be connected to.
+    /// No address accepted a connection.
     #[error("no connection")]
     Dial(#[source] DialError),
-    /// There is a connection, and no trusted TLS on it.
+    /// A connection was made, but no trusted TLS on it.
     #[error("no trusted TLS connection")]
     Tls {
         address: SocketAddr,
@@ -66,7 +67,7 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    /// The address that failed, where there is one.
+    /// Returns the address that failed, if there is one.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::NoAddress(_) => None,
@@ -77,12 +78,12 @@ impl ConnectError {
 }
 
 impl Transport {
-    /// A transport that keeps at most `idle` idle connections.
+    /// Returns a transport that keeps at most `idle` idle connections.
     pub fn new(idle: usize) -> Self {
         Self { names: Names::from_system(), tls: TlsClients::default(), pool: Pool::new(idle) }
     }
 
-    /// The names, for what resolves without an upstream.
+    /// Returns the resolver entries, for callers that resolve without an upstream.
     pub fn names(&self) -> &Names {
         &self.names
     }
@@ -100,7 +101,7 @@ impl Transport {
         Upstream::new(sharing, url, (ca, client), private_network, &self.names)
     }
 
-    /// An idle connection to one of the addresses that are known now. Waits for nothing.
+    /// Returns an idle connection to one of the currently known addresses. Does not wait.
     pub(crate) async fn pooled(&self, upstream: &Upstream) -> Option<(Box<ServerStream>, Connection)> {
         self.idle(&upstream.known_keys()).await
     }
@@ -114,8 +115,8 @@ impl Transport {
         None
     }
 
-    /// A connection, an idle one if `reuse` allows it. `listener` is where the request came in: an address that leads back
-    /// there is not connected to. Dropping the future ends the attempt, but not a lookup of the name.
+    /// Returns a connection, an idle one if `reuse` allows it. `listener` is where the request was received: an address
+    /// that leads back to it is not connected to. Dropping the future ends the attempt, but not a lookup of the name.
     pub(crate) async fn connect(
         &self,
         upstream: &Upstream,
@@ -160,7 +161,7 @@ impl Transport {
     }
 }
 
-/// Looks the name up again after no address could be connected to: the server may have moved.
+/// Looks the name up again after no address accepted a connection: the server may have moved.
 async fn dial_again(
     upstream: &Upstream,
     tried: &Resolved,
@@ -176,7 +177,7 @@ async fn dial_again(
     }
 }
 
-/// A transport for tests, which keeps few connections.
+/// Returns a transport for tests, which keeps few connections.
 #[cfg(test)]
 pub(crate) fn for_tests() -> Transport {
     Transport::new(8)

@@ -1,7 +1,7 @@
-//! The addresses of upstreams' names: one entry a name, for the whole process.
+//! The addresses of upstreams' names: one entry per name, for the whole process.
 //!
-//! An entry keeps the last answer, the address that worked last and the lookup under way. It outlives snapshots: a
-//! reload takes the same entry again, so it neither asks the name server nor forgets which address works.
+//! An entry keeps the last answer, the address that worked last and the current lookup. It outlives snapshots: a reload
+//! reuses the entry, so it neither asks the name server nor forgets which address works.
 //!
 //! Invariants:
 //! - A fresh answer costs one atomic load. Requests of one name share one lookup.
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-/// Time for which a failed or negative answer is believed.
+/// Time for which a failed or negative answer is cached.
 const NEGATIVE_TTL: Duration = Duration::from_secs(2);
 /// Longest use of addresses after their last good answer.
 const STALE_FOR: Duration = Duration::from_secs(3600);
@@ -40,7 +40,7 @@ const STALE_PAUSE: Duration = Duration::from_secs(2);
 /// Pause between two lookups that failed connections ask for.
 const FORCED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Reason for which a name has no address.
+/// Why a name has no address.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NoAddress {
     /// The name does not exist (NXDOMAIN), or it has no address records.
@@ -55,7 +55,7 @@ pub enum NoAddress {
 }
 
 impl NoAddress {
-    /// The proxy error type of RFC 9209 section 2.3, for logs.
+    /// Returns the proxy error type of RFC 9209 section 2.3, for logs.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotFound => "dns_error",
@@ -85,8 +85,8 @@ struct Entries {
 }
 
 impl Names {
-    /// Resolves by the system's configuration: `/etc/resolv.conf` and `/etc/hosts`, read again when they change. Without
-    /// a usable name server only `/etc/hosts` answers.
+    /// Resolves by the system's configuration: `/etc/resolv.conf` and `/etc/hosts`, read again when they change.
+    /// Without a usable name server only `/etc/hosts` is used.
     pub fn from_system() -> Self {
         Self::new(ResolverSource::system(Instant::now()))
     }
@@ -128,7 +128,7 @@ impl Drop for Names {
     }
 }
 
-/// A name and what is known of it.
+/// A name and its cached answer.
 pub struct Name {
     text: Box<str>,
     shared: Arc<Shared>,
@@ -137,14 +137,14 @@ pub struct Name {
     state: Mutex<LookupState>,
 }
 
-/// The last answer, or the last good one where the name server fails.
+/// The last answer, or the last successful one while the name server fails.
 struct NameAnswer {
     outcome: Result<Arc<[IpAddr]>, NoAddress>,
     /// The address that worked last. It is the first of the list.
     preferred: Option<IpAddr>,
-    /// The next lookup is due then.
+    /// Time at which the next lookup is due.
     fresh_until: Instant,
-    /// The addresses must not be used after this time.
+    /// Time after which the addresses must not be used.
     usable_until: Instant,
     /// The last lookup failed, and the addresses are of an earlier one.
     stale: bool,
@@ -166,13 +166,13 @@ struct LookupState {
 }
 
 impl Name {
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Returns the addresses that may be used now, in the order of [`Name::addresses`]. Waits for nothing: expired ones are
-    /// looked up again behind. Where they are fresh, one atomic load.
+    /// Returns the addresses that may be used now, in the order of [`Name::addresses`]. Does not wait: expired ones are
+    /// looked up again in the background. If they are fresh, this costs one atomic load.
     pub fn known(self: &Arc<Self>) -> Option<Arc<[IpAddr]>> {
         let (answer, now) = (self.answer.load(), Instant::now());
         let answer = answer.as_deref().filter(|answer| now < answer.usable_until)?;
@@ -194,11 +194,11 @@ impl Name {
         self.addresses_at(Instant::now()).await
     }
 
-    /// Returns [`Name::addresses`] with `port`, as far as the egress guard allows them. At least one.
+    /// Returns [`Name::addresses`] with `port`, filtered by the egress guard. At least one.
     ///
     /// # Errors
     ///
-    /// As [`Name::addresses`], and [`NoAddress::Denied`].
+    /// Those of [`Name::addresses`], and [`NoAddress::Denied`].
     pub async fn allowed(
         self: &Arc<Self>,
         port: u16,
@@ -243,7 +243,7 @@ impl Name {
         }
     }
 
-    /// Records that a connection to `ip` was made. It is tried first from now on, for as long as it is in the list.
+    /// Records that a connection to `ip` was made. It is tried first from now on, while it is in the list.
     pub fn worked(&self, ip: IpAddr) {
         if self.answer.load().as_deref().is_none_or(|answer| answer.preferred == Some(ip)) {
             return;
@@ -260,9 +260,9 @@ impl Name {
         }
     }
 
-    /// Looks the name up again because no connection to any of `tried` could be made; at once, but at most once a second
-    /// for all requests. `tried` is the list that [`Name::addresses`] returned. Returns the new list if it has other
-    /// addresses.
+    /// Looks the name up again because no connection to any of `tried` could be made; at once, but at most once a
+    /// second for all requests. `tried` is the list that [`Name::addresses`] returned. Returns the new list if it has
+    /// other addresses.
     pub async fn all_failed(self: &Arc<Self>, tried: &[IpAddr]) -> Option<Arc<[IpAddr]>> {
         self.all_failed_at(tried, Instant::now()).await
     }
@@ -271,7 +271,7 @@ impl Name {
         let pending = {
             let mut state = self.state();
             let known = self.answer.load_full()?;
-            // Another request has looked it up since.
+            // Another request has completed a lookup since.
             if let Some(other) = other_than(tried, &known) {
                 return Some(other);
             }
@@ -304,7 +304,7 @@ impl Name {
         pending
     }
 
-    /// Lookup number `number`, begun at `now` by the clock of the requests.
+    /// Performs lookup number `number`, begun at `now` by the clock of the requests.
     async fn look_up(
         self: Arc<Self>,
         number: u64,
@@ -364,7 +364,8 @@ impl LookupState {
 }
 
 impl NameAnswer {
-    /// The answer after a lookup that ended at `at`; `expires` is the end of the TTL, `known` the former answer.
+    /// Returns the answer after a lookup that ended at `at`; `expires` is the end of the TTL, `known` the former
+    /// answer.
     fn new(
         found: Result<Vec<IpAddr>, NoAddress>,
         expires: Option<Instant>,
@@ -413,7 +414,7 @@ async fn answer_of(mut pending: Pending) -> Result<Arc<NameAnswer>, NoAddress> {
     pending.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone()).ok_or_else(aborted)
 }
 
-/// The addresses of `answer`, if they are not those of `tried` in another order.
+/// Returns the addresses of `answer`, unless they are those of `tried` in another order.
 fn other_than(tried: &[IpAddr], answer: &NameAnswer) -> Option<Arc<[IpAddr]>> {
     let addresses = answer.outcome.as_ref().ok()?;
     let same = addresses.len() == tried.len() && addresses.iter().all(|ip| tried.contains(ip));

@@ -1,8 +1,8 @@
-//! Idle connections: the engine's pool, with a peer and a liveness test of our own.
+//! Idle connections: the engine's pool, with attache's own peer type and liveness test.
 //!
-//! The engine's test asks tokio whether the socket is readable, which on a busy worker it does not know yet. Here the
-//! kernel is asked. A connection that turns out dead is dropped, and no other pooled one is tried in its place: one stale
-//! connection leads to a fresh one.
+//! The engine's test asks tokio whether the socket is readable, which a busy worker may not know yet. Here the kernel
+//! is asked. A connection that turns out to be dead is dropped, and no other pooled one is tried in its place: one
+//! stale connection leads to a fresh one.
 
 use super::stream::ServerStream;
 use nix::errno::Errno;
@@ -17,15 +17,16 @@ use std::os::fd::AsRawFd;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// Common servers close idle connections after 60 s and more, and a request would meet the close.
+/// Common servers close idle connections after 60 s or more, and a request must not race with that close.
 const MAX_IDLE: Duration = Duration::from_secs(55);
 
-/// The connections that a request may go out on: same server address, same trust, same owner.
+/// Identifies connections that are interchangeable: same server address, same trust, same owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PoolKey(u64);
 
 impl PoolKey {
-    /// The connections to `address` among those of `group`, which stands for all else that separates connections.
+    /// Returns the key of the connections to `address` within `group`, which stands for everything else that separates
+    /// connections.
     pub(crate) fn new(group: u64, address: SocketAddr) -> Self {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(group);
@@ -41,7 +42,7 @@ impl PoolKey {
     }
 }
 
-/// How the engine's pool is asked for a connection.
+/// The peer type with which the engine's pool is queried.
 #[derive(Clone)]
 struct Lookup(PoolKey);
 
@@ -53,7 +54,7 @@ impl fmt::Display for Lookup {
 
 impl Peer for Lookup {
     fn address(&self) -> &EngineAddr {
-        // Part of the key; the pool does not ask for it.
+        // The address is part of the key; the pool does not use this one.
         static NONE: LazyLock<EngineAddr> =
             LazyLock::new(|| EngineAddr::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))));
         &NONE
@@ -71,8 +72,8 @@ impl Peer for Lookup {
         self.0.0
     }
 
-    /// Returns true if the connection is alive and quiet. Pending bytes mean dead: nothing was asked, and a TLS close_notify
-    /// hides the FIN behind it.
+    /// Returns true if the connection is alive and quiet. Pending bytes mean dead: nothing was requested, and a TLS
+    /// close_notify hides the FIN behind it.
     fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         matches!(recv(fd.as_raw_fd(), &mut [0], flags), Err(Errno::EAGAIN))
@@ -83,10 +84,10 @@ impl Peer for Lookup {
 pub(crate) struct Pool(TransportConnector);
 
 impl Pool {
-    /// A pool of at most `size` idle connections.
+    /// Returns a pool of at most `size` idle connections.
     pub(crate) fn new(size: usize) -> Self {
         let mut options = ConnectorOptions::new(size);
-        // The connector never connects for us. With an empty store it does not load the system's roots.
+        // The connector never opens connections. With an empty store it does not load the system's roots.
         options.ca_file = Some("/dev/null".to_owned());
         Self(TransportConnector::new(Some(options)))
     }
@@ -100,7 +101,7 @@ impl Pool {
 
     /// Keeps an idle connection. `server_limit` is the idle time that the server announced, in seconds.
     pub(crate) fn put(&self, key: PoolKey, stream: Box<ServerStream>, server_limit: Option<u64>) {
-        // Earlier than the server, so that a request does not meet its close.
+        // Earlier than the server's limit, so that a request does not race with its close.
         let idle = match server_limit {
             Some(seconds) => Duration::from_secs(seconds.saturating_sub(1)).min(MAX_IDLE),
             None => MAX_IDLE,
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_comes_back_under_its_own_key_only() {
+    async fn a_connection_is_found_under_its_own_key_only() {
         let (pool, (stream, _peer, address)) = (Pool::new(8), pair().await);
         let (key, other) = (PoolKey::new(1, address), PoolKey::new(2, address));
         pool.put(key, stream, KEEP);
@@ -137,9 +138,9 @@ mod tests {
         assert!(pool.take(key).await.is_none(), "it is in use");
     }
 
-    /// Between two tasks a worker does not turn the reactor, so the engine's own test would hand the connection out.
+    /// Between two tasks a worker does not poll the reactor, so the engine's own test would return the dead connection.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_connection_that_the_server_closed_is_not_handed_out() {
+    async fn a_connection_that_the_server_closed_is_not_returned() {
         let (pool, (stream, peer, address)) = (Pool::new(8), pair().await);
         let (key, id) = (PoolKey::new(1, address), pingora::protocols::UniqueID::id(&*stream));
         let mut worker = tokio::task::JoinSet::new();
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_closes_at_once_gets_no_connection_kept() {
+    async fn a_connection_with_a_keep_alive_timeout_of_zero_is_not_kept() {
         let (pool, (stream, _peer, address)) = (Pool::new(8), pair().await);
         let key = PoolKey::new(1, address);
         pool.put(key, stream, Some(1));

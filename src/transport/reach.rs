@@ -1,4 +1,4 @@
-//! Reaches an upstream without sending it a request: name, connection, TLS. For `attache check --live`.
+//! Reaches an upstream without sending a request: name, connection, TLS. For `attache check --live`.
 //!
 //! Invariant: resolves, connects and trusts by the same code as requests do. No HTTP request is sent, because no request
 //! is known to be harmless to a third party.
@@ -17,24 +17,24 @@ use tokio::time::{Instant, timeout_at};
 pub struct Reached {
     /// The address that answered.
     pub address: SocketAddr,
-    /// Duration of all steps.
+    /// The duration of all steps.
     pub took: Duration,
-    /// `TLS 1.3`, or `None` if no TLS was asked for.
+    /// The TLS version (`TLS 1.3`), or `None` if no TLS was asked for.
     pub tls: Option<&'static str>,
     /// The last day (`2027-01-31`) on which the server's certificate is valid.
     pub certificate_until: Option<String>,
 }
 
-/// Reason for which an upstream cannot be reached.
+/// Why an upstream cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
-    /// The name gives no address that may be used.
+    /// The name has no address that may be used.
     #[error("no address")]
     NoAddress(#[source] NoAddress),
     /// No connection was made.
     #[error("no connection")]
     Connect(#[source] DialError),
-    /// There is a connection, and no trusted TLS on it.
+    /// A connection was made, but no trusted TLS on it.
     #[error("connected to {address}, but without a trusted TLS connection")]
     Tls {
         /// The address that answered.
@@ -42,7 +42,7 @@ pub enum Unreachable {
         /// The failure of the handshake.
         source: TlsError,
     },
-    /// The limit passed.
+    /// The time limit passed.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
 }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reaches_an_open_port_and_no_closed_one() {
+    async fn reaches_an_open_port_and_reports_a_closed_one() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
         let (names, url) = (Names::from_system(), url(false, Host::Ip(address.ip()), address.port()));

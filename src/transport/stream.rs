@@ -1,15 +1,16 @@
-//! One connection to a server, as the engine's session uses it: it counts, writes behind, and can be held back.
+//! One connection to an upstream, as the engine's session uses it: it counts bytes, writes without waiting, and can be
+//! corked.
 //!
-//! - **Counting.** Bytes that the connection below took and gave, above TLS. Whether a request may be sent again is
-//!   decided from these alone. TLS session tickets do not count as read; bytes that rustls buffered count as written,
-//!   which is the safe direction.
-//! - **Write-behind.** A write never waits. Bytes that the socket does not take are kept and leave while the response is
-//!   read, or by [`Wire::driven_below`]. So one session can send and receive at the same time, and neither a server that
-//!   answers without reading nor a client that does not read can stall the other direction. The feeder stops at
+//! - **Counting.** Bytes that the connection below took and returned, above TLS. Whether a request may be sent again is
+//!   decided by these counts alone. TLS session tickets do not count as read; bytes that rustls buffered count as
+//!   written, which is the safe direction.
+//! - **Write-behind.** A write never waits. Bytes that the socket does not take are queued and leave while the response
+//!   is read, or by [`Wire::driven_below`]. So one session can send and receive at the same time, and neither a server that
+//!   answers without reading nor a client that does not read can stall the other direction. The producer stops at
 //!   [`BEHIND`].
 //! - **Holding.** While held, writes are gathered, so that a head and a small body leave as one segment.
 //!
-//! The session owns its stream and lends it as a shared reference only, so the connection stands behind a lock that the
+//! The session owns its stream and lends it as a shared reference only, so the connection is behind a lock that the
 //! exchange shares. Only the task of the exchange takes it, never across an await: it is never contended.
 
 use super::tls::TlsConnection;
@@ -32,9 +33,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes written behind at which a feeder should wait.
+/// Number of queued bytes at which a producer should wait.
 pub(crate) const BEHIND: usize = 64 << 10;
-/// Bytes of response heads that are read, interim ones included.
+/// Maximum number of bytes of response heads, interim ones included.
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 
 /// The socket, with TLS or without.
@@ -45,18 +46,18 @@ pub(crate) enum Io {
     Tls(Box<TlsConnection>),
 }
 
-/// The effect of a write.
+/// The treatment of written bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// They leave, as far as the socket takes them.
+    /// They are sent, as far as the socket takes them.
     Flowing,
-    /// They are dropped: the session writes a head that stands for another one.
+    /// They are dropped: the session writes a placeholder head.
     Discarding,
     /// They are gathered.
     Held,
-    /// They wait until the server takes them, as on any socket.
+    /// Writing waits until the server takes them, as on any socket.
     Tunnel,
-    /// One has failed. The rest of the request is discarded; the response may still be readable.
+    /// A write has failed. The rest of the request is discarded; the response may still be readable.
     Broken,
 }
 
@@ -64,21 +65,21 @@ struct Inner {
     io: Io,
     behind: BytesMut,
     mode: Mode,
-    /// Something was written and not yet flushed: TLS keeps records back that the socket did not take.
+    /// Bytes were written and not yet flushed: TLS buffers records that the socket did not take.
     is_unflushed: bool,
     written: u64,
     read: u64,
-    /// Bytes that may still be read before the final head is complete.
+    /// Bytes that may still be read before the final head has to be complete.
     head_budget: usize,
-    /// A request is in hand. A close that comes now is a reset: what the kernel holds of the request must not reach the
-    /// server after its client has left, or after the deadline.
+    /// A request is in progress. Closing now resets the connection: request bytes in the kernel's buffer must not reach
+    /// the server after the client has left, or after the deadline.
     resets_on_close: bool,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.resets_on_close {
-            // Fails only on a connection that is gone.
+            // Fails only on a closed connection.
             let _ = SockRef::from(self.io.socket()).set_linger(Some(Duration::ZERO));
         }
     }
@@ -111,12 +112,12 @@ impl ServerStream {
         }))))
     }
 
-    /// Takes the connection out of an engine's stream, which is one of these.
+    /// Returns the connection inside an engine's stream, which must be of this type.
     pub(crate) fn take(stream: Stream) -> Option<Box<Self>> {
         stream.into_any().downcast().ok()
     }
 
-    /// The exchange's handle.
+    /// Returns the exchange's handle.
     pub(crate) fn wire(&self) -> Wire {
         self.0.clone()
     }
@@ -127,36 +128,36 @@ impl Wire {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts counting anew: the connection carries another request.
+    /// Resets the counts: the connection serves another request.
     pub(crate) fn renew(&self) {
         let mut inner = self.lock();
         (inner.written, inner.read, inner.head_budget) = (0, 0, MAX_HEAD);
     }
 
-    /// Bytes of the request that the connection took, and of the response that came.
+    /// Returns the number of request bytes that the connection took, and of response bytes that arrived.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let inner = self.lock();
         (inner.written, inner.read)
     }
 
-    /// Bytes of the request that wait to be written.
+    /// Returns the number of request bytes that wait to be written.
     pub(crate) fn behind(&self) -> usize {
         self.lock().behind.len()
     }
 
-    /// Returns true if every byte that was accepted has left, so that the connection may carry another request.
+    /// Returns true if every accepted byte was written, so that the connection may serve another request.
     pub(crate) fn is_drained(&self) -> bool {
         let inner = self.lock();
         inner.behind.is_empty() && inner.mode == Mode::Flowing
     }
 
-    /// A request begins. Drops writes until [`Self::hold_behind`].
+    /// Begins a request. Drops writes until [`Self::hold_behind`].
     pub(crate) fn begin(&self) {
         self.set(Mode::Discarding);
         self.lock().resets_on_close = true;
     }
 
-    /// The request has ended as it should.
+    /// Ends a request that completed.
     pub(crate) fn end(&self) {
         self.lock().resets_on_close = false;
     }
@@ -179,7 +180,7 @@ impl Wire {
         self.set(Mode::Flowing);
     }
 
-    /// From here on the connection is a tunnel: writes wait until the server takes them.
+    /// Turns the connection into a tunnel: writes wait until the server takes them.
     pub(crate) fn become_tunnel(&self) {
         self.set(Mode::Tunnel);
         self.end();
@@ -192,18 +193,19 @@ impl Wire {
         }
     }
 
-    /// The final head is complete: what follows is not bounded as a head is.
+    /// Records that the final head is complete: the limit for heads no longer applies.
     pub(crate) fn head_is_complete(&self) {
         self.lock().head_budget = usize::MAX;
     }
 
-    /// Ready once less than `full` waits to be written. It registers no waker: reading does the writing, so poll it after
-    /// the read.
+    /// Ready once less than `full` waits to be written. It registers no waker: reading performs the writing, so poll it
+    /// after the read.
     pub(crate) async fn falls_below(&self, full: usize) {
         poll_fn(|_| if self.behind() < full { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// As [`Self::falls_below`], where nothing is read meanwhile: it does the writing itself. Never ready with a `full` of 0.
+    /// Writes the queue while nothing is read, and is ready once less than `full` bytes are queued. With 0 it is never
+    /// ready.
     pub(crate) async fn driven_below(&self, full: usize) {
         poll_fn(|cx| {
             let mut inner = self.lock();
@@ -215,7 +217,7 @@ impl Wire {
 }
 
 impl Inner {
-    /// Writes what waits, as far as the socket takes it. Never pending; a failure is remembered.
+    /// Writes the queue as far as the socket takes it. Never pending; a failure is stored.
     fn drive(&mut self, cx: &mut Context<'_>) {
         if matches!(self.mode, Mode::Held | Mode::Discarding) {
             return;
@@ -262,7 +264,7 @@ impl Inner {
             self.head_budget = self.head_budget.saturating_sub(n);
         }
         match poll {
-            // The end of a tunnel over TLS, without a close_notify.
+            // A tunnel over TLS ended without a close_notify.
             Poll::Ready(Err(error))
                 if self.mode == Mode::Tunnel && error.kind() == io::ErrorKind::UnexpectedEof =>
             {
@@ -373,7 +375,7 @@ impl AsyncWrite for ServerStream {
     }
 }
 
-/// Without what is buffered: the engine may print a stream.
+/// Prints no buffered bytes: the engine may print a stream.
 impl fmt::Debug for ServerStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerStream")
@@ -381,7 +383,7 @@ impl fmt::Debug for ServerStream {
 }
 
 impl UniqueID for ServerStream {
-    /// The descriptor: the engine's pool knows a connection by it.
+    /// Returns the descriptor, by which the engine's pool identifies a connection.
     fn id(&self) -> i32 {
         self.0.lock().io.socket().as_raw_fd()
     }

@@ -1,8 +1,8 @@
-//! TLS to upstreams: which certificates are trusted, and the handshake.
+//! TLS to upstreams: the trusted certificates, and the handshake.
 //!
 //! There is one client configuration per distinct set of roots, in the whole process. It holds the sessions to resume,
 //! so a reload that keeps `tls.ca` keeps them too. A resumed session does not verify the certificate again; therefore
-//! another set of roots is another configuration.
+//! another set of roots needs another configuration.
 //!
 //! Invariants: verification cannot be switched off. Without a usable root every certificate is refused.
 
@@ -30,10 +30,10 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use verifier::CertificateVerifier;
 
-/// Servers whose sessions are kept: by the configuration that all services without `tls.ca` share, and by one of a CA.
+/// Number of servers whose sessions are kept: by the configuration without `tls.ca`, and by each one with a CA.
 const SESSIONS: (usize, usize) = (1024, 64);
 
-/// TCP below TLS. rustls reads a record in small steps, each of which would be a system call.
+/// TCP below TLS. rustls reads a record in small steps, each of which would otherwise be a system call.
 pub type Buffered = BufReader<TcpStream>;
 
 /// A TLS connection to an upstream, over TCP unless it says otherwise.
@@ -47,7 +47,7 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring:
 
 impl Roots {
     /// Returns the roots of the operating system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. The first call
-    /// in the process reads them and blocks meanwhile.
+    /// in the process reads them and blocks.
     pub fn system() -> Arc<RootCertStore> {
         Arc::clone(&SYSTEM_ROOTS)
     }
@@ -78,12 +78,12 @@ impl Roots {
     }
 }
 
-/// Buffers a connection for [`TlsClient::handshake`]: a record fits.
+/// Buffers a connection for [`TlsClient::handshake`]; the buffer fits one record.
 pub fn buffered(stream: TcpStream) -> Buffered {
     BufReader::with_capacity(17 << 10, stream)
 }
 
-/// The client configurations of the process. Made once; it outlives snapshots.
+/// The client configurations of the process. Created once; it outlives snapshots.
 #[derive(Default)]
 pub struct TlsClients {
     system: Mutex<Option<Arc<TlsClient>>>,
@@ -140,11 +140,11 @@ impl TlsClient {
         Self { connector: TlsConnector::from(Arc::new(config)) }
     }
 
-    /// Performs the handshake over `io` with a server that has to be `server_name`. Has no timeout of its own.
+    /// Performs the handshake over `io` with the server `server_name`. Has no timeout of its own.
     ///
     /// # Errors
     ///
-    /// [`TlsError::Certificate`] if the certificate is refused, else what went wrong with the protocol or connection.
+    /// [`TlsError::Certificate`] if the certificate is refused, else the failure of the protocol or the connection.
     pub async fn handshake<S>(
         &self,
         server_name: ServerName<'static>,
@@ -157,7 +157,7 @@ impl TlsClient {
     }
 }
 
-/// Returns the name that the certificate of a host has to have: a DNS name or an IP address.
+/// Returns the name that the certificate of a host must have: a DNS name or an IP address.
 ///
 /// # Errors
 ///

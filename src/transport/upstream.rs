@@ -1,5 +1,5 @@
-//! A server that requests are sent to: where it is, which name its certificate has, and which idle connections are its
-//! own.
+//! An upstream that requests are sent to: its location, the name in its certificate, and the key of its idle
+//! connections.
 
 use super::egress::allowed;
 use super::names::{Name, Names, NoAddress};
@@ -15,20 +15,20 @@ use std::sync::atomic::AtomicU64;
 
 /// The location of a server.
 enum Server {
-    /// At this address, which makes the key of its idle connections a fixed one.
+    /// At this address, for which the key of idle connections is computed once.
     At(SocketAddr, PoolKey),
-    /// At the addresses of a name.
+    /// At the addresses of a name, with a port.
     Named(Arc<Name>, u16),
 }
 
-/// TLS to one server.
+/// TLS to one upstream.
 pub(super) struct Tls {
     pub(super) client: Arc<TlsClient>,
     host: String,
 }
 
 impl Tls {
-    /// The name that the certificate has to have.
+    /// Returns the name that the certificate must have.
     pub(super) fn name(&self) -> Result<ServerName<'static>, TlsError> {
         server_name(&self.host)
     }
@@ -40,13 +40,13 @@ pub struct Upstream {
     pub(super) tls: Option<Tls>,
     /// The value of `Host`.
     pub authority: HeaderValue,
-    /// The path that no request can leave: empty, or it starts with a slash and does not end with one.
+    /// The path prefix that no request can leave: empty, or it starts with a slash and does not end with one.
     pub prefix: String,
-    /// Stands for all that separates idle connections, but for the address.
+    /// Identifies everything that separates idle connections, except the address.
     group: u64,
     /// True if a name may lead into a private network.
     private_network: bool,
-    /// Time of the last logged failure, in milliseconds since the start: one line in ten seconds.
+    /// Time of the last logged failure, in milliseconds since the start: one line per ten seconds.
     pub last_warning: AtomicU64,
 }
 
@@ -74,7 +74,7 @@ impl Upstream {
             server,
             group,
             tls: client.map(|client| Tls { client, host }),
-            // An authority is made of bytes that a header may hold.
+            // An authority consists of bytes that a header may contain.
             authority: HeaderValue::from_str(&url.authority).unwrap_or(HeaderValue::from_static("")),
             prefix: url.path.clone(),
             private_network,
@@ -82,8 +82,8 @@ impl Upstream {
         }
     }
 
-    /// The target on the server for `rest` (empty, or `/…`, with its query): always below the prefix, always in origin
-    /// form.
+    /// Returns the target on the upstream for `rest` (empty, or `/…`, with its query): always below the prefix, always
+    /// in origin form.
     pub fn target(&self, rest: &[u8]) -> Vec<u8> {
         let mut target = Vec::with_capacity(self.prefix.len() + rest.len() + 1);
         target.extend_from_slice(self.prefix.as_bytes());
@@ -94,7 +94,7 @@ impl Upstream {
         target
     }
 
-    /// The addresses to try.
+    /// Returns the addresses to try.
     pub(super) async fn addresses(&self) -> Result<Resolved, NoAddress> {
         match &self.server {
             Server::At(address, _) => Ok(Resolved { allowed: vec![*address], all: None }),
@@ -114,7 +114,7 @@ impl Upstream {
         allowed(all, self.private_network).map(|ip| SocketAddr::new(ip, port)).collect()
     }
 
-    /// The keys of the idle connections to the addresses that are known now and fresh.
+    /// Returns the keys of the idle connections to the addresses that are known and fresh.
     pub(super) fn known_keys(&self) -> SmallKeys {
         match &self.server {
             Server::At(address, key) => SmallKeys::One((*address, *key)),
@@ -126,7 +126,7 @@ impl Upstream {
         }
     }
 
-    /// The key of the idle connections to `address`.
+    /// Returns the key of the idle connections to `address`.
     pub(super) fn key(&self, address: SocketAddr) -> PoolKey {
         match &self.server {
             Server::At(_, key) => *key,
@@ -134,14 +134,14 @@ impl Upstream {
         }
     }
 
-    /// A connection to `address` was made.
+    /// Records that a connection to `address` was made.
     pub(super) fn worked(&self, address: SocketAddr) {
         if let Server::Named(name, _) = &self.server {
             name.worked(address.ip());
         }
     }
 
-    /// Other addresses than those that were tried, none of which could be connected to.
+    /// Returns addresses other than `tried`, none of which accepted a connection.
     pub(super) async fn moved(&self, tried: &Resolved) -> Option<Vec<SocketAddr>> {
         let (Server::Named(name, port), Some(tried)) = (&self.server, &tried.all) else { return None };
         let allowed = self.allowed(&name.all_failed(tried).await?, *port);
@@ -149,15 +149,15 @@ impl Upstream {
     }
 }
 
-/// The addresses of a server.
+/// The resolved addresses of an upstream.
 pub(super) struct Resolved {
-    /// Those that may be connected to, the best first; at least one.
+    /// The addresses that may be connected to, the best first; at least one.
     pub(super) allowed: Vec<SocketAddr>,
-    /// All that its name has.
+    /// All addresses of the name.
     all: Option<Arc<[IpAddr]>>,
 }
 
-/// Addresses with the keys of their idle connections, without an allocation where there is one.
+/// Addresses with the keys of their idle connections; a single one needs no allocation.
 pub(super) enum SmallKeys {
     One((SocketAddr, PoolKey)),
     Several(Vec<(SocketAddr, PoolKey)>),

@@ -38,7 +38,7 @@ pub fn in_query(
                     None => true,
                 };
                 if !(same && subscribes) {
-                    let detail = "hub.verify_token is not the one that was agreed upon";
+                    let detail = "hub.verify_token is not the configured one";
                     return Err(Refusal::new(ErrorCode::SignatureInvalid, detail));
                 }
                 challenge.clone().map(Reply::text)
@@ -93,7 +93,7 @@ fn bounded(challenge: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal> {
 }
 
 fn odd() -> Refusal {
-    Refusal::new(ErrorCode::RequestInvalid, "this challenge is not one that the provider sends")
+    Refusal::new(ErrorCode::RequestInvalid, "the challenge is not in the provider's format")
 }
 
 #[cfg(test)]

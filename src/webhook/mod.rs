@@ -110,7 +110,7 @@ impl UnknownKeyLimiter {
                 Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
             }
             None => {
-                let detail = "no webhook has this URL; check it against the one you were given";
+                let detail = "no webhook has this URL; compare it with the URL that you received";
                 Refusal::new(ErrorCode::WebhookUnknown, detail)
             }
         };
@@ -241,12 +241,12 @@ fn entrance(key: Key<'_>, call: &Call<'_>) -> Result<(), (Refusal, WebhookRefusa
         return Err((Refusal::new(ErrorCode::RequestDenied, detail), WebhookRefusal::Address));
     }
     if let Some(unread) = &endpoint.route.unavailable {
-        let detail = "the webhook is known, but a secret that it needs can't be read at present";
+        let detail = "the webhook is known, but a secret that it needs can't be read";
         let refusal = Refusal::new(ErrorCode::CredentialUnavailable, detail).because(unread.fault.as_str());
         return Err((refusal, WebhookRefusal::Unavailable));
     }
     if !endpoint.user.active {
-        let detail = "the webhook is known, but the user it belongs to is not active";
+        let detail = "the webhook is known, but its user is not active";
         return Err((Refusal::new(ErrorCode::UserInactive, detail), WebhookRefusal::UserInactive));
     }
     // With a verifier, only signed calls count, or a client that knows only the URL could use the rate up.
@@ -260,7 +260,7 @@ fn entrance(key: Key<'_>, call: &Call<'_>) -> Result<(), (Refusal, WebhookRefusa
 
 /// The answer to one call too many with one key.
 pub fn too_often(wait: Duration) -> Refusal {
-    Refusal::new(ErrorCode::RateLimited, "more calls with this key than it is allowed").retry_after(wait)
+    Refusal::new(ErrorCode::RateLimited, "the rate limit of this key is exceeded").retry_after(wait)
 }
 
 /// Checks that the method and the path are ones that the receiver takes.
@@ -268,7 +268,7 @@ fn passable(endpoint: &Endpoint, method: &Method, rest: &[u8]) -> Result<(), (Re
     let methods = &endpoint.route.methods;
     if !methods.contains(method) {
         let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        let refusal = Refusal::new(ErrorCode::MethodDenied, format!("this webhook takes {allow}"));
+        let refusal = Refusal::new(ErrorCode::MethodDenied, format!("this webhook allows {allow}"));
         return Err((Refusal { allow: Some(allow.into()), ..refusal }, WebhookRefusal::Method));
     }
     if has_dot_segment(rest) {

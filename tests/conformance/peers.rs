@@ -1,11 +1,11 @@
-//! The same exchanges with servers that others wrote: nginx, Node's HTTP server, and HAProxy in front of it.
+//! The same exchanges with third-party servers: nginx, Node's HTTP server, and HAProxy in front of it.
 
 use crate::harness::*;
 use crate::table::{Report, holds, limited, same, tried};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
-/// A request that every server must read as attache did.
+/// A request that every server must parse as attache did.
 struct Row {
     name: &'static str,
     section: &'static str,
@@ -30,7 +30,7 @@ fn upload(name: &'static str, section: &'static str, lines: &str, body: &'static
     Row { body: Some(body), ..row(name, section, request, "POST", "/upload") }
 }
 
-/// The rows. nginx refuses a method that is no upper-case letters, so there is none.
+/// Returns the rows. nginx refuses a method with other characters than upper-case letters, so there is none.
 fn rows() -> Vec<Row> {
     vec![
         row(
@@ -117,7 +117,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Requests that must not get as far as the server.
+/// Requests that must not reach the server.
 const REFUSED: [(&str, &str, &str); 6] = [
     (
         "Content-Length and Transfer-Encoding",
@@ -164,7 +164,7 @@ async fn nginx() {
     let attache = attache().given("nginx", nginx.url()).file("ca", &ca.pem()).with(&yaml).await;
     let mut report = Report::default();
     for row in rows() {
-        // nginx resolves neither `..` nor `//` in what it reports: `$request_uri` is as received.
+        // nginx normalises neither `..` nor `//` in its log: `$request_uri` is as received.
         let result = async {
             let (_connection, answer) = exchange(&attache, &row.request).await?;
             let wanted = format!("{{\"uri\":\"/v3{}\",\"method\":\"{}\"", row.target, row.method);
@@ -213,7 +213,7 @@ async fn nginx() {
     report.finish(29);
 }
 
-/// The document of `tests/peers/echo.mjs` has what the row says.
+/// Asserts that the document of `tests/peers/echo.mjs` equals the row.
 fn compare(row: &Row, answer: &Response) -> Result<(), String> {
     same("status", answer.status, 200)?;
     let document: Value =
@@ -248,7 +248,7 @@ async fn requests_of_node(attache: &Attache, report: &mut Report) {
     refusals(attache, report).await;
 }
 
-/// The answers of the server, on one connection of the client, which has to stay in step.
+/// Checks the answers of the server on one connection of the client, which has to stay in step.
 async fn answers_of_node(attache: &Attache, report: &mut Report) {
     for (name, section, method, path, status, body) in [
         ("answer with Content-Length", "RFC 9112 §6.2", "GET", "/length", 200, "length"),

@@ -1,4 +1,4 @@
-//! Requests as clients send them, and what becomes of each: a refusal, or the request that the upstream receives.
+//! Requests as clients send them, and the result of each: a refusal, or the request that the upstream receives.
 
 use crate::harness::*;
 use crate::table::{Report, holds, limited, same, tried};
@@ -11,14 +11,14 @@ enum After {
     Kept,
     /// It ends without another byte.
     Closed,
-    /// Closed, or kept and announced by `Connection: keep-alive` as an HTTP/1.0 client needs it.
+    /// The connection is closed, or kept and announced by `Connection: keep-alive` as an HTTP/1.0 client needs it.
     KeptIfAnnounced,
     /// Either is conforming.
     Either,
 }
 
 enum Outcome {
-    /// attache's own answer. No upstream sees a whole request.
+    /// attache's own answer. No upstream receives a complete request.
     Refused { status: u16, code: &'static str },
     /// The upstream receives this request.
     Passed { method: &'static str, target: Vec<u8> },
@@ -28,7 +28,7 @@ struct Row {
     name: String,
     section: &'static str,
     request: Vec<u8>,
-    /// Sent once `100 Continue` is there.
+    /// Sent after `100 Continue`.
     rest: Option<Vec<u8>>,
     outcome: Outcome,
     has: Vec<(&'static str, &'static str)>,
@@ -76,7 +76,7 @@ fn passed(
     row(name, section, request, Outcome::Passed { method, target: target.into() }, After::Kept)
 }
 
-/// 400 `request_invalid`, and the connection ends: nothing behind such a request can be trusted to be one.
+/// 400 `request_invalid`, and the connection ends: bytes after such a request can't be parsed reliably.
 fn invalid(name: impl Into<String>, section: &'static str, request: impl Into<Vec<u8>>) -> Row {
     refused(name, section, request, 400, "request_invalid").then(After::Closed)
 }
@@ -141,7 +141,7 @@ impl Row {
     async fn check(&self, attache: &Attache, stub: &Stub) -> Result<(), String> {
         let before = stub.requests().len();
         let mut connection = tried("connection", Connection::try_open(attache.outbound())).await?;
-        // A refusal may close before all of the request is written.
+        // A refusal may close before the whole request is written.
         let _cut_short = limited("room for the request", connection.stream.write_all(&self.request)).await?;
         if let Some(rest) = &self.rest {
             let interim = limited("100 Continue", connection.head()).await?;
@@ -810,7 +810,7 @@ async fn chunked_bodies() {
         ("size that wraps to 3", "RFC 9112 §7.1", "ffffffff00000000000000003\r\nabc\r\n0\r\n\r\n"),
     ] {
         let mut row = invalid(format!("chunk: {name}"), section, chunks(body));
-        // The head and whole chunks before the fault may have gone on; the end of the body never does.
+        // The head and complete chunks before the fault may have been forwarded; the end of the body never is.
         row.after = After::Closed;
         rows.push(row);
     }

@@ -1,8 +1,8 @@
 //! Responses as upstreams send them, and what the client receives.
 //!
-//! After each row the client's connection, if it is kept, is used for a request to another service: whatever the first
-//! upstream sent too much must not be its answer. The connection to the upstream must be reused only where the end of
-//! its response is beyond doubt.
+//! After each row the client's connection, if it is kept, is used for a request to another service: excess bytes of the
+//! first upstream must not be its answer. The connection to the upstream must be reused only if the end of its response
+//! is unambiguous.
 
 use crate::harness::*;
 use crate::table::{Report, holds, limited, same, tried};
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 enum Framing {
     Length(u64),
     Chunked,
-    /// The end of the connection ends the body.
+    /// The body ends with the connection.
     Close,
     /// No framing fields at all.
     Absent,
@@ -100,7 +100,7 @@ fn refused(name: impl Into<String>, section: &'static str, bytes: impl Into<Vec<
     row
 }
 
-/// The client receives no whole response: what came is cut, and logged as `service_protocol`.
+/// The client receives no complete response: it is cut, and logged as `service_protocol`.
 fn cut(name: impl Into<String>, section: &'static str, bytes: impl Into<Vec<u8>>) -> Row {
     let mut row = row(name, section, bytes, Outcome::Cut);
     row.upstream = Upstream::Ended;
@@ -108,7 +108,7 @@ fn cut(name: impl Into<String>, section: &'static str, bytes: impl Into<Vec<u8>>
 }
 
 impl Row {
-    /// The upstream closes behind its response.
+    /// The upstream closes after its response.
     fn closes(mut self) -> Self {
         self.closes = true;
         self.upstream = Upstream::Ended;
@@ -205,7 +205,7 @@ impl Row {
             same("code in the access log", limited("line", line).await?["code"].as_str(), Some(code))?;
         }
         self.upstream_ends(number, attache, stub).await?;
-        // Whether it is kept is the table of requests' subject; what comes next on it is this one's.
+        // Whether it is kept is checked by the table of requests; this one checks the next answer on it.
         let ends = answer.says_close()
             || !answer.complete
             || self.version == "HTTP/1.0"
@@ -297,7 +297,7 @@ impl Row {
                 }
                 Ok(())
             }
-            // An answer may be here before its connection is free for the next request.
+            // An answer may arrive before its connection is free for the next request.
             Upstream::Reused => loop {
                 tried("answer", try_send(attache.outbound(), get("/mailer/probe"))).await?;
                 let probes = stub.requests().into_iter().filter(|request| request.target() == "/probe");

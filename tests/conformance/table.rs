@@ -1,4 +1,4 @@
-//! What the tables share: a time limit for each step, and a report of all failing rows.
+//! Common parts of the tables: a time limit for each step, and a report of all failing rows.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T
     if got == wanted { Ok(()) } else { Err(format!("{what}: got {got:?}, wanted {wanted:?}")) }
 }
 
-/// Whether `needle` is in `haystack`.
+/// Returns true if `needle` is in `haystack`.
 pub(crate) fn holds(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|part| part == needle)
 }

@@ -1,4 +1,4 @@
-//! The access log: one JSON line a request, with these names and no others.
+//! The access log: one JSON line per request, with exactly these members.
 
 use crate::harness::*;
 use serde_json::Value;
@@ -197,7 +197,7 @@ async fn a_signed_delivery_has_its_id() {
     assert_eq!(line(&at.attache, &answer).await["delivery_id"], "msg_1");
 }
 
-/// The address that `trusted_proxies` tells, not that of the last proxy.
+/// The address that `trusted_proxies` resolves, not that of the last proxy.
 #[tokio::test]
 async fn the_client_behind_a_trusted_proxy() {
     let (app, key) = (app(), webhook_key());
@@ -239,7 +239,7 @@ async fn a_malformed_request_is_logged_too() {
 }
 
 #[tokio::test]
-async fn a_path_can_not_forge_a_line() {
+async fn a_path_cannot_forge_a_line() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let answer = attache.send(get("/mailer/\"},{\"status\":200,\"x\":\"")).await;

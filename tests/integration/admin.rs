@@ -82,7 +82,7 @@ async fn requests_are_counted_by_direction_service_and_status() {
 }
 
 #[tokio::test]
-async fn the_named_metrics_are_there() {
+async fn the_documented_metrics_are_present() {
     let at = topology().await;
     at.attache.send(get("/erp/x")).await;
     at.attache.hook(post(format!("/webhooks/{}", at.key), "{}")).await;
@@ -112,7 +112,7 @@ async fn the_named_metrics_are_there() {
 }
 
 #[tokio::test]
-async fn a_request_in_flight_is_counted_while_it_is() {
+async fn a_request_in_flight_is_counted() {
     let at = topology().await;
     at.third_party.does(|_request| vec![Step::Hang]);
     let mut connection = Connection::open(at.attache.outbound()).await;
@@ -125,7 +125,7 @@ async fn a_request_in_flight_is_counted_while_it_is() {
 }
 
 #[tokio::test]
-async fn status_tells_what_runs() {
+async fn status_shows_the_running_configuration() {
     let at = topology().await;
     at.attache.send(get("/erp/x")).await;
     let status = at.attache.status().await;
@@ -145,7 +145,7 @@ async fn status_tells_what_runs() {
 }
 
 #[tokio::test]
-async fn status_tells_how_a_service_fares() {
+async fn status_shows_errors_and_counts_of_a_service() {
     let at = topology().await;
     at.attache.send(get("/mailer/x")).await;
     at.attache.hook(post(format!("/webhooks/{}", at.key), "{}")).await;

@@ -1,4 +1,4 @@
-//! The third party's answers, which come back as they are, and attache's own.
+//! The upstream's responses, which are forwarded unchanged, and attache's own answers.
 
 use crate::harness::*;
 use regex::Regex;
@@ -23,7 +23,7 @@ async fn an_answer_comes_back_unmodified() {
 }
 
 #[tokio::test]
-async fn hop_by_hop_headers_of_an_answer_end_here() {
+async fn hop_by_hop_headers_of_an_answer_are_not_forwarded() {
     let third_party = third_party().answers_raw(
         "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Theirs\r\nKeep-Alive: timeout=5\r\nX-Theirs: bogus\r\n\
          Proxy-Connection: bogus\r\nProxy-Authenticate: bogus\r\nUpgrade: h2c-bogus\r\nTrailer: bogus\r\n\
@@ -113,7 +113,7 @@ async fn an_http_1_0_client_gets_no_chunks() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_with_the_connection_comes_whole() {
+async fn a_body_that_ends_with_the_connection_arrives_completely() {
     let third_party = third_party().answers_raw_and_closes("HTTP/1.1 200 OK\r\n\r\nuntil the end");
     let attache = attache_for(&third_party, "").await;
     let answer = attache.send(get("/mailer/x")).await;
@@ -121,7 +121,7 @@ async fn a_body_that_ends_with_the_connection_comes_whole() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_short_is_not_made_whole() {
+async fn a_truncated_body_stays_incomplete() {
     for start in ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"] {
         let third_party = third_party().answers_raw_and_closes(format!("HTTP/1.1 200 OK\r\n{start}"));
         let attache = attache_for(&third_party, "").await;
@@ -132,7 +132,7 @@ async fn a_body_that_is_cut_short_is_not_made_whole() {
 }
 
 #[tokio::test]
-async fn an_unasked_for_101_is_refused() {
+async fn an_unsolicited_101_is_refused() {
     let third_party = third_party()
         .answers_raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n");
     let attache = attache_for(&third_party, "").await;
@@ -168,7 +168,7 @@ async fn accept_chooses_between_json_and_text() {
 }
 
 #[tokio::test]
-async fn a_service_that_can_not_be_reached_is_a_502_with_the_services_message() {
+async fn a_service_that_cannot_be_reached_is_a_502_with_the_services_message() {
     let (nobody, _held) = refused();
     let given = attache().given("third_party", format!("http://{nobody}"));
     let attache = given.with(&mailer("timeout_message: Mailer is away.")).await;
@@ -178,7 +178,7 @@ async fn a_service_that_can_not_be_reached_is_a_502_with_the_services_message() 
 }
 
 #[tokio::test]
-async fn a_service_that_breaks_off_is_unreachable() {
+async fn a_service_that_closes_early_is_unreachable() {
     for third_party in [third_party().resets(), third_party().closes_without_answer()] {
         let attache = attache_for(&third_party, "").await;
         let answer = attache.send(get("/mailer/x")).await;
@@ -201,7 +201,7 @@ async fn a_name_that_does_not_resolve_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_into_our_own_network_is_denied() {
+async fn a_name_that_resolves_to_an_internal_address_is_denied() {
     let third_party = third_party().named("denied.localhost");
     let attache = attache_for(&third_party, "").await;
     attache.send(get("/mailer/x")).await.problem("address_denied", 502, "destination_ip_prohibited");
@@ -217,7 +217,7 @@ async fn localhost_needs_no_permission() {
 }
 
 #[tokio::test]
-async fn a_name_in_our_own_network_may_be_allowed() {
+async fn a_name_with_an_internal_address_may_be_allowed() {
     let third_party = third_party().named("allowed.localhost");
     let attache = attache_for(&third_party, "private_network: true").await;
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
@@ -247,7 +247,7 @@ async fn a_head_request_that_is_refused_early_gets_no_body() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_refused_comes_with_those_that_are_not() {
+async fn a_refused_method_is_answered_with_the_allowed_ones() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     for listener in [attache.outbound(), attache.webhooks()] {
@@ -265,9 +265,9 @@ async fn a_method_that_is_refused_comes_with_those_that_are_not() {
     assert_eq!(third_party.seen().heads, 0);
 }
 
-/// The upstream has answered; whether the client goes on with its upload is between the client and attache.
+/// The upstream has answered; the rest of the upload concerns only the client and attache.
 #[tokio::test]
-async fn an_upload_that_stalls_after_its_answer_is_no_time_out_of_the_upstream() {
+async fn an_upload_that_stalls_after_its_answer_is_not_an_upstream_timeout() {
     let third_party = third_party().reads_no_body().scripted(|_request| {
         let answer = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno";
         vec![Step::Send(answer.to_vec()), Step::Pause(10 * PATIENCE)]

@@ -1,4 +1,4 @@
-//! What vouches for the identity: a token about one call, which the programs of `examples/verify-assertion` believe and
+//! The identity assertion: a token about one call, which the programs of `examples/verify-assertion` accept, and
 //! nothing else.
 
 use crate::harness::*;
@@ -37,7 +37,7 @@ const YAML: &str = "
 const ED: &str = "-algorithm ed25519";
 const EC: &str = "-algorithm EC -pkeyopt ec_paramgen_curve:P-256";
 
-/// A private key as an operator makes one.
+/// Creates a private key as an operator does.
 fn pem(words: &str) -> String {
     let output = Command::new("openssl").arg("genpkey").args(words.split(' ')).output().expect("openssl");
     String::from_utf8(output.stdout).expect("PEM")
@@ -72,7 +72,7 @@ fn claims(request: &Received) -> (Value, Value) {
     (part(0), part(1))
 }
 
-/// Whether the key set has the key that signed, and the signature is good.
+/// Returns true if the key set has the key that signed, and the signature is valid.
 async fn is_signed(attache: &Attache, request: &Received) -> bool {
     let set = send(attache.admin(), get("/.well-known/jwks.json")).await.json();
     let token = request.header("x-attache-assertion").expect("an assertion");
@@ -92,7 +92,7 @@ async fn is_signed(attache: &Attache, request: &Received) -> bool {
 }
 
 #[tokio::test]
-async fn an_assertion_says_what_attache_saw() {
+async fn an_assertion_has_the_claims_of_its_call() {
     let app = app();
     let at = topology(&app.url()).await;
     let forged =
@@ -162,7 +162,7 @@ async fn the_retry_of_a_delivery_has_its_id_and_another_token() {
     assert_eq!([&all[0]["delivery_id"], &all[1]["delivery_id"]], ["msg_1", "msg_1"]);
 }
 
-/// The example in a folder from which it finds its library.
+/// Copies the example into a folder in which it finds its library.
 fn example(folder: &Path, name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script = folder.join(name);
@@ -185,7 +185,7 @@ async fn believes(name: &str) {
     ];
     let script = example(folder.path(), name);
     let program = Peer::serve_from(&script, &["0"], &environment, "listening on 127.0.0.1:").await;
-    // One assertion is caught on the way …
+    // One assertion is captured …
     assert_eq!(at.attache.hook(post(format!("/webhooks/{}/x?y", at.key), "caught")).await.status, 200);
     let caught = stub.only_request().await.header("x-attache-assertion").expect("an assertion").to_owned();
     let direct = |method: &str, target: &str, body: &str, token: &str| {
@@ -206,10 +206,10 @@ async fn believes(name: &str) {
     assert_ne!(signature, URL_SAFE_NO_PAD.encode([7; 64]));
     assert_eq!(send(program.address(), direct("POST", "/hooks/x?y", "caught", &forged)).await.status, 401);
     assert_eq!(send(program.address(), post("/hooks/x?y", "caught")).await.status, 401);
-    // … and is good once, as it was.
+    // … and is valid once, unchanged.
     assert_eq!(send(program.address(), direct("POST", "/hooks/x?y", "caught", &caught)).await.status, 200);
     assert_eq!(send(program.address(), direct("POST", "/hooks/x?y", "caught", &caught)).await.status, 401);
-    // Then the program stands where the stub stood.
+    // Then the program takes the place of the stub.
     at.attache.give("app", program.url());
     at.attache.reload(YAML, "applied").await;
     for (n, rest) in ["", "/delivered", "/a/b?c=%20d", "?x"].into_iter().enumerate() {
@@ -221,11 +221,11 @@ async fn believes(name: &str) {
 }
 
 #[tokio::test]
-async fn the_python_example_believes_it_and_nothing_else() {
+async fn the_python_example_accepts_only_a_valid_assertion() {
     believes("verify.py").await;
 }
 
 #[tokio::test]
-async fn the_node_example_believes_it_and_nothing_else() {
+async fn the_node_example_accepts_only_a_valid_assertion() {
     believes("verify.mjs").await;
 }

@@ -1,11 +1,11 @@
-//! The commands, by their exit status and what they print.
+//! The commands: their exit status and their output.
 
 use crate::harness::*;
 use regex::Regex;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// A file on disk, for as long as the folder lives.
+/// Writes a file, which exists while the folder does.
 fn file(yaml: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("attache.yaml");
@@ -27,7 +27,7 @@ async fn check(yaml: &str, arguments: &[&str]) -> Finished {
 }
 
 #[tokio::test]
-async fn check_says_whether_a_file_is_good() {
+async fn check_tells_if_a_file_is_valid() {
     let good = check(GOOD, &[]).await;
     assert_eq!(good.code, Some(0), "{good:?}");
     let bad = check(&GOOD.replace("server_url", "server_ulr"), &[]).await;
@@ -53,7 +53,7 @@ services:
 }
 
 #[tokio::test]
-async fn check_speaks_json() {
+async fn check_prints_json() {
     let bad = check(&GOOD.replace("server_url", "server_ulr"), &["--format", "json"]).await;
     assert_eq!(bad.code, Some(1), "{bad:?}");
     let problems: Vec<Value> = serde_json::from_str(&bad.stdout).expect("a list");
@@ -82,7 +82,7 @@ async fn a_secret_in_plain_text_is_a_warning_that_may_be_denied() {
 }
 
 #[tokio::test]
-async fn check_offline_asks_for_no_secret() {
+async fn check_offline_reads_no_secret() {
     let (_folder, path) = file(GOOD);
     let path = path.display().to_string();
     assert_eq!(command(&["check", "-c", &path]).finish().await.code, Some(1));
@@ -127,7 +127,7 @@ async fn a_secret_of_standard_input_is_beside_the_working_directory() {
 }
 
 #[tokio::test]
-async fn check_tries_to_open_the_access_log_and_makes_none() {
+async fn check_tries_to_open_the_access_log_and_creates_none() {
     let (folder, _path) = file("");
     let log = folder.path().join("access.log");
     let yaml = format!("log: {{ access: '{}' }}\n{GOOD}", log.display());
@@ -150,7 +150,7 @@ async fn colours_are_for_terminals() {
 }
 
 #[tokio::test]
-async fn explain_asks_for_no_secret_and_ends_by_the_outcome() {
+async fn explain_reads_no_secret_and_its_status_is_the_outcome() {
     let (_folder, path) = file(GOOD);
     let at = path.display().to_string();
     let plan = command(&["explain", "-c", &at, "GET", "/mailer/x?y", "--format", "json"]).finish().await;
@@ -171,13 +171,13 @@ async fn the_manual_has_a_page_for_each_command() {
 }
 
 #[tokio::test]
-async fn a_wrong_command_line_is_a_2() {
+async fn an_invalid_command_line_has_status_2() {
     assert_eq!(command(&["check", "--nonsense"]).finish().await.code, Some(2));
     assert_eq!(command(&["nonsense"]).finish().await.code, Some(2));
 }
 
 #[tokio::test]
-async fn keys_that_are_not_yet_there_are_unknown() {
+async fn keys_that_are_not_implemented_are_unknown() {
     let bad = check(&format!("callers: {{ a: {{}} }}\n{GOOD}"), &[]).await;
     assert_eq!(bad.code, Some(1), "callers:");
     for key in [
@@ -199,7 +199,7 @@ async fn keys_that_are_not_yet_there_are_unknown() {
 }
 
 #[tokio::test]
-async fn anonymous_callers_need_loopback_or_a_word() {
+async fn anonymous_callers_need_loopback_or_permission() {
     let open = format!("listen: {{ outbound: 0.0.0.0:8080 }}\n{GOOD}");
     assert_eq!(check(&open, &[]).await.code, Some(1));
     assert_eq!(check(&format!("allow_anonymous_callers: true\n{open}"), &[]).await.code, Some(0));
@@ -208,7 +208,7 @@ async fn anonymous_callers_need_loopback_or_a_word() {
 }
 
 #[tokio::test]
-async fn a_credential_over_plaintext_needs_loopback_or_a_word() {
+async fn a_credential_over_http_needs_loopback_or_permission() {
     let plain = GOOD.replace("https:", "http:");
     assert_eq!(check(&plain, &[]).await.code, Some(1));
     assert_eq!(check(&format!("{plain}    allow_plaintext: true\n"), &[]).await.code, Some(0));
@@ -225,7 +225,7 @@ async fn run_refuses_a_bad_file_with_its_diagnostic() {
 }
 
 #[tokio::test]
-async fn run_without_a_file_says_where_it_looked() {
+async fn run_without_a_file_lists_the_default_paths() {
     let folder = tempfile::tempdir().expect("a folder");
     let ended = command(&["run"]).in_folder(folder.path()).finish().await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -255,7 +255,7 @@ services:
 ";
 
 #[tokio::test]
-async fn a_new_key_its_url_and_its_lines_belong_together() {
+async fn a_new_key_matches_its_url_and_its_lines() {
     let (folder, path) = file(HOOK);
     let at = path.display().to_string();
     let made = command(&["keys", "new", "-c", &at, "--service", "mailer", "--id", "2026-11"]);
@@ -267,7 +267,7 @@ async fn a_new_key_its_url_and_its_lines_belong_together() {
     let digest = sha256_hex(&key);
     assert!(made.stdout.contains(&digest), "the digest is that of the key:\n{}", made.stdout);
     assert!(!made.stderr.contains(&key));
-    // The lines to paste are the last that are printed; in their place in the file, they are good.
+    // The lines to paste are printed last; inserted into the file, they are valid.
     let lines = made.stdout.lines().skip_while(|line| !line.trim_start().starts_with("- "));
     let lines: String = lines.flat_map(|line| ["        ", line, "\n"]).collect();
     assert!(lines.contains(&digest) && lines.contains("2026-11"), "no lines to paste in {}", made.stdout);
@@ -279,7 +279,7 @@ async fn a_new_key_its_url_and_its_lines_belong_together() {
 }
 
 #[tokio::test]
-async fn urls_are_masked_unless_revealed() {
+async fn urls_are_redacted_unless_revealed() {
     let (_folder, path) = file(HOOK);
     let (at, key) = (path.display().to_string(), webhook_key());
     let masked = command(&["urls", "-c", &at]).env("HOOK_KEY", &key).finish().await;
@@ -306,7 +306,7 @@ async fn a_key_that_is_too_short_is_refused() {
 }
 
 #[tokio::test]
-async fn completions_are_a_script_the_shell_reads() {
+async fn completions_are_a_valid_shell_script() {
     let made = command(&["completions", "bash"]).finish().await;
     assert_eq!(made.code, Some(0), "{made:?}");
     assert!(made.stdout.contains("complete -F") && made.stdout.contains("attache"), "{}", made.stdout);
@@ -332,7 +332,7 @@ async fn help_names_every_command() {
     assert!(pattern.is_match(&version.stdout), "{}", version.stdout);
 }
 
-/// Each `curl` line that the demo prints works as it stands there.
+/// Each `curl` line that the demo prints works unchanged.
 #[tokio::test]
 async fn the_demos_commands_work() {
     let demo = attache().demo().await;

@@ -1,17 +1,17 @@
-//! `limits.connections`: which connection gives way to a new one, and what is counted.
+//! `limits.connections`: which connection is evicted for a new one, and the counters.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
 
 const HALF_A_HEAD: &[u8] = b"GET /mailer/x HTTP/1.1\r\nHo";
 
-/// attache with room for so many connections at each listener.
+/// Starts attache with this limit of connections per listener.
 async fn attache_with_room_for(connections: usize, third_party: &Stub, lines: &str) -> Attache {
     let yaml = format!("limits: {{ connections: {connections} }}\n{}", mailer(lines));
     attache().given("third_party", third_party.url()).with(&yaml).await
 }
 
-/// A connection that has been served and is kept.
+/// Opens a connection that is idle after one request.
 async fn idle(attache: &Attache) -> Connection {
     let mut connection = Connection::open(attache.outbound()).await;
     assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);
@@ -24,7 +24,7 @@ async fn half_a_head(attache: &Attache) -> Connection {
     connection
 }
 
-/// Waits until the outbound listener has so many connections in this state.
+/// Waits until the outbound listener has this number of connections in this state.
 async fn counted(attache: &Attache, state: &str, wanted: f64) {
     let labels = [("listener", "outbound"), ("state", state)];
     eventually(&format!("{wanted} connections that are {state}"), async || {
@@ -40,14 +40,14 @@ async fn refused(attache: &Attache) -> f64 {
 }
 
 #[tokio::test]
-async fn the_longest_idle_connection_gives_way() {
+async fn the_longest_idle_connection_is_evicted() {
     let third_party = third_party();
     let attache = attache_with_room_for(4, &third_party, "").await;
     let mut kept = Vec::new();
     for _ in 0..4 {
         kept.push(idle(&attache).await);
     }
-    // Used again, so the second is the longest idle now.
+    // Used again, so the second connection is now the longest idle.
     assert_eq!(kept[0].exchange(get("/mailer/x")).await.status, 200);
     let mut newcomer = idle(&attache).await;
     assert_eq!(kept[1].rest().await, b"");
@@ -58,9 +58,9 @@ async fn the_longest_idle_connection_gives_way() {
     assert_eq!(refused(&attache).await, 0.0);
 }
 
-/// The new connections come faster than their first bytes are read: they must not evict each other.
+/// The new connections arrive faster than their first bytes are read: they must not evict each other.
 #[tokio::test]
-async fn a_burst_of_new_clients_is_served_while_idle_ones_give_way() {
+async fn a_burst_of_new_clients_evicts_only_idle_ones() {
     let third_party = third_party();
     let attache = attache_with_room_for(20, &third_party, "").await;
     let mut kept = Vec::new();
@@ -77,7 +77,7 @@ async fn a_burst_of_new_clients_is_served_while_idle_ones_give_way() {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_whole_head_gives_way_first() {
+async fn a_connection_without_a_complete_head_is_evicted_first() {
     let third_party = third_party();
     let attache = attache_with_room_for(4, &third_party, "").await;
     let mut kept = idle(&attache).await;
@@ -95,7 +95,7 @@ async fn a_connection_without_a_whole_head_gives_way_first() {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_sent_nothing_gives_way_too() {
+async fn a_silent_connection_is_evicted_too() {
     let third_party = third_party();
     let attache = attache_with_room_for(3, &third_party, "").await;
     let mut silent = Vec::new();
@@ -107,7 +107,7 @@ async fn a_connection_that_has_sent_nothing_gives_way_too() {
 }
 
 #[tokio::test]
-async fn a_connection_in_use_does_not_give_way() {
+async fn a_connection_in_use_is_not_evicted() {
     let third_party = third_party().scripted(|request| match request.target().as_str() {
         "/hang" => vec![Step::Hang],
         _ => vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec())],
@@ -124,14 +124,14 @@ async fn a_connection_in_use_does_not_give_way() {
     counted(&attache, "active", 2.0).await;
     assert_eq!(refused(&attache).await, 1.0);
     attache.stderr_line("(?i)warn.*connection").await;
-    // One that ends makes room.
+    // A closed connection makes room.
     drop(busy.pop());
     counted(&attache, "active", 1.0).await;
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
 }
 
 #[tokio::test]
-async fn each_listener_has_a_limit_of_its_own() {
+async fn each_listener_has_its_own_limit() {
     let third_party = third_party().hangs();
     let attache = attache_with_room_for(1, &third_party, "timeout: 60s").await;
     let mut busy = Connection::open(attache.outbound()).await;
@@ -187,7 +187,7 @@ async fn a_client_that_does_not_read_its_body_is_cut_after_a_minute() {
     assert_cut_after_a_minute(&attache).await;
 }
 
-/// Many pipelined answers with large heads and no body: it is their heads that are stuck.
+/// Many pipelined answers with large heads and no body: the heads fill the client's window.
 #[tokio::test]
 async fn a_client_that_does_not_read_heads_is_cut_after_a_minute() {
     if !full("a client that does not read the heads of its answers is cut after 60 s") {
@@ -200,7 +200,7 @@ async fn a_client_that_does_not_read_heads_is_cut_after_a_minute() {
     client.write(&b"GET /mailer/x HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000)).await;
     third_party.head(0).await;
     let (start, mut last) = (Instant::now(), (Instant::now(), 0));
-    // No more requests are sent upstream once the heads are stuck; the connection then ends within 80 s.
+    // No more requests are sent upstream once the heads are blocked; the connection then ends within 80 s.
     while third_party.seen().heads < 1000 && start.elapsed() < Duration::from_secs(120) {
         let heads = third_party.seen().heads;
         if heads != last.1 {
@@ -218,7 +218,7 @@ async fn a_client_that_does_not_read_heads_is_cut_after_a_minute() {
     panic!("after {:?} the client still holds its request, {} served", start.elapsed(), last.1);
 }
 
-/// A client on the webhook listener, which reads nothing, must not hold up the end of attache.
+/// A client on the webhook listener that reads nothing must not delay the end of attache.
 #[tokio::test]
 async fn a_webhooks_client_that_does_not_read_is_cut_after_a_minute() {
     if !full("a webhook's client that does not read its answer is cut after 60 s") {

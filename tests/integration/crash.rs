@@ -1,9 +1,8 @@
 //! Rotating refresh tokens through kill -9.
 //!
-//! The endpoint is strict: each refresh token is good once. One that is older than the last but one has been spent
-//! before the last, and to show it would end the grant. The last but one itself is what attache shows if it was killed
-//! in the one window that no local store can close: after the endpoint has spent a token, and before its successor is
-//! on disk.
+//! The endpoint is strict: each refresh token is valid once. A token older than the last but one was spent before the
+//! last, and presenting it would end the grant. attache presents the last but one itself if it was killed in the one
+//! window that no local store can close: after the endpoint has spent a token, and before its successor is on disk.
 
 use crate::harness::*;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,16 +13,16 @@ const ROUNDS: u64 = 100;
 
 #[derive(Default)]
 struct Grant {
-    /// Every refresh token, oldest first. The last one is good.
+    /// Every refresh token, oldest first. The last one is valid.
     issued: Vec<String>,
-    /// How often attache was killed in the window.
+    /// Number of kills in the window.
     windows: usize,
-    /// What ended the grant.
+    /// Uses of a token that end the grant.
     violations: Vec<String>,
 }
 
 impl Grant {
-    /// The answer to a refresh token: the next one, and an access token that is over at once.
+    /// Returns the answer to a refresh token: the next one, and an access token that expires at once.
     fn spend(&mut self, token: &str) -> String {
         match self.issued.iter().rev().position(|issued| issued == token) {
             Some(0) => {}
@@ -57,7 +56,7 @@ services:
 "
 }
 
-/// An account on such a grant, and where its tokens are kept.
+/// An account with such a grant, and the folder of its tokens.
 struct World {
     first: String,
     grant: Arc<Mutex<Grant>>,
@@ -69,7 +68,7 @@ struct World {
 }
 
 impl World {
-    /// The endpoint spends a refresh token at once, and answers after a while.
+    /// Returns an endpoint that spends a refresh token at once, and answers after a pause.
     fn answering_after(pause: Duration) -> Self {
         let first = secret("refresh");
         let grant = Arc::new(Mutex::new(Grant { issued: vec![first.clone()], ..Grant::default() }));
@@ -107,17 +106,18 @@ impl World {
 
 #[tokio::test]
 async fn a_rotating_refresh_token_survives_a_hundred_kills() {
-    // Time to be killed in before the answer comes.
+    // A pause in which attache can be killed before the answer arrives.
     let world = World::answering_after(ms(2));
     for round in 0..ROUNDS {
         let mut attache = world.attache().await;
-        // What is kept is whole, and good.
+        // The stored token is complete and valid.
         let answer = attache.send(get("/erp/x")).await;
         assert_eq!(answer.status, 200, "round {round}: {}", answer.text());
         let outbound = attache.outbound();
         let mut callers = JoinSet::new();
         callers.spawn(async move { while try_send(outbound, get("/erp/x")).await.is_ok() {} });
-        // Once another rotation has begun: in the middle of that one or of one soon after, spread over the whole of it.
+        // After another rotation has begun: the kill hits that one or one of the next, at a time that varies over its
+        // duration.
         let spent = world.endpoint.requests().len();
         world.endpoint.wait_until("another rotation", |seen| seen.complete > spent).await;
         tokio::time::sleep(Duration::from_micros(round * 397 % 20_000)).await;
@@ -132,7 +132,7 @@ async fn a_rotating_refresh_token_survives_a_hundred_kills() {
 }
 
 #[tokio::test]
-async fn the_end_waits_for_a_token_that_is_being_spent() {
+async fn shutdown_waits_for_a_token_that_is_being_spent() {
     let world = World::answering_after(ms(1000));
     let mut attache = world.attache().await;
     let mut impatient = Connection::open(attache.outbound()).await;
@@ -144,11 +144,11 @@ async fn the_end_waits_for_a_token_that_is_being_spent() {
     let attache = world.attache().await;
     assert_eq!(attache.send(get("/erp/x")).await.status, 200);
     let grant = world.grant();
-    assert_eq!((grant.windows, grant.issued.len()), (0, 3), "the second was the one that was kept");
+    assert_eq!((grant.windows, grant.issued.len()), (0, 3), "the second one was stored");
 }
 
 #[tokio::test]
-async fn another_folder_waits_for_the_next_start() {
+async fn another_state_folder_takes_effect_at_the_next_start() {
     let world = World::answering_after(ms(1));
     let mut attache = world.attache().await;
     assert_eq!(attache.send(get("/erp/x")).await.status, 200);

@@ -1,4 +1,4 @@
-//! The deadline: from a request's arrival to the third party's response headers, whatever takes the time.
+//! The deadline: from a request's arrival to the upstream's response headers, in every phase.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 const TIMEOUT: Duration = Duration::from_millis(500);
 const LINES: &str = "timeout: 500ms";
 
-/// That the answer came when the deadline elapsed. A shared machine gets half a second of grace;
-/// `ATTACHE_STRICT_TIMING=1` asks for the contract's 50 ms.
+/// Asserts that the answer came when the deadline elapsed. The tolerance is half a second, since machines may be
+/// shared; `ATTACHE_STRICT_TIMING=1` sets the contract's 50 ms.
 #[track_caller]
 fn assert_on_time(answer: &Response, timeout: Duration) -> Duration {
     let grace = if std::env::var_os("ATTACHE_STRICT_TIMING").is_some() { ms(50) } else { ms(500) };
@@ -73,7 +73,7 @@ async fn a_connection_that_never_comes_is_a_connection_timeout() {
 
 #[tokio::test]
 async fn a_tls_handshake_that_never_ends_is_a_connection_timeout() {
-    // Reads the client hello as half a head and waits for the rest.
+    // Reads the client hello as an incomplete head and waits for the rest.
     let third_party = third_party();
     let url = third_party.url().replace("http:", "https:");
     let attache = attache().given("third_party", url).with(&mailer(LINES)).await;
@@ -81,7 +81,7 @@ async fn a_tls_handshake_that_never_ends_is_a_connection_timeout() {
 }
 
 #[tokio::test]
-async fn a_caller_that_uploads_too_slowly_is_told_at_the_deadline() {
+async fn a_caller_that_uploads_too_slowly_is_answered_at_the_deadline() {
     let third_party = third_party();
     let attache = attache_for(&third_party, LINES).await;
     let answer = attache.send(request("PUT", "/mailer/x").dripping(10_000, 1, ms(20))).await;
@@ -98,14 +98,14 @@ async fn a_service_that_does_not_read_the_upload_is_ended_by_the_deadline() {
 }
 
 #[tokio::test]
-async fn response_headers_that_drip_do_not_stretch_the_deadline() {
+async fn response_headers_in_small_parts_do_not_extend_the_deadline() {
     let third_party = third_party().drips_its_head(ms(50));
     let attache = attache_for(&third_party, LINES).await;
     assert_timed_out(&attache.send(get("/mailer/x")).await, "http_response_timeout");
 }
 
 #[tokio::test]
-async fn an_informational_answer_does_not_disarm_the_deadline() {
+async fn an_informational_answer_does_not_stop_the_deadline() {
     let third_party = third_party().scripted(|_request| {
         vec![Step::Send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_vec()), Step::Hang]
     });
@@ -114,7 +114,7 @@ async fn an_informational_answer_does_not_disarm_the_deadline() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_token_counts() {
+async fn waiting_for_a_token_counts_towards_the_deadline() {
     let (third_party, endpoint, client_secret) = (third_party(), token_endpoint().hangs(), secret("client"));
     let lines = "timeout: 500ms
         account:
@@ -160,9 +160,9 @@ async fn a_body_that_stalls_is_cut_off_after_the_idle_timeout() {
     third_party.wait_until("the end of the upstream connection", |seen| seen.closed == 1).await;
 }
 
-// On several threads, so that what the client does with one answer does not delay the next.
+// On several threads, so that handling one answer does not delay the next.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_time_outs_at_once_are_all_on_time() {
+async fn two_hundred_simultaneous_timeouts_are_all_on_time() {
     let third_party = third_party().hangs();
     let attache = attache_for(&third_party, LINES).await;
     let mut connections = Vec::new();
@@ -178,7 +178,7 @@ async fn two_hundred_time_outs_at_once_are_all_on_time() {
             (connection, sent.elapsed())
         });
     }
-    // The answers are read when all are there, so that reading the one does not delay the other.
+    // The answers are read after all have arrived, so that reading one does not delay another.
     let mut worst = Duration::ZERO;
     for (mut connection, after) in waiting.join_all().await {
         let mut answer = connection.response().await.expect("an answer");
@@ -207,7 +207,7 @@ async fn a_connection_that_timed_out_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn time_outs_are_counted_by_phase() {
+async fn timeouts_are_counted_by_phase() {
     let third_party = third_party().hangs();
     let attache = attache_for(&third_party, LINES).await;
     attache.send(get("/mailer/x")).await;
@@ -217,12 +217,12 @@ async fn time_outs_are_counted_by_phase() {
             .value("attache_timeouts_total", &[("service", "mailer"), ("phase", "wait")])
             .filter(|&n| n == 1.0)
     };
-    eventually("the time-out to be counted", counted).await;
+    eventually("the timeout to be counted", counted).await;
 }
 
-/// The server's window is small, so that a part of the request waits in the kernel and the rest in attache.
+/// The server's window is small, so that part of the request waits in the kernel and the rest in attache.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_kernel_holds_does_not_leave_after_the_deadline() {
+async fn bytes_in_the_kernels_buffer_are_not_sent_after_the_deadline() {
     use std::io::Read as _;
     const SIZE: usize = 80_000;
     let listener =

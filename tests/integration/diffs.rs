@@ -3,7 +3,7 @@
 use crate::harness::*;
 use std::path::PathBuf;
 
-/// A folder with files of these names and texts.
+/// Creates a folder with files of these names and texts.
 fn files(texts: &[(&str, String)]) -> (tempfile::TempDir, Vec<String>) {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |(name, text): &(&str, String)| {
@@ -24,7 +24,7 @@ fn config(timeout: &str, value: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_differs_is_said_field_by_field_and_secrets_as_changed() {
+async fn differences_are_listed_by_field_and_secrets_as_changed() {
     let (old, new) = (secret("old"), secret("new"));
     let (_folder, paths) = files(&[
         ("old.yaml", config("5s", &old)),

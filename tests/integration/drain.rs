@@ -1,10 +1,10 @@
-//! SIGTERM: nothing new, what is in flight ends, exit 0.
+//! SIGTERM: no new requests, requests in flight end, exit status 0.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// A third party that answers `ok` after a while.
+/// Returns an upstream that answers `ok` after a pause.
 fn slow(after: Duration) -> Stub {
     third_party().scripted(move |_request| {
         vec![Step::Pause(after), Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec())]
@@ -15,7 +15,7 @@ fn slow(after: Duration) -> Stub {
 async fn an_idle_attache_ends_at_once() {
     let third_party = third_party();
     let mut attache = attache_for(&third_party, "").await;
-    // Kept alive, with nothing in flight.
+    // Kept alive, with no request in flight.
     let mut connection = Connection::open(attache.outbound()).await;
     connection.exchange(get("/mailer/x")).await;
     let start = Instant::now();
@@ -25,7 +25,7 @@ async fn an_idle_attache_ends_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_ends_and_nothing_new_begins() {
+async fn requests_in_flight_end_and_no_new_ones_begin() {
     let third_party = slow(Duration::from_secs(2));
     let mut attache = attache_for(&third_party, "").await;
     let outbound = attache.outbound();
@@ -62,7 +62,7 @@ async fn the_drain_limit_is_kept() {
 }
 
 #[tokio::test]
-async fn the_access_log_is_whole_after_the_end() {
+async fn the_access_log_is_complete_after_the_end() {
     let third_party = slow(ms(500));
     let mut attache = attache_for(&third_party, "").await;
     let outbound = attache.outbound();
@@ -101,13 +101,13 @@ async fn a_request_that_the_drain_limit_cuts_has_a_line() {
 }
 
 #[tokio::test]
-async fn half_a_head_does_not_hold_the_drain() {
+async fn an_incomplete_head_does_not_delay_the_drain() {
     let third_party = third_party();
     let yaml = format!("shutdown: {{ drain: 60s }}\n{}", mailer(""));
     let mut attache = attache().given("third_party", third_party.url()).with(&yaml).await;
     let mut connection = Connection::open(attache.outbound()).await;
     connection.write(b"GET /mailer/x HT").await;
-    // Until attache has read it.
+    // attache has read it by then.
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
     let start = Instant::now();
     attache.sigterm();
@@ -115,9 +115,9 @@ async fn half_a_head_does_not_hold_the_drain() {
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }
 
-/// The body of a response in HTTP/1.0 ends with its connection.
+/// The body of an HTTP/1.0 response ends with its connection.
 #[tokio::test]
-async fn a_response_that_the_drain_limit_cuts_does_not_look_whole() {
+async fn a_response_that_the_drain_limit_cuts_does_not_look_complete() {
     use tokio::io::AsyncReadExt as _;
     let third_party = third_party()
         .scripted(|_request| vec![Step::Send(b"HTTP/1.1 200 OK\r\n\r\nhalf".to_vec()), Step::Hang]);

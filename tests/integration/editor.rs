@@ -1,4 +1,4 @@
-//! The JSON Schema in an editor: yaml-language-server reads it, and says what it finds.
+//! The JSON Schema in an editor: yaml-language-server reads it, and reports its findings.
 
 use crate::harness::*;
 use attache::config::{Mode, load};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What an editor shows of these files, and at these places of the first one.
+/// Returns what an editor shows for these files, and at these places of the first one.
 async fn editor(files: &[PathBuf], completions: &[(u32, u32)], hovers: &[(u32, u32)]) -> Value {
     let places = |all: &[(u32, u32)]| -> Vec<Value> {
         let place = |(line, character)| json!({ "file": files[0], "line": line, "character": character });
@@ -23,7 +23,7 @@ async fn editor(files: &[PathBuf], completions: &[(u32, u32)], hovers: &[(u32, u
     serde_json::from_str(&finished.stdout).expect("JSON")
 }
 
-/// The YAML files of a folder and of those in it, but for folders whose files are one configuration.
+/// Collects the YAML files of a folder and its sub-folders, except folders whose files are one configuration.
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -36,7 +36,7 @@ fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The cases that `docs/editor.md` lists as those that only `attache check` finds.
+/// Returns the cases that `docs/editor.md` lists as found only by `attache check`.
 fn listed() -> BTreeSet<String> {
     let page = std::fs::read_to_string("docs/editor.md").expect("the page");
     let rows = page.lines().skip_while(|line| !line.starts_with("| what |")).skip(2);
@@ -45,7 +45,7 @@ fn listed() -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_schema_takes_every_good_file_and_refuses_the_others_but_for_those_that_are_listed() {
+async fn the_schema_accepts_valid_files_and_refuses_the_others_except_those_listed() {
     let mut files = vec![PathBuf::from("config/attache.yaml")];
     yaml_files(Path::new("examples"), &mut files);
     let cases = files.len();
@@ -105,5 +105,8 @@ services:
     }
     assert!(!offered.contains(&"timeout") && !offered.contains(&"grant"), "{offered:?}");
     let hover = said["hovers"][0].as_str().expect("text");
-    assert!(hover.contains("From the request's arrival to the provider's response headers."), "{hover}");
+    assert!(
+        hover.contains("Time limit from the request's arrival to the provider's response headers."),
+        "{hover}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Requests that two readers could read in two ways are refused, in our own words.
+//! Ambiguous requests are refused by attache itself.
 
 use crate::harness::*;
 use std::net::SocketAddr;
@@ -55,7 +55,7 @@ async fn a_malformed_request_line_is_refused() {
 }
 
 #[tokio::test]
-async fn what_follows_a_refused_request_is_never_a_request() {
+async fn bytes_after_a_refused_request_are_never_a_request() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let mut connection = Connection::open(attache.outbound()).await;
@@ -81,7 +81,7 @@ async fn a_pipelined_request_is_answered_in_turn_or_not_at_all() {
         .write(b"GET /mailer/1 HTTP/1.1\r\nHost: x\r\n\r\nGET /mailer/2 HTTP/1.1\r\nHost: x\r\n\r\n")
         .await;
     assert_eq!(connection.response().await.expect("an answer").text(), "/1");
-    // A server may close instead (RFC 9112 section 9.3.2), and the client then sends the second again.
+    // A server may close instead (RFC 9112 section 9.3.2); then the client sends the second request again.
     assert!(
         connection.response().await.is_ok_and(|second| second.text() == "/2")
             || third_party.seen().heads == 1

@@ -1,10 +1,10 @@
-//! What becomes of an account's token when a reload changes the account: no reload waits for a token endpoint, and a
-//! token goes nowhere that it did not go before.
+//! The token of an account that a reload changes: no reload waits for a token endpoint, and a token is sent to no
+//! origin to which it was not sent before.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
 
-/// Accounts and services, of which `{{third_party}}` and `{{token_url}}` are known.
+/// Accounts and services with the placeholders `{{third_party}}` and `{{token_url}}`.
 fn erp(account: &str, services: &[(&str, &str)]) -> String {
     let mut yaml = format!(
         "accounts:\n  erp:\n    authorization:\n      oauth2: {{ grant: client_credentials, token_url: '{{{{token_url}}}}', \
@@ -32,7 +32,7 @@ fn authorizations(third_party: &Stub) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_old_token_serves_until_the_new_one_is_there() {
+async fn the_old_token_is_used_until_the_new_one_arrives() {
     let third_party = third_party();
     let (first, second) = (secret("first"), secret("second"));
     let endpoint = token_endpoint().issues(&first);
@@ -40,7 +40,7 @@ async fn the_old_token_serves_until_the_new_one_is_there() {
     let endpoint = endpoint.issues(&second).delays(ms(1500));
     attache.reload(&erp(", scopes: contacts.read", ERP), "applied").await;
     endpoint.request(1).await;
-    // The endpoint takes its time, and no request waits for it.
+    // The endpoint is slow, and no request waits for it.
     let answer = attache.send(get("/erp/x")).await;
     assert_eq!(answer.status, 200);
     assert!(answer.head_after < ms(1000), "{:?}", answer.head_after);
@@ -54,7 +54,7 @@ async fn the_old_token_serves_until_the_new_one_is_there() {
 }
 
 #[tokio::test]
-async fn a_changed_account_that_gets_no_token_goes_on_with_the_old_one() {
+async fn a_changed_account_without_a_new_token_keeps_the_old_one() {
     let third_party = third_party();
     let endpoint = token_endpoint().issues(&secret("first"));
     let attache = start(&third_party, &endpoint).await;
@@ -66,7 +66,7 @@ async fn a_changed_account_that_gets_no_token_goes_on_with_the_old_one() {
 }
 
 #[tokio::test]
-async fn a_key_is_disabled_at_once_though_a_token_endpoint_hangs() {
+async fn a_key_is_disabled_at_once_while_a_token_endpoint_hangs() {
     let (third_party, app, key) = (third_party(), app(), webhook_key());
     let endpoint = token_endpoint().issues(&secret("first"));
     let webhook = |line: &str| {
@@ -124,8 +124,8 @@ async fn an_account_that_serves_fewer_origins_keeps_its_token() {
     assert_eq!(authorizations(&new), [format!("Bearer {first}")]);
 }
 
-/// After these reloads, the first of which changes the account while its token endpoint hangs, the new origin has seen no
-/// token of the account that was changed, and gets one that was obtained since.
+/// Asserts that after these reloads, the first of which changes the account while its token endpoint hangs, the new
+/// origin has seen no token of the changed account, and gets one that was obtained since.
 async fn the_old_token_stays_behind(reloads: &[&[(&str, &str)]]) {
     let (old, new) = (third_party(), third_party());
     let (first, second) = (secret("first"), secret("second"));

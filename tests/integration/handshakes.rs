@@ -1,4 +1,4 @@
-//! What providers ask before they send anything, from outside.
+//! The handshakes of providers, from outside.
 
 use crate::harness::*;
 use base64::Engine as _;
@@ -9,7 +9,7 @@ async fn topology(verify: &str) -> Vendor {
     vendor(&format!("verify: {{ secret: {{ env: VENDOR_SECRET }}, {verify} }}")).await
 }
 
-/// Asserts that this is answered so, as nothing a browser would run, and never reaches our program.
+/// Asserts this answer, that a browser would not execute it, and that the request never reaches the receiver.
 async fn answers(at: &Vendor, request: Request, content_type: &str, body: &str) {
     let answer = at.attache.hook(request).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, body));
@@ -27,7 +27,7 @@ fn ask(at: &Vendor, method: &str, query: &str) -> Request {
 const TEXT: &str = "text/plain; charset=utf-8";
 
 #[tokio::test]
-async fn metas_challenge_needs_the_token_that_was_agreed_upon() {
+async fn metas_challenge_needs_the_agreed_token() {
     let at = topology("scheme: meta, verify_token: agreed upon").await;
     let good = "hub.mode=subscribe&hub.challenge=%3Cscript%3E1&hub.verify_token=agreed+upon";
     answers(&at, ask(&at, "GET", good), TEXT, "<script>1").await;
@@ -40,7 +40,7 @@ async fn metas_challenge_needs_the_token_that_was_agreed_upon() {
 }
 
 #[tokio::test]
-async fn dropbox_and_microsoft_hear_their_challenge_again() {
+async fn the_challenges_of_dropbox_and_microsoft_are_echoed() {
     let dropbox = topology("scheme: dropbox").await;
     answers(&dropbox, ask(&dropbox, "GET", "challenge=abc123"), TEXT, "abc123").await;
     let graph = topology("scheme: microsoft_graph").await;
@@ -57,18 +57,18 @@ async fn dropbox_and_microsoft_hear_their_challenge_again() {
 }
 
 #[tokio::test]
-async fn x_is_shown_that_we_have_its_secret() {
+async fn the_challenge_of_x_is_answered_with_a_signature() {
     let at = topology("scheme: x").await;
     let expected = STANDARD.encode(at.mac(b"crc-token_1"));
     let body = format!(r#"{{"response_token":"sha256={expected}"}}"#);
     answers(&at, ask(&at, "GET", "crc_token=crc-token_1&nonce=x"), "application/json", &body).await;
-    // What could be a delivery is not signed for anybody.
+    // A request that could be a delivery gets no signature.
     let forged = at.attache.hook(ask(&at, "GET", "crc_token=%7B%22a%22%3A1%7D")).await;
     forged.problem("request_invalid", 400, "http_request_error");
 }
 
 #[tokio::test]
-async fn slacks_challenge_is_answered_once_its_signature_is_good() {
+async fn slacks_challenge_is_answered_if_its_signature_is_valid() {
     let at = topology("scheme: slack").await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     let body = r#"{"token":"x","challenge":"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P","type":"url_verification"}"#;
@@ -85,7 +85,7 @@ async fn slacks_challenge_is_answered_once_its_signature_is_good() {
 }
 
 #[tokio::test]
-async fn no_other_scheme_answers_a_question() {
+async fn no_other_scheme_answers_a_challenge() {
     let at = topology("scheme: github").await;
     for query in ["challenge=x", "hub.mode=subscribe&hub.challenge=x&hub.verify_token=agreed", "crc_token=x"]
     {

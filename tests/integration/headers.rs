@@ -1,4 +1,4 @@
-//! What becomes of a request's headers, and how a credential gets among them.
+//! The headers of a request, and the credential that is added to them.
 
 use crate::harness::*;
 use base64::Engine as _;
@@ -36,7 +36,7 @@ async fn the_accounts_header_replaces_every_header_of_that_name() {
 }
 
 #[tokio::test]
-async fn several_headers_may_open_a_service() {
+async fn an_account_may_have_several_headers() {
     let (third_party, id, key) = (third_party(), secret("id"), secret("key"));
     let lines = "account:
           authorization:
@@ -52,7 +52,7 @@ async fn several_headers_may_open_a_service() {
 }
 
 #[tokio::test]
-async fn basic_opens_a_service() {
+async fn an_account_may_be_basic() {
     let (third_party, password) = (third_party(), secret("password"));
     let lines = "account: { authorization: { basic: { username: us, password: { env: PASSWORD } } } }";
     let setup = attache().given("third_party", third_party.url()).env("PASSWORD", &password);
@@ -83,7 +83,7 @@ async fn a_query_credential_replaces_its_parameter_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn with_none_the_callers_headers_go_as_they_are() {
+async fn with_none_the_callers_headers_are_forwarded_unchanged() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let request = get("/mailer/x")
@@ -100,7 +100,7 @@ async fn with_none_the_callers_headers_go_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_meant_for_the_proxy_ends_at_the_proxy() {
+async fn headers_for_the_proxy_are_not_forwarded() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let dropped = [
@@ -130,7 +130,7 @@ async fn what_is_meant_for_the_proxy_ends_at_the_proxy() {
 }
 
 #[tokio::test]
-async fn connection_can_not_strip_what_attache_adds() {
+async fn connection_cannot_remove_what_attache_adds() {
     let (third_party, key) = (third_party(), secret("api"));
     let lines = "account: { authorization: { header: { name: X-API-KEY, value: { env: KEY } } } }";
     let attache =

@@ -1,4 +1,4 @@
-//! Peers on either side that do what they should not: each of these once got further than it should have.
+//! Misbehaving clients and upstreams; each case is a former fault.
 
 use crate::harness::*;
 use tokio::io::AsyncWriteExt;
@@ -11,7 +11,7 @@ async fn raw(attache: &Attache, bytes: &[u8]) -> Response {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_upload_ends_holds_nothing_once_the_caller_has_left() {
+async fn an_early_answer_holds_nothing_once_the_caller_has_left() {
     let third_party = third_party().reads_no_body().scripted(|_| {
         vec![Step::Send(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno".to_vec()), Step::Hang]
     });
@@ -19,7 +19,7 @@ async fn an_answer_before_the_upload_ends_holds_nothing_once_the_caller_has_left
     let mut caller = TcpStream::connect(attache.outbound()).await.expect("connect");
     let head = b"POST /mailer/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
     caller.write_all(head).await.expect("write");
-    // More than the sockets on the way take in, so that attache is stuck with it, until it cuts the connection.
+    // More bytes than the sockets on the path hold, so that attache is blocked until it ends the connection.
     let upload = async { while caller.write_all(&[0; 65536]).await.is_ok() {} };
     tokio::time::timeout(PATIENCE, upload).await.expect("the upload is cut off");
     eventually("the request to be let go of", async || {
@@ -31,7 +31,7 @@ async fn an_answer_before_the_upload_ends_holds_nothing_once_the_caller_has_left
 }
 
 #[tokio::test]
-async fn a_stall_does_not_pass_for_the_end_of_an_answer_that_only_a_close_would_end() {
+async fn a_stall_is_not_the_end_of_an_answer_that_ends_with_its_connection() {
     let third_party = third_party().scripted(|_| {
         vec![Step::Send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\npartial".to_vec()), Step::Hang]
     });
@@ -43,7 +43,7 @@ async fn a_stall_does_not_pass_for_the_end_of_an_answer_that_only_a_close_would_
 }
 
 #[tokio::test]
-async fn no_head_is_answered_by_the_engine() {
+async fn every_head_is_answered_by_attache_itself() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     for head in [
@@ -70,7 +70,7 @@ async fn no_head_is_answered_by_the_engine() {
 }
 
 #[tokio::test]
-async fn absolute_form_leads_where_its_path_does() {
+async fn absolute_form_is_routed_by_its_path() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     raw(&attache, b"GET http://whatever:1/mailer/x?y HTTP/1.1\r\nHost: other\r\n\r\n").await;
@@ -106,7 +106,7 @@ async fn an_upgrade_in_http_1_0_opens_no_tunnel() {
 }
 
 #[tokio::test]
-async fn a_transfer_coding_nobody_offered_is_no_answer() {
+async fn an_unsupported_transfer_coding_is_refused() {
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, identity\r\nContent-Length: 3\r\n\r\nabc";
     let third_party = third_party().scripted(|_| vec![Step::Send(answer.as_bytes().to_vec())]);
     let attache = attache_for(&third_party, "").await;
@@ -114,7 +114,7 @@ async fn a_transfer_coding_nobody_offered_is_no_answer() {
 }
 
 #[tokio::test]
-async fn framing_headers_in_other_spellings_stay_behind() {
+async fn framing_headers_in_other_spellings_are_not_forwarded() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let spelt = get("/mailer/x").header("Transfer_Encoding", "chunked").header("Content_Length", "9");
@@ -124,7 +124,7 @@ async fn framing_headers_in_other_spellings_stay_behind() {
 }
 
 #[tokio::test]
-async fn a_stranger_writes_no_long_line_and_no_control_character_into_the_access_log() {
+async fn an_unauthenticated_client_cannot_write_long_lines_or_control_characters_to_the_log() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let long = "x".repeat(30_000);

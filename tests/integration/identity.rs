@@ -1,8 +1,8 @@
-//! Nobody but attache says who calls: every spelling of every reserved name, on every route, on raw sockets.
+//! Only attache states the identity of a call: every spelling of every reserved name, on every route, on raw sockets.
 
 use crate::harness::*;
 
-/// What no caller may send; `remote-user` because the file names it.
+/// Names that no caller may send; `remote-user` because the file configures it.
 const NAMES: [&str; 13] = [
     "x-attache-user",
     "x-attache-service",
@@ -19,10 +19,10 @@ const NAMES: [&str; 13] = [
     "forwarded",
 ];
 
-/// Every character that a header's name may have beside letters and digits (RFC 9110 section 5.6.2).
+/// Every character that a header's name may have besides letters and digits (RFC 9110 section 5.6.2).
 const SEPARATORS: &str = "!#$%&'*+-.^_`|~";
 
-/// `name` in every separator and three cases.
+/// Returns `name` with every separator and in three cases.
 fn spellings(name: &str) -> Vec<String> {
     let mixed = |text: &str| {
         let letter = |(i, c): (usize, char)| if i % 2 == 0 { c.to_ascii_uppercase() } else { c };
@@ -54,7 +54,7 @@ async fn topology(app: &Stub, key: &str) -> Attache {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_reserved_name_gets_through_on_any_route() {
+async fn no_spelling_of_a_reserved_name_is_forwarded_on_any_route() {
     let (app, key) = (app(), webhook_key());
     let attache = topology(&app, &key).await;
     let mut heads = 0;
@@ -77,7 +77,7 @@ async fn no_spelling_of_a_reserved_name_gets_through_on_any_route() {
                     sent += 1;
                 }
                 let answer = if outbound { attache.send(request).await } else { attache.hook(request).await };
-                // With every name said twice, the head has too many fields, and is refused as a whole.
+                // With every name twice, the head has too many fields, and is refused as a whole.
                 let fits = 2 * spellings(name).len() + 3 <= 128 || !nominated;
                 let expected = if !fits {
                     431
@@ -110,9 +110,9 @@ async fn no_spelling_of_a_reserved_name_gets_through_on_any_route() {
     }
 }
 
-/// The same, one name a request and nominated by `Connection` in one line.
+/// The same, with one name per request, which `Connection` nominates in one line.
 #[tokio::test]
-async fn no_nomination_strips_the_identity_or_brings_another_in() {
+async fn no_nomination_removes_the_identity_or_adds_another() {
     let (app, key) = (app(), webhook_key());
     let attache = topology(&app, &key).await;
     let mut connection = Connection::open(attache.webhooks()).await;
@@ -137,7 +137,7 @@ async fn no_nomination_strips_the_identity_or_brings_another_in() {
 }
 
 #[tokio::test]
-async fn names_that_only_look_alike_are_left_alone() {
+async fn similar_names_are_forwarded() {
     let (app, key) = (app(), webhook_key());
     let attache = topology(&app, &key).await;
     let names =
@@ -149,7 +149,7 @@ async fn names_that_only_look_alike_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_says_where_a_call_comes_from_and_nobody_else() {
+async fn only_a_trusted_proxy_states_the_client_address() {
     let (app, key) = (app(), webhook_key());
     let yaml = format!("    trusted_proxies: [127.0.0.1]{YAML}").replace(
         "forward_to: '{{app}}/hooks'",
@@ -184,9 +184,9 @@ async fn a_trusted_proxy_says_where_a_call_comes_from_and_nobody_else() {
     assert_eq!(dropped, None, "what a trusted proxy sends is no attempt at anything");
 }
 
-/// Under a name that attache or a proxy sends as well, a receiver would be told two users, one of them the caller's choice.
+/// With a name that attache or a proxy sends as well, a receiver would get two users, one of them chosen by the caller.
 #[tokio::test]
-async fn identity_has_no_name_that_says_something_else() {
+async fn identity_headers_cannot_use_a_name_with_another_meaning() {
     let with = |name: &str| YAML.replace("user: Remote-User", &format!("user: {name}"));
     for name in ["X-Forwarded-Host", "x_forwarded_host", "X-Request-Id", "Forwarded", "Content-Type", "Host"]
     {

@@ -1,4 +1,4 @@
-//! Keys: where they stand, when they are good, what guesses cost, and how often one may be used.
+//! Webhook keys: their place, their validity, the limit on guesses, and the rate of use.
 
 use crate::harness::*;
 
@@ -45,7 +45,7 @@ async fn topology() -> Topology {
 }
 
 #[tokio::test]
-async fn a_key_in_a_header_or_the_query_goes_no_further() {
+async fn a_key_in_a_header_or_the_query_is_not_forwarded() {
     let Topology { attache, app, keys: [header, query, ..] } = topology().await;
     let by_header = post("/webhooks/by-header/x?y=1", "{}").header("X-API-KEY", header.as_str());
     assert_eq!(attache.hook(by_header.header("x_api.key", "bogus")).await.status, 200);
@@ -71,7 +71,7 @@ async fn a_key_in_a_header_or_the_query_goes_no_further() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_down_and_never_in_the_way_of_a_right_key() {
+async fn guesses_are_limited_and_never_block_a_valid_key() {
     let Topology { attache, app, keys: [.., old, off, path, _] } = topology().await;
     for (n, wrong) in
         [&webhook_key(), &old, &off, &webhook_key(), &old, &off, &webhook_key()].into_iter().enumerate()
@@ -98,7 +98,7 @@ async fn guessing_is_slowed_down_and_never_in_the_way_of_a_right_key() {
         (refused("", "too_many_wrong_keys"), refused("by-path", "too_many_wrong_keys")),
         (Some(1.0), Some(1.0))
     );
-    // What tells whether an old key can go: it is still tried.
+    // The metric that tells if an old key is still in use.
     let tried = |key_id: &str| {
         let labels = [("service", "by-path"), ("key_id", key_id)];
         metrics.value("attache_webhook_key_last_refused_timestamp_seconds", &labels)
@@ -106,9 +106,9 @@ async fn guessing_is_slowed_down_and_never_in_the_way_of_a_right_key() {
     assert!(tried("old").is_some() && tried("off").is_some() && tried("p1").is_none());
 }
 
-/// Whoever knows the URL and not the secret must not be able to use the key's rate up.
+/// A client that knows the URL and not the secret must not be able to exhaust the key's rate.
 #[tokio::test]
-async fn only_what_is_signed_counts_for_a_rate() {
+async fn only_signed_calls_count_for_the_rate() {
     let at = vendor(
         "rate_limit: { requests: 2, per: 1h }
         verify: { scheme: gitlab, secret: { env: VENDOR_SECRET } }",
@@ -123,7 +123,7 @@ async fn only_what_is_signed_counts_for_a_rate() {
         let answer = attache.hook(call().header("X-Gitlab-Token", secret.as_str())).await;
         assert_eq!(answer.status, status);
     }
-    // The token is a secret, and goes no further.
+    // The token is a secret, and is not forwarded.
     assert!(app.requests().iter().all(|received| received.header("x-gitlab-token").is_none()));
 }
 

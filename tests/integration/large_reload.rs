@@ -1,7 +1,7 @@
-//! What reloads cost: the time of one of 10,000 services and 100,000 keys, the latency of requests meanwhile, and memory,
-//! at its peak and after 1,000 reloads. Without `ATTACHE_FULL=1` the files are small, and it is only proved that nothing
-//! leaks; limits of time and of the peak hold with `ATTACHE_STRICT_TIMING=1`, a release binary (`ATTACHE_BIN`) and
-//! an idle machine.
+//! The cost of reloads: the duration of one with 10,000 services and 100,000 keys, the latency of requests meanwhile,
+//! and memory, at its peak and after 1,000 reloads. Without `ATTACHE_FULL=1` the files are small, and the test only
+//! proves that nothing leaks; the limits of time and of the peak apply with `ATTACHE_STRICT_TIMING=1`, a release binary
+//! (`ATTACHE_BIN`) and an idle machine.
 
 use crate::harness::*;
 use std::fmt::Write as _;
@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 
 const KEYS: usize = 10;
 
-/// A file of so many services, in which every timeout is `seconds`. Each has an account and a webhook of its own.
+/// Returns a file with this number of services, in which every timeout is `seconds`. Each has its own account and
+/// webhook.
 fn text(services: usize, url: &str, seconds: usize) -> String {
     let mut text = String::from(
         "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:0 }\nlog: { access: off }\n\
@@ -42,7 +43,7 @@ fn replace(path: &Path, text: &str) {
     fs::rename(&beside, path).expect("rename");
 }
 
-/// Sends requests until told to stop, and returns what the slowest took.
+/// Sends requests until stopped, and returns the longest duration.
 async fn slowest(outbound: std::net::SocketAddr, stop: Arc<AtomicBool>) -> Duration {
     let mut connection = Connection::open(outbound).await;
     let mut slowest = Duration::ZERO;
@@ -55,25 +56,25 @@ async fn slowest(outbound: std::net::SocketAddr, stop: Arc<AtomicBool>) -> Durat
     slowest
 }
 
-/// What some reloads have cost.
+/// The cost of some reloads.
 #[derive(Debug)]
 struct Cost {
     longest: Duration,
     slowest_request: Duration,
-    /// Resident bytes: before, after, and the most there ever was.
+    /// Resident bytes: before, after, and the peak.
     before: u64,
     after: u64,
     peak: u64,
 }
 
-/// Reloads a file of so many services so many times, under load.
+/// Reloads a file with this number of services this number of times, under load.
 async fn cost(services: usize, reloads: usize) -> Cost {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("attache.yaml");
     let third_party = third_party().counts_bodies();
     let texts: Vec<String> = [10, 20].map(|seconds| text(services, &third_party.url(), seconds)).into();
     replace(&path, &texts[0]);
-    // As the image and the unit have it: the allocator gives memory back at once.
+    // As in the image and the unit: the allocator returns memory at once.
     let attache = attache().env("MIMALLOC_PURGE_DELAY", "0").env("ACCOUNT", "a").at(&path).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut load = JoinSet::new();
@@ -81,7 +82,7 @@ async fn cost(services: usize, reloads: usize) -> Cost {
     let (mut before, mut longest, mut peak) = (0, Duration::ZERO, 0);
     for n in 1..=reloads {
         if reloads <= 10 {
-            // A few are timed, each by itself: what the one before left is freed by then.
+            // A few reloads are timed separately: the memory of the previous one is free by then.
             settled(&attache).await;
         }
         replace(&path, &texts[n % 2]);
@@ -92,7 +93,7 @@ async fn cost(services: usize, reloads: usize) -> Cost {
         longest = longest.max(start.elapsed());
         peak = peak.max(attache.peak());
         if n == 1 {
-            // What the first reload uses, the next ones use again.
+            // Memory that the first reload uses is used again by the next ones.
             before = settled(&attache).await;
         }
     }
@@ -102,7 +103,7 @@ async fn cost(services: usize, reloads: usize) -> Cost {
     Cost { longest, slowest_request, before, after, peak }
 }
 
-/// The resident memory once it falls no more.
+/// Returns the resident memory once it no longer falls.
 async fn settled(attache: &Attache) -> u64 {
     let mut least = attache.resident();
     loop {
@@ -121,7 +122,7 @@ async fn a_large_reload_is_quick() {
     let cost = cost(services, 10).await;
     println!("10 reloads of {services} services: {cost:?}");
     if std::env::var_os("ATTACHE_STRICT_TIMING").is_some() {
-        // From the signal to the log's line; the median is 0.7 s, and now and then a look of the watcher comes between.
+        // From the signal to the log line; the median is 0.7 s, and occasionally a look of the watcher is added.
         assert!(cost.longest < Duration::from_secs(2), "{cost:?}");
         assert!(cost.slowest_request < ms(20), "{cost:?}");
         assert!(cost.peak < 2 * cost.before, "{cost:?}");
@@ -129,7 +130,7 @@ async fn a_large_reload_is_quick() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_reloads_leak_nothing() {
+async fn many_reloads_leak_no_memory() {
     let (services, reloads) = if full("1,000 reloads instead of 30") { (1000, 1000) } else { (100, 30) };
     let cost = cost(services, reloads).await;
     println!("{reloads} reloads of {services} services: {cost:?}");

@@ -12,7 +12,7 @@ const LONG: &str = "timeout: 60s\nidle_timeout: 60s";
 
 #[derive(Debug, Clone, Copy)]
 enum How {
-    /// A FIN, with the socket still open: RFC 9112 section 9.6 lets a server take it for the client's end.
+    /// A FIN, with the socket still open: RFC 9112 section 9.6 lets a server treat it as the client's end.
     HalfClose,
     Close,
     Reset,
@@ -42,7 +42,7 @@ async fn in_flight(attache: &Attache, direction: &str, wanted: f64) {
     .await;
 }
 
-/// Asserts that the request ended since `left`, and that its line says so.
+/// Asserts that the request ended since `left`, and that its access log line states it.
 async fn assert_ended(attache: &Attache, direction: &str, left: Instant, status: u16, phase: &str) -> Value {
     in_flight(attache, direction, 0.0).await;
     assert!(left.elapsed() < PROMPT, "{phase}: in flight for {:?}", left.elapsed());
@@ -74,7 +74,7 @@ async fn while_a_token_is_waited_for() {
         let left = Instant::now();
         let _half_open = leave(connection, how).await;
         assert_ended(&attache, "outbound", left, 499, "token").await;
-        // The token request goes on, and serves the next client; only that one's request is sent.
+        // The token request continues, and serves the next client; only that one's request is sent.
         assert_eq!(attache.send(get("/mailer/after")).await.status, 200);
         assert_eq!(endpoint.count(), 1);
         assert_eq!(third_party.only_request().await.target(), "/after", "{how:?}");
@@ -93,7 +93,7 @@ async fn while_a_connection_is_made() {
     assert_ended(&attache, "outbound", left, 499, "connect").await;
 }
 
-/// The connection is made after the client has left, when the kernel tries again. Nothing is sent over it.
+/// The connection is established after the client has left, when the kernel retries. Nothing is sent over it.
 #[tokio::test]
 async fn before_a_slow_connection_is_there() {
     let (address, mut held) = blackhole();
@@ -111,7 +111,7 @@ async fn before_a_slow_connection_is_there() {
                 let mut connection = std::net::TcpStream::from(connection);
                 connection.set_read_timeout(Some(ms(1000))).expect("a time limit");
                 let mut head = [0; 1024];
-                // The connections that fill the backlog say nothing.
+                // The connections that fill the backlog send nothing.
                 let read = std::io::Read::read(&mut connection, &mut head).unwrap_or(0);
                 let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
                 let _gone = std::io::Write::write_all(&mut connection, answer);
@@ -121,7 +121,7 @@ async fn before_a_slow_connection_is_there() {
         connections.into_iter().map(|connection| connection.join().expect("a connection")).collect::<Vec<_>>()
     });
     let line = attache.access_log_line("the one that was left", |line| line["path"] == "/mailer/gone").await;
-    // A connection that was made for the one that was left is accepted before this one.
+    // A connection for the abandoned request is accepted before this one.
     let answer = attache.send(get("/mailer/after")).await;
     let _not_connected = stop.shutdown(std::net::Shutdown::Both);
     let first_bytes = upstream.join().expect("the upstream");
@@ -237,7 +237,7 @@ async fn after_103() {
     assert_ended(&attache, "outbound", left, 499, "wait").await;
 }
 
-/// The next request on the connection is here already, which does not hide that the client has left.
+/// The next request on the connection was received already, which does not hide that the client has left.
 #[tokio::test]
 async fn with_a_pipelined_request_behind() {
     let third_party = third_party().hangs();
@@ -294,7 +294,7 @@ async fn a_half_closed_tunnel_goes_on_the_other_way() {
     assert_eq!(connection.rest().await, b"last words");
 }
 
-/// All of the request and the client's end are there before attache looks.
+/// The whole request and the client's FIN arrive before attache reads.
 #[tokio::test]
 async fn before_its_request_was_read() {
     for how in [How::HalfClose, How::Close, How::Reset] {

@@ -1,4 +1,4 @@
-//! `attache check --live`: what it finds out there, and how it says so.
+//! `attache check --live`: its findings and their display.
 
 use crate::harness::*;
 use base64::Engine as _;
@@ -16,7 +16,7 @@ fn account(token_url: &str, lines: &str) -> String {
     )
 }
 
-/// Runs `check --live` over this file.
+/// Runs `check --live` with this file.
 async fn live(setup: &Setup, yaml: &str, arguments: &[&str]) -> Finished {
     let path = setup.write(yaml).display().to_string();
     let arguments = [&["check", "--live", "-c", &path], arguments].concat();
@@ -26,7 +26,7 @@ async fn live(setup: &Setup, yaml: &str, arguments: &[&str]) -> Finished {
     finished
 }
 
-/// A JSON Web Token whose signature is the secret.
+/// Returns a JSON Web Token whose signature is the secret.
 fn jwt() -> String {
     let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = serde_json::json!({ "iss": "https://id.example", "aud": "contacts", "exp": 1_900_000_000 });
@@ -34,7 +34,7 @@ fn jwt() -> String {
 }
 
 #[tokio::test]
-async fn what_is_well_is_listed() {
+async fn successes_are_listed() {
     let (ca, app) = (CertificateAuthority::new(), app());
     let (plain, secured) = (third_party(), third_party().with_tls(&ca));
     let body = serde_json::json!({ "access_token": jwt(), "token_type": "Bearer", "expires_in": 900, "scope": "a b" });
@@ -68,9 +68,9 @@ services:
         assert!(line.starts_with(start), "{start}:\n{}", found.stdout);
     }
     assert_eq!(lines.len(), 7, "{}", found.stdout);
-    assert!(lines[0].contains("Bearer, good for 900 s, scopes a b"), "{}", lines[0]);
+    assert!(lines[0].contains("Bearer, valid for 900 s, scopes a b"), "{}", lines[0]);
     assert!(lines[5].contains("TLS 1.3, certificate until "), "{}", lines[5]);
-    // Connected to, and sent nothing.
+    // Connected to, without a request.
     assert_eq!((plain.seen().heads, secured.seen().heads, app.seen().heads), (0, 0, 0));
     let json = live(&setup, yaml, &["--format", "json"]).await;
     assert_eq!((json.code, json.stdout.trim()), (Some(0), "[]"));
@@ -78,7 +78,7 @@ services:
 }
 
 #[tokio::test]
-async fn what_fails_is_a_problem_without_a_place() {
+async fn failures_are_problems_without_a_place() {
     let (refused, _held) = refused();
     let secured = third_party().with_tls(&CertificateAuthority::new());
     let endpoint =
@@ -130,7 +130,7 @@ async fn a_scope_that_was_not_granted_is_a_warning() {
     assert_eq!(live(&setup, yaml, &["--deny-warnings"]).await.code, Some(3));
 }
 
-/// With a provider that takes each refresh token once.
+/// Against a provider that accepts each refresh token once.
 #[tokio::test]
 async fn a_refresh_token_is_spent_under_the_lock_and_its_successor_kept() {
     let tokens: Vec<String> = (0..5).map(|n| secret(&format!("refresh-{n}"))).collect();
@@ -138,7 +138,7 @@ async fn a_refresh_token_is_spent_under_the_lock_and_its_successor_kept() {
     provider.does(move |request| {
         let form: std::collections::HashMap<_, _> =
             form_urlencoded::parse(&request.body).into_owned().collect();
-        // A connection of its own for each token request.
+        // A new connection for each token request.
         let nth = request.connection;
         let (status, body) = if form["refresh_token"] == all[nth] {
             let next = &all[nth + 1];
@@ -180,7 +180,7 @@ services: { erp: { account: erp, server_url: '{{service}}', timeout: 5s } }
 }
 
 #[tokio::test]
-async fn an_account_that_needs_a_login_says_how() {
+async fn an_account_that_needs_a_login_has_help() {
     let state = tempfile::tempdir().expect("a folder");
     let folder = state.path().join("grants");
     let setup = attache().given("state", folder.display().to_string());

@@ -1,4 +1,4 @@
-//! `attache login`: a test is the browser and the identity provider, and `attache run` uses what was kept.
+//! `attache login`: the test acts as the browser and the identity provider, and `attache run` uses the stored token.
 
 use crate::harness::*;
 use base64::Engine as _;
@@ -13,7 +13,7 @@ const STATE_KEY: &str = "0123456789abcdefghijkl";
 
 type Form = HashMap<String, String>;
 
-/// An identity provider that answers token requests by their form, and keeps the forms.
+/// An identity provider that answers token requests by their form, and records the forms.
 struct Provider {
     stub: Stub,
     forms: Arc<Mutex<Vec<Form>>>,
@@ -39,7 +39,7 @@ impl Provider {
         Self { stub, forms }
     }
 
-    /// Gives `refresh_token` for a code or a device, and `access_token` for `refresh_token`.
+    /// Issues `refresh_token` for a code or a device, and `access_token` for `refresh_token`.
     fn that_signs_in(refresh_token: &str, access_token: &str) -> Self {
         let (refresh_token, access_token) = (refresh_token.to_owned(), access_token.to_owned());
         Self::new(move |_, form, _| match &*form["grant_type"] {
@@ -64,7 +64,7 @@ fn token(access_token: &str, refresh_token: Option<&str>) -> String {
     answer.to_string()
 }
 
-/// A file with one account `crm` that a person signs in to, on disk.
+/// Writes a file with one account `crm` that has a login.
 struct File {
     setup: Setup,
     path: PathBuf,
@@ -105,7 +105,7 @@ impl File {
         interactive(&arguments, [("STATE_KEY", STATE_KEY)])
     }
 
-    /// What is kept.
+    /// Returns the stored grant.
     fn kept(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.state.path().join("grants")).into_iter().flatten();
         let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
@@ -113,7 +113,7 @@ impl File {
     }
 }
 
-/// The URL that a person is asked to open, by its parameters.
+/// Returns the URL for the user's browser, by its parameters.
 struct Asked {
     parameters: BTreeMap<String, String>,
     redirect: Url,
@@ -138,7 +138,7 @@ impl Asked {
         &self.parameters["state"]
     }
 
-    /// The target of the redirect with these parameters and the right state.
+    /// Returns the target of the redirect with these parameters and the right state.
     fn back(&self, query: &str) -> String {
         format!("{}?{query}&state={}", self.redirect.path(), self.state())
     }
@@ -188,7 +188,7 @@ async fn a_code_becomes_a_refresh_token_that_attache_uses() {
 }
 
 #[tokio::test]
-async fn a_running_attache_takes_a_login_up() {
+async fn a_running_attache_uses_a_new_login() {
     let service = third_party();
     let provider = Provider::that_signs_in(&secret("refresh"), &secret("access"));
     let File { setup, path, state } = file(&provider, &service, BY_CODE);
@@ -210,7 +210,7 @@ async fn only_the_answer_to_this_login_counts() {
     let login = file.login(&["crm"]);
     let asked = Asked::by(&login).await;
     let path = asked.redirect.path();
-    // Browsers open connections that they don't use, and others send whatever they like.
+    // Browsers open unused connections, and other programs send arbitrary requests.
     let idle = [Connection::open(asked.address()).await, Connection::open(asked.address()).await];
     let _refused = try_send(asked.address(), get(format!("/{}", "x".repeat(64 * 1024)))).await;
     for (status, request) in [
@@ -234,7 +234,7 @@ async fn only_the_answer_to_this_login_counts() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told() {
+async fn a_refusal_is_reported() {
     let provider = Provider::that_signs_in(&secret("refresh"), &secret("access"));
     let file = file(&provider, &third_party(), BY_CODE);
     let login = file.login(&["crm"]);
@@ -308,7 +308,7 @@ async fn a_device_is_confirmed_elsewhere() {
 }
 
 #[tokio::test]
-async fn without_a_refresh_token_nothing_is_kept_and_it_says_what_helps() {
+async fn without_a_refresh_token_nothing_is_stored_and_help_is_printed() {
     let provider = Provider::new(|_, _, _| (200, token(&secret("access"), None)));
     let file = file(&provider, &third_party(), BY_CODE);
     let login = file.login(&["crm"]);
@@ -333,7 +333,7 @@ async fn a_code_that_the_provider_refuses() {
 }
 
 #[tokio::test]
-async fn a_store_that_can_not_keep_it_shows_before_anybody_is_asked() {
+async fn an_unusable_store_is_reported_before_the_user_is_asked() {
     let provider = Provider::that_signs_in(&secret("refresh"), &secret("access"));
     let file = file(&provider, &third_party(), BY_CODE);
     std::fs::write(file.state.path().join("grants"), "not a folder").expect("write");
@@ -350,7 +350,7 @@ async fn another_users_folder_is_refused_with_the_command_to_run() {
     let folder = file.state.path().join("grants");
     std::fs::create_dir(&folder).expect("a folder");
     if std::os::unix::fs::chown(&folder, Some(65534), None).is_err() {
-        // Only root can give it away, and only root can then write into it.
+        // Only root can change the owner, and only root can write into it then.
         return;
     }
     let ended = file.login(&["crm"]).finish().await;
@@ -370,11 +370,11 @@ async fn ctrl_c_ends_it() {
     login.interrupt();
     let ended = login.finish().await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("broken off"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("interrupted"), "{}", ended.stderr);
 }
 
 #[tokio::test]
-async fn accounts_that_nobody_signs_in_to() {
+async fn accounts_without_a_login_are_refused() {
     let provider = Provider::that_signs_in(&secret("refresh"), &secret("access"));
     let file = file(&provider, &third_party(), BY_CODE);
     for (account, said) in [("crn", "did you mean `crm`?"), ("plain", "those that can: `crm`")] {

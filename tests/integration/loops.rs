@@ -1,22 +1,22 @@
-//! A request that comes back to the attache that sent it ends there.
+//! A request that returns to the attache process that sent it is refused.
 
 use crate::harness::*;
 use std::net::{Ipv4Addr, TcpListener};
 
-/// Two ports that are free now. A file that points at its own listeners has to know them beforehand.
+/// Returns two free ports. A file with its own listeners as targets has to know them in advance.
 fn free_ports() -> [u16; 2] {
     let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind"));
     listeners.map(|listener| listener.local_addr().expect("an address").port())
 }
 
-/// Not a secret here: it is in a server URL on purpose.
+/// Not a secret here: it is part of a server URL on purpose.
 const KEY: &str = "a-key-that-goes-round-in-circles";
 
 fn access_lines(attache: &Attache, direction: &str) -> usize {
     attache.stdout_text().matches(&format!(r#""direction":"{direction}""#)).count()
 }
 
-/// The webhook goes to `listen.outbound`, whose service is the webhook.
+/// The webhook is forwarded to `listen.outbound`, whose service is the webhook.
 #[tokio::test]
 async fn a_webhook_that_leads_back_to_itself_is_a_508_after_four_passes() {
     let [outbound, webhooks] = free_ports();
@@ -45,7 +45,8 @@ services:
     assert!(passes <= 5, "{passes} passes");
 }
 
-/// A name or an address by which attache reaches its own listener, in a file that does not name the listener itself.
+/// A name or an address by which attache reaches its own listener, in a file that does not contain the listener's
+/// address.
 #[tokio::test]
 async fn a_service_that_leads_to_its_own_listener_is_an_error_of_the_file_or_a_508() {
     for (listens, connects) in [("127.0.0.1", "localhost"), ("0.0.0.0", "127.0.0.1")] {
@@ -106,7 +107,7 @@ fn round(via: &[&str]) -> Request {
 }
 
 #[tokio::test]
-async fn more_than_three_passes_are_told_by_via() {
+async fn more_than_three_passes_are_detected_by_via() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     for via in [
@@ -145,7 +146,7 @@ async fn a_webhook_call_carries_via() {
     assert_eq!(app.seen().heads, 2);
 }
 
-/// Servers such as nginx compress nothing for a request with `Via`.
+/// Servers such as nginx do not compress responses to a request with `Via`.
 #[tokio::test]
 async fn an_outbound_request_carries_via_only_where_the_file_says_so() {
     let third_party = third_party();

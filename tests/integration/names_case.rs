@@ -1,4 +1,4 @@
-//! Names of fields leave on HTTP/1 as they are spelled: some servers compare them case-sensitively, against RFC 9110
+//! Field names are sent on HTTP/1 as they are spelled: some servers compare them case-sensitively, against RFC 9110
 //! section 5.1.
 
 use crate::harness::*;
@@ -20,7 +20,7 @@ async fn an_accounts_header_as_the_file_has_it() {
             format!("account: {{ authorization: {{ header: {{ name: {name}, value: {{ env: KEY }} }} }} }}");
         let attache =
             attache().given("third_party", third_party.url()).env("KEY", &key).with(&mailer(&lines)).await;
-        // The client's spelling does not count.
+        // The client's spelling does not matter.
         attache.send(get("/mailer/x").header("X-Api-Key", "mine").header("apikey", "mine")).await;
         assert_spelled(&third_party.only_request().await.head.raw, &[name]);
     }

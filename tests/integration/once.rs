@@ -1,5 +1,5 @@
-//! A request is executed once: it is sent again only where the upstream cannot have acted on it, or where acting twice
-//! is harmless.
+//! A request is executed once: it is sent again only if the upstream cannot have acted on it, or if acting twice is
+//! harmless.
 
 use crate::harness::*;
 use tokio::task::JoinSet;
@@ -10,18 +10,18 @@ fn ok() -> Vec<Step> {
     vec![Step::Send(OK.to_vec())]
 }
 
-/// Answers the first request of each connection. Reads any other, and closes.
+/// Returns an upstream that answers the first request of each connection. It reads any other, and closes.
 fn answers_once_a_connection() -> Stub {
     third_party().scripted(|request| if request.nth == 0 { ok() } else { vec![Step::Close] })
 }
 
-/// The requests for `target`.
+/// Returns the requests for `target`.
 fn received(stub: &Stub, target: &str) -> Vec<Received> {
     stub.requests().into_iter().filter(|request| request.target() == target).collect()
 }
 
-/// Leaves `n` connections in the pool: `n` requests are answered at the same time. After that, a connection that has
-/// been used is stale: the stub reads the request and closes.
+/// Leaves `n` connections in the pool: `n` requests are answered at the same time. After that, a used connection is
+/// stale: the stub reads the request and closes.
 async fn fill_the_pool(attache: &Attache, stub: &Stub, n: usize) {
     stub.does(|request| match (request.target().as_str(), request.nth) {
         ("/warm", _) => vec![Step::Pause(ms(600)), Step::Send(OK.to_vec())],
@@ -83,7 +83,7 @@ async fn a_webhook_call_is_not_sent_again() {
               replay: { window: 10m, answer: 200 }";
     let attache = attache().given("app", app.url()).given("key", sha256_hex(&key)).with(yaml).await;
     let target = format!("/webhooks/{key}");
-    // The first warms the pool; it is a duplicate afterwards.
+    // The first one fills the pool; it is a duplicate afterwards.
     assert_eq!(attache.hook(post(target.clone(), "warm")).await.status, 200);
     let answer = attache.hook(post(target, "order 1")).await;
     let calls = app.requests().into_iter().filter(|request| request.body == b"order 1").count();
@@ -122,7 +122,7 @@ async fn a_request_that_is_not_idempotent_fails_over_a_stale_connection() {
         let answer = attache.send(post(format!("/mailer{target}"), "body").method(method)).await;
         let requests = received(&third_party, &target);
         assert_eq!(requests.len(), 1, "{method} was sent {} times", requests.len());
-        // The pool may not have had the connection back in time.
+        // The connection may not have been returned to the pool in time.
         assert!(requests[0].nth == 0 || answer.status == 502, "{method}: {}", answer.status);
     }
 }
@@ -153,9 +153,9 @@ async fn one_stale_connection_leads_to_a_fresh_one() {
     }
 }
 
-/// Not a byte was written, so any method may be sent.
+/// No byte was written, so any method may be sent again.
 #[tokio::test]
-async fn a_connection_that_ended_while_it_was_idle_costs_no_request() {
+async fn a_connection_that_ended_while_idle_loses_no_request() {
     let third_party =
         third_party().scripted(|_request| vec![Step::Send(OK.to_vec()), Step::Pause(ms(20)), Step::Close]);
     let attache = attache_for(&third_party, "").await;

@@ -1,4 +1,4 @@
-//! Outbound: which service a request goes to, and over which connection.
+//! Outbound: the service of a request, and its connection.
 
 use crate::harness::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,7 +26,7 @@ async fn an_unknown_service_is_a_404_of_ours() {
 }
 
 #[tokio::test]
-async fn every_method_is_passed_on() {
+async fn every_method_is_forwarded() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     for (n, method) in ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"].into_iter().enumerate() {
@@ -55,7 +55,7 @@ async fn a_refusal_that_read_the_whole_request_keeps_the_connection() {
     assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);
 }
 
-/// As one that is asked again and again: its body is small, and here.
+/// As with a polling client: its body is small, and already received.
 #[tokio::test]
 async fn a_refused_request_with_a_small_body_keeps_the_connection() {
     let third_party = third_party();
@@ -81,7 +81,7 @@ async fn a_post_on_a_fresh_connection_is_never_sent_again() {
 }
 
 #[tokio::test]
-async fn the_caller_that_leaves_takes_the_exchange_with_it() {
+async fn a_caller_that_leaves_ends_its_exchange() {
     let third_party = third_party().hangs();
     let attache = attache_for(&third_party, "timeout: 60s").await;
     let mut connection = Connection::open(attache.outbound()).await;
@@ -92,7 +92,7 @@ async fn the_caller_that_leaves_takes_the_exchange_with_it() {
 }
 
 #[tokio::test]
-async fn a_request_with_expect_is_told_to_continue() {
+async fn a_request_with_expect_gets_100_continue() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let mut connection = Connection::open(attache.outbound()).await;

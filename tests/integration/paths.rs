@@ -1,8 +1,8 @@
-//! The path and the query travel byte for byte, and never leave the server URL's own path.
+//! Path and query are forwarded byte for byte, and never leave the server URL's own path.
 
 use crate::harness::*;
 
-/// What the third party is asked for when attache is asked for `target`.
+/// Returns the target that the upstream receives for `target`.
 async fn arrives(attache: &Attache, third_party: &Stub, target: &[u8]) -> Vec<u8> {
     let before = third_party.seen().heads;
     let answer = attache.send(get(target)).await;
@@ -11,7 +11,7 @@ async fn arrives(attache: &Attache, third_party: &Stub, target: &[u8]) -> Vec<u8
 }
 
 #[tokio::test]
-async fn path_and_query_travel_byte_for_byte() {
+async fn path_and_query_are_forwarded_byte_for_byte() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let targets: [&[u8]; 20] = [
@@ -43,7 +43,7 @@ async fn path_and_query_travel_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn bytes_beyond_ascii_travel_too() {
+async fn bytes_beyond_ascii_are_forwarded_too() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     for target in ["/caf\u{e9}", "/a?name=J\u{fc}rgen"] {

@@ -1,5 +1,5 @@
-//! attache's main job among programs nobody here wrote: a certified OpenID provider, nginx, curl, the HTTP clients of
-//! Python, and the libraries with which GitHub and Stripe sign.
+//! attache with third-party programs: a certified OpenID provider, nginx, curl, the HTTP clients of Python, and the
+//! libraries with which GitHub and Stripe sign.
 
 use crate::harness::*;
 use base64::Engine as _;
@@ -8,7 +8,7 @@ use ring::{hmac, signature};
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
-/// A service `crm` that is opened by a token; `oauth2` and `service` are further members of the two.
+/// A service `crm` with an OAuth2 account; `oauth2` and `service` are further members of the two.
 fn crm(oauth2: &str, service: &str) -> String {
     let grant = if oauth2.contains("password") { "password" } else { "client_credentials" };
     format!(
@@ -28,14 +28,14 @@ fn attache_with(provider: &Peer, third_party: impl Into<String>, client_secret: 
     setup.env("CLIENT_SECRET", client_secret).env("PASSWORD", secret("password"))
 }
 
-/// The only bearer token in a request.
+/// Returns the only bearer token in a request.
 pub(crate) fn bearer(request: &Received) -> String {
     let values = request.all("authorization");
     let [value] = values[..] else { panic!("one Authorization, not {}", values.len()) };
     value.strip_prefix("Bearer ").expect("a bearer token").to_owned()
 }
 
-/// Nothing that attache says shows the token.
+/// Asserts that no output of attache contains the token.
 pub(crate) async fn assert_unsaid(attache: &Attache, answer: &Response, token: &str) {
     let (metrics, status) = (attache.metrics().await.0, attache.status().await.to_string());
     let answer = String::from_utf8_lossy(&answer.raw).into_owned();
@@ -44,9 +44,9 @@ pub(crate) async fn assert_unsaid(attache: &Attache, answer: &Response, token: &
     }
 }
 
-// A token of a provider that checks who asks.
+// A token of a provider that authenticates the client.
 
-/// Asks the provider itself what it knows of a token (RFC 7662).
+/// Asks the provider about a token (RFC 7662).
 async fn introspect(provider: &Peer, client_secret: &str, method: &str, token: &str) -> Value {
     let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let client_secret = encode(client_secret);
@@ -67,7 +67,7 @@ async fn introspect(provider: &Peer, client_secret: &str, method: &str, token: &
 
 #[tokio::test]
 async fn a_provider_knows_the_token_that_is_injected() {
-    // What has to be encoded in a form, and in a form inside of Basic (RFC 6749 section 2.3.1).
+    // Characters that have to be encoded in a form, and in a form inside of Basic (RFC 6749 section 2.3.1).
     let client_secret = format!("{} +%&=:/?\"'~", secret("client"));
     for (method, client_auth) in [("client_secret_basic", "basic"), ("client_secret_post", "post")] {
         let environment = [("PEER_CLIENT_SECRET", client_secret.as_str()), ("PEER_CLIENT_AUTH", method)];
@@ -106,7 +106,8 @@ async fn a_provider_that_refuses_the_client_is_a_502() {
     assert_eq!(third_party.seen().heads, 0);
 }
 
-/// Ten seconds, because a provider counts whole ones: of a shorter life, the one it may cut off is too large a part.
+/// Ten seconds, because the provider counts whole seconds: of a shorter lifetime, the rounding would be too large a
+/// part.
 #[tokio::test]
 async fn a_providers_token_is_renewed_before_it_expires() {
     let client_secret = secret("client");
@@ -119,7 +120,7 @@ async fn a_providers_token_is_renewed_before_it_expires() {
     };
     assert_eq!(attache.send(get("/crm/contacts")).await.status, 200);
     let first = bearer(&third_party.head(0).await);
-    // Nobody asks for anything meanwhile.
+    // No request is sent meanwhile.
     eventually("a second token", async || (provider.count("issued") == 2).then_some(())).await;
     assert_eq!(known(&first).await, true, "the first is still good");
     let renewed = async || {
@@ -132,9 +133,9 @@ async fn a_providers_token_is_renewed_before_it_expires() {
     assert_eq!(provider.count("issued"), 2);
 }
 
-// The grants that provider doesn't have.
+// The grants that this provider doesn't have.
 
-/// The claims of a token, if the provider has signed them (RS256) with a key it publishes.
+/// Returns the claims of a token, if the provider has signed them (RS256) with a key it publishes.
 async fn claims(provider: &Peer, token: &str) -> Value {
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("base64url");
     let parse = |text: &str| -> Value { serde_json::from_slice(&decode(text)).expect("JSON") };
@@ -151,7 +152,7 @@ async fn claims(provider: &Peer, token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_password_buys_an_access_token_or_an_id_token() {
+async fn a_password_is_exchanged_for_an_access_token_or_an_id_token() {
     let password_grant = "username: robot@example.com, password: { env: PASSWORD }, scopes: contacts.read";
     for (more, expected) in [
         ("", json!({ "sub": "robot@example.com", "amr": ["pwd"], "scope": "contacts.read", "aud": null })),
@@ -178,19 +179,19 @@ async fn a_password_buys_an_access_token_or_an_id_token() {
     }
 }
 
-// A third party over TLS.
+// An upstream over TLS.
 
-/// nginx as the service `mailer`, opened by a header. `tls` and the like are `lines`.
+/// nginx as the service `mailer`, with a header account. `lines` are further keys, such as `tls`.
 async fn mailer_at(nginx: &Nginx, ca: &CertificateAuthority, lines: &str) -> Attache {
     let account = "account: { authorization: { header: { name: X-API-KEY, value: { env: API_KEY } } } }";
     let yaml = mailer(&format!("server_url: {{{{nginx}}}}/v3\nprivate_network: true\n{account}\n{lines}"));
-    // Longer than what a caller makes up: nginx tells lengths apart.
+    // Longer than the callers' forged values: nginx logs lengths.
     let api_key = secret(&"k".repeat(64));
     attache().given("nginx", nginx.url()).file("ca", &ca.pem()).env("API_KEY", api_key).with(&yaml).await
 }
 
 #[tokio::test]
-async fn nginx_receives_over_tls_what_was_meant_for_it() {
+async fn nginx_receives_over_tls_only_the_forwarded_fields() {
     let ca = CertificateAuthority::new();
     let nginx = Nginx::start(&ca, "localhost").await;
     let attache = mailer_at(&nginx, &ca, "tls: { ca: '{{ca}}' }").await;
@@ -221,14 +222,14 @@ async fn nginx_receives_over_tls_what_was_meant_for_it() {
         }
         assert!(request["user_agent"].as_str().is_some_and(|agent| agent.starts_with("curl/")), "{request}");
     }
-    // Not a byte of what was forged has got through, be it in a header this log doesn't show.
+    // No byte of the forged values was forwarded, not even in a header that this log doesn't show.
     assert_eq!(requests[0]["request_length"], requests[1]["request_length"]);
     assert_eq!(requests[0]["connection"], requests[1]["connection"], "the connection is kept");
     assert_eq!(requests[1]["requests_on_connection"], "2");
 }
 
 #[tokio::test]
-async fn what_nginx_answers_is_left_as_it_is() {
+async fn the_response_of_nginx_is_unchanged() {
     let ca = CertificateAuthority::new();
     let nginx = Nginx::start(&ca, "localhost").await;
     let attache = mailer_at(&nginx, &ca, "tls: { ca: '{{ca}}' }").await;
@@ -244,7 +245,7 @@ async fn what_nginx_answers_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn nginx_keeps_every_byte_of_an_upload() {
+async fn nginx_receives_every_byte_of_an_upload() {
     let ca = CertificateAuthority::new();
     let nginx = Nginx::start(&ca, "localhost").await;
     let attache = mailer_at(&nginx, &ca, "tls: { ca: '{{ca}}' }\ntimeout: 20s").await;
@@ -278,7 +279,7 @@ async fn nginx_is_not_trusted_without_its_ca_or_by_another_name() {
     }
 }
 
-/// Nothing here is of our making but attache: curl, the provider, nginx.
+/// Only third-party programs besides attache: curl, the provider, nginx.
 #[tokio::test]
 async fn a_providers_token_reaches_nginx() {
     let (ca, client_secret) = (CertificateAuthority::new(), secret("client"));
@@ -298,9 +299,9 @@ async fn a_providers_token_reaches_nginx() {
     assert_eq!(provider.count("issued"), 1);
 }
 
-// The clients our programs use.
+// The clients of internal programs.
 
-/// The last line curl printed, as `--write-out` has it: the status and how many connections it opened.
+/// Returns the last line that curl printed, as `--write-out` has it: the status and the number of opened connections.
 const STATUS_AND_CONNECTIONS: &str = "\n%{http_code} %{num_connects}";
 
 #[tokio::test]
@@ -326,7 +327,7 @@ async fn curl_keeps_its_connection() {
     assert_eq!(third_party.seen().opened, 1);
 }
 
-/// A file to upload, and what is in it. It lives as long as its folder.
+/// Creates a file to upload, and returns its content. It exists as long as its folder.
 fn upload() -> (tempfile::TempDir, String, String) {
     let content: String = (0..300_000).map(|n| format!("{n:09}\n")).collect();
     let folder = tempfile::tempdir().expect("a folder");
@@ -341,7 +342,7 @@ async fn curl_uploads_a_file_whole() {
     let attache = attache_for(&third_party, "timeout: 20s").await;
     let url = format!("http://{}/mailer/files", attache.outbound());
     let (_folder, file, content) = upload();
-    // curl asks `Expect: 100-continue` for a file as large as that.
+    // curl sends `Expect: 100-continue` for a file of this size.
     for (nth, more) in [&[][..], &["-H", "Transfer-Encoding: chunked"]].into_iter().enumerate() {
         let curl = curl(&[&["--fail", "--upload-file", &file, &url], more].concat()).await;
         assert_eq!((curl.code, curl.stdout.as_str()), (Some(0), "ok"), "{curl:?}");
@@ -408,12 +409,12 @@ async fn every_client_understands_that_the_service_does_not_answer() {
 
 // The callers of webhooks.
 
-/// What is in the vendor's payload, and any program that parsed and wrote it again would change.
+/// Bytes in the vendor's payload that any program would change by parsing and writing it again.
 const PAYLOAD: &str =
     "{ \"zen\" : \"Keep it\\u0020logically awesome \u{2013} \u{1f419}\",\r\n\t\"n\":1.0, \"n\":1e0 }\n\n";
 
-/// A webhook of a vendor, signed by the vendor's own library and sent through attache: what the library printed, and
-/// what our program received.
+/// A webhook of a vendor, signed by the vendor's own library and sent through attache: returns what the library
+/// printed, and what the receiver got.
 async fn signed_webhook(scheme: &str, vendor_secret: &str) -> (Value, Received) {
     let app = app().answers(202, "taken");
     let key = webhook_key();
@@ -437,7 +438,7 @@ async fn signed_webhook(scheme: &str, vendor_secret: &str) -> (Value, Received) 
     (sent, received)
 }
 
-/// Whether it is the HMAC-SHA256 of `signed`, in hex.
+/// Returns true if it is the HMAC-SHA256 of `signed`, in hex.
 #[track_caller]
 fn assert_signature(vendor_secret: &str, signed: &[u8], hex: &str) {
     let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("hex"));
@@ -447,7 +448,7 @@ fn assert_signature(vendor_secret: &str, signed: &[u8], hex: &str) {
 }
 
 #[tokio::test]
-async fn a_webhook_signed_by_github_arrives_as_it_was_signed() {
+async fn a_webhook_signed_by_github_arrives_unchanged() {
     let vendor_secret = "what GitHub and our program share";
     let (sent, received) = signed_webhook("github", vendor_secret).await;
     let [signature] = received.all("x-hub-signature-256")[..] else { panic!("{:?}", received.fields) };
@@ -460,7 +461,7 @@ async fn a_webhook_signed_by_github_arrives_as_it_was_signed() {
 }
 
 #[tokio::test]
-async fn a_webhook_signed_by_stripe_arrives_as_it_was_signed() {
+async fn a_webhook_signed_by_stripe_arrives_unchanged() {
     let vendor_secret = "whsec_what_stripe_and_our_program_share";
     let (sent, received) = signed_webhook("stripe", vendor_secret).await;
     let [signature] = received.all("stripe-signature")[..] else { panic!("{:?}", received.fields) };
@@ -473,7 +474,7 @@ async fn a_webhook_signed_by_stripe_arrives_as_it_was_signed() {
 
 /// HAProxy closes a connection whose framing it does not accept.
 #[tokio::test]
-async fn haproxy_takes_uploads_of_both_framings_on_one_connection() {
+async fn haproxy_accepts_uploads_of_both_framings_on_one_connection() {
     let node = Peer::serve("echo.mjs", &[]).await;
     let haproxy = Haproxy::start(node.address()).await;
     let attache = attache().given("third_party", haproxy.url()).with(&mailer("")).await;

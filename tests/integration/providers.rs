@@ -1,5 +1,5 @@
-//! Every grant and every way in which a client proves itself, at identity providers nobody here wrote: each checks the
-//! request itself, and says itself whether it knows the token that the third party received.
+//! Every grant and every client authentication, with third-party identity providers: each checks the request itself,
+//! and confirms that it knows the token that the upstream received.
 //!
 //! | | provider |
 //! | --- | --- |
@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-/// A service `crm` that is opened by a token; `lines` are the members of its `oauth2`.
+/// A service `crm` with an OAuth2 account; `lines` are the members of its `oauth2`.
 fn crm(lines: &str) -> String {
     let mut yaml = String::from("accounts:\n  crm:\n    authorization:\n      oauth2:\n");
     for line in ["token_url: '{{token_url}}'", "client_id: attache"].into_iter().chain(lines.lines()) {
@@ -34,7 +34,7 @@ fn attache_at(token_url: impl Into<String>, third_party: &Stub) -> Setup {
     attache().given("token_url", token_url).given("third_party", third_party.url())
 }
 
-/// The token that the third party receives with a request through attache, which shows it nowhere else.
+/// Returns the token that the upstream receives with a request through attache, and asserts that no output shows it.
 async fn token_received(attache: &Attache, third_party: &Stub) -> String {
     let answer = attache.send(get("/crm/contacts")).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -44,7 +44,7 @@ async fn token_received(attache: &Attache, third_party: &Stub) -> String {
     token
 }
 
-/// Asks the provider itself what it knows of a token (RFC 7662).
+/// Asks the provider about a token (RFC 7662).
 async fn introspect(provider: &Peer, path: &str, (id, secret): (&str, &str), token: &str) -> Value {
     let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let request = post(path, format!("token={}", encode(token)))
@@ -55,26 +55,26 @@ async fn introspect(provider: &Peer, path: &str, (id, secret): (&str, &str), tok
 
 const INSPECTOR: (&str, &str) = ("inspector", "inspector");
 
-/// What npm oidc-provider knows of a token.
+/// Returns what npm oidc-provider knows about a token.
 async fn oidc_knows(provider: &Peer, token: &str) -> Value {
     introspect(provider, "/token/introspection", INSPECTOR, token).await
 }
 
-/// The client's private key, which the provider has made.
+/// Returns the client's private key, which the provider has created.
 async fn client_key(provider: &Peer) -> String {
     serde_json::from_str(&provider.says("key").await).expect("a PEM text")
 }
 
-/// The key is shown nowhere, whichever of its lines one looks for.
+/// Asserts that no line of the key is in any output.
 fn assert_key_unsaid(attache: &Attache, pem: &str) {
     let said = attache.said();
     assert!(!pem.lines().any(|line| said.contains(line)), "LEAK: the private key is in what attache says");
 }
 
-// How the client proves itself.
+// Client authentication.
 
 #[tokio::test]
-async fn a_client_proves_itself_with_a_token_made_of_its_secret() {
+async fn a_client_authenticates_with_a_jwt_signed_by_its_secret() {
     let client_secret = secret("client");
     let environment =
         [("PEER_CLIENT_SECRET", client_secret.as_str()), ("PEER_CLIENT_AUTH", "client_secret_jwt")];
@@ -91,10 +91,10 @@ async fn a_client_proves_itself_with_a_token_made_of_its_secret() {
     assert_eq!((&known["active"], &known["scope"]), (&true.into(), &"contacts.read".into()), "{known}");
 }
 
-/// attache with a client that signs with the provider's key.
+/// Starts attache with a client that signs with the provider's key.
 async fn signing_client(provider: &Peer, third_party: &Stub, algorithm: &str) -> (Attache, String) {
     let key = client_key(provider).await;
-    // The others are what the key itself says.
+    // The other algorithms follow from the key.
     let algorithm = if algorithm == "PS256" { ", algorithm: PS256" } else { "" };
     let lines = format!(
         "grant: client_credentials
@@ -107,7 +107,7 @@ async fn signing_client(provider: &Peer, third_party: &Stub, algorithm: &str) ->
 }
 
 #[tokio::test]
-async fn a_client_proves_itself_with_every_kind_of_key() {
+async fn a_client_authenticates_with_every_kind_of_key() {
     for algorithm in ["RS256", "PS256", "ES256", "EdDSA"] {
         let environment = [("PEER_ALGORITHM", algorithm), ("PEER_CLIENT_AUTH", "private_key_jwt")];
         let provider = Peer::serve("oidc/server.mjs", &environment).await;
@@ -120,7 +120,7 @@ async fn a_client_proves_itself_with_every_kind_of_key() {
 }
 
 #[tokio::test]
-async fn a_second_provider_takes_the_clients_signature() {
+async fn a_second_provider_accepts_the_clients_signature() {
     let environment = [("PEER_ALGORITHM", "ES256"), ("PEER_CLIENT_AUTH", "private_key_jwt")];
     let provider = Peer::serve("python/authlib_server.py", &environment).await;
     let third_party = third_party();
@@ -130,7 +130,7 @@ async fn a_second_provider_takes_the_clients_signature() {
 }
 
 #[tokio::test]
-async fn a_client_proves_itself_with_a_certificate() {
+async fn a_client_authenticates_with_a_certificate() {
     let ca = CertificateAuthority::new();
     let (certificate, key) = ca.leaf_pem("127.0.0.1");
     let (client_certificate, client_key) = ca.leaf_pem("attache.test");
@@ -164,7 +164,7 @@ async fn a_client_proves_itself_with_a_certificate() {
 }
 
 #[tokio::test]
-async fn a_provider_that_knows_only_the_old_secret_still_serves() {
+async fn a_provider_that_knows_only_the_old_secret_issues_tokens() {
     let (new, old) = (secret("new"), secret("old"));
     let provider = Peer::serve("oidc/server.mjs", &[("PEER_CLIENT_SECRET", &old)]).await;
     let third_party = third_party();
@@ -173,14 +173,14 @@ async fn a_provider_that_knows_only_the_old_secret_still_serves() {
     let attache = setup.env("NEW", new).env("OLD", old).with(&crm(lines)).await;
     let token = token_received(&attache, &third_party).await;
     assert_eq!(oidc_knows(&provider, &token).await["active"], true);
-    attache.stderr_line("WARN.*refused the first client secret and took the second").await;
+    attache.stderr_line("WARN.*refused the first client secret and accepted the second").await;
     assert_eq!((provider.count("refused invalid_client"), provider.count("issued")), (1, 1));
 }
 
 // The grants without a login.
 
 #[tokio::test]
-async fn a_signed_assertion_buys_a_token() {
+async fn a_signed_assertion_is_exchanged_for_a_token() {
     for algorithm in ["RS256", "ES256"] {
         let provider = Peer::serve("python/authlib_server.py", &[("PEER_ALGORITHM", algorithm)]).await;
         let key = client_key(&provider).await;
@@ -203,7 +203,7 @@ async fn a_signed_assertion_buys_a_token() {
 }
 
 #[tokio::test]
-async fn a_provider_that_checks_it_takes_the_password() {
+async fn a_provider_accepts_the_password() {
     let (client_secret, password) = (secret("client"), secret("password"));
     let environment = [("PEER_CLIENT_SECRET", client_secret.as_str()), ("PEER_PASSWORD", &password)];
     let provider = Peer::serve("python/authlib_server.py", &environment).await;
@@ -220,10 +220,10 @@ async fn a_provider_that_checks_it_takes_the_password() {
     assert_eq!((&known["active"], &known["sub"]), (&true.into(), &"robot".into()), "{known}");
 }
 
-/// As a token is that Kubernetes projects into a pod: another one every few minutes, in the same file.
+/// Like a token that Kubernetes projects into a pod: a new one every few minutes, in the same file.
 #[tokio::test]
-async fn each_exchange_presents_the_token_that_is_in_the_file_by_then() {
-    // Form-encoding, which this provider doesn't undo, would change it (hence `basic_raw`).
+async fn each_exchange_reads_the_token_from_its_file_again() {
+    // Form-encoding, which this provider doesn't decode, would change it (hence `basic_raw`).
     let client_secret = format!("{} +%&=/?", secret("client"));
     let provider =
         Peer::serve("python/idpyoidc_server.py", &[("PEER_CLIENT_SECRET", client_secret.as_str())]).await;

@@ -1,8 +1,9 @@
-//! A third party that refuses the token: the request goes out once more with another, or its refusal to the caller.
+//! An upstream that refuses the token: the request is sent once more with another, or the refusal is returned to the
+//! caller.
 //!
-//! A token that is younger than ten seconds is not dropped, and there is no way to tell attache otherwise. So most tests
-//! let the token be renewed while the third party still thinks about the request ([`Party::issues_briefly`],
-//! [`THINKING`]); the few where it has to be dropped wait until it is old enough ([`grow_old`]), each for several services.
+//! A token that is younger than ten seconds is not dropped, and this time is not configurable. So most tests let the
+//! token be renewed while the upstream still processes the request ([`Party::issues_briefly`], [`THINKING`]); the few
+//! in which it has to be dropped wait until it is old enough ([`grow_old`]), each for several services.
 
 use crate::harness::*;
 use std::time::Duration;
@@ -13,7 +14,7 @@ const THINKING: Duration = Duration::from_secs(2);
 const CHALLENGE: &str = r#"Bearer realm="erp", error="invalid_token""#;
 const EXPLANATION: &str = "The token is not good.";
 
-/// A service, a token endpoint and an account between them, all under one name.
+/// A service, a token endpoint and an account between them, with one name.
 struct Party {
     name: &'static str,
     third_party: Stub,
@@ -48,14 +49,14 @@ impl Party {
         self
     }
 
-    /// Tokens that are renewed after less than a second, if they are used.
+    /// Issues tokens that are renewed after less than a second, if they are used.
     fn issues_briefly(mut self) -> Self {
         let issued = self.tokens.clone();
         self.endpoint = self.endpoint.issues_each_for(2, move |nth| issued[nth].clone());
         self
     }
 
-    /// The first token is good for nothing, as the third party finds `after` some thought.
+    /// The upstream refuses the first token, `after` some time.
     fn refuses_the_first(&self, status: u16, after: Duration) {
         let first = self.first();
         self.third_party.does(move |request| match request.header("authorization") {
@@ -64,12 +65,12 @@ impl Party {
         });
     }
 
-    /// What a request with the first token bears.
+    /// Returns the authorization of a request with the first token.
     fn first(&self) -> String {
         format!("Bearer {}", self.tokens[0])
     }
 
-    /// Which of the tokens each request bore, in the order of their heads.
+    /// Returns the number of the token in each request, in the order of their heads.
     fn seen(&self) -> Vec<usize> {
         let nth = |bearer: &str| self.tokens.iter().position(|token| bearer == format!("Bearer {token}"));
         let requests = self.third_party.requests();
@@ -85,7 +86,7 @@ fn ok() -> Step {
     Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec())
 }
 
-/// As a resource server says it (RFC 6750 section 3).
+/// Answers like a resource server (RFC 6750 section 3).
 fn refusal(status: u16) -> Step {
     let length = EXPLANATION.len();
     let head =
@@ -124,7 +125,7 @@ async fn attache_for_all(parties: &[&Party]) -> Attache {
     setup.with(&yaml(parties)).await
 }
 
-/// One request to each, and then the time after which their tokens may be dropped. The age of a token is the subject.
+/// Sends one request to each, and waits until their tokens may be dropped. The test depends on the age of a token.
 async fn grow_old(parties: &[&Party]) -> Attache {
     let attache = attache_for_all(parties).await;
     for party in parties {
@@ -145,7 +146,7 @@ async fn log_line(attache: &Attache, answer: &Response) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_dropped_once_for_a_burst_and_nobody_sees_the_refusal() {
+async fn a_refused_token_is_dropped_once_for_a_burst_and_no_caller_sees_the_refusal() {
     let (one, burst) = (party("one"), party("burst"));
     let attache = grow_old(&[&one, &burst]).await;
     one.refuses_the_first(401, ms(0));
@@ -168,7 +169,7 @@ async fn a_refused_token_is_dropped_once_for_a_burst_and_nobody_sees_the_refusal
 }
 
 #[tokio::test]
-async fn a_third_party_that_always_refuses_is_heard_and_costs_one_token() {
+async fn a_third_party_that_always_refuses_costs_one_token() {
     let party = party("erp");
     let attache = grow_old(&[&party]).await;
     party.third_party.does(|_request| vec![refusal(401)]);
@@ -193,7 +194,7 @@ async fn a_token_is_dropped_even_where_the_request_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn where_there_is_no_other_token_that_is_said_and_not_the_refusal() {
+async fn without_another_token_the_answer_is_attaches_own() {
     let (down, rejects, hangs) = (party("down"), party("rejects"), party("hangs").service("timeout: 1s"));
     let attache = grow_old(&[&down, &rejects, &hangs]).await;
     for party in [&down, &rejects, &hangs] {
@@ -239,7 +240,7 @@ async fn a_young_token_is_kept_and_the_refusal_goes_to_the_caller() {
 }
 
 #[tokio::test]
-async fn a_fixed_credential_is_none_to_be_replaced() {
+async fn a_fixed_credential_is_not_replaced() {
     let third_party = third_party().scripted(|_request| vec![refusal(401)]);
     let lines = "account: { authorization: { header: { name: Authorization, value: { env: KEY } } } }";
     let setup = attache().given("third_party", third_party.url()).env("KEY", secret("api"));
@@ -253,7 +254,7 @@ async fn the_discarded_answer_leaves_no_trace() {
     let party = party("erp").service("idle_timeout: 300ms").issues_briefly();
     let first = party.first();
     party.third_party.does(move |request| match request.header("authorization") {
-        // Its body never ends, and the better answer takes longer than a body may stall.
+        // Its body never ends, and the second answer takes longer than the idle timeout.
         Some(token) if token == first => {
             let head = b"HTTP/1.1 401 No\r\nSet-Cookie: a=b\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nno";
             vec![Step::Pause(THINKING), Step::Send(head.to_vec()), Step::Hang]
@@ -282,7 +283,7 @@ async fn the_discarded_answer_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn it_is_sent_again_once_even_if_the_second_token_could_be_replaced_too() {
+async fn a_request_is_sent_again_only_once() {
     let party = party("erp").issues_briefly();
     party.third_party.does(|_request| vec![Step::Pause(THINKING), refusal(401)]);
     let attache = attache_for_all(&[&party]).await;
@@ -291,7 +292,7 @@ async fn it_is_sent_again_once_even_if_the_second_token_could_be_replaced_too() 
 }
 
 #[tokio::test]
-async fn a_body_at_hand_is_sent_again_whole_and_a_larger_one_is_not() {
+async fn a_buffered_body_is_sent_again_and_a_larger_one_is_not() {
     let (length, chunks, larger) = (party("length"), party("chunks"), party("larger"));
     let parties = [length, chunks, larger].map(Party::issues_briefly);
     let attache = attache_for_all(&parties.each_ref()).await;
@@ -315,10 +316,10 @@ async fn a_body_at_hand_is_sent_again_whole_and_a_larger_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_caller_in_the_middle_of_its_upload_goes_on_with_it() {
+async fn an_upload_continues_after_the_refusal() {
     let (length, chunks) = (party("length").issues_briefly(), party("chunks").issues_briefly());
     let attache = attache_for_all(&[&length, &chunks]).await;
-    // Larger than what is kept, as a whole, but not by the time it is refused.
+    // The whole body is larger than the buffer, but not the part before the refusal.
     let body = bytes(200 << 10);
     let (start, rest) = body.split_at(10 << 10);
     let chunk = |part: &[u8]| [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat();
@@ -373,7 +374,7 @@ async fn the_statuses_that_refuse_a_token_can_be_set_and_changed() {
     let other = other.oauth2("retry_on: [403]");
     let [set, other, mut changed] = [set, other, changed].map(Party::issues_briefly);
     let attache = attache_for_all(&[&set, &other, &changed]).await;
-    // The account's tokens outlive this: what they are refused by must not.
+    // The account's tokens outlive this, so the statuses that refuse them must not be stored with them.
     changed.oauth2_lines = "retry_on: [403]";
     attache.reload(&yaml(&[&set, &other, &changed]), "applied").await;
     set.refuses_the_first(403, THINKING);
@@ -404,7 +405,7 @@ async fn after_an_interim_answer_nothing_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_waited_for_is_sent_again_too() {
+async fn a_body_after_100_continue_is_sent_again_too() {
     let party = party("erp").issues_briefly();
     let first = party.first();
     party.third_party.does(move |request| {

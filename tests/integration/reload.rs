@@ -1,4 +1,4 @@
-//! Reload: a good file takes effect whole, a bad one changes nothing.
+//! Reload: a valid file takes effect as a whole, an invalid one changes nothing.
 
 use crate::harness::*;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 #[tokio::test]
-async fn a_rewritten_file_is_taken_up() {
+async fn a_rewritten_file_takes_effect() {
     let (first, second) = (third_party().answers(200, "first"), third_party().answers(200, "second"));
     let mut attache = attache_for(&first, "").await;
     assert_eq!(attache.send(get("/mailer/x")).await.text(), "first");
@@ -19,7 +19,7 @@ async fn a_rewritten_file_is_taken_up() {
 }
 
 #[tokio::test]
-async fn a_bad_file_changes_nothing_and_shows_until_it_is_mended() {
+async fn an_invalid_file_changes_nothing_and_is_reported_until_fixed() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let hash = attache.status().await["config"]["hash"].clone();
@@ -43,7 +43,7 @@ async fn a_bad_file_changes_nothing_and_shows_until_it_is_mended() {
 }
 
 #[tokio::test]
-async fn a_file_mended_to_what_it_was_is_no_longer_a_problem() {
+async fn a_file_restored_to_its_former_content_is_no_longer_a_problem() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     attache.reload(&mailer("timeuot: 5s"), "rejected").await;
@@ -74,7 +74,7 @@ async fn signals_that_follow_each_other_are_one_read() {
         attache.sighup();
     }
     attache.reloaded("unchanged", before).await;
-    // What was written before the last of them is read.
+    // The content before the last signal is read.
     attache.rewrite(&mailer("timeout: 9s"));
     let applied = attache.reloads("applied").await;
     attache.sighup();
@@ -85,7 +85,7 @@ async fn signals_that_follow_each_other_are_one_read() {
 }
 
 #[tokio::test]
-async fn a_rotated_secret_file_is_taken_up() {
+async fn a_rotated_secret_file_takes_effect() {
     let (third_party, old, new) = (third_party(), secret("old"), secret("new"));
     let lines = "account: { authorization: { header: { name: X-Key, value: { file: '{{key_file}}' } } } }";
     let setup = attache().given("third_party", third_party.url()).file("key_file", &format!("{old}\n"));
@@ -110,7 +110,7 @@ async fn a_change_of_listen_is_a_success_that_waits_for_a_restart() {
     assert_eq!(metrics.value("attache_config_last_reload_successful", &[]), Some(1.0));
     assert_eq!(metrics.value("attache_config_restart_needed", &[("key", "listen")]), Some(1.0));
     assert_eq!(attache.status().await["config"]["restart_needed"], serde_json::json!(["listen"]));
-    // It goes on to wait, whatever else changes, until it is started anew or the change is taken back.
+    // It stays pending until the next start or until the change is reverted.
     let more = format!("{listen}threads: 3\n{}", mailer("timeout: 9s"));
     attache.reload(&more, "needs_restart").await;
     assert_eq!(attache.status().await["config"]["restart_needed"], serde_json::json!(["listen", "threads"]));
@@ -122,7 +122,7 @@ async fn a_change_of_listen_is_a_success_that_waits_for_a_restart() {
 }
 
 #[tokio::test]
-async fn the_log_says_what_is_served_and_what_changed() {
+async fn the_log_shows_what_is_served_and_what_changed() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let start = attache.stderr_line("attache [0-9.]+ serving").await;
@@ -241,7 +241,7 @@ async fn an_unchanged_service_keeps_its_connections() {
 }
 
 #[tokio::test]
-async fn a_file_replaced_behind_a_symlink_is_taken_up() {
+async fn a_file_replaced_behind_a_symlink_takes_effect() {
     let (first, second) = (third_party().answers(200, "first"), third_party().answers(200, "second"));
     let folder = tempfile::tempdir().expect("a folder");
     let listen = "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:0 }\n";
@@ -277,7 +277,7 @@ async fn with_log_format_json_each_line_is_an_object_and_problems_are_a_field() 
     let attache = attache().given("third_party", third_party.url()).with(&warned).await;
     attache.reload(&yaml("timeuot: 5s"), "rejected").await;
     attache.stderr_line("timeuot").await;
-    // The form can change while it runs.
+    // The format can change at run time.
     attache.reload(&mailer("idle_timeout: 5s"), "applied").await;
     attache.stderr_line(r"INFO .*configuration").await;
     let stderr = attache.said();
@@ -292,7 +292,7 @@ async fn with_log_format_json_each_line_is_an_object_and_problems_are_a_field() 
     let warned =
         lines.iter().find(|line| line["message"] == "the configuration has problems").expect("the warnings");
     assert_eq!((&warned["level"], &warned["problems"][0]["severity"]), (&"warn".into(), &"warning".into()));
-    let rejected = find("the last good one stays").expect("the problems");
+    let rejected = find("the last valid one stays").expect("the problems");
     assert_eq!(
         (&rejected["level"], &rejected["problems"][0]["code"]),
         (&"error".into(), &"unknown_key".into())

@@ -1,4 +1,4 @@
-//! A delivery that comes again: known while our program has it, new while it has not.
+//! Repeated deliveries: a duplicate if the receiver accepted the first, new if it did not.
 
 use crate::harness::*;
 use base64::Engine as _;
@@ -11,7 +11,7 @@ async fn topology(replay: &str, verify: &str) -> Vendor {
     at
 }
 
-/// Signed now, as Standard Webhooks say, with the id of a delivery.
+/// Returns a call signed now by Standard Webhooks, with the id of a delivery.
 fn signed(at: &Vendor, id: &str, body: &str) -> Request {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     let signature = STANDARD.encode(at.mac(format!("{id}.{now}.{body}").as_bytes()));
@@ -40,7 +40,7 @@ async fn the_same_body_again_is_a_duplicate_and_another_is_not() {
 }
 
 #[tokio::test]
-async fn a_provider_may_be_told_that_all_is_well() {
+async fn a_duplicate_may_be_answered_with_200() {
     let at = topology("window: 10m, answer: 200", "").await;
     assert_eq!(at.attache.hook(at.call("", "one")).await.status, 200);
     let again = at.attache.hook(at.call("", "one")).await;
@@ -50,20 +50,20 @@ async fn a_provider_may_be_told_that_all_is_well() {
 }
 
 #[tokio::test]
-async fn a_signed_id_tells_deliveries_apart_whatever_the_body() {
+async fn a_signed_id_identifies_a_delivery_whatever_its_body() {
     let at = topology("window: 10m", SIGNED).await;
     assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 200);
     at.attache.hook(signed(&at, "msg_1", "{}")).await.problem("replayed", 409, "http_request_denied");
     at.attache.hook(signed(&at, "msg_1", "other")).await.problem("replayed", 409, "http_request_denied");
     assert_eq!(at.attache.hook(signed(&at, "msg_2", "{}")).await.status, 200);
-    // A stranger can't use ids up.
+    // A client without the secret can't use ids up.
     let forged = signed(&at, "msg_3", "{}").header("webhook-id", "msg_4");
     assert_eq!(at.attache.hook(forged).await.status, 401);
     assert_eq!(at.attache.hook(signed(&at, "msg_3", "{}")).await.status, 200);
 }
 
 #[tokio::test]
-async fn what_our_program_did_not_take_may_come_again_at_once() {
+async fn a_delivery_that_the_receiver_refused_may_come_again_at_once() {
     let at = topology("window: 10m, answer: 200", SIGNED).await;
     let answers = |status: u16| {
         let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").into_bytes();
@@ -85,7 +85,7 @@ async fn what_our_program_did_not_take_may_come_again_at_once() {
 }
 
 #[tokio::test]
-async fn while_it_is_not_known_whether_it_was_taken_nobody_is_told_that_it_was() {
+async fn a_delivery_with_unknown_outcome_is_not_acknowledged() {
     let at = topology("window: 10m, answer: 200", SIGNED).await;
     at.app.does(|_| {
         vec![Step::Pause(ms(250)), Step::Send(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".to_vec())]
@@ -105,9 +105,9 @@ async fn while_it_is_not_known_whether_it_was_taken_nobody_is_told_that_it_was()
     assert_eq!(at.app.seen().heads, 2);
 }
 
-/// GitHub signs neither an id nor a time nor the URL: whoever caught a delivery may send it to another path.
+/// GitHub signs neither an id nor a time nor the URL: an intercepted delivery may be sent again to another path.
 #[tokio::test]
-async fn what_is_not_signed_makes_no_other_delivery_of_it() {
+async fn unsigned_parts_do_not_make_a_new_delivery() {
     let verify = "verify: { scheme: github, secret: { env: VENDOR_SECRET } }";
     let at = topology("window: 10m", verify).await;
     let call = |rest| at.github(rest, b"{}");
@@ -119,7 +119,7 @@ async fn what_is_not_signed_makes_no_other_delivery_of_it() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_takes_its_claim_along() {
+async fn a_caller_that_leaves_releases_its_reservation() {
     let at = topology("window: 10m", SIGNED).await;
     at.app.does(|_| vec![Step::Hang]);
     let mut leaving = Connection::open(at.attache.webhooks()).await;
@@ -142,9 +142,9 @@ async fn a_reload_forgets_no_delivery() {
     assert_eq!((again.status, at.app.seen().heads), (200, 1), "told that all is well, and not sent again");
 }
 
-/// Where nothing is signed, one third party must not be able to use up what another is about to say.
+/// Without a signature, one third party must not be able to use up the deliveries of another.
 #[tokio::test]
-async fn two_keys_are_two_third_parties() {
+async fn two_keys_belong_to_two_third_parties() {
     let (app, one, other) = (app(), webhook_key(), webhook_key());
     let yaml = format!(
         "users: {{ bot: {{}} }}\nservices:\n  vendor:\n    webhook:\n      user: bot\n      forward_to: '{}'\n      \

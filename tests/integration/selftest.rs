@@ -1,4 +1,4 @@
-//! The harness against itself: what the other tests lean on.
+//! Tests of the harness itself.
 
 use crate::harness::*;
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn chunks_are_decoded_both_ways() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_short_is_seen_to_be() {
+async fn a_truncated_body_is_detected() {
     let third_party =
         third_party().answers_raw_and_closes("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
     let answer = send(third_party.address(), get("/")).await;
@@ -55,7 +55,7 @@ async fn early_hints_are_kept_apart_from_the_answer() {
 }
 
 #[tokio::test]
-async fn peers_that_misbehave_do() {
+async fn misbehaving_peers_misbehave() {
     let resets = third_party().resets();
     assert!(try_send(resets.address(), get("/")).await.is_err());
     let closes = third_party().closes_without_answer();
@@ -95,7 +95,7 @@ async fn big_bodies_are_counted() {
 }
 
 #[tokio::test]
-async fn a_websocket_sends_back_what_it_gets() {
+async fn a_websocket_echoes() {
     let third_party = third_party().websocket_echo();
     let mut connection = Connection::open(third_party.address()).await;
     let key = "dGhlIHNhbXBsZSBub25jZQ==";

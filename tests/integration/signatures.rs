@@ -1,4 +1,4 @@
-//! A webhook's signature is checked before our program sees a byte, by the providers' own libraries as callers.
+//! A webhook's signature is checked before the receiver gets a byte, with the providers' own libraries as callers.
 
 use crate::harness::*;
 use base64::Engine as _;
@@ -7,7 +7,7 @@ use ring::hmac;
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A delivery made by a library, and what it was answered.
+/// A delivery made by a library, and its answer.
 async fn deliver(at: &Vendor, library: &str, scheme: &str, environment: &[(&str, &str)]) -> (Value, Value) {
     let public_url = format!("https://hooks.example.com/webhooks/{}", at.key);
     let mut all = vec![("PEER_SECRET", at.secret.as_str()), ("PEER_PUBLIC_URL", &public_url)];
@@ -25,7 +25,7 @@ async fn deliver(at: &Vendor, library: &str, scheme: &str, environment: &[(&str,
 
 const GITHUB: &str = "verify: { scheme: github, secret: { env: VENDOR_SECRET } }";
 
-/// What each library signs is let in; altered on the way, too old or too new, it never gets to our program.
+/// Calls signed by each library are accepted; altered, too old or too new ones never reach the receiver.
 async fn live(library: &str, scheme: &str, secret: &str, timed: bool) {
     let verify = format!("verify: {{ scheme: {scheme}, secret: {{ env: VENDOR_SECRET }} }}");
     let at = vendor_with(secret, &verify).await;
@@ -90,7 +90,7 @@ async fn a_key_and_a_signature_are_both_needed() {
     assert!(problem["detail"].as_str().is_some_and(|d| d.contains("x-hub-signature-256")), "{problem}");
     at.attache
         .stderr_line(
-            "with a good key was refused.*service=\"?vendor.*key_id=\"?k1.*x-hub-signature-256 is missing",
+            "with a valid key was refused.*service=\"?vendor.*key_id=\"?k1.*x-hub-signature-256 is missing",
         )
         .await;
     let signature = hex(&at.mac(b"{}"));
@@ -100,9 +100,9 @@ async fn a_key_and_a_signature_are_both_needed() {
     assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202);
 }
 
-/// Every size on both sides of 64 KiB, in one piece and in chunks, any bytes.
+/// Every size on both sides of 64 KiB, in one piece and in chunks, with arbitrary bytes.
 #[tokio::test]
-async fn bodies_of_any_size_and_framing_arrive_as_they_were_signed() {
+async fn bodies_of_any_size_and_framing_arrive_unchanged() {
     let at = vendor(&format!("{GITHUB}\nmax_body: 2MiB")).await;
     let bytes: Vec<u8> = (0..=255).cycle().take(2 << 20).collect();
     let mut connection = Connection::open(at.attache.webhooks()).await;
@@ -112,7 +112,7 @@ async fn bodies_of_any_size_and_framing_arrive_as_they_were_signed() {
         assert_eq!(connection.exchange(at.github("", body)).await.status, 202, "{size}");
         assert_eq!(at.app.head(heads).await.all("content-length"), [size.to_string()]);
         heads += 1;
-        // On the same connection: what was read ahead did not swallow the next request.
+        // On the same connection: the body that was read ahead did not include the next request.
         let chunked = || {
             request("POST", format!("/webhooks/{}", at.key))
                 .header("X-Hub-Signature-256", format!("sha256={}", hex(&at.mac(body))))
@@ -139,7 +139,7 @@ async fn bodies_of_any_size_and_framing_arrive_as_they_were_signed() {
 }
 
 #[tokio::test]
-async fn the_program_sees_nothing_of_a_body_that_is_still_coming() {
+async fn the_receiver_gets_nothing_of_an_incomplete_body() {
     let at = vendor(GITHUB).await;
     let body = vec![b'x'; 100_000];
     let head = format!(
@@ -150,7 +150,7 @@ async fn the_program_sees_nothing_of_a_body_that_is_still_coming() {
     let mut connection = Connection::open(at.attache.webhooks()).await;
     connection.write(head.as_bytes()).await;
     connection.write(&body[..99_999]).await;
-    // Another call goes all the way in the meantime.
+    // Another call is forwarded in the meantime.
     assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202);
     assert_eq!(at.app.seen().heads, 1);
     connection.write(&body[99_999..]).await;
@@ -159,7 +159,7 @@ async fn the_program_sees_nothing_of_a_body_that_is_still_coming() {
 }
 
 #[tokio::test]
-async fn a_caller_that_asks_first_is_told_to_send() {
+async fn a_caller_with_expect_gets_100_continue() {
     let at = vendor(GITHUB).await;
     let head = format!(
         "POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\
@@ -205,7 +205,7 @@ async fn a_body_that_does_not_come_in_time_is_a_408() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_in_the_middle_of_its_body_is_nobodys_trouble() {
+async fn a_caller_that_leaves_within_its_body_has_no_other_effect() {
     let at = vendor(GITHUB).await;
     let head = format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", at.key);
     let mut connection = Connection::open(at.attache.webhooks()).await;
@@ -217,7 +217,8 @@ async fn a_caller_that_leaves_in_the_middle_of_its_body_is_nobodys_trouble() {
     assert_eq!(at.app.seen().heads, 1);
 }
 
-/// A request with a body is no WebSocket, whatever its `Upgrade` says: the body is verified and ends at its length.
+/// A request with a body is not a WebSocket, whatever its `Upgrade` states: the body is verified and ends at its
+/// length.
 #[tokio::test]
 async fn a_body_beside_an_upgrade_ends_where_it_says() {
     let at = vendor(GITHUB).await;
@@ -281,7 +282,7 @@ async fn a_secret_that_is_rotated_is_good_beside_the_new_one_and_a_file_is_watch
 }
 
 #[tokio::test]
-async fn a_secret_that_is_not_there_is_an_error_and_no_open_door() {
+async fn a_missing_secret_is_an_error_and_refuses_calls() {
     let at = vendor(GITHUB).await;
     let unresolved = vendor_yaml("verify: { scheme: github, secret: { env: NO_SUCH_SECRET } }");
     at.attache.reload(&unresolved, "applied").await;
@@ -293,7 +294,7 @@ async fn a_secret_that_is_not_there_is_an_error_and_no_open_door() {
 }
 
 #[tokio::test]
-async fn a_provider_that_insists_is_told_what_it_wants() {
+async fn refusals_can_be_changed_for_a_provider() {
     let refusals = "refusals: { statuses: { signature_invalid: 400 }, body: false }";
     let at = vendor(&format!("{GITHUB}\n{refusals}")).await;
     let answer = at.attache.hook(post(format!("/webhooks/{}", at.key), "{}")).await;
@@ -325,7 +326,7 @@ async fn xero_is_told_401_without_a_body() {
 }
 
 #[tokio::test]
-async fn the_command_says_why_a_captured_request_fails() {
+async fn the_command_explains_why_a_captured_request_fails() {
     let vendor = secret("vendor");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("request");
@@ -348,7 +349,7 @@ async fn the_command_says_why_a_captured_request_fails() {
     assert!(!format!("{good:?}{bad:?}").contains(&signature), "a signature is as good as the secret");
 }
 
-/// As the scheme's documentation says to sign: what stands behind the URL, and the headers.
+/// Signs as the scheme's documentation says: returns what follows the URL, and the headers.
 fn signed(scheme: &str, secret: &str, body: &[u8], url: &str) -> (String, Vec<(&'static str, String)>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs().to_string();
     let standard = |id: &'static str, time: &'static str, signature: &'static str| {
@@ -388,9 +389,9 @@ fn signed(scheme: &str, secret: &str, body: &[u8], url: &str) -> (String, Vec<(&
     (String::new(), headers)
 }
 
-/// Bytes that are no text, in one piece and in chunks, small and large: good as they are, refused with one byte changed.
+/// Arbitrary bytes, in one piece and in chunks, small and large: accepted unchanged, refused with one byte changed.
 #[tokio::test]
-async fn every_scheme_takes_any_bytes_however_they_come() {
+async fn every_scheme_accepts_any_bytes_in_any_framing() {
     const SCHEMES: [&str; 12] = [
         "github",
         "gitlab",
@@ -425,7 +426,7 @@ async fn every_scheme_takes_any_bytes_however_they_come() {
     let mut heads = 0;
     for (scheme, key) in SCHEMES.iter().zip(&keys) {
         for size in [300, 1 << 20] {
-            // X sends objects only.
+            // X sends only objects.
             let body: Vec<u8> = b"{".iter().copied().chain((0..=255).cycle()).take(size).collect();
             let url = format!("https://hooks.example.com/webhooks/{key}");
             let (rest, headers) = signed(scheme, &secret, &body, &url);
@@ -452,7 +453,8 @@ async fn every_scheme_takes_any_bytes_however_they_come() {
     assert_eq!(app.seen().heads, heads);
 }
 
-/// Whoever knows the URL and not the secret can hold no more than this of memory, and our program is none the wiser.
+/// A client that knows the URL and not the secret can occupy no more than this memory, and the receiver is not
+/// affected.
 #[tokio::test]
 async fn bodies_that_are_read_are_bounded_together() {
     let at = vendor(&format!("{GITHUB}\nmax_body: 24MiB")).await;
@@ -466,7 +468,7 @@ async fn bodies_that_are_read_are_bounded_together() {
         connection.write(&piece).await;
         holding.push(connection);
     }
-    // Four of the largest fit; what is beyond has to come again.
+    // Four bodies of the maximum size fit; further ones have to come again.
     let more = async || {
         let answer = at.attache.hook(at.github("", &piece)).await;
         (answer.status == 503).then_some(answer)
@@ -481,7 +483,7 @@ async fn bodies_that_are_read_are_bounded_together() {
 }
 
 #[tokio::test]
-async fn every_refusal_of_a_known_key_shows_when_it_was() {
+async fn every_refusal_of_a_known_key_sets_its_time() {
     let at = vendor(&format!("{GITHUB}\nmax_body: 1KiB\ntimeout: 200ms")).await;
     let target = format!("/webhooks/{}", at.key);
     let refused_at = async || {

@@ -4,7 +4,7 @@ use crate::harness::*;
 
 const EVIL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
 
-/// Upstream responses whose end two readers could see in two places.
+/// Upstream responses whose end is ambiguous.
 const AMBIGUOUS: [&str; 10] = [
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n2\r\nok\r\n0\r\n\r\n",
@@ -18,19 +18,19 @@ const AMBIGUOUS: [&str; 10] = [
     "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
 ];
 
-/// The start of the script; a complete second response comes 150 ms later.
+/// The start of the script; a complete second response follows 150 ms later.
 fn evil(start: &str) -> Vec<Step> {
     vec![Step::Send(start.into()), Step::Pause(ms(150)), Step::Send(EVIL.to_vec()), Step::Hang]
 }
 
-/// Answers after the second response of the other upstream must have arrived.
+/// Time by which the second response of the other upstream must have arrived.
 fn slow(request: &Received) -> Vec<Step> {
     let target = request.target();
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len());
     vec![Step::Pause(ms(400)), Step::Send(answer.into_bytes())]
 }
 
-/// The next answer on a connection that is kept, or nothing on one that ends.
+/// Returns the next answer on a kept connection, or nothing on one that ends.
 async fn next(connection: &mut Connection, request: &[u8]) -> Option<Response> {
     use tokio::io::AsyncWriteExt;
     connection.stream.write_all(request).await.ok()?;
@@ -101,7 +101,7 @@ async fn a_second_response_is_never_the_answer_of_another_client() {
     }
 }
 
-/// A body that the upstream ends early leaves the client's connection at an unknown place.
+/// After a body that the upstream ends early, the position in the client's connection is unknown.
 #[tokio::test]
 async fn a_response_that_is_cut_ends_the_clients_connection() {
     for start in [
@@ -119,13 +119,13 @@ async fn a_response_that_is_cut_ends_the_clients_connection() {
     }
 }
 
-/// A server that answers without reading the content takes it for the next request of its connection.
+/// A server that answers without reading the content parses it as the next request of its connection.
 #[tokio::test]
-async fn content_that_the_upstream_left_unread_becomes_nobodys_answer() {
+async fn content_that_the_upstream_left_unread_causes_no_answer() {
     let third_party = third_party().scripted(|request| {
         let target = request.target();
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", target.len());
-        // The content of /x comes after its head; the answer to /poison when the connection has another user.
+        // The content of /x follows its head; the answer to /poison arrives when the connection has another user.
         match target.as_str() {
             "/x" => vec![Step::Send(head.into_bytes()), Step::Pause(ms(100)), Step::Send(b"/x".to_vec())],
             "/poison" => vec![Step::Pause(ms(100)), Step::Send(format!("{head}{target}").into_bytes())],

@@ -13,7 +13,7 @@ fn hash_of(attache: &Attache) -> String {
 }
 
 #[tokio::test]
-async fn it_tells_what_is_served() {
+async fn it_shows_what_is_served() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let hash = hash_of(&attache);
@@ -23,8 +23,8 @@ async fn it_tells_what_is_served() {
     let json = status(&attache, &["--format", "json"]).await;
     let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
     assert_eq!(json["config"]["hash"], hash);
-    // The address is found in the file too, also in one that has problems: a health check must not fail for what is not
-    // served.
+    // The address is found in a file with problems too: a health check must not fail because of a file that is not in
+    // effect.
     let fixed = std::fs::read_to_string(attache.config()).expect("read");
     let fixed = fixed.replace("admin: 127.0.0.1:0", &format!("admin: {}", attache.admin()));
     let beside = attache.config().with_file_name("other.yml");
@@ -66,7 +66,7 @@ async fn it_waits_for_a_hash() {
 }
 
 #[tokio::test]
-async fn it_reaches_a_unix_socket_and_says_what_it_does_not_reach() {
+async fn it_reaches_a_unix_socket_and_reports_an_unreachable_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("admin.sock").display().to_string();
     let yaml = "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 'unix:{{socket}}' }
@@ -90,13 +90,13 @@ async fn a_rejection_of_the_hash_ends_the_wait_with_its_problems() {
     let rejected = status(&attache, &["--wait-for-hash", &bad]).await;
     assert_eq!(rejected.code, Some(1), "{rejected:?}");
     assert!(rejected.stderr.contains("was rejected") && rejected.stdout.contains("timeuot"), "{rejected:?}");
-    // Of another hash it does not.
+    // The rejection of another hash does not.
     let other = status(&attache, &["--wait-for-hash", &"a".repeat(64), "--timeout", "1s"]).await;
     assert!(other.code == Some(1) && other.stderr.contains("it serves"), "{other:?}");
 }
 
 #[tokio::test]
-async fn the_rejection_of_what_is_no_text_ends_the_wait_as_well() {
+async fn the_rejection_of_a_file_that_is_not_text_ends_the_wait_as_well() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let bytes: Vec<u8> = "\u{feff}services: {}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
 
-/// 256 MiB, or what `ATTACHE_STREAM_MIB` says.
+/// 256 MiB, or the value of `ATTACHE_STREAM_MIB`.
 fn size() -> u64 {
     let asked = std::env::var("ATTACHE_STREAM_MIB").ok().map(|mib| mib.parse::<u64>().expect("a number"));
     asked.unwrap_or(256) * MIB
 }
 
-/// What memory has grown by at most, since `before`.
+/// Returns the growth of the memory's peak since `before`.
 fn assert_constant(attache: &Attache, before: u64) {
     let grown = attache.peak().saturating_sub(before);
     println!("grown by {} KiB for {} MiB", grown / 1024, size() / MIB);
@@ -19,7 +19,7 @@ fn assert_constant(attache: &Attache, before: u64) {
 }
 
 #[tokio::test]
-async fn a_big_upload_takes_no_memory() {
+async fn a_large_upload_takes_constant_memory() {
     let third_party = third_party().counts_bodies();
     let attache = attache_for(&third_party, "timeout: 10m").await;
     attache.send(post("/mailer/x", "warm")).await;
@@ -31,7 +31,7 @@ async fn a_big_upload_takes_no_memory() {
 }
 
 #[tokio::test]
-async fn a_big_download_takes_no_memory() {
+async fn a_large_download_takes_constant_memory() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "timeout: 10m").await;
     attache.send(get("/mailer/x")).await;
@@ -43,9 +43,9 @@ async fn a_big_download_takes_no_memory() {
     drop(third_party);
 }
 
-/// The third party is faster than the caller, who reads nothing for a while.
+/// The upstream is faster than the caller, which reads nothing for a while.
 #[tokio::test]
-async fn a_slow_reader_holds_the_third_party_back() {
+async fn a_slow_reader_slows_the_third_party() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     attache.send(get("/mailer/x")).await;
@@ -54,13 +54,13 @@ async fn a_slow_reader_holds_the_third_party_back() {
     let mut connection = Connection::open(attache.outbound()).await;
     connection.write(b"GET /mailer/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
     third_party.head(1).await;
-    // Time for the buffers to fill is the subject here.
+    // The test depends on the time in which the buffers fill.
     tokio::time::sleep(ms(1000)).await;
     assert_constant(&attache, before);
 }
 
 #[tokio::test]
-async fn an_upload_is_passed_on_as_it_comes() {
+async fn an_upload_is_forwarded_as_it_arrives() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let mut connection = Connection::open(attache.outbound()).await;
@@ -72,7 +72,7 @@ async fn an_upload_is_passed_on_as_it_comes() {
 }
 
 #[tokio::test]
-async fn a_chunked_upload_stays_one() {
+async fn a_chunked_upload_stays_chunked() {
     let third_party = third_party().echoes();
     let attache = attache_for(&third_party, "").await;
     let answer = attache.send(request("POST", "/mailer/x").chunked([b"one", b"two", b"three"])).await;
@@ -84,9 +84,9 @@ async fn a_chunked_upload_stays_one() {
     );
 }
 
-/// As an event stream needs it: nothing is held back until more comes.
+/// As event streams require: nothing is held back until more arrives.
 #[tokio::test]
-async fn an_answer_is_passed_on_as_it_comes() {
+async fn an_answer_is_forwarded_as_it_arrives() {
     for start in ["Content-Length: 10\r\n\r\nfirst", "Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"] {
         let start = format!("HTTP/1.1 200 OK\r\n{start}").into_bytes();
         let third_party = third_party().scripted(move |_request| vec![Step::Send(start.clone()), Step::Hang]);
@@ -102,9 +102,9 @@ async fn an_answer_is_passed_on_as_it_comes() {
     }
 }
 
-/// One byte a segment: each must cost its byte, not a buffer.
+/// One byte per segment: each must cost its byte, not a buffer.
 #[tokio::test]
-async fn an_upload_that_drips_takes_no_memory() {
+async fn an_upload_in_small_parts_takes_constant_memory() {
     let third_party = third_party().counts_bodies();
     let attache = attache_for(&third_party, "timeout: 10m").await;
     attache.send(post("/mailer/x", "warm")).await;
@@ -122,7 +122,7 @@ async fn an_upload_that_drips_takes_no_memory() {
     assert_constant(&attache, before);
 }
 
-/// The client sends all of its request before it reads, and the upstream reads while it answers.
+/// The client sends its whole request before it reads, and the upstream reads while it answers.
 #[tokio::test]
 async fn an_upload_goes_on_while_its_answer_is_not_read() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -191,7 +191,7 @@ async fn an_exchange_whose_sides_both_take_nothing_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_running_upload_is_no_silence() {
+async fn a_running_upload_is_activity() {
     let third_party = third_party().scripted(|_request| {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n".to_vec();
         vec![Step::Send(head), Step::Pause(ms(2000)), Step::Send(b"ok".to_vec())]
@@ -202,9 +202,9 @@ async fn a_running_upload_is_no_silence() {
     assert_eq!((answer.status, answer.text().as_str(), answer.complete), (200, "ok", true));
 }
 
-/// What follows a request that is the last of its connection must not turn its response into a reset.
+/// Bytes after the last request of a connection must not turn its response into a reset.
 #[tokio::test]
-async fn bytes_behind_the_last_request_do_not_cost_its_response() {
+async fn bytes_after_the_last_request_do_not_lose_its_response() {
     const SIZE: u64 = 300_000;
     let third_party = third_party().streams(SIZE);
     let attache = attache_for(&third_party, "").await;

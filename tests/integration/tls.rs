@@ -1,4 +1,4 @@
-//! TLS to the third party: the file's roots, the right name, and no connection shared between two trusts.
+//! TLS to the upstream: the file's roots, the right name, and no connection shared between two sets of roots.
 
 use crate::harness::*;
 
@@ -24,7 +24,7 @@ async fn the_services_ca_is_trusted_for_a_name() {
 }
 
 #[tokio::test]
-async fn a_certificate_nobody_vouches_for_is_refused() {
+async fn a_certificate_of_an_unknown_issuer_is_refused() {
     let ca = CertificateAuthority::new();
     let third_party = third_party().with_tls(&ca);
     let attache = attache_for(&third_party, "").await;
@@ -50,9 +50,9 @@ async fn a_peer_that_does_not_speak_tls_is_refused() {
     attache.send(get("/mailer/x")).await.problem("service_tls", 502, "tls_protocol_error");
 }
 
-/// A pooled connection that one service's CA vouched for must not serve another service with another CA.
+/// A pooled connection that was verified with one service's CA must not serve another service with another CA.
 #[tokio::test]
-async fn a_connection_is_not_shared_between_two_trusts() {
+async fn a_connection_is_not_shared_between_two_sets_of_roots() {
     let (right, wrong) = (CertificateAuthority::new(), CertificateAuthority::new());
     let third_party = third_party().with_tls(&right);
     let yaml = "
@@ -79,7 +79,7 @@ async fn a_connection_is_not_shared_between_two_trusts() {
 }
 
 #[tokio::test]
-async fn the_deadline_holds_over_tls() {
+async fn the_deadline_applies_over_tls() {
     let ca = CertificateAuthority::new();
     let third_party = third_party().with_tls(&ca).hangs();
     let setup = attache().given("third_party", third_party.url()).file("ca", &ca.pem());
@@ -90,7 +90,7 @@ async fn the_deadline_holds_over_tls() {
 }
 
 #[tokio::test]
-async fn the_log_says_what_is_wrong_with_a_certificate() {
+async fn the_log_explains_the_fault_of_a_certificate() {
     let ca = CertificateAuthority::new();
     let mut reasons = Vec::new();
     for (third_party, says) in [
@@ -116,7 +116,7 @@ async fn the_log_says_what_is_wrong_with_a_certificate() {
     );
 }
 
-/// `openssl req -x509` makes such a certificate. To verify against it is to pin it.
+/// `openssl req -x509` creates such a certificate. Verifying against it pins it.
 #[tokio::test]
 async fn a_self_signed_server_may_be_pinned() {
     let certificate = CertificateAuthority::self_signed_server("127.0.0.1");

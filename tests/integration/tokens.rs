@@ -1,4 +1,4 @@
-//! OAuth2 tokens: asked for once, kept, renewed, and their absence answered as ours.
+//! OAuth2 tokens: requested once, stored, renewed, and attache's own answer if there is none.
 
 use crate::harness::*;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn a_token_is_injected() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_once_however_many_need_it() {
+async fn a_token_is_requested_once_for_all_waiting_requests() {
     let third_party = third_party();
     let endpoint = token_endpoint().issues(&secret("token")).delays(ms(300));
     let attache = attache_with(&third_party, &endpoint.url(), "").await;
@@ -95,7 +95,7 @@ async fn the_request_for_a_token_is_that_of_the_rfc() {
 }
 
 #[tokio::test]
-async fn the_client_may_prove_itself_in_the_form() {
+async fn the_client_may_authenticate_in_the_form() {
     let third_party = third_party();
     let endpoint = token_endpoint().issues(&secret("token"));
     let attache = attache_with(&third_party, &endpoint.url(), "client_auth: post").await;
@@ -158,7 +158,7 @@ async fn a_token_endpoint_that_is_down_or_talks_nonsense_is_a_503() {
 }
 
 #[tokio::test]
-async fn one_accounts_trouble_delays_no_other() {
+async fn one_accounts_failure_delays_no_other() {
     let third_party = third_party();
     let (hangs, issues) = (token_endpoint().hangs(), token_endpoint().issues(&secret("token")));
     let yaml = "
@@ -224,12 +224,11 @@ async fn a_token_is_never_sent_after_it_has_expired() {
     drop(endpoint);
 }
 
-/// Takes no connection at first. A connection that is being made meanwhile succeeds when the kernel tries again, after
-/// a second.
+/// Accepts no connection at first. A connection attempt succeeds when the kernel retries, after a second.
 #[tokio::test]
-async fn a_token_that_ends_while_a_connection_is_made_is_replaced() {
+async fn a_token_that_expires_during_connect_is_replaced() {
     let (address, mut held) = blackhole();
-    // Such a token is good for a second: a tenth of its life, at least a second, is kept back.
+    // Such a token is valid for a second: a tenth of its lifetime, at least a second, is the margin.
     let endpoint = token_endpoint().issues_each_for(2, |n| secret(&format!("token-{n}-")));
     let lines = "timeout: 20s
         account:
@@ -246,14 +245,14 @@ async fn a_token_that_ends_while_a_connection_is_made_is_replaced() {
     let (serving, stop) = (listener.try_clone().expect("a second handle"), listener);
     let upstream = std::thread::spawn(move || {
         use std::io::{Read, Write};
-        // The life of the token is what is waited for here.
+        // The test waits for the lifetime of the token.
         std::thread::sleep(ms(1500));
         let mut kept = Vec::new();
         while let Ok((connection, _peer)) = serving.accept() {
             let mut connection = std::net::TcpStream::from(connection);
             connection.set_read_timeout(Some(ms(100))).expect("a time limit");
             let mut head = [0; 4096];
-            // Those that only filled the backlog say nothing.
+            // The connections that filled the backlog send nothing.
             if connection.read(&mut head).is_ok_and(|read| read > 0) {
                 let _gone = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
             }

@@ -1,8 +1,8 @@
-//! A secret that can't be read takes down its own account or webhook, and nothing else.
+//! A secret that can't be read makes only its own account or webhook unavailable.
 
 use crate::harness::*;
 
-/// Two services with accounts of their own; the secret of `erp` is in a file.
+/// Two services with their own accounts; the secret of `erp` is in a file.
 const TWO: &str = "
     accounts:
       erp: { authorization: { header: { name: X-Key, value: { file: '{{erp_key}}' } } } }
@@ -23,7 +23,7 @@ fn unavailable(answer: &Response) {
     answer.problem("credential_unavailable", 503, "proxy_configuration_error");
 }
 
-/// Waits until a request to `service` is answered so.
+/// Waits until a request to `service` gets this answer.
 async fn serves(attache: &Attache, service: &str, status: u16) {
     let target = format!("/{service}/x");
     let answered = async || (attache.send(get(target.clone())).await.status == status).then_some(());
@@ -52,7 +52,7 @@ async fn a_missing_secret_takes_down_its_own_account() {
 }
 
 #[tokio::test]
-async fn a_missing_secret_is_told_in_the_log_and_the_status() {
+async fn a_missing_secret_is_reported_in_the_log_and_the_status() {
     let third_party = third_party();
     let attache = two(&third_party).folder("erp_key").with(TWO).await;
     attache.stderr_line("ERROR.*accounts.erp.authorization.header.value.file").await;
@@ -71,7 +71,7 @@ async fn a_missing_secret_is_told_in_the_log_and_the_status() {
 }
 
 #[tokio::test]
-async fn a_file_that_comes_is_taken_up_without_a_restart() {
+async fn a_file_that_appears_is_used_without_a_restart() {
     let (third_party, key) = (third_party(), secret("erp"));
     let attache = two(&third_party).folder("erp_key").with(TWO).await;
     unavailable(&attache.send(get("/erp/x")).await);
@@ -82,7 +82,7 @@ async fn a_file_that_comes_is_taken_up_without_a_restart() {
 }
 
 #[tokio::test]
-async fn the_last_value_serves_while_its_file_is_gone() {
+async fn the_last_value_is_used_while_its_file_is_missing() {
     let (third_party, key) = (third_party(), secret("erp"));
     let attache = two(&third_party).file("erp_key", &key).with(TWO).await;
     let before = attache.reloads("applied").await;
@@ -92,7 +92,7 @@ async fn the_last_value_serves_while_its_file_is_gone() {
     assert_eq!(third_party.head(0).await.all("x-key"), std::slice::from_ref(&key));
     assert_eq!(gauge(&attache, "account", "erp").await, Some(1.0));
     assert_eq!(attache.status().await["accounts"]["erp"]["credential"]["state"], "degraded");
-    // It is kept over further changes, and over those that are refused.
+    // It is kept through further changes, including refused ones.
     attache.reload(&format!("{TWO}\n    via: nonsense"), "rejected").await;
     attache.reload(&format!("{TWO}\n    via: true"), "applied").await;
     assert_eq!(attache.send(get("/erp/x")).await.status, 200);
@@ -102,7 +102,7 @@ async fn the_last_value_serves_while_its_file_is_gone() {
 }
 
 #[tokio::test]
-async fn an_emptied_or_garbled_file_is_as_good_as_none() {
+async fn an_empty_or_malformed_file_counts_as_missing() {
     let (third_party, key) = (third_party(), secret("erp"));
     let attache = two(&third_party).file("erp_key", &key).with(TWO).await;
     for (content, reason) in [("", "secret_empty"), ("\u{0}", "secret_malformed")] {
@@ -117,14 +117,14 @@ async fn an_emptied_or_garbled_file_is_as_good_as_none() {
 }
 
 #[tokio::test]
-async fn the_last_value_serves_its_own_account_and_reference_only() {
+async fn the_last_value_is_used_for_its_own_account_and_reference_only() {
     let third_party = third_party();
     let attache = two(&third_party).file("erp_key", &secret("erp")).with(TWO).await;
     let gone = attache.path_of("erp_key").display().to_string();
     let before = attache.reloads("applied").await;
     std::fs::remove_file(attache.path_of("erp_key")).expect("remove");
     attache.reloaded("applied", before).await;
-    // Another account that names the same file.
+    // Another account with the same file.
     attache
         .reload(
             &TWO.replace("account: erp,", "account: other,").replace("erp: { auth", "other: { auth"),
@@ -140,7 +140,7 @@ async fn the_last_value_serves_its_own_account_and_reference_only() {
 }
 
 #[tokio::test]
-async fn a_bystanders_change_is_applied_while_a_secret_is_missing() {
+async fn another_accounts_change_is_applied_while_a_secret_is_missing() {
     let third_party = third_party();
     let attache = two(&third_party).folder("erp_key").with(TWO).await;
     let more = format!(
@@ -162,7 +162,7 @@ async fn an_error_of_the_text_still_refuses_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_comes_after_what_is_wrong_with_the_request() {
+async fn the_request_is_checked_before_the_secret() {
     let third_party = third_party();
     let attache = two(&third_party).folder("erp_key").with(TWO).await;
     attache.send(get("/erp/../x")).await.problem("request_invalid", 400, "http_request_error");
@@ -226,7 +226,7 @@ async fn a_missing_secret_takes_down_its_own_webhook() {
     let (app, hooks) = (app(), Hooks::new());
     let attache = hooks.setup(&app).folder("hook_secret").with(HOOKS).await;
     assert_eq!(attache.hook(post(format!("/webhooks/{}", hooks.plain), "{}")).await.status, 200);
-    // Whether it is signed makes no difference: nothing is let in.
+    // Signed or not, every call is refused.
     unavailable(&attache.hook(hooks.call()).await);
     let refused = attache.hook(post(format!("/webhooks/{}", hooks.signed), "{}")).await;
     let problem = refused.problem("credential_unavailable", 503, "proxy_configuration_error");
@@ -255,7 +255,7 @@ async fn the_address_is_checked_before_the_secret() {
 }
 
 #[tokio::test]
-async fn a_webhooks_last_secret_serves_while_its_file_is_gone() {
+async fn a_webhooks_last_secret_is_used_while_its_file_is_missing() {
     let (app, hooks) = (app(), Hooks::new());
     let attache = hooks.setup(&app).file("hook_secret", &hooks.secret).with(HOOKS).await;
     let before = attache.reloads("applied").await;
@@ -280,7 +280,7 @@ async fn one_of_several_secrets_is_absent_alone() {
 }
 
 #[tokio::test]
-async fn a_key_whose_value_can_not_be_read_is_no_key() {
+async fn a_key_whose_value_cannot_be_read_is_absent() {
     let (app, hooks) = (app(), Hooks::new());
     let keys = HOOKS.replace(
         "[{ id: k, sha256: {{plain}} }]",
@@ -289,7 +289,7 @@ async fn a_key_whose_value_can_not_be_read_is_no_key() {
     let attache = hooks.setup(&app).file("hook_secret", &hooks.secret).with(&keys).await;
     assert_eq!(attache.hook(post(format!("/webhooks/{}", hooks.plain), "{}")).await.status, 200);
     assert_eq!(gauge(&attache, "service", "plain").await, Some(1.0));
-    // What stands in for a value elsewhere is no key either.
+    // A placeholder for a value is not a key either.
     let guessed =
         attache.hook(post("/webhooks/not%20read%20-%20services.plain.webhook.api_keys[0].value", "{}")).await;
     guessed.problem("webhook_unknown", 404, "http_request_denied");
@@ -342,7 +342,7 @@ async fn a_missing_state_key_takes_down_the_accounts_it_seals() {
 }
 
 #[tokio::test]
-async fn a_missing_client_secret_and_a_missing_presented_token_are_no_different() {
+async fn a_missing_client_secret_or_presented_token_has_the_same_effect() {
     let (third_party, endpoint) = (third_party(), token_endpoint().issues(&secret("token")));
     let yaml = "
     accounts:
@@ -380,7 +380,7 @@ async fn a_missing_certificate_takes_down_its_own_service() {
     assert_eq!(gauge(&attache, "service", "pinned").await, Some(1.0));
     attache.rewrite_file("ca", &ca.pem());
     serves(&attache, "pinned", 200).await;
-    // Half-written, it is as good as gone.
+    // A partially written certificate counts as missing.
     let before = attache.reloads("applied").await;
     attache.rewrite_file("ca", "-----BEGIN CERTIFICATE-----\n");
     attache.reloaded("applied", before).await;
@@ -389,7 +389,7 @@ async fn a_missing_certificate_takes_down_its_own_service() {
 }
 
 #[tokio::test]
-async fn a_missing_variable_says_that_a_restart_is_needed() {
+async fn the_problem_of_a_missing_variable_names_the_restart() {
     let third_party = third_party();
     let attache = two(&third_party).folder("erp_key").with(TWO).await;
     attache.reload(&TWO.replace("MAILER_KEY", "NO_SUCH_KEY"), "applied").await;
@@ -400,7 +400,7 @@ async fn a_missing_variable_says_that_a_restart_is_needed() {
 }
 
 #[tokio::test]
-async fn a_folder_that_comes_with_its_secret_is_seen() {
+async fn a_folder_that_appears_with_its_secret_is_detected() {
     let third_party = third_party();
     let yaml = TWO.replace("{{erp_key}}", "{{folder}}/erp");
     let attache = two(&third_party).folder("folder").with(&yaml).await;
@@ -411,7 +411,7 @@ async fn a_folder_that_comes_with_its_secret_is_seen() {
 }
 
 #[tokio::test]
-async fn commands_say_which_secret_they_lack() {
+async fn commands_name_the_missing_secret() {
     let (app, hooks) = (app(), Hooks::new());
     let setup = hooks.setup(&app).folder("hook_secret").file("captured", "POST / HTTP/1.1\r\n\r\n{}");
     let (path, captured) = (setup.write(HOOKS).display().to_string(), setup.value("captured"));

@@ -1,9 +1,9 @@
-//! Webhooks: a key becomes a user, and is seen no more.
+//! Webhooks: the key is replaced by the identity of its user.
 
 use crate::harness::*;
 use regex::Regex;
 
-/// Every kind of key, and the app behind them.
+/// Every kind of key, and the receiver.
 struct Topology {
     attache: Attache,
     key: String,
@@ -168,7 +168,7 @@ async fn methods_may_be_chosen() {
 }
 
 #[tokio::test]
-async fn a_body_that_announces_too_much_is_refused_at_once() {
+async fn a_body_with_too_large_a_length_is_refused_at_once() {
     let app = app();
     let at = topology(&app.url(), YAML).await;
     let head = format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 1025\r\n\r\n", at.key);
@@ -193,7 +193,7 @@ async fn a_body_that_grows_too_large_never_reaches_the_app_whole() {
 }
 
 #[tokio::test]
-async fn what_looks_like_our_identity_is_dropped_in_every_spelling() {
+async fn headers_like_the_identity_are_dropped_in_every_spelling() {
     let app = app();
     let at = topology(&app.url(), YAML).await;
     let names = [
@@ -241,7 +241,7 @@ async fn identity_headers_may_have_other_names() {
 }
 
 #[tokio::test]
-async fn connection_can_not_strip_the_identity() {
+async fn connection_cannot_remove_the_identity() {
     let app = app();
     let at = topology(&app.url(), YAML).await;
     let nominated =
@@ -307,7 +307,7 @@ async fn each_listener_serves_its_own_direction_only() {
 }
 
 #[tokio::test]
-async fn webhooks_of_many_services_share_the_connections_to_one_program() {
+async fn webhooks_of_many_services_share_the_connections_to_one_receiver() {
     let app = app().answers(200, "ok");
     let keys: Vec<String> = (0..8).map(|_| webhook_key()).collect();
     let mut yaml = String::from("users: { u: {} }\nservices:\n");
@@ -321,13 +321,14 @@ async fn webhooks_of_many_services_share_the_connections_to_one_program() {
     for key in &keys {
         attache.hook(post(format!("/webhooks/{key}"), "{}")).await;
     }
-    // An answer may be here before its connection is free for the next one.
+    // An answer may arrive before its connection is free for the next one.
     assert!(app.seen().opened <= 4, "{}", app.seen().opened);
 }
 
-/// Only a WebSocket becomes a tunnel; whatever else says `Upgrade` ends where it says, and the next request is another one.
+/// Only a WebSocket becomes a tunnel; any other request with `Upgrade` ends at its framing, followed by another
+/// request.
 #[tokio::test]
-async fn a_request_after_an_upgrade_that_is_none_is_served() {
+async fn a_request_after_an_unsupported_upgrade_is_served() {
     let app = app();
     let yaml = YAML.replace("timeout: 500ms", "methods: [GET, POST]");
     let at = topology(&app.url(), &yaml).await;
@@ -343,7 +344,7 @@ async fn a_request_after_an_upgrade_that_is_none_is_served() {
 }
 
 #[tokio::test]
-async fn a_tunnel_through_a_webhook_has_no_body_to_be_too_large() {
+async fn a_tunnel_through_a_webhook_has_no_body_limit() {
     let app = app().websocket_echo();
     let yaml = YAML.replace("timeout: 500ms", "methods: [GET]");
     let at = topology(&app.url(), &yaml).await;
@@ -362,7 +363,7 @@ async fn a_tunnel_through_a_webhook_has_no_body_to_be_too_large() {
     }
 }
 
-/// The receiver has done nothing wrong, so this is no 504.
+/// The receiver is not at fault, so this is not a 504.
 #[tokio::test]
 async fn an_upload_that_stalls_is_a_408_at_the_webhooks_timeout() {
     let app = app();

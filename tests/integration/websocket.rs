@@ -63,21 +63,21 @@ async fn a_tunnel_outlives_the_deadline() {
     let attache = attache_for(&third_party, "timeout: 300ms").await;
     let (mut connection, answer) = upgrade(attache.outbound(), b"").await;
     assert_eq!(answer.status, 101);
-    // The passing of time is the subject here.
+    // The test depends on the passing of time.
     tokio::time::sleep(ms(800)).await;
     connection.write(b"still here").await;
     assert_eq!(connection.bytes(10).await, b"still here");
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_declined_is_an_answer_like_any_other() {
+async fn a_declined_upgrade_is_an_ordinary_answer() {
     let third_party = third_party().answers(403, "no");
     let attache = attache_for(&third_party, "").await;
     let (_connection, answer) = upgrade(attache.outbound(), b"").await;
     assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
 }
 
-/// RFC 9110 section 8.6 forbids the length; servers state it all the same.
+/// RFC 9110 section 8.6 forbids the length; some servers send it.
 #[tokio::test]
 async fn a_switch_with_a_length_is_a_switch() {
     let third_party = third_party().scripted(|_| {
@@ -96,7 +96,7 @@ async fn a_switch_with_a_length_is_a_switch() {
     assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&4.into(), &9.into()), "{line:#}");
 }
 
-/// Bytes that were meant for a tunnel are never a request.
+/// Bytes for a tunnel are never parsed as a request.
 #[tokio::test]
 async fn early_bytes_of_a_declined_upgrade_are_discarded() {
     let third_party = third_party().answers(403, "no");
@@ -109,7 +109,7 @@ async fn early_bytes_of_a_declined_upgrade_are_discarded() {
 }
 
 #[tokio::test]
-async fn a_tunnel_passes_half_closes_on() {
+async fn a_tunnel_forwards_half_closes() {
     let third_party = third_party().websocket_echo();
     let attache = attache_for(&third_party, "").await;
     let (mut connection, _) = upgrade(attache.outbound(), b"").await;

@@ -1,5 +1,5 @@
-//! Fifty changes (five without `ATTACHE_FULL=1`) by each of six ways of writing a file, under load, the first as
-//! soon as attache is ready: none is missed, none is refused half-written, and no request fails.
+//! Fifty changes (five without `ATTACHE_FULL=1`) by each of six ways of writing a file, under load, the first as soon
+//! as attache is ready: every change is applied, none is read half-written, and no request fails.
 
 use crate::harness::*;
 use std::fs;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// How a file may be written.
+/// A way of writing a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     InPlace,
@@ -25,7 +25,7 @@ enum Way {
 }
 
 impl Way {
-    /// Where attache is told to find the file.
+    /// Returns the path that attache is given.
     fn path(self, base: &Path) -> PathBuf {
         match self {
             Self::WorkTree => base.join("current/attache.yaml"),
@@ -80,7 +80,7 @@ impl Way {
     }
 }
 
-/// A file of which `/nth/N` answers 200, and every other 404.
+/// Returns a file in which `/nth/N` answers 200, and every other path 404.
 fn text(nth: usize, third_party: &str, bad: bool) -> String {
     format!(
         "listen: {{ outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:0 }}\n\
@@ -90,7 +90,7 @@ fn text(nth: usize, third_party: &str, bad: bool) -> String {
     )
 }
 
-async fn every_change_is_seen(way: Way) {
+async fn every_change_is_applied(way: Way) {
     let count = if full("fifty changes instead of five") { 50 } else { 5 };
     let folder = tempfile::tempdir().expect("a folder");
     let base = folder.path().to_owned();
@@ -139,30 +139,30 @@ async fn every_change_is_seen(way: Way) {
 
 #[tokio::test]
 async fn a_file_written_in_place() {
-    every_change_is_seen(Way::InPlace).await;
+    every_change_is_applied(Way::InPlace).await;
 }
 
 #[tokio::test]
 async fn a_file_renamed_over() {
-    every_change_is_seen(Way::Rename).await;
+    every_change_is_applied(Way::Rename).await;
 }
 
 #[tokio::test]
 async fn a_data_link_swapped() {
-    every_change_is_seen(Way::DataLink).await;
+    every_change_is_applied(Way::DataLink).await;
 }
 
 #[tokio::test]
 async fn a_work_tree_swapped() {
-    every_change_is_seen(Way::WorkTree).await;
+    every_change_is_applied(Way::WorkTree).await;
 }
 
 #[tokio::test]
 async fn a_folder_replaced() {
-    every_change_is_seen(Way::FolderReplaced).await;
+    every_change_is_applied(Way::FolderReplaced).await;
 }
 
 #[tokio::test]
 async fn a_file_saved_by_an_editor() {
-    every_change_is_seen(Way::Editor).await;
+    every_change_is_applied(Way::Editor).await;
 }

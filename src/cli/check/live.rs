@@ -1,8 +1,8 @@
-//! `attache check --live`: gets a token for every OAuth2 account and reaches every service, as `attache run` would.
+//! `attache check --live`: requests a token for every OAuth2 account and connects to every service, as `attache run`
+//! would.
 //!
-//! Refresh tokens are spent under the store's lock and their successors kept, so a running attache is not harmed; and
-//! Ctrl-C waits for such an exchange, since breaking it off would lose the grant. A service is connected to, and sent
-//! nothing.
+//! Refresh tokens are spent under the store's lock and their successors stored, so a running attache is not affected;
+//! Ctrl-C waits for such an exchange, since interrupting it would lose the grant. No request is sent to a service.
 
 mod finding;
 
@@ -25,20 +25,20 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::level_filters::LevelFilter;
 
-/// Accounts and services that are tried at a time.
+/// Maximum number of accounts and services that are tried at the same time.
 const AT_ONCE: usize = 16;
-/// How long reaching a service may take.
+/// Time limit for reaching a service.
 const REACH: Duration = Duration::from_secs(5);
 
-/// Tries everything. Blocks until it is through.
+/// Tries everything. Blocks until it is done.
 ///
 /// # Errors
 ///
-/// If the means for it can't be made, or the operator broke it off.
+/// If the runtime or the clients can't be created, or the operator interrupted it.
 pub(super) fn run(config: &Config) -> Result<Vec<Finding>, String> {
-    // Fails only if one is installed, which does as well.
+    // Fails only if a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // For what goes wrong beside the answer: a refresh token that can't be kept.
+    // Logs failures besides the result, such as a refresh token that can't be stored.
     let _ = logging::init(LevelFilter::WARN, false);
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = built.map_err(|e| format!("can't start: {e}"))?;
@@ -57,7 +57,7 @@ async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
         found = tasks.all() => Ok(found),
         () = broken_off() => Err("broken off".to_owned()),
     };
-    // A refresh token that has been spent must not be lost with its successor on the way.
+    // The answer to a request that spent a refresh token must not be lost: it holds the next token.
     if !tokens.finish(config).await {
         return Err(
             "ended while a refresh token was being exchanged: its account may need a login".to_owned()
@@ -66,7 +66,7 @@ async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
     found
 }
 
-/// Ctrl-C, or what ends a job that takes too long.
+/// Resolves on Ctrl-C or SIGTERM.
 async fn broken_off() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
@@ -75,7 +75,7 @@ async fn broken_off() {
     }
 }
 
-/// What is tried at the same time, so much at once.
+/// Concurrent attempts, up to a limit.
 struct Tasks {
     running: JoinSet<Finding>,
     permits: Arc<Semaphore>,
@@ -91,7 +91,7 @@ impl Tasks {
     fn add(&mut self, task: impl Future<Output = Finding> + Send + 'static) {
         let permits = Arc::clone(&self.permits);
         self.running.spawn(async move {
-            // It is never closed.
+            // The semaphore is never closed.
             let _permit = permits.acquire().await;
             task.await
         });
@@ -125,13 +125,13 @@ fn tokens_of(config: &Config, tokens: &Tokens, tasks: &mut Tasks) {
     }
 }
 
-/// What refresh tokens can be had from the state store.
+/// The access to refresh tokens in the state store.
 #[derive(Clone)]
 enum Grants {
     Usable,
-    /// There is no folder yet, and nothing to put into one: it may have to belong to another user than this one.
+    /// There is no folder yet, and nothing to store: it may have to belong to another user than this one.
     NoneYet,
-    /// Why it can't be used.
+    /// Why the store can't be used.
     Closed(String),
 }
 
@@ -150,7 +150,7 @@ fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) ->
             }
             Grants::Usable
         }
-        Err(error) => Grants::Closed(format!("can't keep refresh tokens (state.dir): {error}")),
+        Err(error) => Grants::Closed(format!("can't store refresh tokens (state.dir): {error}")),
     }
 }
 
@@ -169,7 +169,7 @@ fn reach_all(config: &Config, tasks: &mut Tasks) {
             let url = &outbound.server_url;
             add(Kind::Service, name, url, outbound.private_network, client(url.tls, outbound.ca.as_ref()));
         }
-        // The receiver's address may be a private one, and its TLS is its own affair.
+        // The receiver's address may be private, and its TLS is not checked.
         if let Some(webhook) = &service.webhook {
             add(Kind::Webhook, name, &webhook.forward_to, true, None);
         }

@@ -1,8 +1,8 @@
-//! The listener that the browser comes back to (RFC 8252 section 7.3): plain HTTP on loopback, for one answer.
+//! The listener for the browser's redirect (RFC 8252 section 7.3): plain HTTP on loopback, for one answer.
 //!
-//! Anything on the machine can reach it, and browsers themselves open connections that they don't use and ask for icons.
-//! So it serves several connections at a time, each for a few seconds; answers only GET on the one path; waits on unless
-//! the state is right; and writes nothing back that it was sent.
+//! Any program on the machine can reach it, and browsers open unused connections and request icons. So it serves
+//! several connections at a time, each for a few seconds; answers only GET on the one path; keeps waiting unless the
+//! state is right; and echoes nothing that it received.
 
 use crate::credentials::oauth2::{Authorization, Redirected};
 use http::header::{self, HeaderName, HeaderValue};
@@ -21,11 +21,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-/// Connections at a time; more are closed.
+/// Maximum number of concurrent connections; more are closed.
 const MAX_CONNECTIONS: usize = 64;
-/// A connection's whole life.
+/// Time limit of a connection.
 const LIFE: Duration = Duration::from_secs(10);
-/// Codes of a kilobyte and more are about.
+/// Maximum size of a request head; codes may have more than a kilobyte.
 const MAX_HEAD: usize = 32 * 1024;
 
 /// A bound listener.
@@ -35,8 +35,8 @@ pub(super) struct Loopback {
 }
 
 impl Loopback {
-    /// Binds `redirect_url`'s host and port; without a port, or without a URL, one that is free. `localhost` is both
-    /// families, since a browser may try either.
+    /// Binds `redirect_url`'s host and port; without a port, or without a URL, a free one. `localhost` binds both
+    /// address families, since a browser may try either.
     ///
     /// # Errors
     ///
@@ -58,19 +58,19 @@ impl Loopback {
         let port = listener.local_addr().map_err(failed)?.port();
         let mut listeners = vec![listener];
         if let Some(second) = second {
-            // A machine without IPv6 does without.
+            // A machine may have no IPv6.
             listeners.extend(TcpListener::bind((second, port)).await);
         }
         let _ = uri.set_port(Some(port));
         Ok(Self { listeners, uri })
     }
 
-    /// What the provider is told: the same host and path, with the port.
+    /// Returns the redirect URI for the provider: the same host and path, with the port.
     pub(super) fn uri(&self) -> &Url {
         &self.uri
     }
 
-    /// Serves until the answer to `authorization` has come, and been thanked for.
+    /// Serves until the answer to `authorization` was received and its page was sent.
     pub(super) async fn redirected(self, authorization: &Arc<Authorization>) -> Redirected {
         let path: Arc<str> = self.uri.path().into();
         let mut connections = JoinSet::new();
@@ -81,7 +81,7 @@ impl Loopback {
                         connections.spawn(serve(stream, Arc::clone(authorization), Arc::clone(&path)));
                     }
                     Ok(stream) => drop(stream),
-                    // No descriptors, for one.
+                    // For example, no descriptors are left.
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
                 },
                 Some(ended) = connections.join_next() => {
@@ -106,7 +106,7 @@ impl Loopback {
     }
 }
 
-/// One request; the answer that it brought, if it did.
+/// Serves one request; returns the answer that it contained, if any.
 async fn serve(stream: TcpStream, authorization: Arc<Authorization>, path: Arc<str>) -> Option<Redirected> {
     let brought = Mutex::new(None);
     let service = service_fn(|request: Request<Incoming>| {
@@ -122,7 +122,7 @@ async fn serve(stream: TcpStream, authorization: Arc<Authorization>, path: Arc<s
         .keep_alive(false)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    // Whoever went away before the page was read has brought the answer all the same.
+    // A browser that left before it read the page has still delivered the answer.
     let _ = timeout(LIFE, serving).await;
     brought.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
@@ -142,7 +142,7 @@ fn judge(
     }
 }
 
-/// What the browser shows: fixed texts.
+/// The pages for the browser: fixed texts.
 #[derive(Clone, Copy)]
 enum Page {
     Taken,
@@ -157,17 +157,17 @@ impl Page {
             Self::Taken => (
                 StatusCode::OK,
                 "Back to the terminal",
-                "attache has your answer. The terminal says how it went on; this window may be closed.",
+                "attache received the answer. The terminal shows the result; this window can be closed.",
             ),
             Self::Refused => (
                 StatusCode::OK,
                 "Not signed in",
-                "The sign-in was refused. The terminal says why; this window may be closed.",
+                "The sign-in was refused. The terminal shows the reason; this window can be closed.",
             ),
             Self::Foreign => (
                 StatusCode::BAD_REQUEST,
                 "Not this login",
-                "This is not the answer to the login that attache is waiting for. Open the URL that stands in the \
+                "This is not the answer to the login that attache is waiting for. Open the URL that is shown in the \
                  terminal.",
             ),
             Self::NotHere => (StatusCode::NOT_FOUND, "Not found", "There is nothing here."),

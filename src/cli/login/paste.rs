@@ -1,14 +1,15 @@
-//! The redirect by hand: where the browser runs on another machine, the address that it could not load is pasted.
+//! Manual redirect: if the browser runs on another machine, the user pastes the address that it could not load.
 
 use crate::credentials::oauth2::{Authorization, Redirected};
 use std::future::pending;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use zeroize::Zeroizing;
 
-/// As long as the head of the request that it stands for.
+/// As long as the head of the request that it replaces.
 const MAX_LINE: u64 = 16 * 1024;
 
-/// Waits for a line that answers the request. Ends never if `input` does first: the browser may still come.
+/// Waits for a line that answers the request. Never resolves if `input` ends first: the browser may still be
+/// redirected.
 pub(super) async fn redirected(
     authorization: &Authorization,
     mut input: impl AsyncBufRead + Unpin,
@@ -25,14 +26,14 @@ pub(super) async fn redirected(
         }
         match authorization.read(query(&text)) {
             Redirected::Foreign => {
-                eprintln!("note: that is not the address that this login leads to; still waiting");
+                eprintln!("note: this is not the address of this login's final page; still waiting");
             }
             answer => return answer,
         }
     }
 }
 
-/// The query of a URL, or the text itself if that is all of it.
+/// Returns the query of a URL, or the text itself if it is only the query.
 fn query(text: &str) -> &str {
     let text = text.trim();
     let text = text.split_once('?').map_or(text, |(_, query)| query);
@@ -44,7 +45,7 @@ mod tests {
     use super::query;
 
     #[test]
-    fn what_people_copy() {
+    fn urls_and_queries_are_accepted() {
         for pasted in
             ["http://127.0.0.1:1/callback?code=c&state=s\n", "?code=c&state=s", " code=c&state=s#_=_\r\n"]
         {

@@ -18,7 +18,7 @@ fn config(text: &str) -> Config {
 }
 
 #[test]
-fn an_account_that_nobody_signs_in_to() {
+fn an_account_without_a_login_is_refused() {
     let config = config(FILE);
     let said = find(&config, "erq").unwrap_err();
     assert_eq!(said, "there is no account `erq`; did you mean `erp`?");

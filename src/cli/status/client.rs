@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
-/// The largest document that is read.
+/// Maximum size of a document.
 const MAX_BODY: usize = 256 << 20;
 
-/// Where the admin listener is.
+/// The address of the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Admin {
     Tcp(String),
@@ -68,14 +68,14 @@ pub(super) enum Unreachable {
     Http(#[from] hyper::Error),
     #[error("/status is answered with {0}")]
     Status(u16),
-    #[error("what answers is not attache")]
+    #[error("the answer is not from attache")]
     NotStatus,
     #[error("no answer in time")]
     Late,
 }
 
 impl Admin {
-    /// The status and body of the answer to a GET.
+    /// Sends a GET; returns the status and body of the answer.
     pub(super) async fn get(&self, path: &str) -> Result<(u16, Vec<u8>), Unreachable> {
         match self {
             Self::Tcp(address) => get_over(TcpStream::connect(address).await?, address, path).await,

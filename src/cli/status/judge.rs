@@ -1,19 +1,19 @@
-//! What a status document says, for people, and whether it is what was waited for.
+//! Evaluates a status document: as lines for display, and against the expected state.
 
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Whether the process serves what it should.
+/// The result of comparing the process with the expected state.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,
-    /// Not, or not yet, for these reasons.
+    /// It does not, or not yet, for these reasons.
     NotYet(Vec<String>),
-    /// The configuration that is waited for has been refused.
+    /// The expected configuration was rejected.
     Rejected,
 }
 
-/// Judges a document. With a `hash`, that configuration must be in effect, whole.
+/// Evaluates a document. With a `hash`, that configuration must be completely in effect.
 pub(super) fn judge(status: &Value, ready: bool, hash: Option<&str>) -> Verdict {
     let config = &status["config"];
     let mut reasons = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn judge(status: &Value, ready: bool, hash: Option<&str>) -> Verdict 
     if reasons.is_empty() { Verdict::Good } else { Verdict::NotYet(reasons) }
 }
 
-/// The document for people.
+/// Formats the document for display.
 pub(super) fn page(status: &Value) -> String {
     let (build, config) = (&status["build"], &status["config"]);
     let mut page = String::new();
@@ -79,7 +79,7 @@ pub(super) fn page(status: &Value) -> String {
     page
 }
 
-/// Why an account's requests fail, if they do.
+/// Returns why an account's requests fail, if they do.
 fn trouble(account: &Value) -> Option<String> {
     let token = &account["token"];
     let state = token["state"].as_str()?;
@@ -91,7 +91,7 @@ fn trouble(account: &Value) -> Option<String> {
     Some(reason.map_or_else(|| state.to_owned(), |reason| format!("{state}, {reason}")))
 }
 
-/// `file:line:column: severity: message`, without what the problem does not have.
+/// Formats `file:line:column: severity: message`, without missing parts.
 fn problem_line(problem: &Value) -> String {
     let mut out = String::new();
     if let Some(file) = problem["file"].as_str() {
@@ -105,7 +105,7 @@ fn problem_line(problem: &Value) -> String {
     out
 }
 
-/// The accounts and services with a secret that can't be read, also where the last value serves on.
+/// Returns the accounts and services with an unreadable secret, even if the last value is in use.
 fn unavailable(status: &Value) -> Vec<String> {
     let kinds = [("account", "accounts"), ("service", "services")];
     let all = kinds.iter().flat_map(|(kind, part)| {

@@ -21,7 +21,7 @@ fn reasons(status: &Value, hash: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_hash_is_served_when_all_of_it_is_in_effect() {
+fn a_hash_is_served_once_it_is_completely_in_effect() {
     let good = document();
     assert_eq!(judge(&good, true, Some("aa")), Verdict::Good);
     assert_eq!(reasons(&good, "bb"), ["it serves aa"]);
@@ -47,12 +47,12 @@ fn only_the_rejection_of_the_hash_itself_ends_the_wait() {
     rejected["config"]["last_reload"]["hash"] = json!("bb");
     assert_eq!(judge(&rejected, true, Some("bb")), Verdict::Rejected);
     assert_eq!(reasons(&rejected, "cc"), ["it serves aa"]);
-    // A file that is in effect was rejected when its last reader could not read a secret.
+    // The file in effect was rejected when the last reload could not read a secret.
     assert_eq!(judge(&rejected, true, Some("aa")), Verdict::Good);
 }
 
 #[test]
-fn the_page_says_what_is_wrong() {
+fn the_page_shows_problems() {
     let mut status = document();
     status["config"]["restart_needed"] = json!(["threads"]);
     status["config"]["last_reload"]["problems"] = json!([

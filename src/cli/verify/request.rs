@@ -1,4 +1,4 @@
-//! A request as somebody captured it: a head in the form of HTTP/1.1, and a body.
+//! A captured request: a head in the form of HTTP/1.1, and a body.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -9,12 +9,12 @@ pub(super) struct Captured {
     pub(super) target: Vec<u8>,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
-    /// What a person should know about it.
+    /// Remarks for the user.
     pub(super) remarks: Vec<String>,
 }
 
 impl Captured {
-    /// Takes a request apart. Lines of the head may end either way, since editors change that; the body is taken as it is.
+    /// Parses a request. Lines of the head may end either way, since editors change that; the body is taken unchanged.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let (head, body) = split(bytes).ok_or(
             "there is no empty line between headers and body: a captured request is a request line, headers, an empty \
@@ -27,15 +27,17 @@ impl Captured {
         let (Some(method), Some(target), Some(_), None) =
             (words.next(), words.next(), words.next(), words.next())
         else {
-            return Err("the first line is no request line, such as `POST /webhooks/KEY HTTP/1.1`".to_owned());
+            return Err(
+                "the first line is not a request line such as `POST /webhooks/KEY HTTP/1.1`".to_owned()
+            );
         };
         let mut headers = HeaderMap::new();
         for (line, number) in lines.zip(2..) {
-            let (name, value) = line.split_once(':').ok_or(format!("line {number} is no header"))?;
+            let (name, value) = line.split_once(':').ok_or(format!("line {number} is not a header"))?;
             let name =
-                name.parse::<HeaderName>().map_err(|_| format!("line {number} has no header's name"))?;
+                name.parse::<HeaderName>().map_err(|_| format!("line {number} has no valid header name"))?;
             let value = HeaderValue::from_bytes(value.trim().as_bytes())
-                .map_err(|_| format!("line {number} has a character that no header can have"))?;
+                .map_err(|_| format!("line {number} has a character that is not allowed in a header"))?;
             headers.append(name, value);
         }
         let mut remarks = Vec::new();
@@ -44,12 +46,13 @@ impl Captured {
             && announced != body.len()
         {
             remarks.push(format!(
-                "Content-Length says {announced} bytes, and here are {}: the capture is not what came",
+                "Content-Length is {announced} bytes, but the body has {}: the capture is incomplete or changed",
                 body.len()
             ));
         }
         if headers.contains_key(http::header::TRANSFER_ENCODING) {
-            remarks.push("the body came in chunks; here it has to be without them".to_owned());
+            remarks
+                .push("the request has a chunked body; the capture must contain the decoded body".to_owned());
         }
         let (method, target) = (method.to_owned(), origin_form(target).as_bytes().to_vec());
         Ok(Self { method, target, headers, body: body.to_vec(), remarks })
@@ -63,7 +66,7 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..at], &bytes[at + length..]))
 }
 
-/// Captures often have the whole URL.
+/// Captures often contain the whole URL.
 fn origin_form(target: &str) -> &str {
     let Some((_, rest)) = target.split_once("://") else { return target };
     rest.find(['/', '?']).map_or("/", |at| &rest[at..])
@@ -74,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_taken_apart_whatever_ends_its_lines() {
+    fn a_request_is_parsed_with_either_line_end() {
         for end in ["\r\n", "\n"] {
             let text =
                 format!("POST https://h/webhooks/k?x HTTP/1.1{end}A: 1{end}a:2{end}{end}body\r\n\r\nmore\n");
@@ -90,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_says_why_and_quotes_nothing() {
+    fn an_invalid_request_is_refused_without_quoting_it() {
         for (text, why) in [
             ("POST / HTTP/1.1\r\nA: hunter2", "no empty line"),
-            ("hunter2\r\n\r\n", "no request line"),
-            ("POST / HTTP/1.1\r\nhunter2\r\n\r\n", "line 2 is no header"),
-            ("POST / HTTP/1.1\r\nhun ter2: x\r\n\r\n", "line 2 has no header's name"),
+            ("hunter2\r\n\r\n", "not a request line"),
+            ("POST / HTTP/1.1\r\nhunter2\r\n\r\n", "line 2 is not a header"),
+            ("POST / HTTP/1.1\r\nhun ter2: x\r\n\r\n", "line 2 has no valid header name"),
         ] {
             let problem = Captured::parse(text.as_bytes()).expect_err("no request");
             assert!(problem.contains(why) && !problem.contains("hunter2"), "{problem}");
@@ -103,9 +106,9 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_another_length_is_remarked_upon() {
+    fn a_body_of_another_length_causes_a_remark() {
         let captured =
             Captured::parse(b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody\n").expect("a request");
-        assert!(captured.remarks[0].contains("says 4 bytes, and here are 5"), "{:?}", captured.remarks);
+        assert!(captured.remarks[0].contains("is 4 bytes, but the body has 5"), "{:?}", captured.remarks);
     }
 }

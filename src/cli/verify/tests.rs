@@ -7,7 +7,7 @@ struct Line {
     args: VerifyArgs,
 }
 
-/// What is said of a request, with these further words on the command line; and whether it passes.
+/// Returns the page about a request, with these arguments; and true if it passes.
 fn said(request: &str, words: &[&str]) -> Result<(String, bool), String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("request");
@@ -29,7 +29,7 @@ fn github(body: &str) -> String {
 }
 
 #[test]
-fn it_says_why_and_no_secret() {
+fn the_page_explains_and_shows_no_secret() {
     let words = ["--scheme", "github", "--secret", "other-secret", "--secret", "hunter2-secret"];
     let (page, passes) = said(&github(r#"{"a":1}"#), &words).expect("a page");
     assert!(
@@ -57,7 +57,7 @@ fn secrets_come_from_files_too() {
 }
 
 #[test]
-fn what_makes_no_sense_is_said() {
+fn invalid_arguments_are_errors() {
     for (words, why) in [
         (&["--scheme", "githup", "--secret", "s"][..], "there is no scheme `githup`"),
         (&["--scheme", "hmac", "--secret", "s"], "--header"),
@@ -65,8 +65,11 @@ fn what_makes_no_sense_is_said() {
             &["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{timestamp}{body}"],
             "--timestamp-header",
         ),
-        (&["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{bod}"], "not known"),
-        (&["--scheme", "standard_webhooks", "--secret", "whsec_!"], "secret 1 is no secret of this scheme"),
+        (&["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{bod}"], "unknown placeholder"),
+        (
+            &["--scheme", "standard_webhooks", "--secret", "whsec_!"],
+            "secret 1 is not a secret of this scheme",
+        ),
         (&["--scheme", "twilio", "--secret", "s"], "--public-url"),
         (&["--scheme", "twilio", "--secret", "s", "--public-url", "hooks.example.com"], "no URL"),
         (&["--scheme", "github", "--secret", "s", "--prefix", "x"], "--scheme hmac"),

@@ -1,22 +1,22 @@
-//! What the file gives for a key, or a source for a secret: something, nothing, or something wrong.
+//! The value of a key, or of a source of a secret: present, absent or invalid.
 
-/// A value that may be left out.
+/// An optional value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum Given<T> {
-    /// There is none: no such key, or a secret that can't be read.
+    /// There is no value: no such key, or a secret that can't be read.
     Absent,
-    /// It is wrong, which has been reported.
+    /// The value is invalid, which was reported.
     Invalid,
-    /// This one.
+    /// The value.
     Value(T),
 }
 
-/// A value is wrong, which has been reported.
+/// The value is invalid, which was reported.
 #[derive(Debug)]
 pub(in crate::config) struct Wrong;
 
 impl<T> Given<T> {
-    /// The value, if there is one and it is right.
+    /// Returns the value if it is present and valid.
     pub(in crate::config) fn value(self) -> Option<T> {
         match self {
             Self::Value(value) => Some(value),
@@ -24,7 +24,7 @@ impl<T> Given<T> {
         }
     }
 
-    /// The value, or `default` where there is none; `None` if it is wrong.
+    /// Returns the value, or `default` if there is none; `None` if it is invalid.
     pub(in crate::config) fn or(self, default: T) -> Option<T> {
         match self {
             Self::Value(value) => Some(value),
@@ -33,7 +33,7 @@ impl<T> Given<T> {
         }
     }
 
-    /// The value if there is one, unless it is wrong.
+    /// Returns the value if there is one, unless it is invalid.
     pub(in crate::config) fn checked(self) -> Result<Option<T>, Wrong> {
         match self {
             Self::Value(value) => Ok(Some(value)),
@@ -67,7 +67,7 @@ impl<T> Given<T> {
     }
 }
 
-/// What a reader made of a value that is there.
+/// Converts the result of a reader for a value that is present.
 impl<T> From<Option<T>> for Given<T> {
     fn from(read: Option<T>) -> Self {
         read.map_or(Self::Invalid, Self::Value)

@@ -1,23 +1,23 @@
-//! Where a value stands: its path, what the schema expects there, and the mapping that it is in.
+//! The place of a value: its path, what the schema expects there, and the mapping around it.
 
 use crate::config::schema::{FILE, Kind, Shape};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, NodeId, Tree, shown_key};
 use std::fmt;
 
-/// A node and the way to it.
+/// A node and its path.
 #[derive(Clone, Copy)]
 pub(in crate::config) struct At<'a> {
     pub(super) parent: Option<&'a At<'a>>,
     pub(super) step: Step<'a>,
-    /// Where its key is, if it has one.
+    /// The place of its key, if it has one.
     pub(in crate::config) key: Option<Span>,
     pub(in crate::config) node: NodeId,
-    /// What the schema expects there.
+    /// The kind that the schema expects.
     pub(in crate::config) kind: &'static Kind,
 }
 
-/// What stands below a key that the schema does not know.
+/// The kind of values below a key that the schema does not know.
 pub(super) const UNKNOWN: &Kind = &Kind::Sensitive;
 
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// The key path: `services.mailer.webhook.api_keys[0]`.
+/// Prints the key path: `services.mailer.webhook.api_keys[0]`.
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(parent) = self.parent else { return f.write_str("the configuration") };
@@ -54,33 +54,33 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// A mapping whose keys have been checked.
+/// A mapping whose keys were checked.
 #[derive(Clone, Copy)]
 pub(in crate::config) struct Map<'a> {
     pub(super) tree: &'a Tree<'a>,
     pub(in crate::config) at: &'a At<'a>,
     pub(super) entries: &'a [Entry],
     pub(super) keys: Keys,
-    /// What holds for a key that is left out.
+    /// The values of keys that are left out.
     pub(super) defaults: Option<&'a Map<'a>>,
 }
 
 /// The keys that a mapping may have.
 #[derive(Clone, Copy)]
 pub(super) enum Keys {
-    /// The schema's.
+    /// Those of the schema.
     Declared(&'static Shape),
     /// The operator's own names, each with a value of this kind.
     Any(&'static Kind),
 }
 
 impl<'a> Map<'a> {
-    /// The value of a key, or its default from the file's `defaults`.
+    /// Returns the value of a key, or its default from the file's `defaults`.
     pub(in crate::config) fn get(&self, key: &'static str) -> Option<At<'a>> {
         self.own(key).or_else(|| self.defaults.filter(|defaults| defaults.knows(key))?.own(key))
     }
 
-    /// The value of a key that stands in the mapping itself.
+    /// Returns the value of a key in the mapping itself.
     pub(in crate::config) fn own(&self, key: &'static str) -> Option<At<'a>> {
         debug_assert!(self.knows(key), "{key} is read and not declared");
         #[cfg(test)]
@@ -91,7 +91,7 @@ impl<'a> Map<'a> {
         Some(self.below(entry).1)
     }
 
-    /// The same mapping with values for the keys that it leaves out.
+    /// Returns the same mapping with values for the keys that it leaves out.
     pub(in crate::config) fn with_defaults(self, defaults: Option<&'a Map<'a>>) -> Self {
         Self { defaults, ..self }
     }
@@ -111,7 +111,7 @@ impl<'a> Map<'a> {
         (name, At { parent: Some(self.at), step: Step::Key(name), key, node, kind })
     }
 
-    /// The entries whose keys the schema knows.
+    /// Returns the entries whose keys the schema knows.
     pub(in crate::config) fn known_entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
         let Self { keys, .. } = *self;
         self.entries().filter(move |(name, _)| {
@@ -122,7 +122,7 @@ impl<'a> Map<'a> {
         })
     }
 
-    /// Whether the key is one of the schema's.
+    /// Returns true if the schema knows the key.
     pub(in crate::config) fn knows(&self, key: &str) -> bool {
         match self.keys {
             Keys::Declared(shape) => shape.key(key).is_some(),

@@ -1,4 +1,4 @@
-//! Keys that the schema does not know: what was probably meant.
+//! Keys that the schema does not know, and the keys that were probably meant.
 
 use super::{At, Decoder, Step, list};
 use crate::config::problem::Finding;
@@ -18,7 +18,7 @@ pub(super) fn report(
     let span = decoder.tree.span(key);
     let error = |message: String| Finding::error("unknown_key", span, message);
     if let Some(successor) = renamed(shape, name) {
-        let message = format!("{at}.{name} is called `{}` now", successor.name);
+        let message = format!("{at}.{name} was renamed to `{}`", successor.name);
         let finding = Finding::error("renamed_key", span, message).label("the name of an earlier version");
         return decoder.report(finding.help(format!("write `{}`", successor.name)));
     }
@@ -27,7 +27,7 @@ pub(super) fn report(
             error(format!("{at} has a key with {what} in it")).label(format!("{what} is not visible"));
         let help = match shape.key(&cleaned) {
             Some(key) => format!("write `{}` anew", key.name),
-            None => "delete it and write the key anew".to_owned(),
+            None => "delete it and type the key again".to_owned(),
         };
         return decoder.report(finding.help(help));
     }
@@ -37,13 +37,13 @@ pub(super) fn report(
         hide(decoder, at, shape, key);
         return decoder.report(error(format!("{at} has a key without a value")).label(label).help(help));
     }
-    // In a mapping with secrets, a key without a value may be a line of a secret that lost its place.
+    // In a mapping with secrets, a key without a value may be a misplaced line of a secret.
     let stray = may_hold_secret(at, shape) && (decoder.is_null(below) || !is_like_a_key(name));
     let meant = meant(decoder, shape, name);
     let finding = if stray && meant.is_none() {
         decoder.hide(key);
         error(format!("{at} has a line that is not a key with a value"))
-            .label("unknown key; its text is hidden, because a secret may stand here")
+            .label("unknown key; its text is hidden, because it may be a secret")
     } else {
         error(format!("{at} has no key `{}`", shown(name))).label("unknown key")
     };
@@ -59,8 +59,8 @@ pub(super) fn report(
     decoder.report(finding.help(help));
 }
 
-/// The key that `name` seems to mean: the one it was renamed to, another product's word for one, or one that is spelt
-/// nearly the same.
+/// Returns the key that `name` seems to mean: the one it was renamed to, one that other products call so, or one with a
+/// similar spelling.
 pub(super) fn meant(decoder: &Decoder<'_>, shape: &'static Shape, name: &str) -> Option<&'static Key> {
     if let Some(successor) = renamed(shape, name) {
         return Some(successor);
@@ -76,13 +76,13 @@ pub(super) fn meant(decoder: &Decoder<'_>, shape: &'static Shape, name: &str) ->
     shape.key(nearest)
 }
 
-/// The key that had this name in an earlier version.
+/// Returns the key that had this name in an earlier version.
 fn renamed(shape: &'static Shape, name: &str) -> Option<&'static Key> {
     shape.keys().find(|key| key.formerly.contains(&name))
 }
 
-/// What is wrong with plain text where a key and its value are expected: `timeout:10s`, `timeout 10s`, `timeout = 10s`.
-/// Neither text quotes the value, which may be a secret.
+/// Explains plain text where a key and its value are expected: `timeout:10s`, `timeout 10s`, `timeout = 10s`. Neither
+/// text quotes the value, which may be a secret.
 pub(super) fn separator(kind: &Kind, text: &str) -> Option<(String, String)> {
     let shape = kind.shape()?;
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))?;
@@ -96,14 +96,14 @@ pub(super) fn separator(kind: &Kind, text: &str) -> Option<(String, String)> {
     })
 }
 
-/// The first invisible character of a text, by its name, and the text without any.
+/// Returns the name of the first invisible character of a text, and the text without such characters.
 pub(super) fn invisible(text: &str) -> Option<(String, String)> {
     let (c, name) = text.chars().find_map(|c| Some((c, scalar::invisible(c)?)))?;
     let cleaned = text.chars().filter(|c| scalar::invisible(*c).is_none()).collect();
     Some((format!("{name} (U+{:04X})", c as u32), cleaned))
 }
 
-/// Returns true if a secret may stand in this mapping, be it misplaced.
+/// Returns true if this mapping may contain a secret, even a misplaced one.
 fn may_hold_secret(at: &At<'_>, shape: &Shape) -> bool {
     shape.holds_secret() || matches!(at.step, Step::Key(name) if schema::may_be_secret(name))
 }
@@ -114,7 +114,7 @@ fn hide(decoder: &Decoder<'_>, at: &At<'_>, shape: &Shape, key: NodeId) {
     }
 }
 
-/// A key as a message may show it: one line of bounded length, without what may be a value.
+/// Formats a key for a message: one line of bounded length, without a possible value.
 fn shown(name: &str) -> String {
     let end = if is_like_a_key(name) { name.len() } else { name.find([':', '=']).unwrap_or(name.len()) };
     let mut text: String = name[..end].chars().take(64).flat_map(char::escape_debug).collect();
@@ -135,7 +135,7 @@ mod tests {
     use crate::config::tree::Tree;
     use std::path::Path;
 
-    /// A machine that is not asked.
+    /// A machine that must not be read from.
     struct Silent;
 
     impl SecretSource for Silent {
@@ -171,8 +171,8 @@ mod tests {
 
     static KIND: Kind = Kind::Map(&SHAPE);
 
-    /// What is said of a mapping of the shape, of which every key is asked for.
-    fn said(text: &str) -> String {
+    /// Returns the messages about a mapping of the shape whose every key is read.
+    fn messages(text: &str) -> String {
         let sources = [Source::new("a.yaml".into(), text.to_owned())];
         let mut tree = Tree::default();
         let root = tree.read(0, &sources[0], &mut Vec::new());
@@ -191,17 +191,20 @@ mod tests {
 
     #[test]
     fn a_renamed_key_is_an_error_that_names_its_successor_and_is_not_missing_as_well() {
-        let said = said("limit: 10s\nphrase: { env: NAME }\n");
-        assert_eq!(said.matches("error: ").count(), 2, "{said}");
-        assert!(said.contains(".limit is called `deadline` now"), "{said}");
-        assert!(said.contains("the name of an earlier version; write `deadline`"), "{said}");
-        assert!(said.contains(".phrase is called `passphrase` now"), "{said}");
+        let messages = messages("limit: 10s\nphrase: { env: NAME }\n");
+        assert_eq!(messages.matches("error: ").count(), 2, "{messages}");
+        assert!(messages.contains(".limit was renamed to `deadline`"), "{messages}");
+        assert!(messages.contains("the name of an earlier version; write `deadline`"), "{messages}");
+        assert!(messages.contains(".phrase was renamed to `passphrase`"), "{messages}");
     }
 
     #[test]
     fn a_key_that_only_looks_like_a_former_one_is_unknown_and_the_successor_is_missing() {
-        let said = said("time_limits: 10s\npassphrase: x\n");
-        assert!(said.contains("has no key `time_limits`") && said.contains("has no `deadline`"), "{said}");
-        assert!(!said.contains("is called"), "{said}");
+        let messages = messages("time_limits: 10s\npassphrase: x\n");
+        assert!(
+            messages.contains("has no key `time_limits`") && messages.contains("has no `deadline`"),
+            "{messages}"
+        );
+        assert!(!messages.contains("is called"), "{messages}");
     }
 }

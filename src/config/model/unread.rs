@@ -1,25 +1,26 @@
-//! Secrets that can't be read, and what becomes of their owners.
+//! Secrets that can't be read, and the effect on their owners.
 
 use std::fmt;
 
 /// A secret, or a certificate, that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadSecret {
-    /// The key path that says where it is: `accounts.erp.authorization.header.value.env`.
+    /// The key path of its source: `accounts.erp.authorization.header.value.env`.
     pub place: String,
     /// Why it can't be read.
     pub fault: ReadFault,
-    /// Nothing stands in for it: whatever needs it is refused. Else the last value serves, or another one of a list.
+    /// True if nothing takes its place, so requests that need it are refused. Else its last value, or another of a
+    /// list, is used.
     pub blocks: bool,
 }
 
 impl UnreadSecret {
-    /// `unavailable` or `degraded`, as `/status` says it.
+    /// Returns `unavailable` or `degraded`, as in `/status`.
     pub fn state(&self) -> &'static str {
         if self.blocks { "unavailable" } else { "degraded" }
     }
 
-    /// The one that blocks, else the first.
+    /// Returns the one that blocks, else the first.
     pub fn worse<'a>(first: Option<&'a Self>, second: Option<&'a Self>) -> Option<&'a Self> {
         match (first, second) {
             (Some(first), Some(second)) if second.blocks && !first.blocks => Some(second),
@@ -37,18 +38,18 @@ impl fmt::Display for UnreadSecret {
 /// Why a secret can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadFault {
-    /// The variable or the file is not there.
+    /// The variable or the file does not exist.
     Missing,
-    /// The system does not let it be read.
+    /// The system denies reading it.
     Unreadable,
-    /// There is nothing in it.
+    /// It is empty.
     Empty,
-    /// Its content is no secret: UTF-16, or with a NUL or a line break in it.
+    /// Its content is not a secret: UTF-16, or with a NUL or a line break.
     Malformed,
 }
 
 impl ReadFault {
-    /// As it stands in the access log's `reason`, and in `/status`.
+    /// Returns the value for the access log's `reason` and for `/status`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "secret_missing",

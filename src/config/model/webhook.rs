@@ -14,39 +14,39 @@ use std::time::{Duration, SystemTime};
 /// The webhook half of a service.
 #[derive(Debug, PartialEq)]
 pub struct Webhook {
-    /// As whom calls are let in.
+    /// The user of its calls.
     pub user: Arc<User>,
-    /// Our program.
+    /// The receiver.
     pub forward_to: ServerUrl,
-    /// What a third party may call with.
+    /// The API keys.
     pub api_keys: Vec<ApiKey>,
-    /// Default POST.
+    /// The allowed methods. Default POST.
     pub methods: Vec<Method>,
-    /// In bytes. Default 1 MiB.
+    /// Maximum size of a body in bytes. Default 1 MiB.
     pub max_body: u64,
-    /// Until our program's response headers. Default 10 s.
+    /// Maximum time until the receiver's response headers. Default 10 s.
     pub timeout: Duration,
-    /// `key_in`: where a call has its key.
+    /// `key_in`: the place of the key in a call.
     pub key_in: KeyIn,
-    /// `allow_from`: the networks calls may come from. Empty: all.
+    /// `allow_from`: the networks that calls may come from. Empty: all.
     pub allow_from: Vec<IpNet>,
-    /// `rate_limit`, of each key.
+    /// `rate_limit`, per key.
     pub rate_limit: Option<Rate>,
-    /// `verify`: what a call has to be signed with besides.
+    /// `verify`: the required signature.
     pub verify: Option<Verifier>,
-    /// `verify.verify_token`: what Meta shows before it sends anything.
+    /// `verify.verify_token`: the token that Meta sends in its handshake.
     pub verify_token: Option<Secret>,
-    /// `replay`: what becomes of a delivery that comes again.
+    /// `replay`: the treatment of duplicate deliveries.
     pub replay: Option<Replay>,
     /// `refusals`.
     pub refusals: Refusals,
-    /// One of its secrets, or a key of `identity.assertion`, that can't be read. Where it blocks, `verify` and `replay` are
-    /// not filled in, and no call is let in.
+    /// An unreadable secret of the webhook, or an unreadable key of `identity.assertion`. If it blocks, `verify` and
+    /// `replay` are not filled in, and every call is refused.
     pub unread: Option<UnreadSecret>,
 }
 
 impl Webhook {
-    /// A webhook of which the file says no more than it must: everything else is as it is by default.
+    /// Returns a webhook with defaults for all optional keys.
     pub fn new(user: Arc<User>, forward_to: ServerUrl, api_keys: Vec<ApiKey>) -> Self {
         Self {
             user,
@@ -82,53 +82,53 @@ pub enum KeyIn {
 /// `webhook.replay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replay {
-    /// How long a delivery is remembered. Default 10 min.
+    /// Time for which a delivery is remembered. Default 10 min.
     pub window: Duration,
-    /// `answer`: 409 (the default), or 200 for a provider that takes anything else for a failure.
+    /// `answer`: 409 (the default), or 200 for a provider that treats anything else as a failure.
     pub answer: StatusCode,
 }
 
-/// `webhook.refusals`: other answers than attache's own, where a provider insists.
+/// `webhook.refusals`: changed answers, if a provider requires them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals {
-    /// Other statuses, by the code they stand for.
+    /// Changed statuses, by error code.
     pub statuses: Vec<(ErrorCode, StatusCode)>,
-    /// `body: false`: no body either.
+    /// `body: false`: refusals have no body.
     pub bodiless: bool,
 }
 
 /// One of `webhook.api_keys`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// What stands for the key wherever it is spoken of.
+    /// The name of the key in logs and metrics.
     pub id: String,
     /// SHA-256 of the key's text.
     pub sha256: [u8; 32],
-    /// The key itself, where the file gives a `value`: only `attache urls --reveal` reads it.
+    /// The key itself, if the file gives a `value`: only `attache urls --reveal` reads it.
     pub value: Option<Secret>,
-    /// Good from then on.
+    /// The key is valid from this time.
     pub not_before: Option<SystemTime>,
-    /// Good until then.
+    /// The key is valid until this time.
     pub expires_at: Option<SystemTime>,
-    /// `disabled`: not good, whatever the time.
+    /// `disabled`: the key is not valid at any time.
     pub disabled: bool,
 }
 
-/// Whether a key is good.
+/// The validity of a key at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// It is.
+    /// The key is valid.
     Valid,
-    /// Its time has not come.
+    /// The key is not valid yet.
     NotYetValid,
-    /// Its time has passed.
+    /// The key has expired.
     Expired,
-    /// The file says so.
+    /// The key is disabled.
     Disabled,
 }
 
 impl Validity {
-    /// Of a key that is switched off, whose time has passed, whose time has not come: the first of these counts.
+    /// Returns the first that applies: disabled, expired, not valid yet.
     pub fn of(disabled: bool, late: bool, early: bool) -> Self {
         match (disabled, late, early) {
             (true, _, _) => Self::Disabled,
@@ -138,7 +138,7 @@ impl Validity {
         }
     }
 
-    /// As `/status` says it.
+    /// Returns the word for `/status`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Valid => "active",
@@ -150,14 +150,14 @@ impl Validity {
 }
 
 impl ApiKey {
-    /// Whether it is good at `now`.
+    /// Returns the validity at `now`.
     pub fn validity_at(&self, now: SystemTime) -> Validity {
         let late = self.expires_at.is_some_and(|until| until <= now);
         let early = self.not_before.is_some_and(|from| now < from);
         Validity::of(self.disabled, late, early)
     }
 
-    /// A key that is good at any time.
+    /// Returns a key that is valid at any time.
     pub fn new(id: impl Into<String>, sha256: [u8; 32]) -> Self {
         Self { id: id.into(), sha256, value: None, not_before: None, expires_at: None, disabled: false }
     }
@@ -166,20 +166,20 @@ impl ApiKey {
 /// `identity.assertion`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityAssertion {
-    /// `key`: the first signs, all are published. ES256 or EdDSA. Empty if none of them can be read: then every webhook is
-    /// unavailable.
+    /// `key`: the first signs, all are published. ES256 or EdDSA. Empty if none of them can be read: then every webhook
+    /// is unavailable.
     pub keys: Vec<SigningKey>,
     /// `issuer`: `iss`. Default `public_url`.
     pub issuer: String,
     /// `audience`: `aud`.
     pub audience: String,
-    /// `ttl`: from `iat` to `exp`, a minute at most and by default.
+    /// `ttl`: from `iat` to `exp`. Default and maximum: one minute.
     pub ttl: Duration,
-    /// `header`: what it is sent in. Default `X-Attache-Assertion`.
+    /// `header`: the header that carries it. Default `X-Attache-Assertion`.
     pub header: FieldName,
 }
 
-/// `trusted_proxies`: who stands between the third parties and the webhook listener.
+/// `trusted_proxies`: the proxies between the third parties and the webhook listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
     /// Addresses and networks.
@@ -191,10 +191,10 @@ pub struct TrustedProxies {
 /// `{requests, per, burst}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many, on the average …
+    /// Number of requests, on average …
     pub requests: u32,
-    /// … in this time.
+    /// … per this time.
     pub per: Duration,
-    /// How many at once. Default: `requests`.
+    /// Maximum number at once. Default: `requests`.
     pub burst: u32,
 }

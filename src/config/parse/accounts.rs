@@ -1,4 +1,4 @@
-//! Accounts: how a service is opened.
+//! Accounts: the credentials of services.
 
 use super::oauth2::{self, RefreshTokens};
 use crate::config::decode::{At, Decoder, list};
@@ -28,7 +28,7 @@ pub(super) fn account(
     let sealed_with = refresh_tokens.sealed_with.as_ref().filter(|_| keeps_a_grant(&authorization));
     let unread = UnreadSecret::worse(unread.as_ref(), sealed_with).cloned();
     if unread.as_ref().is_some_and(|unread| unread.blocks) {
-        // Drops the placeholders that stand in it.
+        // Drops the placeholders in it.
         authorization = Authorization::Unavailable;
     }
     Some(Account { name, authorization, unread })
@@ -73,7 +73,7 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
     }
 }
 
-/// The kinds of authorization, for a message.
+/// Returns the kinds of authorization, for a message.
 fn kinds(at: &At<'_>) -> String {
     let names: Vec<&str> = at.kind.shape().into_iter().flat_map(Shape::keys).map(|key| key.name).collect();
     list(&names)
@@ -106,18 +106,18 @@ fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, Header
     Some((name?, value?))
 }
 
-/// A secret that is sent in a header.
+/// Reads a secret that is sent in a header.
 pub(super) fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderValue> {
     let found = decoder.secret_as(at, PlainText::WARN, &|text| {
         sensitive(text).ok_or_else(|| {
             let message = format!("the secret of {at} can't be sent in a header");
-            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+            Failure::malformed("invalid_secret", message, "it contains a control character", None)
         })
     });
     decoder.or_block(found, || HeaderValue::from_static(""))
 }
 
-/// `None` if the text has a control character in it.
+/// Returns a sensitive header value; `None` if the text has a control character.
 fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_bytes(text.as_bytes()).ok()?;
     value.set_sensitive(true);
@@ -167,15 +167,15 @@ fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
 
 fn bearer(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     let found = decoder.secret_as(at, PlainText::WARN, &|token| {
-        // RFC 6750 section 2.1: `Bearer` is the scheme, and no part of a token.
+        // RFC 6750 section 2.1: `Bearer` is the scheme, not part of a token.
         if token.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")) {
-            let message = format!("the secret of {at} begins with `Bearer`, which is sent anyway");
-            let (label, help) = ("only the token belongs here", Some("leave `Bearer ` out"));
+            let message = format!("the secret of {at} begins with `Bearer`, which attache adds");
+            let (label, help) = ("only the token belongs here", Some("remove `Bearer `"));
             return Err(Failure::malformed("invalid_secret", message, label, help));
         }
         sensitive(&Zeroizing::new(format!("Bearer {token}"))).ok_or_else(|| {
             let message = format!("the secret of {at} can't be sent in a header");
-            Failure::malformed("invalid_secret", message, "it has a control character in it", None)
+            Failure::malformed("invalid_secret", message, "it contains a control character", None)
         })
     });
     let value = decoder.or_block(found, || HeaderValue::from_static(""))?;

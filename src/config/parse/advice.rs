@@ -1,6 +1,6 @@
-//! Warnings of `attache check` about a file that is good: what in it has no effect.
+//! Warnings of `attache check` about a valid file: parts that have no effect.
 //!
-//! `run` does not ask for them. An account that waits for its service is no reason for a line at every reload.
+//! `run` omits them: an account that is not used yet should not be logged at every reload.
 
 use super::super::decode::{At, Decoder, Map};
 use super::super::model::{AccessLog, Config, Validity};
@@ -24,7 +24,7 @@ pub(super) fn report(decoder: &Decoder<'_>, root: NodeId, config: &Config, now: 
     let accounts = outbound.map(|outbound| outbound.account.name.as_str()).collect();
     report_unused(decoder, &root, "accounts", "unused_account", &accounts);
     let webhooks = services.filter_map(|service| service.webhook.as_ref());
-    // A user that is inactive is kept for its name.
+    // An inactive user may be kept for its name.
     let inactive = config.users.values().filter(|user| !user.active).map(|user| user.key.as_str());
     let users = webhooks.map(|webhook| webhook.user.key.as_str()).chain(inactive).collect();
     report_unused(decoder, &root, "users", "unused_user", &users);
@@ -88,7 +88,7 @@ fn report_expired(decoder: &Decoder<'_>, root: &At<'_>, config: &Config, now: Sy
     }
 }
 
-/// The value of a key of a mapping, if there is one.
+/// Returns the value of a key of a mapping, if there is one.
 fn section<'a>(decoder: &'a Decoder<'_>, at: &'a At<'a>, key: &'static str) -> Option<At<'a>> {
     mapping(decoder, at)?.get(key)
 }

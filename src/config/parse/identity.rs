@@ -1,4 +1,4 @@
-//! `identity`: what vouches for the identity that our programs are told.
+//! `identity`: the signed assertion of the identity that receivers are told.
 
 use super::optional;
 use crate::config::decode::{At, Decoder, Given, Map};
@@ -11,12 +11,12 @@ use crate::header_name::FieldName;
 use crate::jwt::{Algorithm, KeyError, SigningKey};
 use std::time::Duration;
 
-/// An assertion speaks of one call, which is carried out at once.
+/// An assertion is about one call, which is forwarded at once.
 const MAX_TTL: Duration = Duration::from_secs(60);
-/// The one that signs, the next, and the one before.
+/// The signing key, the next one and the previous one, and one to spare.
 const MAX_KEYS: usize = 4;
 
-/// `public_url` is the issuer if nothing else is said. The header is added to `names`.
+/// Reads `identity.assertion`. The default issuer is `public_url`. The header is added to `names`.
 pub(super) fn assertion(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -34,14 +34,14 @@ fn read(
     names: &mut Distinct<'_>,
 ) -> Option<IdentityAssertion> {
     let map = decoder.mapping(at)?;
-    let help = "`openssl genpkey -algorithm ed25519` makes one: `key: { file: PATH }`";
+    let help = "`openssl genpkey -algorithm ed25519` creates one: `key: { file: PATH }`";
     let keys = decoder.required_or(&map, "key", Some(help)).and_then(|at| keys(decoder, &at));
     let text = |at: At<'_>| decoder.string(&at).map(str::to_owned);
     let issuer = match (map.get("issuer"), public_url) {
         (None, Given::Value(url)) => Some(url.to_owned()),
         (None, Given::Invalid) => None,
         _ => {
-            let help = "it is the name our programs know attache by; `public_url` would be the default";
+            let help = "receivers identify attache by it; the default is `public_url`";
             decoder.required_or(&map, "issuer", Some(help)).and_then(text)
         }
     };
@@ -90,7 +90,7 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
             Given::Value(key) if all.contains(&key) => {
                 let message = format!("{item} is the same as another one");
                 let finding = Finding::error("duplicate_secret", decoder.place(&item), message);
-                decoder.report(finding.label("the same again").help("leave one of them out"));
+                decoder.report(finding.label("this is a duplicate").help("remove one of them"));
                 fine = false;
             }
             Given::Value(key) => all.push(key),
@@ -104,7 +104,7 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
     if count > MAX_KEYS {
         let message = format!("{at} has more than {MAX_KEYS} entries");
         let finding = Finding::error("out_of_range", decoder.key(at), message);
-        return decoder.reject(finding.label("too many").help("leave the oldest out"));
+        return decoder.reject(finding.label("too many").help("remove the oldest"));
     }
     if all.is_empty() && fine {
         decoder.secrets.block();
@@ -112,7 +112,7 @@ fn keys(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<SigningKey>> {
     fine.then_some(all)
 }
 
-/// Absent if it can't be read.
+/// Reads a key; absent if it can't be read.
 fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<SigningKey> {
     decoder.secret_text_as(at, PlainText::WARN, &|pem| {
         let label = match SigningKey::from_pem(pem, None) {

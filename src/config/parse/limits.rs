@@ -1,4 +1,4 @@
-//! Rates and networks: how often, and from where.
+//! Rates and networks.
 
 use super::optional;
 use crate::config::decode::{At, Decoder};
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// The webhook calls with an unknown key that one address has before it gets 429.
+/// The rate of webhook calls with an unknown key per address, before 429.
 const WRONG_KEYS: Rate = Rate { requests: 300, per: Duration::from_secs(60), burst: 300 };
 
 /// The values of `limits`.
@@ -19,7 +19,7 @@ pub(super) struct Limits {
     pub(super) connections: Option<NonZeroUsize>,
 }
 
-/// `limits`.
+/// Reads `limits`.
 pub(super) fn limits(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Limits> {
     let Some(at) = at else { return Some(Limits { wrong_keys: Some(WRONG_KEYS), connections: None }) };
     let map = decoder.mapping(at)?;
@@ -36,7 +36,7 @@ pub(super) fn limits(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Limit
     Some(Limits { wrong_keys, connections: connections.and_then(|count| NonZeroUsize::new(count as usize)) })
 }
 
-/// `{requests: 100, per: 1s, burst: 50}`.
+/// Reads `{requests: 100, per: 1s, burst: 50}`.
 pub(super) fn rate(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Rate> {
     let map = decoder.mapping(at)?;
     let count = |at: At<'_>| decoder.integer(&at);
@@ -47,7 +47,7 @@ pub(super) fn rate(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Rate> {
     Some(Rate { requests, per: per?, burst: burst.unwrap_or(Some(requests))? })
 }
 
-/// A list of addresses and networks, or one.
+/// Reads one or a list of addresses and networks.
 pub(super) fn networks(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<IpNet>> {
     let network = |at: &At<'_>| decoder.parsed(at, "invalid_network", "a network", scalar::network);
     if let View::Scalar { .. } = decoder.tree.view(at.node) {
@@ -57,7 +57,7 @@ pub(super) fn networks(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<IpNet>>
     if all.is_empty() { decoder.empty(at) } else { all.into_iter().collect() }
 }
 
-/// `trusted_proxies`: networks, and the word `unix`.
+/// Reads `trusted_proxies`: networks, and the word `unix`.
 pub(super) fn trusted_proxies(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TrustedProxies> {
     let mut trusted = TrustedProxies::default();
     let mut fine = true;
@@ -65,7 +65,7 @@ pub(super) fn trusted_proxies(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Trus
         View::Scalar { text: "unix", .. } => trusted.unix = true,
         _ => match decoder.parsed(item, "invalid_network", "a network", scalar::network) {
             Some(network) if network.prefix_len() == 0 => {
-                let message = format!("{item} trusts everyone to say where a call comes from");
+                let message = format!("{item} trusts every address to state where a call comes from");
                 let finding = Finding::error("invalid_network", decoder.place(item), message);
                 decoder.report(finding.label("name the proxies, or their network"));
                 fine = false;

@@ -44,12 +44,13 @@ impl Listeners {
     }
 }
 
-/// Reports a URL that leads back to the listener its requests come from.
+/// Reports a URL that leads back to the listener of its requests.
 pub(super) fn check(decoder: &Decoder<'_>, at: &At<'_>, url: &ServerUrl, listener: Option<&Listener>) {
     let Some(listener) = listener.filter(|listener| leads_to(url, listener.address)) else { return };
     let Listener { key, address, place } = listener;
     let message = format!("{at} is attache's own {key}");
-    let finding = Finding::error("loop", decoder.place(at), message).label("a request would come back here");
+    let finding = Finding::error("loop", decoder.place(at), message)
+        .label("a request would come back to this listener");
     decoder.report(match place {
         Some(place) => finding.secondary(*place, "the listener"),
         None => finding.help(format!("`{key}` is {address} by default")),
@@ -62,7 +63,7 @@ fn leads_to(url: &ServerUrl, address: SocketAddr) -> bool {
     let listener = address.ip().to_canonical();
     let arrives = |ip: IpAddr| {
         let ip = destination(ip);
-        // A listener on `::` takes IPv4 as well.
+        // A listener on `::` accepts IPv4 as well.
         let covered = listener.is_unspecified() && (listener.is_ipv6() || ip.is_ipv4());
         ip == listener || (covered && ip.is_loopback())
     };

@@ -1,7 +1,7 @@
-//! Trees to a [`Config`], or to every problem at once. Pure: no clock, no file, no environment but through
+//! From trees to a [`Config`], or to every problem at once. Pure: no clock, and no file or environment except through
 //! [`SecretSource`].
 //!
-//! "Parse, don't validate": each part is returned whole or not at all, so a [`Config`] needs no second look.
+//! "Parse, don't validate": each part is returned complete or not at all, so a [`Config`] needs no second check.
 
 mod accounts;
 mod advice;
@@ -32,22 +32,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The maps that several files fill together.
+/// The maps to which several files may contribute.
 const MERGED: [&str; 3] = ["accounts", "users", "services"];
 
-/// Keys that each of several files may have for itself.
+/// Keys that each of several files may have.
 const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
 
-/// A section of the operator's own names.
+/// A section with the operator's own names.
 struct Named<T> {
-    /// What a name refers to; `None` where it is defined, but wrongly, which has been reported at its own place.
+    /// The entry of a name; `None` if it is defined but invalid, which was reported.
     entries: BTreeMap<String, Option<Arc<T>>>,
-    /// Whether the section is no mapping, which has been reported: then no name is known to be missing.
+    /// True if the section is not a mapping, which was reported: then no name is known to be missing.
     is_unreadable: bool,
 }
 
-/// Reads the files of one configuration, in their order, which must not be empty. With a time, a good one is searched for
-/// what has no effect at that time.
+/// Reads the files of one configuration, in their order; at least one. With a time, a valid file is also checked for
+/// parts that have no effect at that time.
 pub(super) fn parse(
     sources: &[Source],
     machine: &dyn SecretSource,
@@ -85,7 +85,7 @@ pub(super) fn parse(
     (config, Problems::new(sources, &redaction, findings))
 }
 
-/// `listen.admin` of a configuration that may have problems elsewhere.
+/// Returns `listen.admin` of a configuration that may have problems elsewhere.
 pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
     let mut tree = Tree::default();
     let read = sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut Vec::new()));
@@ -101,7 +101,7 @@ pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
     }
 }
 
-/// The effective file of sources that parse.
+/// Returns the effective file of sources that parse.
 pub(super) fn effective(sources: &[Source]) -> Option<Effective> {
     let (mut tree, mut findings) = (Tree::default(), Vec::new());
     let roots: Option<Vec<NodeId>> =
@@ -110,7 +110,7 @@ pub(super) fn effective(sources: &[Source]) -> Option<Effective> {
     Some(Effective::new(&tree, sources, root))
 }
 
-/// One root for all files: `accounts`, `users` and `services` by key, the rest from one file each.
+/// Builds one root for all files: `accounts`, `users` and `services` by key, every other key from one file.
 fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> Option<NodeId> {
     let mut top: Vec<Entry> = Vec::new();
     let mut merged: [Option<(NodeId, Vec<Entry>)>; 3] = [const { None }; 3];
@@ -126,7 +126,7 @@ fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> 
         mappings += 1;
         for (key, value) in entries {
             let name = tree.key(*key);
-            // A place for anchors, and for other programs.
+            // Keys for anchors, and for other programs.
             if name.starts_with("x-") {
                 continue;
             }
@@ -154,7 +154,7 @@ fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> 
             };
             let section = MERGED.iter().position(|m| *m == name);
             match (section, tree.view(*value)) {
-                // A single file's keys are known to differ.
+                // The keys within one file are known to differ.
                 _ if roots.len() == 1 => top.push((*key, *value)),
                 (Some(section), View::Mapping(below)) => {
                     let (_, all) = merged[section].get_or_insert((*key, Vec::new()));
@@ -178,14 +178,15 @@ fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> 
     (mappings == roots.len()).then(|| tree.add_mapping(span, &top))
 }
 
-/// The schema has one version. A file for a later one could mean something else by the same keys.
+/// The schema has one version. In a file for a later one, the same keys could have another meaning.
 fn unknown_version(tree: &Tree<'_>, key: NodeId, value: NodeId) -> Option<Finding> {
     if matches!(tree.view(value), View::Scalar { text: "1", .. }) {
         return None;
     }
     let span = if tree.is_null(value) { tree.span(key) } else { tree.span(value) };
-    let finding = Finding::error("unknown_version", span, "version is not one that this attache reads");
-    Some(finding.label("the version of the file, not of attache").help("write `version: 1`, or leave it out"))
+    let finding =
+        Finding::error("unknown_version", span, "version is not supported by this version of attache");
+    Some(finding.label("the version of the file, not of attache").help("write `version: 1`, or remove it"))
 }
 
 fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
@@ -205,7 +206,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let mut names = Distinct::default();
     let identity_headers = top::identity_headers(decoder, map.get("identity_headers").as_ref(), &mut names);
     let (assertion, assertion_unread) = match map.get("identity") {
-        // A wrong public_url has been reported at its own place.
+        // An invalid public_url was reported at its own place.
         Some(at) => {
             let issuer = optional(map.get("public_url"), |_| public_url.as_deref());
             let read = || identity::assertion(decoder, &at, issuer, &mut names);
@@ -251,7 +252,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     }
     if let Some(defaults) = &webhook_defaults {
         let check = || webhooks::check_defaults(decoder, defaults, &context, &webhooks);
-        // A secret that can't be read concerns the webhooks that use it.
+        // An unreadable secret concerns the webhooks that use it.
         decoder.secrets.owned(defaults.at.to_string(), check);
     }
     let services = named(decoder, &map, "services", |at, name| {
@@ -280,7 +281,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     })
 }
 
-/// A section of the operator's own names.
+/// Reads a section with the operator's own names.
 fn named<T>(
     decoder: &Decoder<'_>,
     root: &Map<'_>,
@@ -290,7 +291,7 @@ fn named<T>(
     let is_misspelt = || decoder.is_misspelt(root, section);
     let none = |is_unreadable| Named { entries: BTreeMap::new(), is_unreadable };
     let Some(at) = root.get(section) else { return none(is_misspelt()) };
-    // `users:` with everything under it commented out says what it means.
+    // `users:` with all entries commented out is valid.
     if section == "users" && decoder.is_null(&at) {
         return none(false);
     }
@@ -310,7 +311,7 @@ fn named<T>(
     Named { entries, is_unreadable: false }
 }
 
-/// What a key says, if it is there.
+/// Reads the value of a key, if it is present.
 fn optional<T>(at: Option<At<'_>>, read: impl FnOnce(&At<'_>) -> Option<T>) -> Given<T> {
     at.map_or(Given::Absent, |at| read(&at).into())
 }
@@ -320,7 +321,7 @@ fn all<T>(named: Named<T>) -> Option<BTreeMap<String, Arc<T>>> {
     entries.into_iter().map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// Looks a reference up, and suggests what may have been meant.
+/// Resolves a reference, and suggests a similar name.
 fn refer<T>(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -336,7 +337,7 @@ fn refer<T>(
         return None;
     }
     let code = if kind == "user" { "unknown_user" } else { "unknown_account" };
-    // No name, so it may be a credential that stands here instead of in an account.
+    // Not a name, so it may be a misplaced credential that belongs in an account.
     decoder.parsed_or_hidden(at, code, &format!("the name of an entry of `{kind}s`"), scalar::name)?;
     let message = format!("{at} refers to unknown {kind} `{name}`");
     let help = decoder
@@ -346,12 +347,12 @@ fn refer<T>(
     decoder.reject(finding.label(format!("no such {kind}")).help(help))
 }
 
-/// SHA-256 of the files' bytes in their order: what `cat FILES | sha256sum` prints.
+/// Returns SHA-256 of the files' bytes in their order, as `cat FILES | sha256sum` prints it.
 pub(super) fn hash(sources: &[Source]) -> String {
     hex(digest(sources).finish().as_ref())
 }
 
-/// The digest behind [`hash`], to which further bytes can be added.
+/// Returns the digest behind [`hash`], to which further bytes can be added.
 pub(super) fn digest(sources: &[Source]) -> ring::digest::Context {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     sources.iter().flat_map(Source::bytes).for_each(|bytes| context.update(bytes));

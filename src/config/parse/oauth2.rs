@@ -1,8 +1,8 @@
-//! `oauth2`: how an account gets its tokens.
+//! `oauth2`: how an account obtains its tokens.
 //!
-//! Which keys belong together depends on `grant` and `client_auth`: [`grant`] and [`client`] have a table each. What
-//! one part leaves out another may give (the token URL is the default of an audience, and a service account's key
-//! names the token URL), so the order in which they are read is this function's.
+//! The combination of keys depends on `grant` and `client_auth`: [`grant`] and [`client`] have a table each. A value
+//! may come from another part (the token URL is the default of an audience, and a service account's key contains the
+//! token URL), so this function determines the order of reading.
 
 mod assertion;
 mod client;
@@ -23,21 +23,21 @@ use std::time::Duration;
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What accounts with refresh tokens ask of the whole file: a place to keep them, and that no two share one.
+/// Requirements of accounts with refresh tokens on the whole file: a store, and a different token for each account.
 pub(super) struct RefreshTokens {
     kept: bool,
-    /// The store's key, if one of its values can't be read.
+    /// The unreadable key of the store, if any.
     pub(super) sealed_with: Option<UnreadSecret>,
     seen: HashMap<[u8; 32], (Span, String)>,
 }
 
 impl RefreshTokens {
-    /// `kept`: whether the file says where and how.
+    /// `kept`: true if the file configures the store.
     pub(super) fn new(kept: bool, sealed_with: Option<UnreadSecret>) -> Self {
         Self { kept, sealed_with, seen: HashMap::new() }
     }
 
-    /// One account's grant needs the store. Said once: one `state` mends it for all.
+    /// Reports that a grant needs the store. Reported once: one `state` solves it for all.
     fn need(&mut self, decoder: &Decoder<'_>, grant: &At<'_>) {
         if std::mem::replace(&mut self.kept, true) {
             return;
@@ -46,12 +46,12 @@ impl RefreshTokens {
             format!("{grant} has a refresh token to keep, and there is no `state.key` to seal it with");
         decoder.report(
             Finding::error("missing_key", decoder.place(grant), message)
-                .label("its refresh token must outlive the program")
+                .label("its refresh token must survive a restart")
                 .help("write at the top level `state: { key: { file: PATH } }`, with a key from `openssl rand -base64 32`"),
         );
     }
 
-    /// A refresh token that the file gives. Where they rotate, each is good for one use, by one account.
+    /// Records a refresh token of the file. A rotating one is valid for one use, by one account.
     fn claim(&mut self, decoder: &Decoder<'_>, at: &At<'_>, token: &Secret, token_url: &str) -> Option<()> {
         let mut both = token.sha256().to_vec();
         both.extend_from_slice(token_url.as_bytes());
@@ -63,7 +63,7 @@ impl RefreshTokens {
             return decoder.reject(
                 finding
                     .label("used again here")
-                    .help("a refresh token serves one account: let the services share that account")
+                    .help("a refresh token belongs to one account: let the services share that account")
                     .secondary(*first, "first used here"),
             );
         }
@@ -115,8 +115,8 @@ pub(super) fn oauth2(
         if let Some((url, _)) = &token_url
             && url.scheme() == "http"
         {
-            let help = "use an https `token_url`, or leave it out";
-            decoder.no_use(&at, "an http token_url", "there is no TLS here", help);
+            let help = "use an https `token_url`, or remove it";
+            decoder.no_use(&at, "an http token_url", "this connection does not use TLS", help);
         }
         tls::token_tls(decoder, &at)
     });
@@ -149,9 +149,9 @@ pub(super) fn oauth2(
     })
 }
 
-/// A URL of the authorization server, which `what` is sent to.
+/// Reads a URL of the authorization server, to which `what` is sent.
 fn endpoint(decoder: &Decoder<'_>, at: &At<'_>, plaintext: bool, what: &str) -> Option<url::Url> {
-    // Of a URL the parts that may be secret are hidden anyway. Another text may be the secret, one line off.
+    // The secret parts of a URL are hidden in any case. Other text may be the secret, misplaced by one line.
     let is_url = decoder.string(at)?.contains("://");
     let parsed = if is_url { Decoder::parsed } else { Decoder::parsed_or_hidden };
     let url = parsed(decoder, at, "invalid_url", "a valid URL", scalar::token_url)?;
@@ -161,7 +161,7 @@ fn endpoint(decoder: &Decoder<'_>, at: &At<'_>, plaintext: bool, what: &str) -> 
     Some(url)
 }
 
-/// The `token_uri` of a service account's key, where the file has no `token_url`.
+/// Reads the `token_uri` of a service account's key, if the file has no `token_url`.
 fn service_account_url(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
@@ -173,8 +173,9 @@ fn service_account_url(
     if url.is_none() {
         let message = format!("the service account of {assertion} has a token_uri that can't be used");
         let finding = Finding::error("invalid_url", decoder.key(&assertion), message);
-        decoder
-            .report(finding.label("this is no https URL").help("give a `token_url`, which counts before it"));
+        decoder.report(
+            finding.label("this is not an https URL").help("set `token_url`, which takes precedence"),
+        );
     }
     Some((url?, text.to_owned()))
 }

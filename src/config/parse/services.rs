@@ -1,4 +1,4 @@
-//! Services: the upstream, its account, and the response on a time-out.
+//! Services: the upstream, its account, and the response on timeout.
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
@@ -68,10 +68,10 @@ fn without_server_url(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<()> {
     let is_setting = |name: &str| settings.is_some_and(|settings| settings.key(name).is_some());
     for (_, at) in map.entries().filter(|(name, _)| !misspelt && is_setting(name)) {
         fine = false;
-        let message = format!("{at} has no use without a server_url");
+        let message = format!("{at} has no effect without a server_url");
         let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
         let finding = finding.label("this is about requests to the service");
-        decoder.report(finding.help("add `server_url`, or leave it out"));
+        decoder.report(finding.help("add `server_url`, or remove it"));
     }
     fine.then_some(())
 }
@@ -126,8 +126,8 @@ fn outbound(
     if let (Some(url), Some(tls)) = (&server_url, map.own("tls"))
         && !url.tls
     {
-        let help = "use an https `server_url`, or leave it out";
-        decoder.no_use(&tls, "an http server_url", "there is no TLS here", help);
+        let help = "use an https `server_url`, or remove it";
+        decoder.no_use(&tls, "an http server_url", "this connection does not use TLS", help);
     }
     // `localhost` is never resolved, so no name server decides where it leads.
     let local = server_url.as_ref().is_some_and(|url| url.host == Host::Name("localhost".to_owned()));
@@ -145,7 +145,7 @@ fn outbound(
     })
 }
 
-/// What `defaults.service` may say.
+/// The values of `defaults.service`.
 struct Settings {
     timeout: Duration,
     idle_timeout: Duration,
@@ -180,7 +180,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
     }
 }
 
-/// Reports what is wrong with `defaults.service`, which no service may use.
+/// Reports problems of `defaults.service`, even if no service uses it.
 pub(super) fn check_defaults(decoder: &Decoder<'_>, defaults: &Map<'_>) {
     settings(decoder, defaults);
 }
@@ -221,6 +221,6 @@ fn response_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(FieldName
 fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderValue> {
     decoder.parsed(at, "invalid_header", "a header value", |text| {
         HeaderValue::from_bytes(text.as_bytes())
-            .map_err(|_| scalar::Invalid { label: "it has a control character in it", help: None })
+            .map_err(|_| scalar::Invalid { label: "it contains a control character", help: None })
     })
 }

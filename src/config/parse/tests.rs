@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-/// A machine on which every variable and file says the same.
+/// A machine on which every variable and file has the same content.
 struct Says(&'static str);
 
 impl SecretSource for Says {
@@ -27,7 +27,7 @@ impl SecretSource for Says {
     }
 }
 
-/// A machine that must not be asked.
+/// A machine that must not be read from.
 struct Silent;
 
 impl SecretSource for Silent {
@@ -67,7 +67,7 @@ fn headers(config: &Config) -> Vec<(String, String)> {
 }
 
 #[test]
-fn what_is_not_said_has_its_default() {
+fn keys_left_out_have_their_defaults() {
     let config = good("services: {}");
     assert_eq!(config.listen.outbound, ListenAddr::Tcp("127.0.0.1:8080".parse().unwrap()));
     assert_eq!(config.listen.webhooks, ListenAddr::Tcp("127.0.0.1:8081".parse().unwrap()));
@@ -97,7 +97,7 @@ fn what_is_not_said_has_its_default() {
 }
 
 #[test]
-fn each_authorization_is_what_will_be_sent() {
+fn each_authorization_becomes_the_sent_headers_or_query() {
     let header = account("{ header: { name: X-API-KEY, value: { env: K, prefix: 'Bearer ' } } }");
     assert_eq!(headers(&header), [("X-API-KEY".into(), "Bearer s3cret".into())]);
     let basic = account("{ basic: { username: us, password: { env: K } } }");
@@ -130,7 +130,7 @@ fn configured_header_names_keep_their_spelling() {
 }
 
 #[test]
-fn the_three_spellings_of_scopes_are_one() {
+fn the_three_spellings_of_scopes_are_equal() {
     for scopes in ["[a.b, c]", "'a.b,c'", "a.b c", "'a.b, c'", "\"a.b  ,c,\""] {
         let config = account(&format!(
             "{{ oauth2: {{ grant: client_credentials, token_url: 'https://i.example/t', client_id: 12345, client_secret: {{ env: S }}, scopes: {scopes}, token_params: {{ audience: x, level: 3 }} }} }}"
@@ -148,7 +148,7 @@ fn the_three_spellings_of_scopes_are_one() {
 }
 
 #[test]
-fn services_share_an_account_and_one_written_in_place_is_named_after_its_service() {
+fn an_account_written_in_place_is_named_after_its_service() {
     let config = good(
         "accounts: { a: { authorization: none } }\nservices:\n  s: { account: a, server_url: 'https://s.example' }\n  t: { account: a, server_url: 'https://t.example' }\n  u: { account: { authorization: none }, server_url: 'https://u.example' }",
     );
@@ -171,19 +171,19 @@ fn the_fingerprint_follows_the_secrets_and_the_hash_only_the_text() {
 }
 
 #[test]
-fn the_hash_is_that_of_the_bytes_of_all_files() {
+fn the_hash_covers_the_bytes_of_all_files() {
     let files = ["\u{feff}users: { u: {} }\n", "services: {}\n"];
     let sources = files.map(|text| Source::new("a.yaml".into(), text.to_owned()));
     let (config, _) = parse(&sources, &Silent, true, &LastValues::default(), None);
     assert_eq!(config.unwrap().hash, hex(&sha256(files.concat().as_bytes())));
     let marked = good(files[0]);
     assert_eq!(marked.hash, hex(&sha256(files[0].as_bytes())));
-    // A file of which only the mark has changed is another one, or its hash would never be served.
+    // A file in which only the byte order mark changed must count as changed, or its hash would never be served.
     assert_ne!(marked.fingerprint, good(files[0].trim_start_matches('\u{feff}')).fingerprint);
 }
 
 #[test]
-fn offline_nothing_is_asked_for() {
+fn offline_no_secret_is_read() {
     let text = "accounts:\n  a: { authorization: { basic: { username: { env: A }, password: { file: b } } } }\n  b: { authorization: { headers: [{ name: A, value: { env: A } }] } }\nusers: { u: {} }\nservices:\n  s: { account: a, server_url: 'https://s.example', tls: { ca: ca.pem }, webhook: { user: u, forward_to: 'http://127.0.0.1', api_keys: [{ id: a, value: { env: A } }, { id: b, value: { env: B } }] } }";
     let (config, problems) = read(text, &Silent, true);
     assert!(config.is_some(), "{}", problems.render_human(false));
@@ -202,7 +202,7 @@ fn a_hundred_thousand_services_are_read() {
 }
 
 #[test]
-fn what_has_no_effect_is_warned_of_when_asked_for() {
+fn check_warns_of_parts_without_effect() {
     const TEXT: &str = "log: { access: /nonexistent/access.log }
 accounts:
   used: { authorization: none }
@@ -238,7 +238,7 @@ services:
     assert_eq!(advice(TEXT, Some("2020-01-01T00:00:00Z"), true), (true, found(&all)));
     let none = ("no_services", 1, "the configuration has no services");
     assert_eq!(advice("services: {}", Some("2020-01-01T00:00:00Z"), false), (true, found(&[none])));
-    // A file with errors has no advice: what it refers to is not known.
+    // A file with errors gets no advice: its references are not resolved.
     assert_eq!(advice("services: []", Some("2020-01-01T00:00:00Z"), false).1[0].0, "wrong_type");
 }
 
@@ -259,7 +259,7 @@ proptest! {
         let text: String = words.iter().zip(indents).map(|(word, indent)| format!("{}{word}\n", "  ".repeat(indent))).collect();
         let (_, problems) = read(&text, &Says("s3cret"), false);
         for shown in [problems.render_human(false), problems.to_json().to_string()] {
-            // A secret may look like a key or a name only where the file says it is one.
+            // A secret may look like a key or a name only if the file declares it as a secret.
             let shown = shown.replace("hunter2: x", "");
             prop_assert!(!shown.contains("hunter2"), "{}\n{}", text, shown);
         }

@@ -1,8 +1,8 @@
-//! Certificates and the keys to them.
+//! Certificates and their keys.
 //!
-//! What is read here is tried at once: a certificate that no handshake could use is found now, not by the first
-//! request that needs it. A file without a usable one is treated as a secret that can't be read: it concerns the service
-//! or the account that names it, also while another program is about to write it.
+//! Content is checked at once: a certificate that no handshake could use is found now, not by the first request that
+//! needs it. A file without a usable one is treated as an unreadable secret: it concerns only the service or the
+//! account that names it, even while another program is writing it.
 
 use super::optional;
 use crate::config::decode::{At, Decoder, Given, Map};
@@ -18,12 +18,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
-/// `tls.ca` of a service.
+/// Reads `tls.ca` of a service.
 pub(super) fn ca(decoder: &Decoder<'_>, map: Map<'_>) -> Option<CaBundle> {
     bundle(decoder, &decoder.required(&map, "ca")?)
 }
 
-/// `tls` of an oauth2 account: for the connections to its token endpoint.
+/// Reads `tls` of an oauth2 account, for the connections to its token endpoint.
 pub(super) fn token_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TokenTls> {
     let map = decoder.mapping(at)?;
     if map.len() == 0 {
@@ -35,20 +35,20 @@ pub(super) fn token_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TokenTls> 
         (Some(certificate), Some(key)) => identity(decoder, &certificate, &key),
         (certificate, _) => {
             let missing = if certificate.is_some() { "client_key" } else { "client_certificate" };
-            decoder.required_or(&map, missing, Some("a certificate is of use with its key only"));
+            decoder.required_or(&map, missing, Some("a client certificate needs its private key"));
             Given::Invalid
         }
     };
     Some(TokenTls { ca: ca.checked().ok()?, identity: identity.checked().ok()? })
 }
 
-/// The first certificate of a PEM file; absent if it can't be read.
+/// Reads the first certificate of a PEM file; absent if it can't be read.
 pub(super) fn certificate(decoder: &Decoder<'_>, at: &At<'_>) -> Given<CertificateDer<'static>> {
     let Some((_, found)) = certificates(decoder, at) else { return Given::Invalid };
     found.and_then(|found| found.into_iter().next()).map_or(Given::Absent, Given::Value)
 }
 
-/// Whether the certificate is of another key than this one in PEM.
+/// Returns true if the certificate belongs to another key than this one in PEM.
 pub(super) fn is_of_another(certificate: &CertificateDer<'static>, pem: &str) -> bool {
     let Ok(key) = PrivateKeyDer::from_pem_slice(pem.as_bytes()) else { return false };
     let tried =
@@ -58,12 +58,12 @@ pub(super) fn is_of_another(certificate: &CertificateDer<'static>, pem: &str) ->
 
 fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
     let (path, found) = certificates(decoder, at)?;
-    // Without a certificate it trusts nothing. Then it was read offline, or its owner is unavailable.
+    // A bundle without certificates trusts nothing. It was read offline, or its owner is unavailable.
     let found = found.unwrap_or_default();
     Some(CaBundle { path, certificates: found.iter().map(|der| der.to_vec()).collect() })
 }
 
-/// One PEM text of nothing but the certificates and the key, whatever else stood in their files.
+/// Returns one PEM text with only the certificates and the key, without other content of their files.
 fn identity(decoder: &Decoder<'_>, certificate: &At<'_>, key: &At<'_>) -> Given<Secret> {
     let Some((_, shown)) = certificates(decoder, certificate) else { return Given::Invalid };
     let private = private_key(decoder, key);
@@ -105,21 +105,24 @@ fn armor(pem: &mut String, label: &str, der: &[u8]) {
     pem.push_str(&format!("\n-----END {label}-----\n"));
 }
 
-/// The path that `at` holds.
+/// Reads a path.
 fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
     let text = decoder.string(at)?;
     if text.contains(['\n', '\0']) || text.contains("-----BEGIN") {
         decoder.hide(at.node);
         let finding = Finding::error("invalid_path", decoder.place(at), format!("{at} is not a path"));
-        return decoder
-            .reject(finding.label("this is the content").help("put it into a file, and name that"));
+        return decoder.reject(
+            finding
+                .label("this is the content of a file")
+                .help("put it into a file, and write its path here"),
+        );
     }
     Some(decoder.resolve(at, text))
 }
 
 type Certificates = Vec<CertificateDer<'static>>;
 
-/// A file's path and the certificates in it; none of them if they can't be read.
+/// Reads a file's path and the certificates in it; none if they can't be read.
 fn certificates(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(PathBuf, Option<Certificates>)> {
     let path = path(decoder, at)?;
     let found = decoder.deliver_file(at, &path, |bytes| well_formed(at, bytes));
@@ -132,7 +135,7 @@ fn certificates(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(PathBuf, Option<C
     Some((path, found))
 }
 
-/// The private key in a file; absent if it can't be read.
+/// Reads the private key in a file; absent if it can't be read.
 fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<PrivateKeyDer<'static>> {
     let Some(path) = path(decoder, at) else { return Given::Invalid };
     if decoder.secrets.offline {
@@ -144,7 +147,7 @@ fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<PrivateKeyDer<'stati
             code: "invalid_key",
             message: format!("{at} has no private key"),
             label: "no `BEGIN PRIVATE KEY` in this file".to_owned(),
-            help: Some("one behind a passphrase can't be used".to_owned()),
+            help: Some("a key with a passphrase can't be used".to_owned()),
         })
     });
     match &found {
@@ -154,12 +157,12 @@ fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<PrivateKeyDer<'stati
     found.map_or(Given::Absent, Given::Value)
 }
 
-/// Why a file that holds nothing of use holds nothing.
+/// Returns the fault of a file without usable content.
 fn fault(bytes: &[u8]) -> ReadFault {
     if bytes.trim_ascii().is_empty() { ReadFault::Empty } else { ReadFault::Malformed }
 }
 
-/// At least one, each of them well-formed.
+/// Parses at least one certificate, each of them well-formed.
 fn well_formed(at: &At<'_>, pem: &[u8]) -> Result<Certificates, Failure> {
     let certificates: Result<Certificates, _> = CertificateDer::pem_slice_iter(pem).collect();
     let mut roots = rustls::RootCertStore::empty();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
-/// `listen`, and the rule that only programs of this machine may use credentials without saying who they are.
+/// Reads `listen`, and enforces that only local programs may use credentials without authentication.
 pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool) -> Option<Listen> {
     let map = match at {
         Some(at) => Some(decoder.mapping(at)?),
@@ -36,7 +36,7 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
         && !stays_on_this_machine(addr)
     {
         let message = format!(
-            "{at} is reachable from other machines, and anyone who reaches it may use every credential"
+            "{at} is reachable from other machines, and every client that reaches it may use every credential"
         );
         decoder.report(
             Finding::error("anonymous_callers", decoder.place(at), message)
@@ -93,7 +93,7 @@ pub(super) fn threads(decoder: &Decoder<'_>, at: &At<'_>) -> Option<NonZeroUsize
     NonZeroUsize::new(decoder.integer(at)? as usize)
 }
 
-/// `identity_headers`: three names that stay three however a receiver writes them. Each is added to `names`.
+/// Reads `identity_headers`: three names that differ in every spelling. Each is added to `names`.
 pub(super) fn identity_headers(
     decoder: &Decoder<'_>,
     at: Option<&At<'_>>,
@@ -144,7 +144,8 @@ pub(super) fn log(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Log {
     Log { access, format, level }
 }
 
-/// A path has a slash, so that a misspelt `stdout` creates no file of that name.
+/// Reads the destination of the access log. A path has a slash, so that a misspelt `stdout` creates no file of that
+/// name.
 fn access_log(decoder: &Decoder<'_>, at: &At<'_>) -> Option<AccessLog> {
     match decoder.string(at)? {
         "stdout" => Some(AccessLog::Stdout),
@@ -163,7 +164,7 @@ fn access_log(decoder: &Decoder<'_>, at: &At<'_>) -> Option<AccessLog> {
     }
 }
 
-/// A user; with nothing said about it, an active one.
+/// Reads a user, which is active by default.
 pub(super) fn user(decoder: &Decoder<'_>, at: &At<'_>, key: &str) -> Option<User> {
     if decoder.is_null(at) {
         return Some(User { key: key.to_owned(), name: None, active: true });

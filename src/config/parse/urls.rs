@@ -1,18 +1,18 @@
-//! URLs in their places: what stands around one, and when it may be http.
+//! URLs in the file, and when they may be http.
 
 use crate::config::decode::{At, Decoder};
 use crate::config::model::{Host, ServerUrl};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 
-/// `server_url`, `forward_to`, `public_url`.
+/// Reads `server_url`, `forward_to` or `public_url`.
 pub(super) fn server_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<ServerUrl> {
     decoder.parsed(at, "invalid_url", "a valid URL", scalar::server_url)
 }
 
-/// Refuses to send a credential over http: anyone on the way could keep it.
+/// Refuses to send a credential over http, where it could be overheard.
 pub(super) fn require_tls(decoder: &Decoder<'_>, at: &At<'_>, what: &str, exception: &str) {
-    let message = format!("{at} would send {what} over http, readable by anyone on the way");
+    let message = format!("{at} would send {what} over http, where it can be overheard");
     decoder.report(
         Finding::error("plaintext_credential", decoder.place(at), message)
             .label("use https, or a loopback address such as 127.0.0.1")
@@ -20,7 +20,8 @@ pub(super) fn require_tls(decoder: &Decoder<'_>, at: &At<'_>, what: &str, except
     );
 }
 
-/// Whether what is sent there can't be overheard: https, a loopback literal, or `localhost`, which is never resolved.
+/// Returns true if the connection can't be overheard: https, a loopback literal, or `localhost`, which is never
+/// resolved.
 pub(super) fn is_private(url: &ServerUrl) -> bool {
     url.tls
         || match &url.host {

@@ -1,4 +1,4 @@
-//! `webhook.verify` and `webhook.replay`: what a call has to be signed with, and what becomes of one that comes again.
+//! `webhook.verify` and `webhook.replay`: the required signature, and the treatment of duplicates.
 
 use super::optional;
 use crate::config::decode::{At, Decoder, Map, list};
@@ -12,26 +12,26 @@ use crate::signature::{Algorithm, Encoding, Form, Recipe, Scheme, Template, Temp
 use http::{HeaderName, StatusCode};
 use std::time::Duration;
 
-/// The one in use, the one before, and some to spare: each costs a pass over the body.
+/// The current secret, the previous one, and some to spare: each costs a pass over the body.
 const MAX_SECRETS: usize = 8;
 
 const DEFAULT_WINDOW: Duration = Duration::from_secs(600);
 
-/// What only the generic scheme is told.
+/// Keys that only the generic scheme has.
 const HMAC: [&str; 7] =
     ["header", "algorithm", "encoding", "prefix", "signed", "timestamp_header", "id_header"];
 
-/// Its keys that give a header name.
+/// Its keys whose value is a header name.
 const OF_HMAC: [&str; 3] = ["header", "timestamp_header", "id_header"];
 
-/// What `verify` says.
+/// The values of `verify`.
 pub(super) struct Verify {
     pub(super) verifier: Verifier,
     pub(super) verify_token: Option<Secret>,
 }
 
-/// `names` has the headers that are removed from a call before it is checked: those that tell the receiver something, and
-/// the one that holds the key.
+/// Reads `verify`. `names` has the headers that are removed from a call before it is checked: those that attache sets
+/// for the receiver, and the one that holds the key.
 pub(super) fn verify(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -47,12 +47,12 @@ pub(super) fn verify(
     if let Some((_, at)) = &tolerance
         && !scheme.has_timestamp()
     {
-        let help = "the scheme signs no time, so an old request is as good as a new one; `replay` knows one that \
-                    has been here";
+        let help = "the scheme signs no time, so an old request is accepted like a new one; `replay` refuses \
+                    duplicates";
         decoder.no_use(
             at,
             &format!("`scheme: {}`", scheme.as_str()),
-            "there is no time to be held to it",
+            "there is no signed time to compare",
             help,
         );
         return None;
@@ -60,14 +60,14 @@ pub(super) fn verify(
     if let Some((_, at)) = &verify_token
         && scheme != Scheme::Meta
     {
-        decoder.no_use(at, "this scheme", "only Meta shows one", "leave it out, or use `scheme: meta`");
+        decoder.no_use(at, "this scheme", "only Meta sends one", "remove it, or use `scheme: meta`");
         return None;
     }
     if !are_distinct(decoder, &map, &scheme, names) {
         return None;
     }
     if scheme.has_url() && !public_url {
-        let message = format!("{} needs to know the outside address", map.at);
+        let message = format!("{} needs `public_url`", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
         return decoder.reject(
             finding.label("the scheme signs the URL").help("set `public_url` at the top of the file"),
@@ -82,7 +82,7 @@ pub(super) fn verify(
         Some((token, _)) => Some(token?),
         None => None,
     };
-    // That each secret fits has been seen.
+    // Each secret was checked against the scheme.
     let verifier = Verifier::new(scheme, &secrets, tolerance).ok()?;
     Some(Verify { verifier, verify_token })
 }
@@ -113,14 +113,14 @@ fn are_distinct(decoder: &Decoder<'_>, map: &Map<'_>, scheme: &Scheme, names: &m
     fine
 }
 
-/// `secret` or `secrets`: one or a list, whichever of the two names it has.
+/// Reads `secret` or `secrets`: one secret or a list, under either name.
 fn secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: Option<&Scheme>) -> Option<Vec<Secret>> {
     let at = match (map.get("secret"), map.get("secrets")) {
         (Some(at), None) | (None, Some(at)) => at,
         (Some(_), Some(second)) => {
             let message = format!("{} has both `secret` and `secrets`", map.at);
             let finding = Finding::error("conflicting_keys", decoder.key(&second), message);
-            return decoder.reject(finding.label("give only one of them; a list may be given under either"));
+            return decoder.reject(finding.label("set only one of them; a list may be given under either"));
         }
         (None, None) if decoder.is_misspelt(map, "secret") || decoder.is_misspelt(map, "secrets") => {
             return None;
@@ -133,7 +133,7 @@ fn secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: Option<&Scheme>) -> Opt
     let secrets =
         decoder.secrets(&at, MAX_SECRETS, |at, secret| match scheme.map(|scheme| scheme.fits(secret)) {
             Some(Err(fault)) => {
-                let message = format!("{at} is no secret of this scheme");
+                let message = format!("{at} is not a secret of this scheme");
                 Err(Failure::malformed("invalid_secret", message, fault.to_string(), None))
             }
             Some(Ok(())) | None => Ok(()),
@@ -148,7 +148,7 @@ fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {
     }
     let Some(scheme) = Scheme::by_name(name) else {
         let names = Scheme::names();
-        let message = format!("{at} is not a scheme that is known");
+        let message = format!("{at} is not a known scheme");
         let finding = Finding::error("unknown_value", decoder.place(at), message).label("unknown scheme");
         let help = decoder
             .suggest(name, names.iter().copied())
@@ -158,8 +158,8 @@ fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {
     let mut fine = true;
     for key in HMAC {
         if let Some(at) = map.get(key) {
-            let help = "leave it out, or use `scheme: hmac`";
-            decoder.no_use(&at, &format!("`scheme: {name}`"), "the scheme says this itself", help);
+            let help = "remove it, or use `scheme: hmac`";
+            decoder.no_use(&at, &format!("`scheme: {name}`"), "the scheme defines this", help);
             fine = false;
         }
     }
@@ -199,7 +199,7 @@ fn recipe(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Recipe> {
     })
 }
 
-/// A time or an id that is not signed proves nothing, and one that is signed needs a header.
+/// Checks that a time or an id is signed, since an unsigned one proves nothing, and that a signed one has a header.
 fn agree(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
@@ -219,13 +219,13 @@ fn agree(
                 (format!("{at} is not signed"), format!("`signed` does not have `{placeholder}` in it"))
             }
             None => (
-                format!("{at} has `{placeholder}` in it, which is nowhere"),
-                format!("`{key}` is missing, which says where it is"),
+                format!("{at} contains `{placeholder}`, for which no header is configured"),
+                format!("`{key}` is missing, which names the header"),
             ),
         };
         let finding = Finding::error("conflicting_keys", decoder.key(&at), message).label(label);
         decoder.report(match header {
-            Some(_) => finding.help("a client could change what is not signed"),
+            Some(_) => finding.help("a client could change an unsigned value"),
             None => finding,
         });
     }
@@ -237,7 +237,7 @@ fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
     let template = Template::parse(text)
         .map_err(|fault| {
             let finding =
-                Finding::error("invalid_template", decoder.place(at), format!("{at} is no template"));
+                Finding::error("invalid_template", decoder.place(at), format!("{at} is not a template"));
             let finding = finding.label(fault.to_string());
             decoder.report(match fault {
                 TemplateFault::Unknown => finding.help(format!("known here: {}", Template::PLACEHOLDERS)),
@@ -254,20 +254,17 @@ fn template(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Template> {
     Some(template)
 }
 
-/// `replay`. A request that is too old for its signature need not be remembered; a younger one has to be.
+/// Reads `replay`. It must remember a request for as long as its signature is valid.
 pub(super) fn replay(decoder: &Decoder<'_>, at: &At<'_>, verifier: Option<&Verifier>) -> Option<Replay> {
     const ANSWERS: [(&str, StatusCode); 2] = [("409", StatusCode::CONFLICT), ("200", StatusCode::OK)];
     let map = decoder.mapping(at)?;
     if let Some(scheme) = verifier.map(Verifier::scheme).filter(|scheme| scheme.repeats_itself()) {
-        let message = format!("{at} would swallow what is no duplicate");
+        let message = format!("{at} would drop deliveries that are not duplicates");
         let finding = Finding::error("conflicting_keys", decoder.key(at), message);
         return decoder.reject(
             finding
-                .label(format!(
-                    "the notifications of `scheme: {}` are often the same to the letter",
-                    scheme.as_str()
-                ))
-                .help("leave it out: such a notification says no more than that something changed"),
+                .label(format!("the notifications of `scheme: {}` are often identical", scheme.as_str()))
+                .help("remove it: such a notification only states that something changed"),
         );
     }
     let window = map.get("window").map(|at| (decoder.duration(&at, false), at));
@@ -279,12 +276,15 @@ pub(super) fn replay(decoder: &Decoder<'_>, at: &At<'_>, verifier: Option<&Verif
         None => DEFAULT_WINDOW,
     };
     if let Some(needed) = needed.filter(|needed| window < *needed) {
-        let message = format!("{at} forgets requests whose signature is still good");
+        let message = format!("{at} forgets requests whose signature is still valid");
         let finding = Finding::warning("short_window", place, message);
         decoder.report(
             finding
-                .label(format!("a signature is good for {}s, the tolerance both ways", needed.as_secs()))
-                .help("make the window as long, or `verify.tolerance` shorter"),
+                .label(format!(
+                    "a signature is valid for {}s, the tolerance in both directions",
+                    needed.as_secs()
+                ))
+                .help("make the window at least as long, or `verify.tolerance` shorter"),
         );
     }
     Some(Replay { window, answer: answer? })

@@ -1,4 +1,4 @@
-//! Webhooks: who may call in with which key, as whom, and where to.
+//! Webhooks: their keys, users and receivers.
 
 use super::services::Context;
 use super::{limits, loops, optional, refer, urls, verify};
@@ -18,15 +18,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the webhooks of a file have in common.
+/// State that the webhooks of a file share.
 pub(super) struct All<'a> {
-    /// The place of every key's hash so far: a key must lead to one place.
+    /// The place of every key's hash so far: a key must lead to one webhook.
     seen_keys: HashMap<[u8; 32], Span>,
-    /// Whether the file says the outside address.
+    /// True if the file sets `public_url`.
     public_url: bool,
-    /// The headers under which receivers are told something.
+    /// The headers that attache sets for receivers.
     names: &'a Distinct<'a>,
-    /// The key of `identity.assertion`, if one of its values can't be read.
+    /// The unreadable key of `identity.assertion`, if any.
     assertion: Option<UnreadSecret>,
 }
 
@@ -85,7 +85,7 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All
     })
 }
 
-/// What `defaults.webhook` may say.
+/// The values of `defaults.webhook`.
 struct Settings {
     user: Given<Arc<User>>,
     methods: Given<Vec<Method>>,
@@ -123,7 +123,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
     }
 }
 
-/// Reports what is wrong with `defaults.webhook`, which no webhook may use.
+/// Reports problems of `defaults.webhook`, even if no webhook uses it.
 pub(super) fn check_defaults(
     decoder: &Decoder<'_>,
     defaults: &Map<'_>,
@@ -133,7 +133,7 @@ pub(super) fn check_defaults(
     settings(decoder, defaults, context, all);
 }
 
-/// `path`, `{header: NAME}` or `{query: NAME}`.
+/// Reads `path`, `{header: NAME}` or `{query: NAME}`.
 fn key_in(decoder: &Decoder<'_>, at: &At<'_>, names: &mut Distinct<'_>) -> Option<KeyIn> {
     if let View::Scalar { text: "path", .. } = decoder.tree.view(at.node) {
         return Some(KeyIn::Path);
@@ -150,13 +150,12 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>, names: &mut Distinct<'_>) -> Optio
         _ => {
             let finding =
                 Finding::error("conflicting_keys", decoder.place(at), format!("{at} has to be one place"));
-            decoder
-                .reject(finding.label("give one of `header` and `query`, or leave `key_in` out for the path"))
+            decoder.reject(finding.label("set one of `header` and `query`, or remove `key_in` for the path"))
         }
     }
 }
 
-/// What a provider may be told otherwise than attache would.
+/// The codes whose status a provider may require to be different.
 const REFUSABLE: [ErrorCode; 6] = [
     ErrorCode::SignatureInvalid,
     ErrorCode::UserInactive,
@@ -175,7 +174,7 @@ fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
             let Some(code) = REFUSABLE.iter().find(|code| code.as_str() == name) else { continue };
             let status = decoder.status(&at)?;
             if status.is_redirection() {
-                let message = format!("{at} would send the caller elsewhere");
+                let message = format!("{at} would redirect the client");
                 let finding = Finding::error("out_of_range", decoder.place(&at), message);
                 return decoder.reject(finding.label("must be 200 to 299 or 400 to 599"));
             }
@@ -209,7 +208,7 @@ fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All<'_>) -> Optio
     if all.is_empty() && unread {
         decoder.secrets.block();
     } else if all.is_empty() && fine {
-        // A beginning: `attache keys new` reads the file, and prints the first one.
+        // A valid first step: `attache keys new` reads the file, and prints the first key.
         let finding = Finding::warning("no_api_keys", decoder.key(at), format!("{at} is empty"));
         decoder.report(
             finding
@@ -220,7 +219,7 @@ fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All<'_>) -> Optio
     fine.then_some(all)
 }
 
-/// Absent if its value can't be read: then it is no key.
+/// Reads a key; absent if its value can't be read.
 fn api_key(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -240,7 +239,7 @@ fn api_key(
     {
         let message = format!("{end} is not after its not_before");
         decoder.report(
-            Finding::error("out_of_range", decoder.place(end), message).label("this key is never good"),
+            Finding::error("out_of_range", decoder.place(end), message).label("this key is never valid"),
         );
     }
     let (Some(id), Some(disabled)) = (id, disabled) else { return Given::Invalid };
@@ -255,8 +254,11 @@ fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Op
     let place = decoder.place(at);
     match ids.get(id) {
         Some(first) => {
-            let finding =
-                Finding::error("duplicate_id", place, format!("{at} is taken: the service has a key `{id}`"));
+            let finding = Finding::error(
+                "duplicate_id",
+                place,
+                format!("{at} is not unique: the service already has a key `{id}`"),
+            );
             decoder.reject(finding.label("used again here").secondary(*first, "first used here"))
         }
         None => {
@@ -266,7 +268,7 @@ fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Op
     }
 }
 
-/// A key's hash, and the key itself where the file has it.
+/// A key's hash, and the key itself if the file has it.
 type HashAndValue = ([u8; 32], Option<Secret>);
 
 fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Given<HashAndValue> {
@@ -277,8 +279,11 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Given<Ha
     };
     let at = map.at;
     if let Some(first) = webhooks.seen_keys.get(&sha256) {
-        let finding =
-            Finding::error("duplicate_api_key", place, format!("{at} is a key that is in use already"));
+        let finding = Finding::error(
+            "duplicate_api_key",
+            place,
+            format!("{at} is already used by another webhook key"),
+        );
         let finding = finding.label("used again here").secondary(*first, "first used here");
         if value.is_some() && map.get("value").is_some_and(|at| decoder.is_delivered(&at)) {
             decoder.report(finding.tolerated());
@@ -290,7 +295,7 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Given<Ha
     Given::Value((sha256, value))
 }
 
-/// As the file gives them, with the place of whichever it gives.
+/// Reads the hash or the value, with its place.
 fn hash_and_value(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<([u8; 32], Option<Secret>, Span)> {
     let at = map.at;
     match (map.get("sha256"), map.get("value")) {
@@ -304,12 +309,12 @@ fn hash_and_value(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<([u8; 32], Opti
                 if text.chars().count() >= MIN_KEY_LENGTH {
                     return Ok(Secret::new(text));
                 }
-                let message = format!("{value} is too short to withstand guessing");
-                let (label, help) = ("a key has at least 22 characters", "`attache keys new` makes one");
+                let message = format!("{value} is short enough to be guessed");
+                let (label, help) = ("a key has at least 22 characters", "`attache keys new` creates one");
                 Err(Failure::malformed("weak_key", message, label, Some(help)))
             };
             let secret = match decoder.secret_as(&value, PlainText::Warn(better), &accept) {
-                // It is only listed.
+                // The key is only listed.
                 Given::Absent if decoder.secrets.offline => Given::Value(Secret::new(placeholder(&value))),
                 found => found,
             };
@@ -321,7 +326,7 @@ fn hash_and_value(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<([u8; 32], Opti
                 decoder.key(&value),
                 format!("{at} has both `sha256` and `value`"),
             );
-            decoder.reject(finding.label("give only one of them")).into()
+            decoder.reject(finding.label("set only one of them")).into()
         }
         (None, None) => {
             let finding = Finding::error("missing_key", decoder.place(at), format!("{at} has no `sha256`"));

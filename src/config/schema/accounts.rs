@@ -10,7 +10,7 @@ pub(super) static ACCOUNT: Shape = Shape {
     keys: &[key(
         "authorization",
         Kind::OneOf(&[Kind::Word(&["none"]), Kind::Map(&AUTHORIZATION)]),
-        "How it opens a service: `none`, or exactly one kind.",
+        "The credential: `none`, or exactly one kind.",
     )
     .required()],
     extends: None,
@@ -30,7 +30,7 @@ pub(super) static ACCOUNT: Shape = Shape {
 
 static AUTHORIZATION: Shape = Shape {
     name: "authorization",
-    doc: "How an account opens a service. Exactly one of these.",
+    doc: "The credential of an account. Exactly one of these.",
     example: "{ header: { name: X-API-Key, value: { env: NAME } } }",
     keys: &[
         key("header", Kind::Map(&HEADER), "A header with a fixed value."),
@@ -39,7 +39,7 @@ static AUTHORIZATION: Shape = Shape {
         key("bearer", Kind::Secret, "A fixed bearer token: `Authorization: Bearer TOKEN` (RFC 6750).")
             .also(&["token"]),
         key("query", Kind::Map(&QUERY), "A query parameter with a fixed value."),
-        key("oauth2", Kind::Map(&OAUTH2), "A token that attache asks for, keeps and renews."),
+        key("oauth2", Kind::Map(&OAUTH2), "A token that attache requests, stores and renews."),
     ],
     extends: None,
     elsewhere: &[
@@ -62,7 +62,7 @@ static HEADER: Shape = Shape {
     doc: "A header with a fixed value.",
     example: "{ name: X-API-Key, value: { env: NAME } }",
     keys: &[
-        key("name", Kind::Header, "Its name. On HTTP/1 it leaves in the case in which it is written here.")
+        key("name", Kind::Header, "Its name. On HTTP/1 it is sent in the case in which it is written here.")
             .required(),
         key("value", Kind::Secret, "Its value.").required().also(&["secret", "token", "key"]),
     ],
@@ -101,7 +101,7 @@ static QUERY: Shape = Shape {
 
 static OAUTH2: Shape = Shape {
     name: "oauth2",
-    doc: "How an account gets its tokens (RFC 6749).",
+    doc: "The token requests of an account (RFC 6749).",
     example: "{ grant: client_credentials, token_url: …, client_id: …, client_secret: { \
              env: NAME } }",
     keys: &[
@@ -120,13 +120,9 @@ static OAUTH2: Shape = Shape {
         )
         .required()
         .also(&["grant_type", "type", "flow"]),
-        key("token_url", Kind::Url, "The token endpoint. Only a Google service account may leave it out.")
+        key("token_url", Kind::Url, "The token endpoint. Optional only with a Google service account.")
             .also(&["access_token_uri", "token_uri", "token_endpoint", "url"]),
-        key(
-            "client_id",
-            Kind::Text,
-            "The client's id. Only `jwt_bearer` and `token_exchange` may leave it out.",
-        ),
+        key("client_id", Kind::Text, "The client's id. Optional only for `jwt_bearer` and `token_exchange`."),
         key(
             "client_secret",
             Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
@@ -137,12 +133,16 @@ static OAUTH2: Shape = Shape {
         key(
             "client_auth",
             Kind::Word(&["basic", "basic_raw", "post", "client_secret_jwt", "private_key_jwt", "none"]),
-            "How the client proves itself. `basic_raw`: HTTP Basic without form-encoding. \
+            "The client authentication. `basic_raw`: HTTP Basic without form-encoding. \
              Default: `basic`; without a `client_secret` `none` for the grants \
              `jwt_bearer`, `token_exchange`, `authorization_code` and `device_code`.",
         )
         .also(&["auth_method", "auth_style", "token_endpoint_auth_method"]),
-        key("client_assertion", Kind::Map(&CLIENT_ASSERTION), "How the client signs (RFC 7523 §2.2)."),
+        key(
+            "client_assertion",
+            Kind::Map(&CLIENT_ASSERTION),
+            "The client's signed assertion (RFC 7523 §2.2).",
+        ),
         key(
             "scopes",
             Kind::OneOf(&[Kind::List(&Kind::Text), Kind::Text]),
@@ -152,7 +152,7 @@ static OAUTH2: Shape = Shape {
         key(
             "bearer_token_type",
             Kind::Word(&["access_token", "id_token"]),
-            "Which member of the answer is sent.",
+            "The member of the token endpoint's answer that is sent.",
         )
         .default("access_token"),
         key(
@@ -165,28 +165,28 @@ static OAUTH2: Shape = Shape {
         key("token_headers", Kind::Names(&Kind::Secret), "Extra headers of the token request.")
             .also(&["headers"]),
         key("header", Kind::Header, "The header that carries the token.").default("Authorization"),
-        key("prefix", Kind::Text, "Text that stands before the token; may be empty.").default("\"Bearer \""),
-        key("default_lifetime", Kind::Duration, "The lifetime of a token whose answer does not say it.")
+        key("prefix", Kind::Text, "Text before the token; may be empty.").default("\"Bearer \""),
+        key("default_lifetime", Kind::Duration, "The lifetime of a token whose answer does not state it.")
             .default("5m"),
-        key("token_timeout", Kind::Duration, "How long one token request may take.")
+        key("token_timeout", Kind::Duration, "The maximum duration of one token request.")
             .default("10s")
             .also(&["timeout"]),
         key(
             "retry_on",
             Kind::List(&Kind::Integer(400, 599)),
-            "The statuses by which the provider says that a token is not good. An empty \
+            "The statuses by which the provider refuses a token. An empty \
              list: none.",
         )
         .default("[401]"),
         key("tls", Kind::Map(&TOKEN_TLS), "TLS of the connections to the token endpoint."),
-        key("allow_plaintext", Kind::Bool, "Whether `token_url` may be http to another machine.")
+        key("allow_plaintext", Kind::Bool, "True allows a `token_url` with http to another machine.")
             .default("false"),
         key("username", Kind::Secret, "The resource owner's name. Plain text is fine.")
             .with("grant", "password"),
         key("password", Kind::Secret, "The resource owner's password.").with("grant", "password"),
-        key("refresh_token", Kind::Secret, "The first one. Its successors are kept in `state`.")
+        key("refresh_token", Kind::Secret, "The first refresh token. Its successors are stored in `state`.")
             .with("grant", "refresh_token"),
-        key("authorization_url", Kind::Url, "Where a person signs in.")
+        key("authorization_url", Kind::Url, "The page on which the account's owner signs in.")
             .with("grant", "authorization_code")
             .also(&["auth_url", "authorize_url", "authorization_endpoint"]),
         key(
@@ -202,14 +202,14 @@ static OAUTH2: Shape = Shape {
             "Extra parameters of the authorization request.",
         )
         .with("grant", "authorization_code"),
-        key("device_authorization_url", Kind::Url, "Where the device code is asked for (RFC 8628).")
+        key("device_authorization_url", Kind::Url, "The endpoint that issues device codes (RFC 8628).")
             .with("grant", "device_code"),
         key("assertion", Kind::Map(&GRANT_ASSERTION), "The assertion (RFC 7523 §2.1).")
             .with("grant", "jwt_bearer"),
         key(
             "subject_token",
             Kind::Secret,
-            "The token to exchange (RFC 8693). A file is read anew for each token \
+            "The token to exchange (RFC 8693). A file is read again for each token \
              request.",
         )
         .with("grant", "token_exchange"),
@@ -218,7 +218,7 @@ static OAUTH2: Shape = Shape {
             .default("jwt"),
         key("actor_token", Kind::Secret, "The token of the acting party.").with("grant", "token_exchange"),
         key("actor_token_type", TOKEN_TYPE, "Its type. Default: `jwt`.").with("grant", "token_exchange"),
-        key("requested_token_type", TOKEN_TYPE, "The type to ask for.").with("grant", "token_exchange"),
+        key("requested_token_type", TOKEN_TYPE, "The requested type.").with("grant", "token_exchange"),
     ],
     extends: None,
     elsewhere: &[
@@ -246,7 +246,7 @@ static TOKEN_TLS: Shape = Shape {
     elsewhere: &[],
 };
 
-/// What both assertions have.
+/// The keys that both assertions have.
 static SIGNED: Shape = Shape {
     name: "signed",
     doc: "",
@@ -262,19 +262,19 @@ static SIGNED: Shape = Shape {
         key(
             "token",
             Kind::Secret,
-            "Instead of `key`: an assertion that is made elsewhere. A file is read anew \
+            "Instead of `key`: an assertion that another program signs. A file is read again \
              for each token request.",
         ),
         key(
             "algorithm",
             Kind::Word(&["RS256", "PS256", "ES256", "EdDSA", "Ed25519"]),
-            "The signature's algorithm. Default: by the key.",
+            "The signature's algorithm. The default depends on the key.",
         )
         .also(&["alg"]),
         key("key_id", Kind::Text, "The header's `kid`.").also(&["kid"]),
         key("certificate", Kind::Path, "PEM: its SHA-256 becomes the header's `x5t#S256`."),
         key("audience", Kind::Text, "The claim `aud`. Default: `token_url`.").also(&["aud"]),
-        key("lifetime", Kind::Duration, "From `iat` to `exp`, `1h` at most. Default: `5m`.")
+        key("lifetime", Kind::Duration, "The time from `iat` to `exp`, at most `1h`. Default: `5m`.")
             .also(&["ttl", "expiry"]),
     ],
     extends: None,
@@ -283,7 +283,7 @@ static SIGNED: Shape = Shape {
 
 static CLIENT_ASSERTION: Shape = Shape {
     name: "client_assertion",
-    doc: "The assertion by which the client proves itself: `client_auth: \
+    doc: "The assertion that authenticates the client: `client_auth: \
              private_key_jwt`.",
     example: "{ key: { file: PATH } }",
     keys: &[],

@@ -1,4 +1,4 @@
-//! The table as a JSON Schema, draft-07: what editors understand.
+//! The JSON Schema (draft-07) of the table, for editors.
 
 use super::rules::rules;
 use super::top::ROOT;
@@ -49,7 +49,7 @@ fn property(key: &Key) -> Value {
     let fewest = usize::from(!MAY_BE_EMPTY.contains(&key.name));
     let mut property = kind(&key.kind, fewest);
     if let Value::Object(property) = &mut property {
-        // Draft-07 ignores what stands beside a `$ref`.
+        // Draft-07 ignores keywords beside a `$ref`.
         if let Some(reference) = property.remove("$ref") {
             property.insert("allOf".to_owned(), json!([{ "$ref": reference }]));
         }
@@ -61,12 +61,12 @@ fn property(key: &Key) -> Value {
     property
 }
 
-/// A number or `true` is taken where text is expected.
+/// A number or `true` is accepted where text is expected.
 fn text() -> Value {
     json!({ "type": ["string", "number", "boolean"] })
 }
 
-/// `fewest` is how many items a list has at least.
+/// Returns the schema of a kind; `fewest` is the minimum number of items of a list.
 fn kind(of: &Kind, fewest: usize) -> Value {
     match of {
         Kind::Text | Kind::Sensitive => text(),
@@ -83,7 +83,7 @@ fn kind(of: &Kind, fewest: usize) -> Value {
         Kind::Map(shape) => reference(shape),
         Kind::Names(values) => {
             let mut names = json!({ "type": "object", "additionalProperties": kind(values, 1) });
-            // Names of accounts, users and services. The others are a provider's.
+            // Names of accounts, users and services. Other names belong to a provider.
             if values.shape().is_some_and(|shape| !std::ptr::eq(shape, &SECRET)) {
                 names["propertyNames"] = pattern(
                     "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
@@ -112,7 +112,7 @@ fn kind(of: &Kind, fewest: usize) -> Value {
     }
 }
 
-/// What a scalar of this kind is like, as far as a pattern can say it.
+/// Returns the schema of a scalar of this kind, as far as a pattern can express it.
 fn scalar(of: &Kind) -> Value {
     match of {
         Kind::Path | Kind::Reference(_) => json!({ "type": "string", "minLength": 1 }),
@@ -152,12 +152,12 @@ fn scalar(of: &Kind) -> Value {
     }
 }
 
-/// Text of a pattern. Editors show `message` where it does not match; other programs ignore the keyword.
+/// Returns text with a pattern. Editors show `message` if it does not match; other programs ignore the keyword.
 fn pattern(pattern: &str, message: &str) -> Value {
     json!({ "type": "string", "pattern": pattern, "patternErrorMessage": message })
 }
 
-/// `schema` with these keywords, which replace its own.
+/// Returns `schema` with these keywords, which replace its own.
 fn with(mut schema: Value, keywords: Value) -> Value {
     if let (Value::Object(schema), Value::Object(keywords)) = (&mut schema, keywords) {
         schema.extend(keywords);
@@ -165,7 +165,7 @@ fn with(mut schema: Value, keywords: Value) -> Value {
     schema
 }
 
-/// The names that frame a message, in every spelling, as a pattern. Patterns of draft-07 have no flags.
+/// Returns a pattern for the names that frame a message, in every spelling. Patterns of draft-07 have no flags.
 fn framing() -> String {
     let any_case = |c: char| match c {
         'a'..='z' => format!("[{c}{}]", c.to_ascii_uppercase()),

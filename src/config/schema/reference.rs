@@ -1,4 +1,4 @@
-//! The table as `docs/reference.md`.
+//! The generator of `docs/reference.md`.
 
 use super::{Key, Kind, SECRET, Shape, every_shape};
 use std::fmt::Write as _;

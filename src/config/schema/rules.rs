@@ -1,18 +1,18 @@
-//! What the keys of one mapping have to do with each other, as far as draft-07 can say it.
+//! Dependencies between the keys of one mapping, as far as draft-07 can express them.
 //!
-//! The readers check the same and more, with better messages. A rule must refuse nothing that a reader takes.
+//! The readers check the same and more, with better messages. A rule must refuse nothing that a reader accepts.
 
 use super::Shape;
 use serde_json::{Map, Value, json};
 
-/// What a value of a key makes necessary: the shape, the key, its value, and the other keys.
+/// Keys that a value of a key requires: the shape, the key, its value, and the required keys.
 const NEEDED: [(&str, &str, &str, &[&str]); 8] = [
     ("oauth2", "grant", "client_credentials", &["token_url", "client_id"]),
     ("oauth2", "grant", "password", &["token_url", "client_id", "username", "password"]),
     ("oauth2", "grant", "refresh_token", &["token_url", "client_id", "refresh_token"]),
     ("oauth2", "grant", "authorization_code", &["token_url", "client_id", "authorization_url"]),
     ("oauth2", "grant", "device_code", &["token_url", "client_id", "device_authorization_url"]),
-    // A service account brings its token URL, and an assertion or a token may be all that says who the client is.
+    // A service account contains its token URL, and an assertion or a token may be enough to identify the client.
     ("oauth2", "grant", "jwt_bearer", &["assertion"]),
     ("oauth2", "grant", "token_exchange", &["token_url", "subject_token"]),
     ("verify", "scheme", "hmac", &["header"]),
@@ -44,7 +44,7 @@ pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
     }
 }
 
-/// What each value of a key needs, and that the keys which belong to it have no use with another.
+/// Returns the keys that each value of a key requires, and those that have no effect with another value.
 fn conditions(shape: &'static Shape) -> Vec<Value> {
     let needed = NEEDED.iter().filter(|(name, ..)| *name == shape.name);
     let mut values: Vec<(&str, &str)> = needed.map(|(_, key, value, _)| (*key, *value)).collect();
@@ -76,7 +76,7 @@ fn exactly_one(names: impl Iterator<Item = &'static str>) -> Value {
 
 fn service(shape: &'static Shape) -> Value {
     let mut dependencies = Map::new();
-    // Settings of requests to the service mean nothing to a webhook.
+    // Settings for requests to the service have no effect for a webhook.
     for key in shape.extends.into_iter().flat_map(Shape::keys) {
         dependencies.insert(key.name.to_owned(), json!(["server_url"]));
     }

@@ -14,14 +14,14 @@ pub(super) static SERVICE: Shape = Shape {
              webhook receives its calls. It has a `server_url`, a `webhook`, or both.",
     example: "{ account: NAME, server_url: https://api.example.com/v3 }",
     keys: &[
-        key("name", Kind::Text, "Its name for people.").also(&["title", "description"]),
+        key("name", Kind::Text, "A display name.").also(&["title", "description"]),
         key(
             "account",
             Kind::OneOf(&[Kind::Reference("accounts"), Kind::Map(&ACCOUNT)]),
             "The name of an account, or an account written in place. Needed with a \
              `server_url`.",
         ),
-        key("server_url", Kind::Url, "Where it is. No request leaves its path.").also(&[
+        key("server_url", Kind::Url, "The URL of the service. No request leaves its path.").also(&[
             "url",
             "base_url",
             "upstream",
@@ -31,7 +31,7 @@ pub(super) static SERVICE: Shape = Shape {
             "proxy_pass",
             "backend",
         ]),
-        key("webhook", Kind::Map(&WEBHOOK), "The calls that it makes to us.").also(&["webhooks"]),
+        key("webhook", Kind::Map(&WEBHOOK), "The calls that it sends to a receiver.").also(&["webhooks"]),
     ],
     extends: Some(&SERVICE_SETTINGS),
     elsewhere: &[
@@ -47,42 +47,46 @@ pub(super) static SERVICE: Shape = Shape {
         ("header", CREDENTIAL),
         ("oauth2", CREDENTIAL),
         ("credentials", CREDENTIAL),
-        ("retries", "attache sends nothing again that may have been executed; leave it out"),
+        ("retries", "attache does not repeat requests that may have been executed; remove it"),
         ("forward_to", "it belongs below `webhook`"),
         ("user", "it belongs below `webhook`"),
         ("verify", "it belongs below `webhook`"),
     ],
 };
 
-/// What a service may take from `defaults.service`.
+/// The keys of `defaults.service`.
 pub(super) static SERVICE_SETTINGS: Shape = Shape {
     name: "defaults.service",
     doc: "Settings of a service.",
     example: "{ timeout: 10s }",
     keys: &[
-        key("timeout", Kind::Duration, "From the request's arrival to the provider's response headers.")
-            .default("30s")
-            .also(&["timeout_ms", "deadline", "read_timeout", "request_timeout", "proxy_read_timeout"]),
+        key(
+            "timeout",
+            Kind::Duration,
+            "Time limit from the request's arrival to the provider's response headers.",
+        )
+        .default("30s")
+        .also(&["timeout_ms", "deadline", "read_timeout", "request_timeout", "proxy_read_timeout"]),
         key(
             "timeout_message",
             Kind::Text,
-            "What the answer on a time-out says. Default: a sentence of attache's.",
+            "The detail of the answer on timeout. Default: a sentence of attache's.",
         ),
         key(
             "timeout_response",
             Kind::Map(&TIMEOUT_RESPONSE),
-            "The whole answer on a time-out, instead of attache's.",
+            "The whole answer on timeout, instead of attache's.",
         ),
         key(
             "idle_timeout",
             Kind::Duration,
-            "How long a response that has begun may pause, or a WebSocket be silent.",
+            "The maximum pause within a response, or of a WebSocket without traffic.",
         )
         .default("60s"),
         key(
             "retry_on_401",
             Kind::Bool,
-            "Whether a request whose token was refused is sent once more with another \
+            "True sends a request whose token was refused once more, with another \
              token.",
         )
         .default("true"),
@@ -90,12 +94,16 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         key(
             "private_network",
             Kind::Bool,
-            "Whether the host's name may resolve to a loopback, private or link-local \
+            "True allows the host's name to resolve to a loopback, private or link-local \
              address.",
         )
         .default("false"),
-        key("allow_plaintext", Kind::Bool, "Whether the credential may go over http to another machine.")
-            .default("false"),
+        key(
+            "allow_plaintext",
+            Kind::Bool,
+            "True allows sending the credential over http to another machine.",
+        )
+        .default("false"),
     ],
     extends: None,
     elsewhere: &[],
@@ -103,7 +111,7 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
 
 static TIMEOUT_RESPONSE: Shape = Shape {
     name: "timeout_response",
-    doc: "The whole answer on a time-out.",
+    doc: "The whole answer on timeout.",
     example: "{ status: 503, body: \"…\" }",
     keys: &[
         key("status", Kind::Integer(200, 599), "Its status.").default("504").also(&["code"]),

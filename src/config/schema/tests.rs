@@ -21,7 +21,7 @@ fn every_declared_key_is_read() {
 }
 
 #[test]
-fn no_name_stands_for_two_keys_of_a_mapping() {
+fn no_name_means_two_keys_of_a_mapping() {
     every_shape(&mut |shape| {
         let mut words: Vec<&str> = shape
             .keys()

@@ -15,54 +15,54 @@ pub(in crate::config) static ROOT: Shape = Shape {
     keys: &[
         key("version", Kind::Integer(1, 1), "The version of this schema.").default("1"),
         key("$schema", Kind::Text, "The JSON Schema of the file, for editors."),
-        key("listen", Kind::Map(&LISTEN), "Where attache listens. A change needs a restart."),
-        key("public_url", Kind::Url, "The outside address of `listen.webhooks`: what `attache urls` prints.")
+        key("listen", Kind::Map(&LISTEN), "The addresses to listen on. A change needs a restart."),
+        key("public_url", Kind::Url, "The external URL of `listen.webhooks`, which `attache urls` prints.")
             .also(&["base_url", "external_url"]),
         key(
             "threads",
             Kind::Integer(1, 1024),
-            "Worker threads. A change needs a restart. Default: one a core.",
+            "Worker threads. A change needs a restart. Default: one per core.",
         )
         .also(&["workers"]),
-        key("identity_headers", Kind::Map(&IDENTITY_HEADERS), "The headers that tell a receiver who called."),
-        key("identity", Kind::Map(&IDENTITY), "A signed statement of who called."),
+        key(
+            "identity_headers",
+            Kind::Map(&IDENTITY_HEADERS),
+            "The headers that tell a receiver the user, the service and the key.",
+        ),
+        key("identity", Kind::Map(&IDENTITY), "A signed assertion of the identity of webhook calls."),
         key(
             "trusted_proxies",
             Kind::OneOf(&[Kind::List(&PROXY), PROXY]),
-            "The proxies before the webhook listener whose `X-Forwarded-For` and \
-             `X-Forwarded-Proto` are believed: addresses, networks, and `unix` for \
-             connections by a unix socket.",
+            "The proxies in front of the webhook listener whose `X-Forwarded-For` and \
+             `X-Forwarded-Proto` are trusted: addresses, networks, and `unix` for \
+             connections over a unix socket.",
         ),
         key("limits", Kind::Map(&LIMITS), "Limits of the process."),
-        key("shutdown", Kind::Map(&SHUTDOWN), "How the process ends."),
-        key("log", Kind::Map(&LOG), "What is logged, and where."),
-        key("state", Kind::Map(&STATE), "Where refresh tokens are kept. Needed by the grants that have one."),
+        key("shutdown", Kind::Map(&SHUTDOWN), "The end of the process."),
+        key("log", Kind::Map(&LOG), "The access log and the log on stderr."),
+        key("state", Kind::Map(&STATE), "The store of refresh tokens. Required by the grants that use one."),
         key(
             "allow_anonymous_callers",
             Kind::Bool,
-            "Whether `listen.outbound` may be an address that other machines reach. \
-             Everyone who reaches it may use every credential.",
+            "True allows a `listen.outbound` that other machines can reach. Every client \
+             that reaches it may use every credential.",
         )
         .default("false"),
         key(
             "via",
             Kind::Bool,
-            "Whether outbound requests carry `Via: 1.1 attache` (RFC 9110 §7.6.3), as \
-             webhook calls always do. Some servers, such as nginx, do not compress their \
-             answer then.",
+            "True adds `Via: 1.1 attache` to outbound requests (RFC 9110 §7.6.3), as to all \
+             webhook calls. Some servers, such as nginx, then do not compress their \
+             response.",
         )
         .default("false"),
-        key(
-            "defaults",
-            Kind::Map(&DEFAULTS),
-            "What services and webhooks use for a key that they leave out.",
-        ),
+        key("defaults", Kind::Map(&DEFAULTS), "Defaults for keys that services and webhooks leave out."),
         key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.")
             .also(&["credentials"]),
         key(
             "users",
             Kind::OneOf(&[Kind::Null, Kind::Names(&Kind::OneOf(&[Kind::Map(&USER), Kind::Null]))]),
-            "The identities under which webhook calls are let in, by name.",
+            "The identities of webhook calls, by name.",
         ),
         key("services", Kind::Names(&Kind::Map(&SERVICE)), "Connected services by name.").also(&[
             "routes",
@@ -80,12 +80,12 @@ const PROXY: Kind = Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])]);
 
 static LISTEN: Shape = Shape {
     name: "listen",
-    doc: "Where attache listens: `ADDRESS:PORT` or `unix:/path`.",
+    doc: "The addresses to listen on: `ADDRESS:PORT` or `unix:/path`.",
     example: "{ outbound: 127.0.0.1:8080 }",
     keys: &[
-        key("outbound", Kind::Listener, "Internal programs send here.").default("127.0.0.1:8080"),
-        key("webhooks", Kind::Listener, "Third parties call here.").default("127.0.0.1:8081"),
-        key("admin", Kind::Listener, "Metrics, health and status.").default("127.0.0.1:9090"),
+        key("outbound", Kind::Listener, "The address for internal programs.").default("127.0.0.1:8080"),
+        key("webhooks", Kind::Listener, "The address for third parties.").default("127.0.0.1:8081"),
+        key("admin", Kind::Listener, "The address for metrics, health and status.").default("127.0.0.1:9090"),
     ],
     extends: None,
     elsewhere: &[],
@@ -93,7 +93,7 @@ static LISTEN: Shape = Shape {
 
 static IDENTITY_HEADERS: Shape = Shape {
     name: "identity_headers",
-    doc: "The names under which a receiver is told who called.",
+    doc: "The names of the headers that tell a receiver the identity of a call.",
     example: "{ user: X-Attache-User }",
     keys: &[
         key("user", Kind::Header, "The user.").default("X-Attache-User"),
@@ -106,7 +106,7 @@ static IDENTITY_HEADERS: Shape = Shape {
 
 static IDENTITY: Shape = Shape {
     name: "identity",
-    doc: "What vouches for the identity that a receiver is told.",
+    doc: "The proof of the identity that a receiver is told.",
     example: "{ assertion: { key: { file: PATH }, audience: orders } }",
     keys: &[key("assertion", Kind::Map(&ASSERTION), "A signed token about each webhook call.")],
     extends: None,
@@ -122,14 +122,14 @@ static ASSERTION: Shape = Shape {
         key(
             "key",
             Kind::OneOf(&[Kind::SecretText, Kind::List(&Kind::SecretText)]),
-            "The private key in PEM, P-256 or Ed25519. Of a list the first signs, and all \
+            "The private key in PEM, P-256 or Ed25519. In a list, the first signs, and all \
              are published.",
         )
         .required(),
         key("issuer", Kind::Text, "The claim `iss`. Default: `public_url`."),
         key("audience", Kind::Text, "The claim `aud`.").required(),
         key("ttl", Kind::Duration, "The lifetime, from `1s` to `60s`.").default("60s"),
-        key("header", Kind::Header, "The header that carries it.").default("X-Attache-Assertion"),
+        key("header", Kind::Header, "The header that carries the token.").default("X-Attache-Assertion"),
     ],
     extends: None,
     elsewhere: &[],
@@ -143,15 +143,15 @@ static LIMITS: Shape = Shape {
         key(
             "wrong_keys",
             Kind::OneOf(&[Kind::Map(&RATE), Kind::Word(&["off"])]),
-            "How many webhook calls with an unknown key one client address has before it \
+            "The rate of webhook calls with an unknown key per client address, before it \
              gets 429.",
         )
         .default("{ requests: 300, per: 1m }"),
-        // Linux lets one process have as many descriptors (`fs.nr_open`).
+        // The maximum number of descriptors that Linux allows one process (`fs.nr_open`).
         key(
             "connections",
             Kind::Integer(1, 1 << 20),
-            "The most connections of each listener. Default: a quarter of the process's \
+            "Maximum number of connections of each listener. Default: a quarter of the process's \
              descriptors.",
         ),
     ],
@@ -165,11 +165,13 @@ pub(super) static RATE: Shape = Shape {
     doc: "A rate.",
     example: "{ requests: 100, per: 1s }",
     keys: &[
-        key("requests", Kind::Integer(1, 1_000_000_000), "How many, on the average.")
+        key("requests", Kind::Integer(1, 1_000_000_000), "The number of requests, on average.")
             .required()
             .also(&["limit", "rate"]),
-        key("per", Kind::Duration, "In which time.").required().also(&["window", "interval", "period"]),
-        key("burst", Kind::Integer(1, 1_000_000_000), "How many at once. Default: `requests`."),
+        key("per", Kind::Duration, "The time for that number.")
+            .required()
+            .also(&["window", "interval", "period"]),
+        key("burst", Kind::Integer(1, 1_000_000_000), "The maximum number at once. Default: `requests`."),
     ],
     extends: None,
     elsewhere: &[],
@@ -177,10 +179,10 @@ pub(super) static RATE: Shape = Shape {
 
 static SHUTDOWN: Shape = Shape {
     name: "shutdown",
-    doc: "How the process ends.",
+    doc: "The end of the process.",
     example: "{ drain: 30s }",
     keys: &[
-        key("drain", Kind::Duration, "How long requests in flight may go on after SIGTERM.").default("30s")
+        key("drain", Kind::Duration, "The maximum time for requests in flight after SIGTERM.").default("30s")
     ],
     extends: None,
     elsewhere: &[],
@@ -188,24 +190,24 @@ static SHUTDOWN: Shape = Shape {
 
 static LOG: Shape = Shape {
     name: "log",
-    doc: "What is logged, and where.",
+    doc: "The access log and the log on stderr.",
     example: "{ access: stdout, level: info }",
     keys: &[
         key(
             "access",
             Kind::OneOf(&[Kind::Word(&["stdout", "off"]), Kind::Path]),
-            "Where the access log goes: `stdout`, `off`, or a path with a `/` in it. A \
+            "The destination of the access log: `stdout`, `off`, or a path with a `/` in it. A \
              change needs a restart.",
         )
         .default("stdout"),
         key(
             "format",
             Kind::Word(&["text", "json"]),
-            "How the log on stderr is written: lines for people, or one JSON object a \
+            "The format of the log on stderr: plain lines, or one JSON object per \
              line.",
         )
         .default("text"),
-        key("level", Kind::Word(&["error", "warn", "info", "debug"]), "How much the log on stderr says.")
+        key("level", Kind::Word(&["error", "warn", "info", "debug"]), "The level of the log on stderr.")
             .default("info"),
     ],
     extends: None,
@@ -214,7 +216,7 @@ static LOG: Shape = Shape {
 
 static STATE: Shape = Shape {
     name: "state",
-    doc: "Where refresh tokens are kept, sealed.",
+    doc: "The store of refresh tokens, which are sealed.",
     example: "{ key: { file: PATH } }",
     keys: &[
         key(
@@ -226,8 +228,8 @@ static STATE: Shape = Shape {
         key(
             "key",
             Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
-            "What the entries are sealed with: `openssl rand -base64 32`. Of a list the \
-             first seals, and all open.",
+            "The key that seals the entries: `openssl rand -base64 32`. In a list, the first \
+             one seals, and all open.",
         )
         .required(),
     ],
@@ -250,11 +252,13 @@ static DEFAULTS: Shape = Shape {
 
 static USER: Shape = Shape {
     name: "user",
-    doc: "An identity under which webhook calls are let in.",
+    doc: "The identity of webhook calls.",
     example: "{ name: Mailer integration }",
     keys: &[
-        key("name", Kind::Text, "Its name for people."),
-        key("active", Kind::Bool, "Whether its webhooks are open.").default("true").also(&["enabled"]),
+        key("name", Kind::Text, "A display name."),
+        key("active", Kind::Bool, "False refuses the calls of its webhooks.")
+            .default("true")
+            .also(&["enabled"]),
     ],
     extends: None,
     elsewhere: &[],

@@ -19,7 +19,7 @@ pub(super) static WEBHOOK: Shape = Shape {
         key(
             "api_keys",
             Kind::List(&Kind::Map(&API_KEY)),
-            "The keys that third parties call with: `attache keys new` makes one.",
+            "The keys that third parties call with: `attache keys new` creates one.",
         )
         .required()
         .also(&["keys", "api_key", "tokens"]),
@@ -31,22 +31,30 @@ pub(super) static WEBHOOK: Shape = Shape {
     ],
 };
 
-/// What a webhook may take from `defaults.webhook`.
+/// The keys of `defaults.webhook`.
 pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
     name: "defaults.webhook",
     doc: "Settings of a webhook.",
     example: "{ timeout: 10s }",
     keys: &[
-        key("user", Kind::Reference("users"), "The user under which its calls are let in.")
+        key("user", Kind::Reference("users"), "The user as whom its calls are accepted.")
             .also(&["as", "identity"]),
-        key("key_in", Kind::OneOf(&[Kind::Map(&KEY_IN), Kind::Word(&["path"])]), "Where a call has its key.")
-            .default("path"),
-        key("methods", Kind::List(&Kind::Method), "The methods that are let in.")
-            .default("[POST]")
-            .also(&["method"]),
-        key("max_body", Kind::Size, "The largest body.").default("1MiB").also(&["max_size", "body_limit"]),
-        key("timeout", Kind::Duration, "Until the receiver's response headers, and for the client's upload.")
-            .default("10s"),
+        key(
+            "key_in",
+            Kind::OneOf(&[Kind::Map(&KEY_IN), Kind::Word(&["path"])]),
+            "The place of the key in a call.",
+        )
+        .default("path"),
+        key("methods", Kind::List(&Kind::Method), "The allowed methods.").default("[POST]").also(&["method"]),
+        key("max_body", Kind::Size, "The maximum size of a body.")
+            .default("1MiB")
+            .also(&["max_size", "body_limit"]),
+        key(
+            "timeout",
+            Kind::Duration,
+            "Time limit up to the receiver's response headers, and for the client's upload.",
+        )
+        .default("10s"),
         key(
             "allow_from",
             Kind::OneOf(&[Kind::List(&Kind::Network), Kind::Network]),
@@ -60,14 +68,13 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
              none.",
         )
         .also(&["rate", "limit"]),
-        key("verify", Kind::Map(&VERIFY), "What a call has to be signed with besides.")
+        key("verify", Kind::Map(&VERIFY), "The signature that a call needs in addition to its key.")
             .also(&["signature", "hmac"]),
-        key("replay", Kind::Map(&REPLAY), "What happens to a delivery that was taken and comes again.")
-            .also(&["dedup"]),
+        key("replay", Kind::Map(&REPLAY), "The treatment of duplicate deliveries.").also(&["dedup"]),
         key(
             "refusals",
             Kind::Map(&REFUSALS),
-            "Other answers than attache's, where a provider insists on them.",
+            "Changed answers to refused calls, if a provider requires them.",
         ),
     ],
     extends: None,
@@ -76,11 +83,11 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
 
 static KEY_IN: Shape = Shape {
     name: "key_in",
-    doc: "Where a call has its key, if not in the path. Exactly one of these; the URL \
+    doc: "The place of the key, if not in the path. Exactly one of these; the URL \
              is then `/webhooks/SERVICE`.",
     example: "{ header: X-API-Key }",
     keys: &[
-        key("header", Kind::Header, "A header; in `Authorization` with `Bearer ` before the key or without."),
+        key("header", Kind::Header, "A header; in `Authorization` with or without `Bearer ` before the key."),
         key("query", Kind::Text, "A query parameter.").also(&["param", "parameter"]),
     ],
     extends: None,
@@ -92,21 +99,15 @@ static API_KEY: Shape = Shape {
     doc: "A key that third parties call with: `attache keys new` prints the lines.",
     example: "{ id: 2026-11, sha256: … }",
     keys: &[
-        key("id", Kind::Text, "What stands for the key in logs and metrics.").required().also(&["name"]),
+        key("id", Kind::Text, "The name of the key in logs and metrics.").required().also(&["name"]),
         key("sha256", Kind::Sha256, "The SHA-256 of the key.").also(&["hash"]),
         key("value", Kind::Secret, "Instead of `sha256`: the key itself, of at least 22 characters.")
             .also(&["key", "secret", "token"]),
-        key("not_before", Kind::Time, "The key is good from then on, rounded up to the second.")
+        key("not_before", Kind::Time, "The key is valid from this time, rounded up to the second.")
             .also(&["valid_from"]),
-        key("expires_at", Kind::Time, "The key is good until then, rounded down to the second.").also(&[
-            "expires",
-            "not_after",
-            "valid_until",
-            "expiry",
-        ]),
-        key("disabled", Kind::Bool, "Whether the key is refused whatever the time.")
-            .default("false")
-            .also(&["revoked"]),
+        key("expires_at", Kind::Time, "The key is valid until this time, rounded down to the second.")
+            .also(&["expires", "not_after", "valid_until", "expiry"]),
+        key("disabled", Kind::Bool, "True refuses the key at any time.").default("false").also(&["revoked"]),
     ],
     extends: None,
     elsewhere: &[],
@@ -114,7 +115,7 @@ static API_KEY: Shape = Shape {
 
 static VERIFY: Shape = Shape {
     name: "verify",
-    doc: "What a call has to be signed with.",
+    doc: "The required signature of a call.",
     example: "{ scheme: github, secret: { env: NAME } }",
     keys: &[
         key(
@@ -144,9 +145,14 @@ static VERIFY: Shape = Shape {
             "The signing secret, or several.",
         )
         .also(&["key", "signing_secret"]),
-        key("secrets", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "Another name of `secret`."),
-        key("tolerance", Kind::Duration, "How far a signed time may be off, both ways. Default: `5m`."),
-        key("verify_token", Kind::Secret, "What Meta shows before it sends anything.").with("scheme", "meta"),
+        key("secrets", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "Another name for `secret`."),
+        key(
+            "tolerance",
+            Kind::Duration,
+            "The maximum difference between a signed time and now, in both directions. Default: `5m`.",
+        ),
+        key("verify_token", Kind::Secret, "The token that Meta sends in its handshake.")
+            .with("scheme", "meta"),
         key("header", Kind::Header, "The header that holds the signature.").with("scheme", "hmac"),
         key("algorithm", Kind::Word(&["sha256", "sha512", "sha384", "sha1"]), "The hash.")
             .with("scheme", "hmac")
@@ -154,13 +160,11 @@ static VERIFY: Shape = Shape {
         key("encoding", Kind::Word(&["hex", "base64", "base64url"]), "The signature's encoding.")
             .with("scheme", "hmac")
             .default("hex"),
-        key("prefix", Kind::Text, "Text that stands before the signature.")
-            .with("scheme", "hmac")
-            .default("\"\""),
+        key("prefix", Kind::Text, "Text before the signature.").with("scheme", "hmac").default("\"\""),
         key(
             "signed",
             Kind::Text,
-            "What is signed: text with `{body}`, `{timestamp}`, `{id}`, `{method}`, \
+            "The signed text, made of `{body}`, `{timestamp}`, `{id}`, `{method}`, \
              `{target}`, `{url}` and `{header:NAME}`.",
         )
         .with("scheme", "hmac")
@@ -175,11 +179,11 @@ static VERIFY: Shape = Shape {
 
 static REPLAY: Shape = Shape {
     name: "replay",
-    doc: "What happens to a delivery that was taken and comes again: it is not passed \
-             on.",
+    doc: "The treatment of a delivery that was accepted before: it is not \
+             forwarded again.",
     example: "{ window: 10m }",
     keys: &[
-        key("window", Kind::Duration, "How long a delivery is remembered.").default("10m"),
+        key("window", Kind::Duration, "The time for which a delivery is remembered.").default("10m"),
         key("answer", Kind::Word(&["409", "200"]), "The status of the answer.").default("409"),
     ],
     extends: None,
@@ -188,11 +192,11 @@ static REPLAY: Shape = Shape {
 
 static REFUSALS: Shape = Shape {
     name: "refusals",
-    doc: "Other answers than attache's own.",
+    doc: "Changed answers to refused calls.",
     example: "{ statuses: { signature_invalid: 400 } }",
     keys: &[
-        key("statuses", Kind::Map(&STATUSES), "Other statuses, by error code."),
-        key("body", Kind::Bool, "Whether a refusal has a body.").default("true"),
+        key("statuses", Kind::Map(&STATUSES), "Changed statuses, by error code."),
+        key("body", Kind::Bool, "False removes the body.").default("true"),
     ],
     extends: None,
     elsewhere: &[],
@@ -208,7 +212,7 @@ static STATUSES: Shape = Shape {
         key("signature_invalid", STATUS, "The signature is wrong. Default: `401`."),
         key("user_inactive", STATUS, "The user is not active. Default: `403`."),
         key("request_denied", STATUS, "The address is not allowed. Default: `403`."),
-        key("rate_limited", STATUS, "The rate is used up. Default: `429`."),
+        key("rate_limited", STATUS, "The rate limit is exceeded. Default: `429`."),
         key("method_denied", STATUS, "The method is not allowed. Default: `405`."),
         key("request_too_large", STATUS, "The body is too large. Default: `413`."),
     ],

@@ -1,4 +1,4 @@
-//! How a secret is written in the file: a string, or exactly one source, with an optional `prefix`.
+//! Decoding of a secret in the file: a string, or exactly one source, with an optional `prefix`.
 
 use super::text::{self, Shape, placeholder};
 use super::{Failure, Reference};
@@ -9,12 +9,12 @@ use crate::config::tree::View;
 use crate::secret::Secret;
 use zeroize::Zeroizing;
 
-/// What is said about a secret in the file's own text.
+/// The treatment of a secret in the file's own text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum PlainText<'h> {
-    /// Warned about, with what would be better.
+    /// A warning, with a better way.
     Warn(&'h str),
-    /// Nothing: a user name.
+    /// No warning: a user name.
     Fine,
 }
 
@@ -25,19 +25,19 @@ impl PlainText<'static> {
 
 pub(super) const SOURCES: [&str; 4] = ["env", "file", "credential", "literal"];
 
-/// What is made of a secret's text, or why it is of no use.
+/// Converts a secret's text, or returns why it can't be used.
 pub(in crate::config) type Accept<'f, T> = &'f dyn Fn(&str) -> Result<T, Failure>;
 
 impl Decoder<'_> {
-    /// A secret: a string, or exactly one of `env`, `file`, `credential`, `literal`, with an optional `prefix`. A
-    /// placeholder if it can't be read, which the owner answers for.
+    /// Reads a secret: a string, or exactly one of `env`, `file`, `credential`, `literal`, with an optional `prefix`.
+    /// Returns a placeholder if it can't be read, for which the owner is responsible.
     pub(in crate::config) fn secret(&self, at: &At<'_>, plain_text: PlainText<'_>) -> Option<Secret> {
         let found = self.secret_as(at, plain_text, &|text| Ok(Secret::new(text)));
         self.or_block(found, || Secret::new(placeholder(at)))
     }
 
-    /// As [`Self::secret`], made into what `accept` makes of it. Absent if it can't be read, or can't be accepted
-    /// though it isn't the text of the file that is wrong. The owner may have others.
+    /// As [`Self::secret`], converted by `accept`. Absent if it can't be read, or if a delivered value can't be
+    /// accepted. The owner may have others.
     pub(in crate::config) fn secret_as<T>(
         &self,
         at: &At<'_>,
@@ -47,7 +47,7 @@ impl Decoder<'_> {
         self.shaped(at, plain_text, Shape::Line, accept)
     }
 
-    /// As [`Self::secret_as`], of several lines.
+    /// As [`Self::secret_as`], for a secret of several lines.
     pub(in crate::config) fn secret_text_as<T>(
         &self,
         at: &At<'_>,
@@ -57,7 +57,7 @@ impl Decoder<'_> {
         self.shaped(at, plain_text, Shape::Lines, accept)
     }
 
-    /// What was read, or what stands in for it until the owner drops it; `None` if it is wrong.
+    /// Returns the value, or a placeholder until the owner drops it; `None` if it is invalid.
     pub(in crate::config) fn or_block<T>(
         &self,
         found: Given<T>,
@@ -73,8 +73,8 @@ impl Decoder<'_> {
         }
     }
 
-    /// One secret, or a list of up to `most`, no two of which are the same, each with its place. Those that can't be read or
-    /// don't fit are left out; if none is left, the owner is unavailable.
+    /// Reads one secret, or a list of up to `most` different ones, each with its place. Unreadable or unfit ones are
+    /// left out; if none is left, the owner is unavailable.
     pub(in crate::config) fn secrets<'a>(
         &'a self,
         at: &'a At<'a>,
@@ -104,8 +104,8 @@ impl Decoder<'_> {
             if let Some((_, first)) = all.iter().find(|(before, _)| *before == secret) {
                 let message = format!("{item} is the same as {first}");
                 let finding = Finding::error("duplicate_secret", self.place(&item), message)
-                    .label("the same again")
-                    .help("leave one of them out");
+                    .label("this is a duplicate")
+                    .help("remove one of them");
                 if self.is_delivered(&item) {
                     self.report(finding.tolerated());
                     continue;
@@ -121,7 +121,7 @@ impl Decoder<'_> {
         if count > most {
             let message = format!("{at} has more than {most} entries");
             let finding = Finding::error("out_of_range", self.key(at), message);
-            return self.reject(finding.label("too many").help("leave the oldest out"));
+            return self.reject(finding.label("too many").help("remove the oldest"));
         }
         if all.is_empty() && fine {
             self.secrets.block();
@@ -129,14 +129,14 @@ impl Decoder<'_> {
         fine.then_some(all)
     }
 
-    /// Returns true if the value does not stand in the file's text, so that what is wrong with it concerns its owner alone.
+    /// Returns true if the value is not in the file's text, so that a fault of it concerns only its owner.
     pub(in crate::config) fn is_delivered(&self, at: &At<'_>) -> bool {
         let View::Mapping(entries) = self.tree.view(at.node) else { return false };
         self.secrets.has_owner() && entries.iter().all(|(key, _)| self.tree.key(*key) != "literal")
     }
 
-    /// A token that another program keeps good. A `{ file: PATH }` is only named here, since it is read anew for each
-    /// token request; but it is looked at, so that a wrong path is found before it is needed.
+    /// Reads a token that another program maintains. A `{ file: PATH }` is only stored as a path, since it is read
+    /// again for each token request; but it is checked, so that a wrong path is found before it is needed.
     pub(in crate::config) fn presented(&self, at: &At<'_>) -> Option<PresentedToken> {
         if let View::Mapping(_) = self.tree.view(at.node)
             && let Some(map) = self.secret_source(at)
@@ -144,9 +144,9 @@ impl Decoder<'_> {
             && map.entries().all(|(name, _)| matches!(name, "file" | "prefix"))
         {
             if let Some(prefix) = map.get("prefix") {
-                let message = format!("{prefix} has no use before a file");
+                let message = format!("{prefix} has no effect for a file");
                 let finding = Finding::error("conflicting_keys", self.key(&prefix), message);
-                return self.reject(finding.label("the file is sent as it is").help("leave it out"));
+                return self.reject(finding.label("the file is sent unchanged").help("remove it"));
             }
             let path = self.resolve(&file, self.string(&file)?);
             if !self.secrets.offline {
@@ -180,7 +180,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// A secret in the file's own text: prefix and text.
+    /// Reads a secret in the file's own text: prefix and text.
     fn written<T>(
         &self,
         at: &At<'_>,
@@ -198,20 +198,20 @@ impl Decoder<'_> {
         if let PlainText::Warn(help) = plain_text {
             let message = format!("{at} is written in plain text");
             let finding = Finding::warning("plaintext_secret", self.place(at), message);
-            self.report(finding.label("anyone who reads the file knows it").help(help));
+            self.report(finding.label("every reader of the file sees it").help(help));
         }
         let text = whole(prefix, text);
         self.secrets.digest(text.as_bytes());
         accept(&text).map_or_else(refuse, Some)
     }
 
-    /// Refuses a secret in the file's own text that only names one.
+    /// Refuses a secret in the file's own text that looks like a source.
     fn not_filled_in(&self, at: &At<'_>, text: &str) -> Option<()> {
         if text::has_placeholder(text) || text::is_reference(text) {
             return self.reject(self.placeholder_for_secret(at));
         }
         if text::is_lost_source(text) {
-            let message = format!("{at} is a text that only names a source");
+            let message = format!("{at} is a text that looks like a source");
             let finding = Finding::error("invalid_secret", self.place(at), message);
             let help = "a source is a mapping, like `{ env: NAME }`; `{ literal: TEXT }` if the secret is this very text";
             return self.reject(finding.label("this text itself would be the secret").help(help));
@@ -256,7 +256,7 @@ impl Decoder<'_> {
         Given::Value(value)
     }
 
-    /// The mapping that says where a secret is, with its prefix and its one source.
+    /// Reads the mapping of a secret: its prefix and its one source.
     fn parts<'a>(&'a self, at: &'a At<'a>) -> Option<(Map<'a>, &'a str, At<'a>)> {
         let map = self.secret_source(at)?;
         // An unknown key is not quoted: in `value: {…}` it may be the secret itself.
@@ -279,21 +279,21 @@ impl Decoder<'_> {
         if unknown.is_empty() { Some((map, prefix?, source?)) } else { None }
     }
 
-    /// The one source that is given.
+    /// Returns the one source of the mapping.
     fn source<'a>(&self, at: &At<'_>, map: &Map<'a>, has_unknown: bool) -> Option<At<'a>> {
         let given: Vec<At<'a>> = SOURCES.iter().filter_map(|name| map.get(name)).collect();
         match given.as_slice() {
             [one] => Some(*one),
             [] if has_unknown => None,
             [] => {
-                let message = format!("{at} does not say where the secret is");
+                let message = format!("{at} has no source of the secret");
                 let finding = Finding::error("missing_key", self.place(at), message);
                 self.reject(finding.label("one of `env`, `file` and `credential` is missing"))
             }
             [_, second, ..] => {
                 let message = format!("{at} has more than one source");
                 let finding = Finding::error("conflicting_keys", self.key(second), message);
-                self.reject(finding.label("give only one of `env`, `file`, `credential` and `literal`"))
+                self.reject(finding.label("set only one of `env`, `file`, `credential` and `literal`"))
             }
         }
     }
@@ -301,7 +301,7 @@ impl Decoder<'_> {
     fn secret_prefix(&self, at: &At<'_>) -> Option<&str> {
         let text = self.string_or_empty(at)?;
         if text.contains(['\0', '\r', '\n']) {
-            let message = format!("{at} has a line break in it");
+            let message = format!("{at} contains a line break");
             let finding = Finding::error("invalid_secret", self.place(at), message);
             return self.reject(finding.label("one line only"));
         }
@@ -312,20 +312,22 @@ impl Decoder<'_> {
     /// Warns of a prefix without a space after it.
     pub(in crate::config) fn warn_of_prefix(&self, at: &At<'_>, text: &str) {
         if text::runs_on(text) {
-            let message = format!("{at} runs into what follows it");
+            let message = format!("{at} has no separator at its end");
             let finding = Finding::warning("prefix_without_space", self.place(at), message);
-            let help = "a scheme is followed by a space, as in `'Bearer '`";
+            let help = "a scheme needs a space after it, as in `'Bearer '`";
             self.report(finding.label("it ends in a letter or digit").help(help));
         }
     }
 
     fn warn_of_space(&self, at: &At<'_>, value: &str, shape: Shape) {
-        // A file of PEM or JSON may begin and end as it likes.
+        // A file of PEM or JSON may start and end with white space.
         if shape == Shape::Line && text::has_outer_space(value) {
             let message = format!("the secret of {at} has white space at its beginning or end");
             let finding = Finding::warning("outer_white_space", self.place(at), message);
             self.report(
-                finding.label("it is sent as it is").help("take it away, unless it belongs to the secret"),
+                finding
+                    .label("the white space is sent too")
+                    .help("remove it, unless it belongs to the secret"),
             );
         }
     }
@@ -335,7 +337,7 @@ impl Decoder<'_> {
         if head && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Some(Reference::Env(name));
         }
-        // Not quoted and not shown: it may be the secret, written where its variable's name belongs.
+        // Not quoted and not shown: it may be the secret, in the place of the variable's name.
         self.hide(at.node);
         let finding =
             Finding::error("invalid_name", self.place(at), format!("{at} is not the name of a variable"));

@@ -1,4 +1,4 @@
-//! From a reference to its value: what the source delivers, else what it delivered last, else nothing.
+//! From a source to its value: the delivered value, else the last delivered one, else none.
 
 use super::text::{self, Shape, Unfit};
 use super::{ReadError, Reference};
@@ -9,7 +9,7 @@ use crate::config::source::Span;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why what a source delivers can't be used, ready to be told.
+/// Why a delivered value can't be used, as a message.
 pub(in crate::config) struct Failure {
     pub(in crate::config) fault: ReadFault,
     pub(in crate::config) code: &'static str,
@@ -19,7 +19,7 @@ pub(in crate::config) struct Failure {
 }
 
 impl Failure {
-    /// Of what is there, and is of no use.
+    /// Returns the failure for a value that exists and can't be used.
     pub(in crate::config) fn malformed(
         code: &'static str,
         message: String,
@@ -45,13 +45,14 @@ impl Failure {
 }
 
 impl Decoder<'_> {
-    /// The secret in what a source delivers.
+    /// Returns the secret in the bytes that a source delivers.
     pub(super) fn fit<'b>(&self, at: &At<'_>, bytes: &'b [u8], shape: Shape) -> Result<&'b str, Failure> {
         let text = text::decoded(bytes).and_then(|text| text::checked(text, shape));
         text.map_err(|unfit| Failure::unfit(at, unfit))
     }
 
-    /// As [`Self::deliver`], of a file of certificates or keys. Offline, what is there is read, and no failure reported.
+    /// As [`Self::deliver`], for a file of certificates or keys. Offline, existing files are read, and no failure is
+    /// reported.
     pub(in crate::config) fn deliver_file<T>(
         &self,
         at: &At<'_>,
@@ -64,8 +65,8 @@ impl Decoder<'_> {
         self.deliver(at, Reference::Certificate(path), accept)
     }
 
-    /// What a source delivers, as `accept` takes it; else what the owner last read there. `None` if there is neither. What is
-    /// wrong has been reported.
+    /// Returns the delivered value, converted by `accept`; else the value that the owner last read there. `None` if
+    /// there is neither. A problem was reported.
     pub(in crate::config) fn deliver<T>(
         &self,
         at: &At<'_>,
@@ -94,14 +95,14 @@ impl Decoder<'_> {
         value
     }
 
-    /// A path in the file, relative to the file's folder.
+    /// Resolves a path in the file, relative to the file's folder.
     pub(in crate::config) fn resolve(&self, at: &At<'_>, path: &str) -> PathBuf {
         let source = &self.sources[self.tree.span(at.node).file as usize];
         source.path.parent().unwrap_or(Path::new("")).join(path)
     }
 }
 
-/// The failure to read. Says where a path leads that does not say so itself.
+/// Returns the failure to read. Adds the resolved path if the message does not contain it.
 fn unread(at: &At<'_>, reference: Reference<'_>, error: ReadError) -> Failure {
     let ReadError { fault, reason, path } = error;
     let (message, help) = match reference {

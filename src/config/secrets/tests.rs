@@ -7,7 +7,7 @@ use crate::secret::Secret;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// A machine on which these variables and files are, by name.
+/// A machine with these variables and files, by name.
 #[derive(Default)]
 struct Has(RefCell<HashMap<String, Vec<u8>>>);
 
@@ -45,7 +45,7 @@ fn read(text: &str, machine: &Has, last: &LastValues) -> (Option<Config>, Proble
     parse(&[Source::new("a.yaml".into(), text.to_owned())], machine, false, last, None)
 }
 
-fn taken(text: &str, machine: &Has, last: &LastValues) -> Config {
+fn accepted(text: &str, machine: &Has, last: &LastValues) -> Config {
     let (config, problems) = read(text, machine, last);
     config.unwrap_or_else(|| panic!("{}", problems.render_human(false)))
 }
@@ -64,10 +64,10 @@ const TWO: &str = "accounts:
 ";
 
 #[test]
-fn a_secret_that_can_not_be_read_concerns_its_account() {
+fn an_unreadable_secret_concerns_only_its_account() {
     let machine = Has::default();
     machine.set("A", "one");
-    let config = taken(TWO, &machine, &LastValues::default());
+    let config = accepted(TWO, &machine, &LastValues::default());
     assert_eq!((header(&config, "a").as_deref(), header(&config, "b")), (Some("Key one"), None));
     assert_eq!(config.accounts["a"].unread, None);
     let unread = config.accounts["b"].unread.clone().unwrap();
@@ -82,25 +82,25 @@ fn a_secret_that_can_not_be_read_concerns_its_account() {
 }
 
 #[test]
-fn the_last_value_is_taken_from_reading_to_reading() {
+fn the_last_value_is_kept_from_reading_to_reading() {
     let machine = Has::default();
     machine.set("A", "one");
     machine.set("b", "two\n");
-    let first = taken(TWO, &machine, &LastValues::default());
+    let first = accepted(TWO, &machine, &LastValues::default());
     machine.remove("b");
-    let second = taken(TWO, &machine, &first.last_values);
-    let told = read(TWO, &machine, &second.last_values).1.render_human(false);
-    assert!(told.contains("is not there; the last value read stays in use"), "{told}");
+    let second = accepted(TWO, &machine, &first.last_values);
+    let messages = read(TWO, &machine, &second.last_values).1.render_human(false);
+    assert!(messages.contains("is not there; the last value read stays in use"), "{messages}");
     machine.set("A", "other");
-    let third = taken(TWO, &machine, &second.last_values);
+    let third = accepted(TWO, &machine, &second.last_values);
     assert_eq!(
         (header(&third, "a").as_deref(), header(&third, "b").as_deref()),
         (Some("Key other"), Some("two"))
     );
     assert!(third.accounts["b"].unread.as_ref().is_some_and(|unread| !unread.blocks));
-    // What is of no use is as good as nothing.
+    // An unusable value counts as none.
     machine.set("b", b"\xFF\xFEb\0".as_slice());
-    let fourth = taken(TWO, &machine, &third.last_values);
+    let fourth = accepted(TWO, &machine, &third.last_values);
     assert_eq!(header(&fourth, "b").as_deref(), Some("two"));
     assert_eq!(fourth.accounts["b"].unread.as_ref().map(|unread| unread.fault), Some(ReadFault::Malformed));
 }
@@ -110,7 +110,7 @@ fn the_last_value_belongs_to_one_owner_and_one_reference() {
     let machine = Has::default();
     machine.set("A", "one");
     machine.set("b", "two");
-    let first = taken(TWO, &machine, &LastValues::default());
+    let first = accepted(TWO, &machine, &LastValues::default());
     machine.remove("b");
     for (changed, account) in [
         (TWO.replace("  b:", "  c:"), "c"),
@@ -118,33 +118,33 @@ fn the_last_value_belongs_to_one_owner_and_one_reference() {
         (TWO.replace("file: b", "env: b"), "b"),
         (TWO.replace("file: b", "credential: b"), "b"),
     ] {
-        assert_eq!(header(&taken(&changed, &machine, &first.last_values), account), None, "{changed}");
+        assert_eq!(header(&accepted(&changed, &machine, &first.last_values), account), None, "{changed}");
     }
-    // Another prefix is another header, of the same secret.
+    // Another prefix makes another header, of the same secret.
     let prefixed = TWO.replace("{ file: b }", "{ file: b, prefix: 'x ' }");
-    assert_eq!(header(&taken(&prefixed, &machine, &first.last_values), "b").as_deref(), Some("x two"));
+    assert_eq!(header(&accepted(&prefixed, &machine, &first.last_values), "b").as_deref(), Some("x two"));
 }
 
 #[test]
-fn the_fingerprint_tells_what_can_be_read() {
+fn the_fingerprint_depends_on_which_secrets_can_be_read() {
     let machine = Has::default();
     machine.set("A", "one");
     machine.set("b", "two");
-    let first = taken(TWO, &machine, &LastValues::default());
-    assert_eq!(taken(TWO, &machine, &first.last_values).fingerprint, first.fingerprint);
+    let first = accepted(TWO, &machine, &LastValues::default());
+    assert_eq!(accepted(TWO, &machine, &first.last_values).fingerprint, first.fingerprint);
     machine.remove("b");
-    let kept = taken(TWO, &machine, &first.last_values);
-    let lost = taken(TWO, &machine, &LastValues::default());
-    assert_eq!(taken(TWO, &machine, &kept.last_values).fingerprint, kept.fingerprint);
+    let kept = accepted(TWO, &machine, &first.last_values);
+    let lost = accepted(TWO, &machine, &LastValues::default());
+    assert_eq!(accepted(TWO, &machine, &kept.last_values).fingerprint, kept.fingerprint);
     machine.set("b", "");
-    let emptied = taken(TWO, &machine, &kept.last_values);
+    let emptied = accepted(TWO, &machine, &kept.last_values);
     let mut all = vec![first.fingerprint, kept.fingerprint, lost.fingerprint, emptied.fingerprint];
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), 4);
 }
 
-/// Every secret that an account would put to use.
+/// Returns every secret that an account would use.
 fn secrets_of(account: &Account) -> Vec<String> {
     let text = |secret: &Secret| secret.expose().to_owned();
     let presented = |token: &PresentedToken| match token {
@@ -179,7 +179,7 @@ fn no_placeholder_reaches_the_model() {
     let machine = Has::default();
     for case in ["valid_full", "valid_oauth2_grants", "valid_token_exchange", "valid_webhooks"] {
         let text = std::fs::read_to_string(format!("tests/config_cases/{case}.yaml")).unwrap();
-        let config = taken(&text, &machine, &LastValues::default());
+        let config = accepted(&text, &machine, &LastValues::default());
         for account in config.all_accounts() {
             let secrets = secrets_of(account);
             assert!(secrets.iter().all(|text| !text.contains("not read")), "{case}: {}", account.name);

@@ -1,18 +1,18 @@
-//! What a text may be: a secret as a source delivers it, and a value as the file spells it. Pure, and quotes nothing.
+//! Checks of a delivered secret and of a value in the file. Pure, and quotes nothing.
 
 use super::super::decode::At;
 use crate::config::model::ReadFault;
 
-/// What a secret may look like.
+/// The form of a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// What fits into a header or a form.
+    /// Text that fits into a header or a form.
     Line,
-    /// And line breaks: PEM, JSON.
+    /// Text with line breaks: PEM, JSON.
     Lines,
 }
 
-/// Why a text is no secret: the end of a sentence that begins with "the secret of", and what to mark it with.
+/// Why a text is not a secret: the end of a sentence that begins with "the secret of", and the label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unfit {
     pub(super) fault: ReadFault,
@@ -22,7 +22,7 @@ pub(super) struct Unfit {
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// The text in bytes that a source delivers, without a byte order mark.
+/// Returns the text in bytes that a source delivers, without a byte order mark.
 pub(super) fn decoded(bytes: &[u8]) -> Result<&str, Unfit> {
     let unfit = |what, label| Unfit { fault: ReadFault::Malformed, what, label };
     if is_utf16(bytes) {
@@ -32,36 +32,36 @@ pub(super) fn decoded(bytes: &[u8]) -> Result<&str, Unfit> {
     std::str::from_utf8(bytes).map_err(|_| unfit("is not UTF-8", "this is not text"))
 }
 
-/// Returns true if the bytes begin with the byte order mark of UTF-16, which no UTF-8 does.
+/// Returns true if the bytes begin with the byte order mark of UTF-16, which is never valid UTF-8.
 pub(in crate::config) fn is_utf16(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF")
 }
 
-/// Cuts one line break at the end, and refuses what no credential can hold.
+/// Removes one line break at the end, and refuses characters that no credential may contain.
 pub(super) fn checked(text: &str, shape: Shape) -> Result<&str, Unfit> {
     let text = text.strip_suffix('\n').map_or(text, |cut| cut.strip_suffix('\r').unwrap_or(cut));
     let malformed = |what, label| Err(Unfit { fault: ReadFault::Malformed, what, label });
     match text {
         "" => Err(Unfit { fault: ReadFault::Empty, what: "is empty", label: "there is no secret here" }),
-        text if text.contains('\0') => malformed("has a NUL character in it", "a secret is text"),
+        text if text.contains('\0') => malformed("contains a NUL character", "a secret is text"),
         text if shape == Shape::Line && text.contains(['\r', '\n']) => {
-            malformed("has a line break in it", "a secret is one line of text")
+            malformed("contains a line break", "a secret is one line of text")
         }
         text => Ok(text),
     }
 }
 
-/// Returns true if white space stands at an end of the text, where it is hardly meant.
+/// Returns true if the text begins or ends with white space, which is rarely intended.
 pub(super) fn has_outer_space(text: &str) -> bool {
     text.trim().len() != text.len()
 }
 
-/// Returns true if a prefix runs into what follows it: `Bearer` without its space.
+/// Returns true if a prefix has no separator at its end: `Bearer` without its space.
 pub(super) fn runs_on(prefix: &str) -> bool {
     prefix.ends_with(|last: char| last.is_alphanumeric())
 }
 
-/// Returns true if another program was to fill the text in: `${NAME}` or `{{ … }}`.
+/// Returns true if the text has a placeholder of another program: `${NAME}` or `{{ … }}`.
 pub(in crate::config) fn has_placeholder(text: &str) -> bool {
     let encloses =
         |open: &str, close: &str| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close));
@@ -69,12 +69,12 @@ pub(in crate::config) fn has_placeholder(text: &str) -> bool {
     text.contains('{') && (encloses("${", "}") || encloses("{{", "}}"))
 }
 
-/// Returns true if a secret is the name of one, in the notation of a shell, of sops or of Ansible's and others' vaults.
+/// Returns true if a secret is only a reference, in the notation of a shell, of sops or of Ansible's and other vaults.
 pub(super) fn is_reference(text: &str) -> bool {
     let variable = text.strip_prefix('$').is_some_and(|rest| {
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
         let name = &rest[..end];
-        // `$P$…` and `$2b$…` are how hashes of passwords begin.
+        // Hashes of passwords begin with `$P$…` and `$2b$…`.
         name.len() > 1
             && !name.starts_with(|first: char| first.is_ascii_digit())
             && !name.bytes().any(|b| b.is_ascii_lowercase())
@@ -82,7 +82,7 @@ pub(super) fn is_reference(text: &str) -> bool {
     variable || text.starts_with("ENC[") || text.starts_with("vault:")
 }
 
-/// Returns true if a text is a source of a secret that lost its braces: `env:NAME`, `file /path`.
+/// Returns true if a text is a source of a secret without its braces: `env:NAME`, `file /path`.
 pub(super) fn is_lost_source(text: &str) -> bool {
     let text = text.trim_matches(['{', '}', ' ']);
     let of = |word: &str| {
@@ -97,8 +97,8 @@ pub(super) fn is_lost_source(text: &str) -> bool {
         || of("credential").is_some()
 }
 
-/// Stands in for a secret that was not read. Differs from place to place, as secrets do, and is fit for every use a secret
-/// has.
+/// Returns the placeholder for a secret that was not read. It differs by place, as secrets do, and is valid in every
+/// use of a secret.
 pub(in crate::config) fn placeholder(at: &At<'_>) -> String {
     format!("not read - {at}")
 }
@@ -108,11 +108,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_mark_and_one_line_break_are_cut() {
+    fn one_mark_and_one_line_break_are_removed() {
         let read = |bytes: &'static [u8]| decoded(bytes).and_then(|text| checked(text, Shape::Line));
         assert_eq!(read(b"\xEF\xBB\xBFabc\r\n"), Ok("abc"));
         assert_eq!(read(b"\xEF\xBB\xBF\xEF\xBB\xBFabc"), Ok("\u{feff}abc"));
-        assert_eq!(read(b"abc\n\n").unwrap_err().what, "has a line break in it");
+        assert_eq!(read(b"abc\n\n").unwrap_err().what, "contains a line break");
         assert_eq!(read(b"\xEF\xBB\xBF\n").unwrap_err().fault, ReadFault::Empty);
         for utf16 in [&b"\xFF\xFEa\0b\0"[..], b"\xFE\xFF\0a\0b"] {
             assert_eq!(decoded(utf16).unwrap_err().what, "is UTF-16");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_of_other_programs_are_known() {
+    fn placeholders_of_other_programs_are_recognised() {
         for text in ["${KEY}", "a${KEY:-b}c", "{{ key }}", "x{{key}}"] {
             assert!(has_placeholder(text), "{text}");
         }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_runs_on_is_known() {
+    fn a_prefix_without_a_separator_is_recognised() {
         assert!(
             runs_on("Bearer") && runs_on("v1") && !runs_on("Bearer ") && !runs_on("key=") && !runs_on("")
         );

@@ -10,20 +10,20 @@ pub(super) fn explain(text: &str, here: &Range<usize>, at: usize, info: &str) ->
     let rest = text.get(at..)?;
     if rest.starts_with('{') && text[..at].ends_with('$') {
         let help = "write the value itself; for a secret write `{ env: NAME }`";
-        return mistake(at, "a placeholder stands here, and attache fills none in".to_owned(), help);
+        return mistake(at, "this is a placeholder, which attache does not replace".to_owned(), help);
     }
     if let (Some(bracket @ ('}' | ']')), true) = (rest.chars().next(), info.contains("misplaced bracket")) {
-        return mistake(at, format!("this `{bracket}` closes nothing"), "leave it out");
+        return mistake(at, format!("this `{bracket}` has no opening bracket"), "remove it");
     }
     let flow = Flow::at(text, at);
     let open = *flow.open.last()?;
     if let Some(comment) = flow.comment
         && text[comment..line_at(text, comment).end].contains(['}', ']', ','])
     {
-        let help = "write quotes around a value with ` #` in it";
+        let help = "put quotes around a value that contains ` #`";
         return mistake(comment, "` #` begins a comment".to_owned(), help);
     }
-    // What stands in brackets is indented deeper than the key that they belong to.
+    // Content of brackets is indented deeper than the key that they belong to.
     let indent = |line: &str| line.len() - line.trim_start().len();
     let opens = &text[line_at(text, open)];
     let is_next_key =
@@ -41,9 +41,9 @@ pub(super) fn explain(text: &str, here: &Range<usize>, at: usize, info: &str) ->
 /// The flow collections around a place.
 #[derive(Debug, Default)]
 struct Flow {
-    /// Where each open bracket stands, the outermost first.
+    /// The position of each open bracket, the outermost first.
     open: Vec<usize>,
-    /// Where the first comment since the outermost bracket begins.
+    /// The start of the first comment since the outermost bracket.
     comment: Option<usize>,
     quote: Option<char>,
 }
@@ -79,7 +79,7 @@ impl Flow {
 
     fn line(&mut self, text: &str, from: usize, to: usize) {
         let mut chars = text[from..to.max(from)].char_indices().map(|(at, c)| (from + at, c)).peekable();
-        // What stands before, white space apart, and with it.
+        // The previous character without white space, and with it.
         let (mut before, mut last) = (',', ' ');
         while let Some((at, c)) = chars.next() {
             match (self.quote, c) {

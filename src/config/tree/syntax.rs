@@ -1,7 +1,7 @@
-//! Says in the operator's words what a parser reports in its own.
+//! Explains the parser's errors in terms of the file.
 //!
-//! A scanner notices a mistake where it can go no further, which is often a line too late. So the line of the error and
-//! those above it are looked through for the usual mistakes first.
+//! A scanner detects a mistake where it can't continue, which is often a line too late. So the line of the error and
+//! those above it are searched for the usual mistakes first.
 
 use super::flow;
 use crate::config::problem::Finding;
@@ -10,59 +10,59 @@ use crate::config::schema;
 use crate::config::source::Span;
 use std::ops::Range;
 
-/// How many lines above the error are looked at.
+/// Number of lines above the error that are searched.
 const LINES_ABOVE: usize = 3;
 
-/// Lines that no YAML has: how they begin, or with a space first: begin after their indentation.
+/// Lines that no YAML file has: their first characters; with a leading space, after their indentation.
 const FOREIGN: [(&[&str], &str, &str); 3] = [
     (
         &["<<<<<<< ", "=======", ">>>>>>> ", "||||||| "],
-        "a conflict marker of git stands here",
+        "this is a conflict marker of git",
         "resolve the conflict, and delete the markers",
     ),
     (
         &[" {{", " {%", " {#"],
-        "a template's directive stands here",
-        "attache renders no templates: render it first, and give attache the result",
+        "this is a directive of a template",
+        "attache does not render templates: render the file first",
     ),
     (
         &["@@ ", "diff --git ", "+++ ", "--- ", "+"],
-        "a line of a diff stands here",
-        "take the `+` and `-` at the beginning of the lines away",
+        "this is a line of a diff",
+        "remove the `+` and `-` at the start of the lines",
     ),
 ];
 
-/// What the parser says, and what that means, where its place is the right one.
+/// Messages of the parser with a correct place, and their explanations.
 const MEANINGS: [(&str, &str, &str); 6] = [
     (
         "unknown anchor",
-        "no anchor above has this name",
+        "no anchor with this name is defined above",
         "a value that begins with `*` has to be quoted; an anchor is written `&NAME`",
     ),
     (
         "comments must be separated",
         "a space is missing before `#`",
-        "write a space before a comment, or quotes around a value with `#` in it",
+        "put a space before a comment, or quotes around a value that contains `#`",
     ),
     (
         "escape",
-        "a `\\` in these quotes begins an escape that YAML does not have",
+        "YAML has no such escape sequence with `\\` in double quotes",
         "write `\\\\`, or use `'` as quotes",
     ),
-    ("quoted scalar", "this quote is not closed", "close it, or leave it out"),
+    ("quoted scalar", "this quote is not closed", "close it, or remove it"),
     (
         "flow mapping",
         "`,` or `}` is expected here",
-        "put `,` between entries, and `}` at the end; a value with `: ` or `, ` in it has to be quoted",
+        "put `,` between entries, and `}` at the end; a value that contains `: ` or `, ` has to be quoted",
     ),
     (
         "flow sequence",
         "`,` or `]` is expected here",
-        "put `,` between entries, and `]` at the end; a value with `: ` or `, ` in it has to be quoted",
+        "put `,` between entries, and `]` at the end; a value that contains `: ` or `, ` has to be quoted",
     ),
 ];
 
-/// What is wrong at a range of the text, and what would be right.
+/// The label for a range of the text, and what would be right.
 pub(super) struct Mistake {
     pub(super) at: Range<usize>,
     pub(super) label: String,
@@ -79,7 +79,7 @@ pub(super) fn explain(text: &str, file: u32, at: Range<u32>, info: &str) -> Find
     let here = line_at(text, at.start.min(text.len()));
     let below = (here.end < text.len()).then(|| line_at(text, here.end + 1));
     let near = || [here.clone()].into_iter().chain(below.clone()).chain(lines_above(text, here.start));
-    // The value of the line above may seem to go on in a line that begins with a tab.
+    // The value of the line above may seem to continue in a line that begins with a tab.
     let lines = || near().filter(|line| Some(line) != below.as_ref() || info.contains("tab"));
     let mistake = near()
         .find_map(|line| foreign(text, line))
@@ -94,14 +94,14 @@ pub(super) fn explain(text: &str, file: u32, at: Range<u32>, info: &str) -> Find
     }
 }
 
-/// The range of the line in which a byte lies, without its line break.
+/// Returns the range of the line that contains a byte, without its line break.
 pub(super) fn line_at(text: &str, at: usize) -> Range<usize> {
     let start = text[..at].rfind('\n').map_or(0, |at| at + 1);
     let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
     start..end
 }
 
-/// The lines above, nearest first, without those that say nothing.
+/// Returns the lines above, nearest first, without empty lines and comments.
 fn lines_above(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
     let mut end = start;
     let lines = std::iter::from_fn(move || {
@@ -116,7 +116,7 @@ fn lines_above(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
     lines.filter(says_something).take(LINES_ABOVE)
 }
 
-/// The value that a line gives to its key, or all of it without the dashes of a list.
+/// Returns the value that a line gives to its key, or the whole line without the dashes of a list.
 pub(super) fn value_of(line: &str) -> &str {
     let mut rest = line.trim();
     while let Some(item) = rest.strip_prefix("- ") {
@@ -133,12 +133,12 @@ pub(super) fn value_of(line: &str) -> &str {
     }
 }
 
-/// The column at which the content of a line begins, after the dashes of a list.
+/// Returns the column at which the content of a line begins, after the dashes of a list.
 fn column(line: &str) -> usize {
     line.len() - line.trim_start_matches([' ', '-']).len()
 }
 
-/// A line of another program.
+/// Finds a line of another program.
 fn foreign(text: &str, range: Range<usize>) -> Option<Mistake> {
     let line = text[range.clone()].trim_end();
     let begins = |start: &&str| match start.strip_prefix(' ') {
@@ -154,7 +154,7 @@ fn foreign(text: &str, range: Range<usize>) -> Option<Mistake> {
     })
 }
 
-/// `key: |` with its text not indented.
+/// Finds `key: |` whose text is not indented.
 fn block_scalar(text: &str, range: Range<usize>) -> Option<Mistake> {
     let line = &text[range.clone()];
     let (key, indicator) = line.trim_end().rsplit_once(": ")?;
@@ -173,7 +173,7 @@ fn block_scalar(text: &str, range: Range<usize>) -> Option<Mistake> {
     Some(Mistake { at: start..start + key.len(), label, help })
 }
 
-/// A key below one that has its value already.
+/// Finds a key below one that has a value already.
 fn deeper(text: &str, here: &Range<usize>) -> Option<Mistake> {
     let line = &text[here.clone()];
     let above = &text[lines_above(text, here.start).next()?];
@@ -189,7 +189,7 @@ fn deeper(text: &str, here: &Range<usize>) -> Option<Mistake> {
     Some(Mistake { at: here.start + from..here.start + from + length, label, help })
 }
 
-/// A usual mistake in one line.
+/// Finds a usual mistake in one line.
 fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
     let line = &text[range.clone()];
     let mistake = |from: usize, length: usize, label: String, help: String| {
@@ -198,12 +198,17 @@ fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
     let indent = line.len() - line.trim_start_matches(' ').len();
     if line[indent..].starts_with('\t') {
         let help = "indent with spaces".to_owned();
-        return mistake(indent, 1, "a tab stands in the indentation".to_owned(), help);
+        return mistake(indent, 1, "the indentation contains a tab".to_owned(), help);
     }
     if let Some((from, c)) = line.char_indices().find(|(_, c)| scalar::invisible(*c).is_some() && *c != '\r')
     {
-        let label = format!("{} (U+{:04X}) stands here", scalar::invisible(c).unwrap_or_default(), c as u32);
-        return mistake(from, c.len_utf8(), label, "write an ordinary space, or nothing".to_owned());
+        let label = format!("this is {} (U+{:04X})", scalar::invisible(c).unwrap_or_default(), c as u32);
+        return mistake(
+            from,
+            c.len_utf8(),
+            label,
+            "replace it with an ordinary space, or remove it".to_owned(),
+        );
     }
     let item = line[indent..].strip_prefix('-').unwrap_or_default();
     if item.starts_with(|c: char| matches!(c, '{' | '[' | '"' | '\'') || c.is_ascii_alphabetic())
@@ -217,8 +222,8 @@ fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
             && line[at + 1..].trim_end().chars().next().is_none_or(|c| matches!(c, ',' | ']' | '}'))
     });
     if let Some(star) = star {
-        let help = "write quotes around it: `\"*\"`".to_owned();
-        return mistake(star, 1, "`*` alone is no value".to_owned(), help);
+        let help = "put quotes around it: `\"*\"`".to_owned();
+        return mistake(star, 1, "`*` alone is not a value".to_owned(), help);
     }
     let start = column(line);
     let rest = line[start..].trim_end();
@@ -241,7 +246,7 @@ fn in_line(text: &str, range: Range<usize>) -> Option<Mistake> {
     }
 }
 
-/// What the parser means.
+/// Explains the parser's message.
 fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Option<Mistake> {
     let mistake = |label: &str, help: &str| {
         Some(Mistake { at: at.clone(), label: label.to_owned(), help: help.to_owned() })
@@ -253,11 +258,11 @@ fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Op
             Some((key, _)) => {
                 let key = key.trim_start_matches([' ', '-']);
                 let help = if super::is_like_a_key(key) {
-                    format!("write quotes around the whole value: `{key}: \"…\"`")
+                    format!("put quotes around the whole value: `{key}: \"…\"`")
                 } else {
-                    "write quotes around the whole value".to_owned()
+                    "put quotes around the whole value".to_owned()
                 };
-                mistake("a value with `: ` in it has to be quoted", &help)
+                mistake("a value that contains `: ` has to be quoted", &help)
             }
             None => {
                 let above = lines_above(text, here.start).next()?;
@@ -272,10 +277,10 @@ fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Op
     let quote = text[..at.start.min(text.len())].chars().next_back().filter(|c| matches!(c, '"' | '\''));
     if let (Some(quote), true) = (quote, info.contains("quoted scalar")) {
         let help = match quote {
-            '\'' => "write quotes around the whole value, and `''` for a `'` in it",
-            _ => "write quotes around the whole value, and `\\\"` for a `\"` in it",
+            '\'' => "put quotes around the whole value, and write `''` for a `'` inside",
+            _ => "put quotes around the whole value, and `\\\"` for a `\"` inside",
         };
-        return mistake("the value has ended with the quote before this", help);
+        return mistake("the value ended at the quote before this", help);
     }
     if let Some((_, label, help)) = MEANINGS.iter().find(|(said, ..)| info.contains(said)) {
         return mistake(label, help);
@@ -283,14 +288,14 @@ fn of_parser(text: &str, here: Range<usize>, at: Range<usize>, info: &str) -> Op
     if let Some(c) = line.get(at.start.saturating_sub(here.start)..).and_then(|rest| rest.chars().next())
         && matches!(c, '@' | '`' | '%')
     {
-        return mistake(&format!("a value cannot begin with `{c}`"), "write quotes around the value");
+        return mistake(&format!("a value cannot begin with `{c}`"), "put quotes around the value");
     }
     if text[at.start.min(text.len())..].starts_with(',') {
-        return mistake("this `,` separates nothing", "leave it out");
+        return mistake("there is no entry before this `,`", "remove it");
     }
     if info.contains("did not find expected") {
         return mistake(
-            "this line does not go on with what stands above",
+            "this line does not continue the structure above it",
             "give the keys of one mapping the same indentation",
         );
     }

@@ -1,9 +1,8 @@
-//! The system's events about the configuration's files, told by `notify`.
+//! The system's events about the configuration's files, received through `notify`.
 //!
-//! A mask of events belongs to a watcher, so there are two: one of folders, without the events of written data, and one
-//! of the files themselves, with them. So a neighbour that stays open, such as an access log, costs nothing at all, and
-//! the file that is being written is still known. Each has a thread, which leaves hints in the inbox and waits for
-//! nothing.
+//! A mask of events belongs to a watcher, so there are two: one of folders, without write events, and one of the files
+//! themselves, with them. So a neighbour that stays open, such as an access log, costs nothing, and a file that is
+//! being written is still detected. Each has a thread, which leaves hints in the inbox and never blocks.
 
 use super::paths::{Identity, WatchedPaths, is_denied};
 use super::places::{Names, Places};
@@ -17,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// The events of a folder: that a name in it leads elsewhere, that a file is closed, or may be read now.
+/// The events of a folder: a name in it was replaced, a file was closed, or became readable.
 const FOLDER: On =
     On::CREATE.union(On::REMOVE).union(On::MODIFY_NAME).union(On::MODIFY_META).union(On::ACCESS_CLOSE);
 const FILE: On =
@@ -27,7 +26,7 @@ const FILE: On =
 #[derive(Debug)]
 pub(super) struct Watches {
     inbox: Arc<Inbox>,
-    /// Never locked by a watcher's thread: setting a watch waits for that thread.
+    /// Never locked by a watcher's thread, because setting a watch waits for that thread.
     watched: Mutex<Watched>,
 }
 
@@ -37,17 +36,17 @@ struct Watched {
     files: WatchedPaths,
 }
 
-/// What came of setting the watches.
+/// The result of setting the watches.
 #[derive(Debug, Default)]
 pub(super) struct Armed {
-    /// A folder is watched that was not before: what happened in it until now, no event told.
+    /// A folder is newly watched: no event reported earlier changes in it.
     pub(super) is_new: bool,
     /// Why some of them could not be set.
     pub(super) error: Option<Error>,
 }
 
 impl Watches {
-    /// No watches yet.
+    /// Returns a value without watches.
     pub(super) fn new() -> notify::Result<Self> {
         let inbox = Arc::<Inbox>::default();
         let (of_folders, of_files) = (Arc::clone(&inbox), Arc::clone(&inbox));
@@ -74,7 +73,7 @@ impl Watches {
         }
     }
 
-    /// Waits for events, and returns what they say; of each file, the last word. Cancel-safe.
+    /// Waits for events, and returns their hints; for each file, the last one. Cancel-safe.
     pub(super) async fn hints(&self) -> Vec<Hint> {
         loop {
             let hints = std::mem::take(&mut self.inbox.lock().hints);
@@ -90,7 +89,7 @@ impl Watched {
     fn set(&mut self, places: &Places) -> notify::Result<(Armed, Known)> {
         let files = self.files.set(places.files.iter())?;
         let folders = self.folders.set(places.folders.keys())?;
-        // A folder on the way that may not be listed, and a file that may not be read, are left to the poll.
+        // An unlistable folder on the path and an unreadable file are left to the poll.
         let is_needed = |path: &Path| places.folders.get(path).is_some_and(|names| names.holds_files);
         let error = (folders.failed.into_iter().chain(files.failed))
             .find(|(path, error)| !is_denied(error) || is_needed(path))
@@ -109,7 +108,7 @@ impl Watched {
     }
 }
 
-/// Where the threads of the watchers leave what events say.
+/// The inbox in which the threads of the watchers leave their hints.
 #[derive(Debug, Default)]
 struct Inbox {
     contents: Mutex<Contents>,
@@ -119,18 +118,19 @@ struct Inbox {
 #[derive(Debug, Default)]
 struct Contents {
     known: Known,
-    /// The last hint about each file, and under no path that something was touched: a busy writer takes no more room.
+    /// The last hint about each file, and without a path that something was touched: a busy writer takes no more
+    /// memory.
     hints: HashMap<Option<PathBuf>, Hint>,
-    /// What stands for another file since the watches were set: its own watch is on the one before.
+    /// Paths at which another file is since the watches were set: the watch is on the previous file.
     replaced: HashSet<PathBuf>,
     /// Events were lost.
     overflowed: bool,
 }
 
-/// What is watched.
+/// The watched folders and files.
 #[derive(Debug, Default)]
 struct Known {
-    /// The names that matter in each folder. Several paths may lead to one folder, by mounts: `notify` tells one of
+    /// The relevant names in each folder. Several paths may lead to one folder, by mounts: `notify` reports one of
     /// them, so each has the names of all.
     folders: HashMap<PathBuf, Vec<Arc<Names>>>,
     files: HashSet<PathBuf>,
@@ -174,7 +174,7 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// An event of a file's own watch.
+    /// Handles an event of a file's own watch.
     fn of_file(&self, kind: &EventKind, file: &Path) -> Option<Hint> {
         let is_current = !self.lock().replaced.contains(file);
         Some(match kind {
@@ -184,10 +184,10 @@ impl Inbox {
         })
     }
 
-    /// An event of a folder: of a name in it, or of itself.
+    /// Handles an event of a folder: of a name in it, or of itself.
     fn in_folder(&self, kind: &EventKind, path: &Path) -> Option<Hint> {
         let mut contents = self.lock();
-        // Of a folder that is just being watched, or not any more, or of the root itself.
+        // An event of a folder that is newly watched or no longer watched, or of the root itself.
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Some(Hint::Touched);
         };
@@ -199,7 +199,7 @@ impl Inbox {
         match kind {
             EventKind::Modify(ModifyKind::Metadata(_)) => Some(Hint::Touched),
             EventKind::Access(_) => {
-                // Its own watch tells too, on another thread: a close told late must not hide a write told meanwhile.
+                // The file's own watch reports too, on another thread: a late close must not hide a newer write.
                 let is_told = contents.known.files.contains(&path) && !contents.replaced.contains(&path);
                 (!is_told).then_some(Hint::Done(path))
             }
@@ -216,7 +216,7 @@ impl Inbox {
     }
 }
 
-/// Returns true if the name stands for a file that has just been made, and not linked to: its close will be told.
+/// Returns true if the name is a newly created file, not a link: its close will be reported.
 fn is_new_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.nlink() == 1)
 }

@@ -1,4 +1,4 @@
-//! One watcher of `notify`, and which paths it watches.
+//! One watcher of `notify`, and the paths that it watches.
 //!
 //! A mask of events, [`Config::with_event_kinds`], is new in notify 9, hence a release candidate.
 
@@ -12,28 +12,28 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The device and the inode.
+/// Device and inode.
 pub(super) type Identity = (u64, u64);
 
-/// The paths that one watcher watches, each for itself.
+/// The paths that one watcher watches, each non-recursively.
 #[derive(Debug)]
 pub(super) struct WatchedPaths {
     watcher: RecommendedWatcher,
-    /// What lay at each path when its watch was set.
+    /// The file at each path when its watch was set.
     identities: HashMap<PathBuf, Identity>,
 }
 
 /// The result of [`WatchedPaths::set`].
 #[derive(Debug, Default)]
 pub(super) struct Set {
-    /// A path is watched that was not before.
+    /// A path is newly watched.
     pub(super) is_new: bool,
-    /// The paths that could not be watched, except those that do not exist any more.
+    /// The paths that could not be watched, except those that no longer exist.
     pub(super) failed: Vec<(PathBuf, Error)>,
 }
 
 impl WatchedPaths {
-    /// Watches no path yet. `handler` runs on a thread of the watcher.
+    /// Returns a watcher without paths. `handler` runs on a thread of the watcher.
     pub(super) fn new(
         events: EventKindMask,
         handler: impl FnMut(Result<Event>) + Send + 'static,
@@ -42,16 +42,16 @@ impl WatchedPaths {
         Ok(Self { watcher, identities: HashMap::new() })
     }
 
-    /// Watches these paths and no others from now on. `notify` keeps a watch on what has been renamed away, so a path
-    /// where another file or folder lies than before is watched anew.
+    /// Watches these paths and no others from now on. `notify` keeps watching a file that was renamed away, so a path
+    /// with another file or folder than before is watched again.
     pub(super) fn set<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) -> Result<Set> {
-        // `notify` forgets by itself what has been removed.
+        // `notify` forgets removed paths by itself.
         let mut obsolete: HashSet<PathBuf> =
             self.watcher.watched_paths()?.into_iter().map(|(path, _)| path).collect();
         let before = std::mem::take(&mut self.identities);
         let mut added = Vec::new();
         for path in paths {
-            // Where nothing lies any more, an event has told.
+            // If nothing is there any more, an event has reported it.
             let Some(identity) = identity(path) else { continue };
             let is_kept = before.get(path) == Some(&identity) && obsolete.remove(path);
             if !is_kept {
@@ -69,17 +69,17 @@ impl WatchedPaths {
         Ok(Set { is_new, failed })
     }
 
-    /// Makes the next [`Self::set`] set every watch anew.
+    /// Makes the next [`Self::set`] renew every watch.
     pub(super) fn forget(&mut self) {
         self.identities.clear();
     }
 
-    /// The paths that are watched, and what lies there.
+    /// Returns the watched paths, with the identity of their files.
     pub(super) fn identities(&self) -> impl Iterator<Item = (&PathBuf, Identity)> {
         self.identities.iter().map(|(path, identity)| (path, *identity))
     }
 
-    /// Carries out all of them, and returns those to watch a path that failed.
+    /// Performs all operations, and returns the paths that could not be watched.
     fn update(&mut self, mut operations: Vec<PathOp>) -> Result<Vec<(PathBuf, Error)>> {
         let mut failed = Vec::new();
         while let Err(UpdatePathsError { source, origin, remaining }) = self.watcher.update_paths(operations)

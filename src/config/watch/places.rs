@@ -1,4 +1,4 @@
-//! Which names in which folders can change what the configuration's files hold.
+//! The names in folders that can change the content of the configuration's files.
 
 use crate::config::files::{Files, is_part_of_a_folder};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// As deep as Linux follows symlinks.
+/// The maximum number of symlinks that Linux follows.
 const MAX_HOPS: usize = 40;
 
 /// The folders and files to watch, each by its path without symlinks.
@@ -17,11 +17,11 @@ pub(super) struct Places {
     pub(super) files: BTreeSet<PathBuf>,
 }
 
-/// The names that matter in one folder.
+/// The relevant names in one folder.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) folder: PathBuf,
-    /// One of the configuration's files, or a symlink to it, lies here; else only folders on the way do.
+    /// One of the configuration's files, or a symlink to it, is here; else only folders on the path are.
     pub(super) holds_files: bool,
     names: BTreeSet<OsString>,
     /// The configuration is this folder.
@@ -59,13 +59,13 @@ impl Places {
 struct Walk {
     folders: BTreeMap<PathBuf, Names>,
     files: BTreeSet<PathBuf>,
-    /// Where each folder on the way leads: many files lie in few folders.
+    /// The target of each folder on the path: many files are in few folders.
     known: HashMap<PathBuf, Option<PathBuf>>,
 }
 
 impl Walk {
-    /// Notes every name on the way to the absolute `path`, and returns the path without symlinks; `None` where the way
-    /// ends before. The name that is missing is noted too, so its coming is seen.
+    /// Records every name on the way to the absolute `path`, and returns the path without symlinks; `None` if the path
+    /// ends early. The missing name is recorded too, so its creation is detected.
     fn to(&mut self, path: &Path, hops: usize, is_end: bool) -> Option<PathBuf> {
         if let Some(known) = self.known.get(path).filter(|_| !is_end) {
             return known.clone();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_hop_and_every_folder_on_the_way_counts_and_no_neighbour_does() {
+    fn every_symlink_and_folder_on_the_path_counts_and_no_neighbour() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().canonicalize().unwrap();
         fs::create_dir_all(base.join("v1/deep")).unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_is_waited_for_in_the_nearest_one_above() {
+    fn a_missing_folder_is_watched_in_its_nearest_existing_parent() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().canonicalize().unwrap();
         let places = places(&base.join("no/such/file"), &[]);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_configuration_folder_yaml_counts() {
+    fn only_yaml_files_count_in_a_configuration_folder() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().canonicalize().unwrap();
         let places = places(&base, &[]);

@@ -1,7 +1,8 @@
-//! When to look at the files, and whether what a look found is at rest. Pure: events, findings and the time are given.
+//! Decides when to look at the files, and whether a change is complete. Pure: events, findings and the time are
+//! arguments.
 //!
-//! A change counts at once when events told of it, they have ceased, and no file is modified and not yet closed. Where
-//! no event told of it, two looks have to agree. What never rests is taken after [`LIMIT`].
+//! A change is accepted at once if events reported it, they have ceased, and no file is modified and not yet closed.
+//! Without an event, two looks have to agree. A change that never settles is accepted after [`LIMIT`].
 
 use crate::config::files::Difference;
 use std::collections::BTreeSet;
@@ -9,19 +10,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The least time between two reads, and between the last event and a read.
+/// Minimum time between two reads, and between the last event and a read.
 const QUIET: Duration = Duration::from_millis(250);
-/// The longest time that a change waits to come to rest.
+/// Maximum time that a change may take to settle.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What an event says of the configuration's files.
+/// The report of an event about the configuration's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hint {
     /// This file is being written.
     Writing(PathBuf),
-    /// This file is closed, or was replaced or removed as a whole.
+    /// This file was closed, or replaced or removed as a whole.
     Done(PathBuf),
-    /// Something else about the files may be different.
+    /// Something else about the files may have changed.
     Touched,
 }
 
@@ -32,17 +33,17 @@ pub(super) struct Rest {
     next_poll: Instant,
     /// When the files were last read.
     read_at: Instant,
-    /// When the change began that has not been looked at, or not been taken.
+    /// When the pending change began, which was not looked at, or not accepted.
     since: Option<Instant>,
     last_hint: Option<Instant>,
-    /// Modified, and not yet closed.
+    /// Files that are modified and not yet closed.
     open: BTreeSet<PathBuf>,
-    /// What the last look found and did not take.
+    /// The difference that the last look found and did not accept.
     doubted: Option<Difference>,
 }
 
 impl Rest {
-    /// The files have just been read. They are looked at soon, and then every `poll`.
+    /// Starts after the files were read. They are looked at soon, and then every `poll`.
     pub(super) fn new(poll: Duration, now: Instant) -> Self {
         Self {
             poll,
@@ -55,7 +56,7 @@ impl Rest {
         }
     }
 
-    /// Other files may have been read than before. What happened during that read is looked at soon.
+    /// Continues after the files were read again. Changes during that read are looked at soon.
     pub(super) fn reread(&mut self, now: Instant) {
         self.read_at = now;
         self.since.get_or_insert(now);
@@ -72,7 +73,7 @@ impl Rest {
         self.last_hint = Some(now);
     }
 
-    /// The moment of the next look, unless a hint comes before it.
+    /// Returns the moment of the next look, unless a hint comes first.
     pub(super) fn next_look(&self) -> Instant {
         let Some(since) = self.since else { return self.next_poll };
         let at_rest = match self.last_hint {
@@ -83,13 +84,13 @@ impl Rest {
         at_rest.min(since + LIMIT).max(self.next_read())
     }
 
-    /// The earliest moment of another read.
+    /// Returns the earliest moment of another read.
     pub(super) fn next_read(&self) -> Instant {
         self.read_at + QUIET
     }
 
-    /// Takes what a look found that began at `now`. Returns true if the difference is to be taken up. `blind`: events
-    /// could not tell of all that happened.
+    /// Evaluates the result of a look that began at `now`. Returns true if the difference is accepted. `blind`: events
+    /// could have been missed.
     pub(super) fn looked(&mut self, difference: Difference, blind: bool, now: Instant) -> bool {
         self.read_at = now;
         self.next_poll = now + self.poll;
@@ -99,13 +100,13 @@ impl Rest {
             return false;
         }
         let since = since.unwrap_or(now);
-        let told = self.last_hint.is_some() && !blind;
+        let was_reported = self.last_hint.is_some() && !blind;
         let quiet = self.open.is_empty() && self.last_hint.is_none_or(|hint| hint + QUIET <= now);
         let overdue = since + LIMIT <= now;
-        if overdue || (quiet && (told || self.doubted.as_ref() == Some(&difference))) {
+        if overdue || (quiet && (was_reported || self.doubted.as_ref() == Some(&difference))) {
             self.forget();
             if overdue {
-                // Whatever goes on being written says so again.
+                // A file that is still being written causes another event.
                 self.open.clear();
             }
             return true;
@@ -128,7 +129,7 @@ mod tests {
 
     const POLL: Duration = Duration::from_secs(10);
 
-    /// A state machine at rest. Its times are milliseconds.
+    /// A state machine without changes. Its times are milliseconds.
     struct Case {
         rest: Rest,
         start: Instant,
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_file_is_taken_a_quarter_of_a_second_after_the_last_event() {
+    fn a_closed_file_is_accepted_a_quarter_of_a_second_after_the_last_event() {
         let mut case = Case::new();
         assert_eq!(case.next(), 10_250, "nothing happens: the poll");
         case.hint(writing(), 1000);
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_pauses_is_waited_for_until_it_closes() {
+    fn a_paused_writer_delays_the_change_until_it_closes() {
         let mut case = Case::new();
         case.hint(writing(), 1000);
         assert_eq!(case.next(), 6000);
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_never_closes_is_taken_every_five_seconds() {
+    fn a_file_that_is_never_closed_is_accepted_every_five_seconds() {
         let mut case = Case::new();
         case.hint(writing(), 1000);
         case.hint(writing(), 4000);
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_replaced_every_100_ms_is_taken_after_five_seconds() {
+    fn a_file_replaced_every_100_ms_is_accepted_after_five_seconds() {
         let mut case = Case::new();
         for ms in (1000..6000).step_by(100) {
             case.hint(done(), ms);
@@ -229,13 +230,13 @@ mod tests {
         let mut case = Case::new();
         assert!(!case.finds(&missing("a"), false, 10_250));
         assert_eq!(case.next(), 10_500);
-        assert!(!case.finds(&missing("b"), false, 10_500), "it is another change by now");
+        assert!(!case.finds(&missing("b"), false, 10_500), "the change differs from the previous one");
         assert_eq!(case.next(), 10_750);
         assert!(case.finds(&missing("b"), false, 10_750));
     }
 
     #[test]
-    fn without_an_event_what_never_agrees_is_taken_after_five_seconds() {
+    fn without_an_event_an_unstable_file_is_accepted_after_five_seconds() {
         let mut case = Case::new();
         let mut ms = 10_250;
         while !case.finds(&missing(&ms.to_string()), false, ms) {
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_not_watched_is_looked_at_twice() {
+    fn a_newly_watched_folder_is_looked_at_twice() {
         let mut case = Case::new();
         case.hint(done(), 1000);
         assert!(!case.finds(&missing("a"), true, 1250));
@@ -255,10 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn the_poll_takes_nothing_that_is_being_written() {
+    fn the_poll_ignores_a_file_that_is_being_written() {
         let mut case = Case::new();
         case.hint(writing(), 1000);
-        assert!(!case.same_at(6000), "only its times are others");
+        assert!(!case.same_at(6000), "only its times differ");
         assert!(!case.differs_at(16_000));
         assert_eq!(case.next(), 21_000);
         case.hint(done(), 16_100);
@@ -272,7 +273,7 @@ mod tests {
         case.hint(Hint::Touched, 1000);
         assert!(!case.same_at(1250));
         assert_eq!(case.next(), 11_250);
-        assert!(!case.differs_at(11_250), "nothing told of it");
+        assert!(!case.differs_at(11_250), "no event reported it");
     }
 
     #[test]

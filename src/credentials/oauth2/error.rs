@@ -29,7 +29,7 @@ pub enum TokenError {
         retry_after: Duration,
     },
     /// The token endpoint is down, or what it said makes no sense (`token_unavailable`).
-    #[error("no token to be had: {reason}")]
+    #[error("no token is available: {reason}")]
     Unavailable {
         /// What went wrong.
         reason: Unavailability,
@@ -65,7 +65,8 @@ impl TokenError {
             Self::Unavailable {
                 reason: Unavailability::State | Unavailability::Locked | Unavailability::Assertion,
                 ..
-            } => "attache can't read or keep what the account asks with; its log says why.".to_owned(),
+            } => "attache can't read or store the account's refresh token or assertion; its log says why."
+                .to_owned(),
             Self::Unavailable { .. } => "The account's token endpoint is not available.".to_owned(),
         }
     }
@@ -145,23 +146,23 @@ impl fmt::Display for Unavailability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "the token endpoint can't be reached",
-            Self::Tls => "no trusted tls connection to the token endpoint",
-            Self::Transport => "the connection to the token endpoint broke",
+            Self::Tls => "no trusted TLS connection to the token endpoint",
+            Self::Transport => "the connection to the token endpoint failed",
             Self::TimedOut => "the token endpoint did not answer in time",
             Self::Status(status) => return write!(f, "the token endpoint answered with status {status}"),
-            Self::Redirect => "the token endpoint redirects",
-            Self::Busy => "the token endpoint asks to be tried later",
+            Self::Redirect => "the token endpoint answered with a redirect",
+            Self::Busy => "the token endpoint asked to try again later",
             Self::TooLarge => "the token endpoint's answer is too large",
-            Self::Malformed => "the token endpoint's answer is neither json nor a form",
-            Self::NoDeviceCode => "the device authorization endpoint's answer is of no use",
-            Self::NoToken => "the token endpoint's answer holds no access_token",
-            Self::NoIdToken => "the token endpoint's answer holds no id_token",
+            Self::Malformed => "the token endpoint's answer is neither JSON nor a form",
+            Self::NoDeviceCode => "the device authorization endpoint's answer is not usable",
+            Self::NoToken => "the token endpoint's answer has no access_token",
+            Self::NoIdToken => "the token endpoint's answer has no id_token",
             Self::TokenType => "the token endpoint's token is not a bearer token",
-            Self::TokenCharacters => "the token holds characters that no header may hold",
-            Self::State => "the account's refresh token can't be read or kept",
-            Self::Locked => "another process holds the account's refresh token",
-            Self::Assertion => "the account's assertion can't be made",
-            Self::Interrupted => "the token request was given up",
+            Self::TokenCharacters => "the token has characters that a header may not contain",
+            Self::State => "the account's refresh token can't be read or stored",
+            Self::Locked => "another process is using the account's refresh token",
+            Self::Assertion => "the account's assertion can't be created",
+            Self::Interrupted => "the token request was aborted",
         })
     }
 }

@@ -99,7 +99,7 @@ impl Flight {
             tracing::warn!(
                 target: "attache",
                 account = &*inner.account,
-                "the token endpoint refused the first client secret and took the second"
+                "the token endpoint refused the first client secret and accepted the second"
             );
         }
         let mut state = inner.lock();
@@ -203,10 +203,10 @@ pub(super) fn log(inner: &Inner, failure: &Failure, pause: Duration) {
             reason = %reason,
             cause = cause.as_deref(),
             pause_ms,
-            "no token to be had"
+            "no token is available"
         ),
         Failure::Unusable { reason, .. } => {
-            tracing::warn!(target: "attache", account, reason = %reason, pause_ms, "no token to be had");
+            tracing::warn!(target: "attache", account, reason = %reason, pause_ms, "no token is available");
         }
     }
 }

@@ -92,7 +92,7 @@ impl TokenClient {
         });
         Ok(DeviceAuthorization {
             device_code: text("device_code").map(Secret::new).ok_or_else(|| lacks("no device_code"))?,
-            user_code: user_code.ok_or_else(|| lacks("no user_code that can be typed"))?.to_owned(),
+            user_code: user_code.ok_or_else(|| lacks("no user_code that can be entered"))?.to_owned(),
             // The name of a draft, which Google still uses.
             verification_uri: url("verification_uri")
                 .or_else(|| url("verification_url"))

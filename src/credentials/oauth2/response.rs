@@ -112,7 +112,7 @@ pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
         cause: match (&error, encoding, &raw.content_type) {
             (Some((code, description)), ..) => cause(code, description.as_deref(), secrets),
             (None, Some(encoding), _) => secrets.text(&format!(
-                "content-encoding {}, which was not asked for",
+                "content-encoding {}, which was not requested",
                 String::from_utf8_lossy(encoding.as_bytes())
             )),
             (None, None, Some(kind)) => {

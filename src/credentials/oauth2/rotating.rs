@@ -16,7 +16,7 @@ use super::identity::grant_identity;
 use super::tokens::{StoreSlot, Tokens, Unsaved};
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::{Secret, hex};
-use crate::state::{Entry, Held, StateError, Store};
+use crate::state::{Entry, LockedEntry, StateError, Store};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -182,7 +182,7 @@ impl Rotation {
     }
 
     /// What is kept, or what should have been: then it is tried again to keep it.
-    async fn newest(&self, kept: Option<Entry>, key: &str, held: &mut dyn Held) -> Option<Entry> {
+    async fn newest(&self, kept: Option<Entry>, key: &str, held: &mut dyn LockedEntry) -> Option<Entry> {
         let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         let Some(unsaved) = unsaved else { return kept };
         let overtaken = kept.as_ref().is_some_and(|kept| {
@@ -200,13 +200,13 @@ impl Rotation {
     }
 
     /// The old token is spent: an entry that can't be written is kept in memory, and said so loudly.
-    async fn keep(&self, entry: Entry, key: &str, held: &mut dyn Held) {
+    async fn keep(&self, entry: Entry, key: &str, held: &mut dyn LockedEntry) {
         if let Err(error) = held.write(&entry).await {
             tracing::error!(
                 target: "attache",
                 account = &*self.account,
                 %error,
-                "the account's refresh token could not be kept: it is lost if attache ends now"
+                "the account's refresh token could not be stored: it is lost if attache ends now"
             );
             let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
             unsaved.insert(key.into(), entry);

@@ -16,7 +16,7 @@ use super::identity::grant_identity;
 use super::rotating::store_key;
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
-use crate::state::{Entry, Held, StateError, Store};
+use crate::state::{Entry, LockedEntry, StateError, Store};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
@@ -46,7 +46,7 @@ pub enum SignInError {
     #[error(transparent)]
     Denied(#[from] Denial),
     /// There is a token, but none that lasts. It was not kept.
-    #[error("the identity provider gave no refresh token")]
+    #[error("the identity provider issued no refresh token")]
     NoRefreshToken,
     /// The provider's time for it is over.
     #[error("the login was not confirmed in time")]
@@ -135,7 +135,7 @@ impl SignIn {
         self.keep(answer, &mut *held).await
     }
 
-    async fn lock(&self) -> Result<Box<dyn Held>, StateError> {
+    async fn lock(&self) -> Result<Box<dyn LockedEntry>, StateError> {
         let key = store_key(&self.account, &self.config);
         self.store.lock(&key, self.config.token_timeout + LOCK_WAIT).await
     }
@@ -145,7 +145,7 @@ impl SignIn {
         asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()))
     }
 
-    async fn keep(&self, answer: Answer, held: &mut dyn Held) -> Result<SignedIn, SignInError> {
+    async fn keep(&self, answer: Answer, held: &mut dyn LockedEntry) -> Result<SignedIn, SignInError> {
         let refresh_token = answer.refresh_token.ok_or(SignInError::NoRefreshToken)?;
         // One that can't be read is replaced as well: a login is how that is mended.
         let last = held.read().await.ok().flatten().map_or(0, |entry| entry.rotation);

@@ -61,7 +61,7 @@ impl Tokens {
             Ok(client) => Arc::new(client),
             Err(error) => {
                 let error = error.source().map_or_else(String::new, ToString::to_string);
-                tracing::error!(target: "attache", account, error, "the account's tls settings can't be used");
+                tracing::error!(target: "attache", account, error, "the account's TLS settings can't be used");
                 Arc::new(NoClient)
             }
         };

@@ -1,12 +1,13 @@
 //! The client's side of a connection.
 //!
-//! Reading and writing are one operation, [`Client::event`]: it writes what is queued, reads the request's body while that
-//! is wanted, and sees the client leave in any case. So no phase of an exchange can forget one of the three.
+//! Reading and writing are one operation, [`Client::event`]: it writes the queued output, reads the request's body if
+//! more of it is wanted, and detects in every case that the client has left. No phase of an exchange can omit one of
+//! the three.
 //!
-//! - What the client sends beyond the request in hand stays in `input` for its turn, up to [`MAX_EARLY`].
-//! - Output is queued and leaves as the client takes it. The feeder stops at [`QUEUE`]. A client that takes nothing for
-//!   [`STALL`] is cut, in heads and bodies alike.
-//! - A FIN counts as leaving, as far as it can be seen: behind [`MAX_EARLY`] unread bytes only a reset can.
+//! - Bytes beyond the current request stay in `input` until the next one, up to [`MAX_EARLY`].
+//! - Output is queued and written as fast as the client reads it. The producer stops at [`QUEUE`]. A client that reads
+//!   nothing for [`STALL`] is disconnected, during heads and bodies alike.
+//! - A FIN counts as leaving if it can be detected: behind [`MAX_EARLY`] unread bytes only a reset can.
 
 use super::socket::Socket;
 use crate::message::Framing;
@@ -21,27 +22,27 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::time::{Sleep, timeout};
 
-/// Bytes of later requests, or of a body that is not wanted yet, that are read ahead.
+/// Maximum number of bytes read ahead: of later requests, or of a body that is not wanted yet.
 const MAX_EARLY: usize = 64 << 10;
-/// Queued output at which the feeder stops.
+/// Queued output at which the producer stops.
 const QUEUE: usize = 64 << 10;
-/// A client that takes none of its response for this long is cut.
+/// A client that reads none of its response for this long is disconnected.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
-/// Most heads fit.
+/// Initial size of the input buffer; most heads fit.
 const HEAD_BUFFER: usize = 4096;
 /// Maximum size of one read of a body.
 const BODY_BUFFER: usize = 64 << 10;
-/// A lingering close reads for so long, so that the response is not lost to a reset.
+/// Time for which a lingering close reads, so that the response is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A smaller part of a body is copied, so that the input buffer can be used again: a body that drips in must not take a
-/// buffer a byte.
+/// A part of a body below this size is copied, so that the input buffer can be reused: otherwise a body that arrives
+/// byte by byte would hold one buffer per byte.
 const SMALL: usize = 4 << 10;
 
-/// How the body of the request in hand ends.
+/// The state of the current request's body.
 #[derive(Debug)]
 enum Body {
-    /// It has ended, or there was none.
+    /// The body has ended, or there was none.
     Ended,
     Length(u64),
     Chunked(Chunks),
@@ -49,22 +50,22 @@ enum Body {
 
 /// An action of the client.
 pub(crate) enum Event {
-    /// It sent a part of the request's body; with `end`, the last. The last part may be empty.
+    /// The client sent a part of the request's body; with `end`, the last. The last part may be empty.
     Body { part: Bytes, end: bool },
-    /// It took output, so that there is room again.
+    /// The client read output, so there is room again.
     Room,
 }
 
 /// Why a client's request goes no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// It closed or reset the connection.
+    /// The client closed or reset the connection.
     #[error("the client left")]
     Left,
-    /// It did not read its response.
+    /// The client did not read its response.
     #[error("the client took none of its response for {STALL:?}")]
     Stalled,
-    /// Its body is malformed or too large.
+    /// The client's body is malformed or too large.
     #[error("the request's body cannot be read")]
     Body(#[source] ChunkError),
 }
@@ -87,27 +88,27 @@ impl From<io::Error> for ClientError {
     }
 }
 
-/// The events that [`Client::event`] waits for, besides the client's leaving.
+/// The events that [`Client::event`] waits for, besides the end of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wants {
     /// More of the request's body.
     pub(crate) body: bool,
-    /// Room for output, where there is none.
+    /// Room in the output queue, if it is full.
     pub(crate) room: bool,
 }
 
 /// See the module's documentation.
 pub(crate) struct Client {
     socket: Socket,
-    /// Its address; none on a unix socket.
+    /// The client's address; none on a unix socket.
     pub(crate) peer: Option<SocketAddr>,
     input: BytesMut,
     body: Body,
     output: BytesMut,
     stall: Option<Pin<Box<Sleep>>>,
-    /// A request is in hand. A close that comes now is a reset: an incomplete response must not pass for a whole one.
+    /// A request is in progress. Closing now resets the connection: an incomplete response must not look complete.
     is_busy: bool,
-    /// Bytes of the body of the request in hand.
+    /// Bytes read of the current request's body.
     pub(crate) body_bytes: u64,
 }
 
@@ -127,7 +128,7 @@ impl Client {
 
     // Heads.
 
-    /// Bytes that have been read and are not used.
+    /// Bytes that were read and not consumed.
     pub(crate) fn input(&mut self) -> &mut BytesMut {
         &mut self.input
     }
@@ -148,17 +149,17 @@ impl Client {
         self.socket.read_buf(&mut self.input).await
     }
 
-    /// A request is in hand, until [`Self::finish`]. A connection that is dropped meanwhile is reset.
+    /// Marks a request as in progress until [`Self::finish`]. A connection dropped in between is reset.
     pub(crate) fn start(&mut self) {
         self.is_busy = true;
     }
 
-    /// The request in hand was answered.
+    /// Marks the current request as answered.
     pub(crate) fn finish(&mut self) {
         self.is_busy = false;
     }
 
-    /// The body of the request in hand begins.
+    /// Begins the body of the current request.
     pub(crate) fn begin(&mut self, body: Framing, limit: u64) {
         self.body_bytes = 0;
         self.body = match body {
@@ -175,22 +176,22 @@ impl Client {
         matches!(self.body, Body::Ended)
     }
 
-    /// Returns true if bytes are here that were read and are not used.
+    /// Returns true if unconsumed bytes were read.
     pub(crate) fn has_early_bytes(&self) -> bool {
         !self.input.is_empty()
     }
 
-    /// The next event. Cancel safe: what was read or written stays so.
+    /// Returns the next event. Cancel safe: bytes that were read or written stay so.
     ///
     /// # Errors
     ///
-    /// If the request goes no further.
+    /// If the client left, stalled, or its body cannot be read.
     pub(crate) async fn event(&mut self, wants: Wants) -> Result<Event, ClientError> {
         loop {
             if let Some(event) = poll_fn(|cx| self.poll_event(cx, wants)).await? {
                 return Ok(event);
             }
-            // The input is full: only a reset can be seen now.
+            // The input is full: only a reset can be detected now.
             if self.output.is_empty() {
                 self.socket.broken().await;
                 return Err(ClientError::Left);
@@ -202,7 +203,7 @@ impl Client {
         }
     }
 
-    /// Resolves when the client has left.
+    /// Resolves once the client has left.
     pub(crate) async fn left(&mut self) -> ClientError {
         loop {
             if let Err(error) = self.event(Wants { body: false, room: false }).await {
@@ -211,7 +212,7 @@ impl Client {
         }
     }
 
-    /// `None`: the input is full.
+    /// Polls for an event. `None`: the input is full.
     fn poll_event(&mut self, cx: &mut Context<'_>, wants: Wants) -> Poll<Result<Option<Event>, ClientError>> {
         if !self.output.is_empty() {
             let drained = self.poll_drain(cx)?;
@@ -220,7 +221,8 @@ impl Client {
             }
         }
         loop {
-            // All that is here is read before a part is given out: its FIN may be here as well, and then nothing is sent.
+            // Everything available is read before a part is returned: a FIN may follow it, and then nothing is sent
+            // upstream.
             while !self.is_full() && self.poll_fill(cx)?.is_ready() {}
             let was_full = self.is_full();
             if wants.body
@@ -244,12 +246,12 @@ impl Client {
     /// Reads once into the input.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         let room = match self.body {
-            // A client that waits sends nothing, so a few bytes do to see it leave.
+            // A waiting client sends nothing, so a small buffer is enough to detect that it leaves.
             Body::Ended => 64,
             Body::Length(left) => usize::try_from(left).unwrap_or(usize::MAX).clamp(1024, BODY_BUFFER),
             Body::Chunked(_) => BODY_BUFFER,
         };
-        // Before the room is made, which may cost a copy of what is there.
+        // Checked before the buffer is enlarged, which may copy its content.
         ready!(self.socket.poll_readable(cx))?;
         self.input.reserve(room);
         match ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input)) {
@@ -258,7 +260,7 @@ impl Client {
         }
     }
 
-    /// The part of the body that is here, and whether it is the last.
+    /// Returns the available part of the body, and true if it is the last.
     fn next_part(&mut self) -> Result<Option<(Bytes, bool)>, ClientError> {
         let (part, end) = match &mut self.body {
             Body::Ended => return Ok(None),
@@ -280,8 +282,8 @@ impl Client {
         Ok((end || !part.is_empty()).then_some((part, end)))
     }
 
-    /// Discards the part of the body that is here. A request that is answered without its body can then keep its
-    /// connection, if the body is small.
+    /// Discards the available part of the body, so that a request that is answered without reading its body can keep
+    /// its connection if the body is small.
     pub(crate) fn discard_body(&mut self) {
         while let Ok(Some((_, false))) = self.next_part() {}
     }
@@ -298,7 +300,7 @@ impl Client {
         self.output.len() < QUEUE
     }
 
-    /// Writes `bytes` after what is queued, without a copy as far as the socket takes them at once.
+    /// Writes `bytes` after the queued output, without copying what the socket takes at once.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         let mut rest = bytes;
         if self.output.is_empty() {
@@ -312,17 +314,17 @@ impl Client {
         Ok(())
     }
 
-    /// Bytes that are queued and have not left.
+    /// Bytes that are queued and not yet written.
     pub(crate) fn queued(&self) -> usize {
         self.output.len()
     }
 
-    /// Writes all that is queued.
+    /// Writes the whole queue.
     pub(crate) async fn flush(&mut self) -> Result<(), ClientError> {
         poll_fn(|cx| self.poll_drain(cx)).await
     }
 
-    /// Pending while the client takes nothing, up to [`STALL`].
+    /// Writes the queue. Pending while the client reads nothing, up to [`STALL`].
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         while !self.output.is_empty() {
             match Pin::new(&mut self.socket).poll_write(cx, &self.output) {
@@ -358,11 +360,11 @@ impl Client {
                 }
             }
         };
-        // The client may be gone already.
+        // The client may have closed already.
         let _ = timeout(LINGER, farewell).await;
     }
 
-    /// Lends the socket to a tunnel, with what the client sent beyond its request.
+    /// Lends the socket to a tunnel, with the bytes that the client sent after its request.
     pub(crate) fn lend_to_tunnel(&mut self) -> (&mut Socket, &mut BytesMut) {
         (&mut self.socket, &mut self.input)
     }
@@ -376,7 +378,7 @@ impl Drop for Client {
     }
 }
 
-/// The first `length` bytes of `input`; a large part without a copy.
+/// Returns the first `length` bytes of `input`; a large part without a copy.
 fn take(input: &mut BytesMut, length: usize) -> Bytes {
     if length >= SMALL {
         return input.split_to(length).freeze();

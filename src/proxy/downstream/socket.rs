@@ -15,7 +15,7 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Waits until there is something to read, or the end.
+    /// Waits until the socket is readable or at its end.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,
@@ -23,7 +23,7 @@ impl Socket {
         }
     }
 
-    /// Ready once there is something to read, or the end.
+    /// Ready once the socket is readable or at its end.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
@@ -31,20 +31,21 @@ impl Socket {
         }
     }
 
-    /// Waits until the connection is broken, as by a reset. Sees it behind unread data, where a FIN cannot be seen.
+    /// Waits until the connection is broken, for example by a reset. Detects it behind unread data, where a FIN is
+    /// invisible.
     pub(super) async fn broken(&self) {
-        // An error of the wait is an error of the socket.
+        // An error while waiting is an error of the socket.
         let _ = match self {
             Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
             Self::Unix(stream) => stream.ready(Interest::ERROR).await,
         };
     }
 
-    /// Makes the close that follows a reset, which discards what the kernel still holds. A unix socket has none: its
-    /// close discards by itself.
+    /// Makes the next close a reset, which discards the kernel's send buffer. A unix socket needs none: its close
+    /// discards the buffer.
     pub(super) fn reset_on_close(&self) {
         if let Self::Tcp(stream) = self {
-            // Fails only on a connection that is gone.
+            // Fails only on a closed connection.
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }

@@ -1,11 +1,11 @@
-//! The connections of one listener: how many, what each is doing, and which has to go when there are too many.
+//! The connections of one listener: their number, the state of each, and which one is evicted at the limit.
 //!
 //! Invariants:
 //!
-//! - A connection with a request in hand is never closed from here. The transition to and from [`Kind::Active`] is one
-//!   compare-and-swap, so an eviction either comes before the request or not at all.
-//! - The request path takes no lock. The list is locked when a connection comes or goes, and scanned when the limit is
-//!   reached, once a second for expiry, and for a scrape.
+//! - A connection with a request in progress is never closed from here. The transition to and from [`Kind::Active`] is
+//!   one compare-and-swap, so an eviction either comes before the request or does not happen.
+//! - The request path takes no lock. The list is locked when a connection opens or closes, and scanned when the limit
+//!   is reached, once a second for expiry, and for a scrape.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,41 +15,41 @@ use tokio::task::AbortHandle;
 /// Idle connections are closed after this time, kept alive or new.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// A connection that has just come gets this time to send its first byte before it is evicted for another.
+/// Time that a new connection has to send its first byte before it may be evicted.
 const GRACE: Duration = Duration::from_millis(10);
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// It has sent no byte yet.
+    /// No byte was received yet.
     New,
-    /// It has sent a part of its first head.
+    /// Part of the first head was received.
     Opening,
-    /// It waits for another request.
+    /// The connection waits for another request.
     Idle,
-    /// It has sent a part of a later head.
+    /// Part of a later head was received.
     Reading,
-    /// A request is in hand.
+    /// A request is in progress.
     Active,
-    /// It has been told to go.
+    /// The connection was evicted.
     Evicted,
 }
 
 impl Kind {
     const ALL: [Self; 6] = [Self::New, Self::Opening, Self::Idle, Self::Reading, Self::Active, Self::Evicted];
 
-    /// Returns true if it has sent no complete head for as long as it is there.
+    /// Returns true if no complete head was received since the connection was accepted.
     fn owes_a_head(self) -> bool {
         matches!(self, Self::New | Self::Opening | Self::Reading)
     }
 
-    /// Returns true if not a byte of a request is here.
+    /// Returns true if no byte of a request was received.
     fn is_quiet(self) -> bool {
         matches!(self, Self::New | Self::Idle)
     }
 }
 
-/// Kind, and since when: microseconds of uptime, so that the older of two is told in a burst too.
+/// A kind and the time of the transition, in microseconds of uptime, so that connections of one burst can be ordered.
 #[derive(Debug, Clone, Copy)]
 struct State {
     kind: Kind,
@@ -71,18 +71,18 @@ impl State {
 pub(crate) struct Slot {
     state: AtomicU64,
     task: OnceLock<AbortHandle>,
-    /// Its place in the list, under the list's lock; [`GONE`] once it has left.
+    /// Index in the list, written under the list's lock; [`GONE`] after removal.
     at: AtomicUsize,
 }
 
-/// The place of a connection that has left the list.
+/// Index of a connection that was removed from the list.
 const GONE: usize = usize::MAX;
 
 impl Slot {
-    /// Names the task that serves the connection.
+    /// Records the task that serves the connection.
     pub(crate) fn served_by(&self, task: AbortHandle) {
         let task = self.task.get_or_init(|| task);
-        // An eviction may have come first, and found no task to end.
+        // An eviction may have come first, and found no task to abort.
         if self.state().kind == Kind::Evicted {
             task.abort();
         }
@@ -92,7 +92,7 @@ impl Slot {
         State::unpack(self.state.load(Ordering::Acquire))
     }
 
-    /// Ends the connection, unless it has gone on since `seen`.
+    /// Evicts the connection, unless its state changed since `seen`.
     fn evict(&self, seen: State) -> bool {
         let evicted = State { kind: Kind::Evicted, ..seen }.pack();
         let swapped =
@@ -115,27 +115,27 @@ pub(crate) struct Table {
     draining: AtomicBool,
 }
 
-/// A connection's place in its table, given back when it is dropped.
+/// A connection's entry in its table, removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     table: Arc<Table>,
     slot: Arc<Slot>,
-    /// No complete head came yet. Only [`Self::active`] makes it false.
+    /// No complete head was received yet. Only [`Self::active`] sets it to false.
     is_first: bool,
 }
 
-/// The answer to a new connection.
+/// The decision about a new connection.
 #[derive(Debug)]
 pub(crate) enum Admission {
-    /// It has a place.
+    /// The connection has an entry.
     Admitted(Ticket),
-    /// It should ask again after this time.
+    /// The connection should ask again after this time.
     Wait(Duration),
-    /// Every connection has a request in hand.
+    /// Every connection has a request in progress.
     Full,
 }
 
-/// How many connections there are, and how many were refused for want of room.
+/// The number of connections by state, and of those refused at the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) active: u64,
@@ -144,7 +144,7 @@ pub(crate) struct Counts {
 }
 
 impl Table {
-    /// A table for `limit` connections.
+    /// Returns a table for `limit` connections.
     pub(crate) fn new(listener: &'static str, limit: usize) -> Self {
         Self {
             listener,
@@ -160,14 +160,14 @@ impl Table {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// The limit.
+    /// Returns the limit.
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Admits a connection. At the limit, evicts the connection that owes a complete head for the longest, else the
-    /// longest-idle one. A connection that has sent nothing gets [`GRACE`] to do so, if the new one `may_wait`: in a burst,
-    /// its first bytes are here and have not been read yet.
+    /// Admits a connection. At the limit, evicts the connection that has sent no complete head for the longest time,
+    /// else the longest-idle one. If the new connection `may_wait`, a connection that has sent nothing gets [`GRACE`]
+    /// to do so: in a burst, its first bytes may have arrived without being read.
     pub(crate) fn admit(self: &Arc<Self>, now: Duration, may_wait: bool) -> Admission {
         let mut slots = self.lock();
         if slots.len() >= self.limit() {
@@ -190,29 +190,29 @@ impl Table {
         Admission::Admitted(Ticket { table: Arc::clone(self), slot, is_first: true })
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes the connections that have been idle for too long.
     pub(crate) fn expire(&self, now: Duration) {
         let Some(oldest) = now.checked_sub(IDLE_TIME).map(micros) else { return };
         self.end(|state| state.kind.is_quiet() && state.since <= oldest);
     }
 
-    /// From here on connections end with the request in hand, and those without one end now.
+    /// Starts draining: connections end with the current request, and idle ones end now.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         self.end(|state| state.kind.is_quiet());
     }
 
-    /// Ends the connections on which a head began and is not complete.
+    /// Ends the connections with an incomplete head.
     pub(crate) fn end_heads(&self) {
         self.end(|state| state.kind.owes_a_head());
     }
 
-    /// Returns true if connections end with the request in hand.
+    /// Returns true if the table is draining.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// The counts for a scrape.
+    /// Returns the counts for a scrape.
     pub(crate) fn counts(&self) -> Counts {
         let slots = self.lock();
         let active = slots.iter().filter(|slot| slot.state().kind == Kind::Active).count() as u64;
@@ -233,17 +233,17 @@ impl Table {
     }
 }
 
-/// The result of looking for room.
+/// The outcome of [`make_room`].
 enum Room {
     Made,
-    /// The candidate has just come, and may be about to send.
+    /// The candidate is new and may be about to send.
     Later(Duration),
     None,
 }
 
-/// Makes room for one connection. The place is free at once; the evicted task ends a moment later.
+/// Makes room for one connection. The entry is free at once; the evicted task ends a moment later.
 fn make_room(slots: &mut Vec<Arc<Slot>>, now: Duration, may_wait: bool) -> Room {
-    // A connection may go on between the look and the eviction; then the next candidate is due.
+    // A connection may become active between the look and the eviction; then the next candidate is tried.
     for _ in 0..slots.len().min(8) {
         let candidates = slots.iter().enumerate().map(|(at, slot)| (at, slot.state()));
         let idle = |state: &State| state.kind.owes_a_head() || state.kind == Kind::Idle;
@@ -263,7 +263,7 @@ fn make_room(slots: &mut Vec<Arc<Slot>>, now: Duration, may_wait: bool) -> Room 
     Room::None
 }
 
-/// Takes a connection off the list.
+/// Removes a connection from the list.
 fn remove(slots: &mut Vec<Arc<Slot>>, at: usize) {
     slots.swap_remove(at).at.store(GONE, Ordering::Relaxed);
     if let Some(moved) = slots.get(at) {
@@ -272,25 +272,25 @@ fn remove(slots: &mut Vec<Arc<Slot>>, at: usize) {
 }
 
 impl Ticket {
-    /// The connection, for the accept loop.
+    /// Returns the connection, for the accept loop.
     pub(crate) fn slot(&self) -> Arc<Slot> {
         Arc::clone(&self.slot)
     }
 
-    /// The first byte of a head came. It owes the rest since it was accepted or became idle. False: the connection has been
-    /// told to go.
+    /// Records the first byte of a head. The rest is due since the connection was accepted or became idle. False: the
+    /// connection was evicted.
     pub(crate) fn reading(&self) -> bool {
         let since = Duration::from_micros(self.slot.state().since);
         self.go(if self.is_first { Kind::Opening } else { Kind::Reading }, since)
     }
 
-    /// A complete head came.
+    /// Records a complete head.
     pub(crate) fn active(&mut self, now: Duration) -> bool {
         self.is_first = false;
         self.go(Kind::Active, now)
     }
 
-    /// The request has ended, and the connection is kept. False where it has to end.
+    /// Records the end of a request on a connection that is kept. False if it has to end.
     pub(crate) fn idle(&self, now: Duration) -> bool {
         self.go(Kind::Idle, now) && !self.table.is_draining()
     }
@@ -306,7 +306,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut slots = self.table.lock();
-        // An evicted connection has left the list already.
+        // An evicted connection was removed from the list already.
         match self.slot.at.load(Ordering::Relaxed) {
             GONE => {}
             at => remove(&mut slots, at),
@@ -328,7 +328,7 @@ mod tests {
         Arc::new(Table::new("outbound", limit))
     }
 
-    /// Admits without a grace.
+    /// Admits without a grace period.
     fn admit(table: &Arc<Table>, now: Duration) -> Option<Ticket> {
         match table.admit(now, false) {
             Admission::Admitted(ticket) => Some(ticket),
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_owes_a_head_goes_before_what_is_idle_and_the_oldest_first() {
+    fn evicts_connections_without_a_head_before_idle_ones_oldest_first() {
         let table = table(4);
         let at = |seconds: u32| admit(&table, seconds * SECOND).expect("room");
         let (mut idle, opening, reading, new) = (at(0), at(3), at(1), at(2));
@@ -350,18 +350,18 @@ mod tests {
         let tickets = [&reading, &new, &opening, &idle];
         let mut kept = Vec::new();
         for (nth, gone) in tickets.iter().enumerate() {
-            kept.push(admit(&table, 10 * SECOND).expect("room is made"));
+            kept.push(admit(&table, 10 * SECOND).expect("a connection is evicted for it"));
             // The new ones become busy, so that they are no candidates.
             assert!(kept[nth].active(10 * SECOND));
             assert!(is_evicted(gone), "{nth}");
             assert!(!gone.go(Kind::Reading, 11 * SECOND), "an evicted connection serves no request");
         }
-        assert!(admit(&table, 10 * SECOND).is_none(), "every connection has a request in hand");
+        assert!(admit(&table, 10 * SECOND).is_none(), "every connection has a request in progress");
         assert_eq!(table.counts(), Counts { active: 4, idle: 0, refused: 1 });
     }
 
     #[test]
-    fn a_burst_does_not_evict_itself() {
+    fn a_burst_of_connections_does_not_evict_its_own_members() {
         let table = table(2);
         let (mut idle, new) =
             (admit(&table, SECOND).expect("room"), admit(&table, 2 * SECOND).expect("room"));
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_given_back() {
+    fn a_dropped_ticket_frees_its_entry() {
         let table = table(1);
         drop(admit(&table, SECOND).expect("room"));
         let mut ticket = admit(&table, SECOND).expect("room");

@@ -1,6 +1,6 @@
-//! Admission of a webhook call: whatever has to be seen of its body is seen before the receiver gets a byte.
+//! Admission of a webhook call: every check that needs the body runs before the receiver gets a byte.
 //!
-//! The forwarded bytes are the verified ones: the body is read once, kept once, and sent on with its length.
+//! The forwarded bytes are the verified ones: the body is read once, stored once, and forwarded with its length.
 
 use super::NotForwarded;
 use super::failure::{bad_body, body_too_large, stalled_upload};
@@ -25,18 +25,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{timeout, timeout_at};
 
-/// A larger body is verified where it holds up no other request of the same thread.
+/// Bodies above this size are verified on another thread, so that they do not delay other requests of this one.
 const LARGE: usize = 256 << 10;
-/// A duplicate that comes while its original is under way may come again after this.
+/// `Retry-After` for a duplicate that arrives while its original is in progress.
 const COME_AGAIN: Duration = Duration::from_secs(1);
-/// An id of a delivery in a body that is longer is none.
+/// A longer delivery id in a body is ignored.
 const MAX_ID: usize = 256;
-/// A body that is read ahead takes room, so a client that falls silent in the middle of it is not waited for longer.
+/// Maximum pause within a body that is read ahead, since it occupies memory.
 const SILENCE: Duration = Duration::from_secs(10);
-/// `100 Continue` for a client that waits for it.
+/// `100 Continue`, for a client that waits for it.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Reads, verifies and remembers the call, as far as its endpoint asks for it.
+/// Reads, verifies and deduplicates the call, as far as its endpoint requires it.
 pub(super) async fn admit(
     request: &mut Request,
     planned: &mut Planned,
@@ -116,15 +116,15 @@ async fn read(
 
 /// Why a body could not be read ahead.
 enum ReadBodyError {
-    /// The client's side failed.
+    /// The client's connection failed.
     Client(ClientError),
-    /// There is no room for it.
+    /// The memory for such bodies is used up.
     NoRoom,
     /// The client stopped sending.
     Silent,
 }
 
-/// The parts become one body; a body in one part is not copied.
+/// Joins the parts into one body; a body in one part is not copied.
 async fn read_parts(
     request: &Request,
     client: &mut Client,
@@ -135,7 +135,7 @@ async fn read_parts(
     let mut expects = request.expects_continue;
     while !client.body_has_ended() {
         let wants = Wants { body: true, room: false };
-        // What is here already needs no invitation.
+        // Bytes that were received need no `100 Continue`.
         if expects && !client.has_early_bytes() {
             client.queue().extend_from_slice(CONTINUE);
         }
@@ -214,7 +214,7 @@ fn verify(
     reserved
 }
 
-/// Reserves the delivery, unless it has been here.
+/// Reserves the delivery, unless it was received before.
 fn reserve(
     request: &Request,
     planned: &mut Planned,
@@ -225,9 +225,9 @@ fn reserve(
     let Some((replay, deliveries)) = &endpoint.replay else { return Ok(()) };
     let digest = match (&signed.id, &endpoint.verifier) {
         (Some(id), _) => sha256(&[b"id\0", id.as_bytes()].concat()),
-        // What is not signed must make no difference.
+        // Unsigned parts of the request must make no difference.
         (None, Some(verifier)) => verifier.digest(signed_over, signed),
-        // Where nothing is signed, the key tells one provider from another.
+        // Without a signature, the key distinguishes the providers.
         (None, None) => {
             let body = sha256(signed_over.body);
             let key = request.record.key().map_or("", |key| key.id());
@@ -242,12 +242,13 @@ fn reserve(
             Ok(())
         }
         Seen::Taken => {
-            let refusal = Refusal::new(ErrorCode::Replayed, "this delivery was taken before");
+            let refusal = Refusal::new(ErrorCode::Replayed, "this delivery was accepted before");
             let refusal = Refusal { status: Some(replay.answer), ..refusal };
             Err(NotForwarded::refused(refuse(&request.record, endpoint, refusal, WebhookRefusal::Duplicate)))
         }
         Seen::UnderWay => {
-            let detail = "this delivery is on its way to its receiver; whether it was taken is not known yet";
+            let detail =
+                "this delivery is being forwarded to its receiver; whether it was accepted is not known yet";
             let refusal = Refusal::new(ErrorCode::Replayed, detail).retry_after(COME_AGAIN);
             Err(NotForwarded::refused(refuse(&request.record, endpoint, refusal, WebhookRefusal::UnderWay)))
         }
@@ -264,7 +265,7 @@ fn reason(fault: &Fault) -> WebhookRefusal {
     }
 }
 
-/// The provider's id of the delivery, where its scheme has it in the body, which is signed.
+/// Returns the provider's id of the delivery if its scheme has it in the (signed) body.
 fn id_in_body(verifier: &Verifier, body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Ids<'a> {

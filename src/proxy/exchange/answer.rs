@@ -1,6 +1,6 @@
-//! attache's own answers: a problem document (RFC 9457), or its bare detail as text where the client prefers that.
+//! attache's own answers: a problem document (RFC 9457), or only its detail as text if the client prefers that.
 //!
-//! Each carries `Proxy-Status` (RFC 9209) and the request id, so that it is not taken for the server's.
+//! Each carries `Proxy-Status` (RFC 9209) and the request id, so that it can be told from an upstream's response.
 
 use crate::config::model::TimeoutResponse;
 use crate::error_code::ErrorCode;
@@ -11,7 +11,7 @@ use crate::plan::{Refusal, Reply};
 use crate::request_id::RequestId;
 use bytes::{Bytes, BytesMut};
 
-/// The header that every response bears.
+/// The header of every response that holds the request id.
 pub(crate) const REQUEST_ID: &[u8] = b"X-Attache-Request-Id";
 const PROXY_STATUS: &[u8] = b"Proxy-Status";
 
@@ -28,7 +28,7 @@ fn text(text: &'static str) -> Bytes {
 }
 
 impl Answer {
-    /// The answer to a request that is refused, or that failed.
+    /// Returns the answer to a request that is refused or failed.
     pub(crate) fn new(refusal: &Refusal, id: &RequestId, accept: Option<&[u8]>) -> Self {
         let status = refusal.status().as_u16();
         let mut headers = marks(refusal, id);
@@ -48,12 +48,12 @@ impl Answer {
             ("application/problem+json", problem(refusal, id))
         };
         headers.push((text("Content-Type"), text(content_type)));
-        // A page that shows an error must not make something else of it.
+        // A browser must not interpret the text as another type.
         headers.push((text("X-Content-Type-Options"), text("nosniff")));
         Self { status, headers, body: body.into() }
     }
 
-    /// The answer to a question that was for attache.
+    /// Returns the answer to a request that attache answers itself, such as a handshake.
     pub(crate) fn reply(reply: Reply, id: &RequestId) -> Self {
         let headers = vec![
             (text("Content-Type"), text(reply.content_type)),
@@ -65,7 +65,7 @@ impl Answer {
         Self { status: 200, headers, body: reply.body.into() }
     }
 
-    /// The operator's own answer on time-out.
+    /// Returns the operator's own answer on timeout.
     pub(crate) fn custom(response: &TimeoutResponse, refusal: &Refusal, id: &RequestId) -> Self {
         let mut headers = marks(refusal, id);
         headers.retain(|(name, _)| {
@@ -79,7 +79,7 @@ impl Answer {
         Self { status: response.status.as_u16(), headers, body: body.into() }
     }
 
-    /// Writes the answer. Without its body to HEAD, and where the status forbids one.
+    /// Writes the answer. The body is omitted for HEAD, and for a status that forbids one.
     pub(crate) fn write(
         &self,
         out: &mut BytesMut,
@@ -107,7 +107,7 @@ impl Answer {
     }
 }
 
-/// The fields that tell that an answer is attache's.
+/// Returns the fields that identify an answer as attache's.
 fn marks(refusal: &Refusal, id: &RequestId) -> Vec<(Bytes, Bytes)> {
     let error = refusal.proxy_status.unwrap_or(refusal.code.proxy_status());
     let mut marks = Vec::with_capacity(8);
@@ -138,7 +138,7 @@ fn problem(refusal: &Refusal, id: &RequestId) -> String {
         service: refusal.service.as_deref(),
         request_id: id.as_str(),
     };
-    // Strings and a number: it can't fail.
+    // Serialising strings and a number cannot fail.
     serde_json::to_string(&problem).unwrap_or_default()
 }
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_answer_keeps_the_marks() {
+    fn the_operators_answer_carries_request_id_and_proxy_status() {
         let response = TimeoutResponse {
             status: StatusCode::OK,
             content_type: HeaderValue::from_static("application/xml"),

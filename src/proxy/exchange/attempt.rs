@@ -1,8 +1,8 @@
-//! The third stage: one try of a request on one connection. It is dropped whole, and its connection with it, unless the
-//! exchange ends well and [`Attempt::release`] gives the connection back.
+//! The third stage: one attempt of a request on one connection. It is dropped as a whole, with its connection, unless
+//! the exchange completes and [`Attempt::release`] returns the connection to the pool.
 //!
-//! Reading and writing go on at the same time: a write never waits (see [`crate::transport::stream`]), the client is fed
-//! from only while there is room, and its leaving is seen in every turn.
+//! Reading and writing go on at the same time: a write never waits (see [`crate::transport::stream`]), the client's
+//! body is read only while there is room, and every turn detects that the client has left.
 
 use super::failure::UpstreamError;
 use super::headers::ResponseFilter;
@@ -23,21 +23,21 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
 use std::time::Duration;
 
-/// A server that sends more interim responses is at fault.
+/// Maximum number of interim responses; an upstream that sends more is at fault.
 const MAX_INTERIM: u32 = 32;
-/// A part of a body from memory that is written at once.
+/// Bytes of a body in memory that are written at once.
 const PART: usize = BEHIND;
-/// Longest pause of an upload that has room; then 408.
+/// Maximum pause of an upload while there is room; then 408.
 const UPLOAD_STALL: Duration = Duration::from_secs(60);
 
 /// Why an attempt ended without a response.
 #[derive(Debug)]
 pub(super) enum AttemptError {
-    /// The client's side failed.
+    /// The client's connection failed.
     Client(ClientError),
     /// The client stopped sending its own body.
     UploadStalled,
-    /// The server's side failed.
+    /// The upstream's connection failed.
     Upstream(UpstreamError, BrokenConnection),
 }
 
@@ -47,7 +47,7 @@ impl From<ClientError> for AttemptError {
     }
 }
 
-/// The request's body, over all attempts.
+/// The request's body, across all attempts.
 pub(super) struct Upload {
     /// The body, if it was read ahead.
     memory: Option<Bytes>,
@@ -64,22 +64,22 @@ impl Upload {
         Self { memory, replay }
     }
 
-    /// Lets go of the body: it has been sent, and will not be sent again.
+    /// Drops the body: it was sent, and will not be sent again.
     pub(super) fn forget(&mut self) {
         self.memory = None;
         self.replay.forget();
     }
 }
 
-/// How far the body of this attempt is.
+/// The progress of this attempt's body.
 enum Feeding {
-    /// More is to come from the client.
+    /// More is expected from the client.
     Client,
-    /// More is to come from memory.
+    /// More is left in memory.
     Memory(Bytes),
-    /// The server has all of it.
+    /// The whole body was written.
     Sent,
-    /// The server takes no more. Its response may still come.
+    /// The upstream accepts no more. Its response may still arrive.
     Broken,
 }
 
@@ -90,19 +90,19 @@ pub(super) struct Attempt {
     connection: Connection,
     feeding: Feeding,
     is_chunked: bool,
-    /// The client may send its body: it does not wait for `100 Continue`, or has got it.
+    /// The client may send its body: it does not wait for `100 Continue`, or received it.
     is_invited: bool,
-    /// The server was asked for `100 Continue`, and has not sent it.
+    /// The upstream was asked for `100 Continue`, and has not sent it.
     awaits_continue: bool,
-    /// The connection is not to be trusted further than this response.
+    /// The connection must not be reused after this response.
     is_suspect: bool,
     /// The generation of the token that the request carries.
     pub(super) sent_token: Option<u64>,
-    /// A 1xx other than 100 was passed on.
+    /// A 1xx other than 100 was forwarded.
     pub(super) forwarded_1xx: bool,
 }
 
-/// An attempt whose final response head is here.
+/// An attempt whose final response head was received.
 pub(super) struct Answering {
     pub(super) attempt: Attempt,
     pub(super) head: ResponseHead,
@@ -113,13 +113,13 @@ pub(super) struct Answering {
 enum Turn {
     Client(Event),
     Server(Result<(), UpstreamError>),
-    /// The server took bytes that were written behind.
+    /// The upstream took queued bytes.
     HasRoom,
     UploadStalled,
 }
 
 impl Attempt {
-    /// Writes the head, and of the body what is at hand. Nothing waits.
+    /// Writes the head, and as much of the body as is available. Does not wait.
     pub(super) async fn begin(
         stream: Box<ServerStream>,
         connection: Connection,
@@ -160,12 +160,12 @@ impl Attempt {
         attempt
     }
 
-    /// Passes a part of the body on.
+    /// Forwards a part of the body.
     async fn feed(&mut self, part: &[u8], end: bool) {
         if matches!(self.feeding, Feeding::Broken | Feeding::Sent) {
             return;
         }
-        // The lines around a chunk leave with it. An empty chunk would be the end.
+        // The chunk's framing lines leave with its data. An empty chunk would end the body.
         let holds = self.is_chunked && !part.is_empty();
         if holds {
             self.wire.hold();
@@ -184,7 +184,7 @@ impl Attempt {
         }
     }
 
-    /// Goes on with a body from memory.
+    /// Writes the next part of a body in memory.
     pub(super) async fn feed_from_memory(&mut self) {
         let Feeding::Memory(body) = &mut self.feeding else { return };
         let part = body.split_to(body.len().min(PART));
@@ -201,12 +201,12 @@ impl Attempt {
         }
     }
 
-    /// Returns true if nothing more of the request is to be read: it was passed on, or cannot be.
+    /// Returns true if no more of the request has to be read: it was forwarded, or cannot be.
     pub(super) fn has_sent(&self) -> bool {
         matches!(self.feeding, Feeding::Sent | Feeding::Broken)
     }
 
-    /// Returns true if the whole request has left.
+    /// Returns true if the whole request was written to the socket.
     fn has_left(&self) -> bool {
         match self.feeding {
             Feeding::Sent => self.wire.behind() == 0,
@@ -214,16 +214,16 @@ impl Attempt {
         }
     }
 
-    /// The events of the client that are wanted, and whether the server is waited for to take what was written behind.
+    /// Returns the client's events to wait for, and true if the upstream's socket should be waited for.
     fn wants(&self, room: bool) -> (Wants, bool) {
         let has_room = self.has_room();
         let body = has_room && matches!(self.feeding, Feeding::Client);
         (Wants { body, room }, !has_room || matches!(self.feeding, Feeding::Memory(_)))
     }
 
-    /// Bytes written behind at which there is nothing to do.
+    /// Number of queued bytes at which this attempt waits.
     fn full(&self) -> usize {
-        // The end of sending is an event too: what follows is waiting.
+        // The end of sending is an event too: the phase changes from send to wait.
         if matches!(self.feeding, Feeding::Sent) { 1 } else { BEHIND }
     }
 
@@ -236,7 +236,8 @@ impl Attempt {
         BrokenConnection { written, read, reused: self.connection.reused }
     }
 
-    /// Reads the final response head. Interim ones are passed on to a client that knows them (RFC 9110 section 15.2).
+    /// Reads the final response head. Interim responses are forwarded to clients that know them (RFC 9110 section
+    /// 15.2).
     pub(super) async fn response(
         mut self,
         upload: &mut Upload,
@@ -269,7 +270,7 @@ impl Attempt {
                         .map_err(|error| AttemptError::Upstream(error, self.broken()))?;
                     self.is_suspect |= framing.is_suspect;
                     if head.status == 101 || head.status >= 200 {
-                        // A server that answers before it has the content may take what comes of it for a request.
+                        // An upstream that answers before it has the content may parse the rest of it as a request.
                         self.is_suspect |= !self.has_left() || self.awaits_continue;
                         self.wire.head_is_complete();
                         return Ok(Answering { attempt: self, head, framing });
@@ -287,8 +288,8 @@ impl Attempt {
         }
     }
 
-    /// Waits for the client, for the server's head, and for room, in this order: nothing is written after a FIN that is
-    /// already here.
+    /// Waits for the client, the upstream's head and room, in this order: nothing is written after a FIN that was
+    /// already received.
     async fn turn(
         &mut self,
         client: &mut Client,
@@ -311,7 +312,7 @@ impl Attempt {
         })
     }
 
-    /// Queues an interim response for a client that knows them, without the fields that it must not have.
+    /// Queues an interim response for a client that knows them, without hop-by-hop fields.
     fn pass_interim_on(&mut self, client: &mut Client, head: &ResponseHead, version: Version) {
         if version == Version::Http10 {
             return;
@@ -325,8 +326,8 @@ impl Attempt {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// The head that the session has just read, read again, strictly: the session's own is too lenient to trust a body
-    /// to.
+    /// Parses the head that the session has read, strictly: the session's own parser is too lenient to decide where the
+    /// body ends.
     fn response_head(&self, to_head: bool) -> Result<(ResponseHead, ResponseFraming), UpstreamError> {
         let head = ResponseHead::parse(self.session.get_headers_raw_bytes())
             .ok_or(UpstreamError::Protocol("malformed head"))?;
@@ -340,12 +341,12 @@ impl Attempt {
 
     // After the head.
 
-    /// The session, to read the response's body.
+    /// Returns the session, for reading the response's body.
     pub(super) fn session(&mut self) -> &mut HttpSession {
         &mut self.session
     }
 
-    /// One turn of relaying: the client's side, and a part of the response's body if `may_read`.
+    /// Performs one turn of relaying: the client's side, and a part of the response's body if `may_read`.
     pub(super) async fn relay_turn(
         &mut self,
         client: &mut Client,
@@ -363,14 +364,14 @@ impl Attempt {
                 Err(error) => RelayTurn::Failed(UpstreamError::of(&error)),
             },
             () = wire.falls_below(full), if may_read => RelayTurn::HasRoom,
-            // The upload goes on also while the client takes nothing of the response.
+            // The upload continues while the client reads nothing of the response.
             () = wire.driven_below(full), if !may_read => RelayTurn::HasRoom,
             () = idle.elapsed(), if may_read => RelayTurn::Failed(UpstreamError::Stalled),
         })
     }
 
-    /// Gives the connection back if it can carry another request: everything was sent, the response has ended where it
-    /// should, and both sides keep the connection open.
+    /// Returns the connection to the pool if it can carry another request: everything was sent, the response ended as
+    /// framed, and both sides keep the connection open.
     pub(super) fn release(mut self, transport: &Transport, head: &ResponseHead) {
         self.wire.end();
         if self.is_suspect
@@ -390,14 +391,14 @@ impl Attempt {
         }
     }
 
-    /// The stream of a connection that has become a tunnel.
+    /// Returns the stream of a connection that has become a tunnel.
     pub(super) fn into_stream(self) -> Option<Box<ServerStream>> {
         self.wire.become_tunnel();
         ServerStream::take(self.session.into_inner())
     }
 }
 
-/// The result of one turn of relaying.
+/// The outcome of one turn of relaying.
 pub(super) enum RelayTurn<'a> {
     Client(Event),
     /// A part of the response's body; `None` at its end.
@@ -406,7 +407,7 @@ pub(super) enum RelayTurn<'a> {
     Failed(UpstreamError),
 }
 
-/// Writes the fields of a response that come back.
+/// Writes the fields of a response that are forwarded.
 pub(super) fn write_fields(out: &mut BytesMut, fields: &Fields, filter: &ResponseFilter) {
     for one in fields.iter().filter(|one| filter.keeps(one)) {
         if one.is("x-attache-request-id") {

@@ -1,15 +1,15 @@
-//! Entry points for `benches/hot_path.rs` to what is private here. Not an API.
+//! Entry points for `benches/hot_path.rs` to private items. Not an API.
 
 use super::headers::{self, ResponseFilter, Unwanted};
 use crate::message::Fields;
 use crate::webhook::identity::Reserved;
 
-/// Removes from a request what must not travel on.
+/// Removes the fields of a request that must not be forwarded.
 pub fn clean_request(fields: &mut Fields, reserved: &Reserved, replaced: &[String]) {
     headers::clean_request(fields, &Unwanted { reserved, replaced, forwarded: false });
 }
 
-/// Counts the fields of a response that are passed on.
+/// Counts the fields of a response that are forwarded.
 pub fn kept_in_response(fields: &Fields) -> usize {
     let filter = ResponseFilter::new(fields, false);
     fields.iter().filter(|field| filter.keeps(field)).count()

@@ -1,7 +1,7 @@
-//! From the cause of a failure to the answer that the client gets.
+//! Maps the cause of a failure to the answer for the client.
 //!
-//! Causes are types. No text of an error is looked at: the engine's may hold raw bytes of a message, and so a key or a
-//! credential.
+//! Causes are types. The text of an error is never inspected or shown: the engine's may contain raw bytes of a message,
+//! and so a key or a credential.
 
 use crate::error_code::ErrorCode;
 use crate::message::chunked::ChunkError;
@@ -11,10 +11,10 @@ use crate::telemetry::metrics::Phase;
 use crate::transport::{ConnectError, dial::DialError, names::NoAddress, tls::TlsError};
 use pingora::ErrorType;
 
-/// A failure of the connection to a server, after it was made.
+/// A failure of an established connection to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UpstreamError {
-    /// It was closed or reset before the response was whole.
+    /// The connection was closed or reset before the response was complete.
     #[error("the server ended the connection")]
     Ended,
     /// The response is not valid HTTP.
@@ -55,7 +55,7 @@ pub(super) fn timeout(route: &Route, phase: Phase) -> Refusal {
 
 /// The client stopped sending its own body.
 pub(super) fn stalled_upload() -> Refusal {
-    Refusal::new(ErrorCode::RequestTimeout, "the request's body stopped coming")
+    Refusal::new(ErrorCode::RequestTimeout, "the client stopped sending the request's body")
 }
 
 /// The client's body cannot be read.
@@ -68,14 +68,17 @@ pub(super) fn bad_body(route: &Route, error: ChunkError) -> Refusal {
     }
 }
 
-/// The client's body is larger than the route takes.
+/// The client's body is larger than the route allows.
 pub(super) fn body_too_large(route: &Route) -> Refusal {
     let max = route.max_body.unwrap_or_default();
-    Refusal::new(ErrorCode::RequestTooLarge, format!("the largest body taken here is {max} bytes"))
-        .of(&route.service)
+    Refusal::new(
+        ErrorCode::RequestTooLarge,
+        format!("the request's body is larger than the limit of {max} bytes"),
+    )
+    .of(&route.service)
 }
 
-/// A fault of attache's own.
+/// An internal fault of attache.
 pub(super) fn internal(reason: &'static str) -> Refusal {
     Refusal::new(ErrorCode::Internal, "attache could not carry the request out; its log may say why")
         .because(reason)
@@ -88,7 +91,7 @@ fn unreachable(route: &Route, proxy_status: &'static str) -> Refusal {
         .proxy_status(proxy_status)
 }
 
-/// The answer to a request for which no connection could be made.
+/// Returns the answer to a request for which no connection could be made.
 pub(super) fn no_connection(route: &Route, error: &ConnectError) -> Refusal {
     match error {
         ConnectError::NoAddress(NoAddress::Denied) => Refusal::new(
@@ -128,7 +131,7 @@ fn no_tls(route: &Route, error: &TlsError) -> Refusal {
     Refusal::new(code, detail).of(&route.service).proxy_status(proxy_status).because(error.as_str())
 }
 
-/// The request came back to the listener that it came from.
+/// The request came back to the listener on which it was received.
 pub(super) fn looping() -> Refusal {
     Refusal::new(
         ErrorCode::LoopDetected,
@@ -137,7 +140,7 @@ pub(super) fn looping() -> Refusal {
     .because("loop")
 }
 
-/// The answer to a request that a server failed to answer.
+/// Returns the answer to a request that an upstream failed to answer.
 pub(super) fn no_response(route: &Route, error: UpstreamError) -> Refusal {
     match error {
         UpstreamError::Ended | UpstreamError::Stalled => unreachable(route, "connection_terminated"),

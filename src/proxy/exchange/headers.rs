@@ -1,24 +1,24 @@
-//! Header hygiene: which fields of a request travel on, and which of a response come back.
+//! Header hygiene: the fields of a request and of a response that are forwarded.
 
 use crate::header_name::{HOP_BY_HOP, LENGTH, same};
 use crate::message::{Field, Fields};
 use crate::webhook::identity::{Reserved, is_forwarding};
 
-/// Never removed because `Connection` names them: they are not hop-by-hop, and a message without them is another one.
+/// Not removed when `Connection` names them: they are not hop-by-hop, and removing them would change the message.
 const NOT_NOMINABLE: [&str; 4] = ["host", "content-length", "transfer-encoding", "content-type"];
 
-/// The fields of one request that must not travel on, besides those of every request.
+/// The fields of one request that must not be forwarded, besides those of every request.
 pub(super) struct Unwanted<'a> {
-    /// The names that only attache may say.
+    /// The names that are reserved for attache.
     pub(super) reserved: &'a Reserved,
-    /// Folded names that attache sends a value of its own under.
+    /// Folded names of fields for which attache sends its own value.
     pub(super) replaced: &'a [String],
-    /// True if a trusted proxy sent the request. Its `X-Forwarded-…` are no attempt at anything.
+    /// True if a trusted proxy sent the request. Its `X-Forwarded-…` fields are not counted as attempts at spoofing.
     pub(super) forwarded: bool,
 }
 
-/// Takes out of a request what must not travel on: hop-by-hop fields, those that any `Connection` names, framing in other
-/// spellings, the reserved names, and every spelling of the names that attache sends itself.
+/// Removes the fields that must not be forwarded: hop-by-hop fields, those that any `Connection` names, framing in
+/// other spellings, the reserved names, and every spelling of the names that attache sends itself.
 pub(super) fn clean_request(fields: &mut Fields, unwanted: &Unwanted<'_>) -> Dropped {
     let nominated = nominated(fields);
     let mut dropped = Dropped::default();
@@ -36,16 +36,16 @@ pub(super) fn clean_request(fields: &mut Fields, unwanted: &Unwanted<'_>) -> Dro
     dropped
 }
 
-/// How many reserved names a request had.
+/// Number of reserved names in a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Dropped {
-    /// Those that any proxy sends. A trusted one's don't count.
+    /// Those that any proxy sends. A trusted proxy's are not counted.
     pub(super) forwarding: usize,
     pub(super) identity: usize,
 }
 
 impl Dropped {
-    /// Counts in a request that goes no further, and so is not cleaned.
+    /// Counts in a request that is refused, and so is not cleaned.
     pub(super) fn of(fields: &Fields, reserved: &Reserved, forwarded: bool) -> Self {
         let mut dropped = Self::default();
         let names = fields.iter().map(|field| field.name_str()).filter(|name| reserved.contains(name));
@@ -65,19 +65,20 @@ impl Dropped {
     }
 }
 
-/// Decides which fields of a response come back.
+/// Decides which fields of a response are forwarded.
 pub(super) struct ResponseFilter {
     nominated: Vec<Vec<u8>>,
     switching: bool,
 }
 
 impl ResponseFilter {
-    /// For a response with these fields. Of a 101, `Connection` and `Upgrade` are the message.
+    /// Returns the filter for a response with these fields. In a 101, `Connection` and `Upgrade` are part of the
+    /// message.
     pub(super) fn new(fields: &Fields, switching: bool) -> Self {
         Self { nominated: nominated(fields), switching }
     }
 
-    /// Returns true if `field` is passed on as it is.
+    /// Returns true if `field` is forwarded unchanged.
     pub(super) fn keeps(&self, field: &Field<'_>) -> bool {
         if self.switching && (field.is("connection") || field.is("upgrade")) {
             return true;
@@ -88,8 +89,8 @@ impl ResponseFilter {
     }
 }
 
-/// The fields that `Connection` names, in all its lines, but for those that may not be named and the usual options, which
-/// are no fields.
+/// Returns the fields that `Connection` names, in all its lines, without those of [`NOT_NOMINABLE`] and the usual
+/// options, which are not fields.
 fn nominated(fields: &Fields) -> Vec<Vec<u8>> {
     fields
         .list("connection")
@@ -105,16 +106,16 @@ fn is_one_of(field: &Field<'_>, names: &[&str]) -> bool {
     names.iter().any(|name| field.is(name))
 }
 
-/// Returns true if a server that folds `_` to `-` would read `field` as one that says where the message ends.
+/// Returns true if a server that folds `_` to `-` would read `field` as a framing field.
 fn is_framing_alias(field: &Field<'_>) -> bool {
-    // Nearly every name is told by its first letter.
+    // The first letter rules out nearly every name.
     if !field.name.iter().find(|b| b.is_ascii_alphanumeric()).is_some_and(|b| b"ctCT".contains(b)) {
         return false;
     }
     LENGTH.iter().any(|framing| !field.is(framing) && same(field.name_str(), framing))
 }
 
-/// Returns true if a request passed through attache more than three times already, as `Via` tells (RFC 9110 section 7.6.3).
+/// Returns true if `Via` shows that the request passed through attache more than three times (RFC 9110 section 7.6.3).
 pub(super) fn is_looping(fields: &Fields) -> bool {
     let is_ours = |member: &&[u8]| {
         let mut words = member.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty());
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_connection_names_is_dropped_and_what_frames_the_message_is_not() {
+    fn fields_named_by_connection_are_dropped_except_framing_fields() {
         let list = [
             ("Connection", "close, X-Mine"),
             ("connection", "X-Forwarded-For, Host, content-length, \"odd\""),
@@ -163,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_a_credentials_header_is_dropped() {
+    fn every_spelling_of_a_credential_header_is_dropped() {
         let list = [("X-API-KEY", "1"), ("x_api_key", "2"), ("X.Api_Key", "3"), ("x-api-keys", "4")];
         assert_eq!(cleaned(&list, &["x-api-key"]), ["x-api-keys"]);
     }
 
     #[test]
-    fn framing_in_other_spellings_is_dropped() {
+    fn framing_fields_in_other_spellings_are_dropped() {
         let list = [
             ("Transfer_Encoding", "chunked"),
             ("content.length", "9"),
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_does_not_travel_on_by_itself() {
+    fn an_upgrade_field_is_not_forwarded() {
         let list = [
             ("Connection", "keep-alive, Upgrade, HTTP2-Settings"),
             ("Upgrade", "h2c"),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_keeps_what_is_the_clients() {
+    fn a_response_keeps_its_end_to_end_fields() {
         let list = [
             ("Connection", "X-A"),
             ("connection", "close"),
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fourth_pass_is_the_last() {
+    fn the_fourth_pass_is_a_loop() {
         let via = |value: &str| is_looping(&fields(&[("Via", value), ("via", "1.1 attache")]));
         assert!(!via("1.1 attache, 1.0 fred, 1.1 Attache"));
         assert!(via("1.1 attache, 1.1 attache (x), HTTP/1.1 attache"));

@@ -1,10 +1,10 @@
-//! A time limit between two signs of life, which costs nothing while there are any.
+//! An idle timeout that costs nothing while there is activity.
 
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A limit on silence. The timer is made only when something waits.
+/// An idle timeout. The timer is created only when something waits.
 pub(super) struct Idle {
     limit: Duration,
     since: Instant,
@@ -12,23 +12,23 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    /// A limit that begins now.
+    /// Returns a timeout that starts now.
     pub(super) fn new(limit: Duration) -> Self {
         Self { limit, since: Instant::now(), sleep: None }
     }
 
-    /// A sign of life.
+    /// Records activity.
     pub(super) fn touch(&mut self) {
         self.since = Instant::now();
     }
 
-    /// Resolves when the limit has passed since the last sign of life. Cancel safe.
+    /// Resolves once the limit has passed since the last activity. Cancel safe.
     pub(super) async fn elapsed(&mut self) {
         loop {
             let due = self.since + self.limit;
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
             sleep.as_mut().await;
-            // The timer may be older than the last sign of life.
+            // The timer may have been set before the last activity.
             if Instant::now() >= due {
                 return;
             }
@@ -44,12 +44,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn signs_of_life_put_the_limit_off() {
+    async fn activity_restarts_the_timeout() {
         let (start, mut idle) = (Instant::now(), Idle::new(3 * SECOND));
         for _ in 0..3 {
             tokio::select! {
                 biased;
-                () = idle.elapsed() => unreachable!("there was life"),
+                () = idle.elapsed() => unreachable!("there was activity"),
                 () = tokio::time::sleep(2 * SECOND) => idle.touch(),
             }
         }

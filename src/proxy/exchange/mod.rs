@@ -1,26 +1,25 @@
-//! One exchange: a request, carried to its server, and the response, carried back.
+//! One exchange: a request that is forwarded to its upstream, and the response that is returned.
 //!
 //! # Stages
 //!
-//! A request goes through types, each made from the one before:
-//! [`Request`] (its head was read) → [`request::Planned`] (decided, its fields cleaned) → [`attempt::Attempt`] (on a
-//! connection) → [`attempt::Answering`] (the final response head is here) → [`relay`] or [`tunnel`].
-//! State of one attempt is a value that is dropped whole with it. The [`record::Record`] is written when the
-//! request is dropped, however it ended.
+//! A request passes through types, each made from the one before: [`Request`] (head read) → [`request::Planned`]
+//! (decided, fields cleaned) → [`attempt::Attempt`] (on a connection) → [`attempt::Answering`] (final response head
+//! received) → [`relay`] or [`tunnel`]. The state of one attempt is a value that is dropped as a whole. The
+//! [`record::Record`] is written when the request is dropped, however it ended.
 //!
-//! # Where each promise is kept
+//! # Where each guarantee is implemented
 //!
-//! | promise | kept by |
+//! | guarantee | implemented by |
 //! | --- | --- |
-//! | one deadline over everything up to the response head | one [`timeout_at`] around [`Exchange::until_head`] |
+//! | one deadline covers everything up to the response head | one [`timeout_at`] around [`Exchange::until_head`] |
 //! | work stops when the client leaves | the first arm of every `select!`: [`Client::left`] or [`Client::event`] |
-//! | nothing is executed twice | [`resend`], over the counts of [`crate::transport::stream`] |
-//! | a request that nothing was written of is sent whatever its method | the same |
-//! | a response ends where attache says | [`attempt`] reads the raw head strictly; [`crate::message::framing`] decides; [`relay`] writes it anew |
-//! | a client that does not read is cut | [`crate::proxy::downstream::client`] |
-//! | a stalled response is cut | [`idle`], in [`relay`] and [`tunnel`] |
+//! | nothing is executed twice | [`resend`], by the counts of [`crate::transport::stream`] |
+//! | a request of which nothing was written is sent again, whatever its method | the same |
+//! | a response ends where attache decides | [`attempt`] parses the raw head strictly; [`crate::message::framing`] decides; [`relay`] writes new framing |
+//! | a client that does not read is disconnected | [`crate::proxy::downstream::client`] |
+//! | a stalled response is aborted | [`idle`], in [`relay`] and [`tunnel`] |
 //! | a loop ends | [`headers`] counts `Via`; [`crate::transport::dial`] knows the listener's address |
-//! | every request has its line | [`record`] |
+//! | every request has its access log line | [`record`] |
 
 mod admit;
 pub(super) mod answer;
@@ -61,14 +60,14 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::time::timeout_at;
 
-/// Why a request goes no further.
+/// Why a request is not forwarded, or its response not completed.
 #[derive(Debug)]
 enum NotForwarded {
-    /// It is refused, or failed: this is answered.
+    /// The request was refused or failed; the refusal is the answer.
     Refused(Box<Refusal>),
-    /// It was a question to attache.
+    /// attache answers the request itself.
     Replied(Reply),
-    /// The client's side ended.
+    /// The client's connection ended.
     Client(ClientError),
     /// The response broke off after its head.
     Cut,
@@ -86,18 +85,18 @@ impl From<ClientError> for NotForwarded {
     }
 }
 
-/// The fate of the client's connection.
+/// The state of the client's connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// It takes another request.
+    /// The connection serves another request.
     KeepAlive,
-    /// It is closed.
+    /// The connection is closed.
     Close,
-    /// It is reset, so that a broken response does not pass for a whole one.
+    /// The connection is reset, so that an incomplete response does not look complete.
     Abort,
 }
 
-/// Carries a request out, and answers it.
+/// Carries out a request and answers it.
 pub(super) async fn serve(entrance: &Entrance, client: &mut Client, mut request: Request) -> End {
     let result = Exchange { entrance, client }.carry_out(&mut request).await;
     request.record.bytes_in = request.record.bytes_in.max(client.body_bytes);
@@ -122,7 +121,7 @@ pub(super) async fn serve(entrance: &Entrance, client: &mut Client, mut request:
     end
 }
 
-/// The answer that a refusal leads to. On time-out that may be the operator's own.
+/// Returns the answer for a refusal. On timeout it may be the operator's own.
 fn own_answer(refusal: &Refusal, request: &Request) -> Answer {
     let record = &request.record;
     let custom = record.route.as_ref().and_then(|route| route.timeout_response.as_ref());
@@ -134,7 +133,7 @@ fn own_answer(refusal: &Refusal, request: &Request) -> Answer {
     }
 }
 
-/// Sends an answer of attache's own.
+/// Sends one of attache's own answers.
 async fn send(entrance: &Entrance, client: &mut Client, request: &mut Request, answer: &Answer) -> End {
     client.discard_body();
     let whole = client.body_has_ended();
@@ -165,9 +164,9 @@ struct Exchange<'a> {
 /// State that outlives one attempt.
 #[derive(Default)]
 struct Tries {
-    /// The request was sent again because its connection was stale. The next one is not taken from the pool.
+    /// The request was sent again because its connection was stale. The next connection is not taken from the pool.
     resent: bool,
-    /// The generation of the token that the server refused.
+    /// The generation of the token that the upstream refused.
     refused_token: Option<u64>,
 }
 
@@ -178,7 +177,7 @@ impl Exchange<'_> {
         self.client.begin(request.head.body, limit.unwrap_or(u64::MAX));
         let mut planned = planned?;
         if planned.delivery.is_some() {
-            // Boxed, because every request would carry the room for what only webhooks do.
+            // Boxed, because otherwise every request would hold the memory that only webhooks need.
             Box::pin(admit::admit(request, &mut planned, self.client)).await?;
         }
         let mut upload = Upload::new(planned.delivery.as_ref().and_then(|d| d.body.clone()));
@@ -189,7 +188,7 @@ impl Exchange<'_> {
         };
         upload.replay.forget();
         if answering.attempt.has_sent() {
-            // A body that was read ahead is not needed any more, nor is its share of the memory.
+            // A body that was read ahead is not needed any more, nor is its memory permit.
             upload.forget();
             planned.forget_body();
         }
@@ -202,10 +201,10 @@ impl Exchange<'_> {
         relay::relay(self.entrance, request, &planned, answering, &mut upload, self.client).await
     }
 
-    /// The deadline has passed.
+    /// Returns the refusal for a passed deadline.
     fn late(&self, request: &mut Request, planned: &Planned) -> Refusal {
         let record = &mut request.record;
-        // A caller that stalls its own upload is no late receiver.
+        // A caller that stalls its own upload is not a timeout of the receiver.
         if record.direction == Direction::Webhook
             && record.phase == Some(Phase::Send)
             && record.waits_for_client
@@ -216,8 +215,8 @@ impl Exchange<'_> {
         failure::timeout(&planned.plan.route, phase)
     }
 
-    /// Decides what becomes of a webhook's delivery, before the response leaves: the receiver has it, or the provider's
-    /// next attempt is no duplicate.
+    /// Decides about a webhook's delivery before the response leaves: either the receiver accepted it, or the
+    /// provider's next attempt is no duplicate.
     fn settle(&self, planned: &mut Planned, status: u16) {
         let reservation = planned.delivery.as_mut().and_then(|delivery| delivery.reservation.take());
         if let Some(reservation) = reservation.filter(|_| (200..300).contains(&status)) {
@@ -225,7 +224,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Everything up to the final response head. The caller holds the deadline.
+    /// Runs everything up to the final response head. The caller enforces the deadline.
     async fn until_head(
         &mut self,
         request: &mut Request,
@@ -234,14 +233,14 @@ impl Exchange<'_> {
     ) -> Result<Answering, NotForwarded> {
         let mut tries = Tries::default();
         if Instant::now() >= planned.deadline.into_std() {
-            // Verifying a large body may have taken all of it. Nothing is sent then.
+            // Verifying a large body may have used up the time. Then nothing is sent.
             return std::future::pending().await;
         }
         loop {
             let waited_for = self.token(request, planned, &tries).await?;
             request.record.phase = Some(Phase::Connect);
             let (stream, connection) = self.connect(request, planned, tries.resent).await?;
-            // Between the first look at the token and here may lie a connect.
+            // A connect may lie between the first check of the token and this one.
             let token = match usable(planned, waited_for, &tries) {
                 Some(token) => Some(token),
                 None => self.token(request, planned, &tries).await?,
@@ -273,7 +272,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// The account's token, waiting for it if need be. `None` where the account has none.
+    /// Returns the account's token, waiting for it if necessary. `None` if the account has none.
     async fn token(
         &mut self,
         request: &mut Request,
@@ -281,7 +280,7 @@ impl Exchange<'_> {
         tries: &Tries,
     ) -> Result<Option<Arc<Token>>, NotForwarded> {
         let Credential::OAuth2(source) = &*planned.plan.route.credential else { return Ok(None) };
-        // Once refused, a token is gone from its source; that it is not sent again does not rest on that alone.
+        // A refused token is removed from its source; this check does not rely on that.
         let fresh = |token: &Arc<Token>| Some(token.generation()) != tries.refused_token;
         if let Some(token) = source.current(Instant::now().into()).filter(fresh) {
             return Ok(Some(token));
@@ -289,7 +288,7 @@ impl Exchange<'_> {
         let record = &mut request.record;
         record.phase = Some(Phase::Token);
         let began = Instant::now();
-        // Boxed, because every request would carry the room for what few of them do.
+        // Boxed, because otherwise every request would hold the memory that few need.
         let waited = tokio::select! {
             biased;
             left = self.client.left() => Err(NotForwarded::Client(left)),
@@ -327,8 +326,8 @@ impl Exchange<'_> {
         })
     }
 
-    /// Returns true if the response refuses the account's token, and the request is sent again for that. The server says itself
-    /// that it did not act, so this holds whatever the method; once.
+    /// Returns true if the response refuses the account's token and the request should be sent again. The upstream
+    /// states that it did not act, so the method does not matter; at most once.
     fn refuses_token(
         &self,
         planned: &Planned,
@@ -356,7 +355,7 @@ impl Exchange<'_> {
     }
 }
 
-/// The token that an attempt is sent with, if there is one that may be sent now.
+/// Returns the token for an attempt, if there is one that may be sent now.
 fn usable(planned: &Planned, waited_for: Option<Arc<Token>>, tries: &Tries) -> Option<Arc<Token>> {
     let Credential::OAuth2(source) = &*planned.plan.route.credential else { return None };
     let now = Instant::now().into();
@@ -394,7 +393,7 @@ fn no_token(planned: &Planned, error: &TokenError) -> Refusal {
     Refusal { retry_after, ..refusal }
 }
 
-/// Answers a head that is no request, and records it.
+/// Answers a malformed head, and records it.
 pub(super) async fn refuse_head(entrance: &Entrance, client: &mut Client, arrived: Instant, bad: BadHead) {
     let mut record = Record::new(&entrance.proxy, entrance.direction, client.peer, arrived);
     record.id = RequestId::new();

@@ -1,7 +1,7 @@
-//! The head that a server gets: the client's fields that travel on, and those that only the server may see.
+//! The request head for an upstream: the client's fields that are forwarded, and those that attache adds.
 //!
 //! It is written here, byte for byte: the engine's header type keeps two hash maps, which cost more than the rest of a
-//! request's head. The session gets a head of its own, with no more than it has to know: method, framing, upgrade.
+//! request's head. The session gets a separate head with only what it needs: method, framing, upgrade.
 
 use super::NotForwarded;
 use super::failure::internal;
@@ -18,21 +18,21 @@ use http::HeaderValue;
 use pingora::http::RequestHeader;
 use std::time::SystemTime;
 
-/// Most heads fit.
+/// Initial size of the buffer; most heads fit.
 const HEAD_BUFFER: usize = 1024;
 
 /// The head of one attempt.
 pub(super) struct Head {
-    /// The bytes for the server.
+    /// The bytes for the upstream.
     pub(super) bytes: BytesMut,
-    /// The head that the session knows.
+    /// The head for the engine's session.
     pub(super) for_session: Box<RequestHeader>,
-    /// It asks for `100 Continue`.
+    /// The head asks for `100 Continue`.
     pub(super) expects_continue: bool,
 }
 
-/// Makes the head of one attempt. `token` is the account's, where it has tokens. A header name that the file spells leaves
-/// in the file's spelling.
+/// Builds the head of one attempt. `token` is the account's, if it has tokens. A header name from the file keeps the
+/// file's spelling.
 pub(super) fn finish_upstream_request(
     request: &Request,
     planned: &Planned,
@@ -42,7 +42,7 @@ pub(super) fn finish_upstream_request(
     let mut out = BytesMut::with_capacity(HEAD_BUFFER);
     request_line(&mut out, request, planned)?;
     field(&mut out, b"Host", route.upstream.authority.as_bytes());
-    // Without content to wait for, or from HTTP/1.0, it means nothing (RFC 9110 section 10.1.1).
+    // `Expect` has no meaning without content to wait for, or from HTTP/1.0 (RFC 9110 section 10.1.1).
     let is_read_ahead = planned.delivery.as_ref().is_some_and(|call| call.body.is_some());
     let has_content = !is_read_ahead && !matches!(planned.body, Framing::Empty | Framing::Length(0));
     let may_expect = has_content && request.head.version == Version::Http11;
@@ -90,7 +90,7 @@ fn request_line(out: &mut BytesMut, request: &Request, planned: &Planned) -> Res
         }
         _ => out.extend_from_slice(target),
     }
-    // Both halves were checked where they came from. A line that ends early would be another request.
+    // Both halves were checked at their source. A line that ends early would start another request.
     if out[start..].iter().any(|b| *b <= b' ' || *b == 0x7f) {
         return Err(NotForwarded::refused(internal("unsendable_target")));
     }
@@ -103,7 +103,7 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
     let route = &planned.plan.route;
     match &*route.credential {
         Credential::None | Credential::Query(_) => {}
-        // It was refused when it was planned.
+        // Such a request was refused when it was planned.
         Credential::Unavailable => return Err(NotForwarded::refused(internal("no_credential"))),
         Credential::Headers(headers) => {
             for (name, value) in headers.iter() {
@@ -119,7 +119,7 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
     Ok(())
 }
 
-/// The head that the session knows, and whose bytes the connection discards.
+/// Returns the head for the session, whose bytes the connection discards.
 fn for_session(request: &Request, planned: &Planned) -> Result<Box<RequestHeader>, NotForwarded> {
     let head = || -> pingora::Result<RequestHeader> {
         let mut head = RequestHeader::build(request.head.method.clone(), b"/", None)?;
@@ -139,7 +139,7 @@ fn for_session(request: &Request, planned: &Planned) -> Result<Box<RequestHeader
     head().map(Box::new).map_err(|_| NotForwarded::refused(internal("unsendable_head")))
 }
 
-/// Tells the receiver of a webhook who calls.
+/// Adds the caller's identity for the receiver of a webhook.
 fn identify(
     out: &mut BytesMut,
     request: &Request,

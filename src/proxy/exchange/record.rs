@@ -1,8 +1,8 @@
-//! The one outcome of a request: its metrics, its line in the access log, and, where an operator should know why, a line
+//! The outcome of a request: its metrics, its line in the access log, and, if an operator should know the cause, a line
 //! in the log.
 //!
-//! Invariant: every request has its line. The [`Record`] writes it when it is dropped, so also a request that a drain cut
-//! off or a panic ended has one.
+//! Invariant: every request has its line. The [`Record`] writes it when it is dropped, so a request that a drain or a
+//! panic ended has one too.
 
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The status of a client that left before an answer. Never sent.
+/// Status of a client that left before an answer. Never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-/// Trouble with one upstream, or with the signatures of one webhook, is logged once in this time.
+/// Minimum time between two log lines about one upstream, or about the signatures of one webhook.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// The facts about one request, collected from its head to its end.
@@ -38,39 +38,39 @@ pub(crate) struct Record {
     pub(crate) time: SystemTime,
     pub(crate) id: RequestId,
     pub(crate) method: Cow<'static, str>,
-    /// The path as the log may show it.
+    /// The path in the form that the log may show.
     pub(crate) path: Vec<u8>,
     pub(crate) route: Option<Arc<Route>>,
-    /// The key of a webhook call, if it is a valid one.
+    /// The key of a webhook call, if it is valid.
     pub(crate) key: Option<KeyNumber>,
-    /// The key of a webhook call that is known and not good. It stands in the access log only.
+    /// The key of a webhook call that is known but not valid. Only the access log shows it.
     pub(crate) known_key: Option<KeyNumber>,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) client: Option<IpAddr>,
     /// The status that was sent.
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<ErrorCode>,
-    /// How far the request came; `None` before it is carried out.
+    /// The phase that the request reached; `None` before it is carried out.
     pub(crate) phase: Option<Phase>,
-    /// The upload waits for the client, not for the server.
+    /// The upload waits for the client, not for the upstream.
     pub(crate) waits_for_client: bool,
-    /// The cause behind the code, for machines.
+    /// The machine-readable cause behind the code.
     pub(crate) reason: Option<Cow<'static, str>>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) response_headers: Option<Duration>,
     pub(crate) token_wait: Option<Duration>,
     pub(crate) upstream: Option<SocketAddr>,
-    /// How many times the request was sent.
+    /// Number of times the request was sent.
     pub(crate) attempts: u32,
     pub(crate) delivery_id: Option<String>,
     traceparent: Option<Bytes>,
-    /// The exchange came to an end of its own; the client may still have left.
+    /// The exchange ended by itself; the client may still have left.
     pub(crate) is_ended: bool,
 }
 
 impl Record {
-    /// The record of a request whose head has just been read.
+    /// Starts the record of a request whose head was read.
     pub(crate) fn new(
         proxy: &Arc<Proxy>,
         direction: Direction,
@@ -82,7 +82,7 @@ impl Record {
             proxy: Arc::clone(proxy),
             direction,
             arrived,
-            // The arrival may lie back: that of a head which was never complete.
+            // The request may have arrived earlier, for example one whose head was never complete.
             time: SystemTime::now() - arrived.elapsed(),
             id: RequestId::default(),
             method: Cow::Borrowed("-"),
@@ -109,7 +109,7 @@ impl Record {
         }
     }
 
-    /// Takes over what the line needs of the head.
+    /// Copies what the access log line needs from the head.
     pub(crate) fn read(&mut self, head: &RequestHead) {
         self.method = match head.method {
             http::Method::GET => Cow::Borrowed("GET"),
@@ -125,7 +125,7 @@ impl Record {
         Some(self.snapshot.keys.get(self.key?))
     }
 
-    /// The webhook that was called, if the key was a valid one.
+    /// Returns the called webhook, if the key was valid.
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         self.key().map(Key::endpoint)
     }
@@ -134,30 +134,30 @@ impl Record {
         self.route.as_ref().or(self.endpoint().map(|endpoint| &endpoint.route))
     }
 
-    /// The statistics that the request counts in.
+    /// Returns the statistics that count the request.
     pub(crate) fn stats(&self) -> &Arc<ServiceStats> {
         self.route().map_or(self.snapshot.unmatched(self.direction), |route| &route.stats)
     }
 
-    /// Takes back bytes of the response that the client did not get.
+    /// Subtracts bytes of the response that the client did not get.
     pub(crate) fn unsent(&mut self, bytes: usize) {
         self.bytes_out = self.bytes_out.saturating_sub(bytes as u64);
     }
 
-    /// Notes why the request failed.
+    /// Records why the request failed.
     pub(crate) fn failed(&mut self, code: ErrorCode, reason: impl Into<Cow<'static, str>>) {
         self.code = Some(code);
         self.reason = Some(reason.into());
     }
 
-    /// Notes the refusal that is answered. Where it names no finer cause, the reason is its `Proxy-Status` error.
+    /// Records the refusal that is the answer. Without a more exact cause, the reason is its `Proxy-Status` error.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
         let error = refusal.proxy_status.unwrap_or(refusal.code.proxy_status());
         let reason = refusal.reason.clone();
         self.failed(refusal.code, reason.unwrap_or(Cow::Borrowed(error)));
     }
 
-    /// Adds a failure to the statistics. Requests that match no service are counted only: anyone can send them.
+    /// Adds a failure to the statistics. Requests that match no service are only counted: any client can send them.
     #[cold]
     fn note_failure(&self, code: ErrorCode) {
         let stats = self.stats();
@@ -170,7 +170,7 @@ impl Record {
         }
     }
 
-    /// Notes that the task of the request was ended from outside: by a panic, or by the limit of a drain.
+    /// Records that the task of the request was ended from outside: by a panic, or by the time limit of a drain.
     fn cut(&mut self) {
         if std::thread::panicking() {
             self.status.get_or_insert(500);
@@ -232,7 +232,7 @@ impl Drop for Record {
     }
 }
 
-/// Returns true if a value is a `traceparent` as W3C Trace Context defines it.
+/// Returns true if `value` is a `traceparent` as W3C Trace Context defines it.
 fn is_trace_parent(value: &[u8]) -> bool {
     let mut parts = value.split(|&b| b == b'-');
     let hex = |part: &[u8], length| part.len() == length && part.iter().all(u8::is_ascii_hexdigit);
@@ -240,7 +240,7 @@ fn is_trace_parent(value: &[u8]) -> bool {
         && [2, 32, 16, 2].into_iter().all(|length| parts.next().is_some_and(|part| hex(part, length)))
 }
 
-/// Logs why an upstream failed: what the client's answer leaves out, and nothing that came over the wire.
+/// Logs why an upstream failed: the cause that the client's answer omits, and no bytes from the wire.
 pub(super) fn warn_of_upstream(record: &Record, refusal: &Refusal, cause: &dyn std::error::Error) {
     let Some(route) = &record.route else { return };
     if !is_due(&route.upstream.last_warning) {
@@ -257,8 +257,8 @@ pub(super) fn warn_of_upstream(record: &Record, refusal: &Refusal, cause: &dyn s
     );
 }
 
-/// Logs why a call with a good key was refused: a secret was rotated on one side, an address is not the one it seems, or a
-/// URL is in the wrong hands.
+/// Logs why a call with a valid key was refused: a secret was rotated on one side only, an address is not the expected
+/// one, or a third party has the URL.
 pub(super) fn warn_of_refusal(endpoint: &Endpoint, reason: &dyn std::fmt::Display, record: &Record) {
     if !is_due(&endpoint.last_warning) {
         return;
@@ -270,11 +270,11 @@ pub(super) fn warn_of_refusal(endpoint: &Endpoint, reason: &dyn std::fmt::Displa
         %reason,
         client = record.client.map(tracing::field::display),
         request_id = record.id.as_str(),
-        "a webhook call with a good key was refused"
+        "a webhook call with a valid key was refused"
     );
 }
 
-/// Returns true if a line may be logged again, the last one being old enough. Of several at the same time, one is.
+/// Returns true if a line may be logged again. Of several simultaneous calls, one returns true.
 fn is_due(last: &AtomicU64) -> bool {
     let now = u64::try_from(crate::proxy::uptime(Instant::now()).as_millis()).unwrap_or(u64::MAX).max(1);
     let before = last.load(Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! The response, on its way to the client: its head written anew, its body as it comes.
+//! The response on its way to the client: its head with new framing, its body as it arrives.
 //!
-//! After the head, a failure can only be told by cutting the connection: a response that broke off must not look whole.
-//! Once the response is whole the exchange ends, also if the upload has not: a client that still sends gets a lingering
-//! close.
+//! After the head, a failure can only be signalled by aborting the connection: an incomplete response must not look
+//! complete. The exchange ends with the response, even if the upload has not: a client that still sends gets a
+//! lingering close.
 
 use super::answer::REQUEST_ID;
 use super::attempt::{Answering, Attempt, RelayTurn, Upload, write_fields};
@@ -24,7 +24,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Relays a response. `Ok`: it has left whole.
+/// Relays a response. `Ok`: it was sent completely.
 pub(super) async fn relay(
     entrance: &Entrance,
     request: &mut Request,
@@ -34,7 +34,7 @@ pub(super) async fn relay(
     client: &mut Client,
 ) -> Result<End, NotForwarded> {
     let Answering { mut attempt, head, framing } = answering;
-    // Bytes that a client sent for a tunnel that is declined must not pass for another request.
+    // Bytes that a client sent for a declined tunnel must not be parsed as another request.
     let keep = request.keeps_alive && !request.head.websocket && !entrance.table.is_draining();
     let persistence = if keep { Persistence::KeepAlive } else { Persistence::Close };
     let outgoing = Outgoing::new(framing.body, framing.announced, request.head.version, persistence);
@@ -52,14 +52,14 @@ pub(super) async fn relay(
         }
         Err(RelayError::Server(error)) => {
             note(record, error);
-            // The part that came is sent, so that the client sees as much as there was.
+            // The received part is sent, so that the client gets as much as there was.
             let _ = client.flush().await;
             return Err(NotForwarded::Cut);
         }
     }
     outgoing.finish_body(client.queue());
     let whole = attempt.has_sent() && client.body_has_ended();
-    // Before the client has read the rest: the connection is free for others.
+    // Released before the client has read the rest, so that other requests can use the connection.
     attempt.release(&entrance.proxy.transport, &head);
     if let Err(error) = client.flush().await {
         record.unsent(client.queued());
@@ -80,7 +80,7 @@ fn write_head(client: &mut Client, head: &ResponseHead, outgoing: &Outgoing, req
     outgoing.finish_head(out, request.head.version);
 }
 
-/// Notes why a response broke off.
+/// Records why a response broke off.
 fn note(record: &mut Record, error: UpstreamError) {
     match error {
         UpstreamError::Ended => record.failed(ErrorCode::ServiceUnreachable, "connection_terminated"),
@@ -92,7 +92,7 @@ fn note(record: &mut Record, error: UpstreamError) {
     }
 }
 
-/// The side on which a relay broke.
+/// The side on which a relay failed.
 enum RelayError {
     Client(ClientError),
     Server(UpstreamError),
@@ -104,7 +104,7 @@ impl From<ClientError> for RelayError {
     }
 }
 
-/// A body on its way. Its bytes are recorded as they pass, so that a request that is cut has them too.
+/// A body in transit. Its bytes are recorded as they pass, so that an aborted request is recorded correctly.
 struct Relayed<'a> {
     outgoing: Outgoing,
     record: &'a mut Record,
@@ -128,7 +128,7 @@ impl Relayed<'_> {
             let may_read = client.has_room();
             match attempt.relay_turn(client, &mut idle, may_read).await? {
                 RelayTurn::Client(event) => {
-                    // The client was slow and the server not even read, or the client still sends.
+                    // The client was slow and the upstream was not read, or the client still sends.
                     idle.touch();
                     attempt.take(event, &mut upload.replay).await;
                     self.record.bytes_in = client.body_bytes;
@@ -144,7 +144,7 @@ impl Relayed<'_> {
         Ok(())
     }
 
-    /// The part of the body that came with the head: they leave in one write.
+    /// Forwards the part of the body that arrived with the head, in the same write.
     async fn first_part(&mut self, attempt: &mut Attempt, client: &mut Client) -> Result<(), RelayError> {
         let session = attempt.session();
         if session.is_body_done() {
@@ -169,7 +169,7 @@ impl Relayed<'_> {
     }
 }
 
-/// The future's output, if it is there now.
+/// Returns the future's output if it is ready.
 pub(super) async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(tokio::task::unconstrained(future));
     poll_fn(|cx| match future.as_mut().poll(cx) {

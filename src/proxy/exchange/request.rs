@@ -1,7 +1,7 @@
 //! The first two stages of an exchange: a request whose head was read, and one that has a plan.
 //!
-//! Planning is pure but for counters. What the plan decides is fixed here: later stages never look at the head to decide
-//! where a request goes or with what.
+//! Planning has no side effects except counters. The plan is final: later stages never read the head again to decide on
+//! destination or credential.
 
 use super::NotForwarded;
 use super::failure::{body_too_large, looping};
@@ -57,30 +57,30 @@ impl Request {
 /// The parts of a request that only a webhook call has.
 pub(super) struct WebhookCall {
     pub(super) caller: Caller,
-    /// The delivery, until it is known whether the receiver has taken it.
+    /// The reservation of the delivery, until the receiver's answer is known.
     pub(super) reservation: Option<DedupReservation>,
-    /// SHA-256 of a body that was read ahead, where the receiver is told of it.
+    /// SHA-256 of a body that was read ahead, if the receiver is told of it.
     pub(super) body_sha256: Option<[u8; 32]>,
     /// The body that was read ahead.
     pub(super) body: Option<Bytes>,
-    /// Its share of the memory for such bodies.
+    /// The memory permit for that body.
     pub(super) permit: Option<BufferPermit>,
 }
 
-/// A request that is carried out.
+/// A request that will be carried out.
 pub(super) struct Planned {
     pub(super) plan: Plan,
-    /// The response headers have to be there by then.
+    /// Time at which the response head is due.
     pub(super) deadline: Instant,
     pub(super) is_idempotent: bool,
-    /// How the body is sent on.
+    /// The framing for the upstream.
     pub(super) body: Framing,
-    /// Boxed, because every request would carry the room for it.
+    /// Boxed, because otherwise every request would hold its memory.
     pub(super) delivery: Option<Box<WebhookCall>>,
 }
 
 impl Planned {
-    /// Lets go of a body that was read ahead, and of its share of the memory.
+    /// Drops a body that was read ahead, and its memory permit.
     pub(super) fn forget_body(&mut self) {
         if let Some(call) = &mut self.delivery {
             (call.body, call.permit) = (None, None);
@@ -92,10 +92,10 @@ impl Planned {
 ///
 /// # Errors
 ///
-/// The answer, if it goes no further.
+/// The answer, if it is not forwarded.
 pub(super) fn plan(request: &mut Request) -> Result<Planned, NotForwarded> {
     let Request { head, record, .. } = request;
-    // A client on the outside does not choose the id: it stands in our log.
+    // An external client does not choose the id, since it appears in attache's log.
     let own_id = head.fields.get("x-request-id").filter(|_| record.direction == Direction::Outbound);
     record.id = RequestId::from_caller(own_id);
     let (planned, caller) = match record.direction {
@@ -110,7 +110,7 @@ pub(super) fn plan(request: &mut Request) -> Result<Planned, NotForwarded> {
     let plan = match planned {
         Ok(plan) => plan,
         Err(stop) => {
-            // The fields of a refused request are not cleaned, but what it tried counts.
+            // The fields of a refused request are not cleaned, but its attempts at spoofing count.
             count(record, &Dropped::of(&head.fields, &snapshot.reserved, forwarded));
             return Err(stop);
         }
@@ -138,7 +138,7 @@ pub(super) fn plan(request: &mut Request) -> Result<Planned, NotForwarded> {
         deadline: (record.arrived + plan.route.timeout).into(),
         is_idempotent: is_idempotent(&head.method, &head.fields),
         body: match head.body {
-            // A length of zero that the client stated is stated on.
+            // A stated length of zero is forwarded.
             Framing::Empty if head.fields.contains("content-length") => Framing::Length(0),
             body => body,
         },
@@ -208,21 +208,21 @@ fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, NotForwarde
     (planned, caller)
 }
 
-/// A call with a good key was not let in.
+/// Logs that a call with a valid key was refused.
 fn note_refusal(record: &Record) {
     if let Some(key) = record.key() {
         key.stats().refused_at(record.time);
     }
 }
 
-/// The key has let a call in.
+/// Records the use of the key.
 pub(super) fn note_use(record: &Record) {
     if let Some(key) = record.key() {
         key.stats().used_at(record.time);
     }
 }
 
-/// The refusal of a call that was let in, in the form that its service wants. Of an outbound request, the refusal as it is.
+/// Applies the service's overrides to the refusal of a webhook call. An outbound refusal is returned unchanged.
 pub(super) fn overridden(record: &Record, refusal: Refusal) -> Refusal {
     match record.endpoint() {
         Some(endpoint) => endpoint.apply_refusal_overrides(refusal),
@@ -230,7 +230,7 @@ pub(super) fn overridden(record: &Record, refusal: Refusal) -> Refusal {
     }
 }
 
-/// Counts the refusal of a webhook call, and gives it the form that its service wants.
+/// Counts the refusal of a webhook call, and applies the service's overrides.
 pub(super) fn refuse(
     record: &Record,
     endpoint: &Endpoint,

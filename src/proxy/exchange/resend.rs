@@ -1,47 +1,48 @@
-//! Sending a request again: decided by what was written and read, never by the text of an error.
+//! Decides whether a request may be sent again: by the bytes written and read, never by the text of an error.
 //!
-//! 1. Not one byte of it was written: whatever its method.
-//! 2. It is idempotent, its connection was a reused one that ended before any byte of a response, and its body is at hand:
-//!    once, on a fresh connection. A server that closes an idle connection races with the request that reuses it.
-//! 3. The server refused its token, and so says itself that it did not act: once, with another token.
+//! 1. No byte of it was written: any method.
+//! 2. It is idempotent, its connection was a reused one that ended before any byte of a response, and its body is
+//!    buffered: once, on a fresh connection. A server that closes an idle connection races with the request that reuses
+//!    it.
+//! 3. The upstream refused its token, and so states that it did not act: once, with another token.
 //!
-//! Everything else is answered 502. That a reused connection gave no byte proves nothing: a server may take a request, act
-//! on it, and close.
+//! Everything else is answered with 502. A reused connection without a response byte proves nothing: a server may
+//! receive a request, act on it, and close.
 
 use crate::message::Fields;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 
-/// Bytes of a body that are kept for sending it again.
-const AT_HAND: usize = 64 << 10;
+/// Maximum number of body bytes buffered for sending them again.
+const MAX_REPLAY: usize = 64 << 10;
 
-/// A connection that ended before its response was whole.
+/// A connection that ended before its response was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BrokenConnection {
     /// Bytes of the request that the connection took.
     pub(super) written: u64,
-    /// Bytes of a response that came.
+    /// Bytes of a response that were received.
     pub(super) read: u64,
-    /// It was taken from the pool.
+    /// The connection was taken from the pool.
     pub(super) reused: bool,
 }
 
 impl BrokenConnection {
     /// Returns true if the request may be sent once more, on a fresh connection.
     pub(super) fn allows_resend(&self, is_idempotent: bool, body: &Replay) -> bool {
-        // A fresh connection that broke tells of the server, and another would tell the same.
+        // A fresh connection that broke shows a fault of the upstream; another would break too.
         self.reused && body.is_whole() && (self.written == 0 || (self.read == 0 && is_idempotent))
     }
 }
 
-/// Returns true if sending the request twice has the effect of sending it once: by its method (RFC 9110 section 9.2.2), or
-/// because its sender says so.
+/// Returns true if sending the request twice has the same effect as sending it once: by its method (RFC 9110 section
+/// 9.2.2), or because its sender states it.
 pub(super) fn is_idempotent(method: &Method, fields: &Fields) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
         || fields.contains("idempotency-key")
 }
 
-/// The part of a body that was read so far, if all of it is at hand.
+/// The part of a body that was read so far, if all of it is buffered.
 #[derive(Default)]
 pub(super) struct Replay {
     parts: Vec<Bytes>,
@@ -49,14 +50,15 @@ pub(super) struct Replay {
     is_cut: bool,
 }
 
-/// A smaller part is copied behind the one before, so that a body that drips in costs its bytes and no more.
+/// A part below this size is appended to the one before, so that a body in many small parts needs no memory beyond its
+/// bytes.
 const SMALL: usize = 4 << 10;
 
 impl Replay {
-    /// Keeps a part; a large one without a copy.
+    /// Stores a part; a large one without a copy.
     pub(super) fn keep(&mut self, part: &Bytes) {
         self.bytes += part.len();
-        if self.is_cut || self.bytes > AT_HAND {
+        if self.is_cut || self.bytes > MAX_REPLAY {
             self.forget();
             return;
         }
@@ -71,17 +73,17 @@ impl Replay {
         }
     }
 
-    /// Returns true if every byte that was read is at hand.
+    /// Returns true if every byte that was read is buffered.
     pub(super) fn is_whole(&self) -> bool {
         !self.is_cut
     }
 
-    /// The parts.
+    /// Returns the buffered parts.
     pub(super) fn parts(&self) -> &[Bytes] {
         &self.parts
     }
 
-    /// Lets go of the parts: nothing will be sent again.
+    /// Drops the parts: nothing will be sent again.
     pub(super) fn forget(&mut self) {
         self.is_cut = true;
         self.parts = Vec::new();
@@ -100,7 +102,7 @@ mod tests {
         assert!(!STALE.allows_resend(false, &body), "a POST over a stale connection");
         assert!(
             !BrokenConnection { read: 1, ..STALE }.allows_resend(true, &body),
-            "a part of a response came"
+            "a part of a response was read"
         );
         assert!(
             !BrokenConnection { reused: false, ..STALE }.allows_resend(true, &body),
@@ -110,15 +112,15 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_connection_costs_an_idempotent_request_nothing() {
+    fn an_idempotent_request_is_sent_again_after_a_stale_connection() {
         assert!(STALE.allows_resend(true, &Replay::default()));
         assert!(BrokenConnection { written: 0, ..STALE }.allows_resend(false, &Replay::default()));
     }
 
     #[test]
-    fn a_body_that_is_not_at_hand_is_not_sent_again() {
+    fn a_body_that_is_not_buffered_is_not_sent_again() {
         let mut body = Replay::default();
-        body.keep(&Bytes::from(vec![0; AT_HAND]));
+        body.keep(&Bytes::from(vec![0; MAX_REPLAY]));
         assert!(STALE.allows_resend(true, &body));
         assert_eq!(body.parts().len(), 1);
         body.keep(&Bytes::from_static(b"x"));
@@ -126,18 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_drips_in_is_kept_in_few_parts() {
+    fn a_body_of_single_bytes_is_kept_in_few_parts() {
         let mut body = Replay::default();
-        for n in 0..AT_HAND {
+        for n in 0..MAX_REPLAY {
             body.keep(&Bytes::copy_from_slice(&[n as u8]));
         }
-        assert!(body.is_whole() && body.parts().len() <= AT_HAND / SMALL, "{}", body.parts().len());
+        assert!(body.is_whole() && body.parts().len() <= MAX_REPLAY / SMALL, "{}", body.parts().len());
         let all = body.parts().concat();
-        assert!(all.iter().enumerate().all(|(n, &b)| b == n as u8) && all.len() == AT_HAND);
+        assert!(all.iter().enumerate().all(|(n, &b)| b == n as u8) && all.len() == MAX_REPLAY);
     }
 
     #[test]
-    fn the_method_or_the_sender_says_what_is_idempotent() {
+    fn method_or_idempotency_key_decides_what_is_idempotent() {
         let none = Fields::default();
         let key = Fields::collect([(&b"Idempotency-Key"[..], &b"1"[..])]);
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {

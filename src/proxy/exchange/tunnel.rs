@@ -1,6 +1,6 @@
-//! A tunnel, once the server has switched protocols (RFC 9110 section 7.8): bytes both ways, half-closes included.
+//! A tunnel, after the upstream has switched protocols (RFC 9110 section 7.8): bytes both ways, including half-closes.
 //!
-//! It ends after the service's idle time without a byte, and when the client takes nothing for [`STALL`].
+//! It ends after the service's idle time without a byte, and when the client reads nothing for [`STALL`].
 
 use super::answer::REQUEST_ID;
 use super::attempt::{Answering, write_fields};
@@ -23,10 +23,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// Bytes that are copied at a time.
+/// Size of the copy buffer.
 const BUFFER: usize = 8 << 10;
 
-/// Passes the 101 on and copies until both sides have ended.
+/// Forwards the 101 and copies until both sides have ended.
 pub(super) async fn open(
     request: &mut Request,
     planned: &Planned,
@@ -35,12 +35,12 @@ pub(super) async fn open(
 ) -> Result<End, NotForwarded> {
     let head = &answering.head;
     if !request.head.websocket {
-        // The request was no upgrade: the two sides would read the bytes that follow differently.
+        // The request was no upgrade: the two sides would parse the following bytes differently.
         let error = UpstreamError::Protocol("an unsolicited 101");
         return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
     if !head.fields.lists("upgrade", "websocket") {
-        let error = UpstreamError::Protocol("a 101 to another protocol than was asked for");
+        let error = UpstreamError::Protocol("a 101 to another protocol than requested");
         return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
     let out = client.queue();
@@ -99,7 +99,7 @@ struct Traffic {
     down: AtomicU64,
     /// Milliseconds from the start to the last byte.
     last: AtomicU64,
-    /// Milliseconds from the start to the write that the client has not taken since; 0 where none waits.
+    /// Milliseconds from the start to the write that the client has not taken since; 0 if none is pending.
     blocked: AtomicU64,
 }
 
@@ -115,7 +115,7 @@ impl Traffic {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
-    /// The time for which a write to the client has been waiting.
+    /// Returns the time for which a write to the client has been pending.
     fn blocked_for(&self) -> Duration {
         match self.blocked.load(Relaxed) {
             0 => Duration::ZERO,
@@ -137,7 +137,7 @@ impl Traffic {
     }
 }
 
-/// Notes the bytes of a tunnel when it ends, however it ends.
+/// Records the bytes of a tunnel when it ends, however it ends.
 struct Tally<'a> {
     record: &'a mut Record,
     traffic: &'a Traffic,
@@ -153,10 +153,10 @@ impl Drop for Tally<'_> {
 /// One side of the tunnel. Counts the bytes read from it.
 struct Side<'a, T> {
     io: &'a mut T,
-    /// Bytes that it sent before the tunnel was open.
+    /// Bytes that this side sent before the tunnel was open.
     early: BytesMut,
     read: &'a AtomicU64,
-    /// The time since which it takes nothing, if that is watched.
+    /// The time since which this side takes nothing, if that is monitored.
     blocked: Option<&'a AtomicU64>,
     traffic: &'a Traffic,
 }

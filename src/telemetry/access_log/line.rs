@@ -1,7 +1,7 @@
 //! One request as a line of JSON.
 //!
-//! Formatting is on the path of every request. Numbers, IPv4 addresses and times are written by hand, and a text is copied
-//! as it is unless it has something to escape. `serde_json` costs several times as many instructions for a line.
+//! Formatting is on the path of every request. Numbers, IPv4 addresses and times are formatted without `serde_json`,
+//! and a text without characters to escape is copied. `serde_json` needs several times as many instructions per line.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -24,7 +24,7 @@ thread_local! {
     };
 }
 
-/// Texts of the thread's previous line that are likely to be needed again.
+/// Formatted texts of the thread's previous line that the next one is likely to need.
 struct Cache {
     second: Last<u64>,
     upstream: Last<SocketAddr>,
@@ -53,7 +53,7 @@ impl<T: Copy + PartialEq> Last<T> {
 }
 
 impl Outcome<'_> {
-    /// Appends the line, its line break included.
+    /// Appends the line, including its line break.
     pub(super) fn format(&self, line: &mut Vec<u8>) {
         CACHE.with_borrow_mut(|cache| self.format_with(cache, line));
     }
@@ -90,7 +90,7 @@ impl Outcome<'_> {
     }
 }
 
-/// The longest beginning of `text` that has at most `max` bytes.
+/// Returns the longest prefix of `text` that has at most `max` bytes.
 fn cut(text: &str, max: usize) -> &str {
     if text.len() <= max {
         return text;
@@ -127,7 +127,7 @@ fn is_plain(byte: u8) -> bool {
     (byte >= b' ') & (byte != b'"') & (byte != b'\\')
 }
 
-/// Writes a path as ASCII: any other byte is percent-encoded, so that no terminal takes it for a command.
+/// Writes a path as ASCII: any other byte is percent-encoded, so that no terminal interprets it as a control sequence.
 fn path(line: &mut Vec<u8>, key: &[u8], path: &[u8]) {
     let path = path.get(..MAX_PATH).unwrap_or(path);
     line.extend_from_slice(key);
@@ -165,7 +165,7 @@ fn digits(line: &mut Vec<u8>, mut value: u64) {
     line.extend_from_slice(&buffer[at..]);
 }
 
-/// The last decimal digit.
+/// Returns the last decimal digit.
 fn digit(value: u64) -> u8 {
     b'0' + (value % 10) as u8
 }
@@ -174,11 +174,11 @@ fn three_digits(line: &mut Vec<u8>, value: u64) {
     line.extend_from_slice(&[digit(value / 100), digit(value / 10), digit(value)]);
 }
 
-/// Milliseconds to the microsecond, as a JSON number.
+/// Writes milliseconds with microsecond precision, as a JSON number.
 fn millis(line: &mut Vec<u8>, key: &[u8], value: Option<Duration>) {
     let Some(value) = value else { return null(line, key) };
     line.extend_from_slice(key);
-    // The longest that 64 bits hold is half a million years.
+    // 64 bits hold half a million years.
     let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
     digits(line, micros / 1000);
     line.push(b'.');
@@ -224,7 +224,7 @@ fn display(line: &mut Vec<u8>, value: impl Display) {
     write!(line, "{value}").expect("writing to memory can't fail");
 }
 
-/// RFC 3339 in UTC, to the millisecond.
+/// Writes a time as RFC 3339 in UTC, with milliseconds.
 fn time(line: &mut Vec<u8>, time: SystemTime, last: &mut Last<u64>) {
     /// The end of the year 9999, where RFC 3339 ends.
     const END: u64 = 253_402_300_800;
@@ -236,7 +236,7 @@ fn time(line: &mut Vec<u8>, time: SystemTime, last: &mut Last<u64>) {
     line.push(b'Z');
 }
 
-/// `2026-11-30T23:59:59`, of Unix seconds before the year 10000.
+/// Writes Unix seconds before the year 10000 as `2026-11-30T23:59:59`.
 fn second(line: &mut Vec<u8>, unix: u64) {
     let (year, month, day) = civil_from_days(unix / 86_400);
     let in_day = unix % 86_400;
@@ -249,8 +249,8 @@ fn second(line: &mut Vec<u8>, unix: u64) {
     }
 }
 
-/// The Gregorian date of a day since the Unix epoch: Howard Hinnant's algorithm, in which a year begins in March, so that a
-/// leap day is its last.
+/// Returns the Gregorian date of a day since the Unix epoch: Howard Hinnant's algorithm, in which a year begins in
+/// March, so that a leap day is its last.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     // Days from 0000-03-01 to 1970-01-01.
     let days = days + 719_468;

@@ -1,8 +1,8 @@
 //! The bounded queue between the requests and the one thread that writes.
 //!
-//! Bytes wait in chunks, which are written whole: a line costs a copy, a write system call is shared by hundreds of
-//! them. Invariant: `queued` counts what has been accepted and is neither written nor lost, the chunk being written
-//! included, so `queued == 0` is what a flush waits for.
+//! Bytes wait in chunks, which are written as a whole: a line costs a copy, and hundreds of lines share one write
+//! system call. Invariant: `queued` counts accepted bytes that are neither written nor lost, including the chunk being
+//! written, so a flush waits for `queued == 0`.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -14,18 +14,18 @@ use super::sink::Sink;
 
 const CHUNK: usize = 64 * 1024;
 
-/// How long the writer lets lines gather after a write, so that a busy process pays one wake-up for all of them.
+/// Time that the writer lets lines accumulate after a write, so that a busy process pays one wake-up for all of them.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// How long the writer waits before it tries again a sink that is non-blocking and full.
+/// Time after which the writer tries a full non-blocking sink again.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Something for the writer to do.
+    /// Signals work for the writer.
     work: Condvar,
-    /// `queued` fell to zero while someone waited for that.
+    /// Signals that `queued` fell to zero during a flush.
     drained: Condvar,
     limit: usize,
     dropped: AtomicU64,
@@ -36,7 +36,7 @@ struct State {
     chunks: VecDeque<Vec<u8>>,
     spare: Option<Vec<u8>>,
     queued: usize,
-    /// The writer sleeps until it is told.
+    /// The writer sleeps until it is notified.
     idle: bool,
     flushing: usize,
     stopped: bool,
@@ -53,7 +53,7 @@ impl Queue {
             dropped: AtomicU64::new(0),
         });
         let writer = Arc::clone(&queue);
-        // Not joined: a reader that has stalled for good must not keep the process. `stop` ends it.
+        // Not joined: a reader that stalled for good must not keep the process alive. `stop` ends it.
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(sink))?;
         Ok(queue)
     }
@@ -85,7 +85,7 @@ impl Queue {
         self.dropped.load(Relaxed)
     }
 
-    /// Waits until nothing is queued, for at most `within`.
+    /// Waits until the queue is empty, for at most `within`.
     pub(super) fn flush(&self, within: Duration) -> bool {
         let mut state = self.lock();
         state.flushing += 1;
@@ -98,7 +98,7 @@ impl Queue {
         state.queued == 0
     }
 
-    /// Ends the writer; what is queued is lost, so flush first.
+    /// Ends the writer; queued lines are lost, so flush first.
     pub(super) fn stop(&self) {
         self.lock().stopped = true;
         self.work.notify_one();
@@ -112,7 +112,7 @@ impl Queue {
         }
     }
 
-    /// The next chunk; `None` once stopped. With `gather`, lets more lines come first unless someone is waiting.
+    /// Returns the next chunk; `None` once stopped. With `gather`, waits for more lines unless a flush is waiting.
     fn next(&self, gather: bool) -> Option<Vec<u8>> {
         let mut state = self.lock();
         if gather {
@@ -154,7 +154,7 @@ impl Queue {
         self.dropped.fetch_add(lost as u64, Relaxed);
     }
 
-    /// Accounts for a chunk; true if the writer has caught up and may let lines gather.
+    /// Accounts for a chunk; true if the writer has caught up and may let lines accumulate.
     fn done(&self, mut chunk: Vec<u8>) -> bool {
         let mut state = self.lock();
         state.queued -= chunk.len();
@@ -169,7 +169,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every update leaves the state whole, so a panic elsewhere doesn't spoil it.
+        // Every update leaves the state consistent, so it is usable after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Where lines are written: stdout, or a file that others may rename under us.
+//! The destination of lines: stdout, or a file that another program may rename.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -7,25 +7,25 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often, at most, a file's name is looked up.
+/// Minimum time between two look-ups of a file's name.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(1);
 
-/// How often, at most, a failing sink is reported.
+/// Minimum time between two reports of a failing sink.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// What the writer thread writes to.
+/// The destination that the writer thread writes to.
 pub(super) trait Sink: Send {
-    /// One write, of some of the bytes.
+    /// Writes some of the bytes, in one call.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// A write failed and its lines are lost; `torn` if what was written ends within a line.
+    /// Reports that a write failed and its lines are lost; `torn` if the written bytes end within a line.
     fn failed(&mut self, error: &io::Error, torn: bool);
 }
 
 /// File descriptor 1, without the line buffer and lock of [`std::io::stdout`].
 pub(super) struct Stdout {
     file: File,
-    /// Nobody will ever read again.
+    /// The reader closed the pipe.
     closed: bool,
     report: Report,
 }
@@ -53,13 +53,13 @@ impl Sink for Stdout {
     }
 }
 
-/// A file, found again by its name after a rotation.
+/// A file that is opened again by its name after a rotation.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     looked_up: Instant,
     look_up_every: Duration,
-    /// The last line was cut short: the next one must not be glued to it.
+    /// The last line is incomplete: the next one must start on a new line.
     torn: bool,
     report: Report,
 }
@@ -80,8 +80,8 @@ impl LogFile {
         })
     }
 
-    /// Opens the name anew if it leads elsewhere. On failure goes on with the old file: a line in a renamed file is
-    /// better than none.
+    /// Opens the name again if it refers to another file. On failure continues with the old one: a line in a renamed
+    /// file is better than none.
     fn follow_name(&mut self) {
         if self.looked_up.elapsed() < self.look_up_every {
             return;
@@ -125,7 +125,7 @@ fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
-/// Says on the log that lines are being lost, but not for every chunk of them.
+/// Logs that lines are being lost, at a limited rate.
 #[derive(Default)]
 struct Report {
     last: Option<Instant>,

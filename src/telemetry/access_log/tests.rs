@@ -10,7 +10,7 @@ use crate::telemetry::metrics::{Direction, Phase};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// The names of an access log line, in their order.
+/// The members of an access log line, in their order.
 const NAMES: [&str; 24] = [
     "time",
     "direction",
@@ -73,7 +73,7 @@ fn line(outcome: &Outcome<'_>) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// Anything that writes.
+/// A sink for any writer.
 struct To<W>(W);
 
 impl<W: Write + Send> Sink for To<W> {
@@ -85,7 +85,7 @@ impl<W: Write + Send> Sink for To<W> {
 }
 
 #[test]
-fn a_line_has_exactly_the_names_in_their_order() {
+fn a_line_has_exactly_the_documented_members_in_order() {
     let line = line(&outcome("id"));
     let mut rest = line.as_str();
     for name in NAMES {
@@ -98,7 +98,7 @@ fn a_line_has_exactly_the_names_in_their_order() {
 }
 
 #[test]
-fn the_values_are_what_they_were() {
+fn the_values_are_those_of_the_outcome() {
     let line = line(&Outcome {
         direction: Direction::Webhook,
         account: Some("mail"),
@@ -135,7 +135,7 @@ fn the_values_are_what_they_were() {
 }
 
 #[test]
-fn what_is_absent_is_null() {
+fn absent_values_are_null() {
     let value: serde_json::Value = serde_json::from_str(&line(&outcome("r"))).unwrap();
     for name in ["account", "caller", "user", "key_id", "code", "response_headers_ms", "token_wait_ms"] {
         assert!(value[name].is_null(), "{name}");
@@ -156,7 +156,7 @@ fn off_writes_nothing() {
 }
 
 #[test]
-fn a_stalled_reader_blocks_nobody_and_the_lost_lines_are_counted() {
+fn a_stalled_reader_blocks_no_request_and_lost_lines_are_counted() {
     let (mut reader, writer) = io::pipe().unwrap();
     let log = AccessLog::with(Box::new(To(writer)), 256 * 1024).unwrap();
     let sent = 10_000;
@@ -165,7 +165,7 @@ fn a_stalled_reader_blocks_nobody_and_the_lost_lines_are_counted() {
     }
     let dropped = log.dropped();
     assert!(dropped > 0 && dropped < sent, "{dropped}");
-    assert!(!log.flush(Duration::from_millis(1)), "nobody has read");
+    assert!(!log.flush(Duration::from_millis(1)), "no reader has read");
 
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
@@ -210,7 +210,7 @@ fn a_line_longer_than_a_chunk_is_written_whole() {
 }
 
 #[test]
-fn a_reader_that_went_away_costs_only_its_lines() {
+fn a_closed_reader_loses_only_its_lines() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let log = AccessLog::with(Box::new(To(writer)), 1 << 20).unwrap();
@@ -222,7 +222,7 @@ fn a_reader_that_went_away_costs_only_its_lines() {
 }
 
 #[test]
-fn a_renamed_or_removed_file_is_opened_anew() {
+fn a_renamed_or_removed_file_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let (path, old) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
     let sink = LogFile::open_checked_every(&path, Duration::ZERO).unwrap();
@@ -258,7 +258,7 @@ fn a_file_that_cannot_be_opened_is_an_error() {
     assert!(AccessLog::file(&dir.path().join("no/such/folder")).is_err());
 }
 
-/// Takes five bytes of each chunk and fails, until told otherwise.
+/// A sink that takes five bytes of each chunk and fails, until switched.
 struct Failing {
     fails: Receiver<()>,
     written: SyncSender<Vec<u8>>,
@@ -285,7 +285,7 @@ impl Sink for Failing {
 }
 
 #[test]
-fn a_full_disk_costs_its_lines_and_the_log_goes_on() {
+fn a_full_disk_loses_its_lines_and_the_log_continues() {
     let (fail, fails) = sync_channel(1);
     let (written, lines) = sync_channel(10);
     let sink = Failing { fails, written, torn: Mutex::new(false) };

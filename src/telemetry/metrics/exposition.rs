@@ -1,8 +1,8 @@
-//! The numbers as Prometheus text, version 0.0.4.
+//! The metrics as Prometheus text, version 0.0.4.
 //!
-//! Invariant: one family is written whole before the next (a scraper that finds a family torn in two refuses it), the
-//! rows in an order that does not depend on who added them first. A direction that has seen no request has no series:
-//! with 100,000 services the zeros would be millions of lines.
+//! Invariant: each family is written completely before the next (a scraper refuses a family in two parts), its rows in
+//! an order that does not depend on the order of their addition. A direction without requests has no series: with
+//! 100,000 services the zeros would be millions of lines.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::error_code::ErrorCode;
 
-/// A scrape in the making: it is shown everything alive, and writes it down.
+/// A scrape under construction: it collects references to every live object, and writes them.
 #[derive(Debug, Default)]
 pub struct Exposition<'a> {
     services: Vec<(&'a str, Direction, &'a Used)>,
     accounts: Vec<AccountRow<'a>>,
-    /// The label and the name of each account or service with a secret that can't be read.
+    /// The label and the name of each account or service with an unreadable secret.
     unavailable: Vec<(&'static str, &'a str)>,
     keys: Vec<KeyRow<'a>>,
     replays: Vec<ReplayRow<'a>>,
@@ -32,22 +32,22 @@ pub struct Exposition<'a> {
     access_log_dropped: Option<u64>,
 }
 
-/// What is told of one OAuth2 account.
+/// The metrics of one OAuth2 account.
 #[derive(Debug)]
 pub struct AccountRow<'a> {
     /// Its name.
     pub account: &'a str,
-    /// How many token requests ended in each of the results.
+    /// Number of token requests by result.
     pub requests: Vec<(&'static str, u64)>,
-    /// How many of its tokens a third party has refused.
+    /// Number of its tokens that a third party refused.
     pub refused: u64,
-    /// How many tokens there have been since the account last changed.
+    /// Number of tokens obtained since the account last changed.
     pub generation: u64,
-    /// Whether it has to be signed in.
+    /// True if the account needs a login.
     pub needs_login: bool,
-    /// When the token in hand expires.
+    /// When the current token expires.
     pub expiry: Option<SystemTime>,
-    /// What token requests took.
+    /// The durations of token requests.
     pub duration: &'a Histogram,
 }
 
@@ -76,12 +76,12 @@ struct ConnectionRow<'a> {
 }
 
 impl<'a> Exposition<'a> {
-    /// Nothing yet.
+    /// Returns an empty scrape.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A service's direction; `service` is empty for the requests that matched none.
+    /// Adds a service's direction; `service` is empty for requests that matched none.
     pub fn service(&mut self, direction: Direction, service: &'a str, stats: &'a ServiceStats) -> &mut Self {
         if let Some(used) = stats.used.get() {
             self.services.push((service, direction, used));
@@ -89,20 +89,20 @@ impl<'a> Exposition<'a> {
         self
     }
 
-    /// An account that asks for tokens: how its requests ended by result (ok, rejected, unavailable, timeout), when
-    /// the token in hand expires, and how long the requests took.
+    /// Adds an account with tokens: its requests by result (ok, rejected, unavailable, timeout), the expiry of the
+    /// current token, and the durations of the requests.
     pub fn account(&mut self, row: AccountRow<'a>) -> &mut Self {
         self.accounts.push(row);
         self
     }
 
-    /// An `account` or a `service` with a secret that can't be read.
+    /// Adds an `account` or a `service` with an unreadable secret.
     pub fn unavailable(&mut self, label: &'static str, name: &'a str) -> &mut Self {
         self.unavailable.push((label, name));
         self
     }
 
-    /// A webhook key, by its id.
+    /// Adds a webhook key, by its id.
     pub fn key(
         &mut self,
         service: &'a str,
@@ -115,7 +115,7 @@ impl<'a> Exposition<'a> {
         self
     }
 
-    /// A service that remembers its deliveries.
+    /// Adds a service that remembers its deliveries.
     pub fn deliveries(&mut self, service: &'a str, remembered: usize, forgotten_early: u64) -> &mut Self {
         self.replays.push(ReplayRow { service, remembered, forgotten_early });
         self
@@ -127,25 +127,25 @@ impl<'a> Exposition<'a> {
         self
     }
 
-    /// The reloads.
+    /// Adds the reloads.
     pub fn reloads(&mut self, reloads: &'a Reloads) -> &mut Self {
         self.reloads = Some(reloads);
         self
     }
 
-    /// The hash of the configuration in effect.
+    /// Adds the hash of the configuration in effect.
     pub fn config_hash(&mut self, hash: &'a str) -> &mut Self {
         self.config_hash = Some(hash);
         self
     }
 
-    /// How many lines the access log has dropped.
+    /// Adds the number of lines that the access log has dropped.
     pub fn access_log_dropped(&mut self, lines: u64) -> &mut Self {
         self.access_log_dropped = Some(lines);
         self
     }
 
-    /// The text, with the build's and the process's own figures. Reads `/proc`: not for an async thread.
+    /// Returns the text, including the metrics of the build and the process. Reads `/proc`: not for an async thread.
     pub fn render(&mut self) -> String {
         self.render_with(&Process::read())
     }
@@ -171,7 +171,7 @@ impl<'a> Exposition<'a> {
     fn write_services(&self, text: &mut Text) {
         text.family(
             "attache_requests_total",
-            "Requests that have ended, by the status that was sent.",
+            "Requests that have ended, by the sent status.",
             MetricType::COUNTER,
             self.services.iter().flat_map(|&(service, direction, used)| {
                 used.statuses.seen().into_iter().map(move |(status, count)| {
@@ -184,7 +184,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_errors_total",
-            "Answers that were attache's own, by their code.",
+            "Answers of attache itself, by code.",
             MetricType::COUNTER,
             self.services.iter().flat_map(|&(service, direction, used)| {
                 let counts = used.failures.get().into_iter().flat_map(|failures| &failures.errors);
@@ -203,7 +203,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_response_headers_seconds",
-            "Seconds from a request's arrival to the response headers from the other side.",
+            "Seconds from a request's arrival to the response headers of the upstream.",
             MetricType::HISTOGRAM,
             self.each_direction(|labels, used| histogram(labels, &used.response_headers)),
         );
@@ -215,7 +215,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_timeouts_total",
-            "Requests that ran out of time, by what they were waiting for.",
+            "Requests that timed out, by phase.",
             MetricType::COUNTER,
             self.timeouts().into_iter().flat_map(|(service, counts)| {
                 Phase::TIMED.into_iter().zip(counts).map(move |(phase, count)| {
@@ -228,7 +228,7 @@ impl<'a> Exposition<'a> {
     fn write_refusals(&self, text: &mut Text) {
         text.family(
             "attache_webhook_refused_total",
-            "Webhook calls that were not let in, by the reason.",
+            "Webhook calls that were refused, by reason.",
             MetricType::COUNTER,
             self.services.iter().flat_map(|&(service, _, used)| {
                 let refused = used.failures.get().and_then(|failures| failures.refused.get());
@@ -241,7 +241,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_reserved_headers_dropped_total",
-            "Headers that no caller may send, dropped: forwarding, which any proxy adds; identity, which nobody but attache says.",
+            "Dropped request headers that only attache may set: forwarding, which any proxy adds; identity, which states a user or service.",
             MetricType::COUNTER,
             self.services.iter().flat_map(|&(service, direction, used)| {
                 ["forwarding", "identity"].into_iter().zip(&used.reserved_headers).filter_map(move |(kind, count)| {
@@ -253,13 +253,13 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_webhook_deliveries_remembered",
-            "Deliveries that would be known again if they came again.",
+            "Deliveries that are remembered, to recognise duplicates.",
             MetricType::GAUGE,
             self.replays.iter().map(|row| gauge(&[("service", row.service)], row.remembered as f64)),
         );
         text.family(
             "attache_webhook_deliveries_forgotten_early_total",
-            "Deliveries that had to be forgotten before their window ended, for want of room.",
+            "Deliveries that were forgotten before their window ended, because the memory was full.",
             MetricType::COUNTER,
             self.replays.iter().map(|row| counter(&[("service", row.service)], row.forgotten_early)),
         );
@@ -274,7 +274,7 @@ impl<'a> Exposition<'a> {
         })
     }
 
-    /// The time-outs of a service's two directions together. A request without a service waits for nobody.
+    /// Returns the timeouts of both directions of each service. A request without a service waits for nothing.
     fn timeouts(&self) -> BTreeMap<&'a str, [u64; Phase::TIMED.len()]> {
         let mut timeouts = BTreeMap::new();
         for &(service, _, used) in self.services.iter().filter(|(service, ..)| !service.is_empty()) {
@@ -288,7 +288,7 @@ impl<'a> Exposition<'a> {
     fn write_accounts(&self, text: &mut Text) {
         text.family(
             "attache_token_requests_total",
-            "Requests to token endpoints, by how they ended.",
+            "Requests to token endpoints, by result.",
             MetricType::COUNTER,
             self.accounts.iter().flat_map(|row| {
                 row.requests
@@ -298,7 +298,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_token_expiry_timestamp_seconds",
-            "When the token in hand expires, in Unix seconds.",
+            "When the current token expires, in Unix seconds.",
             MetricType::GAUGE,
             self.accounts
                 .iter()
@@ -306,7 +306,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_tokens_refused_total",
-            "Tokens that a third party refused before their end.",
+            "Tokens that a third party refused before they expired.",
             MetricType::COUNTER,
             self.accounts.iter().map(|row| counter(&[("account", row.account)], row.refused)),
         );
@@ -318,7 +318,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_account_needs_login",
-            "1 if nobody but a person can get the account a token again: `attache login ACCOUNT`, or a new refresh_token.",
+            "1 if the account needs a login: `attache login ACCOUNT`, or a new refresh_token.",
             MetricType::GAUGE,
             self.accounts
                 .iter()
@@ -326,7 +326,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_credential_unavailable",
-            "1 while a secret of the account or the service can't be read, also while its last value serves.",
+            "1 while a secret of the account or the service can't be read, even while its last value is in use.",
             MetricType::GAUGE,
             self.unavailable.iter().map(|&(label, name)| gauge(&[(label, name)], 1.0)),
         );
@@ -344,19 +344,19 @@ impl<'a> Exposition<'a> {
         };
         text.family(
             "attache_webhook_key_info",
-            "Always 1; the webhook keys there are, used or not.",
+            "Always 1; one series per webhook key, used or not.",
             MetricType::GAUGE,
             self.keys.iter().map(|row| gauge(&[("service", row.service), ("key_id", row.key_id)], 1.0)),
         );
         text.family(
             "attache_webhook_key_last_used_timestamp_seconds",
-            "When the webhook key last let a request in, in Unix seconds; absent before its first use.",
+            "When the webhook key last admitted a request, in Unix seconds; absent before its first use.",
             MetricType::GAUGE,
             self.keys.iter().filter_map(|row| labelled(row, row.last_used)),
         );
         text.family(
             "attache_webhook_key_last_refused_timestamp_seconds",
-            "When somebody last came with the webhook key and was not let in, for whatever reason, in Unix seconds.",
+            "When a call with the webhook key was last refused, for any reason, in Unix seconds.",
             MetricType::GAUGE,
             self.keys.iter().filter_map(|row| labelled(row, row.last_refused)),
         );
@@ -390,7 +390,7 @@ impl<'a> Exposition<'a> {
     fn write_config(&self, text: &mut Text) {
         text.family(
             "attache_config_reloads_total",
-            "Reloads of the configuration, by how they ended.",
+            "Reloads of the configuration, by result.",
             MetricType::COUNTER,
             self.reloads.into_iter().flat_map(|reloads| {
                 ReloadResult::ALL
@@ -401,13 +401,13 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_config_last_reload_successful",
-            "1 if the file was good at the last reload, else 0: then the last good one is served.",
+            "1 if the last reload succeeded, else 0: then the last valid configuration is in effect.",
             MetricType::GAUGE,
             self.reloads.map(|reloads| gauge(&[], f64::from(reloads.last_successful.load(Relaxed)))),
         );
         text.family(
             "attache_config_last_reload_success_timestamp_seconds",
-            "When the configuration was last loaded with success, in Unix seconds.",
+            "When the configuration was last loaded successfully, in Unix seconds.",
             MetricType::GAUGE,
             self.reloads.map(|reloads| gauge(&[], millis_as_seconds(&reloads.last_success))),
         );
@@ -419,7 +419,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_config_watch_failed",
-            "1 if the configuration's files can't be watched, so that changes are found by a look every 10 s.",
+            "1 if the configuration's files can't be watched, so that changes are found by a poll every 10 s.",
             MetricType::GAUGE,
             self.reloads.map(|reloads| gauge(&[], f64::from(reloads.watch_failed.load(Relaxed)))),
         );
@@ -471,7 +471,7 @@ fn write_process(process: &Process, text: &mut Text) {
     );
 }
 
-/// Encodes family by family, so that only one at a time is held as objects.
+/// Encodes one family at a time, so that only one is held as objects.
 #[derive(Default)]
 struct Text {
     out: String,

@@ -1,7 +1,7 @@
 //! A latency histogram in 120 bytes.
 //!
-//! `prometheus::Histogram` keeps its name, help, labels and two shards of counters for each instance, in 16 allocations.
-//! Among 10,000 services most of them are in no cache. Here the name and the labels belong to the exposition.
+//! `prometheus::Histogram` keeps name, help, labels and two shards of counters per instance, in 16 allocations. With
+//! 10,000 services most instances are in no CPU cache. Here the name and the labels belong to the exposition.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -25,12 +25,12 @@ const BOUNDS: [u64; 13] = [
     60_000_000_000,
 ];
 
-/// Counts durations by their length. Recording is two relaxed additions.
+/// Counts durations by bucket. Recording is two relaxed additions.
 ///
 /// The number of observations is the sum of the buckets, so a scrape's `_count` always equals its `+Inf` bucket.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// One for each of [`BOUNDS`], and one for what is longer. Not cumulative.
+    /// One for each of [`BOUNDS`], and one for longer durations. Not cumulative.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     /// In microseconds. Nanoseconds would overflow within months for a service with thousands of slow requests.
     sum: AtomicU64,
@@ -55,9 +55,9 @@ impl Histogram {
         self.buckets.iter().map(|count| count.load(Relaxed)).sum()
     }
 
-    /// Returns the state in the form that the text encoder takes.
+    /// Returns the state in the type of the text encoder.
     pub(super) fn to_proto(&self) -> proto::Histogram {
-        // Read before the buckets: the sum of a scrape then lacks observations rather than having some that are not counted.
+        // Read before the buckets: the sum of a scrape then lacks observations rather than including uncounted ones.
         let sum = self.sum.load(Relaxed);
         let mut count = 0;
         let counts = self.buckets.each_ref().map(|bucket| {
@@ -96,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_shows_what_the_prometheus_histogram_shows(millis in prop::collection::vec(0..100_000u64, 0..50)) {
+        fn it_equals_the_prometheus_histogram(millis in prop::collection::vec(0..100_000u64, 0..50)) {
             let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e9).collect();
             let opts = prometheus::HistogramOpts::new("a", "b").buckets(bounds);
             let reference = prometheus::Histogram::with_opts(opts).unwrap();

@@ -1,6 +1,6 @@
-//! The process's own figures, under the names every Prometheus client uses.
+//! The metrics of the process, under the names that every Prometheus client uses.
 //!
-//! Read from `/proc/self` at each scrape; what cannot be read is left out. Rejected: `prometheus`'s collector, which
+//! Read from `/proc/self` at each scrape; an unreadable value is omitted. Rejected: `prometheus`'s collector, which
 //! pulls in two crates and keeps its own registry.
 
 use std::fs;
@@ -40,7 +40,7 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((field(stat, 14)? + field(stat, 15)?) / TICKS_PER_SECOND)
 }
 
-/// A field of `/proc/PID/stat` by its number in proc(5). The second, the program's name, may hold spaces and
+/// Returns a field of `/proc/PID/stat` by its number in proc(5). The second, the program's name, may contain spaces and
 /// parentheses, so fields are counted from its end.
 fn field(stat: &str, number: usize) -> Option<f64> {
     let (_, rest) = stat.rsplit_once(')')?;
@@ -60,7 +60,7 @@ mod tests {
         "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 4 0 1250 1000 200 18446744073709551615";
 
     #[test]
-    fn a_program_name_with_parentheses_is_skipped_whole() {
+    fn a_program_name_with_parentheses_is_skipped() {
         assert_eq!(start_time(STAT, "cpu 1 2\nbtime 1700000000\n"), Some(1_700_000_012.5));
         assert_eq!(cpu_seconds(STAT), Some(2.0));
         assert_eq!(cpu_seconds(""), None);

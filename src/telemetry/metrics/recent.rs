@@ -1,7 +1,7 @@
-//! The last five minutes of a service, and its last error: for the document at `/status`.
+//! The last five minutes of a service, and its last error, for `/status`.
 //!
-//! Requests are not counted twice for it. Once a minute the totals are noted beside, and what came since is the difference;
-//! so a request that goes well costs nothing here.
+//! Requests are not counted twice for it. Once a minute the totals are stored, and the recent count is the difference;
+//! so a successful request costs nothing here.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::error_code::ErrorCode;
 
-/// One more than the minutes that are looked back.
+/// One more than the number of minutes in the window.
 const MARKS: usize = 6;
 
 /// Requests and errors, counted from the start or from a mark.
@@ -17,7 +17,7 @@ const MARKS: usize = 6;
 pub struct Totals {
     /// Requests that have ended.
     pub requests: u64,
-    /// Those that attache itself answered, or broke off, with an error code.
+    /// Requests that attache itself answered, or aborted, with an error code.
     pub errors: u64,
 }
 
@@ -26,15 +26,15 @@ pub struct Totals {
 pub(super) struct Marks([[AtomicU64; 2]; MARKS]);
 
 impl Marks {
-    /// Notes the totals at the end of a minute, which is counted from the start of the process.
+    /// Stores the totals at the end of a minute, which is counted from the start of the process.
     pub(super) fn set(&self, minute: u64, totals: Totals) {
         let [requests, errors] = self.at(minute);
         requests.store(totals.requests, Relaxed);
         errors.store(totals.errors, Relaxed);
     }
 
-    /// What was added since the mark of five minutes before `minute`, the last that has ended. A mark that was never set is
-    /// from before the first request.
+    /// Returns the increase since the mark of five minutes before `minute`, the last that has ended. A mark that was
+    /// never set is from before the first request.
     pub(super) fn since(&self, minute: u64, totals: Totals) -> Totals {
         let [requests, errors] = self.at(minute + 1);
         Totals {
@@ -57,7 +57,7 @@ pub struct LastError {
     pub reason: Option<Cow<'static, str>>,
     /// The request's id.
     pub request_id: Box<str>,
-    /// When the request came.
+    /// When the request arrived.
     pub at: SystemTime,
 }
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_is_five_minutes_and_what_has_come_of_the_sixth() {
+    fn the_window_is_five_minutes_and_the_current_one() {
         let marks = Marks::default();
         let totals = |requests| Totals { requests, errors: requests / 2 };
         assert_eq!(marks.since(0, totals(4)), totals(4));

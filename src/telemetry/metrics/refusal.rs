@@ -1,46 +1,46 @@
-//! The reasons for which webhook calls are not let in.
+//! The reasons for which webhook calls are refused.
 
-/// Why a webhook call was not let in: finer than the code it is answered with.
+/// Why a webhook call was refused: more specific than the code of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum WebhookRefusal {
     /// No such key.
     UnknownKey,
-    /// A key whose time has not come.
+    /// A key that is not valid yet.
     NotYetValid,
-    /// A key whose time has passed.
+    /// A key that has expired.
     Expired,
-    /// A key that is switched off.
+    /// A key that is disabled.
     Disabled,
-    /// One wrong key too many from one address.
+    /// Too many unknown keys from one address.
     TooManyWrongKeys,
-    /// From an address that may not call.
+    /// An address that may not call.
     Address,
     /// A secret of the webhook can't be read.
     Unavailable,
     /// The user is not active.
     UserInactive,
-    /// One call too many with one key.
+    /// The rate limit of the key was exceeded.
     RateLimited,
-    /// A method that the webhook does not take.
+    /// A method that the webhook does not accept.
     Method,
-    /// A path, a query or a body that can't be passed on, or is too large.
+    /// A path, a query or a body that can't be forwarded, or is too large.
     Request,
-    /// More bodies are being read than there is room for.
+    /// Too many bodies are being read.
     Overloaded,
     /// A header of the signature is missing.
     SignatureMissing,
-    /// A header of the signature is there twice, or says nothing that the scheme knows.
+    /// A header of the signature occurs twice, or is not in the scheme's format.
     SignatureMalformed,
-    /// Signed too long ago.
+    /// A signature that is too old.
     SignatureStale,
-    /// Signed in the future.
+    /// A signature of the future.
     SignatureFuture,
-    /// Signed with another secret, or altered since.
+    /// A signature by another secret, or of other content.
     SignatureMismatch,
-    /// A delivery that our program has.
+    /// A delivery that the receiver has accepted.
     Duplicate,
-    /// A delivery that is on its way to our program.
+    /// A delivery that is being forwarded to the receiver.
     UnderWay,
 }
 
@@ -68,7 +68,7 @@ impl WebhookRefusal {
         Self::UnderWay,
     ];
 
-    /// As it stands in the label.
+    /// Returns the value of the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnknownKey => "unknown_key",

@@ -1,7 +1,7 @@
 //! Counts of responses by status.
 //!
-//! A service answers with few different statuses. The first [`INLINE`] have slots of their own; only a service with more of
-//! them pays for tables of a hundred.
+//! A service answers with few different statuses. The first [`INLINE`] have their own slots; only a service with more
+//! of them pays for tables of a hundred.
 
 use std::array;
 use std::sync::OnceLock;
@@ -13,14 +13,14 @@ const INLINE: usize = 5;
 /// Responses by status.
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
-    /// The status that each slot counts; 0 is free. Slots are taken in their order and never given back, so two threads that
+    /// The status that each slot counts; 0 is free. Slots are assigned in order and never released, so two threads that
     /// look for the same status find the same slot.
     taken: [AtomicU16; INLINE],
     counts: [AtomicU64; INLINE],
     tables: OnceLock<Box<Tables>>,
 }
 
-/// The statuses that came when every slot was taken.
+/// Counts of the statuses that arrived when every slot was assigned.
 #[derive(Debug, Default)]
 struct Tables {
     /// 1xx to 5xx, a hundred each.
@@ -59,7 +59,8 @@ impl Statuses {
         self.tables.get_or_init(Box::default)
     }
 
-    /// The statuses seen and their counts, in ascending order; `None` stands for all that are no HTTP status.
+    /// Returns the statuses seen and their counts, in ascending order; `None` stands for all that are not HTTP
+    /// statuses.
     pub(super) fn seen(&self) -> Vec<(Option<u16>, u64)> {
         let slots = self.taken.iter().zip(&self.counts).map(|(taken, count)| (taken.load(Relaxed), count));
         let tables = self.tables.get();
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_meet_a_status_at_once_share_its_count() {
+    fn threads_that_count_a_new_status_concurrently_share_its_slot() {
         let statuses = Statuses::default();
         std::thread::scope(|scope| {
             for thread in 0..4u16 {

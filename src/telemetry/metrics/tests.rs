@@ -17,7 +17,7 @@ fn render(exposition: &mut Exposition<'_>) -> String {
     exposition.render_with(&Process::default())
 }
 
-/// The lines of one family, without its HELP.
+/// Returns the lines of one family, without its HELP.
 fn family(text: &str, name: &str) -> String {
     text.lines()
         .skip_while(|line| *line != format!("# TYPE {name} {}", line.rsplit(' ').next().unwrap()))
@@ -28,7 +28,7 @@ fn family(text: &str, name: &str) -> String {
 }
 
 #[test]
-fn a_service_never_used_is_small_and_has_no_series() {
+fn an_unused_service_is_small_and_has_no_series() {
     assert!(size_of::<ServiceStats>() <= 16, "{}", size_of::<ServiceStats>());
     let stats = ServiceStats::new();
     assert_eq!(stats.in_flight(), 0);
@@ -97,7 +97,7 @@ fn in_flight_ends_with_its_guard() {
 }
 
 #[test]
-fn statuses_that_are_none_share_a_series() {
+fn invalid_statuses_share_a_series() {
     let stats = ServiceStats::new();
     for status in [0, 99, 100, 599, 600, 999, u16::MAX] {
         stats.finished(status, None, Duration::ZERO, None);
@@ -113,7 +113,7 @@ fn statuses_that_are_none_share_a_series() {
 }
 
 #[test]
-fn rows_are_sorted_and_time_outs_of_both_directions_add_up() {
+fn rows_are_sorted_and_timeouts_of_both_directions_add_up() {
     let (b_out, b_in, a_out) = (ServiceStats::new(), ServiceStats::new(), ServiceStats::new());
     b_out.timed_out(Phase::Token);
     b_in.timed_out(Phase::Token);
@@ -193,7 +193,7 @@ fn accounts_keys_and_reloads() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
-    // Of a key that was never used there is nothing but that it is there.
+    // An unused key has no series but its existence.
     let unused: Vec<&str> = text.lines().filter(|line| line.contains("2026-05")).collect();
     assert_eq!(unused, ["attache_webhook_key_info{service=\"mailer\",key_id=\"2026-05\"} 1"]);
 }
@@ -222,7 +222,7 @@ fn label_values_are_escaped() {
 }
 
 #[test]
-fn the_processs_own_figures_are_there() {
+fn the_process_metrics_are_present() {
     let text = Exposition::new().render();
     for name in [
         "process_start_time_seconds",

@@ -1,9 +1,9 @@
 //! One lookup of a name: its AAAA and A records.
 //!
-//! Both families are asked at the same time. An answer of one serves 50 ms after it came, also if the other is still
-//! out (RFC 8305 section 3): a name server that drops AAAA queries must not delay requests.
+//! Both families are queried at the same time. The answer of one is used 50 ms after it arrived, even if the other is
+//! still missing (RFC 8305 section 3): a name server that drops AAAA queries must not delay requests.
 //!
-//! Invariant: an answer is believed for its TTL, at least [`TTL`]`.0` and at most [`TTL`]`.1`.
+//! Invariant: an answer is cached for its TTL, at least [`TTL`]`.0` and at most [`TTL`]`.1`.
 
 use super::NoAddress;
 use hickory_resolver::TokioResolver;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 /// Lower and upper bound for the time that an answer is kept.
 const TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Resolution Delay of RFC 8305 section 3.
+/// The Resolution Delay of RFC 8305 section 3.
 const SECOND_FAMILY: Duration = Duration::from_millis(50);
 
 /// Addresses of a name, at least one.
@@ -28,15 +28,15 @@ pub(super) struct Found {
     pub(super) expires: Instant,
 }
 
-/// Reason for which one family has no address.
+/// Why one family has no address.
 enum FamilyFault {
-    /// NXDOMAIN: true for both families.
+    /// NXDOMAIN, which holds for both families.
     NoSuchName,
     NoRecords,
     NameServer(Arc<NetError>),
 }
 
-/// Looks `name` up. `early` gets the addresses of one family if those of the other are late; the result has both.
+/// Looks `name` up. `early` receives the addresses of one family if those of the other are late; the result has both.
 pub(super) async fn look_up(
     resolver: &TokioResolver,
     name: &str,
@@ -78,7 +78,7 @@ async fn family(resolver: &TokioResolver, name: &str, records: RecordType) -> Re
     if addresses.is_empty() {
         return Err(FamilyFault::NoRecords);
     }
-    // The shortest TTL counts, also along a chain of aliases.
+    // The shortest TTL counts, including those of a chain of aliases.
     let ttl = answers.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
     let ttl = Duration::from_secs(ttl.into()).clamp(TTL.0, TTL.1);
     Ok(Found { addresses, expires: Instant::now() + ttl })
@@ -95,7 +95,7 @@ fn merge(one: Result<Found, FamilyFault>, other: Result<Found, FamilyFault>) -> 
         (Err(FamilyFault::NoSuchName), Err(_)) | (Err(_), Err(FamilyFault::NoSuchName)) => {
             Err(NoAddress::NotFound)
         }
-        // Without an answer for one family the absence of the other says nothing.
+        // Without an answer for one family, the absence of the other is not conclusive.
         (Err(FamilyFault::NameServer(error)), Err(_)) | (Err(_), Err(FamilyFault::NameServer(error))) => {
             Err(NoAddress::NameServer(error))
         }

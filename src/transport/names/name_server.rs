@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 const A: u16 = 1;
 const AAAA: u16 = 28;
 
-/// Answer to the queries of one family.
+/// The answer to the queries of one family.
 #[derive(Clone)]
 pub(super) enum DnsReply {
     /// These addresses of the family, with this TTL in seconds. None of the family: no records.
@@ -41,7 +41,7 @@ struct Script {
 pub(super) struct NameServer {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
-    /// A queries so far.
+    /// Number of A queries so far.
     queries: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
@@ -65,12 +65,12 @@ impl NameServer {
         *locked(&self.script) = Script { v4, v6 };
     }
 
-    /// Number of lookups so far.
+    /// Returns the number of lookups so far.
     pub(super) fn lookups(&self) -> usize {
         self.queries.load(Ordering::SeqCst)
     }
 
-    /// A resolver's configuration with this server only, which gives up after `timeout`.
+    /// Returns a resolver's configuration with only this server, which gives up after `timeout`.
     pub(super) fn config(&self, timeout: Duration) -> (ResolverConfig, ResolverOpts) {
         let mut connection = ConnectionConfig::new(ProtocolConfig::Udp);
         connection.port = self.address.port();
@@ -110,7 +110,7 @@ async fn serve(socket: Arc<UdpSocket>, script: Arc<Mutex<Script>>, queries: Arc<
     }
 }
 
-/// Header and question of a query, and the type that it asks for.
+/// Returns header and question of a query, and the requested type.
 fn question(query: &[u8]) -> (Vec<u8>, u16) {
     let mut end = 12;
     while query[end] != 0 {

@@ -1,4 +1,4 @@
-//! The resolver, made from `/etc/resolv.conf` and `/etc/hosts` and made again when one of them changes.
+//! The resolver, built from `/etc/resolv.conf` and `/etc/hosts` and rebuilt when one of them changes.
 //!
 //! Invariant: a file that became unreadable or names no name server leaves the former resolver in place.
 
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Pause between two looks at the files.
+/// Interval between two checks of the files.
 const CHECK: Duration = Duration::from_secs(1);
 
 /// Supplies the resolver.
@@ -46,7 +46,7 @@ impl ResolverSource {
     }
 
     fn files(resolv_conf: PathBuf, hosts: PathBuf, now: Instant) -> Self {
-        // The stamps come first: a change between them and the reading is found by the next check.
+        // The stamps are taken first: a change between them and the reading is found by the next check.
         let mut files = Files { resolv_conf, hosts, seen: [None; 2], check_from: now + CHECK };
         files.seen = files.stamps();
         let resolver = read(&files.resolv_conf).or_else(|error| {
@@ -57,7 +57,7 @@ impl ResolverSource {
         Self { resolver, files: Some(Mutex::new(files)) }
     }
 
-    /// Returns the resolver by the files as they are at `now`, or were a second before.
+    /// Returns the resolver for the files as of `now`, or of a second before.
     pub(super) fn resolver_at(&self, now: Instant) -> Option<Arc<TokioResolver>> {
         if let Some(files) = &self.files {
             let mut files = locked(files);
@@ -133,7 +133,7 @@ mod tests {
         assert!(!is_new(2), "looked at the files twice within a second");
         assert!(is_new(3));
         assert!(!is_new(4));
-        // A file that is moved into place.
+        // A file is moved into place.
         let staged = folder.path().join("new");
         fs::write(&staged, "nameserver 192.0.2.2\noptions ndots:4\n").expect("writes");
         fs::rename(&staged, &resolv_conf).expect("renames");

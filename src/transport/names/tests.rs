@@ -20,7 +20,7 @@ fn names(server: &NameServer, give_up: Duration) -> Names {
     Names::with_config(config, options)
 }
 
-/// The addresses, or the word for the log.
+/// Returns the addresses, or the error type for the log.
 fn texts(outcome: Result<Arc<[IpAddr]>, NoAddress>) -> Vec<String> {
     match outcome {
         Ok(addresses) => addresses.iter().map(IpAddr::to_string).collect(),
@@ -42,7 +42,7 @@ async fn settled(name: &Name) {
 }
 
 #[tokio::test]
-async fn an_answer_is_kept_for_its_ttl() {
+async fn an_answer_is_cached_for_its_ttl() {
     let server = NameServer::start(records(&["192.0.2.1"], 20)).await;
     let (names, start) = (names(&server, GIVE_UP), Instant::now());
     let name = names.name("a.example");
@@ -88,7 +88,7 @@ async fn stale_addresses_serve_while_the_name_server_fails() {
 }
 
 #[tokio::test]
-async fn no_address_is_used_after_an_answer_that_there_is_none() {
+async fn no_address_is_used_after_a_negative_answer() {
     for absent in [NXDOMAIN, records(&[], 60)] {
         let server = NameServer::start(records(&["192.0.2.1"], 60)).await;
         let (names, start) = (names(&server, GIVE_UP), Instant::now());
@@ -99,7 +99,7 @@ async fn no_address_is_used_after_an_answer_that_there_is_none() {
         assert_eq!(at(&name, late).await, ["not found"]);
         server.reply(SERVFAIL);
         assert_eq!(at(&name, late + seconds(1)).await, ["not found"]);
-        assert_eq!(server.lookups(), 2, "a negative answer is believed for two seconds");
+        assert_eq!(server.lookups(), 2, "a negative answer is cached for two seconds");
         assert_eq!(at(&name, late + seconds(3)).await, ["dns_error"]);
     }
 }
@@ -140,7 +140,7 @@ async fn in_an_outage_one_request_in_two_seconds_waits() {
 }
 
 #[tokio::test]
-async fn one_family_serves_while_the_other_is_out() {
+async fn one_family_is_used_while_the_other_is_missing() {
     let server = NameServer::start(DnsReply::Silence).await;
     let (open, gate) = watch::channel(false);
     let gated = DnsReply::Gated(vec![ip("2001:db8::1")], 60, gate);
@@ -243,7 +243,7 @@ async fn a_name_keeps_its_entry_for_as_long_as_it_is_used() {
 }
 
 #[tokio::test]
-async fn localhost_is_never_asked_for_and_internal() {
+async fn localhost_is_internal_and_never_looked_up() {
     let server = NameServer::start(NXDOMAIN).await;
     let names = names(&server, GIVE_UP);
     let name = names.name("localhost");
@@ -255,7 +255,7 @@ async fn localhost_is_never_asked_for_and_internal() {
 }
 
 #[test]
-fn families_take_turns() {
+fn address_families_alternate() {
     let list = |texts: &[&str]| texts.iter().map(|text| ip(text)).collect::<Vec<_>>();
     let all = list(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "::1", "::2", "::2", "192.0.2.1"]);
     assert_eq!(*ordered(&all, None), list(&["::1", "192.0.2.1", "::2", "192.0.2.2", "192.0.2.3"]));

@@ -1,6 +1,6 @@
-//! The fields of an X.509 certificate that rustls does not show (RFC 5280 section 4.1).
+//! The fields of an X.509 certificate that rustls does not expose (RFC 5280 section 4.1).
 //!
-//! Invariant: a certificate that is not encoded as expected has no fields, so that a check of them fails.
+//! Invariant: a certificate with an unexpected encoding has no fields, so that a check of them fails.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -20,7 +20,7 @@ impl<'a> Certificate<'a> {
     pub(super) fn parse(der: &'a [u8]) -> Option<Self> {
         let (certificate, _) = expect(der, SEQUENCE)?;
         let (mut fields, _) = expect(certificate, SEQUENCE)?;
-        // The version may be left out. Then come serial number and algorithm.
+        // The version is optional. It is followed by the serial number and the algorithm.
         if let Some((_, rest)) = expect(fields, VERSION) {
             fields = rest;
         }
@@ -48,12 +48,12 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// Content of an element with this tag, and the rest behind it.
+/// Returns the content of an element with this tag, and the bytes after it.
 fn expect(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     element(der).filter(|&(found, ..)| found == tag).map(|(_, content, rest)| (content, rest))
 }
 
-/// Tag, content and rest.
+/// Returns tag, content and rest.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -68,7 +68,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// A time (RFC 5280 section 4.1.2.5), and the rest behind it.
+/// Parses a time (RFC 5280 section 4.1.2.5), and returns it with the bytes after it.
 fn time(der: &[u8]) -> Option<(DateTime, &[u8])> {
     let (tag, text, rest) = element(der)?;
     let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
@@ -79,7 +79,7 @@ fn time(der: &[u8]) -> Option<(DateTime, &[u8])> {
         )
     };
     let (year, from) = match (tag, digits.len()) {
-        // The years 50 to 99 are of the last century.
+        // Two-digit years from 50 to 99 belong to the 20th century.
         (UTC_TIME, 12) => (i16::from(pair(0)?) + if pair(0)? < 50 { 2000 } else { 1900 }, 2),
         (GENERALIZED_TIME, 14) => (100 * i16::from(pair(0)?) + i16::from(pair(2)?), 4),
         _ => return None,
@@ -89,7 +89,7 @@ fn time(der: &[u8]) -> Option<(DateTime, &[u8])> {
     Some((time, rest))
 }
 
-/// `9999-12-31`, for a certificate without an end, lies beyond jiff's time stamps and is brought to their limit.
+/// `9999-12-31`, which stands for no expiry, exceeds the range of jiff's timestamps and is clamped.
 fn seconds(time: DateTime) -> Option<i64> {
     match TimeZone::UTC.to_timestamp(time) {
         Ok(time) => Some(time.as_second()),

@@ -5,7 +5,7 @@ use rustls::CertificateError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-/// Reason for which there is no TLS connection.
+/// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The certificate is refused.
@@ -25,13 +25,13 @@ pub enum TlsError {
     /// The connection failed in another way.
     #[error("the connection failed during the TLS handshake")]
     Io(#[source] io::Error),
-    /// The host can be in no certificate.
+    /// No certificate can contain the host.
     #[error("`{0}` is not a name that a certificate can have")]
     ServerName(String),
 }
 
 impl TlsError {
-    /// The machine-readable reason, for logs.
+    /// Returns the machine-readable reason, for logs.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Certificate { fault, .. } => fault.as_str(),
@@ -62,22 +62,22 @@ impl From<io::Error> for TlsError {
     }
 }
 
-/// Kind of fault for which a server's certificate is refused. Prints as a sentence that says what to do.
+/// Why a server's certificate is refused. Prints as a sentence that says what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateFault {
-    /// Its last day has passed.
+    /// The certificate's last day has passed.
     Expired,
-    /// Its first day is still to come.
+    /// The certificate's first day is in the future.
     NotYetValid,
-    /// It is for another name than that of the URL.
+    /// The certificate is for another name than that of the URL.
     WrongName,
-    /// No trusted root issued it.
+    /// No trusted root issued the certificate.
     UnknownIssuer,
-    /// It issued itself and is not in `tls.ca`.
+    /// The certificate is self-signed and not in `tls.ca`.
     SelfSigned,
-    /// It is not for servers.
+    /// The certificate is not for servers.
     WrongPurpose,
-    /// Its issuer revoked it.
+    /// The issuer revoked the certificate.
     Revoked,
     /// A signature in the chain does not match, or its algorithm is not supported.
     BadSignature,
@@ -86,7 +86,7 @@ pub enum CertificateFault {
 }
 
 impl CertificateFault {
-    /// The machine-readable reason, for logs.
+    /// Returns the machine-readable reason, for logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",

@@ -46,7 +46,7 @@ pub(in super::super) fn self_signed(change: impl FnOnce(&mut CertificateParams))
     (params.self_signed(&key).expect("a certificate").der().to_vec(), key)
 }
 
-/// As `openssl req -x509` makes it.
+/// Makes the certificate that of an authority, as `openssl req -x509` does.
 pub(in super::super) fn is_authority(params: &mut CertificateParams) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
 }
@@ -61,7 +61,7 @@ pub(in super::super) struct TlsServer {
     pub(in super::super) _task: JoinSet<()>,
 }
 
-/// A server that sends one byte after each handshake.
+/// Starts a server that sends one byte after each handshake.
 pub(in super::super) async fn server((certificate, key): &Identity) -> TlsServer {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER));

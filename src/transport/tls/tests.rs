@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// The fault for which a server with this identity is refused.
+/// Returns the fault for which a server with this identity is refused.
 async fn fault(identity: &Identity, ca: &CaBundle) -> Option<CertificateFault> {
     let client = TlsClients::default().for_ca(Some(ca));
     match server(identity).await.connect(&client).await {
@@ -74,7 +74,7 @@ async fn name_and_dates_of_a_pinned_certificate_count() {
 }
 
 #[tokio::test]
-async fn a_certificate_like_the_pinned_one_is_refused() {
+async fn a_certificate_with_the_name_of_the_pinned_one_is_refused() {
     let (pinned, other) = (self_signed(is_authority), self_signed(is_authority));
     assert!(fault(&other, &bundle(&[&pinned.0])).await.is_some());
 }
@@ -100,7 +100,7 @@ async fn a_session_is_resumed_also_with_a_ca_and_after_a_reload() {
     for _ in 0..2 {
         let client = clients.for_ca(Some(&bundle(&[root.der()])));
         let mut connection = server.connect(&client).await.expect("connects");
-        // The session tickets come before the first byte.
+        // The session tickets arrive before the first byte.
         assert_eq!(connection.read_u8().await.expect("a byte"), b'x');
         let (_, session) = connection.get_ref();
         assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -112,7 +112,7 @@ async fn a_session_is_resumed_also_with_a_ca_and_after_a_reload() {
 }
 
 #[test]
-fn there_is_one_client_a_set_of_roots() {
+fn there_is_one_client_per_set_of_roots() {
     let [one, other] = ["one", "other"].map(authority);
     let clients = TlsClients::default();
     let both = clients.for_ca(Some(&bundle(&[one.der(), other.der()])));
@@ -127,7 +127,7 @@ fn there_is_one_client_a_set_of_roots() {
 }
 
 #[tokio::test]
-async fn failures_beside_the_certificate_have_types() {
+async fn failures_other_than_the_certificate_have_types() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let server = TlsServer { address: listener.local_addr().expect("an address"), _task: JoinSet::new() };
     let client = TlsClients::default().for_ca(Some(&bundle(&[])));

@@ -1,8 +1,8 @@
 //! Verification of a server's certificate.
 //!
-//! A certificate of `tls.ca` that is the server's own is pinned: it needs no issuer, and it may be one for an authority
-//! (`openssl req -x509` makes such), which webpki refuses as a server's. Name and dates count for it as for any other,
-//! and the handshake proves that the server has its key.
+//! A server's own certificate in `tls.ca` is pinned: it needs no issuer, and it may be that of an authority (`openssl
+//! req -x509` creates such), which webpki refuses as a server's. Name and dates count for it as for any other, and the
+//! handshake proves that the server has its key.
 
 use super::certificate::Certificate;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,14 +15,14 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCer
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
 
-/// A certificate that issued itself, where an issuer was looked for. Travels inside a [`CertificateError::Other`].
+/// The certificate is self-signed, where an issuer was expected. Travels inside a [`CertificateError::Other`].
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate is self-signed")]
 pub(super) struct SelfSigned;
 
 #[derive(Debug)]
 pub(super) struct CertificateVerifier {
-    /// `None` if there is no usable root: then every certificate is refused that is not pinned.
+    /// `None` if there is no usable root: then every certificate that is not pinned is refused.
     webpki: Option<Arc<WebPkiServerVerifier>>,
     pinned: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,

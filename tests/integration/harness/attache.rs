@@ -1,4 +1,4 @@
-//! The binary under test, and what it says.
+//! The binary under test, and its output.
 
 use super::client::{Request, Response, get, send};
 use super::interactive::{Interactive, interactive};
@@ -18,29 +18,29 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-/// Put before every file that does not say itself where to listen.
+/// Added to every file that sets no listeners.
 const LISTEN: &str = "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:0 }\n";
 
-/// What a test knows before attache starts.
+/// The environment and files of a test before attache starts.
 pub(crate) struct Setup {
     folder: TempDir,
     given: BTreeMap<String, String>,
     environment: Vec<(String, String)>,
 }
 
-/// attache, about to be given a file.
+/// attache before its start.
 pub(crate) fn attache() -> Setup {
     let folder = tempfile::tempdir().expect("a folder");
     Setup { folder, given: BTreeMap::new(), environment: Vec::new() }
 }
 
-/// attache in front of one service, `mailer`, with these further lines. Unless they say otherwise it needs no
-/// credential, waits five seconds, and has a message of its own.
+/// Prepares attache in front of one service, `mailer`, with these further lines. By default it needs no credential, has
+/// a timeout of five seconds, and its own message.
 pub(crate) async fn attache_for(third_party: &Stub, lines: &str) -> Attache {
     attache().given("third_party", third_party.url()).with(&mailer(lines)).await
 }
 
-/// The file of [`attache_for`].
+/// Returns the file of [`attache_for`].
 pub(crate) fn mailer(lines: &str) -> String {
     let mut yaml = String::from("services:\n  mailer:\n");
     let defaults = [
@@ -62,13 +62,13 @@ pub(crate) fn mailer(lines: &str) -> String {
 }
 
 impl Setup {
-    /// What `{{name}}` stands for in the file.
+    /// Sets the value of the placeholder `{{name}}` in the file.
     pub(crate) fn given(mut self, name: &str, value: impl Into<String>) -> Self {
         self.given.insert(name.to_owned(), value.into());
         self
     }
 
-    /// What [`Self::given`] or [`Self::file`] made of a name.
+    /// Returns the value that [`Self::given`] or [`Self::file`] gave to a name.
     pub(crate) fn value(&self, name: &str) -> String {
         self.given[name].clone()
     }
@@ -78,14 +78,14 @@ impl Setup {
         self
     }
 
-    /// A file beside the configuration; `{{name}}` stands for its path.
+    /// Creates a file beside the configuration; `{{name}}` is replaced by its path.
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).expect("write a file");
         self.given(name, path.display().to_string())
     }
 
-    /// A folder beside the configuration that is not there yet; `{{name}}` stands for its path.
+    /// Reserves the path of a folder beside the configuration that does not exist yet; `{{name}}` is replaced by it.
     pub(crate) fn folder(self, name: &str) -> Self {
         let path = self.folder.path().join(name).display().to_string();
         self.given(name, path)
@@ -97,16 +97,16 @@ impl Setup {
         self.at(&config).await
     }
 
-    /// Starts attache with a file or folder the test has made itself.
+    /// Starts attache with a file or folder that the test has created.
     pub(crate) async fn at(self, config: &Path) -> Attache {
         let mut attache = self.start(&["run", "-c", &config.display().to_string()]);
         attache.stderr.line("ready", |line| line.contains("ready")).await;
-        // As text or as JSON.
+        // The log is text or JSON.
         let listening = Regex::new(r#"listener"?[=:]"?(\w+)"?[ ,]"?address"?[=:]"?([^\s",]+)"#);
         let listening = listening.expect("a pattern");
         let log = plain(&attache.stderr.text());
         for found in listening.captures_iter(&log) {
-            // A unix socket has none, and the test that asked for one knows its path.
+            // A unix socket has no port, and the test knows its path.
             if let Ok(address) = found[2].parse() {
                 attache.addresses.insert(found[1].to_owned(), address);
             }
@@ -114,7 +114,7 @@ impl Setup {
         attache
     }
 
-    /// `attache demo`, as soon as it has printed what to try.
+    /// Starts `attache demo`, and returns once it has printed its commands.
     pub(crate) async fn demo(self) -> Attache {
         let attache = self.start(&["demo"]);
         attache.stderr.line("ready", |line| line.contains("ready")).await;
@@ -132,7 +132,7 @@ impl Setup {
         Attache { setup: self, child, stdout, stderr, addresses: BTreeMap::new() }
     }
 
-    /// The file on disk, for commands that only read it.
+    /// Writes the file, for commands that only read it.
     pub(crate) fn write(&self, yaml: &str) -> PathBuf {
         let mut text = dedent(yaml);
         if !text.contains("listen:") {
@@ -148,7 +148,7 @@ impl Setup {
     }
 }
 
-/// A running attache. Dropped, it is asked for its metrics and status, stopped, and everything it said is searched
+/// A running attache. When dropped, its metrics and status are read, it is stopped, and its whole output is searched
 /// for secrets.
 pub(crate) struct Attache {
     setup: Setup,
@@ -180,12 +180,12 @@ impl Attache {
         self.child.id()
     }
 
-    /// A request to the outbound listener.
+    /// Sends a request to the outbound listener.
     pub(crate) async fn send(&self, request: Request) -> Response {
         send(self.outbound(), request).await
     }
 
-    /// A request to the webhook listener.
+    /// Sends a request to the webhook listener.
     pub(crate) async fn hook(&self, request: Request) -> Response {
         send(self.webhooks(), request).await
     }
@@ -198,17 +198,17 @@ impl Attache {
         send(self.admin(), get("/status")).await.json()
     }
 
-    /// Resident memory now, in bytes.
+    /// Returns the resident memory, in bytes.
     pub(crate) fn resident(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
-    /// Makes the peak begin anew from now.
+    /// Resets the peak of the resident memory.
     pub(crate) fn reset_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("/proc");
     }
 
-    /// The most there ever was of it, or since [`Self::reset_peak`].
+    /// Returns the peak of the resident memory since the start, or since [`Self::reset_peak`].
     pub(crate) fn peak(&self) -> u64 {
         self.memory("VmHWM:")
     }
@@ -220,7 +220,7 @@ impl Attache {
         kib * 1024
     }
 
-    /// The first line of the access log for which `wanted` holds.
+    /// Returns the first line of the access log for which `wanted` holds.
     pub(crate) async fn access_log_line(&self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let parse = |line: &str| -> Value {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("access log line {line:?}: {error}"))
@@ -234,7 +234,7 @@ impl Attache {
         self.stderr.line(pattern.as_str(), |line| pattern.is_match(&plain(line))).await
     }
 
-    /// Everything on stdout and stderr.
+    /// Returns everything on stdout and stderr.
     pub(crate) fn said(&self) -> String {
         format!("{}\n{}", self.stdout.text(), self.stderr.text())
     }
@@ -245,12 +245,12 @@ impl Attache {
 
     // The file.
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub(crate) fn config(&self) -> PathBuf {
         self.setup.folder.path().join("attache.yaml")
     }
 
-    /// The path of a file made with [`Setup::file`].
+    /// Returns the path of a file created with [`Setup::file`].
     pub(crate) fn path_of(&self, name: &str) -> &Path {
         Path::new(&self.setup.given[name])
     }
@@ -259,12 +259,12 @@ impl Attache {
         self.setup.given.insert(name.to_owned(), value.into());
     }
 
-    /// Another file in the place of the first; attache is told nothing.
+    /// Replaces the file without informing attache.
     pub(crate) fn rewrite(&self, yaml: &str) {
         self.setup.write(yaml);
     }
 
-    /// Another content for a file made with [`Setup::file`].
+    /// Replaces the content of a file created with [`Setup::file`].
     pub(crate) fn rewrite_file(&self, name: &str, content: &str) {
         replace(self.path_of(name), content);
     }
@@ -276,7 +276,7 @@ impl Attache {
         self.reloaded(result, before).await;
     }
 
-    /// How many reloads the log tells to have changed something. Costs less than a scrape of many services.
+    /// Returns the number of reloads that changed something, by the log. Cheaper than a scrape of many services.
     pub(crate) fn applied(&self) -> usize {
         self.stderr.count(|line| line.contains("configuration applied"))
     }
@@ -291,14 +291,14 @@ impl Attache {
         eventually(&format!("a reload that is {result}"), more).await;
     }
 
-    /// `attache login` beside it, with the same file and environment.
+    /// Starts `attache login` with the same file and environment.
     pub(crate) fn login(&self, account: &str) -> Interactive {
         let config = self.setup.folder.path().join("attache.yaml");
         let arguments = ["login", account, "--no-browser", "-c", &config.display().to_string()];
         interactive(&arguments, self.setup.environment.iter().cloned())
     }
 
-    // Its life.
+    // The process.
 
     pub(crate) fn sighup(&self) {
         self.signal("HUP");
@@ -344,7 +344,7 @@ impl Attache {
     fn stop(&mut self) {
         self.signal("TERM");
         let start = Instant::now();
-        // A test may leave requests in flight; the drain they are owed is another test's subject.
+        // A test may leave requests in flight; their drain is tested elsewhere.
         while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < Duration::from_secs(1) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -374,7 +374,7 @@ impl Drop for Attache {
     }
 }
 
-/// Without a runtime, because it is called from a destructor.
+/// Works without a runtime, because it is called from a destructor.
 fn fetch(admin: SocketAddr, path: &str) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&admin, Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
@@ -384,11 +384,11 @@ fn fetch(admin: SocketAddr, path: &str) -> Option<Vec<u8>> {
     Some(page)
 }
 
-/// A page of Prometheus metrics.
+/// A Prometheus scrape.
 pub(crate) struct Metrics(pub(crate) String);
 
 impl Metrics {
-    /// The value of the series that has these labels and no others.
+    /// Returns the value of the series that has exactly these labels.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.0.lines().find_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
@@ -401,7 +401,7 @@ impl Metrics {
     }
 }
 
-/// The lines of stdout or stderr, as they come.
+/// The lines of stdout or stderr, as they arrive.
 pub(super) struct Output {
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
@@ -457,7 +457,7 @@ impl Output {
 /// A command that ends by itself.
 pub(crate) struct Command(tokio::process::Command, Stdio);
 
-/// What it left behind.
+/// The result of the command.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
@@ -480,7 +480,7 @@ impl Command {
         self
     }
 
-    /// What it reads on standard input.
+    /// Sets the standard input.
     pub(crate) fn reads(mut self, file: &Path) -> Self {
         self.1 = std::fs::File::open(file).expect("open").into();
         self
@@ -495,8 +495,8 @@ impl Command {
     }
 }
 
-/// attache with nothing of our environment but what a process needs to start. `ATTACHE_BIN` puts another binary to
-/// the same tests: a release build, a package.
+/// Returns a command for attache with only the environment that a process needs to start. `ATTACHE_BIN` names another
+/// binary to test: a release build, a package.
 pub(super) fn bare_command(arguments: &[&str]) -> std::process::Command {
     let other = std::env::var_os("ATTACHE_BIN");
     let mut command = std::process::Command::new(other.unwrap_or(env!("CARGO_BIN_EXE_attache").into()));
@@ -507,15 +507,15 @@ pub(super) fn bare_command(arguments: &[&str]) -> std::process::Command {
     command
 }
 
-/// As an editor saves: beside it, then in its place.
+/// Saves like an editor: writes a new file and renames it.
 fn replace(path: &Path, text: &str) {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text).expect("write");
     std::fs::rename(&beside, path).expect("rename");
 }
 
-/// Cuts the indentation that a file has from standing in Rust code. It begins on the line after the quote, or on the
-/// quote's own line: then that line is a key of the same level as the rest, or the parent of all the rest.
+/// Removes the indentation that a file has inside Rust code. The file begins on the line after the quote, or on the
+/// quote's line: then that line is a key of the same level as the rest, or the parent of the rest.
 fn dedent(text: &str) -> String {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let written = rest.lines().filter(|line| !line.trim().is_empty());
@@ -531,7 +531,7 @@ fn dedent(text: &str) -> String {
     out
 }
 
-/// Without the colours that a log may have.
+/// Removes the colours that a log may have.
 fn plain(text: &str) -> String {
     Regex::new("\x1b\\[[0-9;]*m").expect("a pattern").replace_all(text, "").into_owned()
 }

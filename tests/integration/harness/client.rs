@@ -1,4 +1,4 @@
-//! A raw HTTP/1.1 client. It sends what it is told, keeps every byte it gets, and lets no secret pass.
+//! A raw HTTP/1.1 client. It sends exact bytes, keeps every byte it receives, and fails on a secret.
 
 use super::leaks::assert_no_leak;
 use super::wire::{Head, Reader};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Beyond it a body is counted, not kept.
+/// Maximum number of bytes of a body that are kept; the rest is counted.
 const KEPT: usize = 1024 * 1024;
 
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ enum Body {
     None,
     Full(Vec<u8>),
     Chunked(Vec<Vec<u8>>),
-    /// `total` bytes announced, `piece` of them sent each time.
+    /// Announces `total` bytes, and sends `piece` of them at a time.
     Dripping {
         total: usize,
         piece: usize,
@@ -74,7 +74,7 @@ impl Request {
         self
     }
 
-    /// No `Host` but those given with [`Request::header`].
+    /// Sends no `Host` except those given with [`Request::header`].
     pub(crate) fn without_host(mut self) -> Self {
         self.host = false;
         self
@@ -164,18 +164,18 @@ impl Request {
 pub(crate) struct Response {
     pub(crate) head: Head,
     pub(crate) status: u16,
-    /// 1xx answers that came before it.
+    /// The 1xx answers before it.
     pub(crate) informational: Vec<Head>,
-    /// The decoded body, of which the first MiB is kept.
+    /// The decoded body; the first MiB is kept.
     pub(crate) body: Vec<u8>,
     pub(crate) body_length: u64,
-    /// Whether the body ended as its framing says.
+    /// True if the body ended as its framing states.
     pub(crate) complete: bool,
-    /// From the first byte sent to the end of the response's head.
+    /// Time from the first sent byte to the end of the response's head.
     pub(crate) head_after: Duration,
-    /// And to the end of its body.
+    /// Time from the first sent byte to the end of the body.
     pub(crate) ended_after: Duration,
-    /// As received, 1xx included, up to 1 MiB.
+    /// The bytes as received, including 1xx, up to 1 MiB.
     pub(crate) raw: Vec<u8>,
 }
 
@@ -196,7 +196,7 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
     }
 
-    /// Whether the connection ends with it.
+    /// Returns true if the connection ends with it.
     pub(crate) fn says_close(&self) -> bool {
         self.head.says("connection", "close")
     }
@@ -207,7 +207,7 @@ impl Response {
         id
     }
 
-    /// Asserts that this is attache's own answer, whole and in order, and gives its document.
+    /// Asserts that this is a complete answer of attache itself, and returns its document.
     #[track_caller]
     pub(crate) fn problem(&self, code: &str, status: u16, proxy_status: &str) -> serde_json::Value {
         let said = String::from_utf8_lossy(&self.raw);
@@ -228,7 +228,7 @@ impl Response {
     }
 }
 
-/// A connection that is kept alive.
+/// A kept-alive connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     peer: SocketAddr,
@@ -252,7 +252,7 @@ impl Connection {
         self.try_exchange(request).await.unwrap_or_else(|error| panic!("{asked}: {error}"))
     }
 
-    /// Sends and reads at the same time, so that an answer that comes before the request has ended is seen.
+    /// Sends and reads at the same time, so that an early answer is received.
     pub(crate) async fn try_exchange(&mut self, request: Request) -> io::Result<Response> {
         let start = Instant::now();
         let (mut from, mut to) = self.stream.split();
@@ -262,7 +262,7 @@ impl Connection {
         let both = async {
             tokio::select! {
                 answer = &mut reading => answer,
-                // A write that fails still leaves an answer to be read.
+                // After a failed write there may be an answer to read.
                 _written = &mut writing => reading.await,
             }
         };
@@ -282,7 +282,7 @@ impl Connection {
         within(PATIENCE, "an answer", reading).await
     }
 
-    /// One head, be it of an interim answer.
+    /// Reads one head, possibly of an interim answer.
     pub(crate) async fn head(&mut self) -> Head {
         let reading = self.reader.head(&mut self.stream);
         let head = within(PATIENCE, "a head", reading).await.expect("read").expect("a head");
@@ -290,7 +290,7 @@ impl Connection {
         head
     }
 
-    /// Exactly `n` bytes of whatever follows the last answer.
+    /// Reads exactly `n` bytes after the last answer.
     pub(crate) async fn bytes(&mut self, n: usize) -> Vec<u8> {
         let mut got = Vec::new();
         let framing = super::wire::Framing::Length(n as u64);
@@ -300,7 +300,7 @@ impl Connection {
         got
     }
 
-    /// Everything until the other side closes.
+    /// Reads until the other side closes.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut got = Vec::new();
         let reading = self.reader.rest(&mut self.stream, |part| got.extend_from_slice(part));
@@ -345,12 +345,12 @@ async fn read(
     Ok(Response { head, status, informational, body, body_length, complete, head_after, ended_after, raw })
 }
 
-/// One exchange on a connection of its own.
+/// Performs one exchange on a new connection.
 pub(crate) async fn send(peer: SocketAddr, request: Request) -> Response {
     Connection::open(peer).await.exchange(request).await
 }
 
-/// As [`send`], where the connection may fail.
+/// As [`send`], for a connection that may fail.
 pub(crate) async fn try_send(peer: SocketAddr, request: Request) -> io::Result<Response> {
     Connection::try_open(peer).await?.try_exchange(request).await
 }

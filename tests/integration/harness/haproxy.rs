@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A running HAProxy, one process, in the foreground.
+/// A running HAProxy: one process, in the foreground.
 pub(crate) struct Haproxy {
     _folder: TempDir,
     child: Child,
@@ -18,10 +18,10 @@ pub(crate) struct Haproxy {
 }
 
 impl Haproxy {
-    /// HAProxy in front of the server at `backend`.
+    /// Starts HAProxy in front of the server at `backend`.
     pub(crate) async fn start(backend: SocketAddr) -> Self {
         let template = std::fs::read_to_string(peers().join("haproxy/haproxy.cfg.in")).expect("the template");
-        // It cannot choose a port itself, so the one that was free may be taken.
+        // It cannot choose a port itself, and another program may take the free port first.
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a folder");
             let port = free_port();
@@ -46,7 +46,7 @@ impl Haproxy {
             let said = started.stderr.text();
             assert!(said.contains("cannot bind socket"), "HAProxy ended:\n{said}");
         }
-        panic!("five ports that were free were taken before HAProxy came to them");
+        panic!("five free ports were taken by other programs before HAProxy bound them");
     }
 
     pub(crate) fn url(&self) -> String {

@@ -1,4 +1,4 @@
-//! A command that talks with a person.
+//! An interactive command.
 
 use super::attache::{Finished, Output, bare_command};
 use super::eventually;
@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::{Child, ChildStdin, Stdio};
 
-/// It runs; what it says can be read as it comes, and it can be typed to.
+/// A running command whose output can be read line by line, and that accepts input.
 pub(crate) struct Interactive {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -30,12 +30,12 @@ pub(crate) fn interactive(
 }
 
 impl Interactive {
-    /// The first line on stdout for which `wanted` holds.
+    /// Returns the first line on stdout for which `wanted` holds.
     pub(crate) async fn says(&self, what: &str, wanted: impl FnMut(&str) -> bool) -> String {
         self.stdout.line(what, wanted).await
     }
 
-    /// The same on stderr.
+    /// Returns the first line on stderr for which `wanted` holds.
     pub(crate) async fn notes(&self, what: &str) -> String {
         self.stderr.line(what, |line| line.contains(what)).await
     }
@@ -44,14 +44,14 @@ impl Interactive {
         writeln!(self.stdin.as_mut().expect("stdin"), "{line}").expect("type");
     }
 
-    /// Ctrl-C.
+    /// Sends Ctrl-C.
     pub(crate) fn interrupt(&self) {
         let kill = format!("kill -INT {}", self.child.id());
         let sent = std::process::Command::new("sh").args(["-c", &kill]).status();
         assert!(sent.expect("sh").success());
     }
 
-    /// Waits for its end; nothing that it said may be a secret.
+    /// Waits for its end; none of its output may be a secret.
     pub(crate) async fn finish(mut self) -> Finished {
         let status = eventually("the command to end", async || self.child.try_wait().ok().flatten()).await;
         self.stdout.end();

@@ -1,4 +1,4 @@
-//! The leak oracle: secrets that can be recognised wherever they turn up.
+//! The leak detector: secrets that can be recognised in any output.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -7,25 +7,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Long enough that its base64 is recognised at every alignment.
 const MARKER: &str = "s3cr3t-attache-";
-/// What a third party must not see, while it may see the secrets that open it.
+/// The marker of secrets that a third party must not see, unlike its own credentials.
 const KEY_MARKER: &str = "s3cr3t-attache-webhook-key-";
 
-/// A new secret. Only ever give it to attache, or to a stub that hands it to attache.
+/// Returns a new secret. Give it only to attache, or to a stub that hands it to attache.
 pub(crate) fn secret(what: &str) -> String {
     format!("{MARKER}{what}-{}", unique())
 }
 
-/// A new webhook key.
+/// Returns a new webhook key.
 pub(crate) fn webhook_key() -> String {
     format!("{KEY_MARKER}{}", unique())
 }
 
-/// What stands for a key in the file.
+/// Returns the hash of a key, for the file.
 pub(crate) fn sha256_hex(content: &(impl AsRef<[u8]> + ?Sized)) -> String {
     hex(ring::digest::digest(&ring::digest::SHA256, content.as_ref()).as_ref())
 }
 
-/// Fails the test if anything secret is in `bytes`.
+/// Fails the test if `bytes` contain a secret.
 #[track_caller]
 pub(crate) fn assert_no_leak(place: &str, bytes: &[u8]) {
     if let Some(leak) = find(bytes, &NEEDLES) {
@@ -33,12 +33,12 @@ pub(crate) fn assert_no_leak(place: &str, bytes: &[u8]) {
     }
 }
 
-/// A webhook key in `bytes`, with its surroundings.
+/// Returns a webhook key in `bytes`, with its surroundings.
 pub(super) fn find_webhook_key(bytes: &[u8]) -> Option<String> {
     find(bytes, &KEY_NEEDLES)
 }
 
-/// Any secret in `bytes`, with its surroundings.
+/// Returns any secret in `bytes`, with its surroundings.
 pub(super) fn find_secret(bytes: &[u8]) -> Option<String> {
     find(bytes, &NEEDLES)
 }
@@ -46,8 +46,8 @@ pub(super) fn find_secret(bytes: &[u8]) -> Option<String> {
 static NEEDLES: LazyLock<Vec<String>> = LazyLock::new(|| needles(MARKER));
 static KEY_NEEDLES: LazyLock<Vec<String>> = LazyLock::new(|| needles(KEY_MARKER));
 
-/// `marker` as it looks in clear, in hex, and inside a base64 text at each of the three alignments. Lowercase,
-/// as is what it is compared with.
+/// Returns `marker` in plain text, in hex, and within a base64 text at each of the three alignments. Lowercase, like
+/// the text that it is compared with.
 fn needles(marker: &str) -> Vec<String> {
     let mut all = vec![marker.to_owned(), hex(marker.as_bytes())];
     for skip in 0..3 {

@@ -1,6 +1,6 @@
-//! A black box around the binary: real processes, real sockets, bytes as they are on the wire.
+//! The test harness: real processes, real sockets, exact bytes.
 //!
-//! A test reads as a topology and one assertion:
+//! A test consists of a topology and one assertion:
 //!
 //! ```ignore
 //! let third_party = third_party().hangs();
@@ -9,13 +9,13 @@
 //! assert_eq!(answer.status, 504);
 //! ```
 //!
-//! **Leaks.** Every secret of a test comes from [`secret`] or [`webhook_key`] and so carries a marker. The client
-//! looks for the marker (plain, in any case, base64, hex) in every byte it is sent; [`Attache`] looks for it in
-//! stdout, stderr, `/metrics` and `/status` when it is dropped; [`app`] looks for it in everything our own program
-//! is sent, [`third_party`] for webhook keys. So a leak fails a test that never thought of it, and because of the
-//! marker no registry, and no global state, is needed.
+//! **Leaks.** Every secret of a test comes from [`secret`] or [`webhook_key`] and so contains a marker. The client
+//! searches for the marker (plain, in any case, base64, hex) in every byte it receives; [`Attache`] searches for it in
+//! stdout, stderr, `/metrics` and `/status` when it is dropped; [`app`] searches for it in everything that the receiver
+//! gets, [`third_party`] for webhook keys. So a leak fails every test, and because of the marker no registry, and no
+//! global state, is needed.
 //!
-//! **Time.** Nothing sleeps to let something happen: it waits for the thing itself, up to [`PATIENCE`].
+//! **Time.** No test sleeps to let something happen: it waits for the event itself, up to [`PATIENCE`].
 
 mod attache;
 mod client;
@@ -45,10 +45,10 @@ pub(crate) use vendor::{Vendor, hex, mac, vendor, vendor_with, vendor_yaml};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is only waited for: generous, because machines are shared.
+/// Maximum time to wait for an event: generous, because machines are shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `future`, or a failed test that says what was waited for.
+/// Returns the output of `future`, or fails the test with `what` it waited for.
 pub(crate) async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
@@ -56,7 +56,7 @@ pub(crate) async fn within<T>(limit: Duration, what: &str, future: impl Future<O
     }
 }
 
-/// Asks again and again until there is an answer: for what can only be seen by looking (a metric, an exit).
+/// Polls until there is an answer: for states without an event (a metric, an exit).
 pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(10));
@@ -69,11 +69,11 @@ pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
     }
 }
 
-/// Returns true if tests run in full, with `ATTACHE_FULL=1`; else says what is skipped.
+/// Returns true if tests run in full, with `ATTACHE_FULL=1`; else prints what is skipped.
 pub(crate) fn full(what: &str) -> bool {
     let full = std::env::var_os("ATTACHE_FULL").is_some_and(|value| value == "1");
     if !full {
-        // Not `println!`, which a passing test swallows.
+        // Not `println!`, which a passing test does not show.
         writeln!(std::io::stderr(), "skipped without ATTACHE_FULL=1: {what}").expect("stderr");
     }
     full

@@ -1,4 +1,4 @@
-//! nginx as a third party over TLS. What it says it received is in its own log.
+//! nginx as a TLS upstream. Its own log shows what it received.
 
 use super::attache::Output;
 use super::eventually;
@@ -11,7 +11,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A running nginx, one process, in the foreground.
+/// A running nginx: one process, in the foreground.
 pub(crate) struct Nginx {
     folder: TempDir,
     child: Child,
@@ -20,10 +20,10 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// nginx at `localhost`, with a certificate of `ca` for `name`.
+    /// Starts nginx at `localhost`, with a certificate of `ca` for `name`.
     pub(crate) async fn start(ca: &CertificateAuthority, name: &str) -> Self {
         let nginx = program("nginx");
-        // nginx can't be told to choose a port itself, so somebody may take the one that was free.
+        // nginx can't choose a port itself, and another program may take the free port first.
         for _ in 0..5 {
             let mut started = Self::at(&nginx, free_port(), ca, name);
             let pid = started.folder.path().join("nginx.pid");
@@ -39,7 +39,7 @@ impl Nginx {
             let said = started.stderr.text();
             assert!(said.contains("Address already in use"), "nginx ended:\n{said}");
         }
-        panic!("five ports that were free were taken before nginx came to them");
+        panic!("five free ports were taken by other programs before nginx bound them");
     }
 
     fn at(nginx: &Path, port: u16, ca: &CertificateAuthority, name: &str) -> Self {
@@ -68,7 +68,7 @@ impl Nginx {
         Self { folder, child, stderr, authority: format!("localhost:{port}") }
     }
 
-    /// Host and port as they stand in the URL.
+    /// Returns host and port as in the URL.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
@@ -77,13 +77,13 @@ impl Nginx {
         format!("https://{}", self.authority)
     }
 
-    /// What was uploaded there.
+    /// Returns the uploaded content.
     pub(crate) fn file(&self, path: &str) -> Vec<u8> {
         let path = self.folder.path().join(path.trim_start_matches('/'));
         std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// What it has received so far, a line of its log for each request.
+    /// Returns what it has received so far: one log line per request.
     pub(crate) fn received(&self) -> Vec<Value> {
         let log = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
         let lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -91,7 +91,7 @@ impl Nginx {
         lines.map(parse).collect()
     }
 
-    /// The only `N` requests there were: it writes its log after it has answered.
+    /// Waits for the only `N` requests: it writes its log after it has answered.
     pub(crate) async fn requests<const N: usize>(&self) -> [Value; N] {
         let all = async || Some(self.received()).filter(|received| received.len() >= N);
         let all = eventually("nginx's log", all).await;

@@ -1,6 +1,6 @@
-//! Programs nobody here wrote, which `./.ci/setup test` installs: started, listened to, and ended by their own id.
+//! Third-party programs, which `./.ci/setup test` installs: started, read from, and ended by their own id.
 //!
-//! A test that needs one which isn't there fails and says how to get it: a peer that is skipped proves nothing.
+//! A test that needs a missing one fails and names the way to install it: a skipped peer would prove nothing.
 
 use super::attache::{Finished, Output};
 use super::leaks::assert_no_leak;
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A peer that serves until its standard input ends. Each says `ready PORT` when it does.
+/// A peer that serves until its standard input ends. It prints `ready PORT` once it serves.
 pub(crate) struct Peer {
     child: Child,
-    /// Its end is the sign to end, so that no peer outlives a test that was killed.
+    /// Its end tells the peer to end, so that no peer outlives a killed test.
     stdin: Option<ChildStdin>,
     stdout: Output,
     stderr: Output,
@@ -21,12 +21,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A server in JavaScript or Python, by its path in the folder of the peers.
+    /// Starts a server in JavaScript or Python, by its path in the folder of the peers.
     pub(crate) async fn serve(script: &str, environment: &[(&str, &str)]) -> Self {
         Self::serve_from(&peers().join(script), &[], environment, "ready ").await
     }
 
-    /// One that stands elsewhere and says something else before its port.
+    /// Starts a server in another place, which prints another text before its port.
     pub(crate) async fn serve_from(
         script: &Path,
         arguments: &[&str],
@@ -56,18 +56,18 @@ impl Peer {
         format!("http://{}", self.address())
     }
 
-    /// The first line it printed for which `wanted` holds.
+    /// Returns the first line it printed for which `wanted` holds.
     pub(crate) async fn line(&self, what: &str, wanted: impl FnMut(&str) -> bool) -> String {
         self.stdout.line(what, wanted).await
     }
 
-    /// What stands after this word on the first line that begins with it.
+    /// Returns the text after this word on the first line that begins with it.
     pub(crate) async fn says(&self, word: &str) -> String {
         let line = self.line(word, |line| line.split(' ').next() == Some(word)).await;
         line[word.len()..].trim_start().to_owned()
     }
 
-    /// How often it has printed this very line.
+    /// Returns how often it has printed exactly this line.
     pub(crate) fn count(&self, wanted: &str) -> usize {
         self.stdout.text().lines().filter(|line| *line == wanted).count()
     }
@@ -86,28 +86,28 @@ impl Drop for Peer {
     }
 }
 
-/// curl, quiet and deaf to its configuration file; the rest is for the arguments to say.
+/// Runs curl without output and without its configuration file; the arguments set everything else.
 pub(crate) async fn curl(arguments: &[&str]) -> Finished {
     let mut command = bare(&program("curl"));
     command.args(["-q", "--silent", "--show-error", "--max-time", "30"]).args(arguments);
     finish(command).await
 }
 
-/// A script in JavaScript that ends by itself.
+/// Runs a script in JavaScript that ends by itself.
 pub(crate) async fn node(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
     let mut command = bare(&node_program());
     command.arg(peers().join(script)).args(arguments).envs(environment.iter().copied());
     finish(command).await
 }
 
-/// A script in Python that ends by itself.
+/// Runs a script in Python that ends by itself.
 pub(crate) async fn python(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
     let mut command = bare(&python_program());
     command.arg(peers().join(script)).args(arguments).envs(environment.iter().copied());
     finish(command).await
 }
 
-/// `python/client.py`: the same exchange with each of the two clients it has, a line of JSON for each.
+/// Runs `python/client.py`: the same exchange with each of its two clients, with one line of JSON for each.
 pub(crate) async fn python_client(arguments: &[&str]) -> Vec<serde_json::Value> {
     let finished = python("python/client.py", arguments, &[]).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -115,7 +115,7 @@ pub(crate) async fn python_client(arguments: &[&str]) -> Vec<serde_json::Value> 
     finished.stdout.lines().map(parse).collect()
 }
 
-/// The absolute path of a program, also if it is kept where only root looks.
+/// Returns the absolute path of a program, including the folders that only root searches.
 pub(super) fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
@@ -123,7 +123,7 @@ pub(super) fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not installed: run `./.ci/setup test`"))
 }
 
-/// A command with nothing of our environment but what a process needs to start: no proxy, least of all.
+/// Returns a command with only the environment that a process needs to start, so without proxy variables.
 pub(super) fn bare(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
@@ -133,12 +133,12 @@ pub(super) fn bare(program: &Path) -> Command {
     command
 }
 
-/// Where the peers are.
+/// Returns the folder of the peers.
 pub(super) fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers")
 }
 
-/// Waits that long for the process to end by itself, then ends it.
+/// Waits this long for the process to end by itself, then ends it.
 pub(super) fn end(child: &mut Child, patience: Duration) {
     let start = Instant::now();
     while matches!(child.try_wait(), Ok(None)) && start.elapsed() < patience {
@@ -163,7 +163,7 @@ fn installed(stamp: &Path, what: &str) {
     assert!(stamp.is_file(), "{what} are not installed: run `./.ci/setup test`");
 }
 
-/// Whatever such a program prints was sent to it, so no secret may be in it.
+/// The output of such a program was sent to it, so it must contain no secret.
 async fn finish(command: Command) -> Finished {
     let what = command.get_program().to_owned();
     let mut command = tokio::process::Command::from(command);

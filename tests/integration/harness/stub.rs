@@ -1,7 +1,7 @@
-//! Peers that do what a test tells them, on raw sockets, and remember every byte they were sent.
+//! Scripted peers on raw sockets, which record every byte they receive.
 //!
-//! Each runs on a thread and runtime of its own, so that it goes on while a test blocks (as it does when it drops
-//! attache), and so that its timing does not depend on the test's.
+//! Each has its own thread and runtime, so that it continues while a test blocks (for example when it drops attache),
+//! and so that its timing does not depend on the test's.
 
 use super::leaks::{find_secret, find_webhook_key};
 use super::tls::{CertificateAuthority, Flaw};
@@ -34,13 +34,13 @@ pub(crate) struct Received {
     /// The decoded body, if the stub keeps bodies.
     pub(crate) body: Vec<u8>,
     pub(crate) body_length: u64,
-    /// Whether the body has ended as its framing says.
+    /// True if the body has ended as its framing states.
     pub(crate) complete: bool,
-    /// Which connection, from 0.
+    /// The number of the connection, from 0.
     pub(crate) connection: usize,
-    /// Which request on that connection, from 0.
+    /// The number of the request on that connection, from 0.
     pub(crate) nth: usize,
-    /// The whole request as received, chunks and trailers included; empty until it is complete.
+    /// The whole request as received, including chunks and trailers; empty until it is complete.
     pub(crate) wire: Vec<u8>,
 }
 
@@ -65,11 +65,11 @@ pub(crate) enum Step {
     Pause(Duration),
     /// `n` zero bytes.
     Zeros(u64),
-    /// Reads on and answers no more.
+    /// Continues reading and sends no more answers.
     Hang,
     Close,
     Reset,
-    /// Sends back whatever comes: the far end of a WebSocket.
+    /// Echoes everything: the far end of a WebSocket.
     Mirror,
 }
 
@@ -106,11 +106,11 @@ struct State {
     /// The numbers of the connections that have ended.
     ended: Mutex<Vec<usize>>,
     role: Role,
-    /// Counts up with everything that happens.
+    /// A counter of all events.
     seen: watch::Sender<Seen>,
 }
 
-/// What a stub has seen so far.
+/// The events that a stub has recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) heads: usize,
@@ -120,7 +120,7 @@ pub(crate) struct Seen {
     pub(crate) body_bytes: u64,
 }
 
-/// A scripted peer. Fails the test when it is dropped and has seen a secret that was none of its business.
+/// A scripted peer. When dropped, it fails the test if it has seen a secret that it must not see.
 pub(crate) struct Stub {
     address: SocketAddr,
     scheme: &'static str,
@@ -130,24 +130,24 @@ pub(crate) struct Stub {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A third party: answers 200 with `ok` until told otherwise.
+/// Returns an upstream that answers 200 with `ok` by default.
 pub(crate) fn third_party() -> Stub {
     Stub::start(Role::ThirdParty)
 }
 
-/// Our own program behind a webhook: no secret at all may reach it.
+/// Returns a receiver behind a webhook: no secret at all may reach it.
 pub(crate) fn app() -> Stub {
     Stub::start(Role::App)
 }
 
-/// An address that refuses connections for as long as the socket lives.
+/// Returns an address that refuses connections while the socket exists.
 pub(crate) fn refused() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bind");
     (local(&socket), socket)
 }
 
-/// An address that never completes a connection: its backlog is full and nobody accepts.
+/// Returns an address that never completes a connection: its backlog is full and no connection is accepted.
 pub(crate) fn blackhole() -> (SocketAddr, Vec<Socket>) {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bind");
@@ -157,7 +157,7 @@ pub(crate) fn blackhole() -> (SocketAddr, Vec<Socket>) {
     for _ in 0..4 {
         let filler = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         filler.set_nonblocking(true).expect("nonblocking");
-        // In progress is all it ever gets to be once the backlog is full.
+        // Once the backlog is full, a connection stays in progress.
         let _in_progress = filler.connect(&address.into());
         held.push(filler);
     }
@@ -172,7 +172,7 @@ impl Stub {
     fn start(role: Role) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).expect("a socket");
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bind");
-        // The standard library's 128 would make the kernel drop some of two hundred connections that come at once.
+        // With the standard library's 128, the kernel would drop some of two hundred simultaneous connections.
         socket.listen(1024).expect("listen");
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().expect("an address");
@@ -202,13 +202,13 @@ impl Stub {
         Self { address, scheme: "http", name, state, stop: Some(stop), thread: Some(thread) }
     }
 
-    // What it is.
+    // Its identity.
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Host and port as they stand in the URL.
+    /// Returns host and port as in the URL.
     pub(crate) fn authority(&self) -> String {
         format!("{}:{}", self.name, self.address.port())
     }
@@ -217,7 +217,7 @@ impl Stub {
         format!("{}://{}", self.scheme, self.authority())
     }
 
-    /// Goes by another name in its URL.
+    /// Uses another name in its URL.
     pub(crate) fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
@@ -250,15 +250,15 @@ impl Stub {
         self
     }
 
-    /// Says this as soon as somebody connects.
+    /// Sends this as soon as a client connects.
     pub(crate) fn with_greeting(self, greeting: &[u8]) -> Self {
         *lock(&self.state.greeting) = greeting.to_vec();
         self
     }
 
-    // What it does. Each takes effect with the next request, so a test may change its mind on the way.
+    // Its behaviour. Each change takes effect with the next request, so a test may change it at any time.
 
-    /// Does what `script` says for each request, having read its body.
+    /// Runs `script` for each request, after reading its body.
     pub(crate) fn does(&self, script: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static) {
         lock(&self.state.behaviour).script = Arc::new(script);
     }
@@ -277,17 +277,17 @@ impl Stub {
         self
     }
 
-    /// Answers with these bytes, head and all.
+    /// Answers with exactly these bytes, including the head.
     pub(crate) fn answers_raw(self, bytes: impl Into<Vec<u8>>) -> Self {
         self.then(vec![Step::Send(bytes.into())])
     }
 
-    /// As [`Stub::answers_raw`], and closes: the end of a body that has no other.
+    /// As [`Stub::answers_raw`], and closes: the end of a body without framing.
     pub(crate) fn answers_raw_and_closes(self, bytes: impl Into<Vec<u8>>) -> Self {
         self.then(vec![Step::Send(bytes.into()), Step::Close])
     }
 
-    /// Answers with the body it was sent.
+    /// Echoes the body.
     pub(crate) fn echoes(self) -> Self {
         self.scripted(|request| {
             let mut answer =
@@ -324,21 +324,21 @@ impl Stub {
         self.then(vec![Step::Send(head), Step::Zeros(n)])
     }
 
-    /// The head at once, then `pieces` of five bytes, one `every` so often.
+    /// Sends the head at once, then `pieces` of five bytes, one after each interval `every`.
     pub(crate) fn sends_headers_then_body_slowly(self, pieces: usize, every: Duration) -> Self {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", pieces * 5).into_bytes();
         let body = std::iter::repeat_n([Step::Pause(every), Step::Send(b"piece".to_vec())], pieces).flatten();
         self.then(std::iter::once(Step::Send(head)).chain(body).collect())
     }
 
-    /// The head, `n` bytes of a body of twice as many, and no more.
+    /// Sends the head and `n` bytes of a body of twice that length, and no more.
     pub(crate) fn stalls_after(self, n: usize) -> Self {
         let mut start = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 2 * n).into_bytes();
         start.extend(std::iter::repeat_n(b's', n));
         self.then(vec![Step::Send(start), Step::Hang])
     }
 
-    /// A correct answer, one byte at a time.
+    /// Sends a correct answer, one byte at a time.
     pub(crate) fn drips_its_head(self, every: Duration) -> Self {
         let answer =
             b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n";
@@ -357,7 +357,7 @@ impl Stub {
         self.answers_raw_and_closes(*b"\x16\x03\x01 this is not HTTP at all\r\n\r\n")
     }
 
-    /// Accepts a WebSocket and sends back what comes through it.
+    /// Accepts a WebSocket and echoes its bytes.
     pub(crate) fn websocket_echo(self) -> Self {
         self.scripted(|request| {
             let key = request.header("sec-websocket-key").unwrap_or_default();
@@ -372,7 +372,7 @@ impl Stub {
         })
     }
 
-    // What it saw.
+    // What it received.
 
     pub(crate) fn seen(&self) -> Seen {
         *self.state.seen.borrow()
@@ -382,18 +382,18 @@ impl Stub {
         lock(&self.state.requests).clone()
     }
 
-    /// Whether that connection has ended, at either side's wish.
+    /// Returns true if that connection has ended, by either side.
     pub(crate) fn has_ended(&self, connection: usize) -> bool {
         lock(&self.state.ended).contains(&connection)
     }
 
-    /// The `n`th request, from 0, as soon as its head is there.
+    /// Returns the `n`th request, from 0, as soon as its head was received.
     pub(crate) async fn head(&self, n: usize) -> Received {
         self.wait_until("a request's head", |seen| seen.heads > n).await;
         self.requests().swap_remove(n)
     }
 
-    /// The only request there was, whole.
+    /// Returns the only request, complete.
     pub(crate) async fn only_request(&self) -> Received {
         self.wait_until("a whole request", |seen| seen.complete > 0).await;
         let mut requests = self.requests();
@@ -573,7 +573,7 @@ impl State {
     }
 }
 
-/// A poisoned lock is somebody else's panic, already reported.
+/// A poisoned lock is the result of another panic, which was reported already.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

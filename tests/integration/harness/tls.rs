@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own.
+//! The test's own certificate authority.
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -8,12 +8,12 @@ use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
 
-/// What is wrong with a server's certificate.
+/// A flaw of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
     Expired,
     NotYetValid,
-    /// It is for clients only.
+    /// The certificate is for clients only.
     Purpose,
 }
 
@@ -30,7 +30,7 @@ impl CertificateAuthority {
         Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a CA") }
     }
 
-    /// A certificate that is a server's and, as `openssl req -x509` makes it, a CA's as well.
+    /// A certificate that is both a server's and a CA's, as `openssl req -x509` creates it.
     pub(crate) fn self_signed_server(name: &str) -> Self {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -38,18 +38,18 @@ impl CertificateAuthority {
         Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
     }
 
-    /// What goes into `tls.ca`.
+    /// Returns the PEM for `tls.ca`.
     pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    /// Certificate and key, as PEM, of who proves to be `name`, a DNS name or an address.
+    /// Returns a certificate and its key, as PEM, for `name`, a DNS name or an address.
     pub(crate) fn leaf_pem(&self, name: &str) -> (String, String) {
         let (leaf, key) = self.leaf(name);
         (leaf.pem(), key.serialize_pem())
     }
 
-    /// A server that proves to be `name`, a DNS name or an address.
+    /// Returns a server's certificate for `name`, a DNS name or an address.
     pub(super) fn server(&self, name: &str) -> Arc<ServerConfig> {
         let (leaf, key) = self.leaf(name);
         server(vec![leaf.der().clone(), self.issuer.der().clone()], &key)
@@ -68,7 +68,7 @@ impl CertificateAuthority {
         server(vec![leaf.der().clone(), self.issuer.der().clone()], &key)
     }
 
-    /// A server whose certificate is the authority's own.
+    /// Returns a server whose certificate is the authority's own.
     pub(super) fn itself(&self) -> Arc<ServerConfig> {
         server(vec![self.issuer.der().clone()], self.issuer.key())
     }

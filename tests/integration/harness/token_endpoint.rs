@@ -3,7 +3,7 @@
 use super::stub::{Received, Step, Stub, third_party};
 use std::time::Duration;
 
-/// Issues a fixed access token, good for an hour, until told otherwise.
+/// Issues a fixed access token, valid for an hour, by default.
 pub(crate) struct TokenEndpoint {
     stub: Stub,
     answer: Answer,
@@ -37,7 +37,7 @@ impl TokenEndpoint {
         )
     }
 
-    /// `invalid_client` and the like (RFC 6749 section 5.2).
+    /// Answers with `invalid_client` or another error (RFC 6749 section 5.2).
     pub(crate) fn rejects(self, error: &str) -> Self {
         self.answers(401, &format!(r#"{{"error":"{error}"}}"#))
     }
@@ -55,7 +55,7 @@ impl TokenEndpoint {
         self
     }
 
-    /// Takes that long for each answer from now on.
+    /// Delays each answer by this time from now on.
     pub(crate) fn delays(mut self, after: Duration) -> Self {
         self.answer.after = after;
         self.apply()
@@ -67,12 +67,12 @@ impl TokenEndpoint {
         self.apply()
     }
 
-    /// A new token for each request: `token(0)`, `token(1)`, …
+    /// Issues a new token for each request: `token(0)`, `token(1)`, …
     pub(crate) fn issues_each(self, token: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
         self.issues_each_for(3600, token)
     }
 
-    /// As [`TokenEndpoint::issues_each`], each good for `expires_in` seconds.
+    /// As [`TokenEndpoint::issues_each`], each valid for `expires_in` seconds.
     pub(crate) fn issues_each_for(
         self,
         expires_in: u64,
@@ -105,7 +105,7 @@ impl TokenEndpoint {
     }
 }
 
-/// An answer in JSON that may not be kept.
+/// Returns an answer in JSON that must not be cached.
 pub(crate) fn json(status: u16, body: &str) -> Step {
     let length = body.len();
     Step::Send(

@@ -1,4 +1,4 @@
-//! The usual topology of a webhook: a third party that knows a key and perhaps a secret, attache, and our program.
+//! The usual topology of a webhook: a third party with a key and possibly a secret, attache, and the receiver.
 
 use super::attache::{Attache, Setup, attache};
 use super::client::{Request, post};
@@ -16,8 +16,8 @@ pub(crate) struct Vendor {
     pub(crate) secret: String,
 }
 
-/// With these further lines under `webhook`. `VENDOR_SECRET` in the environment holds the secret, `VENDOR_WHSEC` the same
-/// as Standard Webhooks write it.
+/// Starts it with these further lines under `webhook`. `VENDOR_SECRET` in the environment has the secret,
+/// `VENDOR_WHSEC` the same in the form of Standard Webhooks.
 pub(crate) async fn vendor(lines: &str) -> Vendor {
     vendor_with(&secret("vendor"), lines).await
 }
@@ -32,7 +32,7 @@ pub(crate) async fn vendor_with(secret: &str, lines: &str) -> Vendor {
     Vendor { attache, app, key, secret: secret.to_owned() }
 }
 
-/// The file of [`vendor`].
+/// Returns the file of [`vendor`].
 pub(crate) fn vendor_yaml(lines: &str) -> String {
     let lines: String = lines.lines().map(|line| format!("      {}\n", line.trim())).collect();
     format!(
@@ -44,29 +44,29 @@ pub(crate) fn vendor_yaml(lines: &str) -> String {
 }
 
 impl Vendor {
-    /// A call with the key, and nothing signed.
+    /// Sends a call with the key, without a signature.
     pub(crate) fn call(&self, rest: &str, body: impl Into<Vec<u8>>) -> Request {
         post(format!("/webhooks/{}{rest}", self.key), body)
     }
 
-    /// HMAC-SHA256 with the secret.
+    /// Returns the HMAC-SHA256 with the secret.
     pub(crate) fn mac(&self, message: &[u8]) -> Vec<u8> {
         mac(&self.secret, message)
     }
 
-    /// A call that is signed as GitHub signs.
+    /// Sends a call with GitHub's signature.
     pub(crate) fn github(&self, rest: &str, body: &[u8]) -> Request {
         self.call(rest, body).header("X-Hub-Signature-256", format!("sha256={}", hex(&self.mac(body))))
     }
 
-    /// So many calls were refused for this reason.
+    /// Waits until this number of calls was refused for this reason.
     pub(crate) async fn refused(&self, reason: &str) -> f64 {
         let labels = [("service", "vendor"), ("reason", reason)];
         self.attache.metrics().await.value("attache_webhook_refused_total", &labels).unwrap_or(0.0)
     }
 }
 
-/// HMAC-SHA256.
+/// Returns an HMAC-SHA256.
 pub(crate) fn mac(secret: &str, message: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), message).as_ref().to_vec()
 }

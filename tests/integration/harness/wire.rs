@@ -1,5 +1,5 @@
-//! HTTP/1.1 as bytes, read by the client and by the stubs alike: deliberately not a library, because a library
-//! would tidy up what the tests have to see.
+//! HTTP/1.1 as bytes, parsed by the client and by the stubs: not with a library, because a library would normalise what
+//! the tests have to see.
 
 use bytes::{Buf, BytesMut};
 use std::io;
@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The head of a message: start line and fields, in their order and case.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Head {
-    /// As received, with the empty line.
+    /// The bytes as received, with the empty line.
     pub(crate) raw: Vec<u8>,
-    /// `GET /x HTTP/1.1`, or `HTTP/1.1 200 OK`.
+    /// The start line: `GET /x HTTP/1.1`, or `HTTP/1.1 200 OK`.
     pub(crate) start: Vec<u8>,
     pub(crate) fields: Vec<(String, String)>,
 }
@@ -30,7 +30,7 @@ impl Head {
         Self { raw: raw.to_vec(), start, fields }
     }
 
-    /// The first field of that name.
+    /// Returns the first field of that name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.fields
             .iter()
@@ -38,7 +38,7 @@ impl Head {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Every field of that name.
+    /// Returns every field of that name.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         let of_name = self.fields.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
         of_name.map(|(_, value)| value.as_str()).collect()
@@ -71,7 +71,7 @@ impl Head {
     }
 }
 
-/// How a body ends.
+/// The framing of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     Empty,
@@ -80,7 +80,7 @@ pub(super) enum Framing {
     UntilClose,
 }
 
-/// What was read from a socket and not yet used.
+/// Bytes that were read from a socket and not yet consumed.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     buffer: BytesMut,
@@ -101,7 +101,7 @@ impl Reader {
         Ok(read > 0)
     }
 
-    /// The next head; `None` if the stream ends before one begins.
+    /// Returns the next head; `None` if the stream ends before one begins.
     pub(super) async fn head(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Head>> {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -117,7 +117,7 @@ impl Reader {
         }
     }
 
-    /// Hands the decoded body to `sink`, piece by piece. False if the stream ends before the body does.
+    /// Passes the decoded body to `sink`, piece by piece. False if the stream ends before the body does.
     pub(super) async fn body(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -156,7 +156,7 @@ impl Reader {
         }
     }
 
-    /// Whatever comes, until the stream ends.
+    /// Reads until the stream ends.
     pub(super) async fn rest(&mut self, stream: &mut (impl AsyncRead + Unpin), mut sink: impl FnMut(&[u8])) {
         loop {
             sink(&self.buffer);
@@ -167,7 +167,7 @@ impl Reader {
         }
     }
 
-    /// What was read beyond the last message.
+    /// Returns what was read beyond the last message.
     pub(super) fn leftover(&mut self) -> BytesMut {
         std::mem::take(&mut self.buffer)
     }

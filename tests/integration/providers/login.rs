@@ -1,9 +1,9 @@
-//! `attache login` beside a running attache, and somebody at a browser who agrees.
+//! `attache login` beside a running attache, with an automated browser.
 
 use super::*;
 
-/// Signs `crm` in while attache runs: `visit` picks the address that the person opens from what is printed. Returns
-/// what the provider is then asked about: the token that the third party received.
+/// Logs `crm` in while attache runs: `visit` picks the address to open from the output. Returns the token that the
+/// upstream received, for a query to the provider.
 async fn signed_in(attache: &Attache, third_party: &Stub, visit: impl Fn(&str) -> bool) -> String {
     let before = attache.send(get("/crm/contacts")).await;
     before.problem("token_rejected", 502, "proxy_configuration_error");
@@ -23,7 +23,7 @@ async fn signed_in(attache: &Attache, third_party: &Stub, visit: impl Fn(&str) -
     token_received(attache, third_party).await
 }
 
-/// attache with an account that is kept in its state folder.
+/// Starts attache with an account whose token is stored in its state folder.
 async fn attache_with_state(
     provider: &Peer,
     third_party: &Stub,
@@ -37,7 +37,7 @@ async fn attache_with_state(
 }
 
 #[tokio::test]
-async fn a_person_signs_in_with_a_code() {
+async fn a_user_signs_in_with_a_code() {
     let client_secret = secret("client");
     for method in ["none", "client_secret_basic"] {
         let environment = [
@@ -65,7 +65,7 @@ async fn a_person_signs_in_with_a_code() {
 }
 
 #[tokio::test]
-async fn a_person_confirms_a_device() {
+async fn a_user_confirms_a_device() {
     let environment = [("PEER_GRANT", "device_code"), ("PEER_CLIENT_AUTH", "none")];
     let provider = Peer::serve("oidc/server.mjs", &environment).await;
     let third_party = third_party();
@@ -79,7 +79,7 @@ async fn a_person_confirms_a_device() {
 }
 
 #[tokio::test]
-async fn a_second_provider_lets_a_person_confirm_a_device() {
+async fn a_second_provider_confirms_a_device() {
     let client_secret = secret("client");
     let environment = [("PEER_CLIENT_SECRET", client_secret.as_str())];
     let provider = Peer::serve("python/authlib_server.py", &environment).await;

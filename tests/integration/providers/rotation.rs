@@ -1,9 +1,9 @@
-//! Refresh tokens that are good once: npm oidc-provider revokes the whole grant when it sees one twice.
+//! Single-use refresh tokens: npm oidc-provider revokes the whole grant when it sees one twice.
 
 use super::*;
 use std::path::Path;
 
-/// A provider with a first refresh token, and where attache keeps those that follow.
+/// A provider with a first refresh token, and the folder in which attache stores the next ones.
 struct Rotating {
     provider: Peer,
     third_party: Stub,
@@ -31,7 +31,7 @@ impl Rotating {
         self.folder.path().join("state")
     }
 
-    /// attache, started anew with the same state.
+    /// Starts attache again with the same state.
     async fn attache(&self) -> Attache {
         let lines = "grant: refresh_token
             client_secret: { env: CLIENT_SECRET }
@@ -43,7 +43,7 @@ impl Rotating {
         setup.env("REFRESH_TOKEN", &self.first).with(&yaml).await
     }
 
-    /// Sends requests until the provider has rotated that often.
+    /// Sends requests until the provider has rotated this number of times.
     async fn rotated(&self, attache: &Attache, times: usize) {
         let line = format!("rotated {times}");
         let there = async || {
@@ -55,13 +55,13 @@ impl Rotating {
     }
 }
 
-/// Ends as an operator ends it.
+/// Ends attache as an operator does.
 async fn stop(mut attache: Attache) {
     attache.sigterm();
     assert!(attache.wait_exit().await.success());
 }
 
-/// A folder of files, copied.
+/// Copies a folder of files.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("a folder") {
@@ -85,7 +85,7 @@ async fn a_refresh_token_rotates_through_a_restart() {
     assert_eq!(rotating.provider.count("refused invalid_grant"), 0);
 }
 
-/// The state folder of a backup, put back after attache went on without it.
+/// A backup of the state folder is restored after attache continued without it.
 #[tokio::test]
 async fn a_refresh_token_that_was_spent_elsewhere_is_sent_once_and_needs_a_login() {
     let rotating = Rotating::new("600").await;

@@ -1,4 +1,4 @@
-//! What `--live` found, for people and as problems for programs.
+//! The results of `--live`, for display and as problems for programs.
 
 use crate::config::model::{OAuth2, ServerUrl};
 use crate::credentials::oauth2::{Denial, Inspected};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-/// What was found of one account, service or webhook. Their order is that in which they are printed.
+/// The result for one account, service or webhook. Their order is the order of printing.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) struct Finding {
     kind: Kind,
@@ -58,11 +58,11 @@ impl Finding {
         }
         match found.expires_in {
             Some(lifetime) => {
-                let _ = write!(text, ", good for {} s", lifetime.as_secs());
+                let _ = write!(text, ", valid for {} s", lifetime.as_secs());
             }
             None => {
                 let seconds = oauth2.default_lifetime.as_secs();
-                let _ = write!(text, ", lifetime not said (default_lifetime: {seconds} s)");
+                let _ = write!(text, ", lifetime not stated (default_lifetime: {seconds} s)");
             }
         }
         if let Some(scope) = &found.scope {
@@ -124,7 +124,7 @@ impl Finding {
         self.severity == Some(Severity::Warning)
     }
 
-    /// One line, and indented ones for what there is beside; ends with a line break.
+    /// Returns one line, and indented ones for details; ends with a line break.
     pub(in super::super) fn human(&self) -> String {
         let mark = match self.severity {
             None => "",
@@ -141,7 +141,7 @@ impl Finding {
         text
     }
 
-    /// As a problem of the file's, if it is one: without a place.
+    /// Returns the finding as a problem of the file without a place, if it is one.
     pub(in super::super) fn problem(&self) -> Option<Value> {
         let severity = match self.severity? {
             Severity::Warning => "warning",
@@ -169,13 +169,13 @@ impl Kind {
     }
 }
 
-/// An `exp` as a date; what is no date is left out.
+/// Formats an `exp` as a date; `None` if it is out of range.
 fn date(seconds: u64) -> Option<String> {
     let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
     jiff::Timestamp::try_from(at).ok().map(|at| at.to_string())
 }
 
-/// That it could not be done, for those who print problems.
+/// Returns the problem that the check could not be performed.
 pub(in super::super) fn failure(message: &str) -> Value {
     json!({
         "severity": "error", "code": "live", "file": null, "line": null, "column": null,

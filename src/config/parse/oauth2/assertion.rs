@@ -1,7 +1,7 @@
-//! Assertions: signed here with a key, or made elsewhere.
+//! Assertions: signed by attache with a key, or by another program.
 //!
-//! The key of a grant's assertion may be a Google service account's JSON, which then says what is otherwise said key by
-//! key. What the file says counts before what the JSON says.
+//! The key of a grant's assertion may be a Google service account's JSON, which contains values that otherwise have
+//! their own keys. Values of the file take precedence over those of the JSON.
 
 use super::grant::Account;
 use super::request;
@@ -26,34 +26,32 @@ const ALGORITHMS: [(&str, Algorithm); 5] = [
     ("Ed25519", Algorithm::Ed25519),
 ];
 
-/// Claims that attache writes itself.
+/// Claims that attache sets itself.
 const OURS: [&str; 7] = ["iss", "sub", "aud", "iat", "nbf", "exp", "jti"];
 
-/// What is said of one of these, and what would be right.
-const CLAIM: (&str, &str) = (
-    "not a further claim",
-    "`issuer`, `subject`, `audience`, `lifetime` and `scopes` say what such claims hold",
-);
+/// Label and help for a further claim with one of these names.
+const CLAIM: (&str, &str) =
+    ("not a further claim", "set `issuer`, `subject`, `audience`, `lifetime` or `scopes` instead");
 
-/// What the key of an assertion says about the token URL.
+/// The token URL according to the key of an assertion.
 pub(super) enum FromKey {
-    /// Nothing: the file has to.
+    /// The key has none: the file must set it.
     Nothing,
     /// The `token_uri` of a service account.
     TokenUrl(String),
-    /// Not known: the key was not read, or is wrong, which has been reported.
+    /// Unknown: the key was not read, or is invalid, which was reported.
     Unknown,
 }
 
-/// What a key turned out to be.
+/// The content of a key.
 enum Material {
     Pem(Secret),
     ServiceAccount(ServiceAccount),
-    /// Of a key that was not read.
+    /// The key was not read.
     Placeholder,
 }
 
-/// The JSON that Google gives out for a service account.
+/// The JSON of a Google service account.
 struct ServiceAccount {
     client_email: String,
     private_key: Secret,
@@ -61,7 +59,7 @@ struct ServiceAccount {
     token_uri: Option<String>,
 }
 
-/// `assertion`: the grant itself (RFC 7523 section 2.1).
+/// Reads `assertion`: the grant itself (RFC 7523 section 2.1).
 pub(super) fn bearer(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -97,8 +95,7 @@ pub(super) fn bearer(
         (None, Given::Invalid) => None,
         (None, Given::Absent) if unread => Some(String::new()),
         (None, Given::Absent) if account.nameless && material.is_some() => {
-            let help =
-                "it is the name by which the token endpoint knows the key; or give the account a `client_id`";
+            let help = "the token endpoint identifies the key by it; or set the account's `client_id`";
             decoder.required_or(&map, "issuer", Some(help)).and(None)
         }
         (None, Given::Absent) => None,
@@ -108,7 +105,7 @@ pub(super) fn bearer(
         (Some(ServiceAccount { token_uri: Some(uri), .. }), _) => Some(uri.clone()),
         (_, Given::Value(token_url)) => Some(token_url.to_owned()),
         (_, Given::Invalid) => None,
-        // What is missing is the token URL.
+        // The token URL is missing.
         (_, Given::Absent) => unread.then(String::new),
     });
     let mut ours = OURS.to_vec();
@@ -134,8 +131,8 @@ pub(super) fn bearer(
     (assertion().map(|assertion| Assertion::Signed(Box::new(assertion))), from_key)
 }
 
-/// `client_assertion`: what proves who the client is (RFC 7523 section 2.2). It speaks of the client, to the token
-/// endpoint.
+/// Reads `client_assertion`, which authenticates the client (RFC 7523 section 2.2): its subject is the client, its
+/// audience the token endpoint.
 pub(super) fn client(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -163,11 +160,11 @@ pub(super) fn client(
     })))
 }
 
-/// `client_assertion` where the client's secret signs.
+/// Reads `client_assertion` if the client's secret signs.
 pub(super) fn audience_only(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
     let map = decoder.mapping(at)?;
     for (_, at) in map.known_entries().filter(|(name, _)| *name != "audience") {
-        let help = "leave it out, or use `client_auth: private_key_jwt`";
+        let help = "remove it, or use `client_auth: private_key_jwt`";
         decoder.no_use(&at, "`client_auth: client_secret_jwt`", "the client's secret signs", help);
     }
     decoder.required(&map, "audience").and_then(|at| decoder.string(&at)).map(str::to_owned)
@@ -178,24 +175,24 @@ enum Source<'a> {
     Token(At<'a>),
 }
 
-/// Exactly one of `key` and `token`; beside a token, nothing about how to make one.
+/// Reads exactly one of `key` and `token`; a token excludes the keys for signing one.
 fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
     match (map.get("key"), map.get("token")) {
         (Some(key), None) => Some(Source::Key(key)),
         (None, Some(token)) => {
             for (name, at) in map.known_entries().filter(|(name, _)| *name != "token") {
-                let help = format!("leave `{name}` out, or give a `key` to sign with");
-                decoder.no_use(&at, "a `token`", "the token is made elsewhere", &help);
+                let help = format!("remove `{name}`, or set a `key` to sign with");
+                decoder.no_use(&at, "a `token`", "the token is signed by another program", &help);
             }
             Some(Source::Token(token))
         }
         (Some(_), Some(token)) => {
             let message = format!("{} has both `key` and `token`", map.at);
             let finding = Finding::error("conflicting_keys", decoder.key(&token), message);
-            decoder.reject(finding.label("give only one of them"))
+            decoder.reject(finding.label("set only one of them"))
         }
         (None, None) => {
-            let help = "give a `key` to sign with, or a `token` that is made elsewhere";
+            let help = "give a `key` to sign with, or a `token` that another program signs";
             decoder.required_or(map, "key", Some(help)).and(None)
         }
     }
@@ -212,7 +209,7 @@ fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Mat
             };
         }
         if !may_be_json {
-            let label = "this is JSON, and not a private key in PEM";
+            let label = "this is JSON, not a private key in PEM";
             let help = "a Google service account is for `grant: jwt_bearer`";
             return invalid(format!("{at} can't be used"), label, help);
         }
@@ -230,11 +227,11 @@ fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Mat
 }
 
 fn cannot_sign(at: &At<'_>, error: KeyError) -> Failure {
-    let help = (error == KeyError::WrongAlgorithm).then_some("leave `algorithm` out, and the key decides");
+    let help = (error == KeyError::WrongAlgorithm).then_some("remove `algorithm`: the key determines it");
     Failure::malformed("invalid_key", format!("{at} can't sign"), error.to_string(), help)
 }
 
-/// The service account in a JSON text, or what is said of one that has none, and what would be right.
+/// Parses the service account in a JSON text; the error is label and help.
 fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static str)> {
     #[derive(Deserialize)]
     struct Json {
@@ -244,14 +241,15 @@ fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static
         private_key_id: Option<String>,
         token_uri: Option<String>,
     }
-    let help = "Google gives it out as a service account's JSON key";
+    let help = "download it from Google as a service account's JSON key";
     // The parser's own errors quote values.
-    let found = serde_json::from_str::<Json>(json).map_err(|_| ("it begins like JSON, and is not", help))?;
+    let found = serde_json::from_str::<Json>(json)
+        .map_err(|_| ("it starts like JSON, but is not valid JSON", help))?;
     match found.r#type.as_deref() {
         Some("service_account") => {}
         Some("authorized_user") => {
             return Err((
-                "its `type` is `authorized_user`: a person's refresh token",
+                "its `type` is `authorized_user`: a user's refresh token",
                 "use `grant: refresh_token` with its `refresh_token`",
             ));
         }
@@ -272,7 +270,7 @@ fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static
     })
 }
 
-/// What both kinds of assertion have.
+/// The keys that both kinds of assertion have.
 struct Signed {
     key: SigningKey,
     key_id: Option<String>,

@@ -1,4 +1,4 @@
-//! How the client proves itself: `client_auth`, and the keys each of its words needs or can't have.
+//! Client authentication: `client_auth`, and the keys that each method requires or excludes.
 
 use super::assertion;
 use super::grant::Kind;
@@ -7,7 +7,7 @@ use crate::config::model::ClientAuth;
 use crate::config::problem::Finding;
 use crate::secret::Secret;
 
-/// A word of `client_auth`.
+/// A value of `client_auth`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     None,
@@ -27,32 +27,32 @@ const METHODS: [(&str, Method); 6] = [
     ("none", Method::None),
 ];
 
-/// A new secret and the one before it.
+/// A new secret and the previous one.
 const MAX_SECRETS: usize = 2;
 
-/// Which keys have no use with which methods: what is said there, and what would be right.
+/// Keys that have no effect with certain methods: label and help.
 const UNUSED: [(&str, &[Method], &str, &str); 3] = [
     (
         "client_secret",
         &[Method::None],
         "it would not be sent",
-        "leave it out, or use `client_auth: basic` or `post`",
+        "remove it, or use `client_auth: basic` or `post`",
     ),
     (
         "client_secret",
         &[Method::PrivateKeyJwt],
-        "a private key proves who the client is",
-        "leave it out, or use `client_auth: client_secret_jwt`",
+        "the client authenticates with a private key",
+        "remove it, or use `client_auth: client_secret_jwt`",
     ),
     (
         "client_assertion",
         &[Method::None, Method::Basic, Method::BasicRaw, Method::Post],
-        "no assertion is made of the client",
-        "leave it out, or use `client_auth: private_key_jwt`",
+        "the client sends no assertion",
+        "remove it, or use `client_auth: private_key_jwt`",
     ),
 ];
 
-/// What `client_auth` says, or what goes without saying. `None` also where that depends on a grant that is wrong.
+/// Reads `client_auth`, or determines its default. `None` also if the default depends on an invalid grant.
 pub(super) fn method(decoder: &Decoder<'_>, map: &Map<'_>, kind: Option<Kind>) -> Option<Method> {
     if let Some(at) = map.get("client_auth") {
         return decoder.one_of(&at, &METHODS);
@@ -64,7 +64,7 @@ pub(super) fn method(decoder: &Decoder<'_>, map: &Map<'_>, kind: Option<Kind>) -
         return None;
     }
     if let Some(at) = map.get("client_assertion") {
-        let message = format!("{at} is not used: nothing says how the client proves itself");
+        let message = format!("{at} is not used: the account has no client authentication");
         let finding = Finding::error("missing_key", decoder.key(&at), message);
         return decoder
             .reject(finding.label("`client_auth` is missing").help("write `client_auth: private_key_jwt`"));
@@ -78,12 +78,12 @@ pub(super) fn method(decoder: &Decoder<'_>, map: &Map<'_>, kind: Option<Kind>) -
     }
 }
 
-/// Whether the grant may go without a client.
+/// Returns true if the grant works without a client.
 pub(super) fn is_optional(kind: Option<Kind>, method: Option<Method>) -> bool {
     matches!(kind, Some(Kind::JwtBearer | Kind::TokenExchange)) && matches!(method, Some(Method::None) | None)
 }
 
-/// `client_id`.
+/// Reads `client_id`.
 pub(super) fn id<'t>(
     decoder: &Decoder<'t>,
     map: &Map<'_>,
@@ -100,7 +100,7 @@ pub(super) fn id<'t>(
     }
 }
 
-/// `client_auth` with what belongs to it. `audience` is the token URL as written.
+/// Reads `client_auth` with its keys. `audience` is the token URL as written.
 pub(super) fn auth(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
@@ -116,7 +116,7 @@ pub(super) fn auth(
             decoder.no_use(&at, &format!("`client_auth: {word}`"), label, help);
         }
     }
-    // Of no use or not, what is wrong with it is worth knowing.
+    // Read even if it has no effect, so that its problems are reported.
     let secrets = map.get("client_secret").map(|at| {
         let secrets = decoder.secrets(&at, MAX_SECRETS, |_, _| Ok(()))?;
         Some(secrets.into_iter().map(|(secret, _)| secret).collect::<Vec<Secret>>())
@@ -126,7 +126,7 @@ pub(super) fn auth(
     if needs_secret && secrets.is_none() {
         let help = match map.get("client_auth") {
             Some(_) => None,
-            None => Some("or say with `client_auth` how else the client proves itself"),
+            None => Some("or set `client_auth` to another method"),
         };
         decoder.required_or(map, "client_secret", help);
     }

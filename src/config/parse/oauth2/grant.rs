@@ -1,4 +1,4 @@
-//! The grants, and the keys that are each one's own.
+//! The grants, and the keys of each.
 
 use super::assertion::{self, FromKey};
 use super::{RefreshTokens, endpoint, request};
@@ -9,7 +9,7 @@ use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
 
-/// A word of `grant`.
+/// A value of `grant`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     ClientCredentials,
@@ -31,24 +31,24 @@ const KINDS: [(&str, Kind); 7] = [
     ("token_exchange", Kind::TokenExchange),
 ];
 
-/// Each grant's own keys, and what is said of them under another grant.
+/// Each grant's own keys, and the label for them under another grant.
 const OWN: [(&str, Kind, &str); 13] = [
-    ("username", Kind::Password, "there is no login"),
-    ("password", Kind::Password, "there is no login"),
-    ("refresh_token", Kind::RefreshToken, "this grant does not begin with a refresh token"),
-    ("authorization_url", Kind::AuthorizationCode, "no browser is sent there"),
-    ("redirect_url", Kind::AuthorizationCode, "no browser is sent back"),
-    ("authorization_params", Kind::AuthorizationCode, "no browser is sent with them"),
-    ("device_authorization_url", Kind::DeviceCode, "no device code is asked for"),
+    ("username", Kind::Password, "this grant sends no user name and password"),
+    ("password", Kind::Password, "this grant sends no user name and password"),
+    ("refresh_token", Kind::RefreshToken, "this grant does not start from a refresh token"),
+    ("authorization_url", Kind::AuthorizationCode, "this grant uses no browser"),
+    ("redirect_url", Kind::AuthorizationCode, "this grant uses no browser"),
+    ("authorization_params", Kind::AuthorizationCode, "this grant uses no browser"),
+    ("device_authorization_url", Kind::DeviceCode, "this grant requests no device code"),
     ("assertion", Kind::JwtBearer, "this grant sends no assertion"),
-    ("subject_token", Kind::TokenExchange, "no token is exchanged"),
-    ("subject_token_type", Kind::TokenExchange, "no token is exchanged"),
-    ("actor_token", Kind::TokenExchange, "no token is exchanged"),
-    ("actor_token_type", Kind::TokenExchange, "no token is exchanged"),
-    ("requested_token_type", Kind::TokenExchange, "no token is exchanged"),
+    ("subject_token", Kind::TokenExchange, "this grant exchanges no token"),
+    ("subject_token_type", Kind::TokenExchange, "this grant exchanges no token"),
+    ("actor_token", Kind::TokenExchange, "this grant exchanges no token"),
+    ("actor_token_type", Kind::TokenExchange, "this grant exchanges no token"),
+    ("requested_token_type", Kind::TokenExchange, "this grant exchanges no token"),
 ];
 
-/// RFC 8693 section 3, by short names.
+/// The token types of RFC 8693 section 3, by short names.
 const TOKEN_TYPES: [(&str, &str); 6] = [
     ("jwt", "urn:ietf:params:oauth:token-type:jwt"),
     ("access_token", "urn:ietf:params:oauth:token-type:access_token"),
@@ -69,18 +69,18 @@ const AUTHORIZATION_PARAMS: [&str; 7] = [
     "code_challenge_method",
 ];
 
-/// What a grant has to know of its account.
+/// Values of the account that a grant needs.
 pub(super) struct Account<'a> {
     pub(super) map: &'a Map<'a>,
     pub(super) plaintext: bool,
     pub(super) client_id: Given<&'a str>,
-    /// Whether the account may go without a client.
+    /// True if the account works without a client.
     pub(super) nameless: bool,
-    /// As written.
+    /// The token URL as written.
     pub(super) token_url: Given<&'a str>,
 }
 
-/// Which grant it is. Reports keys that belong to another, and the lack of a store if it needs one.
+/// Reads the grant's name. Reports keys of other grants, and the missing store if the grant needs one.
 pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut RefreshTokens) -> Option<Kind> {
     let at = decoder.required(map, "grant")?;
     let kind = decoder.one_of(&at, &KINDS)?;
@@ -89,7 +89,7 @@ pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut Re
         if let Some(at) = map.get(key)
             && owner != kind
         {
-            let mut help = format!("leave it out, or use `grant: {}`", word(owner));
+            let mut help = format!("remove it, or use `grant: {}`", word(owner));
             if key == "assertion" {
                 help.push_str("; the client's own is `client_assertion`");
             }
@@ -102,7 +102,7 @@ pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut Re
     Some(kind)
 }
 
-/// The grant with its own keys, and the token URL if one of them gives it.
+/// Reads the grant with its own keys, and the token URL if one of them contains it.
 pub(super) fn grant(
     decoder: &Decoder<'_>,
     account: &Account<'_>,
@@ -119,7 +119,7 @@ pub(super) fn grant(
         Kind::JwtBearer => {
             let help = "write `assertion: { key: { file: PATH } }`";
             let Some(at) = decoder.required_or(map, "assertion", Some(help)) else {
-                // Which may have been meant to give the token URL.
+                // The missing key may have been meant to contain the token URL.
                 return (None, FromKey::Unknown);
             };
             let (assertion, from_key) = assertion::bearer(decoder, &at, account);
@@ -142,7 +142,7 @@ fn refresh_token(
     refresh_tokens: &mut RefreshTokens,
 ) -> Option<Grant> {
     let help =
-        "give the first one; if there is none, `grant: authorization_code` and `attache login` get one";
+        "give the first one; if there is none, `grant: authorization_code` and `attache login` obtain one";
     let at = decoder.required_or(account.map, "refresh_token", Some(help))?;
     let refresh_token = decoder.secret(&at, PlainText::WARN)?;
     let token_url = account.token_url.value().unwrap_or_default();
@@ -151,9 +151,10 @@ fn refresh_token(
 }
 
 fn authorization_code(decoder: &Decoder<'_>, account: &Account<'_>) -> Option<Grant> {
-    const OURS: (&str, &str) = ("not an extra parameter", "leave it out: `attache login` sets it");
+    const OURS: (&str, &str) = ("not an extra parameter", "remove it: `attache login` sets it");
     let map = account.map;
-    let help = "a person signs in there: it is the `authorization_endpoint` in the server's metadata";
+    let help =
+        "the account's owner signs in there: it is the `authorization_endpoint` in the server's metadata";
     let authorization_url = decoder
         .required_or(map, "authorization_url", Some(help))
         .and_then(|at| endpoint(decoder, &at, account.plaintext, "the sign-in"));
@@ -191,11 +192,9 @@ fn token_exchange(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Grant> {
     if let (Given::Absent, Some(at)) = (&actor_token, map.get("actor_token_type"))
         && !decoder.is_misspelt(map, "actor_token")
     {
-        let message = format!("{at} has no use without an actor_token");
+        let message = format!("{at} has no effect without an actor_token");
         let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
-        decoder.report(
-            finding.label("there is no token of this type").help("add `actor_token`, or leave it out"),
-        );
+        decoder.report(finding.label("there is no actor token").help("add `actor_token`, or remove it"));
     }
     let requested = optional(map.get("requested_token_type"), |at| token_type(decoder, at));
     let actor_token_type = actor_token_type?;
@@ -207,7 +206,7 @@ fn token_exchange(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Grant> {
     })
 }
 
-/// A short name, or any URI.
+/// Reads a short name, or any URI.
 fn token_type(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
     let text = decoder.string(at)?;
     if text.contains(':') && !text.contains(char::is_whitespace) {

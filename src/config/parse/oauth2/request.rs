@@ -1,4 +1,4 @@
-//! What a token request has besides its grant, and what is made of the token.
+//! The further parameters of a token request, and the use of the token.
 
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::header::Purpose;
@@ -9,7 +9,7 @@ use crate::config::tree::View;
 use crate::header_name::{FieldName, same};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-/// Members of the form that some grant or some way of client authentication sends.
+/// Form members that a grant or a client authentication sends.
 const OURS: [&str; 19] = [
     "grant_type",
     "client_id",
@@ -32,10 +32,10 @@ const OURS: [&str; 19] = [
     "requested_token_type",
 ];
 
-/// What is said of one of these among the extra members, and what would be right.
+/// Label and help for an extra member with one of these names.
 const PARAMETER: (&str, &str) = ("not an extra parameter", "use the key of the oauth2 account");
 
-/// A list, or one string separated by commas, spaces or both.
+/// Reads a list, or one string separated by commas, spaces or both.
 pub(super) fn scopes(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> {
     let refuse = |at: &At<'_>| {
         let finding =
@@ -62,8 +62,8 @@ pub(super) fn scopes(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> 
     Some(all)
 }
 
-/// Extra members of the token request's form, none of which may be one that is sent anyway. A list sends the member
-/// once for each of its texts (`resource`, RFC 8707).
+/// Reads extra members of the token request's form, none of which may be one that attache sends. A list sends the
+/// member once for each of its texts (`resource`, RFC 8707).
 pub(super) fn token_params(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(String, String)>> {
     let mut all = Vec::new();
     for (name, at) in decoder.names(at)?.entries() {
@@ -85,7 +85,7 @@ pub(super) fn token_params(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(St
     Some(all)
 }
 
-/// A map from names to texts, without those names that are ours, of which `said` is said.
+/// Reads a map from names to texts; `said` is the label and the help for the names in `ours`.
 pub(super) fn texts(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -112,20 +112,20 @@ fn is_extra(
 ) -> bool {
     let extra = !name.is_empty() && !ours.contains(&name);
     if !extra {
-        let finding = Finding::error("conflicting_keys", decoder.key(at), format!("{at} is sent anyway"));
+        let finding = Finding::error("conflicting_keys", decoder.key(at), format!("{at} is set by attache"));
         decoder.report(finding.label(label).help(help));
     }
     extra
 }
 
-/// Extra headers of the token request, each value a secret.
+/// Reads extra headers of the token request, each value a secret.
 pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let mut all: Vec<(HeaderName, HeaderValue)> = Vec::new();
     for (text, at) in decoder.names(at)?.entries() {
         let value = header_value(decoder, &at);
         let (label, help) = match Purpose::Sent.parse(text) {
             Ok(name) if same(name.as_str(), "authorization") => {
-                ("this header is the client's", Some("`client_auth` says what it holds"))
+                ("this header authenticates the client", Some("set `client_auth` instead"))
             }
             Ok(name) if same(name.as_str(), "content-type") => ("a token request is always a form", None),
             Ok(name) if all.iter().any(|(before, _)| name == *before) => ("this header is set already", None),
@@ -145,7 +145,7 @@ pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(H
     Some(all)
 }
 
-/// `header`: what the token is sent in.
+/// Reads `header`, which carries the token.
 pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<FieldName> {
     match map.get("header") {
         Some(at) => Purpose::Sent.read_beside_secret(decoder, &at),
@@ -153,7 +153,7 @@ pub(super) fn header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<FieldName> 
     }
 }
 
-/// `prefix`: what stands before the token, as written.
+/// Reads `prefix`, the text before the token, as written.
 pub(super) fn prefix(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<String> {
     let Some(at) = map.get("prefix") else { return Some("Bearer ".to_owned()) };
     let text = decoder.string_or_empty(&at)?;
@@ -166,7 +166,7 @@ pub(super) fn prefix(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<String> {
     decoder.reject(finding.label("letters, digits, spaces and ASCII punctuation only"))
 }
 
-/// `retry_on`: none at all is fine.
+/// Reads `retry_on`, which may be empty.
 pub(super) fn retry_on(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<Vec<StatusCode>> {
     let Some(at) = map.get("retry_on") else { return Some(vec![StatusCode::UNAUTHORIZED]) };
     let mut all = Vec::new();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const CASES: &str = "tests/config_cases";
 
-/// A machine with the files of the golden cases, and as `STATE_DIRECTORY` what is given.
+/// A machine with the files of the golden cases, and the given `STATE_DIRECTORY`.
 #[derive(Default)]
 struct Cases {
     state_directory: Option<&'static str>,
@@ -46,7 +46,7 @@ fn missing() -> ReadError {
     ReadError::new(ReadFault::Missing, "missing")
 }
 
-/// A machine that must not be asked for a secret.
+/// A machine whose secrets must not be read.
 struct Silent;
 
 impl SecretSource for Silent {
@@ -162,12 +162,12 @@ fn every_way_of_client_authentication_has_its_own_keys() {
 }
 
 #[test]
-fn a_client_certificate_is_one_pem_text_that_the_client_takes() {
+fn a_client_certificate_is_one_pem_text_that_the_client_accepts() {
     let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
     let account = of(&config, "mutual-tls");
     let identity = account.tls.identity.unwrap();
     assert!(reqwest::Identity::from_pem(identity.expose().as_bytes()).is_ok());
-    // What else stood in the files is left behind.
+    // Other content of the files is dropped.
     assert!(identity.expose().starts_with("-----BEGIN CERTIFICATE-----\n"));
     assert!(!identity.expose().contains("hunter2"));
     assert_eq!(account.tls.ca.unwrap().certificates.len(), 1);
@@ -175,7 +175,7 @@ fn a_client_certificate_is_one_pem_text_that_the_client_takes() {
 }
 
 #[test]
-fn what_is_sent_and_how_can_be_said() {
+fn every_part_of_the_token_request_can_be_configured() {
     let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
     let account = of(&config, "client-credentials");
     assert_eq!((account.header.as_str(), &*account.prefix), ("x-auth-token", ""));
@@ -197,7 +197,7 @@ fn what_is_sent_and_how_can_be_said() {
 }
 
 #[test]
-fn what_is_not_said_has_its_default() {
+fn keys_left_out_have_their_defaults() {
     let account = account(
         "grant: client_credentials, token_url: 'https://id.example/t', client_id: c, client_secret: { env: S }",
     );
@@ -226,7 +226,7 @@ fn without_a_client_secret_some_grants_need_no_client_authentication() {
 }
 
 #[test]
-fn a_service_account_says_all_that_the_file_does_not() {
+fn a_service_account_provides_what_the_file_leaves_out() {
     let google = account("grant: jwt_bearer, assertion: { key: { file: service-account.json } }");
     assert_eq!(google.token_url.as_str(), "https://oauth2.googleapis.com/token");
     assert_eq!((google.client_id, google.client_auth), (None, ClientAuth::None));
@@ -265,7 +265,7 @@ fn the_issuer_is_the_client_and_the_audience_is_the_token_url_as_written() {
 }
 
 #[test]
-fn a_token_that_somebody_else_renews_is_no_part_of_the_fingerprint() {
+fn a_token_that_another_program_renews_is_not_part_of_the_fingerprint() {
     let text =
         with("grant: token_exchange, token_url: 'https://id.example/t', subject_token: { file: token }");
     let machine = Cases::default();
@@ -277,7 +277,7 @@ fn a_token_that_somebody_else_renews_is_no_part_of_the_fingerprint() {
 }
 
 #[test]
-fn the_state_lies_where_systemd_says_or_beside_the_configuration() {
+fn the_state_is_in_systemds_folder_or_beside_the_configuration() {
     let dir = |text: &str, state_directory, offline| -> PathBuf {
         let machine = Cases { state_directory, ..Cases::default() };
         let (config, problems) = read(text, &machine, offline);
@@ -295,7 +295,7 @@ fn the_state_lies_where_systemd_says_or_beside_the_configuration() {
 }
 
 #[test]
-fn offline_nothing_is_asked_for_and_what_only_a_key_says_is_not_missing() {
+fn offline_no_secret_is_read_and_values_from_a_key_are_not_missing() {
     for keys in [
         "grant: jwt_bearer, assertion: { key: { file: sa.json } }",
         "grant: jwt_bearer, assertion: { key: { credential: sa }, algorithm: PS256 }",

@@ -33,7 +33,7 @@ impl Case {
         self.watches.arm(&Places::of(&files))
     }
 
-    /// What is in the inbox after an event of the folder and one of the file, if given.
+    /// Returns the hints in the inbox after an event of the folder and one of the file, if given.
     fn hints(&self, of_folder: Option<EventKind>, of_file: Option<EventKind>) -> Vec<Hint> {
         let inbox = &self.watches.inbox;
         let event = |kind| Ok(Event::new(kind).add_path(self.file.clone()));
@@ -55,7 +55,7 @@ impl Case {
     }
 }
 
-/// The events of a watcher with this mask on one path.
+/// Returns the events of a watcher with this mask on one path.
 fn watch(on: On, path: &Path) -> (WatchedPaths, Receiver<Event>) {
     let (sender, events) = mpsc::channel();
     let mut watched = WatchedPaths::new(on, move |event| drop(sender.send(event.unwrap()))).unwrap();
@@ -64,13 +64,13 @@ fn watch(on: On, path: &Path) -> (WatchedPaths, Receiver<Event>) {
 }
 
 #[test]
-fn the_close_of_a_watched_file_is_told_by_its_own_watch_until_the_file_is_replaced() {
+fn a_files_own_watch_reports_its_close_until_it_is_replaced() {
     let case = Case::new();
     assert_eq!(case.hints(Some(CLOSE), None), []);
     assert_eq!(case.hints(Some(CLOSE), Some(WRITE)), case.writing());
     assert_eq!(case.hints(None, Some(CLOSE)), case.done());
     assert_eq!(case.hints(Some(CREATE), None), case.writing());
-    assert_eq!(case.hints(None, Some(WRITE)), [Hint::Touched], "of the file before");
+    assert_eq!(case.hints(None, Some(WRITE)), [Hint::Touched], "an event of the previous file");
     assert_eq!(case.hints(Some(CLOSE), None), case.done());
     case.arm();
     assert_eq!(case.hints(Some(CLOSE), Some(WRITE)), case.writing());
@@ -80,7 +80,7 @@ fn the_close_of_a_watched_file_is_told_by_its_own_watch_until_the_file_is_replac
 }
 
 #[test]
-fn a_busy_writer_takes_no_more_room_than_one_hint() {
+fn a_busy_writer_leaves_only_one_hint() {
     let case = Case::new();
     for _ in 0..1000 {
         case.watches.inbox.receive(Ok(Event::new(WRITE).add_path(case.file.clone())), Inbox::of_file);
@@ -89,7 +89,7 @@ fn a_busy_writer_takes_no_more_room_than_one_hint() {
 }
 
 #[test]
-fn after_lost_events_each_watch_is_set_anew() {
+fn lost_events_renew_every_watch() {
     let case = Case::new();
     assert!(!case.arm().is_new);
     let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
@@ -99,7 +99,7 @@ fn after_lost_events_each_watch_is_set_anew() {
 }
 
 #[test]
-fn the_mask_of_folders_leaves_out_what_is_written_to_a_file_that_stays_open() {
+fn writes_to_a_file_that_stays_open_are_not_in_the_folder_mask() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = fs::File::create(folder.path().join("access.log")).unwrap();
     let (_watched, events) = watch(FOLDER, folder.path());
@@ -112,7 +112,7 @@ fn the_mask_of_folders_leaves_out_what_is_written_to_a_file_that_stays_open() {
 }
 
 #[test]
-fn a_file_in_the_place_of_one_that_was_renamed_away_is_watched_anew() {
+fn a_file_in_place_of_a_renamed_one_is_watched_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "a").unwrap();

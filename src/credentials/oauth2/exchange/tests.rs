@@ -178,7 +178,7 @@ async fn a_compressed_answer_nobody_asked_for() {
         let result = idp.exchange(&idp.config()).await;
         assert_eq!(idp.header("accept-encoding"), None);
         let Err(Failure::Unavailable { cause, .. }) = result else { panic!("{result:?}") };
-        assert_eq!(cause.as_deref(), Some("content-encoding gzip, which was not asked for"));
+        assert_eq!(cause.as_deref(), Some("content-encoding gzip, which was not requested"));
     }
     let idp = Stub::with("200 OK", "content-encoding: identity\r\n", TOKEN).await;
     assert!(idp.exchange(&idp.config()).await.is_ok());

@@ -84,7 +84,7 @@ impl Store for Memory {
         Ok(self.slot(name).lock().await.clone())
     }
 
-    async fn lock(&self, name: &str, wait: Duration) -> Result<Box<dyn Held>, StateError> {
+    async fn lock(&self, name: &str, wait: Duration) -> Result<Box<dyn LockedEntry>, StateError> {
         let locked = timeout(wait, self.slot(name).lock_owned()).await;
         let entry = locked.map_err(|_| StateError::Locked {
             account: name.into(),
@@ -97,7 +97,7 @@ impl Store for Memory {
 }
 
 #[async_trait]
-impl Held for Lock {
+impl LockedEntry for Lock {
     async fn read(&mut self) -> Result<Option<Entry>, StateError> {
         Ok(self.entry.clone())
     }
@@ -428,7 +428,7 @@ impl Store for Hangs {
         std::future::pending().await
     }
 
-    async fn lock(&self, _: &str, _: Duration) -> Result<Box<dyn Held>, StateError> {
+    async fn lock(&self, _: &str, _: Duration) -> Result<Box<dyn LockedEntry>, StateError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }

@@ -445,7 +445,8 @@ async fn the_log_says_when_it_took_the_second_secret() {
     source.get().await.unwrap();
     source.get().await.unwrap();
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
-    let warning = "the token endpoint refused the first client secret and took the second account=\"erp\"";
+    let warning =
+        "the token endpoint refused the first client secret and accepted the second account=\"erp\"";
     assert_eq!(log.matches(warning).count(), 1, "{log}");
     assert!(!log.contains("n3w") && !log.contains("0ld"), "{log}");
 }

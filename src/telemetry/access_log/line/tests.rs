@@ -58,7 +58,7 @@ fn json(value: Value) -> String {
     value.to_string()
 }
 
-/// Texts with and without something to escape.
+/// Generates texts with and without characters to escape.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[ -~]{0,20}", any::<String>().prop_map(|text| cut(&text, MAX_ID).to_owned())]
 }
@@ -67,7 +67,7 @@ fn duration() -> impl Strategy<Value = Duration> {
     any::<u64>().prop_map(Duration::from_nanos)
 }
 
-/// From 1970 to the year 9999.
+/// Generates times from 1970 to the year 9999.
 fn time() -> impl Strategy<Value = SystemTime> {
     (0..253_402_207_200u64, 0..1_000_000_000u32)
         .prop_map(|(seconds, nanos)| UNIX_EPOCH + Duration::new(seconds, nanos))
@@ -75,7 +75,7 @@ fn time() -> impl Strategy<Value = SystemTime> {
 
 proptest! {
     #[test]
-    fn the_fast_line_is_the_straightforward_one(
+    fn the_fast_line_equals_the_reference(
         (service, request_id, method) in (text(), text(), "[A-Z]{1,32}"),
         [account, caller, user, key_id] in std::array::from_fn::<_, 4, _>(|_| prop::option::of(text())),
         [traceparent, reason, delivery_id] in std::array::from_fn::<_, 3, _>(|_| prop::option::of(text())),

@@ -31,14 +31,14 @@ fn a_token_is_described() {
     let found = Finding::of_token("erp", &oauth2(), Ok(inspected()));
     assert_eq!(
         found.human(),
-        "account erp: token in 12 ms, Bearer, good for 3600 s, scopes a b\n    issuer https://id.example\n    \
+        "account erp: token in 12 ms, Bearer, valid for 3600 s, scopes a b\n    issuer https://id.example\n    \
          audience api\n    expires 2030-03-17T17:46:40Z\n"
     );
     assert_eq!((found.problem(), found.is_error(), found.is_warning()), (None, false, false));
 }
 
 #[test]
-fn a_token_that_is_less_than_asked_for_is_a_warning() {
+fn a_token_with_fewer_scopes_than_requested_is_a_warning() {
     let found = Inspected { missing_scopes: vec!["c".into()], second_secret: true, ..inspected() };
     let found = Finding::of_token("erp", &oauth2(), Ok(found));
     assert!(found.is_warning());
@@ -47,7 +47,7 @@ fn a_token_that_is_less_than_asked_for_is_a_warning() {
 }
 
 #[test]
-fn what_needs_a_login_says_how() {
+fn an_account_that_needs_a_login_has_help() {
     let mut oauth2 = oauth2();
     let device_authorization_url = "https://id.example/d".parse().unwrap();
     oauth2.grant = Grant::DeviceCode { device_authorization_url };
@@ -65,7 +65,7 @@ fn what_needs_a_login_says_how() {
 }
 
 #[test]
-fn they_are_sorted_by_kind_and_name() {
+fn findings_are_sorted_by_kind_and_name() {
     let mut all = [
         Finding::new(Kind::Webhook, "a", String::new()),
         Finding::failed(Kind::Service, "b", String::new()),
