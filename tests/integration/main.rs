@@ -30,6 +30,7 @@ mod outbound;
 mod paths;
 mod peers;
 mod providers;
+mod readme;
 mod refused;
 mod reload;
 mod replays;
