@@ -58,10 +58,12 @@ impl Demo {
         let config = folder.write("attache.yaml", &text)?;
         let guide = guide::Guide {
             config: config.clone(),
+            script: folder.path().join("steps.sh"),
             listen,
             webhook_key: secrets.webhook_key,
             former_key: secrets.former_key,
         };
+        folder.write("steps.sh", &guide.steps())?;
         Ok(Self { folder, config, stubs, guide })
     }
 
