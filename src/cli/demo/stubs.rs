@@ -1,4 +1,4 @@
-//! What the demo's attache talks to: a third party, a token endpoint, and a program of ours.
+//! What the demo's attache talks to: a third party, a token endpoint, and a receiver.
 //!
 //! Each on a port of its own, as in life. They show credentials by their first characters only.
 
@@ -138,7 +138,7 @@ async fn issue_token(State(secret): State<Arc<Secret>>, headers: HeaderMap, form
     }))
 }
 
-/// A program of ours: it reads who called from the headers attache set, and checks nothing itself.
+/// A receiver: it reads the user from the headers that attache set, and checks nothing itself.
 async fn internal_app(uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let said = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("(none)");
     let (user, service, key) = (said("x-attache-user"), said("x-attache-service"), said("x-attache-key-id"));
