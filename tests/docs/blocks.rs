@@ -120,7 +120,7 @@ fn nginx(text: &str, folder: &Path) -> Option<String> {
         .expect("openssl, which .ci/setup test installs");
     assert!(made.status.success(), "{made:?}");
     let at = folder.display().to_string();
-    let text = text.replace("/etc/nginx", &at);
+    let text = text.replace("/etc/nginx", &at).replace("/var/log/nginx", &at);
     let text = format!("pid {at}/nginx.pid;\nevents {{}}\nhttp {{\naccess_log off;\n{text}\n}}\n");
     fs::write(folder.join("nginx.conf"), text).expect("write");
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
