@@ -11,3 +11,4 @@ pub mod access_log;
 pub mod failures;
 pub mod logging;
 pub mod metrics;
+pub mod remedies;
