@@ -4,6 +4,7 @@ mod access_log;
 mod admin;
 mod answers;
 mod assertions;
+mod causes;
 mod commands;
 mod connections;
 mod crash;
