@@ -8,6 +8,7 @@ mod causes;
 mod commands;
 mod connections;
 mod crash;
+mod dashboard;
 mod deadline;
 mod diffs;
 mod drain;
