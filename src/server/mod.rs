@@ -17,6 +17,7 @@ use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
 use crate::state::StateError;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::failures::RecentFailures;
 use crate::telemetry::logging::{self, Logging};
 use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
 use crate::transport::Transport;
@@ -169,6 +170,7 @@ struct State {
     /// File descriptors that the process may have open.
     descriptors: usize,
     access_log: Arc<AccessLog>,
+    failures: Arc<RecentFailures>,
     reloads: Reloads,
     loaded_at: Mutex<SystemTime>,
     /// Minutes since the start, for the statistics of the last five.
@@ -238,6 +240,7 @@ impl Server {
             transport,
             descriptors,
             access_log: Arc::new(access_log),
+            failures: Arc::default(),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
             minute: AtomicU64::new(0),
@@ -272,6 +275,7 @@ impl Server {
             snapshots: state.snapshots.clone(),
             transport: Arc::clone(&state.transport),
             access_log: Arc::clone(&state.access_log),
+            failures: Arc::clone(&state.failures),
         });
 
         // Before readiness is announced: so that events tell of all that follows it.
@@ -428,6 +432,7 @@ impl View for State {
         if let (Value::Object(document), Value::Object(parts)) = (&mut document, parts) {
             document.extend(parts);
         }
+        document["failures"] = status::describe_failures(&self.failures.newest_first());
         document
     }
 
