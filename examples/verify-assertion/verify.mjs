@@ -67,7 +67,7 @@ const server = createServer(async (req, res) => {
   try {
     const found = await verify(req, await read(req));
     res.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(found));
-  } catch (error) { // every failure is a refusal; a library's own words may quote the token
+  } catch (error) { // whatever went wrong, nobody is let in; a library's own words may quote the token
     const reason = error instanceof Refused ? error.message : error.code ?? error.name;
     res.writeHead(401, { "content-type": "text/plain" }).end(String(reason));
   }

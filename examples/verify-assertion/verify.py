@@ -68,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         try:
             status, said = 200, json.dumps(verify(self, self.read_body()))
-        except Exception as error:  # every failure is a refusal; a library's own words may quote the token
+        except Exception as error:  # whatever went wrong, nobody is let in; a library's own words may quote the token
             status, said = 401, str(error) if isinstance(error, Refused) else type(error).__name__
         self.send_response(status)
         self.send_header("Content-Type", "application/json" if status == 200 else "text/plain")
