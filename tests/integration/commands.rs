@@ -269,13 +269,30 @@ async fn a_new_key_its_url_and_its_lines_belong_together() {
     assert!(!made.stderr.contains(&key));
     // The lines to paste are the last that are printed; in their place in the file, they are good.
     let lines = made.stdout.lines().skip_while(|line| !line.trim_start().starts_with("- "));
-    let lines: String = lines.flat_map(|line| ["        ", line, "\n"]).collect();
+    let lines: String = lines.flat_map(|line| [line, "\n"]).collect();
     assert!(lines.contains(&digest) && lines.contains("2026-11"), "no lines to paste in {}", made.stdout);
     std::fs::write(folder.path().join("attache.yaml"), format!("{HOOK}{lines}")).expect("write");
     let checked = command(&["check", "-c", &at]).env("HOOK_KEY", &webhook_key()).finish().await;
     assert_eq!(checked.code, Some(0), "{checked:?}");
     let again = command(&["keys", "new", "-c", &at, "--service", "mailer"]).env("HOOK_KEY", &webhook_key());
     assert!(!again.finish().await.stdout.contains(&key));
+}
+
+#[tokio::test]
+async fn the_lines_of_a_first_webhook_can_be_pasted_as_they_are() {
+    for users in ["", "users: { shut: { active: false }, open: {} }\n"] {
+        let yaml = format!("{users}{GOOD}");
+        let (_folder, path) = file(&yaml);
+        let at = path.display().to_string();
+        let made = command(&["keys", "new", "-c", &at, "--service", "mailer"]).finish().await;
+        let lines = made.stdout.split_once("# Add").and_then(|(_, rest)| rest.split_once('\n'));
+        let lines = lines.unwrap_or_else(|| panic!("no lines in {made:?}")).1;
+        std::fs::write(&path, format!("{yaml}{lines}")).expect("write");
+        let checked = command(&["check", "-c", &at, "--deny-warnings"]).env("KEY", &secret("key"));
+        let checked = checked.finish().await;
+        // A user that is not active is no fault.
+        assert_eq!(checked.code, Some(0), "{lines}\n{checked:?}");
+    }
 }
 
 #[tokio::test]
