@@ -5,7 +5,8 @@ use crate::credentials::oauth2::TokenState;
 use crate::credentials::{Credential, TokenResult};
 use crate::error_code::ErrorCode;
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{AccountRow, Direction, Exposition, ServiceStats, Totals};
+use crate::telemetry::failures::FailureRow;
+use crate::telemetry::metrics::{AccountRow, Direction, Exposition, Phase, ServiceStats, Totals};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -115,6 +116,31 @@ fn describe_service(service: &Service, statistics: &[Directed<'_>], minute: u64)
         },
         "last_error": last,
     })
+}
+
+/// `failures` of `/status`, in the order of the rows.
+pub fn describe_failures(rows: &[FailureRow]) -> Value {
+    let row = |row: &FailureRow| {
+        let failure = &row.failure;
+        json!({
+            "at": rfc3339(failure.at),
+            "direction": failure.direction.as_str(),
+            "service": failure.service,
+            "account": failure.account,
+            "key_id": failure.key_id,
+            "status": failure.status,
+            "code": failure.code.map(ErrorCode::as_str),
+            "reason": failure.reason,
+            "phase": failure.phase.map(Phase::as_str),
+            "duration_ms": failure.duration.as_millis() as u64,
+            "upstream": failure.upstream,
+            "client": failure.client,
+            "request_id": failure.request_id,
+            "count": row.count,
+            "first_at": rfc3339(row.first_at),
+        })
+    };
+    rows.iter().map(row).collect()
 }
 
 /// A secret that can't be read.

@@ -1,7 +1,7 @@
 //! `attache demo`: the whole idea in one process on loopback, to be tried with `curl`.
 //!
 //! The real server runs on a real file in a temporary folder; only what it talks to is made up (see [`stubs`]): a
-//! third party, a token endpoint, and a program of ours. The stubs live on a thread and a runtime of their own, so
+//! third party, a token endpoint, and a receiver. The stubs live on a thread and a runtime of their own, so
 //! that nothing of the server has to know about them, and end when the server does. The credentials are random, made
 //! for this one run, and the folder is removed at the end.
 
@@ -58,10 +58,12 @@ impl Demo {
         let config = folder.write("attache.yaml", &text)?;
         let guide = guide::Guide {
             config: config.clone(),
+            script: folder.path().join("steps.sh"),
             listen,
             webhook_key: secrets.webhook_key,
             former_key: secrets.former_key,
         };
+        folder.write("steps.sh", &guide.steps())?;
         Ok(Self { folder, config, stubs, guide })
     }
 

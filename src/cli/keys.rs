@@ -93,6 +93,8 @@ struct Entry {
     expires_at: Option<Timestamp>,
     /// The service exists and has no webhook yet.
     first: bool,
+    /// The user of a first webhook, and whether the file has none yet.
+    user: (String, bool),
     /// The webhook exists and has no key yet.
     none: bool,
     /// The place of the webhook's keys.
@@ -124,7 +126,12 @@ fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry
     let first = service.is_some() && webhook.is_none();
     let key_in = webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default();
     let none = webhook.is_some_and(|webhook| webhook.api_keys.is_empty());
-    Ok(Entry { id, expires_at, first, none, key_in })
+    let known = config.and_then(|config| config.users.values().find(|user| user.active));
+    let user = match known {
+        Some(user) => (user.key.clone(), false),
+        None => (format!("{}-bot", args.service), config.is_some_and(|config| config.users.is_empty())),
+    };
+    Ok(Entry { id, expires_at, first, user, none, key_in })
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
@@ -154,7 +161,7 @@ struct Item<'a> {
 /// A `webhook` for the operator to complete.
 #[derive(serde::Serialize)]
 struct FirstWebhook<'a> {
-    user: &'static str,
+    user: &'a str,
     forward_to: &'static str,
     api_keys: [Item<'a>; 1],
 }
@@ -166,17 +173,16 @@ fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) ->
         expires_at: entry.expires_at.map(|at| at.to_string()),
     };
     let (lines, place) = if entry.first {
-        let webhook = FirstWebhook { user: "USER", forward_to: "http://YOUR-PROGRAM", api_keys: [item] };
+        let (user, is_new) = &entry.user;
+        let webhook = FirstWebhook { user, forward_to: "http://127.0.0.1:3000", api_keys: [item] };
         let lines = serde_yaml::to_string(&BTreeMap::from([("webhook", webhook)]));
-        (lines, format!("services.{service}, with your user and receiver"))
+        let users = if *is_new { format!("users:\n  {user}: {{}}\n") } else { String::new() };
+        let place = format!("services.{service}, with your user and receiver");
+        (lines.map(|lines| indented(&lines, 4) + &users), place)
     } else {
-        (
-            serde_yaml::to_string(&[item]),
-            format!(
-                "services.{service}.webhook.api_keys{}",
-                if entry.none { ", instead of `[]`" } else { "" }
-            ),
-        )
+        let instead = if entry.none { ", instead of `[]`" } else { "" };
+        let lines = serde_yaml::to_string(&[item]).map(|lines| indented(&lines, 8));
+        (lines, format!("services.{service}.webhook.api_keys{instead}"))
     };
     let lines = lines.map_err(|e| format!("can't write the lines to paste: {e}"))?;
     let base = public_url.unwrap_or(PLACEHOLDER);
@@ -193,6 +199,12 @@ fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) ->
         header = header.as_deref().unwrap_or_default(),
         what = if header.is_some() { "URL and header" } else { "the URL" },
     ))
+}
+
+/// Shifts the lines to where a file indented by two spaces has them, so that they can be pasted as they are.
+fn indented(lines: &str, depth: usize) -> String {
+    let indentation = " ".repeat(depth);
+    lines.lines().flat_map(|line| [indentation.as_str(), line, "\n"]).collect()
 }
 
 /// `--expires`, before the current time is known.

@@ -82,6 +82,11 @@ fn print_places_of_panics() {
     }));
 }
 
+/// Returns the command line as clap knows it: for completions, manual pages, and the test of the documents.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses the command line and runs it; returns the exit status, 2 for an invalid command line.
 pub fn main() -> i32 {
     print_places_of_panics();
@@ -107,8 +112,8 @@ pub fn main() -> i32 {
         Command::Verify(args) => verify::run(&args, config),
         Command::Login(args) => login::run(&args, config),
         Command::Demo(args) => demo::run(&args),
-        Command::Completions(args) => completions::run(&args, Cli::command()),
-        Command::Man(args) => man::run(&args, Cli::command()),
+        Command::Completions(args) => completions::run(&args, command()),
+        Command::Man(args) => man::run(&args, command()),
     }
 }
 

@@ -26,6 +26,7 @@ pub use exchange::bench;
 
 use crate::snapshot::Handle;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::failures::RecentFailures;
 use crate::telemetry::metrics::Direction;
 use crate::transport::Transport;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ pub(crate) struct Proxy {
     pub(crate) snapshots: Handle,
     pub(crate) transport: Arc<Transport>,
     pub(crate) access_log: Arc<AccessLog>,
+    pub(crate) failures: Arc<RecentFailures>,
 }
 
 /// State shared by the requests of one listener.

@@ -18,6 +18,7 @@ use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
 use crate::state::StateError;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::failures::RecentFailures;
 use crate::telemetry::logging::{self, Logging};
 use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
 use crate::transport::Transport;
@@ -171,6 +172,7 @@ struct State {
     /// Maximum number of file descriptors of the process.
     descriptors: usize,
     access_log: Arc<AccessLog>,
+    failures: Arc<RecentFailures>,
     reloads: Reloads,
     loaded_at: Mutex<SystemTime>,
     /// Minutes since the start, for the statistics of the last five.
@@ -254,6 +256,7 @@ impl Server {
             transport,
             descriptors,
             access_log: Arc::new(access_log),
+            failures: Arc::default(),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
             minute: AtomicU64::new(0),
@@ -288,6 +291,7 @@ impl Server {
             snapshots: state.snapshots.clone(),
             transport: Arc::clone(&state.transport),
             access_log: Arc::clone(&state.access_log),
+            failures: Arc::clone(&state.failures),
         });
 
         // Started before readiness is announced, so that every later change causes an event.
@@ -450,6 +454,7 @@ impl View for State {
         if let (Value::Object(document), Value::Object(parts)) = (&mut document, parts) {
             document.extend(parts);
         }
+        document["failures"] = status::describe_failures(&self.failures.newest_first());
         document
     }
 

@@ -94,6 +94,7 @@ fn bounded(challenge: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal> {
 
 fn odd() -> Refusal {
     Refusal::new(ErrorCode::RequestInvalid, "the challenge is not in the provider's format")
+        .because("challenge")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the demo's attache talks to: a third party, a token endpoint, and a program of ours.
+//! What the demo's attache talks to: a third party, a token endpoint, and a receiver.
 //!
 //! Each on a port of its own, as in life. They show credentials by their first characters only.
 
@@ -138,13 +138,13 @@ async fn issue_token(State(secret): State<Arc<Secret>>, headers: HeaderMap, form
     }))
 }
 
-/// A program of ours: it reads who called from the headers attache set, and checks nothing itself.
+/// A receiver: it reads the user from the headers that attache set, and checks nothing itself.
 async fn internal_app(uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let said = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("(nobody)");
+    let said = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("(none)");
     let (user, service, key) = (said("x-attache-user"), said("x-attache-service"), said("x-attache-key-id"));
-    eprintln!("[your program] {} from user `{user}`", uri.path());
+    eprintln!("[your receiver] {} from user `{user}`", uri.path());
     format!(
-        "your program: {} came as user `{user}`, from service `{service}`, with the key `{key}`, and {} bytes\n",
+        "your receiver: {} came as user `{user}`, from service `{service}`, with the key `{key}`, and {} bytes\n",
         uri.path(),
         body.len(),
     )

@@ -56,6 +56,7 @@ pub(super) fn timeout(route: &Route, phase: Phase) -> Refusal {
 /// The client stopped sending its own body.
 pub(super) fn stalled_upload() -> Refusal {
     Refusal::new(ErrorCode::RequestTimeout, "the client stopped sending the request's body")
+        .because("upload_stalled")
 }
 
 /// The client's body cannot be read.
@@ -63,6 +64,7 @@ pub(super) fn bad_body(route: &Route, error: ChunkError) -> Refusal {
     match error {
         ChunkError::Malformed => {
             Refusal::new(ErrorCode::RequestInvalid, "the request's body is not valid HTTP")
+                .because("malformed_body")
         }
         ChunkError::TooLarge => body_too_large(route),
     }
@@ -76,6 +78,7 @@ pub(super) fn body_too_large(route: &Route) -> Refusal {
         format!("the request's body is larger than the limit of {max} bytes"),
     )
     .of(&route.service)
+    .because("body_too_large")
 }
 
 /// An internal fault of attache.

@@ -1,0 +1,45 @@
+//! Tables that have to be complete, and what README promises.
+
+use crate::documents::Document;
+use attache::error_code::ErrorCode;
+use attache::telemetry::metrics::{Phase, WebhookRefusal};
+
+#[test]
+fn every_code_has_its_row_and_its_section() {
+    let errors = Document::read("docs/errors.md");
+    let anchors = errors.anchors();
+    for code in ErrorCode::ALL {
+        let name = code.as_str();
+        let start = format!("| [`{name}`](#{name}) | {}", code.status());
+        let row = errors.text.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("no row: {start}"));
+        assert!(row.contains(&format!("`{}`", code.proxy_status())), "{row}");
+        assert!(anchors.iter().any(|anchor| anchor == name), "no section: {name}");
+        let section = errors.text.split(&format!("\n## {name}\n")).nth(1).unwrap_or_default();
+        let section = section.split("\n## ").next().unwrap_or_default();
+        for part in [&format!("`urn:attache:error:{name}`"), "**Cause**", "**Remedy**"] {
+            assert!(section.contains(part), "{name}: no {part}");
+        }
+    }
+}
+
+#[test]
+fn every_phase_and_every_refusal_is_explained() {
+    let log = Document::read("docs/access-log.md").text;
+    let phases = Phase::TIMED.into_iter().chain([Phase::Body]).map(Phase::as_str);
+    for value in phases.chain(WebhookRefusal::ALL.into_iter().map(WebhookRefusal::as_str)) {
+        let row = |line: &str| line.starts_with('|') && line.contains(&format!("`{value}`"));
+        assert!(log.lines().any(row), "{value}");
+    }
+}
+
+#[test]
+fn the_readme_is_a_front_door() {
+    let readme = Document::read("README.md").text;
+    assert!(readme.len() <= 12 * 1024, "{} bytes", readme.len());
+    let first: Vec<&str> = readme.lines().take(20).collect();
+    assert!(first.iter().any(|line| line.starts_with("**What is not there")), "{first:?}");
+    for command in ["./.ci/setup build && cargo run -- demo", "./.ci/setup test && cargo test"] {
+        assert!(readme.lines().any(|line| line == command), "{command}");
+    }
+}
