@@ -8,6 +8,7 @@
 //! Rejected: `axum::serve`, which has no time limit of any kind.
 
 mod connections;
+pub mod report;
 pub mod status;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use report::Report;
 use tokio::sync::Semaphore;
 
 /// How many documents are written at the same time.
@@ -29,7 +31,7 @@ const WRITERS: usize = 2;
 /// How long a document waits for its turn to be written.
 const TURN: Duration = Duration::from_secs(10);
 
-/// What is shown. Its methods are called for every request; `status` and `metrics` on a blocking thread.
+/// What is shown. Its methods are called for every request; `report`, `end_step` and `metrics` on a blocking thread.
 pub trait View: Send + Sync + 'static {
     /// Whether the process works at all; a supervisor restarts it when not.
     fn live(&self) -> bool;
@@ -37,14 +39,15 @@ pub trait View: Send + Sync + 'static {
     /// Whether it takes requests: a configuration is in effect, and it is not draining.
     fn ready(&self) -> bool;
 
-    /// The document at `/status`.
-    fn status(&self) -> serde_json::Value;
+    /// What `/status` and the status page show.
+    fn report(&self) -> Report;
 
     /// The JSON Web Key Set at `/.well-known/jwks.json`: what assertions are checked with.
     fn key_set(&self) -> serde_json::Value;
 
-    /// A minute has passed: notes what a later `status` compares with.
-    fn mark_minute(&self);
+    /// Ends a step of the activity that a later `report` shows. Called every
+    /// [`STEP`](crate::telemetry::metrics::STEP).
+    fn end_step(&self);
 
     /// The text at `/metrics`, in the Prometheus text format 0.0.4.
     fn metrics(&self) -> String;
@@ -98,7 +101,14 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 
 async fn status(State(admin): State<Admin>) -> Response {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    admin.document(JSON, |view| format!("{:#}\n", view.status()).into_bytes()).await
+    admin.document(JSON, |view| status_document(&view.report())).await
+}
+
+fn status_document(report: &Report) -> Vec<u8> {
+    // Fails only for a map whose keys are no strings.
+    let mut document = serde_json::to_vec_pretty(report).unwrap_or_default();
+    document.push(b'\n');
+    document
 }
 
 async fn key_set(State(admin): State<Admin>) -> Response {
@@ -130,5 +140,7 @@ async fn never_stored(mut response: Response) -> Response {
     response
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::connections::{Bounds, serve_within};
-use super::{View, router, serve};
+use super::report::Report;
+use super::{View, router, serve, testing};
 
 #[derive(Default)]
 struct Stub {
@@ -27,15 +27,15 @@ impl View for Stub {
         !self.draining.load(Relaxed)
     }
 
-    fn status(&self) -> serde_json::Value {
-        json!({"config": {"hash": "abc"}})
+    fn report(&self) -> Report {
+        testing::empty()
     }
 
     fn key_set(&self) -> serde_json::Value {
         serde_json::json!({ "keys": [] })
     }
 
-    fn mark_minute(&self) {}
+    fn end_step(&self) {}
 
     fn metrics(&self) -> String {
         assert!(!self.panics.load(Relaxed), "a fault in the view");
@@ -83,6 +83,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
 #[tokio::test]
 async fn each_path_has_its_document() {
     let admin = running().await;
+    let document = String::from_utf8(super::status_document(&testing::empty())).unwrap();
     for (path, status, content_type, body) in [
         (
             "/metrics",
@@ -92,7 +93,7 @@ async fn each_path_has_its_document() {
         ),
         ("/livez", "200 OK", "text/plain; charset=utf-8", "ok"),
         ("/readyz", "200 OK", "text/plain; charset=utf-8", "ok"),
-        ("/status", "200 OK", "application/json", "{\n  \"config\": {\n    \"hash\": \"abc\"\n  }\n}\n"),
+        ("/status", "200 OK", "application/json", &document),
         ("/", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
         ("/metrics/", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
     ] {
