@@ -3,7 +3,9 @@
 
 use crate::telemetry::metrics::ServiceStats;
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -40,6 +42,8 @@ pub struct Report {
     /// Services by their key.
     #[serde(flatten)]
     pub parts: Parts,
+    /// The last failures, newest first.
+    pub failures: Vec<FailureReport>,
     /// When the report was made.
     #[serde(skip)]
     pub at: SystemTime,
@@ -157,6 +161,41 @@ pub struct ErrorReport {
     pub reason: Option<String>,
     /// The request's id.
     pub request_id: String,
+}
+
+/// A request that failed, and those of its kind that left the list for it.
+#[derive(Debug, Serialize)]
+pub struct FailureReport {
+    /// When it failed.
+    pub at: Moment,
+    /// `outbound` or `webhook`.
+    pub direction: &'static str,
+    /// The service; `None` if none matched.
+    pub service: Option<Box<str>>,
+    /// The service's account.
+    pub account: Option<Box<str>>,
+    /// The id of the webhook key.
+    pub key_id: Option<Box<str>>,
+    /// The status that was sent; 499 if the client left before one was.
+    pub status: u16,
+    /// The code of attache's own answer.
+    pub code: Option<&'static str>,
+    /// The cause behind the code.
+    pub reason: Option<Cow<'static, str>>,
+    /// The phase in which it failed.
+    pub phase: Option<&'static str>,
+    /// From its arrival to its end.
+    pub duration_ms: u64,
+    /// The address that it was sent to, or that failed.
+    pub upstream: Option<SocketAddr>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The request's id.
+    pub request_id: Box<str>,
+    /// The number of failures that the row stands for.
+    pub count: u64,
+    /// When the first of them failed.
+    pub first_at: Moment,
 }
 
 /// A secret that can't be read.

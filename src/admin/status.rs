@@ -1,15 +1,16 @@
 //! What `/status`, the status page and `/metrics` say of the snapshot in effect. No secret, no key: key ids stand for keys.
 
 use super::report::{
-    AccountReport, EndpointReport, ErrorReport, KeyReport, Moment, OutboundReport, Parts, ServiceReport,
-    TokenReport, TokenRequestReport, Totals, UnreadReport, UserReport,
+    AccountReport, EndpointReport, ErrorReport, FailureReport, KeyReport, Moment, OutboundReport, Parts,
+    ServiceReport, TokenReport, TokenRequestReport, Totals, UnreadReport, UserReport,
 };
 use crate::config::model::{Account, ServerUrl, Service, UnreadSecret, Validity};
 use crate::credentials::oauth2::{TokenSource, TokenState};
 use crate::credentials::{Credential, TokenResult};
 use crate::error_code::ErrorCode;
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{AccountRow, Direction, Exposition, ServiceStats};
+use crate::telemetry::failures::FailureRow;
+use crate::telemetry::metrics::{AccountRow, Direction, Exposition, Phase, ServiceStats};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -91,6 +92,31 @@ pub(super) fn describe_last_error(direction: Direction, stats: &ServiceStats) ->
         reason: error.reason.map(|reason| reason.into_owned()),
         request_id: error.request_id.into(),
     })
+}
+
+/// Describes failures, in the order of the rows.
+pub fn describe_failures(rows: &[FailureRow]) -> Vec<FailureReport> {
+    let row = |row: &FailureRow| {
+        let failure = &row.failure;
+        FailureReport {
+            at: Moment(failure.at),
+            direction: failure.direction.as_str(),
+            service: failure.service.clone(),
+            account: failure.account.clone(),
+            key_id: failure.key_id.clone(),
+            status: failure.status,
+            code: failure.code.map(ErrorCode::as_str),
+            reason: failure.reason.clone(),
+            phase: failure.phase.map(Phase::as_str),
+            duration_ms: failure.duration.as_millis() as u64,
+            upstream: failure.upstream,
+            client: failure.client,
+            request_id: failure.request_id.clone(),
+            count: row.count,
+            first_at: Moment(row.first_at),
+        }
+    };
+    rows.iter().map(row).collect()
 }
 
 /// The path of a server URL may be a secret.

@@ -35,6 +35,7 @@ pub(super) fn empty() -> Report {
             },
         },
         parts: Parts::default(),
+        failures: Vec::new(),
         at: at(),
         ready: true,
     }

@@ -24,6 +24,7 @@ pub use exchange::bench;
 
 use crate::snapshot::Handle;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::failures::RecentFailures;
 use crate::telemetry::metrics::Direction;
 use crate::transport::Transport;
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ pub(crate) struct Proxy {
     pub(crate) snapshots: Handle,
     pub(crate) transport: Arc<Transport>,
     pub(crate) access_log: Arc<AccessLog>,
+    pub(crate) failures: Arc<RecentFailures>,
 }
 
 /// Shared state of the requests of one listener.

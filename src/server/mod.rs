@@ -18,6 +18,7 @@ use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
 use crate::state::StateError;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::failures::RecentFailures;
 use crate::telemetry::logging::{self, Logging};
 use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
 use crate::transport::Transport;
@@ -160,6 +161,7 @@ struct State {
     /// File descriptors that the process may have open.
     descriptors: usize,
     access_log: Arc<AccessLog>,
+    failures: Arc<RecentFailures>,
     reloads: Reloads,
     loaded_at: Mutex<SystemTime>,
     last_reload: Mutex<ReloadReport>,
@@ -227,6 +229,7 @@ impl Server {
             transport,
             descriptors,
             access_log: Arc::new(access_log),
+            failures: Arc::default(),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
             last_reload: Mutex::new(ReloadReport {
@@ -261,6 +264,7 @@ impl Server {
             snapshots: state.snapshots.clone(),
             transport: Arc::clone(&state.transport),
             access_log: Arc::clone(&state.access_log),
+            failures: Arc::clone(&state.failures),
         });
 
         // Before readiness is announced: so that events tell of all that follows it.
@@ -409,6 +413,7 @@ impl View for State {
                 last_reload: last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             },
             parts: status::describe(&snapshot, at),
+            failures: status::describe_failures(&self.failures.newest_first()),
             at,
             ready: self.ready(),
         }

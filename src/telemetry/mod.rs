@@ -8,5 +8,6 @@
 //! and a layer that forwards foreign targets would have to be trusted with their text.
 
 pub mod access_log;
+pub mod failures;
 pub mod logging;
 pub mod metrics;

@@ -11,6 +11,7 @@ mod deadline;
 mod diffs;
 mod drain;
 mod editor;
+mod failures;
 mod framing;
 mod handover;
 mod handshakes;

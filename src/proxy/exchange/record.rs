@@ -13,6 +13,7 @@ use crate::request_id::RequestId;
 use crate::route::Route;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::Outcome;
+use crate::telemetry::failures::Failure;
 use crate::telemetry::metrics::{Direction, InFlight, LastError, Phase, ServiceStats};
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::keys::{Key, KeyNumber};
@@ -125,6 +126,11 @@ impl Record {
         Some(self.snapshot.keys.get(self.key?))
     }
 
+    /// The key of a webhook call that is known and not good.
+    fn known_key(&self) -> Option<Key<'_>> {
+        Some(self.snapshot.keys.get(self.known_key?))
+    }
+
     /// The webhook that was called, if the key was a valid one.
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         self.key().map(Key::endpoint)
@@ -157,17 +163,36 @@ impl Record {
         self.failed(refusal.code, reason.unwrap_or(Cow::Borrowed(error)));
     }
 
-    /// Adds a failure to the statistics. Requests that match no service are counted only: anyone can send them.
+    /// Adds a failure to the statistics and to the list of the last ones.
     #[cold]
-    fn note_failure(&self, code: ErrorCode) {
-        let stats = self.stats();
-        if code == ErrorCode::ServiceTimeout {
-            stats.timed_out(self.phase.unwrap_or(Phase::Token));
+    fn note_failure(&self, status: u16, duration: Duration) {
+        let (route, key) = (self.route(), self.key().or(self.known_key()));
+        let at = self.time + duration;
+        if let Some(code) = self.code {
+            let stats = self.stats();
+            if code == ErrorCode::ServiceTimeout {
+                stats.timed_out(self.phase.unwrap_or(Phase::Token));
+            }
+            if route.is_some() {
+                let (reason, request_id) = (self.reason.clone(), self.id.as_str().into());
+                stats.failed(LastError { code, reason, request_id, at });
+            }
         }
-        if self.route().is_some() {
-            let (reason, request_id) = (self.reason.clone(), self.id.as_str().into());
-            stats.failed(LastError { code, reason, request_id, at: self.time });
-        }
+        self.proxy.failures.push(Failure {
+            at,
+            direction: self.direction,
+            service: route.map(|route| &*route.service).or(key.map(Key::service)).map(Into::into),
+            account: route.and_then(|route| route.account.as_deref()).map(Into::into),
+            key_id: key.map(|key| key.id().into()),
+            status,
+            code: self.code,
+            reason: self.reason.clone(),
+            phase: self.phase,
+            duration,
+            upstream: self.upstream,
+            client: self.client,
+            request_id: self.id.as_str().into(),
+        });
     }
 
     /// Notes that the task of the request was ended from outside: by a panic, or by the limit of a drain.
@@ -193,16 +218,15 @@ impl Drop for Record {
         let duration = self.arrived.elapsed();
         let stats = self.stats();
         stats.finished(status, self.code, duration, self.response_headers);
-        if let Some(code) = self.code {
-            self.note_failure(code);
+        if has_failed {
+            self.note_failure(status, duration);
         }
         let log = &self.proxy.access_log;
         if !log.is_on() {
             return;
         }
-        let known = self.known_key.map(|number| self.snapshot.keys.get(number));
-        let (route, key) = (self.route(), self.key());
-        let service = route.map(|route| &*route.service).or(known.as_ref().map(|key| key.service()));
+        let (route, key, known) = (self.route(), self.key(), self.known_key());
+        let service = route.map(|route| &*route.service).or(known.map(Key::service));
         log.write(&Outcome {
             time: self.time,
             direction: self.direction,
