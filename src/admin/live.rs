@@ -45,11 +45,13 @@ struct Stream {
     _place: OwnedSemaphorePermit,
 }
 
-impl Live {
-    pub(super) fn new() -> Self {
+impl Default for Live {
+    fn default() -> Self {
         Self { streams: Mutex::default(), free: Arc::new(Semaphore::new(STREAMS)), opened: Notify::new() }
     }
+}
 
+impl Live {
     /// Opens a stream. `None` if there are as many as there may be.
     pub(super) fn open(&self, query: Query, now: Instant) -> Option<Events> {
         let place = Arc::clone(&self.free).try_acquire_owned().ok()?;
@@ -137,3 +139,6 @@ impl Body for Events {
         self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,7 +72,7 @@ pub(crate) async fn serve<L: axum::serve::Listener<Io: connections::Arrived>>(
     view: Arc<dyn View>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let live = Arc::new(Live::new());
+    let live = Arc::new(Live::default());
     let served = connections::serve(listener, router(Arc::clone(&view), Arc::clone(&live)), shutdown);
     tokio::select! {
         () = served => {}

@@ -108,7 +108,7 @@ pub(super) fn full() -> Report {
         verify: Some("github"),
         last_used_at: Some(ago(120)),
         last_refused_at: None,
-        expires_at: Some(Moment(at() + Duration::from_secs(86_400 * 3))),
+        expires_at: Some(Moment(at() + Duration::from_secs(86_400 * 3 + 30))),
     });
     let endpoint = EndpointReport {
         user: "bot".to_owned(),

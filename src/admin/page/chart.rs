@@ -103,6 +103,6 @@ mod tests {
     #[test]
     fn without_requests_nothing_is_drawn() {
         let drawn = latency(&Activity::default()).into_string();
-        assert!(drawn.contains("p99 0.0 ms at most") && drawn.contains("line-p50\" d=\"\""), "{drawn}");
+        assert!(drawn.contains("p99 0 ms at most") && drawn.contains("line-p50\" d=\"\""), "{drawn}");
     }
 }

@@ -83,7 +83,7 @@ fn row(failure: &FailureReport) -> Markup {
                     @if let Some(client) = failure.client { "from " (client) }
                 }
             }
-            td role="cell" data-label="Took" { (words::duration(Duration::from_millis(failure.duration_ms))) }
+            td.number role="cell" data-label="Took" { (words::duration(Duration::from_millis(failure.duration_ms))) }
             td role="cell" data-label="Request id" { code.id { (failure.request_id) } }
         }
     }

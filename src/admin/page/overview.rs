@@ -31,7 +31,8 @@ pub(super) fn summary(report: &Report) -> Section {
                 }))
                 (figure("tile-flight", "In flight", html! { (words::count(in_flight.unsigned_abs())) }))
                 (figure("tile-version", "Version", html! {
-                    (report.build.version) " " small { (report.build.commit) }
+                    (report.build.version)
+                    @if report.build.commit != "unknown" { " " small { (report.build.commit) } }
                 }))
             }
         }
@@ -68,7 +69,7 @@ pub(super) fn configuration(report: &Report) -> Section {
                 }
             }
             @if !reload.drawn.is_empty() {
-                pre.problems tabindex="0" role="region" aria-label="Problems of the last reload" { (reload.drawn) }
+                pre.problems.is-rejected[reload.result == "rejected"] tabindex="0" role="region" aria-label="Problems of the last reload" { (reload.drawn) }
             }
         }
     };

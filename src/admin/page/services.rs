@@ -5,6 +5,8 @@ use super::section::{Parts, Section};
 use super::table::{self, Page, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{AccountReport, OutboundReport, Report, ServiceReport};
+use crate::admin::status::describe_last_error;
+use crate::telemetry::metrics::Direction;
 use maud::{Markup, html};
 use std::time::Duration;
 
@@ -55,6 +57,11 @@ fn is_wanted(report: &Report, query: &Query, key: &str, service: &ServiceReport)
 
 fn row(report: &Report, key: &str, service: &ServiceReport) -> Markup {
     let account = service.outbound.as_ref().and_then(|outbound| report.parts.accounts.get(&outbound.account));
+    // Of this direction, as the figures beside it.
+    let error = service
+        .outbound
+        .as_ref()
+        .and_then(|outbound| describe_last_error(Direction::Outbound, &outbound.stats));
     html! {
         tr role="row" id=(anchor("service", key)) {
             th scope="row" role="rowheader" {
@@ -70,7 +77,7 @@ fn row(report: &Report, key: &str, service: &ServiceReport) -> Markup {
                 Some(outbound) => (outbound_cells(outbound, account, service.in_flight)),
                 None => @for label in &COLUMNS[1..6] { td role="cell" data-label=(label) { span.dim { "–" } } },
             }
-            (table::last_error(service.last_error.as_ref(), report.at))
+            (table::last_error(error.as_ref(), report.at))
         }
     }
 }
@@ -83,7 +90,7 @@ fn outbound_cells(outbound: &OutboundReport, account: Option<&AccountReport>, in
                 div { (mark(tone, state)) }
             }
         }
-        td role="cell" data-label="Deadline" { (words::duration(Duration::from_millis(outbound.timeout_ms))) }
+        td.number role="cell" data-label="Deadline" { (words::duration(Duration::from_millis(outbound.timeout_ms))) }
         (table::activity(&outbound.stats.activity(), in_flight))
     }
 }

@@ -143,7 +143,7 @@ pub(super) fn activity(activity: &Activity, in_flight: i64) -> Markup {
                 }
             } @else { span.dim { "none" } }
         }
-        td role="cell" data-label="Errors" {
+        td.number role="cell" data-label="Errors" {
             @if errors > 0 {
                 b.is-bad { (words::count(errors)) } " " span.dim { (words::percent(errors, requests)) }
             } @else if requests > 0 { "0" } @else { span.dim { "–" } }

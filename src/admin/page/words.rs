@@ -53,6 +53,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     match seconds {
+        0.0 => "0 ms".to_owned(),
         s if s < 0.009_95 => format!("{:.1} ms", s * 1e3),
         s if s < 0.999_5 => format!("{:.0} ms", s * 1e3),
         s if s < 9.95 && (s - s.round()).abs() > 0.05 => format!("{s:.1} s"),
@@ -118,7 +119,7 @@ mod tests {
             [0, 2_500, 9_960, 220_400, 999_600, 1_240_000, 2_000_000, 30_000_000, 90_000_000, 120_000_000];
         assert_eq!(
             shown.map(|micros| duration(Duration::from_micros(micros))),
-            ["0.0 ms", "2.5 ms", "10 ms", "220 ms", "1 s", "1.2 s", "2 s", "30 s", "90 s", "2 min"]
+            ["0 ms", "2.5 ms", "10 ms", "220 ms", "1 s", "1.2 s", "2 s", "30 s", "90 s", "2 min"]
         );
     }
 
