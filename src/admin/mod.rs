@@ -1,9 +1,8 @@
 //! The admin listener: metrics, health, status and the status page.
 //!
-//! Invariant: nobody who reads here can slow a request down. What takes time to write is written on a blocking
-//! thread, two at a time; a client that sends its head slowly, reads its answer slowly or never leaves is cut off;
-//! and the number of connections is bounded. What is shown comes from a [`View`], so this module knows HTTP and
-//! nothing else.
+//! Invariant: no client of this listener can slow a request down. What takes time to write is written on a blocking
+//! thread, two documents at a time and one update of the page's streams; a client that sends its head slowly, reads its
+//! answer slowly or never leaves is cut off; and the number of connections is bounded. What is shown comes from a [`View`].
 //!
 //! Rejected: `axum::serve`, which has no time limit of any kind.
 

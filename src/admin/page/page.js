@@ -8,6 +8,8 @@
   const filter = document.getElementById("filter");
   let stream = null;
   let isPaused = false;
+  // True after an element was not replaced, since text in it was selected.
+  let isBehind = false;
   let timer = 0;
 
   // Says nothing twice: a screen reader reads every change.
@@ -36,15 +38,20 @@
 
   function put(element) {
     const old = element && document.getElementById(element.id);
-    if (!old || old.isEqualNode(element) || isInUse(old)) return;
+    if (!old || old.isEqualNode(element)) return;
+    if (isInUse(old)) {
+      isBehind = true;
+      return;
+    }
     if (element.dataset.announce && element.dataset.announce !== old.dataset.announce) {
       announce(element.dataset.announce);
     }
     const scrolled = old.querySelector("pre")?.scrollTop;
-    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    const places = "a, pre";
+    const focused = [...old.querySelectorAll(places)].indexOf(document.activeElement);
     old.replaceWith(element);
     if (scrolled) element.querySelector("pre")?.scrollTo(0, scrolled);
-    if (focused) element.querySelector(focused.localName)?.focus({ preventScroll: true });
+    if (focused >= 0) element.querySelectorAll(places)[focused]?.focus({ preventScroll: true });
   }
 
   function close() {
@@ -112,6 +119,13 @@
     if (isPaused) say("paused", "Paused");
     else say("waiting", "Connecting");
     open();
+  });
+  // A new stream begins with all sections.
+  document.addEventListener("selectionchange", () => {
+    if (isBehind && document.getSelection().isCollapsed) {
+      isBehind = false;
+      open();
+    }
   });
   // A tab that is not looked at takes no stream.
   document.addEventListener("visibilitychange", open);

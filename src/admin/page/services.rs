@@ -90,7 +90,7 @@ fn outbound_cells(outbound: &OutboundReport, account: Option<&AccountReport>, in
                 div { (mark(tone, state)) }
             }
         }
-        td.number role="cell" data-label="Deadline" { (words::duration(Duration::from_millis(outbound.timeout_ms))) }
+        td.number.narrow role="cell" data-label="Deadline" { (words::duration(Duration::from_millis(outbound.timeout_ms))) }
         (table::activity(&outbound.stats.activity(), in_flight))
     }
 }

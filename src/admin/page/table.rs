@@ -131,7 +131,7 @@ pub(super) fn activity(activity: &Activity, in_flight: i64) -> Markup {
     let (requests, errors) = (total.requests(), u64::from(total.errors));
     let quantile = |q| total.quantile(q).map(|at: Duration| words::duration(at));
     html! {
-        td role="cell" data-label="Requests" {
+        td.narrow role="cell" data-label="Requests" {
             @if requests > 0 || in_flight > 0 {
                 div.figures {
                     (super::chart::requests(activity))
@@ -143,12 +143,12 @@ pub(super) fn activity(activity: &Activity, in_flight: i64) -> Markup {
                 }
             } @else { span.dim { "none" } }
         }
-        td.number role="cell" data-label="Errors" {
+        td.number.narrow role="cell" data-label="Errors" {
             @if errors > 0 {
                 b.is-bad { (words::count(errors)) } " " span.dim { (words::percent(errors, requests)) }
             } @else if requests > 0 { "0" } @else { span.dim { "–" } }
         }
-        td role="cell" data-label="Latency" {
+        td.narrow role="cell" data-label="Latency" {
             @if let (Some(p50), Some(p99)) = (quantile(0.5), quantile(0.99)) {
                 div.figures {
                     (super::chart::latency(activity))

@@ -64,8 +64,8 @@ async function live() {
   const count = async () => Number((await page.locator("#services-count").textContent()).replaceAll(",", ""));
   const before = await count();
 
-  write(good.replace("server_url", "server_ulr"));
-  await page.locator("pre.problems", { hasText: "server_ulr" }).waitFor({ timeout: patience });
+  write(`${good}\nmisspelt: 1\n`);
+  await page.locator("pre.problems", { hasText: "misspelt: 1" }).waitFor({ timeout: patience });
   await page.waitForFunction(() => /rejected/.test(document.getElementById("announcements").textContent));
   await audit(page, "rejected");
 
