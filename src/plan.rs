@@ -70,11 +70,16 @@ const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 impl From<HeadError> for Refusal {
     fn from(error: HeadError) -> Self {
         match error {
-            HeadError::Malformed(detail) => Self::new(ErrorCode::RequestInvalid, detail),
-            HeadError::TooLarge(detail) => Self::new(ErrorCode::RequestHeadTooLarge, detail),
-            HeadError::Late(detail) => Self::new(ErrorCode::RequestTimeout, detail),
+            HeadError::Malformed(detail) => {
+                Self::new(ErrorCode::RequestInvalid, detail).because("malformed_head")
+            }
+            HeadError::TooLarge(detail) => {
+                Self::new(ErrorCode::RequestHeadTooLarge, detail).because("head_too_large")
+            }
+            HeadError::Late(detail) => Self::new(ErrorCode::RequestTimeout, detail).because("head_timeout"),
             HeadError::Method(detail) => {
-                Self { allow: Some(ALLOW.into()), ..Self::new(ErrorCode::MethodDenied, detail) }
+                let refusal = Self::new(ErrorCode::MethodDenied, detail).because("method");
+                Self { allow: Some(ALLOW.into()), ..refusal }
             }
         }
     }

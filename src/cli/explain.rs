@@ -1,11 +1,14 @@
-//! `attache explain`: the plan that a request would get, or the refusal, made by the code that serves requests.
+//! `attache explain`: the plan that a request would get, or the refusal, made by the code that serves requests; or why a
+//! request failed, by its id.
 //!
 //! The head is written and parsed, the snapshot built from the file, and the decision made as in `attache run`. Nothing is
 //! sent, and no secret is asked for.
 
 mod report;
+mod request_id;
 
 use super::file::{self, File};
+use super::status::Admin;
 use super::stdout;
 use crate::config::Mode;
 use crate::config::model::{Config, ListenAddr};
@@ -21,7 +24,7 @@ use crate::webhook::keys::KeyNumber;
 use crate::webhook::{self, Action, Call, Refused};
 use report::Report;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// The arguments of `attache explain`.
@@ -31,19 +34,34 @@ use std::time::{Duration, SystemTime};
   attache explain POST /mailer/messages --format json
   attache explain POST https://hooks.example.com/webhooks/whk_…
   attache explain POST /webhooks/mailer --header 'X-Api-Key: whk_…' --client 203.0.113.7
+  attache explain --request 01a2186d-a00b-712f-89c8-9b85b0a839be
+  kubectl logs deploy/attache | attache explain --request 01a2186d-a00b-712f-89c8-9b85b0a839be --log -
 
-Exit status: 0 for a request that is passed on or answered, 1 for one that is refused.")]
+Exit status: 0 for a request that is passed on or answered, or whose id is found; 1 for one that is refused; 2 if it can't
+be told.")]
 pub struct ExplainArgs {
     /// The request's method
-    method: String,
+    #[arg(required_unless_present = "request")]
+    method: Option<String>,
     /// Its URL, or the path and query alone. `/webhooks/…` is a webhook call, unless the address is that of listen.outbound
-    url: String,
+    #[arg(required_unless_present = "request")]
+    url: Option<String>,
     /// A header of the request, as `NAME: VALUE`; may be repeated
     #[arg(long = "header", value_name = "HEADER", value_parser = parse_header)]
     headers: Vec<(String, String)>,
     /// The address that the request comes from [default: one that allow_from has]
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
+    /// Why a request failed: the id in X-Attache-Request-Id and in the body of its answer
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "client"])]
+    request: Option<String>,
+    /// The access log in which the id is looked for; `-` is standard input [default: the file of log.access, then the last
+    /// failures of the running attache]
+    #[arg(long, value_name = "PATH", requires = "request")]
+    log: Option<PathBuf>,
+    /// The admin listener that is asked: HOST:PORT or unix:/path [default: listen.admin of the file, else 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS", requires = "request", conflicts_with = "log", value_parser = Admin::parse)]
+    admin: Option<Admin>,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -70,6 +88,9 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 
 /// Explains; returns the exit status.
 pub fn run(args: &ExplainArgs, path: Option<&Path>) -> i32 {
+    if let Some(id) = &args.request {
+        return request_id::run(id, args, path);
+    }
     let config = match file::read(path, Mode::Offline) {
         Ok(File::Valid(config)) => config,
         Ok(File::Missing(looked_for)) => {
@@ -84,20 +105,23 @@ pub fn run(args: &ExplainArgs, path: Option<&Path>) -> i32 {
         Ok((Report::new(&asked, &snapshot, &decision), i32::from(matches!(decision, Decision::Refusal(_)))))
     });
     match explained {
-        Ok((report, status)) => {
-            let text = match args.format {
-                Format::Human => report.human(),
-                Format::Json => report.json(),
-            };
-            match stdout::write(text.as_bytes()) {
-                0 => status,
-                failed => failed,
-            }
-        }
+        Ok((report, status)) => print(&report, args.format, status),
         Err(problem) => {
             eprintln!("error: {problem}");
             2
         }
+    }
+}
+
+/// Prints the report. Returns `status`, or that of a failed write.
+fn print(report: &Report, format: Format, status: i32) -> i32 {
+    let text = match format {
+        Format::Human => report.human(),
+        Format::Json => format!("{:#}\n", report.json()),
+    };
+    match stdout::write(text.as_bytes()) {
+        0 => status,
+        failed => failed,
     }
 }
 
@@ -134,8 +158,19 @@ impl From<Refusal> for Decision {
 
 impl Asked {
     fn new(args: &ExplainArgs, config: &Config) -> Result<Self, String> {
-        let (authority, target) = split(&args.url)?;
-        let public = config.public_url.as_deref().and_then(|url| args.url.strip_prefix(url));
+        let method = args.method.as_deref().unwrap_or_default();
+        Self::of(method, args.url.as_deref().unwrap_or_default(), &args.headers, args.client, config)
+    }
+
+    fn of(
+        method: &str,
+        url: &str,
+        headers: &[(String, String)],
+        client: Option<IpAddr>,
+        config: &Config,
+    ) -> Result<Self, String> {
+        let (authority, target) = split(url)?;
+        let public = config.public_url.as_deref().and_then(|public| url.strip_prefix(public));
         let target = public.filter(|rest| rest.starts_with('/')).unwrap_or(target);
         let is_at = |address: &ListenAddr| match address {
             ListenAddr::Tcp(address) => authority == Some(&address.to_string()),
@@ -148,14 +183,13 @@ impl Asked {
         } else {
             Direction::Outbound
         };
-        let mut head =
-            format!("{} {target} HTTP/1.1\r\nHost: {}\r\n", args.method, authority.unwrap_or("attache"));
-        for (name, value) in &args.headers {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", authority.unwrap_or("attache"));
+        for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str("\r\n");
-        let (method, target) = (args.method.clone(), target.to_owned());
-        Ok(Self { direction, method, target, head: head.into_bytes(), client: args.client })
+        let (method, target) = (method.to_owned(), target.to_owned());
+        Ok(Self { direction, method, target, head: head.into_bytes(), client })
     }
 
     fn decide(&self, snapshot: &Snapshot, now: SystemTime) -> Decision {
@@ -174,7 +208,8 @@ impl Asked {
                 },
                 Err(refused) => {
                     let Refused { refusal, key, known_key, reason, .. } = *refused;
-                    let refusal = refusal.because(reason.as_str());
+                    let finer = refusal.reason.clone();
+                    let refusal = refusal.because(finer.unwrap_or(reason.as_str().into()));
                     Decision::Refusal(Box::new(Denied {
                         refusal,
                         key: key.or(known_key),

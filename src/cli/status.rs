@@ -7,7 +7,8 @@ mod judge;
 
 use super::stdout;
 use crate::config;
-use client::{Admin, Unreachable};
+pub(super) use client::Admin;
+use client::Unreachable;
 use judge::{Verdict, judge};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -120,6 +121,24 @@ async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Valu
             return last;
         }
         sleep(POLL).await;
+    }
+}
+
+/// The failures that `/status` of a running attache lists, newest first.
+///
+/// # Errors
+///
+/// A sentence, if it can't be reached.
+pub(super) fn failures(admin: &Admin) -> Result<Vec<Value>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
+    let answer = runtime.block_on(async { timeout(ANSWER, document(admin)).await });
+    match answer.unwrap_or(Err(Unreachable::Late)) {
+        Ok((mut status, _)) => match status["failures"].take() {
+            Value::Array(failures) => Ok(failures),
+            _ => Ok(Vec::new()),
+        },
+        Err(error) => Err(format!("the admin listener at {admin} can't be reached: {error}")),
     }
 }
 

@@ -35,14 +35,16 @@ impl Routes {
             return Err(Refusal::new(
                 ErrorCode::RequestInvalid,
                 "the request target must be a path: `/SERVICE/…`, without a fragment",
-            ));
+            )
+            .because("malformed_target"));
         };
         if has_dot_segment(target.path) {
             return Err(Refusal::new(
                 ErrorCode::RequestInvalid,
                 "the path has a dot segment (`.` or `..`, in some spelling); paths are passed on byte for byte, so \
                  send it without",
-            ));
+            )
+            .because("dot_segment"));
         }
         let (service, rest) = target.first_segment();
         let Some(route) = self.0.get(service) else {

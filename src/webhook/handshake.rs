@@ -94,6 +94,7 @@ fn bounded(challenge: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal> {
 
 fn odd() -> Refusal {
     Refusal::new(ErrorCode::RequestInvalid, "this challenge is not one that the provider sends")
+        .because("challenge")
 }
 
 #[cfg(test)]

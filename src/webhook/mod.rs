@@ -273,7 +273,8 @@ fn passable(endpoint: &Endpoint, method: &Method, rest: &[u8]) -> Result<(), (Re
     }
     if has_dot_segment(rest) {
         let detail = "the path has a dot segment (`.` or `..`, in some spelling)";
-        return Err((Refusal::new(ErrorCode::RequestInvalid, detail), WebhookRefusal::Request));
+        let refusal = Refusal::new(ErrorCode::RequestInvalid, detail).because("dot_segment");
+        return Err((refusal, WebhookRefusal::Request));
     }
     Ok(())
 }

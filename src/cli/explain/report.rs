@@ -8,6 +8,7 @@ use crate::header_name::FieldName;
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::WebhookRefusal;
+use crate::telemetry::remedies;
 use crate::webhook::keys::KeyNumber;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -16,20 +17,21 @@ use std::time::Duration;
 const REDACTED: &str = "[redacted]";
 
 /// Facts, in the order in which they are printed.
+#[derive(Default)]
 pub(super) struct Report {
     facts: Vec<Fact>,
 }
 
 struct Fact {
-    key: &'static str,
-    value: Value,
+    /// For programs; `None`: only people are told.
+    member: Option<(&'static str, Value)>,
     /// For people; `None`: only programs are told.
     line: Option<(&'static str, String)>,
 }
 
 impl Report {
     pub(super) fn new(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> Self {
-        let mut report = Self { facts: Vec::new() };
+        let mut report = Self::default();
         let outcome = match decision {
             Decision::Outbound(_) | Decision::Webhook(..) => "forwarded",
             Decision::Reply(..) => "answered",
@@ -54,12 +56,16 @@ impl Report {
         report
     }
 
-    fn add(&mut self, key: &'static str, value: Value, label: &'static str, line: String) {
-        self.facts.push(Fact { key, value, line: Some((label, line)) });
+    pub(super) fn add(&mut self, key: &'static str, value: Value, label: &'static str, line: String) {
+        self.facts.push(Fact { member: Some((key, value)), line: Some((label, line)) });
     }
 
-    fn only(&mut self, key: &'static str, value: Value) {
-        self.facts.push(Fact { key, value, line: None });
+    pub(super) fn only(&mut self, key: &'static str, value: Value) {
+        self.facts.push(Fact { member: Some((key, value)), line: None });
+    }
+
+    pub(super) fn line(&mut self, label: &'static str, line: String) {
+        self.facts.push(Fact { member: None, line: Some((label, line)) });
     }
 
     fn outbound(&mut self, asked: &Asked, config: &Config, plan: &Plan) {
@@ -182,12 +188,14 @@ impl Report {
         if let Some(cause) = cause(asked, snapshot, denied) {
             self.add("cause", json!(cause), "because", cause);
         }
+        if let Some(remedy) = remedies::find(Some(refusal.code.as_str()), reason) {
+            self.add("action", json!(remedy.action), "what to do", remedy.action.to_owned());
+        }
     }
 
-    pub(super) fn json(self) -> String {
-        let facts: Map<String, Value> =
-            self.facts.into_iter().map(|fact| (fact.key.to_owned(), fact.value)).collect();
-        format!("{:#}\n", Value::Object(facts))
+    pub(super) fn json(&self) -> Value {
+        let members = self.facts.iter().filter_map(|fact| fact.member.clone());
+        Value::Object(members.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
     }
 
     pub(super) fn human(&self) -> String {

@@ -18,14 +18,14 @@ const MAX_BODY: usize = 256 << 20;
 
 /// Where the admin listener is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Admin {
+pub(in crate::cli) enum Admin {
     Tcp(String),
     Unix(PathBuf),
 }
 
 impl Admin {
     /// Parses `HOST:PORT` or `unix:/path`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(path.into()));
         }

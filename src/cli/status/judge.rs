@@ -1,7 +1,11 @@
 //! What a status document says, for people, and whether it is what was waited for.
 
+use crate::config::effective::printable;
 use serde_json::Value;
 use std::fmt::Write as _;
+
+/// Maximum number of failures on the page.
+const MAX_FAILURES: usize = 5;
 
 /// Whether the process serves what it should.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +80,21 @@ pub(super) fn page(status: &Value) -> String {
         let label = if part == "webhooks" { "webhook keys" } else { part };
         line(label, count.to_string());
     }
+    for (nth, failure) in status["failures"].as_array().into_iter().flatten().take(MAX_FAILURES).enumerate() {
+        line(if nth == 0 { "last failures" } else { "" }, failure_line(failure));
+    }
     page
+}
+
+/// When, where and why a request failed, and its id for `attache explain --request`.
+fn failure_line(failure: &Value) -> String {
+    let known = |key: &str| failure[key].as_str().map(printable);
+    let code = known("code").unwrap_or_else(|| failure["status"].to_string());
+    let causes: Vec<String> = ["reason", "phase"].into_iter().filter_map(known).collect();
+    let service = known("service").unwrap_or_else(|| "-".to_owned());
+    let at = known("at").unwrap_or_default();
+    let id = known("request_id").unwrap_or_default();
+    format!("{at} {service} {code} ({}) {id}", causes.join(", "))
 }
 
 /// Why an account's requests fail, if they do.

@@ -141,6 +141,30 @@ pub enum Unavailability {
     Interrupted,
 }
 
+impl Unavailability {
+    /// Returns the `reason` of the access log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "token_endpoint_unreachable",
+            Self::Tls => "token_endpoint_tls",
+            Self::Transport => "token_endpoint_terminated",
+            Self::TimedOut => "token_endpoint_timeout",
+            Self::Status(_) | Self::Redirect => "token_endpoint_status",
+            Self::Busy => "token_endpoint_busy",
+            Self::TooLarge
+            | Self::Malformed
+            | Self::NoDeviceCode
+            | Self::NoToken
+            | Self::NoIdToken
+            | Self::TokenType
+            | Self::TokenCharacters => "token_endpoint_answer",
+            Self::State | Self::Locked => "state_unavailable",
+            Self::Assertion => "assertion_unavailable",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 impl fmt::Display for Unavailability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -76,7 +76,7 @@ impl ClientError {
             Self::Left => "client_left",
             Self::Stalled => "client_stalled",
             Self::Body(ChunkError::Malformed) => "malformed_body",
-            Self::Body(ChunkError::TooLarge) => "request_too_large",
+            Self::Body(ChunkError::TooLarge) => "body_too_large",
         }
     }
 }

@@ -108,7 +108,7 @@ async fn read(
             return Err(refused(refusal, WebhookRefusal::Overloaded));
         }
         Ok(Err(ReadBodyError::Silent)) | Err(_) => {
-            return Err(refused(stalled_upload().because("upload_stalled"), WebhookRefusal::Request));
+            return Err(refused(stalled_upload(), WebhookRefusal::Request));
         }
     };
     Ok((body, permit))

@@ -55,7 +55,7 @@ pub(super) fn timeout(route: &Route, phase: Phase) -> Refusal {
 
 /// The client stopped sending its own body.
 pub(super) fn stalled_upload() -> Refusal {
-    Refusal::new(ErrorCode::RequestTimeout, "the request's body stopped coming")
+    Refusal::new(ErrorCode::RequestTimeout, "the request's body stopped coming").because("upload_stalled")
 }
 
 /// The client's body cannot be read.
@@ -63,6 +63,7 @@ pub(super) fn bad_body(route: &Route, error: ChunkError) -> Refusal {
     match error {
         ChunkError::Malformed => {
             Refusal::new(ErrorCode::RequestInvalid, "the request's body is not valid HTTP")
+                .because("malformed_body")
         }
         ChunkError::TooLarge => body_too_large(route),
     }
@@ -73,6 +74,7 @@ pub(super) fn body_too_large(route: &Route) -> Refusal {
     let max = route.max_body.unwrap_or_default();
     Refusal::new(ErrorCode::RequestTooLarge, format!("the largest body taken here is {max} bytes"))
         .of(&route.service)
+        .because("body_too_large")
 }
 
 /// A fault of attache's own.

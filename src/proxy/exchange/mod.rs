@@ -210,7 +210,7 @@ impl Exchange<'_> {
             && record.phase == Some(Phase::Send)
             && record.waits_for_client
         {
-            return overridden(record, failure::stalled_upload().because("upload_stalled"));
+            return overridden(record, failure::stalled_upload());
         }
         let phase = record.phase.unwrap_or(Phase::Token);
         failure::timeout(&planned.plan.route, phase)
@@ -370,9 +370,7 @@ fn attempt_failed(record: &Record, route: &Arc<Route>, error: AttemptError) -> N
             NotForwarded::refused(overridden(record, failure::bad_body(route, error)))
         }
         AttemptError::Client(error) => NotForwarded::Client(error),
-        AttemptError::UploadStalled => {
-            NotForwarded::refused(overridden(record, failure::stalled_upload().because("upload_stalled")))
-        }
+        AttemptError::UploadStalled => NotForwarded::refused(overridden(record, failure::stalled_upload())),
         AttemptError::Upstream(error, _) => {
             let refusal = failure::no_response(route, error);
             warn_of_upstream(record, &refusal, &error);
@@ -385,9 +383,9 @@ fn no_token(planned: &Planned, error: &TokenError) -> Refusal {
     let (code, retry_after, reason) = match error {
         TokenError::Rejected { error, .. } => (ErrorCode::TokenRejected, None, Cow::Owned(error.to_string())),
         TokenError::NeedsLogin { .. } => (ErrorCode::TokenRejected, None, Cow::Borrowed("needs_login")),
-        TokenError::Unavailable { .. } => {
+        TokenError::Unavailable { reason, .. } => {
             let seconds = error.retry_after().as_secs_f64().ceil().max(1.0) as u32;
-            (ErrorCode::TokenUnavailable, Some(seconds), Cow::Borrowed("token_endpoint"))
+            (ErrorCode::TokenUnavailable, Some(seconds), Cow::Borrowed(reason.as_str()))
         }
     };
     let refusal = Refusal::new(code, error.detail()).of(&planned.plan.route.service).because(reason);

@@ -8,7 +8,6 @@ use super::failure::{body_too_large, looping};
 use super::headers::{self, Dropped, Unwanted};
 use super::record::{Record, warn_of_refusal};
 use super::resend::is_idempotent;
-use crate::error_code::ErrorCode;
 use crate::message::Framing;
 use crate::message::request::RequestHead;
 use crate::outbound;
@@ -239,10 +238,6 @@ pub(super) fn refuse(
 ) -> Refusal {
     endpoint.route.stats.refused(reason);
     note_refusal(record);
-    let refusal = if refusal.code == ErrorCode::RequestTooLarge || refusal.reason.is_some() {
-        refusal
-    } else {
-        refusal.because(reason.as_str())
-    };
+    let refusal = if refusal.reason.is_some() { refusal } else { refusal.because(reason.as_str()) };
     endpoint.apply_refusal_overrides(refusal)
 }

@@ -15,15 +15,20 @@
 //! program is sent, [`third_party`] for webhook keys. So a leak fails a test that never thought of it, and because of the
 //! marker no registry, and no global state, is needed.
 //!
+//! **Causes.** When it is dropped, [`Attache`] looks at every line of the access log: a failure without a documented
+//! reason fails the test.
+//!
 //! **Time.** Nothing sleeps to let something happen: it waits for the thing itself, up to [`PATIENCE`].
 
 mod attache;
+mod causes;
 mod client;
 mod haproxy;
 mod interactive;
 mod leaks;
 mod nginx;
 mod peer;
+mod prometheus;
 mod stub;
 mod tls;
 mod token_endpoint;
@@ -37,6 +42,7 @@ pub(crate) use interactive::{Interactive, interactive};
 pub(crate) use leaks::{assert_no_leak, secret, sha256_hex, webhook_key};
 pub(crate) use nginx::Nginx;
 pub(crate) use peer::{Peer, curl, node, python, python_client};
+pub(crate) use prometheus::Prometheus;
 pub(crate) use stub::{Received, Step, Stub, app, blackhole, refused, third_party};
 pub(crate) use tls::{CertificateAuthority, Flaw};
 pub(crate) use token_endpoint::{TokenEndpoint, json, token_endpoint};

@@ -1,0 +1,152 @@
+//! `attache explain --request ID`: why a request failed, from its line in the access log, or from the last failures of a
+//! running attache; and the plan that it would get now.
+
+use super::report::Report;
+use super::{Asked, ExplainArgs, print, snapshot};
+use crate::cli::status::{self, Admin};
+use crate::config::effective::printable;
+use crate::config::model::{AccessLog, Config, ListenAddr};
+use crate::config::{self, Mode};
+use crate::telemetry::remedies;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// The status of a client that left.
+const CLIENT_LEFT: u64 = 499;
+
+/// Explains; returns the exit status.
+pub(super) fn run(id: &str, args: &ExplainArgs, path: Option<&Path>) -> i32 {
+    let is_stdin = |path: &Path| path.as_os_str() == "-";
+    if args.log.as_deref().is_some_and(is_stdin) && path.is_some_and(is_stdin) {
+        eprintln!("error: --log and -c can't both be standard input");
+        return 2;
+    }
+    // Only the plan needs the file, so its problems are those of `attache check`.
+    let file = path.map(Path::to_owned).or_else(|| config::default_path().ok());
+    let config = file.and_then(|file| config::load(&file, Mode::Offline).config);
+    match find(id, args, path, config.as_ref()) {
+        Ok(line) => {
+            let mut report = Report::default();
+            report.failure(&line);
+            report.plan_now(&line, config);
+            print(&report, args.format, 0)
+        }
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            2
+        }
+    }
+}
+
+/// Looks for the request where the arguments say, else in the access log of the file, else in the running attache.
+fn find(id: &str, args: &ExplainArgs, path: Option<&Path>, config: Option<&Config>) -> Result<Value, String> {
+    if let Some(log) = &args.log {
+        return in_log(id, log)?
+            .ok_or_else(|| format!("no line of {} has the request id {}", log.display(), printable(id)));
+    }
+    if let (None, Some(AccessLog::File(log))) = (&args.admin, config.map(|config| &config.log.access))
+        && let Ok(Some(line)) = in_log(id, log)
+    {
+        return Ok(line);
+    }
+    let admin = args.admin.clone().unwrap_or_else(|| Admin::from(&config::admin_address(path)));
+    let help = "search the access log with --log PATH";
+    let failures = status::failures(&admin).map_err(|error| format!("{error}; {help}"))?;
+    let found = failures.into_iter().find(|failure| failure["request_id"] == id);
+    found.ok_or_else(|| {
+        let id = printable(id);
+        format!("request {id} is not among the last failures of the attache at {admin}; {help}")
+    })
+}
+
+/// The last line of an access log with the request id. A client may use an id twice.
+fn in_log(id: &str, path: &Path) -> Result<Option<Value>, String> {
+    let failed = |error: io::Error| format!("can't read the access log {}: {error}", path.display());
+    let mut reader: Box<dyn BufRead> = match path.as_os_str() == "-" {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(BufReader::new(File::open(path).map_err(failed)?)),
+    };
+    let (mut found, mut line) = (None, Vec::new());
+    while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 {
+        found = parse(id, &line).or(found);
+        line.clear();
+    }
+    Ok(found)
+}
+
+/// The line, if it is of the request. A collector of logs may have put a prefix before it.
+fn parse(id: &str, line: &[u8]) -> Option<Value> {
+    let line = std::str::from_utf8(line).ok().filter(|line| line.contains(id))?;
+    let value: Value = serde_json::from_str(&line[line.find('{')?..]).ok()?;
+    (value["request_id"] == id).then_some(value)
+}
+
+impl Report {
+    /// What a line of the access log, or a failure of `/status`, tells.
+    fn failure(&mut self, line: &Value) {
+        let text = |key: &str| line[key].as_str().filter(|text| !text.is_empty()).map(printable);
+        self.only("request", line.clone());
+        let id = text("request_id").unwrap_or_default();
+        self.line("request id", id);
+        let took = line["duration_ms"].as_f64().unwrap_or_default();
+        let time = text("time").or_else(|| text("at")).unwrap_or_default();
+        let tense = if line["at"].is_null() { "arrived" } else { "failed" };
+        self.line(tense, format!("{time}, took {took} ms"));
+        let asked = [text("method"), text("path"), text("direction").map(|way| format!("({way})"))];
+        self.line("request", asked.into_iter().flatten().collect::<Vec<_>>().join(" "));
+        for key in ["service", "account", "user", "key_id", "client", "upstream"] {
+            if let Some(text) = text(key) {
+                self.line(if key == "key_id" { "key" } else { key }, text);
+            }
+        }
+        let (code, reason) = (line["code"].as_str(), line["reason"].as_str());
+        let status = line["status"].as_u64().unwrap_or_default();
+        self.line("status", status.to_string());
+        for key in ["code", "reason"] {
+            if let Some(text) = text(key) {
+                self.line(key, text);
+            }
+        }
+        if let Some(phase) = text("phase") {
+            let words = remedies::phase(&phase).map(|words| format!(": {words}"));
+            self.line("phase", format!("{phase}{}", words.unwrap_or_default()));
+        }
+        if code.is_none() && reason.is_none() && status != CLIENT_LEFT {
+            let cause = "attache did not fail: the status is that of the upstream's own response";
+            return self.add("cause", json!(cause), "cause", cause.to_owned());
+        }
+        let reason = reason.unwrap_or("client_left");
+        let Some(remedy) = remedies::find(code, reason) else { return };
+        self.add("cause", json!(remedy.cause), "cause", remedy.cause.to_owned());
+        self.add("action", json!(remedy.action), "what to do", remedy.action.to_owned());
+        if !remedy.see.is_empty() {
+            self.add("see", json!(remedy.see), "see", format!("docs/{}", remedy.see));
+        }
+    }
+
+    /// The plan that an outbound request would get from the file now. A line has no query, no key and no header.
+    fn plan_now(&mut self, line: &Value, config: Option<Config>) {
+        let (Some(method), Some(path)) = (line["method"].as_str(), line["path"].as_str()) else { return };
+        let Some(config) = config.filter(|_| line["direction"] == "outbound" && path.starts_with('/')) else {
+            return;
+        };
+        let url = match &config.listen.outbound {
+            ListenAddr::Tcp(address) => format!("http://{address}{path}"),
+            ListenAddr::Unix(_) => path.to_owned(),
+        };
+        let planned = Asked::of(method, &url, &[], None, &config).and_then(|asked| {
+            let snapshot = snapshot(config)?;
+            let decision = asked.decide(&snapshot, SystemTime::now());
+            Ok(Report::new(&asked, &snapshot, &decision))
+        });
+        if let Ok(plan) = planned {
+            self.add("now", plan.json(), "now", plan.human());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

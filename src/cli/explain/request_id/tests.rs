@@ -1,0 +1,94 @@
+use super::*;
+
+const LINE: &str = r#"{"time":"2026-11-26T15:15:58.771Z","direction":"outbound","service":"mailer","account":"mailer",
+"caller":null,"user":null,"key_id":null,"method":"POST","path":"/mailer/messages","status":502,
+"code":"service_unreachable","bytes_in":412,"bytes_out":301,"duration_ms":2004.118,"response_headers_ms":null,
+"token_wait_ms":null,"upstream":"203.0.113.7:443","retried":false,"request_id":"id-1","traceparent":null,
+"client":"10.0.0.5","phase":"wait","reason":"connection_terminated","delivery_id":null}"#;
+
+fn line() -> Value {
+    serde_json::from_str(LINE).unwrap()
+}
+
+fn human(line: &Value) -> String {
+    let mut report = Report::default();
+    report.failure(line);
+    report.human()
+}
+
+#[test]
+fn a_failure_is_told_in_plain_words() {
+    assert_eq!(
+        human(&line()),
+        "\
+request id  id-1
+arrived     2026-11-26T15:15:58.771Z, took 2004.118 ms
+request     POST /mailer/messages (outbound)
+service     mailer
+account     mailer
+client      10.0.0.5
+upstream    203.0.113.7:443
+status      502
+code        service_unreachable
+reason      connection_terminated
+phase       wait: waiting for the response head
+cause       The upstream ended the connection before its response was whole, or during the TLS handshake. In `wait`, the \
+request may have been executed.
+what to do  Look at the service's log for crashes and time limits; a service that speaks no TLS on this port does this too.
+see         docs/request-path.md#sending-again
+"
+    );
+}
+
+#[test]
+fn a_failure_of_status_has_no_path() {
+    let failure = json!({
+        "at": "2026-11-26T15:16:00.775Z", "direction": "webhook", "service": null, "account": null, "key_id": null,
+        "status": 404, "code": "webhook_unknown", "reason": "unknown_key", "phase": null, "duration_ms": 0,
+        "upstream": null, "client": "203.0.113.9", "request_id": "id-2", "count": 1,
+    });
+    let told = human(&failure);
+    let start =
+        "request id  id-2\nfailed      2026-11-26T15:16:00.775Z, took 0 ms\nrequest     (webhook)\nclient ";
+    assert!(told.starts_with(start), "{told}");
+    assert!(told.contains("\ncause       No webhook has this key"), "{told}");
+}
+
+#[test]
+fn a_response_of_the_upstream_is_no_failure() {
+    let mut passed_on = line();
+    for key in ["code", "phase", "reason"] {
+        passed_on[key] = Value::Null;
+    }
+    assert!(human(&passed_on).contains("cause       attache did not fail"), "{}", human(&passed_on));
+    passed_on["status"] = json!(499);
+    assert!(human(&passed_on).contains("cause       The client closed"), "{}", human(&passed_on));
+}
+
+#[test]
+fn the_last_line_with_the_id_counts_whatever_stands_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let one_line = LINE.replace('\n', "");
+    let other = one_line.replace("id-1", "id-10");
+    let later = one_line.replace("\"status\":502", "\"status\":504");
+    std::fs::write(&log, format!("{one_line}\nnot JSON, id-1\nattache-1  | {later}\n{other}\n")).unwrap();
+    assert_eq!(in_log("id-1", &log).unwrap().unwrap()["status"], 504);
+    assert!(in_log("id-2", &log).unwrap().is_none());
+    assert!(in_log("", &log).unwrap().is_none());
+}
+
+#[test]
+fn the_plan_of_now_comes_from_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    let yaml = "services: { mailer: { account: { authorization: none }, server_url: 'https://api.mailer.example/v3' } }";
+    std::fs::write(&path, yaml).unwrap();
+    let config = config::load(&path, Mode::Offline).config;
+    let mut report = Report::default();
+    report.plan_now(&line(), config);
+    let told = report.human();
+    assert!(told.starts_with("now         request     POST /mailer/messages: forwarded\n"), "{told}");
+    assert!(told.contains("sent to     POST https://api.mailer.example/v3/messages"), "{told}");
+    assert_eq!(report.json()["now"]["outcome"], "forwarded");
+}
