@@ -1,7 +1,8 @@
 //! Applies a changed file: all of it by one swap, or nothing. Never waits for a token endpoint.
 
 use super::grants::Grants;
-use super::{LastReload, State, connection_limit, is_json, level};
+use super::{State, connection_limit, is_json, level};
+use crate::admin::report::{Moment, ReloadReport};
 use crate::config::changes::{Changes, RestartKey};
 use crate::config::model::{AccessLog, Config, LastValues, Listen};
 use crate::config::{self, Files, Loaded, Mode, Problems};
@@ -42,6 +43,12 @@ pub(super) struct Fixed {
     access: AccessLog,
 }
 
+/// The problems of a reload: for `/status`, and as `attache check` draws them.
+struct Said {
+    problems: Value,
+    drawn: String,
+}
+
 /// A configuration that is ready to be served.
 struct Prepared {
     changes: Changes,
@@ -80,7 +87,7 @@ impl Reloader {
 
     async fn apply(&mut self, loaded: Loaded) -> Files {
         let Loaded { config, problems, files, hash } = loaded;
-        let mut said = problems.to_short_json();
+        let mut said = Said { problems: problems.to_short_json(), drawn: problems.render_human(false) };
         let result = match config {
             None => {
                 self.log_problems(&problems);
@@ -108,11 +115,11 @@ impl Reloader {
         files
     }
 
-    fn record(&self, result: ReloadResult, problems: Value, hash: Option<String>) {
-        let at = SystemTime::now();
+    fn record(&self, result: ReloadResult, said: Said, hash: Option<String>) {
+        let (at, Said { problems, drawn }) = (SystemTime::now(), said);
         self.state.reloads.record(result, at);
         *self.state.last_reload.lock().unwrap_or_else(PoisonError::into_inner) =
-            LastReload { at, result: result.as_str(), problems, hash };
+            ReloadReport { at: Moment(at), result: result.as_str(), problems, drawn, hash };
     }
 
     fn log_problems(&self, problems: &Problems) {
@@ -220,15 +227,18 @@ fn tell(changes: &Changes, hash: &str) {
 
 /// Returns the problems of a reload that a panic ended. The panic's message may quote the file, so neither the log nor
 /// `/status` repeats it; the panic hook has reported its place.
-fn broken_off() -> Value {
+fn broken_off() -> Said {
     let message = "attache failed to apply the configuration; the last valid one stays in effect";
     tracing::error!("{message}; this is a fault of attache, please report it");
     problem("internal", message)
 }
 
 /// Returns the problems of a reload that fails for a reason outside the file.
-fn problem(code: &str, message: &str) -> Value {
-    json!([{ "severity": "error", "code": code, "message": message }])
+fn problem(code: &str, message: &str) -> Said {
+    Said {
+        problems: json!([{ "severity": "error", "code": code, "message": message }]),
+        drawn: format!("error: {message}\n"),
+    }
 }
 
 /// Requests a token for each account whose token is in use but not its own, so that no request waits for it. A failure

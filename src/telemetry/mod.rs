@@ -1,4 +1,4 @@
-//! Telemetry for operators: metrics, the access log, and the log on stderr.
+//! Telemetry for operators: metrics, the access log, the last failures with their causes, and the log on stderr.
 //!
 //! Invariant: telemetry can neither delay a request nor reveal a secret. Metrics are atomics that their owner holds,
 //! access log lines pass through a bounded queue that drops rather than waits, and the log on stderr carries attache's

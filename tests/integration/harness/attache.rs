@@ -1,5 +1,6 @@
 //! The binary under test, and its output.
 
+use super::causes::assert_have_causes;
 use super::client::{Request, Response, get, send};
 use super::interactive::{Interactive, interactive};
 use super::leaks::assert_no_leak;
@@ -149,7 +150,7 @@ impl Setup {
 }
 
 /// A running attache. When dropped, its metrics and status are read, it is stopped, and its whole output is searched
-/// for secrets.
+/// for secrets, and for failures without a cause.
 pub(crate) struct Attache {
     setup: Setup,
     child: Child,
@@ -356,7 +357,7 @@ impl Attache {
 impl Drop for Attache {
     fn drop(&mut self) {
         let admin = self.addresses.get("admin").copied();
-        let pages = [admin.and_then(|at| fetch(at, "/metrics")), admin.and_then(|at| fetch(at, "/status"))];
+        let pages = ["/metrics", "/status", "/"].map(|path| admin.and_then(|at| fetch(at, path)));
         self.stop();
         self.stdout.end();
         self.stderr.end();
@@ -366,10 +367,11 @@ impl Drop for Attache {
             return;
         }
         for page in pages.iter().flatten() {
-            assert_no_leak("/metrics or /status", page);
+            assert_no_leak("/metrics, /status or the status page", page);
         }
         assert_no_leak("stdout", stdout.as_bytes());
         assert_no_leak("stderr", stderr.as_bytes());
+        assert_have_causes(&stdout);
         assert!(!stderr.contains("panicked at"), "attache panicked:\n{stderr}");
     }
 }

@@ -11,13 +11,17 @@
 //!
 //! **Leaks.** Every secret of a test comes from [`secret`] or [`webhook_key`] and so contains a marker. The client
 //! searches for the marker (plain, in any case, base64, hex) in every byte it receives; [`Attache`] searches for it in
-//! stdout, stderr, `/metrics` and `/status` when it is dropped; [`app`] searches for it in everything that the receiver
+//! stdout, stderr, `/metrics`, `/status` and the status page when it is dropped; [`app`] searches for it in everything that the receiver
 //! gets, [`third_party`] for webhook keys. So a leak fails every test, and because of the marker no registry, and no
 //! global state, is needed.
+//!
+//! **Causes.** When it is dropped, [`Attache`] reads every line of the access log: a failure without a documented
+//! reason fails the test.
 //!
 //! **Time.** No test sleeps to let something happen: it waits for the event itself, up to [`PATIENCE`].
 
 mod attache;
+mod causes;
 mod client;
 mod haproxy;
 mod interactive;
