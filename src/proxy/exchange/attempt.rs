@@ -214,6 +214,12 @@ impl Attempt {
         }
     }
 
+    /// Returns the phase of the request before its response head.
+    fn phase(&self) -> Phase {
+        let is_sending = !self.has_left() && !matches!(self.feeding, Feeding::Broken);
+        if is_sending { Phase::Send } else { Phase::Wait }
+    }
+
     /// Returns the client's events to wait for, and true if the upstream's socket should be waited for.
     fn wants(&self, room: bool) -> (Wants, bool) {
         let has_room = self.has_room();
@@ -250,8 +256,7 @@ impl Attempt {
         let mut stall = Idle::new(UPLOAD_STALL);
         let mut interim = 0;
         loop {
-            let is_sending = !self.has_left() && !matches!(self.feeding, Feeding::Broken);
-            record.phase = Some(if is_sending { Phase::Send } else { Phase::Wait });
+            record.phase = Some(self.phase());
             record.bytes_in = client.body_bytes;
             match self.turn(client, &mut stall, record).await? {
                 Turn::Client(event) => {
@@ -263,11 +268,16 @@ impl Attempt {
                     self.feed_from_memory().await;
                 }
                 Turn::UploadStalled => return Err(AttemptError::UploadStalled),
-                Turn::Server(Err(error)) => return Err(AttemptError::Upstream(error, self.broken())),
+                Turn::Server(Err(error)) => {
+                    // The rest of the request may have left in the same turn.
+                    record.phase = Some(self.phase());
+                    return Err(AttemptError::Upstream(error, self.broken()));
+                }
                 Turn::Server(Ok(())) => {
-                    let (head, framing) = self
-                        .response_head(to_head)
-                        .map_err(|error| AttemptError::Upstream(error, self.broken()))?;
+                    let (head, framing) = self.response_head(to_head).map_err(|error| {
+                        record.phase = Some(self.phase());
+                        AttemptError::Upstream(error, self.broken())
+                    })?;
                     self.is_suspect |= framing.is_suspect;
                     if head.status == 101 || head.status >= 200 {
                         // An upstream that answers before it has the content may parse the rest of it as a request.
