@@ -65,7 +65,10 @@ fn invalid_arguments_are_errors() {
             &["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{timestamp}{body}"],
             "--timestamp-header",
         ),
-        (&["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{bod}"], "unknown placeholder"),
+        (
+            &["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{bod}"],
+            "unknown placeholder",
+        ),
         (
             &["--scheme", "standard_webhooks", "--secret", "whsec_!"],
             "secret 1 is not a secret of this scheme",
