@@ -15,8 +15,8 @@ use std::path::PathBuf;
   attache diff /etc/attache/attache.yaml attache.yaml
   git show main:attache.yaml | attache diff - attache.yaml --format markdown
 
-Exit status: 0 if nothing differs, 1 if something differs, 2 if a file is invalid. A secret in a file is shown only
-as changed; secrets from other sources are not read.")]
+Exit status: 0 if nothing differs, 1 if something differs, 2 if a file is invalid.
+A secret in a file is shown only as changed; secrets from other sources are not read.")]
 pub struct DiffArgs {
     /// The file or folder in effect
     old: PathBuf,

@@ -9,8 +9,8 @@ use std::path::Path;
   attache render -c attache.yaml                  with every default and every merge key written out
   attache render -c /etc/attache                  the files of a folder as one
 
-A secret in the file is shown as `[redacted]`, so the output may not be a usable file; sources of secrets are shown.
-No secret is read.")]
+A secret in the file is shown as `[redacted]`, so the output may not be a usable file;
+sources of secrets are shown. No secret is read.")]
 pub struct RenderArgs {}
 
 /// Prints the effective file; returns the exit status.

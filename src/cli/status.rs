@@ -32,8 +32,8 @@ const UNREACHABLE: i32 = 2;
   attache status --admin 127.0.0.1:9090 --timeout 2s     as a container's health check
   attache status --wait-for-hash $(cat attache.yaml | sha256sum | cut -d' ' -f1) --timeout 2m
 
-In a health check, use --admin: a changed listen.admin takes effect at a restart, and until then the file has an
-address on which the process does not listen yet.
+In a health check, use --admin: a changed listen.admin takes effect at a restart, and until then
+the file has an address on which the process does not listen yet.
 
 Exit status: 0 it serves; 1 it is not ready, or does not serve the hash; 2 it can't be reached.")]
 pub struct StatusArgs {

@@ -1,11 +1,11 @@
-//! Text to a tree in which every node, mapping keys too, knows its place.
+//! Parses text to a tree in which every node, including mapping keys, knows its place.
 //!
-//! Nodes lie in one arena for all files of a configuration; an alias is the same [`NodeId`] a second time. Time and
-//! memory are linear in the text: nesting, nodes, and what aliases would expand to are bounded, so that neither
-//! `[[[[…` nor a "billion laughs" file costs more than its bytes.
+//! Nodes are in one arena for all files of a configuration; an alias is the same [`NodeId`] again. Time and memory are
+//! linear in the text: nesting, nodes, and the expansion of aliases are limited, so that neither `[[[[…` nor a "billion
+//! laughs" file costs more than its bytes.
 //!
-//! Rejected: deserialising with serde. It stops at the first error, silently keeps the last of two equal keys,
-//! turns `key:` into an empty string, and reading nested text takes quadratic time.
+//! Rejected: deserialising with serde. It stops at the first error, silently keeps the last of two equal keys, turns
+//! `key:` into an empty string, and reads nested text in quadratic time.
 
 use super::problem::Finding;
 use super::schema;
@@ -37,11 +37,11 @@ struct Node {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// A scalar that reads as the file has it.
+    /// A scalar whose value is its text in the file.
     Written {
         plain: bool,
     },
-    /// A scalar that reads otherwise (quoted, folded), by its place in `unescaped`.
+    /// A scalar with another value (quoted, folded), by its index in `unescaped`.
     Unescaped {
         index: u32,
         plain: bool,
@@ -50,10 +50,10 @@ enum Kind {
     Mapping(u32, u32),
 }
 
-/// What a node is.
+/// The kind and content of a node.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum View<'a> {
-    /// A scalar; `plain` if unquoted, so that `null` and `true` mean what they say.
+    /// A scalar; `plain` if unquoted, so that `null` and `true` have their YAML meaning.
     Scalar {
         text: &'a str,
         plain: bool,
@@ -71,9 +71,9 @@ pub(super) struct Tree<'t> {
     unescaped: Vec<Box<str>>,
     items: Vec<NodeId>,
     entries: Vec<Entry>,
-    /// Entries left out because their key was there already, and whether the key may be shown.
+    /// Entries that were left out because their key is repeated, and whether the key may be shown.
     pub(super) repeated: Vec<(NodeId, NodeId, bool)>,
-    /// True if some node stands in more than one place.
+    /// True if a node is used in more than one place.
     pub(super) has_aliases: bool,
 }
 
@@ -95,7 +95,7 @@ impl<'t> Tree<'t> {
         }
     }
 
-    /// The text of a key; keys are always scalars.
+    /// Returns the text of a key; keys are always scalars.
     pub(super) fn key(&self, id: NodeId) -> &str {
         match self.view(id) {
             View::Scalar { text, .. } => text,
@@ -103,26 +103,26 @@ impl<'t> Tree<'t> {
         }
     }
 
-    /// Whether the node is `null`, `~` or nothing at all.
+    /// Returns true if the node is `null`, `~` or empty.
     pub(super) fn is_null(&self, id: NodeId) -> bool {
         matches!(self.view(id), View::Scalar { text: "" | "~" | "null" | "Null" | "NULL", plain: true })
     }
 
-    /// A mapping that stands in no file: what several files say together.
+    /// Adds a mapping that is merged from several files.
     pub(super) fn add_mapping(&mut self, span: Span, entries: &[Entry]) -> NodeId {
         let from = self.entries.len() as u32;
         self.entries.extend_from_slice(entries);
         self.push(span, Kind::Mapping(from, self.entries.len() as u32))
     }
 
-    /// Reads one file. `None` if there is no tree to go on with; then the last finding says why.
+    /// Reads one file. `None` if there is no tree; then the last finding is the reason.
     pub(super) fn read(
         &mut self,
         file: u32,
         source: &'t Source,
         findings: &mut Vec<Finding>,
     ) -> Option<NodeId> {
-        // Growing would copy the nodes, and hold both copies. What is reserved and not written costs no memory.
+        // Growing would copy the nodes, and hold both copies. Reserved memory that is not written costs nothing.
         self.nodes.reserve(source.text().len() / 16);
         self.texts.resize(self.texts.len().max(file as usize + 1), "");
         self.texts[file as usize] = source.text();
@@ -150,7 +150,7 @@ impl<'t> Tree<'t> {
                 let span = Span { file, start: 0, end: 0 };
                 findings.push(
                     Finding::error("empty_file", span, "the configuration file is empty")
-                        .label("there is nothing in it")
+                        .label("the file has no content")
                         .help("a configuration has at least `services`"),
                 );
                 None
@@ -158,8 +158,8 @@ impl<'t> Tree<'t> {
         }
     }
 
-    /// The scanner's copy of a scalar is kept only where the file does not say the same: the copies took more memory than
-    /// all the rest of the tree.
+    /// The scanner's copy of a scalar is kept only if it differs from the file's text: the copies took more memory than
+    /// the rest of the tree.
     fn push_scalar(&mut self, span: Span, text: &str, plain: bool) -> NodeId {
         let written = self.texts[span.file as usize].get(span.start as usize..span.end as usize);
         let kind = if written == Some(text) {
@@ -178,17 +178,17 @@ impl<'t> Tree<'t> {
     }
 }
 
-/// A container whose end has not been seen yet.
+/// A container whose end was not reached yet.
 struct Frame {
     mapping: bool,
     anchor: usize,
     start: Marker,
-    /// Keys and values in turn, for a mapping.
+    /// Keys and values alternately, for a mapping.
     children: Vec<NodeId>,
     extent: Extent,
 }
 
-/// What a node costs each time it is used.
+/// The size of a node, counted each time it is used.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     nodes: u64,
@@ -203,7 +203,7 @@ struct Builder<'b, 't> {
     offsets: Offsets<'t>,
     file: u32,
     stack: Vec<Frame>,
-    /// Emptied lists of children, for the next containers: growing one for each would take longer than the rest.
+    /// Emptied lists of children, reused for the next containers: growing one for each would take longer than the rest.
     spare: Vec<Vec<NodeId>>,
     anchors: HashMap<usize, (NodeId, Extent)>,
     aliased: u64,
@@ -287,7 +287,7 @@ impl<'t> Builder<'_, 't> {
 
     fn mapping(&mut self, children: &[NodeId]) -> Kind {
         let pairs = || children.chunks_exact(2).map(|pair| (pair[0], pair[1]));
-        // Small mappings are by far the most: comparing each with each beats hashing there.
+        // Most mappings are small: comparing all pairs is faster than hashing there.
         let large = children.len() > 32;
         let mut first: HashMap<&str, NodeId> =
             HashMap::with_capacity(if large { children.len() / 2 } else { 0 });
@@ -329,12 +329,12 @@ impl<'t> Builder<'_, 't> {
             // `{{ NAME }}` without quotes is a mapping as the key of another.
             self.findings.push(match self.tree.view(key) {
                 View::Mapping(_) => finding.help(
-                    "if this is a placeholder, it is not filled in: for a secret write `{ env: NAME }`",
+                    "if this is a placeholder, attache does not replace it: for a secret write `{ env: NAME }`",
                 ),
                 View::Scalar { .. } | View::Sequence(_) => finding,
             });
         }
-        // Below other keys than these, a name that is no key of the schema may be a line of a secret.
+        // Below other keys, a name that is not a key of the schema may be a line of a secret.
         let names = matches!(path.as_str(), "accounts" | "services" | "users");
         for (key, value, before) in repeated {
             let text = self.tree.key(key);
@@ -359,7 +359,7 @@ impl<'t> Builder<'_, 't> {
         Kind::Mapping(from, self.tree.entries.len() as u32)
     }
 
-    /// Takes in what each `<<` refers to, a mapping or a list of mappings: a key that is there already stays
+    /// Merges what each `<<` refers to, a mapping or a list of mappings: an existing key is kept
     /// (<https://yaml.org/type/merge.html>).
     fn merge(&mut self, merged: &[Entry], kept: &mut Vec<Entry>) {
         if merged.is_empty() {
@@ -392,7 +392,7 @@ impl<'t> Builder<'_, 't> {
             return Err(fatal(
                 "syntax",
                 span,
-                "the alias stands inside what it refers to",
+                "the alias is inside the node that it refers to",
                 "this can't be resolved",
             ));
         };
@@ -427,7 +427,7 @@ impl<'t> Builder<'_, 't> {
         }
     }
 
-    /// Whether a plain scalar with this tag is still read by the core schema; reports tags of other schemas.
+    /// Returns true if the core schema still applies to a plain scalar with this tag; reports tags of other schemas.
     fn keeps_meaning(&mut self, tag: Option<&Tag>, span: Span) -> bool {
         let Some(tag) = tag else { return true };
         if tag.is_yaml_core_schema() {
@@ -435,14 +435,14 @@ impl<'t> Builder<'_, 't> {
         }
         if !(tag.handle.is_empty() && tag.suffix == "!") {
             self.findings.push(
-                Finding::error("unsupported_tag", span, "YAML tags have no meaning here")
-                    .label("leave the tag out"),
+                Finding::error("unsupported_tag", span, "YAML tags are not supported")
+                    .label("remove the tag"),
             );
         }
         false
     }
 
-    /// The path of the container that has just been popped.
+    /// Returns the path of the container that was just popped.
     fn path(&self) -> String {
         let mut path = String::new();
         for frame in &self.stack {
@@ -461,7 +461,7 @@ impl<'t> Builder<'_, 't> {
     fn syntax(&self, at: Marker, info: &str) -> Box<Finding> {
         let start = self.offsets.byte(at.index());
         let end = self.offsets.byte(at.index() + 1);
-        // The scanner looks ahead, and may meet its own limit before ours is reached.
+        // The scanner looks ahead, and may reach its own limit before this one.
         if info.contains("recursion limit") {
             return too_deep(Span { file: self.file, start, end });
         }
@@ -483,10 +483,10 @@ fn too_deep(span: Span) -> Box<Finding> {
     fatal("too_deep", span, "the file is nested deeper than 64 levels", "reading stopped here")
 }
 
-/// Character positions, as the scanner counts them, to byte positions.
+/// Converts the scanner's character positions to byte positions.
 struct Offsets<'t> {
     text: &'t str,
-    /// The byte at which every 64th character starts; `None` where a character is a byte.
+    /// The byte at which every 64th character starts; `None` if each character is a byte.
     every_64: Option<Vec<u32>>,
 }
 
@@ -515,14 +515,14 @@ impl<'t> Offsets<'t> {
     }
 }
 
-/// Whether a text looks like a key, be it of the schema or of the operator's own; else it may be a value, and a secret, that
-/// stands where a key belongs (`secret:hunter2`).
+/// Returns true if a text looks like a key of the schema or of the operator; else it may be a value, and a secret, in
+/// the place of a key (`secret:hunter2`).
 pub(super) fn is_like_a_key(text: &str) -> bool {
     text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b' ' | b'$'))
 }
 
-/// A key as a message may show it.
+/// Returns a key in the form that a message may show.
 pub(super) fn shown_key(text: &str) -> &str {
     if is_like_a_key(text) { text } else { "•••" }
 }

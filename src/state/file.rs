@@ -132,7 +132,11 @@ impl Folder {
     }
 
     fn make(&self) -> Result<(), StateError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).or_fail("make the folder", &self.dir)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)
+            .or_fail("create the folder", &self.dir)
     }
 
     /// Makes sure that only attache's user may write to the folder, and that a file can be created, locked and written
@@ -163,8 +167,12 @@ impl Folder {
         seal::random(&mut random).or_fail("choose a name in", &self.dir)?;
         let path = self.dir.join(format!(".probe-{}", hex(&random)));
         // Created exclusively, so that no link placed there by another user is followed.
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).or_fail("make", &path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .or_fail("create", &path)?;
         let tried = try_lock(&file)
             .or_fail("lock", &path)
             .and_then(|_| {

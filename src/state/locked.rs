@@ -64,7 +64,7 @@ impl Locked {
         }
         let path = self.folder.path(&self.account, "new");
         remove_file(&path)?;
-        let mut file = open_file(&path, true).or_fail("make", &path)?;
+        let mut file = open_file(&path, true).or_fail("create", &path)?;
         // Random bytes, since a compressing file system would reserve next to nothing for zeros.
         let mut filling = vec![0; RESERVE];
         let filled = seal::random(&mut filling)

@@ -268,7 +268,7 @@ fn a_folder_that_cannot_be_written_to_is_refused_at_once() {
     for dir in [file.as_path(), &file.join("below"), Path::new("/proc/self/fd")] {
         let error = FileStore::open(dir, &keys(&[KEY])).unwrap_err();
         assert!(matches!(error, StateError::Io { .. }), "{error}");
-        assert!(error.to_string().starts_with("can't make "), "{error}");
+        assert!(error.to_string().starts_with("can't create "), "{error}");
     }
 }
 

@@ -5,8 +5,8 @@
 //!   decided by these counts alone. TLS session tickets do not count as read; bytes that rustls buffered count as
 //!   written, which is the safe direction.
 //! - **Write-behind.** A write never waits. Bytes that the socket does not take are queued and leave while the response
-//!   is read, or by [`Wire::driven_below`]. So one session can send and receive at the same time, and neither a server that
-//!   answers without reading nor a client that does not read can stall the other direction. The producer stops at
+//!   is read, or by [`Wire::driven_below`]. So one session can send and receive at the same time, and neither a server
+//!   that answers without reading nor a client that does not read can stall the other direction. The producer stops at
 //!   [`BEHIND`].
 //! - **Holding.** While held, writes are gathered, so that a head and a small body leave as one segment.
 //!

@@ -70,7 +70,7 @@ async fn a_request_is_one_line() {
 async fn every_line_has_every_name() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
-    for request in [get("/mailer/x"), get("/nobody/x"), get("/mailer/x").without_host()] {
+    for request in [get("/mailer/x"), get("/unknown/x"), get("/mailer/x").without_host()] {
         let answer = attache.send(request).await;
         let line = line(&attache, &answer).await;
         let names: Vec<_> = line.as_object().expect("an object").keys().map(String::as_str).collect();
@@ -82,14 +82,14 @@ async fn every_line_has_every_name() {
 
 #[tokio::test]
 async fn a_failure_has_a_phase_and_a_reason() {
-    let (nobody, _refusing) = refused();
+    let (closed, _refusing) = refused();
     let (nowhere, _held) = blackhole();
     let hanging = third_party().hangs();
     let protocol = third_party().answers_garbage();
     let endpoint = token_endpoint().rejects("invalid_client");
     let mut yaml = String::from("services:\n");
     for (name, url, more) in [
-        ("refused", format!("http://{nobody}"), ""),
+        ("refused", format!("http://{closed}"), ""),
         ("nowhere", format!("http://{nowhere}"), "timeout: 300ms"),
         ("unknown", "https://no-such-host.invalid".to_owned(), ""),
         ("hanging", hanging.url(), "timeout: 300ms"),
@@ -218,7 +218,7 @@ async fn a_refusal_is_logged_with_its_code() {
     let attache = attache_for(&third_party, "timeout: 300ms").await;
     for (target, code, status) in [
         ("/mailer/x", "service_timeout", 504),
-        ("/nobody/x", "service_unknown", 404),
+        ("/unknown/x", "service_unknown", 404),
         ("/mailer/..", "request_invalid", 400),
     ] {
         let answer = attache.send(get(target)).await;

@@ -63,7 +63,7 @@ async fn requests_are_counted_by_direction_service_and_status() {
     let at = topology().await;
     at.attache.send(get("/mailer/x")).await;
     at.attache.send(get("/mailer/y")).await;
-    at.attache.send(get("/stranger-chosen/x")).await;
+    at.attache.send(get("/client-chosen/x")).await;
     at.attache.hook(post(format!("/webhooks/{}", at.key), "{}")).await;
     at.attache.hook(post("/webhooks/unknown", "{}")).await;
     let requests = "attache_requests_total";
@@ -78,7 +78,7 @@ async fn requests_are_counted_by_direction_service_and_status() {
     let labels = |direction, code| [("direction", direction), ("service", ""), ("code", code)];
     assert_eq!(metrics.value(errors, &labels("outbound", "service_unknown")), Some(1.0));
     assert_eq!(metrics.value(errors, &labels("webhook", "webhook_unknown")), Some(1.0));
-    assert!(!metrics.0.contains("stranger-chosen"));
+    assert!(!metrics.0.contains("client-chosen"));
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn a_well_formed_request_id_of_the_callers_is_used() {
     for id in ["abc.DEF_1-2", &"x".repeat(128)] {
         let answer = attache.send(get("/mailer/x").header("X-Request-Id", id)).await;
         assert_eq!(answer.request_id(), id);
-        let refused = attache.send(get("/nobody/x").header("X-Request-Id", id)).await;
+        let refused = attache.send(get("/unknown/x").header("X-Request-Id", id)).await;
         assert_eq!(refused.problem("service_unknown", 404, "destination_not_found")["request_id"], id);
     }
 }
@@ -86,7 +86,7 @@ async fn a_refusal_of_a_head_request_has_no_body() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let mut connection = Connection::open(attache.outbound()).await;
-    let refused = connection.exchange(request("HEAD", "/nobody/x")).await;
+    let refused = connection.exchange(request("HEAD", "/unknown/x")).await;
     assert_eq!((refused.status, refused.header("content-type")), (404, Some("application/problem+json")));
     assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);
 }
@@ -154,7 +154,7 @@ async fn accept_chooses_between_json_and_text() {
         ("text/plain;q=0", false),
         ("nonsense", false),
     ] {
-        let answer = attache.send(get("/nobody/x").header("Accept", accept)).await;
+        let answer = attache.send(get("/unknown/x").header("Accept", accept)).await;
         let kind = answer.header("content-type").expect("a content type");
         assert_eq!(kind.starts_with("text/plain"), text, "{accept}: {kind}");
         if text {
@@ -169,8 +169,8 @@ async fn accept_chooses_between_json_and_text() {
 
 #[tokio::test]
 async fn a_service_that_cannot_be_reached_is_a_502_with_the_services_message() {
-    let (nobody, _held) = refused();
-    let given = attache().given("third_party", format!("http://{nobody}"));
+    let (closed, _held) = refused();
+    let given = attache().given("third_party", format!("http://{closed}"));
     let attache = given.with(&mailer("timeout_message: Mailer is away.")).await;
     let problem =
         attache.send(get("/mailer/x")).await.problem("service_unreachable", 502, "connection_refused");

@@ -49,12 +49,12 @@ async fn the_longest_idle_connection_is_evicted() {
     }
     // Used again, so the second connection is now the longest idle.
     assert_eq!(kept[0].exchange(get("/mailer/x")).await.status, 200);
-    let mut newcomer = idle(&attache).await;
+    let mut new = idle(&attache).await;
     assert_eq!(kept[1].rest().await, b"");
     for n in [0, 2, 3] {
         assert_eq!(kept[n].exchange(get("/mailer/x")).await.status, 200, "{n}");
     }
-    assert_eq!(newcomer.exchange(get("/mailer/x")).await.status, 200);
+    assert_eq!(new.exchange(get("/mailer/x")).await.status, 200);
     assert_eq!(refused(&attache).await, 0.0);
 }
 
@@ -85,9 +85,9 @@ async fn a_connection_without_a_complete_head_is_evicted_first() {
     for _ in 0..3 {
         slow.push(half_a_head(&attache).await);
     }
-    let mut newcomers = Vec::new();
+    let mut new_ones = Vec::new();
     for slow in &mut slow {
-        newcomers.push(idle(&attache).await);
+        new_ones.push(idle(&attache).await);
         let rest = String::from_utf8_lossy(&slow.rest().await).into_owned();
         assert!(!rest.contains(" 200 "), "{rest}");
     }

@@ -135,10 +135,10 @@ async fn a_rotating_refresh_token_survives_a_hundred_kills() {
 async fn shutdown_waits_for_a_token_that_is_being_spent() {
     let world = World::answering_after(ms(1000));
     let mut attache = world.attache().await;
-    let mut impatient = Connection::open(attache.outbound()).await;
-    impatient.write(b"GET /erp/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut leaving = Connection::open(attache.outbound()).await;
+    leaving.write(b"GET /erp/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
     world.endpoint.wait_until("the request for a token", |seen| seen.complete > 0).await;
-    drop(impatient);
+    drop(leaving);
     attache.sigterm();
     attache.wait_exit().await;
     let attache = world.attache().await;

@@ -17,7 +17,7 @@ async fn answers(at: &Vendor, request: Request, content_type: &str, body: &str) 
     assert_eq!(answer.all("x-content-type-options"), ["nosniff"]);
     assert_eq!(answer.all("cache-control"), ["no-store"]);
     assert!(!answer.request_id().is_empty());
-    assert_eq!(at.app.seen().heads, 0, "our program was asked");
+    assert_eq!(at.app.seen().heads, 0, "the receiver got a request");
 }
 
 fn ask(at: &Vendor, method: &str, query: &str) -> Request {

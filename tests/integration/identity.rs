@@ -29,9 +29,12 @@ fn spellings(name: &str) -> Vec<String> {
         text.char_indices().map(letter).collect::<String>()
     };
     let separated = SEPARATORS.chars().map(|separator| name.replace('-', &separator.to_string()));
-    let odd = [name.replace('-', "--"), name.replace('-', "_-"), format!("_{name}"), format!("{name}-")];
-    let mut all: Vec<String> =
-        separated.chain(odd).flat_map(|text| [text.clone(), text.to_uppercase(), mixed(&text)]).collect();
+    let other_spellings =
+        [name.replace('-', "--"), name.replace('-', "_-"), format!("_{name}"), format!("{name}-")];
+    let mut all: Vec<String> = separated
+        .chain(other_spellings)
+        .flat_map(|text| [text.clone(), text.to_uppercase(), mixed(&text)])
+        .collect();
     all.sort();
     all.dedup();
     all
@@ -63,7 +66,7 @@ async fn no_spelling_of_a_reserved_name_is_forwarded_on_any_route() {
         for nominated in [false, true] {
             for (outbound, target, known) in [
                 (true, "/mailer/x".to_owned(), true),
-                (true, "/nobody/x".to_owned(), false),
+                (true, "/unknown/x".to_owned(), false),
                 (false, format!("/webhooks/{key}"), true),
                 (false, format!("/webhooks/{}", webhook_key()), false),
                 (false, "/elsewhere".to_owned(), false),
@@ -181,7 +184,7 @@ async fn only_a_trusted_proxy_states_the_client_address() {
     assert_eq!(metrics.value("attache_webhook_refused_total", &labels), Some(3.0));
     let labels = [("service", "mailer"), ("kind", "forwarding")];
     let dropped = metrics.value("attache_reserved_headers_dropped_total", &labels);
-    assert_eq!(dropped, None, "what a trusted proxy sends is no attempt at anything");
+    assert_eq!(dropped, None, "a trusted proxy's fields do not count as spoofing");
 }
 
 /// With a name that attache or a proxy sends as well, a receiver would get two users, one of them chosen by the caller.

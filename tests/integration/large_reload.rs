@@ -134,7 +134,8 @@ async fn many_reloads_leak_no_memory() {
     let (services, reloads) = if full("1,000 reloads instead of 30") { (1000, 1000) } else { (100, 30) };
     let cost = cost(services, reloads).await;
     println!("{reloads} reloads of {services} services: {cost:?}");
-    // A tenth, and what the allocator holds back of small pages. A snapshot that leaks with each reload would be many times that.
+    // A tenth, and small pages that the allocator retains. A snapshot that leaks with each reload would be many times
+    // that.
     let limit = cost.before / 10 * 11 + (2 << 20);
     assert!(cost.after <= limit, "{cost:?}");
 }

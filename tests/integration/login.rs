@@ -199,7 +199,7 @@ async fn a_running_attache_uses_a_new_login() {
     Asked::by(&login).await.come_back(&format!("code={}", secret("code"))).await;
     assert_eq!(login.finish().await.code, Some(0));
     let signed_in = async || (attache.send(get("/crm/x")).await.status == 200).then_some(());
-    eventually("attache to take it up", signed_in).await;
+    eventually("attache to apply it", signed_in).await;
     drop(state);
 }
 

@@ -126,7 +126,7 @@ async fn what_attache_adds_to_an_answer() {
     let attache = attache_for(&third_party, "").await;
     for answer in [
         attache.send(get("/mailer/x")).await,
-        attache.send(get("/nobody/x")).await,
+        attache.send(get("/unknown/x")).await,
         attache.send(get("/mailer/x").without_host()).await,
     ] {
         assert_spelled(&answer.raw, &["X-Attache-Request-Id", "Content-Length", "Content-Type", "Date"]);

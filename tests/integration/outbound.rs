@@ -51,7 +51,7 @@ async fn a_refusal_that_read_the_whole_request_keeps_the_connection() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let mut connection = Connection::open(attache.outbound()).await;
-    connection.exchange(get("/nobody/x")).await.problem("service_unknown", 404, "destination_not_found");
+    connection.exchange(get("/unknown/x")).await.problem("service_unknown", 404, "destination_not_found");
     assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);
 }
 
@@ -62,7 +62,7 @@ async fn a_refused_request_with_a_small_body_keeps_the_connection() {
     let attache = attache_for(&third_party, "").await;
     let mut connection = Connection::open(attache.outbound()).await;
     for _ in 0..2 {
-        let answer = connection.exchange(post("/nobody/x", "abc")).await;
+        let answer = connection.exchange(post("/unknown/x", "abc")).await;
         answer.problem("service_unknown", 404, "destination_not_found");
     }
     assert_eq!(connection.exchange(get("/mailer/x")).await.status, 200);

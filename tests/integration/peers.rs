@@ -416,7 +416,7 @@ const PAYLOAD: &str =
 /// A webhook of a vendor, signed by the vendor's own library and sent through attache: returns what the library
 /// printed, and what the receiver got.
 async fn signed_webhook(scheme: &str, vendor_secret: &str) -> (Value, Received) {
-    let app = app().answers(202, "taken");
+    let app = app().answers(202, "accepted");
     let key = webhook_key();
     let yaml = "
         users: { hook-bot: {} }
@@ -428,7 +428,7 @@ async fn signed_webhook(scheme: &str, vendor_secret: &str) -> (Value, Received) 
     let finished = node("deliver.mjs", &[scheme, &url, PAYLOAD], &[("PEER_SECRET", vendor_secret)]).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let sent: Value = serde_json::from_str(&finished.stdout).expect("JSON");
-    assert_eq!((&sent["status"], &sent["body"]), (&202.into(), &"taken".into()), "{sent}");
+    assert_eq!((&sent["status"], &sent["body"]), (&202.into(), &"accepted".into()), "{sent}");
     let received = app.only_request().await;
     assert_eq!(received.head.start, b"POST /hooks HTTP/1.1");
     assert_eq!(received.all("x-attache-user"), ["hook-bot"]);
@@ -449,7 +449,7 @@ fn assert_signature(vendor_secret: &str, signed: &[u8], hex: &str) {
 
 #[tokio::test]
 async fn a_webhook_signed_by_github_arrives_unchanged() {
-    let vendor_secret = "what GitHub and our program share";
+    let vendor_secret = "what GitHub and the receiver share";
     let (sent, received) = signed_webhook("github", vendor_secret).await;
     let [signature] = received.all("x-hub-signature-256")[..] else { panic!("{:?}", received.fields) };
     assert_eq!(sent["signature"], signature);

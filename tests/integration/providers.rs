@@ -157,8 +157,8 @@ async fn a_client_authenticates_with_a_certificate() {
         let token = token_received(&attache, &third_party).await;
         assert_eq!(oidc_knows(&provider, &token).await["active"], true, "{method}");
         assert_key_unsaid(&attache, &client_key);
-        let stranger = with_tls("").await.send(get("/crm/contacts")).await;
-        stranger.problem("token_rejected", 502, "proxy_configuration_error");
+        let without_certificate = with_tls("").await.send(get("/crm/contacts")).await;
+        without_certificate.problem("token_rejected", 502, "proxy_configuration_error");
         assert_eq!(provider.count("refused invalid_client"), 1, "{method}");
     }
 }

@@ -98,7 +98,7 @@ fn refusal(status: u16) -> Step {
 fn assert_untouched(answer: &Response, status: u16) {
     assert_eq!((answer.status, answer.text().as_str()), (status, EXPLANATION));
     assert_eq!(answer.all("www-authenticate"), [CHALLENGE]);
-    assert!(answer.header("proxy-status").is_none(), "it is not ours");
+    assert!(answer.header("proxy-status").is_none(), "the answer is not attache's own");
 }
 
 fn yaml(parties: &[&Party]) -> String {
@@ -181,10 +181,10 @@ async fn a_third_party_that_always_refuses_costs_one_token() {
 
 #[tokio::test]
 async fn a_token_is_dropped_even_where_the_request_is_not_sent_again() {
-    let told_not_to = party("told").service("retry_on_401: false");
+    let not_retried = party("told").service("retry_on_401: false");
     let too_large = party("large");
-    let attache = grow_old(&[&told_not_to, &too_large]).await;
-    for party in [&told_not_to, &too_large] {
+    let attache = grow_old(&[&not_retried, &too_large]).await;
+    for party in [&not_retried, &too_large] {
         party.refuses_the_first(401, ms(0));
         assert_untouched(&attache.send(post(party.path(), bytes(200 << 10))).await, 401);
         assert_eq!((party.seen(), party.endpoint.count()), (vec![0, 0], 1), "{}", party.name);

@@ -139,7 +139,7 @@ async fn a_reload_forgets_no_delivery() {
     assert_eq!(at.attache.hook(at.call("", "one")).await.status, 200);
     at.attache.reload(&vendor_yaml("replay: { window: 10m, answer: 200 }"), "applied").await;
     let again = at.attache.hook(at.call("", "one")).await;
-    assert_eq!((again.status, at.app.seen().heads), (200, 1), "told that all is well, and not sent again");
+    assert_eq!((again.status, at.app.seen().heads), (200, 1), "answered with 200, and not forwarded again");
 }
 
 /// Without a signature, one third party must not be able to use up the deliveries of another.

@@ -60,12 +60,12 @@ async fn misbehaving_peers_misbehave() {
     assert!(try_send(resets.address(), get("/")).await.is_err());
     let closes = third_party().closes_without_answer();
     assert!(try_send(closes.address(), get("/")).await.is_err());
-    let (nobody, _held) = refused();
-    assert!(Connection::try_open(nobody).await.is_err());
+    let (closed, _held) = refused();
+    assert!(Connection::try_open(closed).await.is_err());
     let hangs = third_party().hangs();
     let waiting = tokio::time::timeout(ms(100), send(hangs.address(), get("/")));
     assert!(waiting.await.is_err());
-    hangs.wait_until("the client's leaving", |seen| seen.closed == 1).await;
+    hangs.wait_until("the client to leave", |seen| seen.closed == 1).await;
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ async fn live(library: &str, scheme: &str, secret: &str, timed: bool) {
         assert_eq!((&status, &problem["code"]), (&401.into(), &"signature_invalid".into()), "{change:?}");
         assert_eq!(at.refused(reason).await, before + 1.0, "{change:?}");
     }
-    assert_eq!(at.app.seen().heads, 1, "our program saw the good one only");
+    assert_eq!(at.app.seen().heads, 1, "the receiver got only the valid one");
 }
 
 #[tokio::test]
@@ -406,7 +406,7 @@ async fn every_scheme_accepts_any_bytes_in_any_framing() {
         "x",
         "hmac",
     ];
-    let (app, secret) = (app().answers(202, "taken"), secret("vendor"));
+    let (app, secret) = (app().answers(202, "accepted"), secret("vendor"));
     let encoded = format!("whsec_{}", STANDARD.encode(&secret));
     let keys: Vec<String> = SCHEMES.iter().map(|_| webhook_key()).collect();
     let mut yaml = String::from("public_url: https://hooks.example.com\nusers: { bot: {} }\nservices:\n");

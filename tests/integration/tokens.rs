@@ -61,10 +61,10 @@ async fn a_caller_that_leaves_does_not_cancel_the_token() {
     let third_party = third_party();
     let endpoint = token_endpoint().issues(&secret("token")).delays(ms(500));
     let attache = attache_with(&third_party, &endpoint.url(), "").await;
-    let mut impatient = Connection::open(attache.outbound()).await;
-    impatient.write(b"GET /erp/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut leaving = Connection::open(attache.outbound()).await;
+    leaving.write(b"GET /erp/x HTTP/1.1\r\nHost: x\r\n\r\n").await;
     endpoint.request(0).await;
-    drop(impatient);
+    drop(leaving);
     assert_eq!(attache.send(get("/erp/x")).await.status, 200);
     assert_eq!(endpoint.count(), 1);
 }
@@ -144,9 +144,9 @@ async fn a_token_that_is_refused_is_a_502() {
 
 #[tokio::test]
 async fn a_token_endpoint_that_is_down_or_talks_nonsense_is_a_503() {
-    let (nobody, _held) = refused();
+    let (closed, _held) = refused();
     let (down, garbage) = (token_endpoint().down(), token_endpoint().garbage());
-    for url in [down.url(), garbage.url(), format!("http://{nobody}/token")] {
+    for url in [down.url(), garbage.url(), format!("http://{closed}/token")] {
         let third_party = third_party();
         let attache = attache_with(&third_party, &url, "").await;
         let answer = attache.send(get("/erp/x")).await;

@@ -57,8 +57,8 @@ async fn a_missing_secret_is_reported_in_the_log_and_the_status() {
     let attache = two(&third_party).folder("erp_key").with(TWO).await;
     attache.stderr_line("ERROR.*accounts.erp.authorization.header.value.file").await;
     attache.stderr_line("ready").await;
-    let told = attache.said().matches("erp.authorization.header.value.file can't be read").count();
-    assert_eq!(told, 1, "once, though the file's other problems are printed as well");
+    let reported = attache.said().matches("erp.authorization.header.value.file can't be read").count();
+    assert_eq!(reported, 1, "once, though the file's other problems are printed as well");
     let status = attache.status().await;
     let problem = &status["config"]["last_reload"]["problems"][0];
     assert_eq!((&problem["severity"], &problem["code"]), (&"error".into(), &"secret_unavailable".into()));
@@ -107,11 +107,11 @@ async fn an_empty_or_malformed_file_counts_as_missing() {
     let attache = two(&third_party).file("erp_key", &key).with(TWO).await;
     for (content, reason) in [("", "secret_empty"), ("\u{0}", "secret_malformed")] {
         attache.rewrite_file("erp_key", content);
-        let told = async || {
+        let reported = async || {
             let status = attache.status().await;
             (status["accounts"]["erp"]["credential"]["reason"] == reason).then_some(())
         };
-        eventually(reason, told).await;
+        eventually(reason, reported).await;
         assert_eq!(attache.send(get("/erp/x")).await.status, 200);
     }
 }
@@ -243,7 +243,7 @@ async fn a_missing_secret_takes_down_its_own_webhook() {
     assert_eq!(status["services"]["signed"]["credential"]["state"], "unavailable");
     attache.rewrite_file("hook_secret", &hooks.secret);
     let let_in = async || (attache.hook(hooks.call()).await.status == 200).then_some(());
-    eventually("the webhook to come alive", let_in).await;
+    eventually("the webhook to become available", let_in).await;
 }
 
 #[tokio::test]
@@ -336,7 +336,7 @@ async fn a_missing_state_key_takes_down_the_accounts_it_seals() {
     assert_eq!(attache.send(get("/other/x")).await.status, 200);
     assert_eq!(gauge(&attache, "account", "kept").await, Some(1.0));
     assert_eq!(gauge(&attache, "account", "other").await, None);
-    assert!(!attache.path_of("state").exists(), "nothing is kept that can't be sealed");
+    assert!(!attache.path_of("state").exists(), "nothing is stored that can't be sealed");
     attache.rewrite_file("state_key", &secret("state-key-0123456789abcdef"));
     serves(&attache, "kept", 200).await;
 }

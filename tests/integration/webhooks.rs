@@ -56,10 +56,10 @@ impl Topology {
 
 #[tokio::test]
 async fn a_key_becomes_a_user() {
-    let app = app().answers(202, "taken");
+    let app = app().answers(202, "accepted");
     let at = topology(&app.url(), YAML).await;
     let answer = at.attache.hook(at.call("").header("Content-Type", "application/json")).await;
-    assert_eq!((answer.status, answer.text().as_str()), (202, "taken"));
+    assert_eq!((answer.status, answer.text().as_str()), (202, "accepted"));
     let received = app.only_request().await;
     assert_eq!(received.head.start, b"POST /hooks/mailer HTTP/1.1");
     assert_eq!(received.body, b"{}");
@@ -257,8 +257,8 @@ async fn connection_cannot_remove_the_identity() {
 
 #[tokio::test]
 async fn an_app_that_is_down_is_a_502() {
-    let (nobody, _held) = refused();
-    let at = topology(&format!("http://{nobody}"), YAML).await;
+    let (closed, _held) = refused();
+    let at = topology(&format!("http://{closed}"), YAML).await;
     at.attache.hook(at.call("")).await.problem("service_unreachable", 502, "connection_refused");
 }
 

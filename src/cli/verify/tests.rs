@@ -74,7 +74,7 @@ fn invalid_arguments_are_errors() {
             "secret 1 is not a secret of this scheme",
         ),
         (&["--scheme", "twilio", "--secret", "s"], "--public-url"),
-        (&["--scheme", "twilio", "--secret", "s", "--public-url", "hooks.example.com"], "no URL"),
+        (&["--scheme", "twilio", "--secret", "s", "--public-url", "hooks.example.com"], "must be a URL"),
         (&["--scheme", "github", "--secret", "s", "--prefix", "x"], "--scheme hmac"),
         (&["--scheme", "github", "--secret", "s", "--tolerance", "5"], "signs no time"),
         (&["--scheme", "github"], "--secret"),

@@ -26,7 +26,7 @@ pub(super) fn report(
         let finding =
             error(format!("{at} has a key with {what} in it")).label(format!("{what} is not visible"));
         let help = match shape.key(&cleaned) {
-            Some(key) => format!("write `{}` anew", key.name),
+            Some(key) => format!("type `{}` again", key.name),
             None => "delete it and type the key again".to_owned(),
         };
         return decoder.report(finding.help(help));

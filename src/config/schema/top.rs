@@ -8,7 +8,7 @@ use super::{Kind, Shape, key};
 /// The whole file.
 pub(in crate::config) static ROOT: Shape = Shape {
     name: "file",
-    doc: "The top of the file. In a folder each key stands in one file; `accounts`, \
+    doc: "The top of the file. In a folder each key is in one file; `accounts`, \
              `users` and `services` may be divided among several. Keys that begin with \
              `x-` are ignored.",
     example: "{ services: { … } }",
@@ -38,7 +38,7 @@ pub(in crate::config) static ROOT: Shape = Shape {
              connections over a unix socket.",
         ),
         key("limits", Kind::Map(&LIMITS), "Limits of the process."),
-        key("shutdown", Kind::Map(&SHUTDOWN), "The end of the process."),
+        key("shutdown", Kind::Map(&SHUTDOWN), "The shutdown of the process."),
         key("log", Kind::Map(&LOG), "The access log and the log on stderr."),
         key("state", Kind::Map(&STATE), "The store of refresh tokens. Required by the grants that use one."),
         key(
@@ -179,7 +179,7 @@ pub(super) static RATE: Shape = Shape {
 
 static SHUTDOWN: Shape = Shape {
     name: "shutdown",
-    doc: "The end of the process.",
+    doc: "The shutdown of the process.",
     example: "{ drain: 30s }",
     keys: &[
         key("drain", Kind::Duration, "The maximum time for requests in flight after SIGTERM.").default("30s")

@@ -15,7 +15,7 @@ const INLINE: usize = 5;
 pub(super) struct Statuses {
     /// The status that each slot counts; 0 is free. Slots are assigned in order and never released, so two threads that
     /// look for the same status find the same slot.
-    taken: [AtomicU16; INLINE],
+    assigned: [AtomicU16; INLINE],
     counts: [AtomicU64; INLINE],
     tables: OnceLock<Box<Tables>>,
 }
@@ -39,10 +39,10 @@ impl Statuses {
         if !(100..600).contains(&status) {
             return &self.tables().other;
         }
-        for (taken, count) in self.taken.iter().zip(&self.counts) {
-            let mut by = taken.load(Relaxed);
+        for (assigned, count) in self.assigned.iter().zip(&self.counts) {
+            let mut by = assigned.load(Relaxed);
             if by == 0 {
-                by = match taken.compare_exchange(0, status, Relaxed, Relaxed) {
+                by = match assigned.compare_exchange(0, status, Relaxed, Relaxed) {
                     Ok(_) => status,
                     Err(other) => other,
                 };
@@ -62,7 +62,8 @@ impl Statuses {
     /// Returns the statuses seen and their counts, in ascending order; `None` stands for all that are not HTTP
     /// statuses.
     pub(super) fn seen(&self) -> Vec<(Option<u16>, u64)> {
-        let slots = self.taken.iter().zip(&self.counts).map(|(taken, count)| (taken.load(Relaxed), count));
+        let slots =
+            self.assigned.iter().zip(&self.counts).map(|(assigned, count)| (assigned.load(Relaxed), count));
         let tables = self.tables.get();
         let classes = tables.into_iter().flat_map(|tables| (1u16..).zip(&tables.classes));
         let classes = classes.flat_map(|(class, counts)| {

@@ -142,7 +142,7 @@ impl Setup {
         for (name, value) in &self.given {
             text = text.replace(&format!("{{{{{name}}}}}"), value);
         }
-        assert!(!text.contains("{{"), "a placeholder nobody filled in:\n{text}");
+        assert!(!text.contains("{{"), "a placeholder without a value:\n{text}");
         let path = self.folder.path().join("attache.yaml");
         replace(&path, &text);
         path
@@ -447,7 +447,7 @@ impl Output {
             }
         };
         let found = within(PATIENCE, what, found).await;
-        found.unwrap_or_else(|| panic!("it ended without saying {what}:\n{}", self.text()))
+        found.unwrap_or_else(|| panic!("it ended without printing {what}:\n{}", self.text()))
     }
 
     /// Waits for the last line; the process has ended.

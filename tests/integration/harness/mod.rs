@@ -58,7 +58,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited {limit:?} in vain for {what}"),
+        Err(_) => panic!("{what} did not happen within {limit:?}"),
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
         if let Some(value) = probe().await {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(start.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) async fn vendor(lines: &str) -> Vendor {
 
 /// The same, with this secret.
 pub(crate) async fn vendor_with(secret: &str, lines: &str) -> Vendor {
-    let (app, key) = (app().answers(202, "taken"), webhook_key());
+    let (app, key) = (app().answers(202, "accepted"), webhook_key());
     let setup = attache().given("app", app.url()).given("sha256", sha256_hex(&key));
     let setup =
         setup.env("VENDOR_SECRET", secret).env("VENDOR_WHSEC", format!("whsec_{}", STANDARD.encode(secret)));

@@ -12,8 +12,8 @@ async fn signed_in(attache: &Attache, third_party: &Stub, visit: impl Fn(&str) -
     let login = attache.login("crm");
     let line =
         login.says("the address", |line| line.trim_start().starts_with("http://") && visit(line)).await;
-    let person = node("oidc/browser.mjs", &[line.trim()], &[]).await;
-    assert_eq!(person.code, Some(0), "{person:?}");
+    let browser = node("oidc/browser.mjs", &[line.trim()], &[]).await;
+    assert_eq!(browser.code, Some(0), "{browser:?}");
     let login = login.finish().await;
     assert_eq!(login.code, Some(0), "{login:?}");
     assert!(login.stdout.contains("`crm` is signed in"), "{login:?}");
