@@ -21,9 +21,12 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use std::io::Write as _;
 use std::path::PathBuf;
 
+/// What `--version` prints.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ATTACHE_COMMIT"), ")");
+
 /// A declarative reverse proxy that carries your credentials to foreign services, and announces foreign callers at home.
 #[derive(Debug, Parser)]
-#[command(name = "attache", version, about, max_term_width = 100, propagate_version = true)]
+#[command(name = "attache", version = VERSION, about, max_term_width = 100, propagate_version = true)]
 #[command(after_help = "Examples:
   attache demo                        try it, on loopback, with made-up services
   attache check -c attache.yaml       read a file as `run` would, before it is deployed

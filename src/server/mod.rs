@@ -6,6 +6,7 @@ mod admin_thread;
 mod grants;
 mod listen;
 mod reload;
+mod service_manager;
 mod unread;
 
 use crate::admin::{View, status};
@@ -26,6 +27,7 @@ use grants::Grants;
 use listen::bind;
 use reload::{Fixed, Reloader};
 use serde_json::{Value, json};
+use service_manager::ServiceManager;
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -179,6 +181,20 @@ struct State {
     draining: watch::Receiver<bool>,
 }
 
+impl State {
+    /// What is served and how the last reload ended, in one line.
+    fn summary(&self) -> String {
+        let config = Arc::clone(&self.snapshots.load().config);
+        let hash = config.hash.get(..12).unwrap_or(&config.hash);
+        let services = match config.services.len() {
+            1 => "1 service".to_owned(),
+            count => format!("{count} services"),
+        };
+        let last_reload = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).result;
+        format!("{services}, hash {hash}, last reload {last_reload}")
+    }
+}
+
 struct Server {
     path: PathBuf,
     state: Arc<State>,
@@ -297,6 +313,8 @@ impl Server {
         }
         announce(&self.path, &state.snapshots.load().config);
         tracing::info!("ready");
+        let manager = ServiceManager::from_environment();
+        manager.ready(&state.summary());
 
         let mut reloader = Reloader {
             path: self.path,
@@ -309,8 +327,10 @@ impl Server {
         };
         loop {
             tokio::select! {
-                () = watcher.changed() => {}
+                () = watcher.changed() => manager.reloading(),
                 Some(()) = hangup.recv() => {
+                    // At once: systemd waits for the end of a reload only if it knows of it when ExecReload= ends.
+                    manager.reloading();
                     let next_read = watcher.next_read();
                     tokio::select! {
                         () = join(&mut hangup, next_read) => {}
@@ -326,6 +346,7 @@ impl Server {
                     if let Some(files) = files {
                         watcher.reread(files);
                     }
+                    manager.ready(&state.summary());
                 }
                 () = ended(&mut terminate, &mut interrupt) => break,
             }
@@ -333,6 +354,7 @@ impl Server {
 
         let limit = state.snapshots.load().config.drain;
         tracing::info!(limit = ?limit, "draining");
+        manager.stopping();
         // Readiness goes down and the listeners close in the same moment.
         self.drain.send_replace(true);
         for socket in &self.sockets {
@@ -420,7 +442,7 @@ impl View for State {
         });
         let loaded_at = *self.loaded_at.lock().unwrap_or_else(PoisonError::into_inner);
         let mut document = json!({
-            "build": { "version": env!("CARGO_PKG_VERSION"), "commit": option_env!("ATTACHE_COMMIT").unwrap_or("unknown") },
+            "build": { "version": env!("CARGO_PKG_VERSION"), "commit": env!("ATTACHE_COMMIT") },
             "config": {
                 "hash": snapshot.config.hash,
                 "loaded_at": status::rfc3339(loaded_at),

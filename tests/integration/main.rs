@@ -38,6 +38,7 @@ mod refused;
 mod reload;
 mod replays;
 mod selftest;
+mod service_manager;
 mod signatures;
 mod smuggling;
 mod status;

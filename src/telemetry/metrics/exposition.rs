@@ -433,13 +433,7 @@ impl<'a> Exposition<'a> {
             "attache_build_info",
             "Always 1; the version and commit of this build.",
             MetricType::GAUGE,
-            [gauge(
-                &[
-                    ("version", env!("CARGO_PKG_VERSION")),
-                    ("commit", option_env!("ATTACHE_COMMIT").unwrap_or("unknown")),
-                ],
-                1.0,
-            )],
+            [gauge(&[("version", env!("CARGO_PKG_VERSION")), ("commit", env!("ATTACHE_COMMIT"))], 1.0)],
         );
         text.family(
             "attache_access_log_dropped_total",

@@ -1,0 +1,165 @@
+//! What is shipped beside the program: the manifests, the unit, and the files that a package installs. The packages
+//! themselves are installed and started by `.ci/packages`.
+
+use regex::Regex;
+use serde_yaml::Value;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// What `kubectl apply -k` takes.
+const KUSTOMIZATIONS: [&str; 3] = ["base", "overlays/ingress", "overlays/refresh-tokens"];
+/// The oldest version that the manifests are for: it has `preStop.sleep`.
+const OLDEST_KUBERNETES: &str = "1.30";
+const PYTHON: &str = "tests/peers/.venv/bin";
+
+fn run(program: &str, arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}, of ./.ci/setup test: {error}"));
+    child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("write");
+    child.wait_with_output().expect("an end")
+}
+
+fn succeeds(program: &str, arguments: &[&str], input: &str) -> String {
+    let output = run(program, arguments, input);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}\n{stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// Checks a file as `attache check` does, without the secrets.
+fn check(text: &str) {
+    let attache = std::env::var("ATTACHE_BIN").unwrap_or(env!("CARGO_BIN_EXE_attache").to_owned());
+    succeeds(&attache, &["check", "--offline", "-c", "-"], text);
+}
+
+/// What `kubectl apply -k` would apply.
+fn manifests(name: &str) -> String {
+    let folder = format!("config/kubernetes/{name}");
+    succeeds(&format!("{PYTHON}/kubectl"), &["kustomize", &folder], "")
+}
+
+fn objects(name: &str) -> Vec<Value> {
+    let text = manifests(name);
+    let objects = serde_yaml::Deserializer::from_str(&text);
+    objects.map(|object| serde::Deserialize::deserialize(object).expect("an object")).collect()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| object["kind"] == kind);
+    found.next().unwrap_or_else(|| panic!("no {kind}"))
+}
+
+#[test]
+fn the_manifests_are_valid_and_so_is_the_file_in_them() {
+    let mut file = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
+    for name in KUSTOMIZATIONS {
+        writeln!(file, "---\n{}", manifests(name)).expect("write");
+        let objects = objects(name);
+        check(of_kind(&objects, "ConfigMap")["data"]["attache.yaml"].as_str().expect("a file"));
+        let text = serde_yaml::to_string(&objects).expect("text");
+        assert!(!text.contains("REPLACE"), "{name}");
+        // A Secret is made by the operator, who alone knows what is in it.
+        assert!(objects.iter().all(|object| object["kind"] != "Secret"), "{name}");
+    }
+    let (validate, path) = (format!("{PYTHON}/kubernetes-validate"), file.path().display().to_string());
+    // And the newest version that the schemas know.
+    succeeds(&validate, &["--strict", "-k", OLDEST_KUBERNETES, &path], "");
+    succeeds(&validate, &["--strict", &path], "");
+}
+
+#[test]
+fn every_selector_of_the_manifests_selects_attache_alone() {
+    let own: Value = serde_yaml::from_str("{ app.kubernetes.io/name: attache }").expect("YAML");
+    for name in KUSTOMIZATIONS {
+        let objects = objects(name);
+        let pod = &of_kind(&objects, "Deployment")["spec"]["template"];
+        assert_eq!(pod["metadata"]["labels"], own, "{name}");
+        let deployment = &of_kind(&objects, "Deployment")["spec"]["selector"]["matchLabels"];
+        let budget = &of_kind(&objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"];
+        let policy = &of_kind(&objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"];
+        let spread = pod["spec"]["topologySpreadConstraints"].as_sequence().expect("constraints");
+        let spread = spread.iter().map(|constraint| &constraint["labelSelector"]["matchLabels"]);
+        let services = objects.iter().filter(|object| object["kind"] == "Service");
+        let services = services.map(|service| &service["spec"]["selector"]);
+        for selector in [deployment, budget, policy].into_iter().chain(spread).chain(services) {
+            assert_eq!(selector, &own, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_port_and_path_of_the_manifests_is_there() {
+    for name in KUSTOMIZATIONS {
+        let objects = objects(name);
+        let spec = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"];
+        let container = &spec["containers"][0];
+        let ports: Vec<_> =
+            container["ports"].as_sequence().expect("ports").iter().map(|p| &p["name"]).collect();
+        let rules = of_kind(&objects, "NetworkPolicy")["spec"]["ingress"].as_sequence().expect("rules");
+        for rule in rules {
+            // A rule without `from` would let everything in.
+            assert!(rule["from"].as_sequence().is_some_and(|from| !from.is_empty()), "{name}");
+            assert!(ports.contains(&&rule["ports"][0]["port"]), "{name}: {rule:?}");
+        }
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+            let get = &container[probe]["httpGet"];
+            assert!(
+                get["port"] == "admin" && (get["path"] == "/readyz" || get["path"] == "/livez"),
+                "{probe}"
+            );
+        }
+        // Every secret that the file names lies in the volume of the Secret.
+        let file = of_kind(&objects, "ConfigMap")["data"]["attache.yaml"].as_str().expect("a file");
+        let secrets = Regex::new(r"file: (\S+)").expect("a pattern");
+        for found in secrets.captures_iter(file) {
+            assert!(found[1].starts_with("/run/secrets/attache/"), "{name}: {}", &found[1]);
+        }
+    }
+}
+
+#[test]
+fn one_pod_at_a_time_spends_refresh_tokens() {
+    let objects = objects("overlays/refresh-tokens");
+    let spec = &of_kind(&objects, "Deployment")["spec"];
+    assert_eq!((spec["replicas"].as_u64(), spec["strategy"]["type"].as_str()), (Some(1), Some("Recreate")));
+    let mounts = spec["template"]["spec"]["containers"][0]["volumeMounts"].as_sequence().expect("mounts");
+    assert!(mounts.iter().any(|mount| mount["name"] == "state" && mount["mountPath"] == "/var/lib/attache"));
+}
+
+#[test]
+fn the_unit_is_confined() {
+    // Tenths: an exposure of at most 1.5 of 10.
+    let arguments = ["security", "--offline=true", "--no-pager", "--threshold=15"];
+    succeeds("systemd-analyze", &[arguments.as_slice(), &["config/systemd/attache.service"]].concat(), "");
+}
+
+#[test]
+fn the_first_file_of_a_package_is_valid_as_it_is_and_uncommented() {
+    let text = std::fs::read_to_string("config/debian/attache.yaml").expect("the file is there");
+    check(&text);
+    let example = Regex::new(r"(?m)^#(\S|  )").expect("a pattern");
+    let uncommented = example.replace_all(&text, "$1").replace("services: {}", "services:");
+    assert!(uncommented.contains("\nstate:"), "{uncommented}");
+    check(&uncommented);
+}
+
+#[test]
+fn the_first_file_of_the_containers_is_valid() {
+    check(&std::fs::read_to_string("config/docker/attache/attache.yaml").expect("the file is there"));
+}
+
+#[test]
+fn every_place_names_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, pattern) in [
+        ("config/docker/Dockerfile", r"-t attache:(\S+)"),
+        ("config/docker/compose.yaml", r"image: attache:(\S+)"),
+        ("config/kubernetes/base/kustomization.yaml", r"newTag: (\S+) \}"),
+    ] {
+        let text = std::fs::read_to_string(Path::new(file)).expect("the file is there");
+        let found = Regex::new(pattern).expect("a pattern").captures(&text).expect("a version");
+        assert_eq!(&found[1], version, "{file}");
+    }
+}
