@@ -232,16 +232,23 @@ fn spelling(name: &FieldName) -> &[u8] {
 
 fn keys(before: &Config, after: &Config) -> Keys {
     type Known<'c> = HashMap<(&'c str, &'c str, &'c [u8; 32]), &'c ApiKey>;
-    fn all(config: &Config) -> impl Iterator<Item = ((&str, &str, &[u8; 32]), &ApiKey)> {
-        let webhooks =
-            config.services.values().filter_map(|service| Some((&service.key, service.webhook.as_ref()?)));
-        webhooks.flat_map(|(service, webhook)| {
-            webhook.api_keys.iter().map(move |key| ((service.as_str(), key.id.as_str(), &key.sha256), key))
+    fn of<'c>(config: &'c Config, service: &str) -> &'c [ApiKey] {
+        let webhook = config.services.get(service).and_then(|service| service.webhook.as_ref());
+        webhook.map_or(&[], |webhook| &webhook.api_keys)
+    }
+    /// The keys of the services whose keys are not the same in `other`.
+    fn differing<'c>(
+        config: &'c Config,
+        other: &Config,
+    ) -> impl Iterator<Item = ((&'c str, &'c str, &'c [u8; 32]), &'c ApiKey)> {
+        let services = config.services.keys().map(|name| (name, of(config, name)));
+        services.filter(|(name, keys)| *keys != of(other, name)).flat_map(|(name, keys)| {
+            keys.iter().map(move |key| ((name.as_str(), key.id.as_str(), &key.sha256), key))
         })
     }
-    let mut gone: Known<'_> = all(before).collect();
+    let mut gone: Known<'_> = differing(before, after).collect();
     let mut keys = Keys::default();
-    for (identity, key) in all(after) {
+    for (identity, key) in differing(after, before) {
         match gone.remove(&identity) {
             None => keys.added += 1,
             Some(before) if before != key => keys.changed += 1,

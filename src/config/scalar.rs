@@ -208,19 +208,20 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
         b'a'..=b'f' => Some(b - b'a' + 10),
         _ => None,
     };
-    let digits: Option<Vec<u8>> = text.bytes().map(digit).collect();
-    match digits {
-        Some(digits) if digits.len() == 64 => {
-            let mut out = [0; 32];
-            for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-                *byte = pair[0] << 4 | pair[1];
-            }
-            Ok(out)
+    let decode = || {
+        let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+        let mut out = [0; 32];
+        for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
         }
-        _ if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+        Some(out)
+    };
+    match decode() {
+        Some(out) => Ok(out),
+        None if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
             invalid_try("the digits must be lowercase", "`attache keys new` and `sha256sum` print them so")
         }
-        _ => invalid_try("64 hexadecimal digits are expected", "`attache keys new` prints one"),
+        None => invalid_try("64 hexadecimal digits are expected", "`attache keys new` prints one"),
     }
 }
 

@@ -133,6 +133,7 @@ impl<'t> Tree<'t> {
             offsets,
             file,
             stack: Vec::new(),
+            spare: Vec::new(),
             anchors: HashMap::new(),
             aliased: 0,
             root: None,
@@ -202,6 +203,8 @@ struct Builder<'b, 't> {
     offsets: Offsets<'t>,
     file: u32,
     stack: Vec<Frame>,
+    /// Emptied lists of children, for the next containers: growing one for each would take longer than the rest.
+    spare: Vec<Vec<NodeId>>,
     anchors: HashMap<usize, (NodeId, Extent)>,
     aliased: u64,
     root: Option<NodeId>,
@@ -261,12 +264,13 @@ impl<'t> Builder<'_, 't> {
         }
         self.keeps_meaning(tag, span);
         let extent = Extent { nodes: 1, height: 1 };
-        self.stack.push(Frame { mapping, anchor, start, children: Vec::new(), extent });
+        let children = self.spare.pop().unwrap_or_default();
+        self.stack.push(Frame { mapping, anchor, start, children, extent });
         Ok(())
     }
 
     fn close(&mut self, end: Marker) {
-        let Some(frame) = self.stack.pop() else { return };
+        let Some(mut frame) = self.stack.pop() else { return };
         let span = self.span(frame.start, end);
         let kind = if frame.mapping {
             self.mapping(&frame.children)
@@ -275,6 +279,8 @@ impl<'t> Builder<'_, 't> {
             self.tree.items.extend_from_slice(&frame.children);
             Kind::Sequence(from, self.tree.items.len() as u32)
         };
+        frame.children.clear();
+        self.spare.push(frame.children);
         let id = self.tree.push(span, kind);
         self.add(id, frame.anchor, frame.extent);
     }

@@ -71,14 +71,14 @@ pub struct FailureRow {
     pub count: u64,
     /// When the first of them failed.
     pub first_at: SystemTime,
-    kind: u64,
+    /// The place of its kind.
+    kind: usize,
 }
 
 /// The last failures of the process, at most [`MAX_FAILURES`]. They outlive reloads.
 #[derive(Debug, Default)]
 pub struct RecentFailures {
-    /// Oldest first.
-    rows: Mutex<VecDeque<FailureRow>>,
+    list: Mutex<List>,
 }
 
 impl RecentFailures {
@@ -89,40 +89,64 @@ impl RecentFailures {
 
     /// Adds a failure. What gives way is freed after the lock.
     pub fn push(&self, failure: Failure) {
-        let (kind, first_at) = (failure.kind(), failure.at);
-        let row = FailureRow { failure: Arc::new(failure), count: 1, first_at, kind };
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.push_back(row);
-        let displaced = (rows.len() > MAX_FAILURES).then(|| displace(&mut rows));
-        drop(rows);
+        let (hash, first_at) = (failure.kind(), failure.at);
+        let row = FailureRow { failure: Arc::new(failure), count: 1, first_at, kind: 0 };
+        let displaced = self.list.lock().unwrap_or_else(PoisonError::into_inner).push(row, hash);
         drop(displaced);
     }
 
     /// The failures, newest first.
     pub fn newest_first(&self) -> Vec<FailureRow> {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.iter().rev().cloned().collect()
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.rows.iter().rev().cloned().collect()
     }
 }
 
-/// Removes the oldest row of the most frequent kind; of equally frequent ones, the oldest. The next row of its kind counts it.
-fn displace(rows: &mut VecDeque<FailureRow>) -> Option<FailureRow> {
-    let mut kinds: [(u64, u8); MAX_FAILURES + 1] = [(0, 0); MAX_FAILURES + 1];
-    let (mut known, mut most) = (0, 0);
-    for row in rows.iter() {
-        let at = kinds[..known].iter().position(|(kind, _)| *kind == row.kind).unwrap_or(known);
-        known = known.max(at + 1);
-        kinds[at] = (row.kind, kinds[at].1 + 1);
-        most = most.max(kinds[at].1);
+/// The rows, and what they have in common.
+#[derive(Debug)]
+struct List {
+    /// Oldest first.
+    rows: VecDeque<FailureRow>,
+    /// The kinds of the rows, by hash. Apart from their counts, so that a search reads no more than it needs.
+    hashes: [u64; KINDS],
+    /// The number of rows of each kind; 0 for a place that is free.
+    counts: [u8; KINDS],
+}
+
+/// One more than the rows, for the one that is added before another gives way.
+const KINDS: usize = MAX_FAILURES + 1;
+
+impl Default for List {
+    fn default() -> Self {
+        Self { rows: VecDeque::with_capacity(KINDS), hashes: [0; KINDS], counts: [0; KINDS] }
     }
-    let is_most = |row: &FailureRow| kinds[..known].contains(&(row.kind, most));
-    let oldest = rows.iter().position(is_most)?;
-    let removed = rows.remove(oldest)?;
-    if let Some(next) = rows.iter_mut().skip(oldest).find(|row| row.kind == removed.kind) {
-        next.count += removed.count;
-        next.first_at = removed.first_at;
+}
+
+impl List {
+    /// Adds a row of the kind with this hash. Returns the row that gives way.
+    fn push(&mut self, mut row: FailureRow, hash: u64) -> Option<FailureRow> {
+        let known = (0..KINDS).find(|&kind| self.hashes[kind] == hash && self.counts[kind] > 0);
+        // Each kind has a row, so a place is free.
+        row.kind = known.or_else(|| self.counts.iter().position(|&count| count == 0))?;
+        self.hashes[row.kind] = hash;
+        self.counts[row.kind] += 1;
+        self.rows.push_back(row);
+        if self.rows.len() > MAX_FAILURES { self.displace() } else { None }
     }
-    Some(removed)
+
+    /// Removes the oldest row of the most frequent kind; of equally frequent ones, the oldest. The next row of its kind
+    /// counts it.
+    fn displace(&mut self) -> Option<FailureRow> {
+        let most = self.counts.iter().max()?;
+        let oldest = self.rows.iter().position(|row| self.counts[row.kind] == *most)?;
+        let removed = self.rows.remove(oldest)?;
+        self.counts[removed.kind] -= 1;
+        if let Some(next) = self.rows.iter_mut().skip(oldest).find(|row| row.kind == removed.kind) {
+            next.count += removed.count;
+            next.first_at = removed.first_at;
+        }
+        Some(removed)
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What attache tells its operators: numbers, one line a request, and the log on stderr.
+//! What attache tells its operators: numbers, one line a request, the last failures with their causes, and the log on
+//! stderr.
 //!
 //! Invariant: nothing here can hold up a request or name a secret. Numbers are atomics that their owner holds,
 //! lines go through a bounded queue that drops rather than waits, and the log on stderr carries attache's own

@@ -4,7 +4,7 @@
 //!   decided from these alone. TLS session tickets do not count as read; bytes that rustls buffered count as written,
 //!   which is the safe direction.
 //! - **Write-behind.** A write never waits. Bytes that the socket does not take are kept and leave while the response is
-//!   read, or by [`Wire::driven`]. So one session can send and receive at the same time, and neither a server that
+//!   read, or by [`Wire::driven_below`]. So one session can send and receive at the same time, and neither a server that
 //!   answers without reading nor a client that does not read can stall the other direction. The feeder stops at
 //!   [`BEHIND`].
 //! - **Holding.** While held, writes are gathered, so that a head and a small body leave as one segment.
@@ -203,15 +203,12 @@ impl Wire {
         poll_fn(|_| if self.behind() < full { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Writes what waits, where nothing is read meanwhile. Ready once there is room, and never if nothing waits.
-    pub(crate) async fn driven(&self) {
+    /// As [`Self::falls_below`], where nothing is read meanwhile: it does the writing itself. Never ready with a `full` of 0.
+    pub(crate) async fn driven_below(&self, full: usize) {
         poll_fn(|cx| {
             let mut inner = self.lock();
-            if inner.behind.is_empty() {
-                return Poll::Pending;
-            }
             inner.drive(cx);
-            if inner.behind.len() < BEHIND { Poll::Ready(()) } else { Poll::Pending }
+            if inner.behind.len() < full { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

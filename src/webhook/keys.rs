@@ -54,11 +54,6 @@ impl KeyTable {
     /// Collects the endpoints and their keys. Statistics go on from `previous`, by service and id, unless the id stands for
     /// another key now: that one nobody has used.
     pub fn new(endpoints: Vec<(Arc<Endpoint>, &[ApiKey])>, previous: Option<&Self>) -> Self {
-        let before: HashMap<(&str, &str), &Stored> = previous
-            .into_iter()
-            .flat_map(Self::iter)
-            .map(|key| ((key.service(), key.id()), key.stored()))
-            .collect();
         let count = endpoints.iter().map(|(_, keys)| keys.len()).sum();
         let mut table = Self {
             keys: Vec::with_capacity(count),
@@ -70,8 +65,10 @@ impl KeyTable {
         };
         for ((endpoint, keys), number) in endpoints.into_iter().zip(0..) {
             for key in keys {
-                let before = before.get(&(endpoint.service(), key.id.as_str()));
-                let stats = before.filter(|before| before.sha256 == key.sha256).map(|b| Arc::clone(&b.stats));
+                let before = previous
+                    .and_then(|previous| previous.find_hash(&key.sha256))
+                    .filter(|before| before.id() == key.id && before.service() == endpoint.service());
+                let stats = before.map(|before| Arc::clone(&before.stored().stats));
                 table.add(key, number, stats.unwrap_or_default());
             }
             if endpoint.key_is_elsewhere() {

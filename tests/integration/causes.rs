@@ -51,6 +51,8 @@ impl<'a> Causes<'a> {
         let (last, admin) = (self.ids.last().expect("an id"), self.attache.admin().to_string());
         let listed = command(&["explain", "--request", last, "--admin", &admin]).finish().await;
         assert!(listed.code == Some(0) && listed.stdout.contains(last), "{listed:?}");
+        let unknown = command(&["explain", "--request", "another", "--admin", &admin]).finish().await;
+        assert!(unknown.code == Some(2) && unknown.stderr.contains("--log PATH"), "{unknown:?}");
         let status = command(&["status", "--admin", &admin]).finish().await;
         assert!(status.stdout.contains("last failures") && status.stdout.contains(last), "{status:?}");
     }

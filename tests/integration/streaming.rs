@@ -142,7 +142,9 @@ async fn an_upload_goes_on_while_its_answer_is_not_read() {
         let read = async {
             let (mut buffer, mut got) = (vec![0; 64 << 10], 0);
             while got < SIZE {
-                got += from.read(&mut buffer).await.expect("read");
+                let count = from.read(&mut buffer).await.expect("read");
+                assert_ne!(count, 0, "the request ends after {got} bytes");
+                got += count;
             }
         };
         let (mut to, ()) = tokio::join!(answer, read);
@@ -159,6 +161,33 @@ async fn an_upload_goes_on_while_its_answer_is_not_read() {
     let both = within(PATIENCE, "both bodies", async { tokio::join!(serving, client) });
     let (_, answer) = both.await;
     assert_eq!((answer.status, answer.body_length), (200, SIZE as u64 + 1));
+}
+
+/// One worker thread, so that an exchange that never yields would hold up the other.
+#[tokio::test]
+async fn an_exchange_whose_sides_both_take_nothing_holds_up_no_other() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let url = format!("http://{}", upstream.local_addr().expect("an address"));
+    let attache = attache().given("third_party", url).with(&format!("threads: 1\n{}", mailer(""))).await;
+    let mut client = Connection::open(attache.outbound()).await;
+    client
+        .write(
+            format!("POST /mailer/x HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 64 * MIB).as_bytes(),
+        )
+        .await;
+    let (mut stream, _) = upstream.accept().await.expect("a connection");
+    // From here on it reads nothing, and its answer is not read either.
+    stream.read_exact(&mut [0; 64]).await.expect("read");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 * MIB);
+    stream.write_all(head.as_bytes()).await.expect("write");
+    let part = vec![b'a'; 32 << 10];
+    while tokio::time::timeout(ms(200), stream.write_all(&part)).await.is_ok() {}
+    let mut other = Connection::open(attache.outbound()).await;
+    // In steps that are smaller than any buffer: each fill level of attache's own comes up.
+    while tokio::time::timeout(ms(200), client.write(&part[..4 << 10])).await.is_ok() {
+        assert_eq!(other.exchange(get("/no-service/x")).await.status, 404);
+    }
 }
 
 #[tokio::test]

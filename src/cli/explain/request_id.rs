@@ -71,21 +71,17 @@ fn in_log(id: &str, path: &Path) -> Result<Option<Value>, String> {
     };
     let (mut found, mut line) = (None, Vec::new());
     while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 {
-        // Those who collect logs put a prefix before a line.
-        let start = line.iter().position(|&byte| byte == b'{').unwrap_or(line.len());
-        if contains(&line, id.as_bytes())
-            && let Ok(value) = serde_json::from_slice::<Value>(&line[start..])
-            && value["request_id"] == id
-        {
-            found = Some(value);
-        }
+        found = parse(id, &line).or(found);
         line.clear();
     }
     Ok(found)
 }
 
-fn contains(line: &[u8], id: &[u8]) -> bool {
-    !id.is_empty() && line.windows(id.len()).any(|part| part == id)
+/// The line, if it is of the request. A collector of logs may have put a prefix before it.
+fn parse(id: &str, line: &[u8]) -> Option<Value> {
+    let line = std::str::from_utf8(line).ok().filter(|line| line.contains(id))?;
+    let value: Value = serde_json::from_str(&line[line.find('{')?..]).ok()?;
+    (value["request_id"] == id).then_some(value)
 }
 
 impl Report {

@@ -65,7 +65,8 @@ pub(super) fn runs_on(prefix: &str) -> bool {
 pub(in crate::config) fn has_placeholder(text: &str) -> bool {
     let encloses =
         |open: &str, close: &str| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close));
-    encloses("${", "}") || encloses("{{", "}}")
+    // Almost no value has a brace, and a file may have a million values.
+    text.contains('{') && (encloses("${", "}") || encloses("{{", "}}"))
 }
 
 /// Returns true if a secret is the name of one, in the notation of a shell, of sops or of Ansible's and others' vaults.

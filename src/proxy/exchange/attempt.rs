@@ -353,7 +353,8 @@ impl Attempt {
         may_read: bool,
     ) -> Result<RelayTurn<'_>, ClientError> {
         let (wants, waits_for_room) = self.wants(!may_read);
-        let (wire, full) = (&self.wire, self.full());
+        // Room that nothing waits for must not end the turn: an exchange that turns without an event never yields.
+        let (wire, full) = (&self.wire, if waits_for_room { self.full() } else { 0 });
         Ok(tokio::select! {
             biased;
             event = client.event(wants) => RelayTurn::Client(event?),
@@ -361,9 +362,9 @@ impl Attempt {
                 Ok(part) => RelayTurn::Part(part),
                 Err(error) => RelayTurn::Failed(UpstreamError::of(&error)),
             },
-            () = wire.falls_below(full), if waits_for_room && may_read => RelayTurn::HasRoom,
+            () = wire.falls_below(full), if may_read => RelayTurn::HasRoom,
             // The upload goes on also while the client takes nothing of the response.
-            () = wire.driven(), if !may_read => RelayTurn::HasRoom,
+            () = wire.driven_below(full), if !may_read => RelayTurn::HasRoom,
             () = idle.elapsed(), if may_read => RelayTurn::Failed(UpstreamError::Stalled),
         })
     }

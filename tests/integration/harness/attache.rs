@@ -1,5 +1,6 @@
 //! The binary under test, and what it says.
 
+use super::causes::assert_have_causes;
 use super::client::{Request, Response, get, send};
 use super::interactive::{Interactive, interactive};
 use super::leaks::assert_no_leak;
@@ -149,7 +150,7 @@ impl Setup {
 }
 
 /// A running attache. Dropped, it is asked for its metrics and status, stopped, and everything it said is searched
-/// for secrets.
+/// for secrets, and for failures without a cause.
 pub(crate) struct Attache {
     setup: Setup,
     child: Child,
@@ -370,6 +371,7 @@ impl Drop for Attache {
         }
         assert_no_leak("stdout", stdout.as_bytes());
         assert_no_leak("stderr", stderr.as_bytes());
+        assert_have_causes(&stdout);
         assert!(!stderr.contains("panicked at"), "attache panicked:\n{stderr}");
     }
 }

@@ -15,9 +15,13 @@
 //! is sent, [`third_party`] for webhook keys. So a leak fails a test that never thought of it, and because of the
 //! marker no registry, and no global state, is needed.
 //!
+//! **Causes.** When it is dropped, [`Attache`] looks at every line of the access log: a failure without a documented
+//! reason fails the test.
+//!
 //! **Time.** Nothing sleeps to let something happen: it waits for the thing itself, up to [`PATIENCE`].
 
 mod attache;
+mod causes;
 mod client;
 mod haproxy;
 mod interactive;
