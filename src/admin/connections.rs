@@ -1,15 +1,19 @@
 //! Accepts connections and bounds them: their number, the time for a head, and their life.
 
+use super::guard::Arrival;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -40,7 +44,25 @@ impl Bounds {
 /// How long, after the shutdown, an answer that has begun may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-pub(super) async fn serve<L: axum::serve::Listener>(
+/// A connection that knows where it arrived.
+pub(crate) trait Arrived {
+    /// Returns where.
+    fn arrival(&self) -> Arrival;
+}
+
+impl Arrived for TcpStream {
+    fn arrival(&self) -> Arrival {
+        Arrival::tcp(self.local_addr())
+    }
+}
+
+impl Arrived for UnixStream {
+    fn arrival(&self) -> Arrival {
+        Arrival::Unix
+    }
+}
+
+pub(super) async fn serve<L: axum::serve::Listener<Io: Arrived>>(
     listener: L,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
@@ -48,7 +70,7 @@ pub(super) async fn serve<L: axum::serve::Listener>(
     serve_within(Bounds::ADMIN, listener, router, shutdown).await;
 }
 
-pub(super) async fn serve_within<L: axum::serve::Listener>(
+pub(super) async fn serve_within<L: axum::serve::Listener<Io: Arrived>>(
     bounds: Bounds,
     mut listener: L,
     router: Router,
@@ -84,16 +106,21 @@ pub(super) async fn serve_within<L: axum::serve::Listener>(
 
 /// Serves one connection until it ends, is too old, or the listener stops. A client's fault is no one's news.
 async fn connection(
-    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    io: impl AsyncRead + AsyncWrite + Arrived + Unpin + Send + 'static,
     router: Router,
     bounds: Bounds,
     mut stopped: watch::Receiver<()>,
 ) {
+    let (arrival, router) = (io.arrival(), TowerToHyperService::new(router));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(arrival);
+        router.call(request)
+    });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(bounds.head)
-            .serve_connection(TokioIo::new(io), TowerToHyperService::new(router))
+            .serve_connection(TokioIo::new(io), service)
     );
     tokio::select! {
         _ = connection.as_mut() => return,

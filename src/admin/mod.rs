@@ -1,13 +1,16 @@
-//! The admin listener: metrics, health and status for operators and their machines.
+//! The admin listener: metrics, health, status and the status page.
 //!
-//! Invariant: nobody who reads here can slow a request down. What takes time to write is written on a blocking
-//! thread, two at a time; a client that sends its head slowly, reads its answer slowly or never leaves is cut off;
-//! and the number of connections is bounded. What is shown comes from a [`View`], so this module knows HTTP and
-//! nothing else.
+//! Invariant: no client of this listener can slow a request down. What takes time to write is written on a blocking
+//! thread, two documents at a time and one update of the page's streams; a client that sends its head slowly, reads its
+//! answer slowly or never leaves is cut off; and the number of connections is bounded. What is shown comes from a [`View`].
 //!
 //! Rejected: `axum::serve`, which has no time limit of any kind.
 
 mod connections;
+mod guard;
+mod live;
+mod page;
+pub mod report;
 pub mod status;
 
 use std::future::Future;
@@ -15,13 +18,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use live::Live;
+use page::Query;
+use report::Report;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// How many documents are written at the same time.
 const WRITERS: usize = 2;
@@ -29,7 +42,7 @@ const WRITERS: usize = 2;
 /// How long a document waits for its turn to be written.
 const TURN: Duration = Duration::from_secs(10);
 
-/// What is shown. Its methods are called for every request; `status` and `metrics` on a blocking thread.
+/// What is shown. Its methods are called for every request; `report`, `end_step` and `metrics` on a blocking thread.
 pub trait View: Send + Sync + 'static {
     /// Whether the process works at all; a supervisor restarts it when not.
     fn live(&self) -> bool;
@@ -37,14 +50,15 @@ pub trait View: Send + Sync + 'static {
     /// Whether it takes requests: a configuration is in effect, and it is not draining.
     fn ready(&self) -> bool;
 
-    /// The document at `/status`.
-    fn status(&self) -> serde_json::Value;
+    /// What `/status` and the status page show.
+    fn report(&self) -> Report;
 
     /// The JSON Web Key Set at `/.well-known/jwks.json`: what assertions are checked with.
     fn key_set(&self) -> serde_json::Value;
 
-    /// A minute has passed: notes what a later `status` compares with.
-    fn mark_minute(&self);
+    /// Ends a step of the activity that a later `report` shows. Called every
+    /// [`STEP`](crate::telemetry::metrics::STEP).
+    fn end_step(&self);
 
     /// The text at `/metrics`, in the Prometheus text format 0.0.4.
     fn metrics(&self) -> String;
@@ -52,22 +66,34 @@ pub trait View: Send + Sync + 'static {
 
 /// Serves the view on a TCP or unix listener until `shutdown`, then for a second what is being answered. Every
 /// connection ends with it.
-pub async fn serve<L: axum::serve::Listener>(
+pub(crate) async fn serve<L: axum::serve::Listener<Io: connections::Arrived>>(
     listener: L,
     view: Arc<dyn View>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    connections::serve(listener, router(view), shutdown).await;
+    let live = Arc::new(Live::default());
+    let served = connections::serve(listener, router(Arc::clone(&view), Arc::clone(&live)), shutdown);
+    tokio::select! {
+        () = served => {}
+        () = live.run(view) => {}
+    }
 }
 
 #[derive(Clone)]
 struct Admin {
     view: Arc<dyn View>,
     turns: Arc<Semaphore>,
+    live: Arc<Live>,
 }
 
-fn router(view: Arc<dyn View>) -> Router {
+fn router(view: Arc<dyn View>, live: Arc<Live>) -> Router {
+    let guarded =
+        Router::new().route("/", get(status_page)).route("/events", get(events)).layer(from_fn(guard::admit));
     Router::new()
+        .merge(guarded)
+        .route("/page.css", get(async || ([(CONTENT_TYPE, page::CSS_TYPE)], page::CSS)))
+        .route("/page.js", get(async || ([(CONTENT_TYPE, page::SCRIPT_TYPE)], page::SCRIPT)))
+        .route("/icon.svg", get(async || ([(CONTENT_TYPE, page::ICON_TYPE)], page::ICON)))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -75,8 +101,8 @@ fn router(view: Arc<dyn View>) -> Router {
         .route("/.well-known/jwks.json", get(key_set))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))
-        .layer(map_response(never_stored))
-        .with_state(Admin { view, turns: Arc::new(Semaphore::new(WRITERS)) })
+        .layer(map_response(with_common_fields))
+        .with_state(Admin { view, turns: Arc::new(Semaphore::new(WRITERS)), live })
 }
 
 async fn livez(State(admin): State<Admin>) -> Response {
@@ -98,7 +124,35 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 
 async fn status(State(admin): State<Admin>) -> Response {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    admin.document(JSON, |view| format!("{:#}\n", view.status()).into_bytes()).await
+    admin.document(JSON, |view| status_document(&view.report())).await
+}
+
+fn status_document(report: &Report) -> Vec<u8> {
+    // Fails only for a map whose keys are no strings.
+    let mut document = serde_json::to_vec_pretty(report).unwrap_or_default();
+    document.push(b'\n');
+    document
+}
+
+async fn status_page(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+    let query = Query::parse(query.as_deref().unwrap_or_default());
+    let write = move |view: &dyn View| page::document(&view.report(), &query).into_bytes();
+    let mut response = admin.document(HTML, write).await;
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    response
+}
+
+/// Says what has changed on the status page, as server-sent events.
+async fn events(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+    let query = Query::parse(query.as_deref().unwrap_or_default());
+    let opened = if admin.view.ready() { admin.live.open(query, Instant::now()) } else { None };
+    match opened {
+        Some(events) => ([(CONTENT_TYPE, EVENTS)], Body::new(events)).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], "too many streams, or draining\n")
+            .into_response(),
+    }
 }
 
 async fn key_set(State(admin): State<Admin>) -> Response {
@@ -107,7 +161,11 @@ async fn key_set(State(admin): State<Admin>) -> Response {
 }
 
 impl Admin {
-    async fn document(&self, content_type: HeaderValue, write: fn(&dyn View) -> Vec<u8>) -> Response {
+    async fn document(
+        &self,
+        content_type: HeaderValue,
+        write: impl FnOnce(&dyn View) -> Vec<u8> + Send + 'static,
+    ) -> Response {
         let Ok(Ok(turn)) = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await else {
             return (StatusCode::SERVICE_UNAVAILABLE, "busy\n").into_response();
         };
@@ -124,11 +182,19 @@ impl Admin {
     }
 }
 
-async fn never_stored(mut response: Response) -> Response {
+async fn with_common_fields(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

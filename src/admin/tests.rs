@@ -3,14 +3,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::connections::{Bounds, serve_within};
-use super::{View, router, serve};
+use super::page::Query;
+use super::report::Report;
+use super::{View, router, serve, testing};
 
 #[derive(Default)]
 struct Stub {
@@ -27,15 +28,15 @@ impl View for Stub {
         !self.draining.load(Relaxed)
     }
 
-    fn status(&self) -> serde_json::Value {
-        json!({"config": {"hash": "abc"}})
+    fn report(&self) -> Report {
+        testing::empty()
     }
 
     fn key_set(&self) -> serde_json::Value {
         serde_json::json!({ "keys": [] })
     }
 
-    fn mark_minute(&self) {}
+    fn end_step(&self) {}
 
     fn metrics(&self) -> String {
         assert!(!self.panics.load(Relaxed), "a fault in the view");
@@ -65,7 +66,7 @@ async fn running() -> Running {
 
 impl Running {
     async fn get(&self, path: &str) -> String {
-        self.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
     }
 
     async fn send(&self, request: &str) -> String {
@@ -83,6 +84,8 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
 #[tokio::test]
 async fn each_path_has_its_document() {
     let admin = running().await;
+    let document = String::from_utf8(super::status_document(&testing::empty())).unwrap();
+    let page = super::page::document(&testing::empty(), &Query::default());
     for (path, status, content_type, body) in [
         (
             "/metrics",
@@ -92,8 +95,12 @@ async fn each_path_has_its_document() {
         ),
         ("/livez", "200 OK", "text/plain; charset=utf-8", "ok"),
         ("/readyz", "200 OK", "text/plain; charset=utf-8", "ok"),
-        ("/status", "200 OK", "application/json", "{\n  \"config\": {\n    \"hash\": \"abc\"\n  }\n}\n"),
-        ("/", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
+        ("/status", "200 OK", "application/json", &document),
+        ("/nothing", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
+        ("/", "200 OK", "text/html; charset=utf-8", &page),
+        ("/page.css", "200 OK", "text/css; charset=utf-8", super::page::CSS),
+        ("/page.js", "200 OK", "text/javascript; charset=utf-8", super::page::SCRIPT),
+        ("/icon.svg", "200 OK", "image/svg+xml", super::page::ICON),
         ("/metrics/", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
     ] {
         let answer = admin.get(path).await;
@@ -104,6 +111,45 @@ async fn each_path_has_its_document() {
         assert!(head.contains("x-content-type-options: nosniff"), "{path}: {head}");
         assert_eq!(got, body, "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_page_has_a_policy_and_answers_no_other_host_or_site() {
+    let admin = running().await;
+    let page = admin.get("/?q=a").await;
+    assert!(page.contains("content-security-policy: default-src 'none';"), "{page}");
+    assert!(page.contains("referrer-policy: no-referrer") && !page.contains("access-control"), "{page}");
+    for path in ["/", "/events"] {
+        for fields in ["Host: rebind.example", "Host: localhost\r\nSec-Fetch-Site: cross-site"] {
+            let request = format!("GET {path} HTTP/1.1\r\n{fields}\r\nConnection: close\r\n\r\n");
+            let answer = admin.send(&request).await;
+            assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("abc"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_end_at_the_shutdown_and_are_refused_while_draining() {
+    let mut admin = running().await;
+    let mut stream = TcpStream::connect(admin.address).await.unwrap();
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut received = Vec::new();
+    while !received.windows(9).any(|part| part == b"elements\n") {
+        assert_ne!(
+            stream.read_buf(&mut received).await.unwrap(),
+            0,
+            "{}",
+            String::from_utf8_lossy(&received)
+        );
+    }
+    let head = String::from_utf8_lossy(&received).to_string();
+    assert!(head.contains("content-type: text/event-stream\r\n") && head.contains("no-store"), "{head}");
+    admin.view.draining.store(true, Relaxed);
+    let refused = admin.get("/events").await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 10"), "{refused}");
+    stream.read_to_end(&mut received).await.unwrap();
+    admin.stop.send(()).unwrap();
+    admin.tasks.join_next().await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -118,10 +164,10 @@ async fn not_ready_is_503_and_live_stays() {
 #[tokio::test]
 async fn other_methods_are_405_with_allow_and_head_has_no_body() {
     let admin = running().await;
-    let answer = admin.send("POST /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    let answer = admin.send("POST /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     assert!(answer.contains("allow: GET,HEAD\r\n") && answer.contains("no-store"), "{answer}");
-    let answer = admin.send("HEAD /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    let answer = admin.send("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("content-length: 34\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
 }
@@ -141,7 +187,7 @@ async fn a_fault_in_the_view_is_500_and_the_next_request_is_served() {
 async fn shutdown_closes_the_port_and_idle_connections() {
     let mut admin = running().await;
     let mut idle = TcpStream::connect(admin.address).await.unwrap();
-    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut head = [0; 12];
     idle.read_exact(&mut head).await.unwrap();
     admin.stop.send(()).unwrap();
@@ -159,7 +205,7 @@ async fn a_unix_socket_serves_too() {
     let listener = UnixListener::bind(&path).unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, Arc::new(Stub::default()), pending()));
-    let request = "GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = exchange(UnixStream::connect(&path).await.unwrap(), request).await;
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
 }
@@ -175,10 +221,10 @@ async fn a_connection_without_a_head_gives_its_place_up() {
         end: Duration::from_secs(1),
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve_within(bounds, listener, router(Arc::new(Stub::default())), pending()));
+    tasks.spawn(serve_within(bounds, listener, router(Arc::new(Stub::default()), Arc::default()), pending()));
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(b"GET /liv").await.unwrap();
-    let request = "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let request = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
@@ -194,8 +240,9 @@ async fn a_connection_that_outlives_its_time_is_closed() {
         end: Duration::from_millis(50),
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve_within(bounds, listener, router(Arc::new(Stub::default())), pending()));
+    tasks.spawn(serve_within(bounds, listener, router(Arc::new(Stub::default()), Arc::default()), pending()));
     let answer =
-        exchange(TcpStream::connect(address).await.unwrap(), "GET /livez HTTP/1.1\r\nHost: a\r\n").await;
+        exchange(TcpStream::connect(address).await.unwrap(), "GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+            .await;
     assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }

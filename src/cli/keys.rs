@@ -6,7 +6,6 @@
 
 use super::file::{self, File};
 use super::stdout;
-use super::urls;
 use crate::config::Mode;
 use crate::config::model::{Config, KeyIn, Service};
 use crate::secret::{Secret, hex};
@@ -195,7 +194,7 @@ fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) ->
          # The key is shown only now: give {what} to the third party.\n\
          # Add these lines under {place}:\n{lines}",
         key = key.expose(),
-        url = urls::address(base, service, &entry.key_in, key.expose()),
+        url = entry.key_in.url(base, service, key.expose()),
         header = header.as_deref().unwrap_or_default(),
         what = if header.is_some() { "URL and header" } else { "the URL" },
     ))

@@ -2,15 +2,13 @@
 
 use crate::admin::{self, View};
 use crate::proxy::Listener;
+use crate::telemetry::metrics::STEP;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// The running thread. It ends when this is dropped.
 pub(super) struct AdminThread {
@@ -40,7 +38,7 @@ impl AdminThread {
         let stopped = stop.clone().cancelled_owned();
         let serve = async move {
             let stopped = Box::pin(stopped);
-            let marked = mark_minutes(Arc::clone(&view));
+            let stepped = end_steps(Arc::clone(&view));
             let served = async {
                 match bound {
                     Bound::Tcp(listener) => {
@@ -54,7 +52,7 @@ impl AdminThread {
             };
             tokio::select! {
                 served = served => served,
-                () = marked => Ok(()),
+                () = stepped => Ok(()),
             }
         };
         let thread = std::thread::Builder::new().name("attache-admin".to_owned()).spawn(move || {
@@ -69,14 +67,14 @@ impl AdminThread {
 }
 
 /// Never ends.
-async fn mark_minutes(view: Arc<dyn View>) {
-    let mut minutes = interval_at(Instant::now() + MINUTE, MINUTE);
-    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn end_steps(view: Arc<dyn View>) {
+    let mut steps = interval_at(Instant::now() + STEP, STEP);
+    steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        minutes.tick().await;
+        steps.tick().await;
         let view = Arc::clone(&view);
         // With 10,000 services it takes a while. A panic there has been logged.
-        let _ = tokio::task::spawn_blocking(move || view.mark_minute()).await;
+        let _ = tokio::task::spawn_blocking(move || view.end_step()).await;
     }
 }
 

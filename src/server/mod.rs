@@ -9,6 +9,7 @@ mod reload;
 mod service_manager;
 mod unread;
 
+use crate::admin::report::{Build, ConfigReport, Moment, ReloadReport, Report};
 use crate::admin::{View, status};
 use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogFormat, LogLevel};
 use crate::config::watch::Watcher;
@@ -31,7 +32,6 @@ use service_manager::ServiceManager;
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
@@ -133,7 +133,7 @@ fn start(
         .enable_all()
         .build()?;
     let drain = runtime.block_on(async {
-        let server = Server::new(path, config, problems.to_short_json(), log).await?;
+        let server = Server::new(path, config, problems, log).await?;
         server.serve(files).await
     });
     // Blocking work (a file being read) must not hold the exit up.
@@ -154,15 +154,6 @@ fn level(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// How the last reload, or the first load, ended, for people.
-struct LastReload {
-    at: SystemTime,
-    result: &'static str,
-    problems: Value,
-    /// Of the text that was read; `None` where it could not be.
-    hash: Option<String>,
-}
-
 /// What the tasks share.
 struct State {
     snapshots: Handle,
@@ -175,9 +166,7 @@ struct State {
     failures: Arc<RecentFailures>,
     reloads: Reloads,
     loaded_at: Mutex<SystemTime>,
-    /// Minutes since the start, for the statistics of the last five.
-    minute: AtomicU64,
-    last_reload: Mutex<LastReload>,
+    last_reload: Mutex<ReloadReport>,
     draining: watch::Receiver<bool>,
 }
 
@@ -214,7 +203,7 @@ impl Server {
     async fn new(
         path: &Path,
         config: Config,
-        problems: Value,
+        problems: &Problems,
         log: Option<Logging>,
     ) -> Result<Self, StartError> {
         let access_log = match &config.log.access {
@@ -259,11 +248,11 @@ impl Server {
             failures: Arc::default(),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
-            minute: AtomicU64::new(0),
-            last_reload: Mutex::new(LastReload {
-                at: now,
+            last_reload: Mutex::new(ReloadReport {
+                at: Moment(now),
                 result: ReloadResult::Applied.as_str(),
-                problems,
+                problems: problems.to_short_json(),
+                drawn: problems.render_human(false),
                 hash: Some(hash),
             }),
             draining,
@@ -431,31 +420,25 @@ impl View for State {
         !*self.draining.borrow()
     }
 
-    fn status(&self) -> Value {
+    fn report(&self) -> Report {
         let snapshot = self.snapshots.load();
-        let last_reload = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
-        let last_reload = json!({
-            "at": status::rfc3339(last_reload.at),
-            "result": last_reload.result,
-            "problems": last_reload.problems,
-            "hash": last_reload.hash,
-        });
-        let loaded_at = *self.loaded_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut document = json!({
-            "build": { "version": env!("CARGO_PKG_VERSION"), "commit": env!("ATTACHE_COMMIT") },
-            "config": {
-                "hash": snapshot.config.hash,
-                "loaded_at": status::rfc3339(loaded_at),
-                "restart_needed": self.reloads.restart_needed(),
-                "last_reload": last_reload,
+        let (last_reload, at) = (&self.last_reload, SystemTime::now());
+        Report {
+            build: Build {
+                version: env!("CARGO_PKG_VERSION"),
+                commit: env!("ATTACHE_COMMIT"),
             },
-        });
-        let parts = status::describe(&snapshot, SystemTime::now(), self.minute.load(Relaxed));
-        if let (Value::Object(document), Value::Object(parts)) = (&mut document, parts) {
-            document.extend(parts);
+            config: ConfigReport {
+                hash: snapshot.config.hash.clone(),
+                loaded_at: Moment(*self.loaded_at.lock().unwrap_or_else(PoisonError::into_inner)),
+                restart_needed: self.reloads.restart_needed(),
+                last_reload: last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            },
+            parts: status::describe(&snapshot, at),
+            failures: status::describe_failures(&self.failures.newest_first()),
+            at,
+            ready: self.ready(),
         }
-        document["failures"] = status::describe_failures(&self.failures.newest_first());
-        document
     }
 
     fn key_set(&self) -> Value {
@@ -463,10 +446,8 @@ impl View for State {
         snapshot.assertion.as_ref().map_or_else(|| json!({ "keys": [] }), |signer| signer.key_set())
     }
 
-    fn mark_minute(&self) {
-        let minute = self.minute.load(Relaxed) + 1;
-        self.snapshots.load().statistics().for_each(|stats| stats.mark(minute));
-        self.minute.store(minute, Relaxed);
+    fn end_step(&self) {
+        self.snapshots.load().statistics().for_each(|stats| stats.end_step());
     }
 
     fn metrics(&self) -> String {

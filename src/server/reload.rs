@@ -1,7 +1,8 @@
 //! Takes a changed file up: all of it by one swap, or nothing. No token endpoint is waited for.
 
 use super::grants::Grants;
-use super::{LastReload, State, connection_limit, is_json, level};
+use super::{State, connection_limit, is_json, level};
+use crate::admin::report::{Moment, ReloadReport};
 use crate::config::changes::{Changes, RestartKey};
 use crate::config::model::{AccessLog, Config, LastValues, Listen};
 use crate::config::{self, Files, Loaded, Mode, Problems};
@@ -42,6 +43,12 @@ pub(super) struct Fixed {
     access: AccessLog,
 }
 
+/// The problems of a reload: for `/status`, and as `attache check` draws them.
+struct Said {
+    problems: Value,
+    drawn: String,
+}
+
 /// A configuration ready to be served.
 struct Prepared {
     changes: Changes,
@@ -79,7 +86,7 @@ impl Reloader {
 
     async fn apply(&mut self, loaded: Loaded) -> Files {
         let Loaded { config, problems, files, hash } = loaded;
-        let mut said = problems.to_short_json();
+        let mut said = Said { problems: problems.to_short_json(), drawn: problems.render_human(false) };
         let result = match config {
             None => {
                 self.log_problems(&problems);
@@ -107,11 +114,11 @@ impl Reloader {
         files
     }
 
-    fn record(&self, result: ReloadResult, problems: Value, hash: Option<String>) {
-        let at = SystemTime::now();
+    fn record(&self, result: ReloadResult, said: Said, hash: Option<String>) {
+        let (at, Said { problems, drawn }) = (SystemTime::now(), said);
         self.state.reloads.record(result, at);
         *self.state.last_reload.lock().unwrap_or_else(PoisonError::into_inner) =
-            LastReload { at, result: result.as_str(), problems, hash };
+            ReloadReport { at: Moment(at), result: result.as_str(), problems, drawn, hash };
     }
 
     fn log_problems(&self, problems: &Problems) {
@@ -218,15 +225,18 @@ fn tell(changes: &Changes, hash: &str) {
 
 /// The problems of a reload that a panic ended. The panic's own words may quote the file: its hook has told of it, and
 /// neither the log nor `/status` repeats it.
-fn broken_off() -> Value {
+fn broken_off() -> Said {
     let message = "attache failed to take the configuration up, the last good one stays in effect";
     tracing::error!("{message}; this is a fault of attache, please report it");
     problem("internal", message)
 }
 
 /// The problems of a reload that fails for another reason than what the file says.
-fn problem(code: &str, message: &str) -> Value {
-    json!([{ "severity": "error", "code": code, "message": message }])
+fn problem(code: &str, message: &str) -> Said {
+    Said {
+        problems: json!([{ "severity": "error", "code": code, "message": message }]),
+        drawn: format!("error: {message}\n"),
+    }
 }
 
 /// Gets the accounts that had a token in use one of their own, so that a request waits for none. A failure is logged and

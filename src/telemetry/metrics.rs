@@ -7,13 +7,14 @@
 //! Rejected: a registry of labelled vectors. It costs a hash and a lock a request, and wants every series of a
 //! service that is gone to be found and removed one by one.
 
+mod activity;
 mod exposition;
 mod histogram;
 mod process;
-mod recent;
 mod refusal;
 mod statuses;
 
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,12 +22,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error_code::ErrorCode;
 
+pub use activity::{Activity, Counts, STEP, STEPS};
 pub use exposition::{AccountRow, Exposition};
 pub use histogram::Histogram;
-pub use recent::{LastError, Totals};
 pub use refusal::WebhookRefusal;
 
-use recent::Marks;
+use activity::History;
 use statuses::Statuses;
 
 /// Which way a request goes.
@@ -84,8 +85,8 @@ impl Phase {
 }
 
 /// One direction of one service. 16 bytes until its first request: a file may name 100,000 services that nobody
-/// calls. Afterwards about 470 bytes, 350 more with the first failure, and 900 more for a class of status of a service with
-/// more than five statuses.
+/// calls. Afterwards about 470 bytes, 350 more with the first failure, 900 more for a class of status of a service with
+/// more than five statuses, and up to 2,000 while the last five minutes have requests.
 ///
 /// Every update is a handful of relaxed atomics.
 #[derive(Debug, Default)]
@@ -103,7 +104,7 @@ struct Used {
     reserved_headers: [AtomicU64; 2],
     duration: Histogram,
     response_headers: Histogram,
-    marks: OnceLock<Box<Marks>>,
+    history: OnceLock<Box<Mutex<History>>>,
 }
 
 #[derive(Debug, Default)]
@@ -159,18 +160,21 @@ impl ServiceStats {
         last.lock().unwrap_or_else(PoisonError::into_inner).as_deref().cloned()
     }
 
-    /// Notes the totals at the end of a minute, for [`Self::recent`]. Minutes count from the start of the process.
-    pub fn mark(&self, minute: u64) {
+    /// Ends a step of [`Self::activity`]: to be called every [`STEP`].
+    pub fn end_step(&self) {
         if let Some(used) = self.used.get() {
-            used.marks.get_or_init(Box::default).set(minute, used.totals());
+            let history = used.history.get_or_init(Box::default);
+            history.lock().unwrap_or_else(PoisonError::into_inner).note(used.totals());
         }
     }
 
-    /// The totals of the last five minutes, and of the current one, where `minute` is the last that has ended.
-    pub fn recent(&self, minute: u64) -> Totals {
-        let Some(used) = self.used.get() else { return Totals::default() };
-        let totals = used.totals();
-        used.marks.get().map_or(totals, |marks| marks.since(minute, totals))
+    /// Returns the last five minutes.
+    pub fn activity(&self) -> Activity {
+        let Some(used) = self.used.get() else { return Activity::default() };
+        match used.history.get() {
+            Some(history) => history.lock().unwrap_or_else(PoisonError::into_inner).until(used.totals()),
+            None => Activity { current: used.totals(), ..Activity::default() },
+        }
     }
 
     /// A request ran out of time in this phase.
@@ -205,14 +209,28 @@ impl ServiceStats {
 }
 
 impl Used {
-    fn totals(&self) -> Totals {
+    fn totals(&self) -> Counts {
         let errors = self.failures.get().into_iter().flat_map(|failures| &failures.errors);
-        Totals { requests: self.duration.count(), errors: errors.map(|count| count.load(Relaxed)).sum() }
+        let errors: u64 = errors.map(|count| count.load(Relaxed)).sum();
+        Counts { errors: errors as u32, durations: self.duration.counts() }
     }
 
     fn failures(&self) -> &Failures {
         self.failures.get_or_init(Box::default)
     }
+}
+
+/// The last request of a service that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// The code of the answer.
+    pub code: ErrorCode,
+    /// The cause behind it, as in the access log.
+    pub reason: Option<Cow<'static, str>>,
+    /// The request's id.
+    pub request_id: Box<str>,
+    /// When the request came.
+    pub at: SystemTime,
 }
 
 /// A request in flight: counted from [`ServiceStats::started`] until it is dropped, however it ends.

@@ -30,6 +30,7 @@ mod loops;
 mod names_case;
 mod once;
 mod outbound;
+mod page;
 mod paths;
 mod peers;
 mod providers;

@@ -79,6 +79,21 @@ pub enum KeyIn {
     Query(String),
 }
 
+impl KeyIn {
+    /// Returns where a provider sends to. `key` is encoded for a URL, or stands for a key; one that belongs in a header is
+    /// not part of the URL.
+    pub fn url(&self, base: &str, service: &str, key: &str) -> String {
+        match self {
+            Self::Path => format!("{base}/webhooks/{key}"),
+            Self::Header(_) => format!("{base}/webhooks/{service}"),
+            Self::Query(name) => {
+                let name: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+                format!("{base}/webhooks/{service}?{name}={key}")
+            }
+        }
+    }
+}
+
 /// `webhook.replay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replay {
@@ -197,4 +212,17 @@ pub struct Rate {
     pub per: Duration,
     /// How many at once. Default: `requests`.
     pub burst: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stands_where_its_webhook_wants_it() {
+        let header = KeyIn::Header(HeaderName::from_static("x-api-key"));
+        assert_eq!(KeyIn::Path.url("https://h", "s", "k"), "https://h/webhooks/k");
+        assert_eq!(KeyIn::Query("a b".into()).url("https://h", "s", "k"), "https://h/webhooks/s?a+b=k");
+        assert_eq!(header.url("", "s", "k"), "/webhooks/s");
+    }
 }

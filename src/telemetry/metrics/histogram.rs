@@ -25,13 +25,16 @@ const BOUNDS: [u64; 13] = [
     60_000_000_000,
 ];
 
+/// How many buckets there are: one for each of [`BOUNDS`], and one for what is longer.
+pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
+
 /// Counts durations by their length. Recording is two relaxed additions.
 ///
 /// The number of observations is the sum of the buckets, so a scrape's `_count` always equals its `+Inf` bucket.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// One for each of [`BOUNDS`], and one for what is longer. Not cumulative.
-    buckets: [AtomicU64; BOUNDS.len() + 1],
+    /// Not cumulative.
+    buckets: [AtomicU64; BUCKETS],
     /// In microseconds. Nanoseconds would overflow within months for a service with thousands of slow requests.
     sum: AtomicU64,
 }
@@ -53,6 +56,11 @@ impl Histogram {
     /// Returns the number of observations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    /// Returns the number of observations in each bucket, modulo 2³².
+    pub(super) fn counts(&self) -> [u32; BUCKETS] {
+        self.buckets.each_ref().map(|count| count.load(Relaxed) as u32)
     }
 
     /// Returns the state in the form that the text encoder takes.
@@ -78,6 +86,22 @@ impl Histogram {
     }
 }
 
+/// Returns the duration that the fraction `q` of the observations does not exceed: linear within a bucket, and the
+/// largest bound where it is longer than that, as Prometheus's `histogram_quantile`. `None` without observations.
+pub(super) fn quantile(counts: &[u32; BUCKETS], q: f64) -> Option<Duration> {
+    let rank = q * counts.iter().copied().map(f64::from).sum::<f64>();
+    let (mut below, mut lower) = (0.0, 0);
+    for (&count, &upper) in counts.iter().zip(&BOUNDS) {
+        let count = f64::from(count);
+        if count > 0.0 && below + count >= rank {
+            let nanos = lower as f64 + (upper - lower) as f64 * (rank - below) / count;
+            return Some(Duration::from_nanos(nanos as u64));
+        }
+        (below, lower) = (below + count, upper);
+    }
+    (counts[BUCKETS - 1] > 0).then(|| Duration::from_nanos(lower))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +116,20 @@ mod tests {
         let counts = histogram.buckets.each_ref().map(|count| count.load(Relaxed));
         assert_eq!((counts[0], counts[1], counts[12], counts[13]), (2, 1, 1, 2));
         assert_eq!((histogram.count(), histogram.to_proto().get_sample_count()), (6, 6));
+    }
+
+    #[test]
+    fn a_quantile_is_interpolated_within_its_bucket() {
+        let of = |durations: &[u64], q| {
+            let histogram = Histogram::new();
+            durations.iter().for_each(|millis| histogram.observe(Duration::from_millis(*millis)));
+            quantile(&histogram.counts(), q).map(|duration| duration.as_micros())
+        };
+        assert_eq!(of(&[], 0.5), None);
+        assert_eq!(of(&[1], 0.5), Some(2_500));
+        assert_eq!(of(&[30, 30, 30, 30], 0.5), Some(37_500));
+        assert_eq!(of(&[1, 1, 1, 200], 0.99), Some(244_000));
+        assert_eq!(of(&[90_000], 0.99), Some(60_000_000));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::process::Process;
 use super::{
     AccountRow, Direction, Exposition, Failures, Histogram, KeyStats, LastError, Phase, ReloadResult,
-    Reloads, ServiceStats, Totals, Used,
+    Reloads, STEPS, ServiceStats, Used,
 };
 use crate::error_code::ErrorCode;
 
@@ -60,20 +60,24 @@ fn the_whole_text_of_a_used_service() {
 #[test]
 fn the_last_five_minutes_and_the_last_error_are_remembered() {
     let stats = Arc::new(ServiceStats::new());
-    assert_eq!((stats.recent(0), stats.last_error()), (Totals::default(), None));
-    // A minute that ends before the first request costs nothing.
-    stats.mark(1);
+    let recent = || {
+        let total = stats.activity().total();
+        (total.requests(), total.errors)
+    };
+    assert_eq!((recent(), stats.last_error()), ((0, 0), None));
+    // A step that ends before the first request costs nothing.
+    stats.end_step();
     let request = |code| stats.finished(502, code, Duration::ZERO, None);
     request(None);
     request(Some(ErrorCode::ServiceUnreachable));
-    assert_eq!(stats.recent(1), Totals { requests: 2, errors: 1 });
-    for minute in 2..=6 {
-        stats.mark(minute);
+    assert_eq!(recent(), (2, 1));
+    for _ in 0..STEPS {
+        stats.end_step();
     }
-    assert_eq!(stats.recent(6), Totals { requests: 2, errors: 1 });
+    assert_eq!(recent(), (2, 1));
     request(None);
-    stats.mark(7);
-    assert_eq!(stats.recent(7), Totals { requests: 1, errors: 0 });
+    stats.end_step();
+    assert_eq!(recent(), (1, 0));
     let error = |request_id: &str| LastError {
         code: ErrorCode::ServiceTls,
         reason: Some("expired".into()),

@@ -357,7 +357,7 @@ impl Attache {
 impl Drop for Attache {
     fn drop(&mut self) {
         let admin = self.addresses.get("admin").copied();
-        let pages = [admin.and_then(|at| fetch(at, "/metrics")), admin.and_then(|at| fetch(at, "/status"))];
+        let pages = ["/metrics", "/status", "/"].map(|path| admin.and_then(|at| fetch(at, path)));
         self.stop();
         self.stdout.end();
         self.stderr.end();
@@ -367,7 +367,7 @@ impl Drop for Attache {
             return;
         }
         for page in pages.iter().flatten() {
-            assert_no_leak("/metrics or /status", page);
+            assert_no_leak("/metrics, /status or the status page", page);
         }
         assert_no_leak("stdout", stdout.as_bytes());
         assert_no_leak("stderr", stderr.as_bytes());

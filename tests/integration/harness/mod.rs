@@ -11,8 +11,8 @@
 //!
 //! **Leaks.** Every secret of a test comes from [`secret`] or [`webhook_key`] and so carries a marker. The client
 //! looks for the marker (plain, in any case, base64, hex) in every byte it is sent; [`Attache`] looks for it in
-//! stdout, stderr, `/metrics` and `/status` when it is dropped; [`app`] looks for it in everything our own program
-//! is sent, [`third_party`] for webhook keys. So a leak fails a test that never thought of it, and because of the
+//! stdout, stderr, `/metrics`, `/status` and the status page when it is dropped; [`app`] looks for it in everything our own
+//! program is sent, [`third_party`] for webhook keys. So a leak fails a test that never thought of it, and because of the
 //! marker no registry, and no global state, is needed.
 //!
 //! **Causes.** When it is dropped, [`Attache`] looks at every line of the access log: a failure without a documented

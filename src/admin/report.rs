@@ -1,0 +1,297 @@
+//! What the process does, as `/status` serializes it and the status page shows it. No secret, no key: key ids stand for
+//! keys. Of a server URL only the origin, since its path may be a secret.
+
+use crate::telemetry::metrics::ServiceStats;
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A moment, serialized as RFC 3339 in UTC to the millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub SystemTime);
+
+impl Moment {
+    /// Returns the moment as RFC 3339, with so many digits of a second.
+    fn rounded(self, unit: jiff::Unit) -> String {
+        let rounded = jiff::Timestamp::try_from(self.0).and_then(|time| time.round(unit));
+        rounded.map(|time| time.to_string()).unwrap_or_default()
+    }
+
+    /// Returns the moment as RFC 3339, to the second.
+    pub fn to_second(self) -> String {
+        self.rounded(jiff::Unit::Second)
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.rounded(jiff::Unit::Millisecond))
+    }
+}
+
+/// The document.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The binary.
+    pub build: Build,
+    /// The configuration in effect, and the last attempt to replace it.
+    pub config: ConfigReport,
+    /// Services by their key.
+    #[serde(flatten)]
+    pub parts: Parts,
+    /// The last failures, newest first.
+    pub failures: Vec<FailureReport>,
+    /// When the report was made.
+    #[serde(skip)]
+    pub at: SystemTime,
+    /// True while the process takes requests.
+    #[serde(skip)]
+    pub ready: bool,
+}
+
+/// The binary.
+#[derive(Debug, Serialize)]
+pub struct Build {
+    /// Of the package.
+    pub version: &'static str,
+    /// Of the source, or `unknown`.
+    pub commit: &'static str,
+}
+
+/// The configuration in effect.
+#[derive(Debug, Serialize)]
+pub struct ConfigReport {
+    /// SHA-256 of its text.
+    pub hash: String,
+    /// When it took effect.
+    pub loaded_at: Moment,
+    /// Keys whose change waits for a restart.
+    pub restart_needed: Vec<&'static str>,
+    /// The last reload.
+    pub last_reload: ReloadReport,
+}
+
+/// A reload, or the first load.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReloadReport {
+    /// When it ended.
+    pub at: Moment,
+    /// `applied`, `unchanged`, `rejected`, `needs_restart`.
+    pub result: &'static str,
+    /// The problems, as `attache check --format json` lists them, 50 at most.
+    pub problems: serde_json::Value,
+    /// The same, as `attache check` draws them.
+    #[serde(skip)]
+    pub drawn: String,
+    /// SHA-256 of the text that was read; `None` where it could not be.
+    pub hash: Option<String>,
+}
+
+/// What the snapshot in effect consists of.
+#[derive(Debug, Default, Serialize)]
+pub struct Parts {
+    /// Services by their key.
+    pub services: BTreeMap<String, ServiceReport>,
+    /// Accounts by their name, those written in place included.
+    pub accounts: BTreeMap<String, AccountReport>,
+    /// Users by their key.
+    pub users: BTreeMap<String, UserReport>,
+    /// Webhook keys, by service and id.
+    pub webhooks: Vec<KeyReport>,
+    /// Webhooks by their service.
+    #[serde(skip)]
+    pub endpoints: BTreeMap<String, EndpointReport>,
+}
+
+/// A service.
+#[derive(Debug, Serialize)]
+pub struct ServiceReport {
+    /// For people.
+    pub name: Option<String>,
+    /// Its upstream.
+    pub outbound: Option<OutboundReport>,
+    /// True if it has a webhook.
+    pub webhook: bool,
+    /// A secret of its own that can't be read.
+    pub credential: Option<UnreadReport>,
+    /// Requests in flight, of both directions.
+    pub in_flight: i64,
+    /// Requests of both directions.
+    pub last_5_minutes: Totals,
+    /// The last failure of either direction.
+    pub last_error: Option<ErrorReport>,
+}
+
+/// The upstream of a service.
+#[derive(Debug, Serialize)]
+pub struct OutboundReport {
+    /// The origin.
+    pub server: String,
+    /// The account's name.
+    pub account: String,
+    /// The deadline, in milliseconds.
+    pub timeout_ms: u64,
+    /// The statistics of outbound requests.
+    #[serde(skip)]
+    pub stats: Arc<ServiceStats>,
+}
+
+/// Requests and those of them that attache answered with an error of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Those that attache itself answered, or broke off, with an error code.
+    pub errors: u64,
+}
+
+/// The last request that failed.
+#[derive(Debug, Serialize)]
+pub struct ErrorReport {
+    /// When it came.
+    pub at: Moment,
+    /// `outbound` or `webhook`.
+    pub direction: &'static str,
+    /// The code of the answer.
+    pub code: &'static str,
+    /// The cause behind the code.
+    pub reason: Option<String>,
+    /// The request's id.
+    pub request_id: String,
+}
+
+/// A request that failed, and those of its kind that left the list for it.
+#[derive(Debug, Serialize)]
+pub struct FailureReport {
+    /// When it failed.
+    pub at: Moment,
+    /// `outbound` or `webhook`.
+    pub direction: &'static str,
+    /// The service; `None` if none matched.
+    pub service: Option<Box<str>>,
+    /// The service's account.
+    pub account: Option<Box<str>>,
+    /// The id of the webhook key.
+    pub key_id: Option<Box<str>>,
+    /// The status that was sent; 499 if the client left before one was.
+    pub status: u16,
+    /// The code of attache's own answer.
+    pub code: Option<&'static str>,
+    /// The cause behind the code.
+    pub reason: Option<Cow<'static, str>>,
+    /// The phase in which it failed.
+    pub phase: Option<&'static str>,
+    /// From its arrival to its end.
+    pub duration_ms: u64,
+    /// The address that it was sent to, or that failed.
+    pub upstream: Option<SocketAddr>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The request's id.
+    pub request_id: Box<str>,
+    /// The number of failures that the row stands for.
+    pub count: u64,
+    /// When the first of them failed.
+    pub first_at: Moment,
+}
+
+/// A secret that can't be read.
+#[derive(Debug, Serialize)]
+pub struct UnreadReport {
+    /// `unavailable`, or `degraded` while its last value serves.
+    pub state: &'static str,
+    /// Why it can't be read.
+    pub reason: &'static str,
+    /// Its key path in the file.
+    pub at: String,
+}
+
+/// An account.
+#[derive(Debug, Serialize)]
+pub struct AccountReport {
+    /// The kind.
+    pub authorization: &'static str,
+    /// The access token of an OAuth2 account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenReport>,
+    /// A secret of it that can't be read.
+    pub credential: Option<UnreadReport>,
+}
+
+/// An access token, without the token.
+#[derive(Debug, Serialize)]
+pub struct TokenReport {
+    /// `none`, `valid`, `expired`, `failing`, `needs_login`.
+    pub state: &'static str,
+    /// When it expires, or did.
+    pub expires_at: Option<Moment>,
+    /// Seconds until then, 0 afterwards.
+    pub expires_in_seconds: Option<u64>,
+    /// Tokens that the provider refused.
+    pub refused: u64,
+    /// Tokens since the account last changed.
+    pub generation: u64,
+    /// Token requests.
+    pub requests: u64,
+    /// How the last token request ended.
+    pub last_request: Option<TokenRequestReport>,
+}
+
+/// A token request.
+#[derive(Debug, Serialize)]
+pub struct TokenRequestReport {
+    /// `ok`, `rejected`, `unavailable`, `timeout`.
+    pub result: &'static str,
+    /// Why it failed, in the provider's words where it has some.
+    pub reason: Option<String>,
+    /// When it ended.
+    pub at: Moment,
+    /// What it took; `None` if no request was sent.
+    pub duration_ms: Option<u64>,
+}
+
+/// A user.
+#[derive(Debug, Serialize)]
+pub struct UserReport {
+    /// For people.
+    pub name: Option<String>,
+    /// False if its webhooks are shut.
+    pub active: bool,
+}
+
+/// A webhook key.
+#[derive(Debug, Serialize)]
+pub struct KeyReport {
+    /// The service.
+    pub service: String,
+    /// What stands for the key.
+    pub key_id: String,
+    /// The user that calls act as.
+    pub user: String,
+    /// What a call would meet.
+    pub state: &'static str,
+    /// The signature scheme.
+    pub verify: Option<&'static str>,
+    /// When it last let a call in.
+    pub last_used_at: Option<Moment>,
+    /// When a call with it was last refused.
+    pub last_refused_at: Option<Moment>,
+    /// Good until then.
+    pub expires_at: Option<Moment>,
+}
+
+/// A webhook, for the status page.
+#[derive(Debug)]
+pub struct EndpointReport {
+    /// The user that calls act as.
+    pub user: String,
+    /// Where a provider sends to, `{key}` for the key.
+    pub url: String,
+    /// The origin of the receiver.
+    pub receiver: String,
+    /// The statistics of its calls.
+    pub stats: Arc<ServiceStats>,
+}
