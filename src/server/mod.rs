@@ -424,10 +424,7 @@ impl View for State {
         let snapshot = self.snapshots.load();
         let (last_reload, at) = (&self.last_reload, SystemTime::now());
         Report {
-            build: Build {
-                version: env!("CARGO_PKG_VERSION"),
-                commit: env!("ATTACHE_COMMIT"),
-            },
+            build: Build { version: env!("CARGO_PKG_VERSION"), commit: env!("ATTACHE_COMMIT") },
             config: ConfigReport {
                 hash: snapshot.config.hash.clone(),
                 loaded_at: Moment(*self.loaded_at.lock().unwrap_or_else(PoisonError::into_inner)),
