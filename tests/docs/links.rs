@@ -60,3 +60,26 @@ fn the_overview_leads_to_every_page() {
         assert!(overview.links().any(|link| link == page), "docs/README.md does not lead to {page}");
     }
 }
+
+/// Pages name files of the repository in code, since the book has no links to them.
+#[test]
+fn every_file_named_in_code_exists() {
+    let roots = [".ci/", "benches/", "config/", "docs/", "examples/", "src/", "tests/"];
+    let (mut missing, mut seen) = (Vec::new(), 0);
+    for document in documents() {
+        let spans = document.code_spans().flat_map(|span| span.split([' ', ':'])).map(str::to_owned);
+        let paths = spans.map(|word| word.trim_start_matches("./").to_owned());
+        for path in paths.filter(|path| roots.iter().any(|root| path.starts_with(root))) {
+            // What is installed or built is not there in a checkout.
+            if path.starts_with(".ci/cache") || path.contains(['*', '…', '{']) {
+                continue;
+            }
+            seen += 1;
+            if !root().join(&path).exists() {
+                missing.push(format!("{}: {path}", document.path.display()));
+            }
+        }
+    }
+    assert!(seen > 40, "{seen} paths");
+    assert!(missing.is_empty(), "files that are not there:\n{}", missing.join("\n"));
+}

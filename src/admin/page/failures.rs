@@ -4,6 +4,7 @@ use super::query::Query;
 use super::section::{Parts, Section};
 use super::{anchor, table, words};
 use crate::admin::report::{FailureReport, Report};
+use crate::telemetry::remedies;
 use maud::{Markup, html};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -76,7 +77,7 @@ fn row(failure: &FailureReport) -> Markup {
                 b { (failure.status) } " " (failure.code.unwrap_or("client left"))
             }
             td role="cell" data-label="Cause" {
-                @if let Some(reason) = &failure.reason { div { (reason) } }
+                (cause(failure))
                 div.dim {
                     @if let Some(phase) = failure.phase { "phase " (phase) " " }
                     @if let Some(upstream) = failure.upstream { "to " (upstream) " " }
@@ -85,6 +86,20 @@ fn row(failure: &FailureReport) -> Markup {
             }
             td.number role="cell" data-label="Took" { (words::duration(Duration::from_millis(failure.duration_ms))) }
             td role="cell" data-label="Request id" { code.id { (failure.request_id) } }
+        }
+    }
+}
+
+/// The reason, what it means, and what to do about it.
+fn cause(failure: &FailureReport) -> Markup {
+    let reason = failure.reason.as_deref().unwrap_or_default();
+    html! {
+        @if !reason.is_empty() { div { (reason) } }
+        @if let Some(remedy) = remedies::find(failure.code, reason) {
+            details {
+                summary { (words::prose(remedy.cause)) }
+                p { (words::prose(remedy.action)) }
+            }
         }
     }
 }

@@ -47,7 +47,10 @@
       announce(element.dataset.announce);
     }
     const scrolled = old.querySelector("pre")?.scrollTop;
-    const places = "a, pre";
+    element.querySelectorAll("details").forEach((details, at) => {
+      details.open = old.querySelectorAll("details")[at]?.open ?? false;
+    });
+    const places = "a, pre, summary";
     const focused = [...old.querySelectorAll(places)].indexOf(document.activeElement);
     old.replaceWith(element);
     if (scrolled) element.querySelector("pre")?.scrollTo(0, scrolled);

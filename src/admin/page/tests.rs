@@ -66,6 +66,7 @@ fn a_page_shows_everything_there_is() {
         ">in 3 d<",
         "0192-failed",
         "1,200 times since",
+        "<details><summary>",
     ] {
         assert!(html.contains(expected), "{expected}:\n{html}");
     }

@@ -100,6 +100,15 @@ pub(super) fn clock(then: Moment) -> Markup {
     html! { time datetime=(exact) { (shown.trim_end_matches('Z')) " UTC" } }
 }
 
+/// Text with code between backticks, as in Markdown.
+pub(super) fn prose(text: &str) -> Markup {
+    html! {
+        @for (at, part) in text.split('`').enumerate() {
+            @if at % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +130,12 @@ mod tests {
             shown.map(|micros| duration(Duration::from_micros(micros))),
             ["0 ms", "2.5 ms", "10 ms", "220 ms", "1 s", "1.2 s", "2 s", "30 s", "90 s", "2 min"]
         );
+    }
+
+    #[test]
+    fn code_stands_between_backticks() {
+        let shown = prose("raise `timeout` <of> it").into_string();
+        assert_eq!(shown, "raise <code>timeout</code> &lt;of&gt; it");
     }
 
     #[test]

@@ -55,7 +55,7 @@ curl -s -i -w '\n' -d '{{}}' http://{webhooks}/webhooks/{former}
 echo '7. What was counted: one token request for two requests.'
 curl -s http://{admin}/metrics | grep -E '^attache_(requests|errors|token_requests)_total'
 
-echo '8. What attache knows of its accounts. http://{admin}/status has the rest.'
+echo '8. What attache knows of its accounts. In a browser, http://{admin}/ shows the rest.'
 curl -s http://{admin}/status | sed -n '/"accounts"/,/^  }}/p'
 
 echo '9. A change without a restart: step 3 again, now after half a second.'
