@@ -1,6 +1,6 @@
 //! The last failures, for `/status` and the status page.
 //!
-//! A failure is what the access log gives a `reason` or the status 499: attache's own error answers, responses that were
+//! A failure is what the access log gives a `code` or a `reason`: attache's own error answers, responses that were
 //! cut, and clients that left. A response of the upstream is none, whatever its status: it was passed on.
 //!
 //! Invariant: a flood of one kind of failure cannot displace the others. Anyone can send unknown webhook keys, so when the

@@ -214,7 +214,7 @@ impl Drop for Record {
             self.cut();
         }
         let status = self.status.unwrap_or(CLIENT_CLOSED_REQUEST);
-        let has_failed = self.code.is_some() || self.reason.is_some() || status == CLIENT_CLOSED_REQUEST;
+        let has_failed = self.code.is_some() || self.reason.is_some() || self.status.is_none();
         let duration = self.arrived.elapsed();
         let stats = self.stats();
         stats.finished(status, self.code, duration, self.response_headers);
