@@ -396,7 +396,6 @@ fn promised(shown: &str) {
         "after 0.",
         "10. ",
         "unknown account `epr`",
-        r#""result": "rejected""#,
         "/erp/still-served",
     ] {
         let at = rest.find(text).unwrap_or_else(|| panic!("no {text} in its place in:\n{shown}"));
