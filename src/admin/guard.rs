@@ -1,8 +1,8 @@
-//! Who may see the status page.
+//! Access to the status page and to `/status`.
 //!
-//! The admin listener has no tokens yet, so the page is served only to connections that arrive on a loopback address or
+//! The admin listener has no tokens yet, so both are served only to connections that arrive on a loopback address or
 //! a unix socket: the address of the connection counts, not that of the listener. So a listener on `0.0.0.0` in a container
-//! serves the page to `kubectl port-forward`, which connects within the pod, and to no other machine.
+//! serves them to `kubectl port-forward`, which connects within the pod, and to no other machine.
 //!
 //! A browser on this machine can be led to loopback by any website. The page answers no other origin (no CORS headers), and
 //! it refuses what a browser says comes from another site. A site whose name resolves to 127.0.0.1 is of the same origin to
@@ -38,7 +38,7 @@ impl Arrival {
     }
 }
 
-/// Why the page is not shown.
+/// The reason why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Denial {
     Remote,
@@ -46,7 +46,7 @@ enum Denial {
     CrossSite,
 }
 
-/// Passes a request on if it may see the page.
+/// Passes a request on if it may see what attache does.
 pub(super) async fn admit(Extension(arrival): Extension<Arrival>, request: Request, next: Next) -> Response {
     let authority = request.uri().authority();
     match check(arrival, authority, request.headers()) {
@@ -89,7 +89,7 @@ impl IntoResponse for Denial {
         match self {
             Self::Remote => (
                 StatusCode::NOT_FOUND,
-                "not found: the status page is served on a loopback address or a unix socket only; use \
+                "not found: /status and the status page are served on a loopback address or a unix socket only; use \
                  `ssh -L 9090:127.0.0.1:9090 HOST` or `kubectl port-forward`, and open http://127.0.0.1:9090/\n",
             ),
             Self::Host => (

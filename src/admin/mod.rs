@@ -87,8 +87,11 @@ struct Admin {
 }
 
 fn router(view: Arc<dyn View>, live: Arc<Live>) -> Router {
-    let guarded =
-        Router::new().route("/", get(status_page)).route("/events", get(events)).layer(from_fn(guard::admit));
+    let guarded = Router::new()
+        .route("/", get(status_page))
+        .route("/events", get(events))
+        .route("/status", get(status))
+        .layer(from_fn(guard::admit));
     Router::new()
         .merge(guarded)
         .route("/page.css", get(async || ([(CONTENT_TYPE, page::CSS_TYPE)], page::CSS)))
@@ -97,7 +100,6 @@ fn router(view: Arc<dyn View>, live: Arc<Live>) -> Router {
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/status", get(status))
         .route("/.well-known/jwks.json", get(key_set))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))

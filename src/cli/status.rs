@@ -7,6 +7,7 @@ mod judge;
 
 use super::stdout;
 use crate::config;
+use crate::config::effective::printable;
 pub(super) use client::Admin;
 use client::Unreachable;
 use judge::{Verdict, judge};
@@ -20,6 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 const POLL: Duration = Duration::from_millis(200);
 /// Time limit of one answer.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// The most characters of a refusal that are printed.
+const MAX_SAID: usize = 300;
 
 /// The command did not reach the admin listener.
 const UNREACHABLE: i32 = 2;
@@ -146,7 +150,9 @@ pub(super) fn failures(admin: &Admin) -> Result<Vec<Value>, String> {
 async fn document(admin: &Admin) -> Result<(Value, bool), Unreachable> {
     let (code, body) = admin.get("/status").await?;
     if code != 200 {
-        return Err(Unreachable::Status(code));
+        let said = String::from_utf8_lossy(&body);
+        let said: String = said.lines().next().unwrap_or_default().chars().take(MAX_SAID).collect();
+        return Err(Unreachable::Status(code, printable(&said)));
     }
     let status = serde_json::from_slice(&body).map_err(|_| Unreachable::NotStatus)?;
     let (ready, _) = admin.get("/readyz").await?;

@@ -66,8 +66,8 @@ pub(super) enum Unreachable {
     Io(#[from] io::Error),
     #[error("the answer is not HTTP: {0}")]
     Http(#[from] hyper::Error),
-    #[error("/status is answered with {0}")]
-    Status(u16),
+    #[error("/status is answered with {0}: {1}")]
+    Status(u16, String),
     #[error("the answer is not from attache")]
     NotStatus,
     #[error("no answer in time")]
