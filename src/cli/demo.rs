@@ -222,7 +222,7 @@ services:
     account: mailer
     server_url: http://{third_party}/v3
     timeout: 2s
-    timeout_message: Mailer is not answering. Your message was not sent.
+    timeout_message: Mailer is not answering. Your message may or may not have been sent.
     webhook:
       user: mailer-bot
       forward_to: http://{internal_app}/hooks/mailer

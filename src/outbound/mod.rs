@@ -50,7 +50,7 @@ impl Routes {
         let Some(route) = self.0.get(service) else {
             return Err(Refusal::new(
                 ErrorCode::ServiceUnknown,
-                "the first segment of the path is not the key of a connected service",
+                "no service has the name that the path begins with; a path is `/SERVICE/…`",
             ));
         };
         if let Some(unread) = &route.unavailable {

@@ -102,7 +102,7 @@ pub fn run(options: Options) -> i32 {
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("can't listen on {address} (listen.{listener}): {cause}")]
+    #[error("can't listen on {address}: {cause}; `listen.{listener}` sets the address")]
     Bind { listener: &'static str, address: String, cause: io::Error },
     #[error("can't start: {0}")]
     Io(#[from] io::Error),

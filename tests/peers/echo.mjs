@@ -1,6 +1,9 @@
 // Node's own HTTP server, which says what it received: a document of method, target, fields, body and trailers.
-// Some paths answer in other ways. Prints `ready PORT` on stdout. Ends when stdin ends or on SIGTERM.
+// Some paths answer in other ways; `/delay/N` waits for N seconds first. Prints `ready PORT` on stdout. Ends on SIGTERM,
+// and when stdin is a pipe that ends.
+import { fstatSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { setTimeout as wait } from 'node:timers/promises';
 
 const answers = {
   '/length': (response) => response.writeHead(200, { 'Content-Length': '6' }).end('length'),
@@ -49,17 +52,20 @@ const server = createServer(async (request, response) => {
   } catch {
     return; // The request was cut.
   }
+  const delay = /^\/delay\/(\d+)$/.exec(request.url);
+  if (delay) await wait(1000 * Number(delay[1]));
   const answer = answers[request.url];
   if (answer) return answer(response);
-  const { method, url, rawHeaders, httpVersion, rawTrailers } = request;
+  const { method, url, headers, rawHeaders, httpVersion, rawTrailers } = request;
   const body = Buffer.concat(parts).toString('latin1');
   const connection = request.socket.remotePort;
   response.setHeader('Content-Type', 'application/json');
-  response.end(JSON.stringify({ method, url, rawHeaders, httpVersion, rawTrailers, body, connection }));
+  const document = { method, url, headers, rawHeaders, httpVersion, rawTrailers, body, connection };
+  response.end(`${JSON.stringify(document, null, 2)}\n`);
 });
 server.listen(0, '127.0.0.1', () => console.log(`ready ${server.address().port}`));
 
 const stop = () => process.exit(0);
-process.stdin.resume();
-process.stdin.on('end', stop);
+const stdin = fstatSync(0);
+if (stdin.isFIFO() || stdin.isSocket()) process.stdin.resume().on('end', stop);
 process.on('SIGTERM', stop);
