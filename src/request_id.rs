@@ -16,9 +16,14 @@ impl RequestId {
     pub fn from_caller(value: Option<&[u8]>) -> Self {
         value
             .and_then(|value| std::str::from_utf8(value).ok())
-            .filter(|id| (1..=128).contains(&id.len()))
-            .filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')))
+            .filter(|id| Self::is_well_formed(id))
             .map_or_else(Self::new, |id| Self(id.to_owned()))
+    }
+
+    /// Returns true if a request can have this id: 1 to 128 of `[A-Za-z0-9._-]`.
+    pub fn is_well_formed(id: &str) -> bool {
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        (1..=128).contains(&id.len()) && id.bytes().all(is_allowed)
     }
 
     /// Returns the id.

@@ -14,10 +14,12 @@ pub mod run;
 pub mod schema;
 pub mod status;
 mod stdout;
+mod tips;
 pub mod urls;
 pub mod verify;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser as _, Subcommand};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ATTACHE_COMMIT"), ")");
 
 /// A reverse proxy that adds credentials to outbound requests and authenticates inbound webhook calls.
-#[derive(Debug, Parser)]
+#[derive(Debug, clap::Parser)]
 #[command(name = "attache", version = VERSION, about, max_term_width = 100, propagate_version = true)]
 #[command(after_help = "Examples:
   attache demo                        try it, on loopback, with made-up services
@@ -71,6 +73,13 @@ enum Command {
     Man(man::ManArgs),
 }
 
+impl Cli {
+    /// Parses a command line.
+    fn parse<T: Into<OsString> + Clone>(line: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(line).map_err(tips::add)
+    }
+}
+
 /// Prints only the place of a panic, since its message may quote a secret that was being parsed.
 fn print_places_of_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -90,7 +99,7 @@ pub fn command() -> clap::Command {
 /// Parses the command line and runs it; returns the exit status, 2 for an invalid command line.
 pub fn main() -> i32 {
     print_places_of_panics();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // `--help` and `--version` end here as well. A failure to print can't be reported.

@@ -66,7 +66,7 @@ enum Format {
 
 fn parse_hash(text: &str) -> Result<String, String> {
     let is_hash = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    is_hash.then(|| text.to_ascii_lowercase()).ok_or_else(|| "not a SHA-256 in hex".to_owned())
+    is_hash.then(|| text.to_ascii_lowercase()).ok_or_else(|| "not a SHA-256 in hex; give the hash that `attache check` prints".to_owned())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -104,7 +104,7 @@ pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
 /// Requests the status once, or until `hash` is served. Returns the last answer, or the last failure if there was none.
 async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Value, Verdict), Unreachable> {
     let end = Instant::now() + limit;
-    let mut last = Err(Unreachable::Late);
+    let (mut last, mut printed) = (Err(Unreachable::Late), Vec::new());
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let answer = timeout(left.min(ANSWER), document(admin)).await.unwrap_or(Err(Unreachable::Late));
@@ -112,6 +112,13 @@ async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Valu
             Ok((status, ready)) => {
                 let verdict = judge(&status, ready, hash);
                 let is_final = hash.is_none() || matches!(verdict, Verdict::Good | Verdict::Rejected);
+                if let Verdict::NotYet { waiting, .. } = &verdict
+                    && !waiting.is_empty()
+                    && *waiting != printed
+                {
+                    eprintln!("waiting: {}", waiting.join("; "));
+                    printed.clone_from(waiting);
+                }
                 last = Ok((status, verdict));
                 if is_final {
                     return last;
@@ -170,7 +177,7 @@ fn print(format: Format, status: &Value, verdict: &Verdict) -> i32 {
         Verdict::Good => return written,
         Verdict::Rejected => complaint.push_str("error: the configuration was rejected"),
         // Writing to a String can't fail.
-        Verdict::NotYet(reasons) => drop(write!(complaint, "error: {}", reasons.join("; "))),
+        Verdict::NotYet { reasons, .. } => drop(write!(complaint, "error: {}", reasons.join("; "))),
     }
     eprintln!("{complaint}");
     1

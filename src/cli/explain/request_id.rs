@@ -7,6 +7,7 @@ use crate::cli::status::{self, Admin};
 use crate::config::effective::printable;
 use crate::config::model::{AccessLog, Config, ListenAddr};
 use crate::config::{self, Mode};
+use crate::request_id::RequestId;
 use crate::telemetry::remedies;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -17,6 +18,12 @@ use std::time::SystemTime;
 /// The status of a client that left.
 const CLIENT_LEFT: u64 = 499;
 
+/// The first bytes of a gzip file (RFC 1952, section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The length of a UUID as text.
+const UUID: usize = 36;
+
 /// Explains; returns the exit status.
 pub(super) fn run(id: &str, args: &ExplainArgs, path: Option<&Path>) -> i32 {
     let is_stdin = |path: &Path| path.as_os_str() == "-";
@@ -24,10 +31,20 @@ pub(super) fn run(id: &str, args: &ExplainArgs, path: Option<&Path>) -> i32 {
         eprintln!("error: --log and -c can't both be standard input");
         return 2;
     }
+    let id = match clean(id) {
+        Ok(id) => id,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            return 2;
+        }
+    };
     // Only the plan needs the file, so its problems are those of `attache check`.
-    let file = path.map(Path::to_owned).or_else(|| config::default_path().ok());
-    let config = file.and_then(|file| config::load(&file, Mode::Offline).config);
-    match find(id, args, path, config.as_ref()) {
+    let file = path.map_or_else(config::default_path, |path| Ok(path.to_owned()));
+    let config = file.and_then(|file| {
+        let invalid = || format!("{} is invalid; `attache check` prints why", file.display());
+        config::load(&file, Mode::Offline).config.ok_or_else(invalid)
+    });
+    match find(id, args, path, config.as_ref().ok()) {
         Ok(line) => {
             let mut report = Report::default();
             report.failure(&line);
@@ -41,34 +58,91 @@ pub(super) fn run(id: &str, args: &ExplainArgs, path: Option<&Path>) -> i32 {
     }
 }
 
+/// Returns the id in a part of a log line or of an answer: `request_id=ID`, `"request_id":"ID"`, `X-Attache-Request-Id: ID`.
+///
+/// # Errors
+///
+/// A sentence, if no request can have this id.
+fn clean(text: &str) -> Result<&str, String> {
+    let is_around = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '{' | '}');
+    let is_label = |name: &str| {
+        let name = name.trim_matches(is_around).to_ascii_lowercase();
+        name.ends_with("request_id") || name.ends_with("request-id")
+    };
+    let id = text.split_once(['=', ':']).filter(|(name, _)| is_label(name)).map_or(text, |(_, id)| id);
+    let id = id.trim_matches(is_around);
+    RequestId::is_well_formed(id).then_some(id).ok_or_else(|| {
+        let text = printable(text);
+        format!("`{text}` is no request id: an id is 1 to 128 letters, digits, `.`, `_` and `-`")
+    })
+}
+
+/// A note about an id that attache did not make. It may be a cut-off one, or the client's own.
+fn note(id: &str) -> &'static str {
+    match uuid::Uuid::try_parse(id).is_ok() && id.len() == UUID {
+        true => "",
+        false => {
+            "\nnote: attache's own ids are UUIDs of 36 characters; this is one only if a client sent it as X-Request-Id"
+        }
+    }
+}
+
 /// Looks for the request where the arguments say, else in the access log of the file, else in the running attache.
 fn find(id: &str, args: &ExplainArgs, path: Option<&Path>, config: Option<&Config>) -> Result<Value, String> {
+    let note = note(id);
     if let Some(log) = &args.log {
-        return in_log(id, log)?
-            .ok_or_else(|| format!("no line of {} has the request id {}", log.display(), printable(id)));
+        let (name, more) = (log_name(log), rotated(id, log));
+        return in_log(id, log)?.ok_or_else(|| format!("no line of {name} has the request id {id}{more}{note}"));
     }
-    if let (None, Some(AccessLog::File(log))) = (&args.admin, config.map(|config| &config.log.access))
-        && let Ok(Some(line)) = in_log(id, log)
-    {
-        return Ok(line);
+    let mut searched = String::new();
+    let mut help = "search the access log with --log PATH".to_owned();
+    if let (None, Some(AccessLog::File(log))) = (&args.admin, config.map(|config| &config.log.access)) {
+        match in_log(id, log) {
+            Ok(Some(line)) => return Ok(line),
+            Ok(None) => {
+                searched = format!("no line of {} has the request id {id}; ", log.display());
+                help = format!("rotated logs: {}", unpack(id, &format!("{}.1.gz", log.display())));
+            }
+            Err(problem) => searched = format!("{problem}; "),
+        }
     }
     let admin = args.admin.clone().unwrap_or_else(|| Admin::from(&config::admin_address(path)));
-    let help = "search the access log with --log PATH";
-    let failures = status::failures(&admin).map_err(|error| format!("{error}; {help}"))?;
+    let failures = status::failures(&admin).map_err(|error| format!("{searched}{error}; {help}{note}"))?;
     let found = failures.into_iter().find(|failure| failure["request_id"] == id);
     found.ok_or_else(|| {
-        let id = printable(id);
-        format!("request {id} is not among the last failures of the attache at {admin}; {help}")
+        format!("{searched}request {id} is not among the last failures of the attache at {admin}; {help}{note}")
     })
+}
+
+fn log_name(log: &Path) -> String {
+    if log.as_os_str() == "-" { "standard input".to_owned() } else { log.display().to_string() }
+}
+
+/// Says how the logs are searched that were rotated from this one.
+fn rotated(id: &str, log: &Path) -> String {
+    match log.as_os_str() == "-" {
+        true => String::new(),
+        false => format!("; rotated logs: {}", unpack(id, &format!("{}.1.gz", log.display()))),
+    }
+}
+
+/// Returns the command that searches a packed log.
+fn unpack(id: &str, log: &str) -> String {
+    format!("`zcat {log} | attache explain --request {id} --log -`")
 }
 
 /// The last line of an access log with the request id. A client may use an id twice.
 fn in_log(id: &str, path: &Path) -> Result<Option<Value>, String> {
-    let failed = |error: io::Error| format!("can't read the access log {}: {error}", path.display());
-    let mut reader: Box<dyn BufRead> = match path.as_os_str() == "-" {
+    let failed = |error: io::Error| format!("can't read the access log {}: {error}", log_name(path));
+    let is_stdin = path.as_os_str() == "-";
+    let mut reader: Box<dyn BufRead> = match is_stdin {
         true => Box::new(io::stdin().lock()),
         false => Box::new(BufReader::new(File::open(path).map_err(failed)?)),
     };
+    if reader.fill_buf().map_err(failed)?.starts_with(&GZIP) {
+        let log = if is_stdin { "FILE".to_owned() } else { path.display().to_string() };
+        return Err(format!("{} is packed with gzip: {}", log_name(path), unpack(id, &log)));
+    }
     let (mut found, mut line) = (None, Vec::new());
     while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 {
         found = parse(id, &line).or(found);
@@ -127,11 +201,16 @@ impl Report {
         }
     }
 
-    /// The plan that an outbound request would get from the file now. A line has no query, no key and no header.
-    fn plan_now(&mut self, line: &Value, config: Option<Config>) {
+    /// The plan that an outbound request would get from the file now, or why the file has none. A line has no query, no
+    /// key and no header.
+    fn plan_now(&mut self, line: &Value, config: Result<Config, String>) {
         let (Some(method), Some(path)) = (line["method"].as_str(), line["path"].as_str()) else { return };
-        let Some(config) = config.filter(|_| line["direction"] == "outbound" && path.starts_with('/')) else {
+        if line["direction"] != "outbound" || !path.starts_with('/') {
             return;
+        }
+        let config = match config {
+            Ok(config) => config,
+            Err(problem) => return self.add("now", Value::Null, "now", format!("not known: {problem}")),
         };
         let url = match &config.listen.outbound {
             ListenAddr::Tcp(address) => format!("http://{address}{path}"),

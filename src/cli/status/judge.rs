@@ -4,15 +4,20 @@ use crate::config::effective::printable;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Maximum number of failures on the page.
+/// Maximum number of kinds of failures on the page.
 const MAX_FAILURES: usize = 5;
 
 /// The result of comparing the process with the expected state.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,
-    /// It does not, or not yet, for these reasons.
-    NotYet(Vec<String>),
+    /// It does not, or not yet.
+    NotYet {
+        /// All reasons.
+        reasons: Vec<String>,
+        /// Those of the expected configuration itself, which end with a restart or a secret, not with time.
+        waiting: Vec<String>,
+    },
     /// The expected configuration was rejected.
     Rejected,
 }
@@ -20,7 +25,7 @@ pub(super) enum Verdict {
 /// Evaluates a document. With a `hash`, that configuration must be completely in effect.
 pub(super) fn judge(status: &Value, ready: bool, hash: Option<&str>) -> Verdict {
     let config = &status["config"];
-    let mut reasons = Vec::new();
+    let (mut reasons, mut waiting) = (Vec::new(), Vec::new());
     if !ready {
         reasons.push("it is not ready".to_owned());
     }
@@ -32,16 +37,21 @@ pub(super) fn judge(status: &Value, ready: bool, hash: Option<&str>) -> Verdict 
             }
             reasons.push(format!("it serves {}", text(&config["hash"])));
         }
-        let waiting = strings(&config["restart_needed"]);
-        if !waiting.is_empty() {
-            reasons.push(format!("a restart is needed for {}", waiting.join(", ")));
+        let settings = strings(&config["restart_needed"]);
+        if !settings.is_empty() {
+            waiting.push(format!("a restart is needed for {}", settings.join(", ")));
         }
-        let unavailable = unavailable(status);
-        if !unavailable.is_empty() {
-            reasons.push(format!("a credential is unavailable: {}", unavailable.join(", ")));
+        let unread = unread(status, |_| true);
+        if !unread.is_empty() {
+            waiting.push(format!("a credential is unavailable: {}", unread.join(", ")));
+        }
+        reasons.extend_from_slice(&waiting);
+        if config["hash"] != hash {
+            // They are those of the earlier configuration.
+            waiting.clear();
         }
     }
-    if reasons.is_empty() { Verdict::Good } else { Verdict::NotYet(reasons) }
+    if reasons.is_empty() { Verdict::Good } else { Verdict::NotYet { reasons, waiting } }
 }
 
 /// Formats the document for display.
@@ -57,7 +67,9 @@ pub(super) fn page(status: &Value) -> String {
     line("loaded at", text(&config["loaded_at"]).to_owned());
     let last = &config["last_reload"];
     let problems = last["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
-    line("last reload", format!("{} at {}", text(&last["result"]), text(&last["at"])));
+    let rejected = last["hash"].as_str().filter(|_| last["result"] == "rejected");
+    let rejected = rejected.map(|hash| format!(", hash {}", printable(hash))).unwrap_or_default();
+    line("last reload", format!("{} at {}{rejected}", text(&last["result"]), text(&last["at"])));
     for problem in problems {
         line("", problem_line(problem));
     }
@@ -65,9 +77,14 @@ pub(super) fn page(status: &Value) -> String {
     if !waiting.is_empty() {
         line("restart", format!("needed for {}", waiting.join(", ")));
     }
-    let unavailable = unavailable(status);
+    let unavailable = unread(status, |state| state != DEGRADED);
     if !unavailable.is_empty() {
         line("unavailable", unavailable.join(", "));
+    }
+    let degraded = unread(status, |state| state == DEGRADED);
+    if !degraded.is_empty() {
+        line("degraded", degraded.join(", "));
+        line("", "the last value is in use; a restart would lose it".to_owned());
     }
     for (name, account) in members(&status["accounts"]) {
         if let Some(trouble) = trouble(account) {
@@ -80,21 +97,38 @@ pub(super) fn page(status: &Value) -> String {
         let label = if part == "webhooks" { "webhook keys" } else { part };
         line(label, count.to_string());
     }
-    for (nth, failure) in status["failures"].as_array().into_iter().flatten().take(MAX_FAILURES).enumerate() {
-        line(if nth == 0 { "last failures" } else { "" }, failure_line(failure));
+    for (nth, (failure, count)) in kinds(&status["failures"]).into_iter().take(MAX_FAILURES).enumerate() {
+        line(if nth == 0 { "last failures" } else { "" }, failure_line(failure, count));
     }
     page
 }
 
-/// The time, service and cause of a failure, and its request id for `attache explain --request`.
-fn failure_line(failure: &Value) -> String {
+/// Returns the newest failure of each kind, newest first, and the number of failures of that kind. A flood of one kind,
+/// such as wrong webhook keys, then takes one line.
+fn kinds(failures: &Value) -> Vec<(&Value, u64)> {
+    let kind = |failure: &Value| ["direction", "service", "code", "reason"].map(|key| failure[key].clone());
+    let mut kinds: Vec<(&Value, u64)> = Vec::new();
+    for failure in failures.as_array().into_iter().flatten() {
+        let count = failure["count"].as_u64().unwrap_or(1);
+        match kinds.iter_mut().find(|(newest, _)| kind(newest) == kind(failure)) {
+            Some((_, total)) => *total += count,
+            None => kinds.push((failure, count)),
+        }
+    }
+    kinds
+}
+
+/// The time, service and cause of the newest failure of a kind, its request id for `attache explain --request`, and the
+/// number of failures of the kind if there are more.
+fn failure_line(failure: &Value, count: u64) -> String {
     let known = |key: &str| failure[key].as_str().map(printable);
     let code = known("code").unwrap_or_else(|| failure["status"].to_string());
     let causes: Vec<String> = ["reason", "phase"].into_iter().filter_map(known).collect();
     let service = known("service").unwrap_or_else(|| "-".to_owned());
     let at = known("at").unwrap_or_default();
     let id = known("request_id").unwrap_or_default();
-    format!("{at} {service} {code} ({}) {id}", causes.join(", "))
+    let count = if count > 1 { format!(", {count} of this kind") } else { String::new() };
+    format!("{at} {service} {code} ({}) {id}{count}", causes.join(", "))
 }
 
 /// Returns why an account's requests fail, if they do.
@@ -123,13 +157,16 @@ fn problem_line(problem: &Value) -> String {
     out
 }
 
-/// Returns the accounts and services with an unreadable secret, even if the last value is in use.
-fn unavailable(status: &Value) -> Vec<String> {
+/// The state of a credential whose secret can't be read while its last value is in use.
+const DEGRADED: &str = "degraded";
+
+/// Returns the accounts and services with an unreadable secret, in the states for which `is_meant` holds.
+fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let kinds = [("account", "accounts"), ("service", "services")];
     let all = kinds.iter().flat_map(|(kind, part)| {
         members(&status[*part]).map(move |(name, of)| (kind, name, &of["credential"]))
     });
-    all.filter(|(_, _, credential)| !credential.is_null())
+    all.filter(|(_, _, credential)| !credential.is_null() && is_meant(text(&credential["state"])))
         .map(|(kind, name, credential)| {
             let (state, reason) = (text(&credential["state"]), text(&credential["reason"]));
             format!("{kind} {name} ({state}: {reason})")

@@ -15,7 +15,7 @@ fn document() -> Value {
 
 fn reasons(status: &Value, hash: &str) -> Vec<String> {
     match judge(status, true, Some(hash)) {
-        Verdict::NotYet(reasons) => reasons,
+        Verdict::NotYet { reasons, .. } => reasons,
         other => panic!("{other:?}"),
     }
 }
@@ -25,7 +25,8 @@ fn a_hash_is_served_once_it_is_completely_in_effect() {
     let good = document();
     assert_eq!(judge(&good, true, Some("aa")), Verdict::Good);
     assert_eq!(reasons(&good, "bb"), ["it serves aa"]);
-    assert_eq!(judge(&good, false, None), Verdict::NotYet(vec!["it is not ready".to_owned()]));
+    let not_ready = Verdict::NotYet { reasons: vec!["it is not ready".to_owned()], waiting: vec![] };
+    assert_eq!(judge(&good, false, None), not_ready);
     let mut waiting = document();
     waiting["config"]["restart_needed"] = json!(["listen"]);
     assert_eq!(reasons(&waiting, "aa"), ["a restart is needed for listen"]);
@@ -69,12 +70,60 @@ fn the_page_shows_problems() {
         "a.yaml:3:4: error: x is wrong",
         "error: and 2 more",
         "needed for threads",
-        "unavailable   account a (degraded: secret_missing)",
+        "degraded      account a (degraded: secret_missing)\n              the last value is in use; a restart would lose it\n",
         "account a: needs_login, invalid_grant",
         "services      1",
     ] {
         assert!(page.contains(part), "{part}:\n{page}");
     }
+}
+
+#[test]
+fn what_only_a_restart_or_a_secret_ends_is_known_once_the_hash_is_served() {
+    let waiting = |status: &Value, hash| match judge(status, true, Some(hash)) {
+        Verdict::NotYet { waiting, .. } => waiting,
+        other => panic!("{other:?}"),
+    };
+    let mut status = document();
+    status["config"]["restart_needed"] = json!(["listen", "threads"]);
+    assert_eq!(waiting(&status, "aa"), ["a restart is needed for listen, threads"]);
+    assert!(waiting(&status, "bb").is_empty(), "the restart may be one of the earlier configuration only");
+}
+
+#[test]
+fn the_page_shows_the_rejected_hash() {
+    let mut status = document();
+    assert!(page(&status).contains("last reload   applied at 2026-11-26T00:00:00Z\n"));
+    status["config"]["last_reload"]["result"] = json!("rejected");
+    status["config"]["last_reload"]["hash"] = json!("bb");
+    assert!(page(&status).contains("last reload   rejected at 2026-11-26T00:00:00Z, hash bb\n"));
+}
+
+#[test]
+fn a_flood_of_failures_takes_one_line() {
+    let failure = |id: &str, service: Option<&str>, code: &str, count: u64| {
+        json!({ "at": "2026-11-26T00:00:00Z", "direction": "webhook", "service": service, "code": code,
+            "reason": "r", "status": 404, "request_id": id, "count": count })
+    };
+    let mut status = document();
+    let mut failures: Vec<Value> =
+        (0..20).map(|n| failure(&format!("flood-{n}"), None, "webhook_unknown", 2)).collect();
+    failures.push(failure("other", Some("mailer"), "service_unreachable", 1));
+    status["failures"] = json!(failures);
+    let page = page(&status);
+    let lines: Vec<&str> = page.lines().skip_while(|line| !line.starts_with("last failures")).collect();
+    assert_eq!(
+        lines,
+        [
+            "last failures 2026-11-26T00:00:00Z - webhook_unknown (r) flood-0, 40 of this kind",
+            "              2026-11-26T00:00:00Z mailer service_unreachable (r) other",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_hash_leads_to_check() {
+    assert!(super::parse_hash("abc").unwrap_err().contains("`attache check` prints"));
 }
 
 #[test]

@@ -84,11 +84,76 @@ fn the_plan_of_now_comes_from_the_file() {
     let path = folder.path().join("a.yaml");
     let yaml = "services: { mailer: { account: { authorization: none }, server_url: 'https://api.mailer.example/v3' } }";
     std::fs::write(&path, yaml).unwrap();
-    let config = config::load(&path, Mode::Offline).config;
+    let config = config::load(&path, Mode::Offline).config.unwrap();
     let mut report = Report::default();
-    report.plan_now(&line(), config);
+    report.plan_now(&line(), Ok(config));
     let told = report.human();
     assert!(told.starts_with("now         request     POST /mailer/messages: forwarded\n"), "{told}");
     assert!(told.contains("sent to     POST https://api.mailer.example/v3/messages"), "{told}");
     assert_eq!(report.json()["now"]["outcome"], "forwarded");
+}
+
+#[test]
+fn a_file_without_a_plan_is_named() {
+    let mut report = Report::default();
+    report.plan_now(&line(), Err("a.yaml is invalid".to_owned()));
+    assert_eq!(report.human(), "now         not known: a.yaml is invalid\n");
+    assert!(report.json()["now"].is_null());
+}
+
+#[test]
+fn an_id_may_be_pasted_with_what_stands_around_it() {
+    for text in ["id-1", "request_id=id-1", "\"request_id\":\"id-1\",", "X-Attache-Request-Id: id-1", "'id-1'"] {
+        assert_eq!(clean(text), Ok("id-1"), "{text}");
+    }
+    for text in ["", "a b", "request_id=", "request_id=a status=502", "status=502", "/mailer/messages", &*"x".repeat(129)] {
+        assert!(clean(text).unwrap_err().contains("is no request id"), "{text}");
+    }
+}
+
+#[test]
+fn an_id_that_attache_did_not_make_is_noted() {
+    assert_eq!(note("01a2186d-a00b-712f-89c8-9b85b0a839be"), "");
+    assert!(note("01a2186d-a00b").contains("36 characters"));
+    assert!(note("01a2186da00b712f89c89b85b0a839be").contains("36 characters"));
+}
+
+#[test]
+fn a_packed_log_leads_to_zcat() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log.1.gz");
+    std::fs::write(&log, b"\x1f\x8b\x08\0").unwrap();
+    let command = format!("`zcat {} | attache explain --request id-1 --log -`", log.display());
+    let told = in_log("id-1", &log).unwrap_err();
+    assert!(told.contains("gzip") && told.ends_with(&command), "{told}");
+}
+
+#[test]
+fn every_place_that_was_searched_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    std::fs::write(&log, "").unwrap();
+    let path = folder.path().join("a.yaml");
+    let socket = folder.path().join("admin.sock");
+    let yaml = "services: { m: { account: { authorization: none }, server_url: 'https://m.example' } }";
+    let yaml = format!("{yaml}\nlog: {{ access: {} }}\nlisten: {{ admin: 'unix:{}' }}\n", log.display(), socket.display());
+    std::fs::write(&path, yaml).unwrap();
+    let config = config::load(&path, Mode::Offline).config.unwrap();
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ExplainArgs,
+    }
+    let parse = |line: &[&str]| <Line as clap::Parser>::parse_from(["explain"].iter().chain(line)).args;
+    let told = find("id-1", &parse(&["--request", "id-1"]), Some(&path), Some(&config)).unwrap_err();
+    for part in [
+        &format!("no line of {} has the request id id-1; ", log.display()),
+        &format!("the admin listener at unix:{} can't be reached", socket.display()),
+        &format!("`zcat {}.1.gz | attache explain --request id-1 --log -`", log.display()),
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let given = parse(&["--request", "id-1", "--log", log.to_str().unwrap()]);
+    let told = find("id-1", &given, None, None).unwrap_err();
+    assert!(told.contains("has the request id id-1; rotated logs: `zcat"), "{told}");
 }
