@@ -202,7 +202,8 @@ impl Report {
         let mut out = String::new();
         for (label, text) in self.facts.iter().filter_map(|fact| fact.line.as_ref()) {
             for (line, label) in text.lines().zip(std::iter::once(*label).chain(std::iter::repeat(""))) {
-                out.push_str(format!("{label:<12}{line}").trim_end());
+                // A method or path comes from the command line or from a log, which anyone may have written to.
+                out.push_str(format!("{label:<12}{}", printable(line)).trim_end());
                 out.push('\n');
             }
         }

@@ -11,10 +11,14 @@ use crate::request_id::RequestId;
 use crate::telemetry::remedies;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 use std::time::SystemTime;
 
+/// Maximum length of a line of the access log, in bytes. attache's own are shorter.
+const MAX_LINE: u64 = 512 << 10;
+/// Maximum number of places in a line at which an object is looked for.
+const MAX_STARTS: usize = 16;
 /// The status of a client that left.
 const CLIENT_LEFT: u64 = 499;
 
@@ -92,12 +96,19 @@ fn find(id: &str, args: &ExplainArgs, path: Option<&Path>, config: Option<&Confi
     let note = note(id);
     if let Some(log) = &args.log {
         let (name, more) = (log_name(log), rotated(id, log));
-        return in_log(id, log)?.ok_or_else(|| format!("no line of {name} has the request id {id}{more}{note}"));
+        return in_log(id, log)?
+            .ok_or_else(|| format!("no line of {name} has the request id {id}{more}{note}"));
     }
     let mut searched = String::new();
     let mut help = "search the access log with --log PATH".to_owned();
     if let (None, Some(AccessLog::File(log))) = (&args.admin, config.map(|config| &config.log.access)) {
-        match in_log(id, log) {
+        // Reading a pipe would wait for its writer, or take the lines from its reader.
+        let is_pipe = std::fs::metadata(log).is_ok_and(|metadata| !metadata.is_file());
+        let found = match is_pipe {
+            true => Err(format!("the access log {} is no file", log.display())),
+            false => in_log(id, log),
+        };
+        match found {
             Ok(Some(line)) => return Ok(line),
             Ok(None) => {
                 searched = format!("no line of {} has the request id {id}; ", log.display());
@@ -110,7 +121,9 @@ fn find(id: &str, args: &ExplainArgs, path: Option<&Path>, config: Option<&Confi
     let failures = status::failures(&admin).map_err(|error| format!("{searched}{error}; {help}{note}"))?;
     let found = failures.into_iter().find(|failure| failure["request_id"] == id);
     found.ok_or_else(|| {
-        format!("{searched}request {id} is not among the last failures of the attache at {admin}; {help}{note}")
+        format!(
+            "{searched}request {id} is not among the last failures of the attache at {admin}; {help}{note}"
+        )
     })
 }
 
@@ -131,7 +144,8 @@ fn unpack(id: &str, log: &str) -> String {
     format!("`zcat {log} | attache explain --request {id} --log -`")
 }
 
-/// The last line of an access log with the request id. A client may use an id twice.
+/// Returns the last failure in an access log with the request id, else the last line with it: a client may use an id twice,
+/// and one whose retry succeeded asks about the failure. With the `lines` that there are, if it is more than one.
 fn in_log(id: &str, path: &Path) -> Result<Option<Value>, String> {
     let failed = |error: io::Error| format!("can't read the access log {}: {error}", log_name(path));
     let is_stdin = path.as_os_str() == "-";
@@ -143,19 +157,49 @@ fn in_log(id: &str, path: &Path) -> Result<Option<Value>, String> {
         let log = if is_stdin { "FILE".to_owned() } else { path.display().to_string() };
         return Err(format!("{} is packed with gzip: {}", log_name(path), unpack(id, &log)));
     }
-    let (mut found, mut line) = (None, Vec::new());
-    while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 {
-        found = parse(id, &line).or(found);
-        line.clear();
+    let (mut last, mut last_failure, mut count, mut line) = (None, None, 0, Vec::new());
+    while read_line(&mut reader, &mut line).map_err(failed)? {
+        let Some(found) = parse(id, &line) else { continue };
+        count += 1;
+        let failed = !found["code"].is_null() || !found["reason"].is_null();
+        *(if failed { &mut last_failure } else { &mut last }) = Some(found);
+    }
+    let mut found = last_failure.or(last);
+    if let Some(found) = found.as_mut().filter(|_| count > 1) {
+        found["lines"] = json!(count);
     }
     Ok(found)
 }
 
-/// The line, if it is of the request. A collector of logs may have put a prefix before it.
+/// Reads a line, up to [`MAX_LINE`] of it. Returns false at the end.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    if reader.by_ref().take(MAX_LINE).read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.last() != Some(&b'\n') {
+        reader.skip_until(b'\n')?;
+    }
+    Ok(true)
+}
+
+/// Returns the line as an object, if it is of the request. A collector of logs may have put a prefix before it, with braces
+/// of its own.
 fn parse(id: &str, line: &[u8]) -> Option<Value> {
-    let line = std::str::from_utf8(line).ok().filter(|line| line.contains(id))?;
-    let value: Value = serde_json::from_str(&line[line.find('{')?..]).ok()?;
-    (value["request_id"] == id).then_some(value)
+    let line = String::from_utf8_lossy(line);
+    if !line.contains(id) {
+        return None;
+    }
+    let starts = line.match_indices("{\"").map(|(at, _)| &line[at..]).take(MAX_STARTS);
+    // What follows the object is of the collector, or a line that was torn.
+    let objects =
+        starts.filter_map(|text| serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok());
+    let mut lines = objects.filter_map(|value| match value["log"].as_str() {
+        // A container's log keeps the line as text.
+        Some(log) => serde_json::from_str(log).ok(),
+        None => Some(value),
+    });
+    lines.find(|value: &Value| value["request_id"] == id)
 }
 
 impl Report {
@@ -175,6 +219,12 @@ impl Report {
             if let Some(text) = text(key) {
                 self.line(if key == "key_id" { "key" } else { key }, text);
             }
+        }
+        if let Some(count) = line["lines"].as_u64() {
+            self.line(
+                "note",
+                format!("{count} requests have this id; this is the last that failed, or the last"),
+            );
         }
         let (code, reason) = (line["code"].as_str(), line["reason"].as_str());
         let status = line["status"].as_u64().unwrap_or_default();

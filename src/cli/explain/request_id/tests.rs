@@ -103,10 +103,20 @@ fn a_file_without_a_plan_is_named() {
 
 #[test]
 fn an_id_may_be_pasted_with_what_stands_around_it() {
-    for text in ["id-1", "request_id=id-1", "\"request_id\":\"id-1\",", "X-Attache-Request-Id: id-1", "'id-1'"] {
+    for text in
+        ["id-1", "request_id=id-1", "\"request_id\":\"id-1\",", "X-Attache-Request-Id: id-1", "'id-1'"]
+    {
         assert_eq!(clean(text), Ok("id-1"), "{text}");
     }
-    for text in ["", "a b", "request_id=", "request_id=a status=502", "status=502", "/mailer/messages", &*"x".repeat(129)] {
+    for text in [
+        "",
+        "a b",
+        "request_id=",
+        "request_id=a status=502",
+        "status=502",
+        "/mailer/messages",
+        &*"x".repeat(129),
+    ] {
         assert!(clean(text).unwrap_err().contains("is no request id"), "{text}");
     }
 }
@@ -136,7 +146,11 @@ fn every_place_that_was_searched_is_named() {
     let path = folder.path().join("a.yaml");
     let socket = folder.path().join("admin.sock");
     let yaml = "services: { m: { account: { authorization: none }, server_url: 'https://m.example' } }";
-    let yaml = format!("{yaml}\nlog: {{ access: {} }}\nlisten: {{ admin: 'unix:{}' }}\n", log.display(), socket.display());
+    let yaml = format!(
+        "{yaml}\nlog: {{ access: {} }}\nlisten: {{ admin: 'unix:{}' }}\n",
+        log.display(),
+        socket.display()
+    );
     std::fs::write(&path, yaml).unwrap();
     let config = config::load(&path, Mode::Offline).config.unwrap();
     #[derive(clap::Parser)]
@@ -156,4 +170,52 @@ fn every_place_that_was_searched_is_named() {
     let given = parse(&["--request", "id-1", "--log", log.to_str().unwrap()]);
     let told = find("id-1", &given, None, None).unwrap_err();
     assert!(told.contains("has the request id id-1; rotated logs: `zcat"), "{told}");
+}
+
+#[test]
+fn a_line_is_found_in_what_a_collector_of_logs_makes_of_it() {
+    let line = r#"{"time":"t","request_id":"id-1"}"#;
+    let docker = json!({ "log": format!("{line}\n"), "stream": "stdout" }).to_string();
+    let prefixes = ["", "2026-11-26 pod ", r#"{app="attache"} "#, r#"{"time":"torn","requ"#];
+    for text in
+        prefixes.map(|prefix| format!("{prefix}{line}")).into_iter().chain([docker, format!("{line} end")])
+    {
+        assert_eq!(parse("id-1", text.as_bytes()).expect(&text)["time"], "t", "{text}");
+    }
+    assert!(parse("id-1", &[b"\xff\xfe ", line.as_bytes()].concat()).is_some(), "a prefix that is no UTF-8");
+    assert!(parse("id-2", line.as_bytes()).is_none());
+}
+
+#[test]
+fn the_failure_counts_where_an_id_was_used_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let failed = r#"{"request_id":"id-1","status":502,"code":"service_unreachable"}"#;
+    let passed = r#"{"request_id":"id-1","status":200,"code":null}"#;
+    std::fs::write(&path, format!("{failed}\n{passed}\n")).unwrap();
+    let found = in_log("id-1", &path).unwrap().unwrap();
+    assert_eq!((&found["status"], &found["lines"]), (&json!(502), &json!(2)));
+}
+
+#[test]
+fn a_line_without_an_end_takes_no_memory() {
+    let long = [vec![b'x'; 3 * MAX_LINE as usize], b"\nshort\n".to_vec()].concat();
+    let (mut reader, mut line) = (&long[..], Vec::new());
+    assert!(read_line(&mut reader, &mut line).unwrap());
+    assert_eq!(line.len() as u64, MAX_LINE);
+    assert!(line.capacity() as u64 <= 2 * MAX_LINE);
+    assert!(read_line(&mut reader, &mut line).unwrap());
+    assert_eq!(line, b"short\n");
+    assert!(!read_line(&mut reader, &mut line).unwrap());
+}
+
+#[test]
+fn the_plan_of_a_line_moves_no_cursor() {
+    let mut hostile = line();
+    hostile["method"] = json!("GET\u{1b}[31m");
+    hostile["path"] = json!("/mailer/\u{1b}[2J");
+    assert!(!human(&hostile).contains('\u{1b}'));
+    let mut report = Report::default();
+    report.line("now", "GET\u{1b}[31m /x".to_owned());
+    assert_eq!(report.human(), "now         GET\\u{1b}[31m /x\n");
 }
