@@ -14,21 +14,18 @@ use std::time::SystemTime;
 pub struct Moment(pub SystemTime);
 
 impl Moment {
-    /// Returns the moment as RFC 3339, with so many digits of a second.
-    fn rounded(self, unit: jiff::Unit) -> String {
-        let rounded = jiff::Timestamp::try_from(self.0).and_then(|time| time.round(unit));
-        rounded.map(|time| time.to_string()).unwrap_or_default()
-    }
-
     /// Returns the moment as RFC 3339, to the second.
     pub fn to_second(self) -> String {
-        self.rounded(jiff::Unit::Second)
+        let rounded = jiff::Timestamp::try_from(self.0).and_then(|time| time.round(jiff::Unit::Second));
+        rounded.map(|time| time.to_string()).unwrap_or_default()
     }
 }
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.rounded(jiff::Unit::Millisecond))
+        // As many digits as the access log has, so that times compare as text.
+        let time = jiff::Timestamp::try_from(self.0).map(|time| format!("{time:.3}"));
+        serializer.serialize_str(&time.unwrap_or_default())
     }
 }
 

@@ -33,7 +33,7 @@ impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let detail = match self {
             Self::Rejected { error, description } => {
-                write!(f, "the identity provider refused: {error}")?;
+                write!(f, "the token endpoint refused the account: {error}")?;
                 description
             }
             Self::NeedsLogin { reason } => {
@@ -76,7 +76,7 @@ mod tests {
     fn it_is_one_sentence_with_the_providers_words_behind() {
         let rejected =
             Denial::Rejected { error: "invalid_client".into(), description: Some("locked".into()) };
-        assert_eq!(rejected.to_string(), "the identity provider refused: invalid_client (locked)");
+        assert_eq!(rejected.to_string(), "the token endpoint refused the account: invalid_client (locked)");
         let lost = Failure::NeedsLogin { error: Some("invalid_grant".into()), description: None };
         assert_eq!(Denial::from(lost).to_string(), "the account needs a login (invalid_grant)");
         assert_eq!(Denial::from(Unavailability::Connect).to_string(), "the token endpoint can't be reached");

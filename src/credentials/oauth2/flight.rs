@@ -2,6 +2,7 @@
 //!
 //! Invariant: whatever becomes of a token request, its flight lands, so nobody waits for one that is gone.
 
+use super::denial::Denial;
 use super::error::{Failure, TokenError, Unavailability};
 use super::exchange::Answer;
 use super::schedule;
@@ -146,7 +147,8 @@ impl Flight {
         let known = state.needs_login() && matches!(failure, Failure::NeedsLogin { error: None, .. });
         state.pause = Some((error.clone(), until));
         if !known {
-            let (reason, took) = (Some(error.to_string()), Some(self.started.0.elapsed()));
+            let (reason, took) =
+                (Some(Denial::from(failure.clone()).to_string()), Some(self.started.0.elapsed()));
             state.last = Some(LastOutcome { result, reason, at: SystemTime::now(), took });
         }
         let old_is_good = inner.current.load().as_ref().is_some_and(|token| token.is_usable(until));

@@ -12,6 +12,7 @@
 //! The alternative, renewing from whichever request finds the token old, needs no task, but makes renewal depend on
 //! a request's coming in the last part of the token's life: rare callers would wait each time.
 
+use super::denial::Denial;
 use super::error::{Failure, TokenError, Unavailability};
 use super::exchange::Exchange;
 use super::flight::{self, Flight, Landing, drive};
@@ -327,7 +328,7 @@ impl Inner {
     fn found_without_grant(&self, failure: Failure) {
         let mut state = self.lock();
         let error = failure.clone().into_error(schedule::LOGIN_POLL);
-        let reason = error.to_string();
+        let reason = Denial::from(failure.clone()).to_string();
         // A flight knows better, and what was told once is not told again.
         if state.flight.is_some()
             || state.last.as_ref().is_some_and(|last| last.reason.as_ref() == Some(&reason))

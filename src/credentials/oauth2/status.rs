@@ -51,7 +51,7 @@ impl TokenState {
 pub struct LastOutcome {
     /// As the metric counts it.
     pub result: TokenResult,
-    /// For people; `None` when it went well.
+    /// Why it failed, with the provider's own words, redacted; `None` if it succeeded.
     pub reason: Option<String>,
     /// When it ended.
     pub at: SystemTime,

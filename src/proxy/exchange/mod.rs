@@ -112,7 +112,8 @@ pub(super) async fn serve(entrance: &Entrance, client: &mut Client, mut request:
             send(entrance, client, &mut request, &answer).await
         }
         Err(NotForwarded::Client(error)) => {
-            request.record.reason = Some(error.as_str().into());
+            // The cause of an answer that was on its way says more than that its client left.
+            request.record.reason.get_or_insert(error.as_str().into());
             End::Abort
         }
         Err(NotForwarded::Cut) => End::Abort,

@@ -91,7 +91,7 @@ fn down() -> Reply {
 }
 
 fn refused() -> Reply {
-    Err(Failure::Rejected { error: "invalid_client".into(), description: None })
+    Err(Failure::Rejected { error: "invalid_client".into(), description: Some("client is locked".into()) })
 }
 
 fn usable_now(source: &TokenSource) -> Option<u64> {
@@ -346,7 +346,7 @@ async fn the_status_tells_state_outcome_and_numbers_but_no_token() {
     let status = source.status(Instant::now());
     assert_eq!((status.state, status.requests, status.generation), (TokenState::Failing, 1, 0));
     let reason = status.last.unwrap().reason.unwrap();
-    assert_eq!(reason, "the token endpoint refused the account: invalid_client");
+    assert_eq!(reason, "the token endpoint refused the account: invalid_client (client is locked)");
 
     sleep(secs(30)).await;
     assert!(source.get().await.is_ok());
@@ -406,7 +406,9 @@ async fn the_log_says_what_went_wrong_and_nothing_secret_at_any_level() {
         let tokens = Tokens::new(stub::client(), Handle::current());
         let source = TokenSource::new("erp", idp.config(), stats, &tokens);
         let error = source.get().await.unwrap_err();
-        let told = format!("{error} {}", error.detail());
+        let shown = source.status(Instant::now()).last.unwrap().reason.unwrap();
+        assert_eq!(shown.contains("client is locked"), described, "{shown}");
+        let told = format!("{error} {} {shown}", error.detail());
         let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
         assert!(log.contains("account=\"erp\" error=\"invalid_client\""), "{log}");
         assert_eq!(log.contains("client is locked"), described, "{log}");
