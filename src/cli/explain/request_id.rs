@@ -92,7 +92,8 @@ fn find(id: &str, args: &ExplainArgs, path: Option<&Path>, config: Option<&Confi
     let note = note(id);
     if let Some(log) = &args.log {
         let (name, more) = (log_name(log), rotated(id, log));
-        return in_log(id, log)?.ok_or_else(|| format!("no line of {name} has the request id {id}{more}{note}"));
+        return in_log(id, log)?
+            .ok_or_else(|| format!("no line of {name} has the request id {id}{more}{note}"));
     }
     let mut searched = String::new();
     let mut help = "search the access log with --log PATH".to_owned();
@@ -110,7 +111,9 @@ fn find(id: &str, args: &ExplainArgs, path: Option<&Path>, config: Option<&Confi
     let failures = status::failures(&admin).map_err(|error| format!("{searched}{error}; {help}{note}"))?;
     let found = failures.into_iter().find(|failure| failure["request_id"] == id);
     found.ok_or_else(|| {
-        format!("{searched}request {id} is not among the last failures of the attache at {admin}; {help}{note}")
+        format!(
+            "{searched}request {id} is not among the last failures of the attache at {admin}; {help}{note}"
+        )
     })
 }
 

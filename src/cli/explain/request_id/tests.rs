@@ -103,10 +103,20 @@ fn a_file_without_a_plan_is_named() {
 
 #[test]
 fn an_id_may_be_pasted_with_what_stands_around_it() {
-    for text in ["id-1", "request_id=id-1", "\"request_id\":\"id-1\",", "X-Attache-Request-Id: id-1", "'id-1'"] {
+    for text in
+        ["id-1", "request_id=id-1", "\"request_id\":\"id-1\",", "X-Attache-Request-Id: id-1", "'id-1'"]
+    {
         assert_eq!(clean(text), Ok("id-1"), "{text}");
     }
-    for text in ["", "a b", "request_id=", "request_id=a status=502", "status=502", "/mailer/messages", &*"x".repeat(129)] {
+    for text in [
+        "",
+        "a b",
+        "request_id=",
+        "request_id=a status=502",
+        "status=502",
+        "/mailer/messages",
+        &*"x".repeat(129),
+    ] {
         assert!(clean(text).unwrap_err().contains("is no request id"), "{text}");
     }
 }
@@ -136,7 +146,11 @@ fn every_place_that_was_searched_is_named() {
     let path = folder.path().join("a.yaml");
     let socket = folder.path().join("admin.sock");
     let yaml = "services: { m: { account: { authorization: none }, server_url: 'https://m.example' } }";
-    let yaml = format!("{yaml}\nlog: {{ access: {} }}\nlisten: {{ admin: 'unix:{}' }}\n", log.display(), socket.display());
+    let yaml = format!(
+        "{yaml}\nlog: {{ access: {} }}\nlisten: {{ admin: 'unix:{}' }}\n",
+        log.display(),
+        socket.display()
+    );
     std::fs::write(&path, yaml).unwrap();
     let config = config::load(&path, Mode::Offline).config.unwrap();
     #[derive(clap::Parser)]
