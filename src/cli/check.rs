@@ -90,7 +90,7 @@ fn summary(path: &Path, config: &Config, warnings: usize) -> String {
     let name = if path == Path::new(config::STDIN) { "<stdin>".into() } else { path.to_string_lossy() };
     let mut parts = vec![
         count(config.services.len(), "service"),
-        count(config.accounts.len(), "account"),
+        count(config.count_accounts(), "account"),
         count(config.users.len(), "user"),
     ];
     if warnings > 0 {
@@ -187,6 +187,21 @@ mod tests {
         assert_eq!(check(warned, false), FINE);
         assert_eq!(check(warned, true), WARNINGS_DENIED);
         assert_eq!(check("services: []", true), INVALID);
+    }
+
+    #[test]
+    fn an_account_written_in_place_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("attache.yaml");
+        let service = "{ account: ACCOUNT, server_url: 'https://s.example' }";
+        let in_place = service.replace("ACCOUNT", "{ authorization: none }");
+        let shared = service.replace("ACCOUNT", "a");
+        let yaml = format!(
+            "accounts: {{ a: {{ authorization: none }} }}\nservices: {{ s: {in_place}, t: {shared}, u: {shared} }}"
+        );
+        fs::write(&path, yaml).unwrap();
+        let config = config::check(&path, Mode::Full, SystemTime::now()).config.unwrap();
+        assert!(summary(&path, &config, 0).contains("3 services, 2 accounts, 0 users"));
     }
 
     #[test]

@@ -102,11 +102,7 @@ async fn check_prints_what_sha256sum_prints() {
         assert_eq!(checked.code, Some(0), "{checked:?}");
         assert!(checked.stdout.ends_with(&hash(&text)), "{}", checked.stdout);
     }
-    assert!(
-        piped.stdout.starts_with("<stdin>: ok, 1 service, 0 accounts, 0 users, hash"),
-        "{}",
-        piped.stdout
-    );
+    assert!(piped.stdout.starts_with("<stdin>: ok, 1 service, 1 account, 0 users, hash"), "{}", piped.stdout);
     std::fs::write(folder.path().join("b.yaml"), "users: { bot: {} }\n").expect("write");
     let folder = folder.path().display().to_string();
     let both = command(&["check", "-c", &folder, "--offline"]).finish().await;
