@@ -66,12 +66,18 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
     let loaded = config::check(&path, mode, SystemTime::now());
     print(io::stderr(), &loaded.problems.render_human(may_color(&io::stderr())));
     let mut status = status(&loaded, args.deny_warnings);
-    if let (Format::Human, Some(config)) = (args.format, loaded.config.as_ref().filter(|_| status == FINE)) {
-        print(io::stdout(), &summary(&path, config, loaded.problems.warnings()));
+    if let Some(config) = loaded.config.as_ref().filter(|_| status == FINE) {
+        let line = summary(&path, config, loaded.problems.warnings());
+        match args.format {
+            Format::Human => print(io::stdout(), &line),
+            Format::Json | Format::Github => print(io::stderr(), &line),
+        }
     }
+    let mut warnings = loaded.problems.warnings();
     let mut problems = loaded.problems.to_json();
     if let Some(config) = loaded.config.filter(|_| args.live && status != INVALID) {
         let more = check_live(&config, args, &mut status);
+        warnings += more.iter().filter(|problem| problem["severity"] == "warning").count();
         if let Some(all) = problems.as_array_mut() {
             all.extend(more);
         }
@@ -81,12 +87,19 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
         Format::Json => print(io::stdout(), &format!("{problems:#}\n")),
         Format::Github => print(io::stdout(), &annotations(&problems)),
     }
+    if status == WARNINGS_DENIED {
+        let line = format!("error: {}, denied by --deny-warnings\n", count(warnings, "warning"));
+        print(io::stderr(), &line);
+    }
     status
+}
+
+fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Returns the line about a valid file.
 fn summary(path: &Path, config: &Config, warnings: usize) -> String {
-    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     let name = if path == Path::new(config::STDIN) { "<stdin>".into() } else { path.to_string_lossy() };
     let mut parts = vec![
         count(config.services.len(), "service"),
