@@ -66,7 +66,9 @@ enum Format {
 
 fn parse_hash(text: &str) -> Result<String, String> {
     let is_hash = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    is_hash.then(|| text.to_ascii_lowercase()).ok_or_else(|| "not a SHA-256 in hex; give the hash that `attache check` prints".to_owned())
+    is_hash
+        .then(|| text.to_ascii_lowercase())
+        .ok_or_else(|| "not a SHA-256 in hex; give the hash that `attache check` prints".to_owned())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
