@@ -86,6 +86,10 @@ struct Admin {
     live: Arc<Live>,
 }
 
+/// The answer to an unknown path: those that there are.
+const NOT_FOUND: &str =
+    "not found; there are /, /status, /metrics, /livez, /readyz, /events and /.well-known/jwks.json\n";
+
 fn router(view: Arc<dyn View>, live: Arc<Live>) -> Router {
     let guarded = Router::new()
         .route("/", get(status_page))
@@ -101,7 +105,7 @@ fn router(view: Arc<dyn View>, live: Arc<Live>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/.well-known/jwks.json", get(key_set))
-        .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
+        .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))
         .layer(map_response(with_common_fields))
         .with_state(Admin { view, turns: Arc::new(Semaphore::new(WRITERS)), live })

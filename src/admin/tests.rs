@@ -96,12 +96,12 @@ async fn each_path_has_its_document() {
         ("/livez", "200 OK", "text/plain; charset=utf-8", "ok"),
         ("/readyz", "200 OK", "text/plain; charset=utf-8", "ok"),
         ("/status", "200 OK", "application/json", &document),
-        ("/nothing", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
+        ("/nothing", "404 Not Found", "text/plain; charset=utf-8", super::NOT_FOUND),
         ("/", "200 OK", "text/html; charset=utf-8", &page),
         ("/page.css", "200 OK", "text/css; charset=utf-8", super::page::CSS),
         ("/page.js", "200 OK", "text/javascript; charset=utf-8", super::page::SCRIPT),
         ("/icon.svg", "200 OK", "image/svg+xml", super::page::ICON),
-        ("/metrics/", "404 Not Found", "text/plain; charset=utf-8", "not found\n"),
+        ("/metrics/", "404 Not Found", "text/plain; charset=utf-8", super::NOT_FOUND),
     ] {
         let answer = admin.get(path).await;
         let (head, got) = answer.split_once("\r\n\r\n").unwrap();

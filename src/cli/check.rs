@@ -66,12 +66,18 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
     let loaded = config::check(&path, mode, SystemTime::now());
     print(io::stderr(), &loaded.problems.render_human(may_color(&io::stderr())));
     let mut status = status(&loaded, args.deny_warnings);
-    if let (Format::Human, Some(config)) = (args.format, loaded.config.as_ref().filter(|_| status == FINE)) {
-        print(io::stdout(), &summary(&path, config, loaded.problems.warnings()));
+    if let Some(config) = loaded.config.as_ref().filter(|_| status == FINE) {
+        let line = summary(&path, config, loaded.problems.warnings());
+        match args.format {
+            Format::Human => print(io::stdout(), &line),
+            Format::Json | Format::Github => print(io::stderr(), &line),
+        }
     }
+    let mut warnings = loaded.problems.warnings();
     let mut problems = loaded.problems.to_json();
     if let Some(config) = loaded.config.filter(|_| args.live && status != INVALID) {
         let more = check_live(&config, args, &mut status);
+        warnings += more.iter().filter(|problem| problem["severity"] == "warning").count();
         if let Some(all) = problems.as_array_mut() {
             all.extend(more);
         }
@@ -81,16 +87,23 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
         Format::Json => print(io::stdout(), &format!("{problems:#}\n")),
         Format::Github => print(io::stdout(), &annotations(&problems)),
     }
+    if status == WARNINGS_DENIED {
+        let line = format!("error: {}, denied by --deny-warnings\n", count(warnings, "warning"));
+        print(io::stderr(), &line);
+    }
     status
+}
+
+fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Returns the line about a valid file.
 fn summary(path: &Path, config: &Config, warnings: usize) -> String {
-    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     let name = if path == Path::new(config::STDIN) { "<stdin>".into() } else { path.to_string_lossy() };
     let mut parts = vec![
         count(config.services.len(), "service"),
-        count(config.accounts.len(), "account"),
+        count(config.count_accounts(), "account"),
         count(config.users.len(), "user"),
     ];
     if warnings > 0 {
@@ -187,6 +200,21 @@ mod tests {
         assert_eq!(check(warned, false), FINE);
         assert_eq!(check(warned, true), WARNINGS_DENIED);
         assert_eq!(check("services: []", true), INVALID);
+    }
+
+    #[test]
+    fn an_account_written_in_place_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("attache.yaml");
+        let service = "{ account: ACCOUNT, server_url: 'https://s.example' }";
+        let in_place = service.replace("ACCOUNT", "{ authorization: none }");
+        let shared = service.replace("ACCOUNT", "a");
+        let yaml = format!(
+            "accounts: {{ a: {{ authorization: none }} }}\nservices: {{ s: {in_place}, t: {shared}, u: {shared} }}"
+        );
+        fs::write(&path, yaml).unwrap();
+        let config = config::check(&path, Mode::Full, SystemTime::now()).config.unwrap();
+        assert!(summary(&path, &config, 0).contains("3 services, 2 accounts, 0 users"));
     }
 
     #[test]

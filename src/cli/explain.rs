@@ -4,6 +4,7 @@
 //! The head is written and parsed, the snapshot built from the file, and the decision made as in `attache run`. Nothing is
 //! sent, and no secret is asked for.
 
+mod listener;
 mod report;
 mod request_id;
 

@@ -15,7 +15,7 @@ use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
 use http::{HeaderName, HeaderValue, StatusCode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -73,6 +73,11 @@ impl Config {
     pub fn all_accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
         let used = self.services.values().filter_map(|service| Some(&service.outbound.as_ref()?.account));
         self.accounts.values().chain(used)
+    }
+
+    /// Returns the number of accounts, including those written in place, as `/status` lists them.
+    pub fn count_accounts(&self) -> usize {
+        self.all_accounts().map(|account| &*account.name).collect::<BTreeSet<_>>().len()
     }
 
     /// Returns the accounts with a secret that can't be read.

@@ -381,7 +381,7 @@ fn announce(path: &Path, config: &Config) {
         path = %path.display(),
         hash = config.hash,
         services = config.services.len(),
-        accounts = config.accounts.len(),
+        accounts = config.count_accounts(),
         users = config.users.len(),
         keys = webhooks.map(|webhook| webhook.api_keys.len()).sum::<usize>(),
         "attache {} serving",

@@ -53,7 +53,7 @@ services:
 }
 
 #[tokio::test]
-async fn check_prints_json() {
+async fn check_prints_json_and_annotations() {
     let bad = check(&GOOD.replace("server_url", "server_ulr"), &["--format", "json"]).await;
     assert_eq!(bad.code, Some(1), "{bad:?}");
     let problems: Vec<Value> = serde_json::from_str(&bad.stdout).expect("a list");
@@ -69,6 +69,9 @@ async fn check_prints_json() {
     }
     let good = check(GOOD, &["--format", "json"]).await;
     assert_eq!((good.code, good.stdout.trim()), (Some(0), "[]"));
+    let annotated = check(GOOD, &["--format", "github"]).await;
+    assert_eq!((annotated.code, &*annotated.stdout), (Some(0), ""));
+    assert!(annotated.stderr.contains(": ok, 1 service, 1 account, 0 users, hash "), "{annotated:?}");
 }
 
 #[tokio::test]
@@ -77,7 +80,9 @@ async fn a_secret_in_plain_text_is_a_warning_that_may_be_denied() {
     let warned = check(&plain, &[]).await;
     assert_eq!(warned.code, Some(0), "{warned:?}");
     assert!(warned.stderr.contains("warning"), "{}", warned.stderr);
-    assert_eq!(check(&plain, &["--deny-warnings"]).await.code, Some(3));
+    let denied = check(&plain, &["--deny-warnings"]).await;
+    assert_eq!(denied.code, Some(3), "{denied:?}");
+    assert!(denied.stderr.ends_with("\nerror: 1 warning, denied by --deny-warnings\n"), "{denied:?}");
     assert_eq!(check(GOOD, &["--deny-warnings"]).await.code, Some(0));
 }
 
@@ -102,11 +107,7 @@ async fn check_prints_what_sha256sum_prints() {
         assert_eq!(checked.code, Some(0), "{checked:?}");
         assert!(checked.stdout.ends_with(&hash(&text)), "{}", checked.stdout);
     }
-    assert!(
-        piped.stdout.starts_with("<stdin>: ok, 1 service, 0 accounts, 0 users, hash"),
-        "{}",
-        piped.stdout
-    );
+    assert!(piped.stdout.starts_with("<stdin>: ok, 1 service, 1 account, 0 users, hash"), "{}", piped.stdout);
     std::fs::write(folder.path().join("b.yaml"), "users: { bot: {} }\n").expect("write");
     let folder = folder.path().display().to_string();
     let both = command(&["check", "-c", &folder, "--offline"]).finish().await;

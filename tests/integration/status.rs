@@ -90,6 +90,7 @@ async fn a_rejection_of_the_hash_ends_the_wait_with_its_problems() {
     let rejected = status(&attache, &["--wait-for-hash", &bad]).await;
     assert_eq!(rejected.code, Some(1), "{rejected:?}");
     assert!(rejected.stderr.contains("was rejected") && rejected.stdout.contains("timeuot"), "{rejected:?}");
+    assert!(rejected.stdout.contains(&format!(", hash {bad}\n")), "{rejected:?}");
     // The rejection of another hash does not.
     let other = status(&attache, &["--wait-for-hash", &"a".repeat(64), "--timeout", "1s"]).await;
     assert!(other.code == Some(1) && other.stderr.contains("it serves"), "{other:?}");
@@ -120,7 +121,9 @@ async fn a_hash_is_not_served_while_part_of_it_waits() {
     };
     let restart = wait("1s").await;
     assert_eq!(restart.code, Some(1), "{restart:?}");
-    assert!(restart.stderr.contains("a restart is needed for threads"), "{restart:?}");
+    // At once, and again at the end.
+    let needed = "a restart is needed for threads";
+    assert_eq!(restart.stderr, format!("waiting: {needed}\nerror: {needed}\n"));
     let account = "accounts: { b: { authorization: { bearer: { env: NOT_SET } } } }\n";
     attache.reload(&format!("{account}{}", mailer("")), "applied").await;
     let missing = wait("1s").await;

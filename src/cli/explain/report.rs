@@ -1,6 +1,6 @@
 //! What `attache explain` prints: the same facts for people and for programs. No secret is among them.
 
-use super::{Asked, Decision, Denied, log_path};
+use super::{Asked, Decision, Denied, listener, log_path};
 use crate::config::effective::printable;
 use crate::config::model::{Account, Authorization, Config, Rate, ServerUrl, Webhook};
 use crate::error_code::ErrorCode;
@@ -187,6 +187,11 @@ impl Report {
         }
         if let Some(cause) = cause(asked, snapshot, denied) {
             self.add("cause", json!(cause), "because", cause);
+        }
+        let is_unknown = matches!(refusal.code, ErrorCode::ServiceUnknown | ErrorCode::WebhookUnknown);
+        if let Some(other) = listener::other(asked, &snapshot.config).filter(|_| is_unknown) {
+            let other = printable(&other);
+            self.add("listener", json!(other), "listener", other);
         }
         if let Some(remedy) = remedies::find(Some(refusal.code.as_str()), reason) {
             self.add("action", json!(remedy.action), "what to do", remedy.action.to_owned());

@@ -128,3 +128,21 @@ fn a_refusal_is_explained_as_the_log_would() {
     assert_eq!((&json["service"], &json["key_id"]), (&json!("mailer"), &json!("old")), "{json}");
     assert!(human.contains("the key has expired, at 2020-01-01T00:00:00Z"), "{human}");
 }
+
+#[test]
+fn a_path_of_another_listener_names_it() {
+    for (url, listener) in [
+        ("http://127.0.0.1:18080/metrics", "/metrics is a path of listen.admin (127.0.0.1:9090)"),
+        ("http://127.0.0.1:18080/", "/ is a path of listen.admin (127.0.0.1:9090)"),
+        ("http://127.0.0.1:18080/webhooks/x", "/webhooks/… is a path of listen.webhooks (127.0.0.1:18081)"),
+        ("http://127.0.0.1:18081/status?x", "/status is a path of listen.admin (127.0.0.1:9090)"),
+        ("http://127.0.0.1:18081/mailer/x", "/mailer/… is a path of listen.outbound (127.0.0.1:18080)"),
+    ] {
+        let (json, human) = explain(&["GET", url]);
+        assert_eq!(json["listener"], listener, "{url}");
+        assert!(human.contains(&format!("\nlistener    {listener}\n")), "{human}");
+    }
+    for url in ["http://127.0.0.1:18080/unknown", "http://127.0.0.1:18081/chat/x", "/mailer/../x"] {
+        assert!(explain(&["GET", url]).0["listener"].is_null(), "{url}");
+    }
+}

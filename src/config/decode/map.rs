@@ -32,6 +32,14 @@ impl<'a> At<'a> {
         Self { parent: None, step: Step::Root, key: None, node, kind: &FILE }
     }
 
+    /// Returns its key in the mapping around it.
+    pub(in crate::config) fn name(&self) -> Option<&'a str> {
+        match self.step {
+            Step::Key(name) => Some(name),
+            Step::Root | Step::Index(_) => None,
+        }
+    }
+
     pub(super) fn item(&'a self, index: usize, node: NodeId) -> Self {
         let kind = self.kind.items().unwrap_or(UNKNOWN);
         At { parent: Some(self), step: Step::Index(index), key: None, node, kind }

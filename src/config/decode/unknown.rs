@@ -49,6 +49,7 @@ pub(super) fn report(
     };
     let elsewhere = shape.elsewhere.iter().find(|(word, _)| word.eq_ignore_ascii_case(name));
     let help = match (meant, elsewhere) {
+        _ if is_of_webhook(at, name) => "it belongs below `services.NAME.webhook`".to_owned(),
         (Some(key), _) => format!("did you mean `{}`?", key.name),
         (None, Some((_, instead))) => (*instead).to_owned(),
         (None, None) => {
@@ -57,6 +58,12 @@ pub(super) fn report(
         }
     };
     decoder.report(finding.help(help));
+}
+
+/// Returns true for a key that only a webhook has, in a service named `webhook`: a webhook beside the services.
+fn is_of_webhook(at: &At<'_>, name: &str) -> bool {
+    let webhook = at.kind.shape().and_then(|service| service.key("webhook")?.kind.shape());
+    at.name() == Some("webhook") && webhook.is_some_and(|webhook| webhook.key(name).is_some())
 }
 
 /// Returns the key that `name` seems to mean: the one it was renamed to, one that other products call so, or one with a

@@ -62,7 +62,10 @@ fn without_server_url(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<()> {
     if !fine && !misspelt {
         let message = format!("{} has no `server_url` and no `webhook`", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
-        decoder.report(finding.label("a service has at least one of them"));
+        let finding = finding.label("a service has at least one of them");
+        let is_webhook = map.at.name() == Some("webhook");
+        let help = "`webhook` is a service's name here; indent a service's webhook under `services.NAME`";
+        decoder.report(if is_webhook { finding.help(help) } else { finding });
     }
     let settings = map.at.kind.shape().and_then(|shape| shape.extends);
     let is_setting = |name: &str| settings.is_some_and(|settings| settings.key(name).is_some());

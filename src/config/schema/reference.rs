@@ -62,12 +62,52 @@ fn value(kind: &Kind) -> String {
         Kind::SecretText => link("secret of several lines", &SECRET),
         Kind::Null => "nothing".to_owned(),
         Kind::Map(shape) => link(shape.name, shape),
-        Kind::Names(kind) => format!("NAME: {}", value(kind)),
-        Kind::List(kind) => format!("list of {}", value(kind)),
-        Kind::OneOf(kinds) => kinds.iter().map(value).collect::<Vec<_>>().join(", or "),
+        Kind::Names(kind) => format!("NAME: {}", inner(kind)),
+        Kind::List(kind) => format!("list of {}", inner(kind)),
+        Kind::OneOf(kinds) => one_of(kinds),
+    }
+}
+
+/// Returns the alternatives. One value or a list of such values is written once.
+fn one_of(kinds: &[Kind]) -> String {
+    let is_list_of =
+        |list: &Kind, item: &Kind| matches!(list, Kind::List(kind) if value(kind) == value(item));
+    match kinds {
+        [list, item] if is_list_of(list, item) => format!("{}, or a list of these", inner(item)),
+        [item, list] if is_list_of(list, item) => format!("{}, or a list of these", inner(item)),
+        // No value last: a mapping from names goes on with the alternatives of its values.
+        [Kind::Null, kind] => format!("{}; or nothing", value(kind)),
+        kinds => kinds.iter().map(value).collect::<Vec<_>>().join(", or "),
+    }
+}
+
+/// Returns the text of a value inside of another, whose own alternatives are written after a comma.
+fn inner(kind: &Kind) -> String {
+    match kind {
+        Kind::OneOf(kinds) => kinds.iter().map(value).collect::<Vec<_>>().join(" or "),
+        kind => value(kind),
     }
 }
 
 fn link(text: &str, shape: &Shape) -> String {
     format!("[{text}](#{})", shape.name.replace('.', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alternatives_are_written_once() {
+        const PROXY: Kind = Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])]);
+        const USER: Kind = Kind::OneOf(&[Kind::Text, Kind::Null]);
+        for (kind, text) in [
+            (Kind::OneOf(&[Kind::List(&PROXY), PROXY]), "address or network or `unix`, or a list of these"),
+            (Kind::OneOf(&[Kind::Text, Kind::List(&Kind::Text)]), "text, or a list of these"),
+            (Kind::OneOf(&[Kind::Null, Kind::Names(&USER)]), "NAME: text or nothing; or nothing"),
+            (Kind::OneOf(&[Kind::Word(&["none"]), Kind::Text]), "`none`, or text"),
+        ] {
+            assert_eq!(value(&kind), text);
+        }
+    }
 }

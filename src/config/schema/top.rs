@@ -72,7 +72,10 @@ pub(in crate::config) static ROOT: Shape = Shape {
         ]),
     ],
     extends: None,
-    elsewhere: &[],
+    elsewhere: &[
+        ("webhook", "it belongs under `services.NAME`"),
+        ("webhooks", "it belongs under `services.NAME`, as `webhook`"),
+    ],
 };
 
 /// One of `trusted_proxies`.
