@@ -235,11 +235,11 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
             exposition.deliveries(endpoint.service(), deliveries.len(), deliveries.forgotten_early());
         }
     }
-    for account in snapshot.config.unread_accounts().into_keys() {
-        exposition.unavailable("account", account);
+    for (account, unread) in snapshot.config.unread_accounts() {
+        exposition.unavailable("account", account, !unread.blocks);
     }
-    for service in snapshot.config.unread_services().into_keys() {
-        exposition.unavailable("service", service);
+    for (service, unread) in snapshot.config.unread_services() {
+        exposition.unavailable("service", service, !unread.blocks);
     }
     exposition.config_hash(&snapshot.config.hash);
 }

@@ -20,7 +20,8 @@ const YAML: &str = "
     accounts:
       erp:
         authorization:
-          oauth2: { grant: client_credentials, token_url: '{{token_url}}', client_id: a, client_secret: { env: KEY } }
+          oauth2: { grant: client_credentials, token_url: '{{token_url}}', client_id: a,
+                    client_secret: [{ env: KEY }, { env: NOT_SET }] }
       gone:
         authorization:
           oauth2: { grant: authorization_code, token_url: '{{token_url}}', client_id: a, client_secret: { env: KEY },
@@ -44,7 +45,13 @@ const YAML: &str = "
           user: bot
           forward_to: '{{app}}'
           verify: { scheme: github, secret: { env: NOT_SET } }
-          api_keys: [{ id: other, value: another-key-that-is-no-secret }]";
+          api_keys: [{ id: other, value: another-key-that-is-no-secret }]
+      half:
+        webhook:
+          user: bot
+          forward_to: '{{app}}'
+          verify: { scheme: github, secrets: [{ env: KEY }, { env: NOT_SET }] }
+          api_keys: [{ id: third, value: a-third-key-that-is-no-secret }]";
 
 /// An attache that has seen something of everything.
 struct Topology {

@@ -19,6 +19,10 @@ async fn gauge(attache: &Attache, label: &str, name: &str) -> Option<f64> {
     attache.metrics().await.value("attache_credential_unavailable", &[(label, name)])
 }
 
+async fn degraded(attache: &Attache, label: &str, name: &str) -> Option<f64> {
+    attache.metrics().await.value("attache_credential_degraded", &[(label, name)])
+}
+
 fn unavailable(answer: &Response) {
     answer.problem("credential_unavailable", 503, "proxy_configuration_error");
 }
@@ -42,6 +46,7 @@ async fn a_missing_secret_takes_down_its_own_account() {
     assert_eq!(third_party.seen().heads, 1);
     assert_eq!(gauge(&attache, "account", "erp").await, Some(1.0));
     assert_eq!(gauge(&attache, "account", "mailer").await, None);
+    assert_eq!(degraded(&attache, "account", "erp").await, None);
     let errors = [("direction", "outbound"), ("service", "erp"), ("code", "credential_unavailable")];
     assert_eq!(attache.metrics().await.value("attache_errors_total", &errors), Some(1.0));
     let line = attache.access_log_line("the refusal", |line| line["service"] == "erp").await;
@@ -91,6 +96,7 @@ async fn the_last_value_is_used_while_its_file_is_missing() {
     assert_eq!(attache.send(get("/erp/x")).await.status, 200);
     assert_eq!(third_party.head(0).await.all("x-key"), std::slice::from_ref(&key));
     assert_eq!(gauge(&attache, "account", "erp").await, Some(1.0));
+    assert_eq!(degraded(&attache, "account", "erp").await, Some(1.0));
     assert_eq!(attache.status().await["accounts"]["erp"]["credential"]["state"], "degraded");
     // It is kept through further changes, including refused ones.
     attache.reload(&format!("{TWO}\n    via: nonsense"), "rejected").await;

@@ -22,8 +22,8 @@ use crate::error_code::ErrorCode;
 pub struct Exposition<'a> {
     services: Vec<(&'a str, Direction, &'a Used)>,
     accounts: Vec<AccountRow<'a>>,
-    /// The label and the name of each account or service with an unreadable secret.
-    unavailable: Vec<(&'static str, &'a str)>,
+    /// The label and the name of each account or service with an unreadable secret, and whether another value serves.
+    unavailable: Vec<(&'static str, &'a str, bool)>,
     keys: Vec<KeyRow<'a>>,
     replays: Vec<ReplayRow<'a>>,
     connections: Vec<ConnectionRow<'a>>,
@@ -96,9 +96,10 @@ impl<'a> Exposition<'a> {
         self
     }
 
-    /// Adds an `account` or a `service` with an unreadable secret.
-    pub fn unavailable(&mut self, label: &'static str, name: &'a str) -> &mut Self {
-        self.unavailable.push((label, name));
+    /// Adds an `account` or a `service` with an unreadable secret. It is degraded if its last value, or another one of a
+    /// list, serves instead.
+    pub fn unavailable(&mut self, label: &'static str, name: &'a str, is_degraded: bool) -> &mut Self {
+        self.unavailable.push((label, name, is_degraded));
         self
     }
 
@@ -328,7 +329,16 @@ impl<'a> Exposition<'a> {
             "attache_credential_unavailable",
             "1 while a secret of the account or the service can't be read, even while its last value is in use.",
             MetricType::GAUGE,
-            self.unavailable.iter().map(|&(label, name)| gauge(&[(label, name)], 1.0)),
+            self.unavailable.iter().map(|&(label, name, _)| gauge(&[(label, name)], 1.0)),
+        );
+        text.family(
+            "attache_credential_degraded",
+            "1 while the last value, or another one of a list, serves in place of a secret that can't be read.",
+            MetricType::GAUGE,
+            self.unavailable
+                .iter()
+                .filter(|(_, _, is_degraded)| *is_degraded)
+                .map(|&(label, name, _)| gauge(&[(label, name)], 1.0)),
         );
         text.family(
             "attache_token_request_duration_seconds",

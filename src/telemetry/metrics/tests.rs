@@ -203,6 +203,20 @@ fn accounts_keys_and_reloads() {
 }
 
 #[test]
+fn an_unreadable_secret_is_degraded_while_another_value_serves() {
+    let text =
+        render(Exposition::new().unavailable("service", "mailer", true).unavailable("account", "erp", false));
+    assert_eq!(
+        family(&text, "attache_credential_unavailable"),
+        "attache_credential_unavailable{account=\"erp\"} 1\nattache_credential_unavailable{service=\"mailer\"} 1\n"
+    );
+    assert_eq!(
+        family(&text, "attache_credential_degraded"),
+        "attache_credential_degraded{service=\"mailer\"} 1\n"
+    );
+}
+
+#[test]
 fn connections_are_shown_by_listener_and_state() {
     let text = render(Exposition::new().connections("webhooks", 1, 2, 0).connections("outbound", 30, 4, 5));
     assert_eq!(
