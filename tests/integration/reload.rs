@@ -126,7 +126,7 @@ async fn the_log_shows_what_is_served_and_what_changed() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;
     let start = attache.stderr_line("attache [0-9.]+ serving").await;
-    for field in ["path=/", "hash=", "services=1", "accounts=0", "users=0", "keys=0"] {
+    for field in ["path=/", "hash=", "services=1", "accounts=1", "users=0", "keys=0"] {
         assert!(start.contains(field), "{field} is not in {start}");
     }
     let more = "  crm: { account: { authorization: none }, server_url: '{{third_party}}' }\n";
