@@ -73,6 +73,7 @@ impl From<HeadError> for Refusal {
             HeadError::Malformed(detail) => {
                 Self::new(ErrorCode::RequestInvalid, detail).because("malformed_head")
             }
+            HeadError::Tls(detail) => Self::new(ErrorCode::RequestInvalid, detail).because("tls"),
             HeadError::TooLarge(detail) => {
                 Self::new(ErrorCode::RequestHeadTooLarge, detail).because("head_too_large")
             }

@@ -49,6 +49,9 @@ pub(crate) enum HeadError {
     /// The head is malformed or ambiguous.
     #[error("{0}")]
     Malformed(&'static str),
+    /// A TLS handshake instead of a head.
+    #[error("{0}")]
+    Tls(&'static str),
     /// The head has too many fields, or too many bytes.
     #[error("{0}")]
     TooLarge(&'static str),

@@ -21,6 +21,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The same limit while the process drains: an incomplete head must not delay the end.
 const HEAD_AT_DRAIN: Duration = Duration::from_secs(1);
+/// The first byte of a TLS connection (RFC 8446 section 5.1). No request begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Pause after a failed accept (usually no descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Minimum time between two warnings about accepting.
@@ -258,6 +260,14 @@ fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
     while input.starts_with(b"\r\n") {
         bytes::Buf::advance(input, 2);
         *seen = 0;
+    }
+    // Waiting for the rest of a handshake would leave the client without an answer until the time limit.
+    if input.first() == Some(&TLS_HANDSHAKE) {
+        return Some(unfinished(
+            Instant::now(),
+            input,
+            HeadError::Tls("this is a TLS handshake, and the port speaks plain HTTP: use http://"),
+        ));
     }
     if let Some(end) = request::end(input, *seen).filter(|&end| end <= MAX_HEAD) {
         let head = input.split_to(end).freeze();

@@ -135,3 +135,13 @@ async fn an_unauthenticated_client_cannot_write_long_lines_or_control_characters
     assert!(path.starts_with("/mailer/%C2%9B") && path.len() < 3000, "{}", path.len());
     assert!(line["traceparent"].is_null());
 }
+
+/// A client with `https://` in its base URL waits for the answer to its ClientHello.
+#[tokio::test]
+async fn a_tls_handshake_is_answered_before_the_time_limit_of_a_head() {
+    let attache = attache_for(&third_party(), "").await;
+    // The beginning of a ClientHello; the rest would be sent as well.
+    let answer = raw(&attache, &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]).await;
+    assert_eq!(answer.status, 400);
+    attache.access_log_line("the handshake", |line| line["reason"] == "tls").await;
+}

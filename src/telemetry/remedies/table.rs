@@ -63,6 +63,13 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::RequestInvalid),
+        reasons: &["tls"],
+        cause: "The client speaks TLS on a port that does not.",
+        action: "Use `http://` in the client, or a TLS proxy in front of attache.",
+        see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestInvalid),
         reasons: &["malformed_target"],
         cause: "The request target is not a path.",
         action: "Send `/SERVICE/…`, without a fragment.",
