@@ -52,7 +52,7 @@ pub(crate) trait Arrived {
 
 impl Arrived for TcpStream {
     fn arrival(&self) -> Arrival {
-        Arrival::tcp(self.local_addr())
+        Arrival::tcp(self.local_addr(), self.peer_addr())
     }
 }
 
