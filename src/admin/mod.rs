@@ -25,7 +25,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -157,8 +157,11 @@ async fn status_page(State(admin): State<Admin>, RawQuery(query): RawQuery) -> R
 }
 
 /// Says what has changed on the status page, as server-sent events.
-async fn events(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+async fn events(State(admin): State<Admin>, method: Method, RawQuery(query): RawQuery) -> Response {
     const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+    if method == Method::HEAD {
+        return [(CONTENT_TYPE, EVENTS)].into_response();
+    }
     let query = Query::parse(query.as_deref().unwrap_or_default());
     let opened = if admin.view.ready() { admin.live.open(query, Instant::now()) } else { None };
     match opened {

@@ -189,6 +189,27 @@ async fn events_end_at_the_shutdown_and_are_refused_while_draining() {
 }
 
 #[tokio::test]
+async fn a_place_of_a_stream_is_free_once_its_client_leaves_and_head_takes_none() {
+    // No updates come here: the place doesn't wait for one.
+    let admin = running_within(Bounds::ADMIN, 0).await;
+    for _ in 0..20 {
+        let head = admin.send("HEAD /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/event-stream"), "{head}");
+    }
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut received = Vec::new();
+        while !received.windows(15).any(|part| part == b"event: version\n") {
+            assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "refused");
+        }
+        drop(stream);
+        // The listener sees it leave in a moment.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn not_ready_is_503_and_live_stays() {
     let admin = running().await;
     admin.view.draining.store(true, Relaxed);
