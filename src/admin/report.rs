@@ -20,6 +20,11 @@ impl Moment {
         rounded.map(|time| time.to_string()).unwrap_or_default()
     }
 
+    /// Returns the moment as RFC 3339, to the millisecond.
+    pub fn to_millisecond(self) -> String {
+        self.rounded(jiff::Unit::Millisecond)
+    }
+
     /// Returns the moment as RFC 3339, to the second.
     pub fn to_second(self) -> String {
         self.rounded(jiff::Unit::Second)
@@ -28,7 +33,7 @@ impl Moment {
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.rounded(jiff::Unit::Millisecond))
+        serializer.serialize_str(&self.to_millisecond())
     }
 }
 
