@@ -1,30 +1,44 @@
-//! Accepts connections and bounds them: their number, the time for a head, and their life.
+//! Accepts connections and bounds them: their number, the time for a head, the time that a client may leave its answer
+//! unread, and their life.
+
+mod list;
+mod socket;
 
 use super::guard::Arrival;
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
+use axum::body::{Body, Bytes};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use list::{ConnectionList, InProgress, ListEntry, ListedConnection};
+use socket::TimedSocket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// The bounds of every connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// How many are served at once; more wait to be accepted.
+    /// How many are open at once. At this limit, [`ConnectionList`] says which one is closed.
     pub(super) connections: usize,
-    /// From the connection, or the last answer, to a complete head.
+    /// From the connection to its first complete head.
+    pub(super) first_head: Duration,
+    /// From an answer to the next complete head.
     pub(super) head: Duration,
+    /// After this, a client that reads nothing of its answer is cut off.
+    pub(super) stall: Duration,
+    /// After this, a client that has not read its answer is cut off, however much it has read.
+    pub(super) answer: Duration,
     /// After this, a connection ends with the answer it is at.
     pub(super) life: Duration,
     /// How long it may take to end; after that it is cut off.
@@ -32,10 +46,13 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// A scraper that comes every minute keeps its connection; one that doesn't read is gone in six.
-    const ADMIN: Self = Self {
+    /// A scraper that comes every minute keeps its connection.
+    pub(super) const ADMIN: Self = Self {
         connections: 128,
+        first_head: Duration::from_secs(10),
         head: Duration::from_secs(70),
+        stall: Duration::from_secs(10),
+        answer: Duration::from_secs(60),
         life: Duration::from_secs(300),
         end: Duration::from_secs(60),
     };
@@ -52,7 +69,7 @@ pub(crate) trait Arrived {
 
 impl Arrived for TcpStream {
     fn arrival(&self) -> Arrival {
-        Arrival::tcp(self.local_addr())
+        Arrival::tcp(self.local_addr(), self.peer_addr())
     }
 }
 
@@ -76,25 +93,22 @@ pub(super) async fn serve_within<L: axum::serve::Listener<Io: Arrived>>(
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let free = Arc::new(Semaphore::new(bounds.connections));
+    let list = ConnectionList::new(bounds.connections);
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
-        let accepted = async {
-            let place = Arc::clone(&free).acquire_owned().await;
-            (place, listener.accept().await.0)
-        };
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (place, io) = accepted => {
-                let connection = connection(io, router.clone(), bounds, stopped.clone());
-                connections.spawn(async move {
-                    let _place = place;
-                    connection.await;
-                });
+            (io, _) = listener.accept() => {
+                let Some(entry) = list.add(Instant::now()) else { continue };
+                let listed = Arc::clone(&entry.connection);
+                let connection = connection(io, router.clone(), bounds, stopped.clone(), entry);
+                listed.served_by(connections.spawn(connection));
+                // A head that has arrived is read before another connection may take the place of this one.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -110,23 +124,63 @@ async fn connection(
     router: Router,
     bounds: Bounds,
     mut stopped: watch::Receiver<()>,
+    entry: ListEntry,
 ) {
     let (arrival, router) = (io.arrival(), TowerToHyperService::new(router));
+    let listed = Arc::clone(&entry.connection);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let _in_progress = listed.begin();
         request.extensions_mut().insert(arrival);
-        router.call(request)
+        let response = router.call(request);
+        async move { response.await.map(|response| response.map(|body| AnswerBody { body, _in_progress })) }
     });
+    let socket = TimedSocket::new(io, Arc::clone(&entry.connection), bounds);
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(bounds.head)
-            .serve_connection(TokioIo::new(io), service)
+            .serve_connection(TokioIo::new(socket), service)
     );
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = no_head(&entry.connection, bounds.first_head) => return,
         _ = stopped.changed() => {}
-        () = tokio::time::sleep(bounds.life) => {}
+        () = sleep(bounds.life) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(bounds.end, connection).await;
+}
+
+/// Ends after this time if there is no complete head by then.
+async fn no_head(connection: &ListedConnection, time: Duration) {
+    sleep(time).await;
+    if !connection.is_new() {
+        pending().await
+    }
+}
+
+/// The body of an answer: with it, the request ends.
+struct AnswerBody {
+    body: Body,
+    _in_progress: InProgress,
+}
+
+impl hyper::body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -1,12 +1,16 @@
 //! Access to the status page and to `/status`.
 //!
-//! The admin listener has no tokens yet, so both are served only to connections that arrive on a loopback address or
-//! a unix socket: the address of the connection counts, not that of the listener. So a listener on `0.0.0.0` in a container
-//! serves them to `kubectl port-forward`, which connects within the pod, and to no other machine.
+//! The admin listener has no tokens yet, so both are served only to connections that come from the same machine: over a unix
+//! socket, from a loopback address to a loopback address, or from an address of the machine to the same address, which is
+//! what the system chooses for a connection to one's own address. The addresses of the connection count, not that of the
+//! listener. So a listener on `0.0.0.0` in a container serves them to `kubectl port-forward`, which connects within the pod,
+//! and to no other machine. A packet from outside may reach a loopback address (`route_localnet`, CVE-2020-8558), so the
+//! client's address counts too.
 //!
-//! A browser on this machine can be led to loopback by any website. The page answers no other origin (no CORS headers), and
-//! it refuses what a browser says comes from another site. A site whose name resolves to 127.0.0.1 is of the same origin to
-//! the browser (DNS rebinding), but its `Host` is its name: only addresses and `localhost` are taken. A reverse proxy in
+//! A browser on this machine can be led to attache by any website. The page answers no other origin (no CORS headers), and
+//! it refuses what a browser says comes from another site, except for a link that opens the page itself: in a frame, the
+//! requests of a website would take the places of the streams. A site whose name resolves to 127.0.0.1 is of the same origin
+//! to the browser (DNS rebinding), but its `Host` is its name: only addresses and `localhost` are taken. A reverse proxy in
 //! front therefore sends the upstream's address as `Host`, which nginx does by default.
 //!
 //! Rejected: a list of names in the file. Names get onto it that others control, and a proxy can set the header.
@@ -14,27 +18,40 @@
 use axum::extract::{Extension, Request};
 use axum::http::header::{HOST, HeaderName};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Where a connection arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// At this address of the machine; `None` if the system doesn't say.
-    Tcp(Option<IpAddr>),
+    /// At an address of the machine, from a client's; `None` if the system doesn't say.
+    Tcp(Option<(IpAddr, IpAddr)>),
     /// On a unix socket.
     Unix,
 }
 
 impl Arrival {
-    /// Returns the arrival at a TCP address.
-    pub(super) fn tcp(local: std::io::Result<SocketAddr>) -> Self {
-        Self::Tcp(local.ok().map(|address| address.ip()))
+    /// Returns the arrival at a TCP address, from another.
+    pub(super) fn tcp(local: io::Result<SocketAddr>, peer: io::Result<SocketAddr>) -> Self {
+        let ip = |address: SocketAddr| address.ip().to_canonical();
+        Self::Tcp(local.ok().zip(peer.ok()).map(|(local, peer)| (ip(local), ip(peer))))
+    }
+
+    /// Returns true if the client runs on this machine.
+    fn is_local(self) -> bool {
+        match self {
+            Self::Unix => true,
+            Self::Tcp(Some((local, peer))) if local.is_loopback() => peer.is_loopback(),
+            Self::Tcp(Some((local, peer))) => local == peer,
+            Self::Tcp(None) => false,
+        }
     }
 }
 
@@ -48,31 +65,35 @@ enum Denial {
 
 /// Passes a request on if it may see what attache does.
 pub(super) async fn admit(Extension(arrival): Extension<Arrival>, request: Request, next: Next) -> Response {
-    let authority = request.uri().authority();
-    match check(arrival, authority, request.headers()) {
+    match check(arrival, request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(denial) => denial.into_response(),
     }
 }
 
-fn check(arrival: Arrival, authority: Option<&Authority>, headers: &HeaderMap) -> Result<(), Denial> {
-    match arrival {
+fn check(arrival: Arrival, uri: &Uri, headers: &HeaderMap) -> Result<(), Denial> {
+    if !arrival.is_local() {
+        return Err(Denial::Remote);
+    }
+    if arrival == Arrival::Unix {
         // No browser opens one.
-        Arrival::Unix => return Ok(()),
-        Arrival::Tcp(Some(ip)) if ip.to_canonical().is_loopback() => {}
-        Arrival::Tcp(_) => return Err(Denial::Remote),
+        return Ok(());
     }
     let named = |host: &str| !host.parse::<Authority>().is_ok_and(|host| is_local(host.host()));
-    if authority.is_some_and(|authority| !is_local(authority.host()))
+    if uri.authority().is_some_and(|authority| !is_local(authority.host()))
         || headers.get_all(HOST).iter().any(|host| host.to_str().map_or(true, named))
     {
         return Err(Denial::Host);
     }
     let says = |name: &HeaderName| headers.get(name).map(|value| value.as_bytes());
+    let is_link = || {
+        uri.path() == "/"
+            && says(&SEC_FETCH_MODE) == Some(b"navigate")
+            && matches!(says(&SEC_FETCH_DEST), None | Some(b"document"))
+    };
     match says(&SEC_FETCH_SITE) {
         None | Some(b"same-origin" | b"none") => Ok(()),
-        // A link on another site.
-        Some(_) if says(&SEC_FETCH_MODE) == Some(b"navigate") => Ok(()),
+        Some(_) if is_link() => Ok(()),
         Some(_) => Err(Denial::CrossSite),
     }
 }
@@ -89,7 +110,7 @@ impl IntoResponse for Denial {
         match self {
             Self::Remote => (
                 StatusCode::NOT_FOUND,
-                "not found: /status and the status page are served on a loopback address or a unix socket only; use \
+                "not found: /status and the status page are served to clients on the same machine only; use \
                  `ssh -L 9090:127.0.0.1:9090 HOST` or `kubectl port-forward`, and open http://127.0.0.1:9090/\n",
             ),
             Self::Host => (
@@ -110,28 +131,39 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    const LOOPBACK: Arrival = Arrival::Tcp(Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
+    const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const LOOPBACK: Arrival = Arrival::Tcp(Some((LOCALHOST, LOCALHOST)));
 
     fn check_with(arrival: Arrival, fields: &[(&str, &'static str)]) -> Result<(), Denial> {
+        check_at("/", arrival, fields)
+    }
+
+    fn check_at(path: &str, arrival: Arrival, fields: &[(&str, &'static str)]) -> Result<(), Denial> {
         let fields = fields
             .iter()
             .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_static(value)));
-        check(arrival, None, &fields.collect())
+        check(arrival, &path.parse().unwrap(), &fields.collect())
     }
 
     #[test]
-    fn only_connections_that_arrive_on_loopback_are_let_in() {
-        for (address, expected) in [
-            ("127.0.0.1", Ok(())),
-            ("127.8.8.8", Ok(())),
-            ("::1", Ok(())),
-            ("::ffff:127.0.0.1", Ok(())),
-            ("10.0.0.7", Err(Denial::Remote)),
-            ("::ffff:10.0.0.7", Err(Denial::Remote)),
-            ("2001:db8::1", Err(Denial::Remote)),
+    fn only_connections_of_the_same_machine_are_let_in() {
+        for (local, peer, expected) in [
+            ("127.0.0.1", "127.0.0.1", Ok(())),
+            ("127.8.8.8", "127.0.0.1", Ok(())),
+            ("::1", "::1", Ok(())),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1", Ok(())),
+            ("10.0.0.7", "10.0.0.7", Ok(())),
+            ("::ffff:10.0.0.7", "::ffff:10.0.0.7", Ok(())),
+            ("2001:db8::1", "2001:db8::1", Ok(())),
+            ("10.0.0.7", "10.0.0.8", Err(Denial::Remote)),
+            ("10.0.0.7", "127.0.0.1", Err(Denial::Remote)),
+            ("127.0.0.1", "10.0.0.8", Err(Denial::Remote)),
+            ("::ffff:10.0.0.7", "::ffff:10.0.0.8", Err(Denial::Remote)),
+            ("2001:db8::1", "2001:db8::2", Err(Denial::Remote)),
         ] {
-            let arrival = Arrival::Tcp(Some(address.parse().unwrap()));
-            assert_eq!(check_with(arrival, &[]), expected, "{address}");
+            let address = |ip: &str| Ok(SocketAddr::new(ip.parse().unwrap(), 9));
+            let arrival = Arrival::tcp(address(local), address(peer));
+            assert_eq!(check_with(arrival, &[]), expected, "{peer} to {local}");
         }
         assert_eq!(check_with(Arrival::Tcp(None), &[]), Err(Denial::Remote));
         assert_eq!(check_with(Arrival::Unix, &[("host", "anything")]), Ok(()));
@@ -154,8 +186,7 @@ mod tests {
         ] {
             assert_eq!(check_with(LOOPBACK, &[("host", host)]), expected, "{host}");
         }
-        let absolute = Authority::from_static("rebind.example");
-        assert_eq!(check(LOOPBACK, Some(&absolute), &HeaderMap::new()), Err(Denial::Host));
+        assert_eq!(check_at("http://rebind.example/", LOOPBACK, &[]), Err(Denial::Host));
     }
 
     #[test]
@@ -166,5 +197,17 @@ mod tests {
         assert_eq!(site("cross-site", "navigate"), Ok(()));
         assert_eq!(site("cross-site", "no-cors"), Err(Denial::CrossSite));
         assert_eq!(site("same-site", "cors"), Err(Denial::CrossSite));
+        for (path, dest, expected) in [
+            ("/", "document", Ok(())),
+            ("/?q=a", "document", Ok(())),
+            ("/", "iframe", Err(Denial::CrossSite)),
+            ("/", "object", Err(Denial::CrossSite)),
+            ("/events", "document", Err(Denial::CrossSite)),
+            ("/status", "document", Err(Denial::CrossSite)),
+        ] {
+            let fields =
+                [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", dest)];
+            assert_eq!(check_at(path, LOOPBACK, &fields), expected, "{dest} {path}");
+        }
     }
 }

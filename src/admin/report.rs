@@ -14,6 +14,12 @@ use std::time::SystemTime;
 pub struct Moment(pub SystemTime);
 
 impl Moment {
+    /// Returns the moment as RFC 3339, to the millisecond: as many digits as the access log has, so that times compare as
+    /// text.
+    pub fn to_millisecond(self) -> String {
+        jiff::Timestamp::try_from(self.0).map(|time| format!("{time:.3}")).unwrap_or_default()
+    }
+
     /// Returns the moment as RFC 3339, to the second.
     pub fn to_second(self) -> String {
         let rounded = jiff::Timestamp::try_from(self.0).and_then(|time| time.round(jiff::Unit::Second));
@@ -23,9 +29,7 @@ impl Moment {
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // As many digits as the access log has, so that times compare as text.
-        let time = jiff::Timestamp::try_from(self.0).map(|time| format!("{time:.3}"));
-        serializer.serialize_str(&time.unwrap_or_default())
+        serializer.serialize_str(&self.to_millisecond())
     }
 }
 

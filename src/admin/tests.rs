@@ -1,6 +1,6 @@
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -11,12 +11,16 @@ use tokio::task::JoinSet;
 use super::connections::{Bounds, serve_within};
 use super::page::Query;
 use super::report::Report;
-use super::{View, router, serve, testing};
+use super::{DOCUMENTS, View, router, serve, testing};
 
 #[derive(Default)]
 struct Stub {
     draining: AtomicBool,
     panics: AtomicBool,
+    /// Bytes that are added to `/metrics`.
+    more_metrics: usize,
+    /// How often `/metrics` was written.
+    scrapes: AtomicUsize,
 }
 
 impl View for Stub {
@@ -40,7 +44,8 @@ impl View for Stub {
 
     fn metrics(&self) -> String {
         assert!(!self.panics.load(Relaxed), "a fault in the view");
-        "attache_config_info{hash=\"abc\"} 1\n".to_owned()
+        self.scrapes.fetch_add(1, Relaxed);
+        format!("attache_config_info{{hash=\"abc\"}} 1\n{}", "#".repeat(self.more_metrics))
     }
 }
 
@@ -64,9 +69,37 @@ async fn running() -> Running {
     Running { view, address, stop, tasks }
 }
 
+/// The same with other bounds, without the events of the page, and with so much more in `/metrics`.
+async fn running_within(bounds: Bounds, more_metrics: usize) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let view = Arc::new(Stub { more_metrics, ..Stub::default() });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut tasks = JoinSet::new();
+    let router = router(Arc::clone(&view) as Arc<dyn View>, Arc::default());
+    tasks.spawn(serve_within(bounds, listener, router, async {
+        let _ = stopped.await;
+    }));
+    Running { view, address, stop, tasks }
+}
+
 impl Running {
     async fn get(&self, path: &str) -> String {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
+    }
+
+    /// Asks for `/metrics`, and reads none of the answer.
+    async fn scrape_unread(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        stream
+    }
+
+    /// Waits until `/metrics` was written so often.
+    async fn scraped(&self, times: usize) {
+        while self.view.scrapes.load(Relaxed) < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn send(&self, request: &str) -> String {
@@ -109,6 +142,7 @@ async fn each_path_has_its_document() {
         assert!(head.contains(&format!("content-type: {content_type}\r\n")), "{path}: {head}");
         assert!(head.contains("cache-control: no-store"), "{path}: {head}");
         assert!(head.contains("x-content-type-options: nosniff"), "{path}: {head}");
+        assert!(head.contains("x-frame-options: DENY") && head.contains("frame-ancestors 'none'"), "{head}");
         assert_eq!(got, body, "{path}");
     }
 }
@@ -120,7 +154,9 @@ async fn the_page_has_a_policy_and_answers_no_other_host_or_site() {
     assert!(page.contains("content-security-policy: default-src 'none';"), "{page}");
     assert!(page.contains("referrer-policy: no-referrer") && !page.contains("access-control"), "{page}");
     for path in ["/", "/events"] {
-        for fields in ["Host: rebind.example", "Host: localhost\r\nSec-Fetch-Site: cross-site"] {
+        let framed = "Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n\
+                      Sec-Fetch-Dest: iframe";
+        for fields in ["Host: rebind.example", "Host: localhost\r\nSec-Fetch-Site: cross-site", framed] {
             let request = format!("GET {path} HTTP/1.1\r\n{fields}\r\nConnection: close\r\n\r\n");
             let answer = admin.send(&request).await;
             assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("abc"), "{answer}");
@@ -150,6 +186,27 @@ async fn events_end_at_the_shutdown_and_are_refused_while_draining() {
     stream.read_to_end(&mut received).await.unwrap();
     admin.stop.send(()).unwrap();
     admin.tasks.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_place_of_a_stream_is_free_once_its_client_leaves_and_head_takes_none() {
+    // No updates come here: the place doesn't wait for one.
+    let admin = running_within(Bounds::ADMIN, 0).await;
+    for _ in 0..20 {
+        let head = admin.send("HEAD /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/event-stream"), "{head}");
+    }
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut received = Vec::new();
+        while !received.windows(15).any(|part| part == b"event: version\n") {
+            assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "refused");
+        }
+        drop(stream);
+        // The listener sees it leave in a moment.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
@@ -210,39 +267,72 @@ async fn a_unix_socket_serves_too() {
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
 }
 
+/// More than the sockets of both sides hold.
+const UNREADABLE: usize = 32 << 20;
+
 #[tokio::test]
-async fn a_connection_without_a_head_gives_its_place_up() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let bounds = Bounds {
-        connections: 1,
-        head: Duration::from_millis(50),
-        life: Duration::from_secs(60),
-        end: Duration::from_secs(1),
-    };
-    let mut tasks = JoinSet::new();
-    tasks.spawn(serve_within(bounds, listener, router(Arc::new(Stub::default()), Arc::default()), pending()));
-    let mut slow = TcpStream::connect(address).await.unwrap();
-    slow.write_all(b"GET /liv").await.unwrap();
-    let request = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+async fn clients_that_do_not_read_hold_few_documents_until_they_are_cut_off() {
+    let bounds = Bounds { stall: Duration::from_secs(1), ..Bounds::ADMIN };
+    let admin = running_within(bounds, UNREADABLE).await;
+    let mut unread = Vec::new();
+    for _ in 0..3 * DOCUMENTS {
+        unread.push(admin.scrape_unread().await);
+    }
+    admin.scraped(DOCUMENTS).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(admin.view.scrapes.load(Relaxed), DOCUMENTS);
+    assert!(admin.get("/livez").await.starts_with("HTTP/1.1 200 "));
+    let answer = admin.get("/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.len() > UNREADABLE);
+    let mut rest = Vec::new();
+    assert!(unread[0].read_to_end(&mut rest).await.is_err() || rest.len() < UNREADABLE, "it is cut off");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_is_cut_off_too() {
+    let bounds = Bounds { answer: Duration::from_secs(1), ..Bounds::ADMIN };
+    let admin = running_within(bounds, UNREADABLE).await;
+    let mut slow = admin.scrape_unread().await;
+    let (mut buffer, mut received) = (vec![0; 64 << 10], 0);
+    while let Ok(read @ 1..) = slow.read(&mut buffer).await {
+        received += read;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(received < UNREADABLE, "{received}");
+}
+
+#[tokio::test]
+async fn neither_idle_connections_nor_unread_answers_keep_a_probe_away() {
+    let admin = running_within(Bounds { connections: 4, ..Bounds::ADMIN }, UNREADABLE).await;
+    let mut open = Vec::new();
+    for _ in 0..6 {
+        open.push(TcpStream::connect(admin.address).await.unwrap());
+    }
+    assert!(admin.get("/livez").await.starts_with("HTTP/1.1 200 "));
+    for number in 1..=4 {
+        open.push(admin.scrape_unread().await);
+        admin.scraped(number).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(admin.get("/livez").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn the_first_head_is_due_sooner_than_the_next() {
+    let bounds = Bounds { first_head: Duration::from_millis(50), ..Bounds::ADMIN };
+    let admin = running_within(bounds, 0).await;
+    let mut kept = TcpStream::connect(admin.address).await.unwrap();
+    kept.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert_eq!(exchange(TcpStream::connect(admin.address).await.unwrap(), "GET /liv").await, "");
+    let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answers = exchange(kept, request).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
 }
 
 #[tokio::test]
 async fn a_connection_that_outlives_its_time_is_closed() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let bounds = Bounds {
-        connections: 8,
-        head: Duration::from_secs(60),
-        life: Duration::from_millis(50),
-        end: Duration::from_millis(50),
-    };
-    let mut tasks = JoinSet::new();
-    tasks.spawn(serve_within(bounds, listener, router(Arc::new(Stub::default()), Arc::default()), pending()));
-    let answer =
-        exchange(TcpStream::connect(address).await.unwrap(), "GET /livez HTTP/1.1\r\nHost: localhost\r\n")
-            .await;
+    let time = Duration::from_millis(50);
+    let admin = running_within(Bounds { life: time, end: time, ..Bounds::ADMIN }, 0).await;
+    let answer = admin.send("GET /livez HTTP/1.1\r\nHost: localhost\r\n").await;
     assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }

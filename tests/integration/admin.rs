@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use serde_json::json;
+use std::time::Duration;
 
 const YAML: &str = "
     accounts:
@@ -167,4 +168,15 @@ async fn status_shows_errors_and_counts_of_a_service() {
     assert!(last["at"].as_str().is_some_and(|at| at.ends_with('Z')), "{last}");
     let erp = &status["services"]["erp"];
     assert_eq!((&erp["last_error"], &erp["last_5_minutes"]["requests"]), (&json!(null), &json!(0)));
+}
+
+#[tokio::test]
+async fn connections_without_a_request_keep_no_probe_away() {
+    let at = topology().await;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(Connection::open(at.attache.admin()).await);
+    }
+    let probe = send(at.attache.admin(), get("/livez"));
+    assert_eq!(within(Duration::from_secs(3), "the answer to a probe", probe).await.status, 200);
 }

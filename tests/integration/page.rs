@@ -111,8 +111,16 @@ async fn a_website_that_leads_a_browser_to_it_learns_nothing() {
         connection.stream.read_to_string(&mut answer).await.expect("read");
         assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("mailer"), "{answer}");
     }
+    for (target, dest) in [("/events", "iframe"), ("/", "iframe"), ("/events", "document")] {
+        let navigated = get(target)
+            .header("Sec-Fetch-Site", "cross-site")
+            .header("Sec-Fetch-Mode", "navigate")
+            .header("Sec-Fetch-Dest", dest);
+        assert_eq!(send(attache.admin(), navigated).await.status, 403, "{target} as {dest}");
+    }
     let answer = page(&attache, "/").await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
+    assert_eq!(answer.header("x-frame-options"), Some("DENY"));
     assert!(
         answer.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'"))
     );
@@ -144,6 +152,13 @@ async fn streams_are_bounded_and_hold_up_no_drain() {
     let refused = page(&attache, "/events").await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
     assert_eq!(page(&attache, "/").await.status, 200);
+    streams.pop();
+    let admitted = async || {
+        let mut events = Events::open(&attache).await;
+        events.say("\r\n\r\n").await;
+        events.received.starts_with(b"HTTP/1.1 200 ").then_some(events)
+    };
+    streams.push(eventually("the place of a stream that was closed", admitted).await);
     let start = Instant::now();
     attache.sigterm();
     for events in &mut streams {

@@ -61,6 +61,7 @@ fn row(name: &str, account: &AccountReport, now: SystemTime) -> Markup {
 
 fn token_cells(token: &TokenReport, now: SystemTime) -> Markup {
     let tone = match token.state {
+        _ if token.renewal_failed() => Tone::Warning,
         "valid" => Tone::Good,
         "failing" | "needs_login" => Tone::Bad,
         _ => Tone::Neutral,
@@ -70,6 +71,15 @@ fn token_cells(token: &TokenReport, now: SystemTime) -> Markup {
     html! {
         td role="cell" data-label="State" {
             (mark(tone, state))
+            @if token.renewal_failed() {
+                div {
+                    "renewal failed; the token serves "
+                    @match token.expires_at {
+                        Some(at) => { "until " (words::clock(at)) },
+                        None => "while the provider takes it",
+                    }
+                }
+            }
             @if token.refused > 0 { div.dim { (words::counted(token.refused, "token")) " refused" } }
         }
         td role="cell" data-label="Token expires" {
@@ -90,5 +100,12 @@ fn token_cells(token: &TokenReport, now: SystemTime) -> Markup {
                 @if let Some(reason) = &last.reason { div { (reason) } }
             } @else { span.dim { "none" } }
         }
+    }
+}
+
+impl TokenReport {
+    /// Returns true if the token serves, and the last request for the next one failed.
+    pub(super) fn renewal_failed(&self) -> bool {
+        self.state == "valid" && self.last_request.as_ref().is_some_and(|last| last.result != "ok")
     }
 }

@@ -27,7 +27,8 @@ pub(in crate::admin) const POLICY: &str = "default-src 'none'; script-src 'self'
 /// Returns what tells one build's page from another's: a page that stays open over an upgrade loads itself anew.
 pub(in crate::admin) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let digest = crate::secret::sha256([CSS, SCRIPT, env!("CARGO_PKG_VERSION")].concat().as_bytes());
+        let build = [CSS, SCRIPT, env!("CARGO_PKG_VERSION"), env!("ATTACHE_COMMIT")];
+        let digest = crate::secret::sha256(build.concat().as_bytes());
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     });
     &VERSION
@@ -89,7 +90,7 @@ fn filter(query: &Query) -> maud::Markup {
                 "Needs attention"
             }
             button type="submit" { "Apply" }
-            @if query.narrows() { a href="." { "Clear" } }
+            a #clear href="." hidden[!query.narrows()] { "Clear" }
         }
     }
 }

@@ -51,9 +51,12 @@ pub(super) fn configuration(report: &Report) -> Section {
         _ if reload.drawn.is_empty() => (Tone::Good, "the file is in effect"),
         _ => (Tone::Warning, "the file is in effect, with problems"),
     };
-    let announcement = format!("Reload {}: {meaning}", reload.result.replace('_', " "));
+    let announcement =
+        format!("Reload {}: {meaning}, {}", reload.result.replace('_', " "), reload.at.to_second());
+    let reload_id = format!("{} {}", reload.at.to_millisecond(), reload.hash.as_deref().unwrap_or_default());
     let element = html! {
-        section #configuration aria-labelledby="configuration-title" data-announce=(announcement) {
+        section #configuration aria-labelledby="configuration-title" data-announce=(announcement)
+            data-reload=(reload_id) {
             h2 #configuration-title { "Configuration" }
             dl.facts {
                 div { dt { "Last reload" } dd {

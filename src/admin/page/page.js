@@ -6,6 +6,7 @@
   const pause = document.getElementById("pause");
   const announcements = document.getElementById("announcements");
   const filter = document.getElementById("filter");
+  const clear = document.getElementById("clear");
   let stream = null;
   let isPaused = false;
   // True after an element was not replaced, since text in it was selected.
@@ -43,7 +44,8 @@
       isBehind = true;
       return;
     }
-    if (element.dataset.announce && element.dataset.announce !== old.dataset.announce) {
+    // Two reloads may end the same way.
+    if (element.dataset.announce && element.dataset.reload !== old.dataset.reload) {
       announce(element.dataset.announce);
     }
     const scrolled = old.querySelector("pre")?.scrollTop;
@@ -84,11 +86,16 @@
     });
   }
 
-  // Shows what another query asks for, without leaving the field that is typed into.
+  // Shows what another query asks for, without leaving the field that is typed into. An answer that comes after the
+  // next question is not shown.
+  let asked = 0;
   async function show(url) {
+    const question = ++asked;
     const response = await fetch(url);
-    if (!response.ok) return;
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const text = response.ok && await response.text();
+    if (!text || question !== asked) return;
+    const page = new DOMParser().parseFromString(text, "text/html");
+    clear.hidden = page.getElementById("clear").hidden;
     history.replaceState(null, "", url);
     page.querySelectorAll("main > section").forEach((section) => put(document.adoptNode(section)));
     announce(["services", "accounts", "webhooks"].map((id) => {

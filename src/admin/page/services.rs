@@ -4,7 +4,7 @@ use super::query::{Query, Table};
 use super::section::{Parts, Section};
 use super::table::{self, Page, Tone, mark};
 use super::{anchor, words};
-use crate::admin::report::{AccountReport, OutboundReport, Report, ServiceReport};
+use crate::admin::report::{AccountReport, OutboundReport, Report, ServiceReport, TokenReport};
 use crate::admin::status::describe_last_error;
 use crate::telemetry::metrics::Direction;
 use maud::{Markup, html};
@@ -96,12 +96,15 @@ fn outbound_cells(outbound: &OutboundReport, account: Option<&AccountReport>, in
 }
 
 impl AccountReport {
-    /// Returns what keeps the account from working, if anything does.
+    /// Returns what keeps the account from working, if anything does, or will once its token has expired.
     pub(super) fn trouble(&self) -> Option<(Tone, &'static str)> {
         match (&self.credential, self.token.as_ref().map(|token| token.state)) {
             (Some(unread), _) if unread.state != "degraded" => Some((Tone::Bad, unread.state)),
             (_, Some(state @ ("failing" | "needs_login"))) => Some((Tone::Bad, state)),
             (Some(unread), _) => Some((Tone::Warning, unread.state)),
+            _ if self.token.as_ref().is_some_and(TokenReport::renewal_failed) => {
+                Some((Tone::Warning, "renewal failed"))
+            }
             _ => None,
         }
     }

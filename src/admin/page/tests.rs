@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::report::{AccountReport, FailureReport, UnreadReport};
+use crate::admin::report::{AccountReport, FailureReport, Moment, UnreadReport};
 use crate::admin::testing::{ago, at, empty, full, service};
 use crate::error_code::ErrorCode;
 use crate::telemetry::metrics::LastError;
@@ -145,13 +145,44 @@ fn a_reload_says_what_it_was() {
     report.config.restart_needed = vec!["listen"];
     let html = page(&report, "");
     for expected in [
-        "data-announce=\"Reload rejected: ",
+        "data-announce=\"Reload rejected: the file has errors, the last good one stays in effect, 2026-",
         "aria-label=\"Problems of the last reload\">error: unknown key\n</pre>",
         "<dt>Hash of the file</dt><dd><code class=\"id\">def</code>",
         "<code>listen</code>",
     ] {
         assert!(html.contains(expected), "{expected}:\n{html}");
     }
+}
+
+#[test]
+fn every_reload_differs_from_the_one_before() {
+    let mut report = empty();
+    let id = |report: &Report| between(&page(report, ""), "data-reload=\"", "\"").to_owned();
+    let first = id(&report);
+    report.config.last_reload.at = Moment(at());
+    let second = id(&report);
+    report.config.last_reload.hash = Some("def".to_owned());
+    assert!(first != second && second != id(&report), "{first} {second}");
+}
+
+#[test]
+fn a_refused_renewal_needs_attention_while_the_token_serves() {
+    let mut report = full();
+    let token = report.parts.accounts.get_mut("erp").unwrap().token.as_mut().unwrap();
+    token.state = "valid";
+    token.expires_at = Some(Moment(at() + Duration::from_secs(240)));
+    let html = page(&report, "show=problems");
+    assert!(html.contains("id=\"account-erp\"") && html.contains("id=\"service-mailer\""), "{html}");
+    let row = between(&html, "id=\"account-erp\"", "</tr>");
+    for expected in ["mark warning\">valid", "renewal failed; the token serves until <time", ">in 4 min<"] {
+        assert!(row.contains(expected), "{expected}: {row}");
+    }
+}
+
+#[test]
+fn clear_is_there_to_be_shown_once_a_filter_is_typed() {
+    assert!(page(&empty(), "").contains("<a id=\"clear\" href=\".\" hidden>"));
+    assert!(page(&empty(), "q=a").contains("<a id=\"clear\" href=\".\">"));
 }
 
 #[test]
@@ -180,6 +211,8 @@ fn only_rows_that_differ_are_sent() {
 fn nothing_changes_within_a_minute_if_nothing_happens() {
     let query = Query::default();
     let mut report = full();
+    let token = report.parts.accounts.get_mut("erp").unwrap().token.as_mut().unwrap();
+    token.expires_at = Some(ago(300));
     let before = Rendered::new(&report, &query);
     report.at = at() + Duration::from_secs(29);
     let later = Rendered::new(&report, &query);

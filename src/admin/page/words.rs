@@ -1,10 +1,12 @@
-//! Numbers, durations and moments as words. Moments are told to the minute, so that a page that nothing happens on does
-//! not change every second.
+//! Numbers, durations and moments as words. Moments of more than a minute are told to the minute, so that a page that
+//! nothing happens on does not change every second.
 
 use crate::admin::report::Moment;
 use maud::{Markup, html};
 use std::time::{Duration, SystemTime};
 
+/// Seconds that are just now.
+const NOW: u64 = 5;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -76,12 +78,13 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// Returns how far `then` is from `now`: `just now`, `3 min ago`, `in 2 h 5 min`.
+/// Returns how far `then` is from `now`: `just now`, `18 s ago`, `3 min ago`, `in 42 s`, `in 2 h 5 min`.
 pub(super) fn relative(now: SystemTime, then: Moment) -> String {
     match (now.duration_since(then.0), then.0.duration_since(now)) {
-        (Ok(ago), _) if ago.as_secs() < MINUTE => "just now".to_owned(),
+        (Ok(ago), _) if ago.as_secs() < NOW => "just now".to_owned(),
+        (Ok(ago), _) if ago.as_secs() < MINUTE => format!("{} s ago", ago.as_secs()),
         (Ok(ago), _) => format!("{} ago", span(ago.as_secs())),
-        (_, Ok(ahead)) if ahead.as_secs() < MINUTE => "in under 1 min".to_owned(),
+        (_, Ok(ahead)) if ahead.as_secs() < MINUTE => format!("in {} s", ahead.as_secs()),
         (_, Ok(ahead)) => format!("in {}", span(ahead.as_secs())),
         (Err(_), Err(_)) => String::new(),
     }
@@ -139,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_told_to_the_minute() {
-        let past = [0, 59, 60, 3_600, 7_500, 90_000, 8 * 86_400].map(|seconds| relative(at(), ago(seconds)));
+    fn moments_are_told_to_the_minute_and_below_one_to_the_second() {
+        let past = [0, 18, 60, 3_600, 7_500, 90_000, 8 * 86_400].map(|seconds| relative(at(), ago(seconds)));
         assert_eq!(
             past,
-            ["just now", "just now", "1 min ago", "1 h ago", "2 h 5 min ago", "1 d 1 h ago", "8 d ago"]
+            ["just now", "18 s ago", "1 min ago", "1 h ago", "2 h 5 min ago", "1 d 1 h ago", "8 d ago"]
         );
         let future =
-            [1, 61, 86_400].map(|seconds| relative(at(), Moment(at() + Duration::from_secs(seconds))));
-        assert_eq!(future, ["in under 1 min", "in 1 min", "in 1 d"]);
+            [42, 61, 86_400].map(|seconds| relative(at(), Moment(at() + Duration::from_secs(seconds))));
+        assert_eq!(future, ["in 42 s", "in 1 min", "in 1 d"]);
     }
 }

@@ -78,13 +78,13 @@ impl Admin {
     /// Sends a GET; returns the status and body of the answer.
     pub(super) async fn get(&self, path: &str) -> Result<(u16, Vec<u8>), Unreachable> {
         match self {
-            Self::Tcp(address) => get_over(TcpStream::connect(address).await?, address, path).await,
-            Self::Unix(socket) => get_over(UnixStream::connect(socket).await?, "localhost", path).await,
+            Self::Tcp(address) => get_over(TcpStream::connect(address).await?, path).await,
+            Self::Unix(socket) => get_over(UnixStream::connect(socket).await?, path).await,
         }
     }
 }
 
-async fn get_over<S>(stream: S, host: &str, path: &str) -> Result<(u16, Vec<u8>), Unreachable>
+async fn get_over<S>(stream: S, path: &str) -> Result<(u16, Vec<u8>), Unreachable>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -92,7 +92,8 @@ where
     // Ends with this function.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
-    let request = hyper::Request::get(path).header("Host", host).body(String::new());
+    // The page is refused to other names than localhost, and the address may have a name.
+    let request = hyper::Request::get(path).header("Host", "localhost").body(String::new());
     let request = request.map_err(|_| Unreachable::NotStatus)?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();

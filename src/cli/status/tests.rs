@@ -1,6 +1,7 @@
 use super::client::Admin;
 use super::judge::{Verdict, judge, page};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn document() -> Value {
     json!({
@@ -134,4 +135,21 @@ fn an_address_is_tcp_or_a_socket() {
     for wrong in ["localhost", ":9090", "a:b"] {
         assert!(Admin::parse(wrong).is_err(), "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn the_host_is_localhost_whatever_the_address_is_called() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = Admin::Tcp(listener.local_addr().unwrap().to_string());
+    let answered = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut head).await.unwrap();
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        String::from_utf8(head).unwrap().to_ascii_lowercase()
+    };
+    let (answer, head) = tokio::join!(admin.get("/status"), answered);
+    assert!(answer.is_ok() && head.contains("\r\nhost: localhost\r\n"), "{head}");
 }

@@ -44,16 +44,6 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
                 .help("listen on 127.0.0.1 or `unix:/path`, or set `allow_anonymous_callers: true`"),
         );
     }
-    if let Some((addr, Some(at))) = &admin
-        && !stays_on_this_machine(addr)
-    {
-        let message = format!("{at} is reachable from other machines, and asks no client for a token");
-        decoder.report(
-            Finding::warning("admin_exposed", decoder.place(at), message)
-                .label("`/status` and the status page are served only to connections that arrive on loopback")
-                .help("let only the monitoring reach it, for /metrics, /livez and /readyz"),
-        );
-    }
     let listeners = [("outbound", &outbound), ("webhooks", &webhooks), ("admin", &admin)];
     for (i, (name, one)) in listeners.iter().enumerate() {
         for (other_name, other) in &listeners[i + 1..] {

@@ -69,6 +69,11 @@ async function live() {
   await page.waitForFunction(() => /rejected/.test(document.getElementById("announcements").textContent));
   await audit(page, "rejected");
 
+  // The same outcome again is news again.
+  await page.evaluate(() => document.getElementById("announcements").replaceChildren());
+  write(`${good}\nmisspelt: 2\n`);
+  await page.waitForFunction(() => /rejected/.test(document.getElementById("announcements").textContent));
+
   write(good.replace("services:\n", "services:\n  brand-new: { account: { authorization: none }, server_url: http://127.0.0.1:9 }\n"));
   await page.locator("#service-brand-new").waitFor({ timeout: patience });
   assert.equal(await count(), before + 1, "services after the reload");
@@ -92,10 +97,26 @@ async function filter() {
   assert.equal(await page.evaluate(() => document.activeElement.id), "q", "the field keeps the focus");
   assert.equal(await rows(page, "services").last().locator("th b").textContent(), key);
 
+  await page.locator("#clear").waitFor({ timeout: patience });
   await page.locator("#q").fill("matches-nothing");
   await page.getByText("No service matches the filter.").waitFor({ timeout: patience });
   await page.locator("#q").fill("");
   await rows(page, "services").first().waitFor({ timeout: patience });
+  await page.locator("#clear").waitFor({ state: "hidden", timeout: patience });
+
+  // An answer that comes after the one to a later question.
+  const late = new Promise((resolve) => {
+    page.route(/\/\?q=late$/, async (route) => {
+      await page.waitForURL(/\?q=matches-nothing$/);
+      await route.continue();
+      resolve();
+    });
+  });
+  await Promise.all([page.waitForRequest(/\/\?q=late$/), page.locator("#q").fill("late")]);
+  await page.locator("#q").fill("matches-nothing");
+  await late;
+  await page.waitForTimeout(500);
+  assert.match(page.url(), /\?q=matches-nothing$/, "the last question is answered");
 
   await page.locator("#pause").click();
   assert.equal(await page.locator("#live").textContent(), "Paused");
