@@ -71,7 +71,7 @@ pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
     match made {
         Ok(page) => stdout::write(page.as_bytes()),
         Err(problem) => {
-            eprintln!("error: {problem}");
+            eprintln!("error: {}", problem.trim_end());
             1
         }
     }
@@ -125,20 +125,51 @@ fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry
     let first = service.is_some() && webhook.is_none();
     let key_in = webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default();
     let none = webhook.is_some_and(|webhook| webhook.api_keys.is_empty());
-    let known = config.and_then(|config| config.users.values().find(|user| user.active));
-    let user = match known {
-        Some(user) => (user.key.clone(), false),
-        None => (format!("{}-bot", args.service), config.is_some_and(|config| config.users.is_empty())),
-    };
+    let user = config.map_or((format!("{}-bot", args.service), false), |config| user(config, &args.service));
     Ok(Entry { id, expires_at, first, user, none, key_in })
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
     config.services.get(name).map(Arc::as_ref).ok_or_else(|| {
         let nearest = file::nearest(name, config.services.keys().map(String::as_str));
-        let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        let hint = match nearest {
+            Some(known) => format!("; did you mean `{known}`?"),
+            None => format!("; {}\n{}", services(config), skeleton(config, name)),
+        };
         format!("there is no service `{name}`{hint}")
     })
+}
+
+/// Lists the first services of the file.
+fn services(config: &Config) -> String {
+    const SHOWN: usize = 10;
+    let mut names: Vec<&str> = config.services.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    let shown = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "the file has no services".to_owned(),
+        count if count > SHOWN => format!("the file has: {shown} and {} more", count - SHOWN),
+        _ => format!("the file has: {shown}"),
+    }
+}
+
+/// Returns the lines of a service with a webhook that has no key yet.
+fn skeleton(config: &Config, name: &str) -> String {
+    let (user, is_new) = user(config, name);
+    let users = if is_new { format!("users:\n  {user}: {{}}\n") } else { String::new() };
+    format!(
+        "Add the service with a `webhook` first, with your user and receiver, then run this command again:\n\
+         services:\n  {name}:\n    webhook:\n      user: {user}\n      forward_to: http://127.0.0.1:3000\n      \
+         api_keys: []\n{users}"
+    )
+}
+
+/// Returns an active user, and false; or a name for the first one, and whether the file has none.
+fn user(config: &Config, service: &str) -> (String, bool) {
+    match config.users.values().find(|user| user.active) {
+        Some(user) => (user.key.clone(), false),
+        None => (format!("{service}-bot"), config.users.is_empty()),
+    }
 }
 
 fn free_id(base: &str, taken: &[&str]) -> String {

@@ -8,8 +8,8 @@ mod request;
 
 use super::file::{self, File};
 use super::stdout;
-use crate::config::Mode;
 use crate::config::model::Config;
+use crate::config::{Mode, is_usual_variable};
 use crate::secret::Secret;
 use crate::signature::{
     Algorithm, Delivery, Encoding, Form, Mark, Recipe, Scheme, Template, Trace, Verifier,
@@ -225,8 +225,12 @@ impl HmacArgs {
 /// Reads `env:NAME`, `file:PATH` or the text itself. No message quotes it.
 fn secret(text: &str) -> Result<Secret, String> {
     let value = if let Some(name) = text.strip_prefix("env:") {
-        std::env::var(name)
-            .map_err(|_| format!("the environment variable `{name}` is not set, or is not text"))?
+        std::env::var(name).map_err(|_| match is_usual_variable(name) {
+            true => format!("the environment variable `{name}` is not set, or is not text"),
+            false => "the environment variable of a secret is not set, or is not text; `env:` takes its NAME, which is \
+                      not shown, since it may be the secret itself"
+                .to_owned(),
+        })?
     } else if let Some(path) = text.strip_prefix("file:") {
         let text = std::fs::read_to_string(path).map_err(|error| format!("can't read {path}: {error}"))?;
         let text = zeroize::Zeroizing::new(text);

@@ -218,7 +218,7 @@ impl Reader<'_, '_> {
                         None => Leaf::plain(Value::Null),
                     };
                 }
-                if kind.is_secret() && !kind.words().contains(&text) {
+                if (kind.is_secret() || kind.hides(text)) && !kind.words().contains(&text) {
                     return Leaf::secret(text);
                 }
                 scalar(text, plain, kind)

@@ -24,6 +24,7 @@ pub mod watch;
 pub use files::Files;
 pub use load::{Loaded, Mode, STDIN, admin_address, check, default_path, inspect, load, load_after};
 pub use problem::{Problem, Problems, Severity};
+pub(crate) use schema::is_usual_variable;
 pub use schema::{json_schema, reference};
 
 /// Parses a duration as written in the file: `500ms`, `10s`, `1m30s`.

@@ -186,7 +186,7 @@ impl Walk<'_, '_> {
             View::Scalar { text, .. } => {
                 if kind.words().contains(&text) {
                     self.show(node);
-                } else if kind.holds_secret() {
+                } else if kind.holds_secret() || kind.hides(text) {
                     self.hide(node);
                 } else if kind.is_scalar() {
                     self.show(node);
@@ -284,7 +284,11 @@ impl Walk<'_, '_> {
     /// Classifies a value by the name of its key alone.
     fn unknown(&mut self, node: NodeId, name: &str) {
         match self.tree.view(node) {
-            View::Scalar { .. } if name.is_empty() || schema::may_be_secret(name) => self.hide(node),
+            View::Scalar { text, .. }
+                if name.is_empty() || schema::may_be_secret(name) || schema::source_hides(name, text) =>
+            {
+                self.hide(node)
+            }
             View::Scalar { .. } => self.show(node),
             View::Sequence(items) => items.iter().for_each(|item| self.unknown(*item, name)),
             View::Mapping(entries) => {

@@ -224,19 +224,26 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
     }
 }
 
-/// Parses `server_url`, `forward_to`, `public_url`: http or https, no user info, query or fragment. The path is kept
-/// byte for byte, except slashes at its end.
+/// Parses `server_url`, whose credentials belong in an account.
 pub(super) fn server_url(text: &str) -> Result<ServerUrl, Invalid> {
+    base_url(text, ("use an account with `basic`", "a credential in the query is an account with `query`"))
+}
+
+/// Parses `forward_to` or `public_url`, to which no account belongs.
+pub(super) fn bare_url(text: &str) -> Result<ServerUrl, Invalid> {
+    base_url(text, ("remove it", "remove it"))
+}
+
+/// Parses a URL: http or https, no user info, query or fragment. The path is kept byte for byte, except slashes at its
+/// end. `remedies` are those for user info and for a query.
+fn base_url(text: &str, remedies: (&str, &str)) -> Result<ServerUrl, Invalid> {
     let (tls, rest) = scheme(text)?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
     if authority.contains('@') {
-        return invalid_try("a user or password does not belong in a URL", "use an account with `basic`");
+        return invalid_try("a user or password does not belong in a URL", remedies.0);
     }
     if path.contains('?') {
-        return invalid_try(
-            "a query is not allowed here",
-            "a credential in the query is an account with `query`",
-        );
+        return invalid_try("a query is not allowed here", remedies.1);
     }
     if path.contains('#') {
         return invalid("a fragment is not allowed here");

@@ -10,11 +10,14 @@ mod reference;
 mod rules;
 mod services;
 mod top;
+mod value_like;
 mod webhooks;
 
 pub use json::json_schema;
 pub use reference::reference;
 use top::ROOT;
+pub(crate) use value_like::is_usual_variable;
+pub(super) use value_like::source_hides;
 
 /// The keys of one kind of mapping.
 #[derive(Debug)]
@@ -73,6 +76,10 @@ pub(super) enum Kind {
     Time,
     /// An http or https URL.
     Url,
+    /// The name of an environment variable.
+    Variable,
+    /// The name of a systemd credential.
+    Credential,
     /// A path, relative to the file's folder.
     Path,
     /// A header name.
@@ -111,9 +118,9 @@ pub(super) static SECRET: Shape = Shape {
     doc: "The source of a secret. Exactly one of these.",
     example: "{ env: NAME }",
     keys: &[
-        key("env", Kind::Text, "The environment variable that holds it."),
+        key("env", Kind::Variable, "The environment variable that holds it."),
         key("file", Kind::Path, "The file that holds it. It is watched."),
-        key("credential", Kind::Text, "The systemd credential that holds it."),
+        key("credential", Kind::Credential, "The systemd credential that holds it."),
         key("literal", Kind::Sensitive, "The secret itself, if it only looks like a placeholder."),
         key("prefix", Kind::Text, "Text before the value."),
     ],

@@ -34,8 +34,10 @@ pub struct Endpoint {
     pub replay: Option<(Replay, Arc<Deliveries>)>,
     /// Bytes of bodies that are held, of all its calls.
     held: AtomicU64,
-    /// When a refused signature was last logged, in milliseconds since the start.
+    /// Time of the last logged refusal, in milliseconds since the start.
     pub last_warning: AtomicU64,
+    /// Number of refusals since then that were not logged.
+    pub not_logged: AtomicU64,
     refusals: Refusals,
 }
 
@@ -55,6 +57,7 @@ impl Endpoint {
             replay: webhook.replay.map(|replay| (replay, deliveries.unwrap_or_default())),
             held: AtomicU64::new(0),
             last_warning: AtomicU64::new(0),
+            not_logged: AtomicU64::new(0),
             refusals: webhook.refusals.clone(),
             route,
         }

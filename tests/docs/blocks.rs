@@ -9,7 +9,7 @@
 //! | `json` | well-formed JSON |
 //! | `sh` | the shell parses it, [`shell::fault`] finds nothing |
 //! | `console` | the same, of the lines after `$ ` |
-//! | `nginx` | `nginx -t` accepts it |
+//! | `nginx` | `nginx -t` accepts it, and its logs hold no webhook key, whatever the path is |
 //! | `text` | none: pictures and output |
 
 use crate::documents::{Block, documents};
@@ -17,8 +17,10 @@ use crate::shell;
 use attache::config::{Mode, load};
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn every_block_keeps_its_rule() {
@@ -129,5 +131,72 @@ fn nginx(text: &str, folder: &Path) -> Option<String> {
         .env("PATH", path)
         .output()
         .expect("nginx, which .ci/setup test installs");
-    (!tried.status.success()).then(|| String::from_utf8_lossy(&tried.stderr).into_owned())
+    if !tried.status.success() {
+        return Some(String::from_utf8_lossy(&tried.stderr).into_owned());
+    }
+    logged_key(folder)
+}
+
+/// Runs nginx with the configuration in `folder` on unix sockets, while nothing listens behind it. Returns the lines of
+/// its logs that have the key of a webhook.
+fn logged_key(folder: &Path) -> Option<String> {
+    let at = folder.display().to_string();
+    let text = fs::read_to_string(folder.join("nginx.conf")).expect("nginx.conf");
+    let text = text
+        .replace("listen 443", &format!("listen unix:{at}/tls"))
+        .replace("listen 80", &format!("listen unix:{at}/plain"))
+        .replace("http://127.0.0.1:8081", &format!("http://unix:{at}/attache"))
+        .replace("access_log off;\nserver", &format!("access_log {at}/access.log;\nserver"));
+    fs::write(folder.join("nginx.conf"), format!("daemon off;\nmaster_process off;\n{text}")).expect("write");
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let mut nginx = Command::new("nginx")
+        .args(["-e", "error.log", "-p", &at, "-c", "nginx.conf"])
+        .env("PATH", path)
+        .spawn()
+        .expect("nginx, which .ci/setup test installs");
+    let call = |socket: &str, url: &str| {
+        let curl = Command::new("curl")
+            .args([
+                "-sk",
+                "-d",
+                "x",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "--unix-socket",
+                &format!("{at}/{socket}"),
+                url,
+            ])
+            .output();
+        String::from_utf8_lossy(&curl.expect("curl, which .ci/setup test installs").stdout).into_owned()
+    };
+    let listens = |socket: &str| UnixStream::connect(folder.join(socket)).is_ok();
+    let started = Instant::now();
+    while !(listens("tls") && listens("plain")) && started.elapsed() < Duration::from_secs(20) {
+        std::thread::yield_now();
+    }
+    let calls = [
+        ("tls", "https://hooks.example.com/webhooks/whk_unreachable", "502"),
+        ("tls", "https://hooks.example.com/webhook/whk_typo", "404"),
+        ("plain", "http://hooks.example.com/webhooks/whk_http", "404"),
+        ("plain", "http://hooks.example.com/webhook/whk_both", "404"),
+    ];
+    let mut wrong = String::new();
+    for (socket, url, expected) in calls {
+        let status = call(socket, url);
+        if status != expected {
+            wrong.push_str(&format!("{url}: {status}\n"));
+        }
+    }
+    let _ = nginx.kill();
+    let _ = nginx.wait();
+    for log in ["access.log", "error.log"] {
+        let lines = fs::read_to_string(folder.join(log)).unwrap_or_default();
+        lines
+            .lines()
+            .filter(|line| line.contains("whk_"))
+            .for_each(|line| wrong.push_str(&format!("{line}\n")));
+    }
+    (!wrong.is_empty()).then_some(wrong)
 }

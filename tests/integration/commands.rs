@@ -297,6 +297,22 @@ async fn the_lines_of_a_first_webhook_can_be_pasted_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_key_for_an_unknown_service_leads_to_the_lines_of_its_webhook() {
+    let (_folder, path) = file(GOOD);
+    let at = path.display().to_string();
+    let refused = command(&["keys", "new", "-c", &at, "--service", "github"]).finish().await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    assert!(refused.stderr.contains("there is no service `github`; the file has: `mailer`\n"), "{refused:?}");
+    let lines =
+        refused.stderr.split_once("\nservices:\n").unwrap_or_else(|| panic!("no lines in {refused:?}")).1;
+    std::fs::write(&path, format!("{GOOD}{lines}")).expect("write");
+    let made = command(&["keys", "new", "-c", &at, "--service", "github"]).finish().await;
+    assert!(made.code == Some(0) && made.stdout.contains("instead of `[]`"), "{made:?}");
+    let similar = command(&["keys", "new", "-c", &at, "--service", "githab"]).finish().await;
+    assert!(similar.stderr.contains("did you mean `github`?"), "{similar:?}");
+}
+
+#[tokio::test]
 async fn urls_are_redacted_unless_revealed() {
     let (_folder, path) = file(HOOK);
     let (at, key) = (path.display().to_string(), webhook_key());

@@ -27,6 +27,7 @@ mod leaving;
 mod live;
 mod login;
 mod loops;
+mod misplaced;
 mod names_case;
 mod once;
 mod outbound;

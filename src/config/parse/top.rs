@@ -84,7 +84,7 @@ fn collide(a: &ListenAddr, b: &ListenAddr) -> bool {
 }
 
 pub(super) fn public_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
-    let url = urls::server_url(decoder, at)?;
+    let url = urls::bare_url(decoder, at)?;
     let scheme = if url.tls { "https" } else { "http" };
     Some(format!("{scheme}://{}{}", url.authority, url.path))
 }

@@ -5,7 +5,12 @@ use crate::config::model::{Host, ServerUrl};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 
-/// Reads `server_url`, `forward_to` or `public_url`.
+/// Reads `forward_to` or `public_url`.
+pub(super) fn bare_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<ServerUrl> {
+    decoder.parsed(at, "invalid_url", "a valid URL", scalar::bare_url)
+}
+
+/// Reads `server_url`.
 pub(super) fn server_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<ServerUrl> {
     decoder.parsed(at, "invalid_url", "a valid URL", scalar::server_url)
 }

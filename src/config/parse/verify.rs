@@ -39,7 +39,10 @@ pub(super) fn verify(
     names: &mut Distinct<'_>,
 ) -> Option<Verify> {
     let map = decoder.mapping(at)?;
-    let scheme = decoder.required(&map, "scheme").and_then(|at| scheme(decoder, &map, &at));
+    let schemes = || format!("one of {}; `hmac` is for all other providers", list(&Scheme::names()));
+    let help = map.get("scheme").is_none().then(schemes);
+    let scheme =
+        decoder.required_or(&map, "scheme", help.as_deref()).and_then(|at| scheme(decoder, &map, &at));
     let secrets = secrets(decoder, &map, scheme.as_ref());
     let tolerance = map.get("tolerance").map(|at| (decoder.duration(&at, false), at));
     let verify_token = map.get("verify_token").map(|at| (decoder.secret(&at, PlainText::WARN), at));

@@ -58,7 +58,7 @@ pub(super) fn webhook(
 fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All<'_>) -> Option<Webhook> {
     let map = decoder.mapping(at)?.with_defaults(context.webhook_defaults);
     let forward_to = decoder.required(&map, "forward_to").and_then(|at| {
-        let url = urls::server_url(decoder, &at)?;
+        let url = urls::bare_url(decoder, &at)?;
         loops::check(decoder, &at, &url, context.listeners.webhooks.as_ref());
         Some(url)
     });
@@ -327,6 +327,10 @@ fn hash_and_value(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<([u8; 32], Opti
                 format!("{at} has both `sha256` and `value`"),
             );
             decoder.reject(finding.label("set only one of them")).into()
+        }
+        // The unknown key's message says it.
+        (None, None) if map.entries().any(|(name, _)| matches!(name, "key" | "secret" | "token")) => {
+            Given::Invalid
         }
         (None, None) => {
             let finding = Finding::error("missing_key", decoder.place(at), format!("{at} has no `sha256`"));

@@ -69,7 +69,7 @@ fn text() -> Value {
 /// Returns the schema of a kind; `fewest` is the minimum number of items of a list.
 fn kind(of: &Kind, fewest: usize) -> Value {
     match of {
-        Kind::Text | Kind::Sensitive => text(),
+        Kind::Text | Kind::Sensitive | Kind::Variable | Kind::Credential => text(),
         Kind::Secret | Kind::SecretText => {
             json!({ "anyOf": [with(text(), json!({ "minLength": 1 })), reference(&SECRET)] })
         }

@@ -75,8 +75,14 @@ pub(in crate::config) static ROOT: Shape = Shape {
     elsewhere: &[
         ("webhook", "it belongs under `services.NAME`"),
         ("webhooks", "it belongs under `services.NAME`, as `webhook`"),
+        ("tls", NO_TLS),
+        ("ssl", NO_TLS),
+        ("https", NO_TLS),
     ],
 };
+
+const NO_TLS: &str = "listeners speak no TLS: put nginx or another TLS terminator before `listen.webhooks` \
+                      (docs/operations.md); the `tls` of a service is about its server";
 
 /// One of `trusted_proxies`.
 const PROXY: Kind = Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])]);

@@ -94,6 +94,9 @@ static KEY_IN: Shape = Shape {
     elsewhere: &[],
 };
 
+const KEY_HASH: &str =
+    "write `sha256: …`, the hash of the key; `attache keys new` prints a new key and its hash";
+
 static API_KEY: Shape = Shape {
     name: "api_key",
     doc: "A key that third parties call with: `attache keys new` prints the lines.",
@@ -101,8 +104,7 @@ static API_KEY: Shape = Shape {
     keys: &[
         key("id", Kind::Text, "The name of the key in logs and metrics.").required().also(&["name"]),
         key("sha256", Kind::Sha256, "The SHA-256 of the key.").also(&["hash"]),
-        key("value", Kind::Secret, "Instead of `sha256`: the key itself, of at least 22 characters.")
-            .also(&["key", "secret", "token"]),
+        key("value", Kind::Secret, "Instead of `sha256`: the key itself, of at least 22 characters."),
         key("not_before", Kind::Time, "The key is valid from this time, rounded up to the second.")
             .also(&["valid_from"]),
         key("expires_at", Kind::Time, "The key is valid until this time, rounded down to the second.")
@@ -110,7 +112,7 @@ static API_KEY: Shape = Shape {
         key("disabled", Kind::Bool, "True refuses the key at any time.").default("false").also(&["revoked"]),
     ],
     extends: None,
-    elsewhere: &[],
+    elsewhere: &[("key", KEY_HASH), ("secret", KEY_HASH), ("token", KEY_HASH)],
 };
 
 static VERIFY: Shape = Shape {

@@ -149,6 +149,7 @@ impl Decoder<'_> {
                 return self.reject(finding.label("the file is sent unchanged").help("remove it"));
             }
             let path = self.resolve(&file, self.string(&file)?);
+            self.warn_of_value(&file);
             if !self.secrets.offline {
                 let fine = |bytes: &[u8]| self.fit(&file, bytes, Shape::Line).map(drop);
                 if self.deliver(&file, Reference::FreshFile(&path), fine).is_none() {
@@ -243,6 +244,7 @@ impl Decoder<'_> {
             self.credential(&source, name)
         };
         let Some(reference) = reference else { return Given::Invalid };
+        self.warn_of_value(&source);
         if self.secrets.offline {
             return Given::Absent;
         }

@@ -5,7 +5,9 @@ use super::{ReadError, Reference};
 use crate::config::decode::{At, Decoder};
 use crate::config::model::ReadFault;
 use crate::config::problem::Finding;
+use crate::config::schema::Kind;
 use crate::config::source::Span;
+use crate::config::tree::View;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,7 +75,7 @@ impl Decoder<'_> {
         reference: Reference<'_>,
         accept: impl Fn(&[u8]) -> Result<T, Failure>,
     ) -> Option<T> {
-        let read = self.secrets.read(reference).map_err(|error| unread(at, reference, error));
+        let read = self.secrets.read(reference).map_err(|error| self.unread(at, reference, error));
         let failure = match read.and_then(|bytes| Ok((accept(&bytes)?, bytes))) {
             Ok((value, bytes)) => {
                 self.secrets.remember(reference, Arc::new(bytes));
@@ -100,30 +102,71 @@ impl Decoder<'_> {
         let source = &self.sources[self.tree.span(at.node).file as usize];
         source.path.parent().unwrap_or(Path::new("")).join(path)
     }
-}
 
-/// Returns the failure to read. Adds the resolved path if the message does not contain it.
-fn unread(at: &At<'_>, reference: Reference<'_>, error: ReadError) -> Failure {
-    let ReadError { fault, reason, path } = error;
-    let (message, help) = match reference {
-        Reference::Env(name) => (
-            format!("{at}: environment variable `{name}` {reason}"),
-            Some(
-                "a running process can't see new variables: restart attache, or use `{ file: PATH }`"
-                    .to_owned(),
+    /// Returns the failure to read. Adds the resolved path if the message does not contain it. A name or path that may
+    /// be the secret itself is not quoted.
+    fn unread(&self, at: &At<'_>, reference: Reference<'_>, error: ReadError) -> Failure {
+        let ReadError { fault, reason, path } = error;
+        let code = match reference {
+            Reference::Certificate(_) => "unreadable_file",
+            _ => "secret_unavailable",
+        };
+        if let Some((label, help)) = self.value_for_name(at) {
+            let message = match reference {
+                Reference::Env(_) => format!("{at}: the environment variable {reason}"),
+                _ => format!("{at} can't be read: {reason}"),
+            };
+            return Failure { fault, code, message, label: label.to_owned(), help: Some(help.to_owned()) };
+        }
+        let (message, help) = match reference {
+            Reference::Env(name) => (
+                format!("{at}: environment variable `{name}` {reason}"),
+                Some(
+                    "a running process can't see new variables: restart attache, or use `{ file: PATH }`"
+                        .to_owned(),
+                ),
             ),
-        ),
-        Reference::File(_)
-        | Reference::FreshFile(_)
-        | Reference::Certificate(_)
-        | Reference::Credential(_) => (
-            format!("{at} can't be read: {reason}"),
-            path.map(|path| format!("the path is {}", path.display())),
-        ),
-    };
-    let code = match reference {
-        Reference::Certificate(_) => "unreadable_file",
-        _ => "secret_unavailable",
-    };
-    Failure { fault, code, message, label: reason, help }
+            Reference::File(_)
+            | Reference::FreshFile(_)
+            | Reference::Certificate(_)
+            | Reference::Credential(_) => (
+                format!("{at} can't be read: {reason}"),
+                path.map(|path| format!("the path is {}", path.display())),
+            ),
+        };
+        Failure { fault, code, message, label: reason, help }
+    }
+
+    /// Returns label and help if the name or path at `at` looks like a secret's value, and is therefore hidden.
+    fn value_for_name(&self, at: &At<'_>) -> Option<(&'static str, &'static str)> {
+        let View::Scalar { text, .. } = self.tree.view(at.node) else { return None };
+        if !at.kind.hides(text) {
+            return None;
+        }
+        Some(match at.kind {
+            Kind::Variable => (
+                "this looks like a value; `env` takes the NAME of a variable",
+                "only a name of capital letters, digits and `_` is shown",
+            ),
+            Kind::Credential => (
+                "this looks like a value; `credential` takes the NAME of a credential",
+                "if it is a name, one without long words of letters and digits is shown",
+            ),
+            _ => (
+                "this looks like a value; a PATH belongs here",
+                "if it is a path, it is shown with `./` before it",
+            ),
+        })
+    }
+
+    /// Warns of a name or path that looks like a secret's value. Offline only: `run` finds out whether it exists.
+    pub(super) fn warn_of_value(&self, at: &At<'_>) {
+        if self.secrets.offline
+            && let Some((label, help)) = self.value_for_name(at)
+        {
+            let message = format!("{at} may be the secret itself");
+            let finding = Finding::warning("value_as_name", self.place(at), message);
+            self.report(finding.label(label).help(help));
+        }
+    }
 }
