@@ -400,7 +400,7 @@ async fn the_problem_of_a_missing_variable_names_the_restart() {
     let attache = two(&third_party).folder("erp_key").with(TWO).await;
     attache.reload(&TWO.replace("MAILER_KEY", "NO_SUCH_KEY"), "applied").await;
     unavailable(&attache.send(get("/mailer/x")).await);
-    attache.stderr_line("a running process can't see new variables").await;
+    attache.stderr_line("a running process sees no new ones").await;
     attache.reload(TWO, "applied").await;
     assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
 }

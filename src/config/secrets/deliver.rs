@@ -122,7 +122,7 @@ impl Decoder<'_> {
             Reference::Env(name) => (
                 format!("{at}: environment variable `{name}` {reason}"),
                 Some(
-                    "a running process can't see new variables: restart attache, or use `{ file: PATH }`"
+                    "set it where attache is started (a running process sees no new ones), or use `{ file: PATH }`; `check --offline` needs none"
                         .to_owned(),
                 ),
             ),
