@@ -88,10 +88,10 @@ pub(super) fn oauth2(account: &Account) -> Option<&OAuth2> {
     }
 }
 
-/// Returns the one of `known` that `name` may be a misspelling of.
+/// Returns the one of `known` that `name` may be a misspelling of, in any case.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
-        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase()), known))
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
         .min()
         .map(|(_, known)| known)

@@ -7,13 +7,13 @@
 use super::file::{self, File};
 use super::stdout;
 use crate::config::Mode;
-use crate::config::model::{Config, KeyIn, Service};
+use crate::config::model::{Config, KeyIn, ListenAddr, Service};
 use crate::secret::{Secret, hex};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{Timestamp, Unit};
 use ring::rand::SecureRandom as _;
-use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,12 +92,14 @@ struct Entry {
     expires_at: Option<Timestamp>,
     /// The service exists and has no webhook yet.
     first: bool,
-    /// The user of a first webhook, and whether the file has none yet.
-    user: (String, bool),
+    /// The user of a first webhook.
+    user: ProposedUser,
     /// The webhook exists and has no key yet.
     none: bool,
     /// The place of the webhook's keys.
     key_in: KeyIn,
+    /// The address of the webhook listener, for a client on this machine.
+    local: Option<SocketAddr>,
 }
 
 fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry, String> {
@@ -125,8 +127,8 @@ fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry
     let first = service.is_some() && webhook.is_none();
     let key_in = webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default();
     let none = webhook.is_some_and(|webhook| webhook.api_keys.is_empty());
-    let user = config.map_or((format!("{}-bot", args.service), false), |config| user(config, &args.service));
-    Ok(Entry { id, expires_at, first, user, none, key_in })
+    let user = ProposedUser::new(config, &args.service);
+    Ok(Entry { id, expires_at, first, user, none, key_in, local: config.and_then(local) })
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
@@ -142,7 +144,7 @@ fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
 
 /// Lists the first services of the file.
 fn services(config: &Config) -> String {
-    const SHOWN: usize = 10;
+    const SHOWN: usize = 5;
     let mut names: Vec<&str> = config.services.keys().map(String::as_str).collect();
     names.sort_unstable();
     let shown = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -155,21 +157,43 @@ fn services(config: &Config) -> String {
 
 /// Returns the lines of a service with a webhook that has no key yet.
 fn skeleton(config: &Config, name: &str) -> String {
-    let (user, is_new) = user(config, name);
-    let users = if is_new { format!("users:\n  {user}: {{}}\n") } else { String::new() };
+    let ProposedUser { name: user, lines } = ProposedUser::new(Some(config), name);
     format!(
         "Add the service with a `webhook` first, with your user and receiver, then run this command again:\n\
          services:\n  {name}:\n    webhook:\n      user: {user}\n      forward_to: http://127.0.0.1:3000\n      \
-         api_keys: []\n{users}"
+         api_keys: []\n{lines}"
     )
 }
 
-/// Returns an active user, and false; or a name for the first one, and whether the file has none.
-fn user(config: &Config, service: &str) -> (String, bool) {
-    match config.users.values().find(|user| user.active) {
-        Some(user) => (user.key.clone(), false),
-        None => (format!("{service}-bot"), config.users.is_empty()),
+/// The user of a first webhook: one for the service, because an existing one may belong to another service.
+struct ProposedUser {
+    name: String,
+    /// The lines that add the user to the file, below a comment that says where; empty if the file has the user.
+    lines: String,
+}
+
+impl ProposedUser {
+    fn new(config: Option<&Config>, service: &str) -> Self {
+        let name = format!("{service}-bot");
+        let lines = match config.map(|config| &config.users) {
+            Some(users) if users.contains_key(&name) => String::new(),
+            Some(users) if !users.is_empty() => format!("# and under users:\n  {name}: {{}}\n"),
+            _ => format!("# and at the left margin, at the end of the file:\nusers:\n  {name}: {{}}\n"),
+        };
+        Self { name, lines }
     }
+}
+
+/// Returns the address at which a client on this machine reaches the webhook listener.
+fn local(config: &Config) -> Option<SocketAddr> {
+    let ListenAddr::Tcp(address) = config.listen.webhooks else { return None };
+    let ip = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other.ip(),
+    };
+    // Port 0 is any port.
+    (address.port() != 0).then(|| SocketAddr::new(ip, address.port()))
 }
 
 fn free_id(base: &str, taken: &[&str]) -> String {
@@ -193,7 +217,6 @@ struct Item<'a> {
 struct FirstWebhook<'a> {
     user: &'a str,
     forward_to: &'static str,
-    api_keys: [Item<'a>; 1],
 }
 
 fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) -> Result<String, String> {
@@ -202,32 +225,37 @@ fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) ->
         sha256: hex(&key.sha256()),
         expires_at: entry.expires_at.map(|at| at.to_string()),
     };
+    let written = |error| format!("can't write the lines to paste: {error}");
+    let items = indented(&serde_yaml::to_string(&[item]).map_err(written)?, 8);
     let (lines, place) = if entry.first {
-        let (user, is_new) = &entry.user;
-        let webhook = FirstWebhook { user, forward_to: "http://127.0.0.1:3000", api_keys: [item] };
-        let lines = serde_yaml::to_string(&BTreeMap::from([("webhook", webhook)]));
-        let users = if *is_new { format!("users:\n  {user}: {{}}\n") } else { String::new() };
-        let place = format!("services.{service}, with your user and receiver");
-        (lines.map(|lines| indented(&lines, 4) + &users), place)
+        let ProposedUser { name: user, lines: users } = &entry.user;
+        let webhook = FirstWebhook { user, forward_to: "http://127.0.0.1:3000" };
+        let webhook = indented(&serde_yaml::to_string(&webhook).map_err(written)?, 6);
+        let place = format!("services.{service}, with your receiver in forward_to");
+        (format!("    webhook:\n{webhook}      api_keys:\n{items}{users}"), place)
     } else {
         let instead = if entry.none { ", instead of `[]`" } else { "" };
-        let lines = serde_yaml::to_string(&[item]).map(|lines| indented(&lines, 8));
-        (lines, format!("services.{service}.webhook.api_keys{instead}"))
+        (items, format!("services.{service}.webhook.api_keys{instead}"))
     };
-    let lines = lines.map_err(|e| format!("can't write the lines to paste: {e}"))?;
-    let base = public_url.unwrap_or(PLACEHOLDER);
+    let (key, base) = (key.expose(), public_url.unwrap_or(PLACEHOLDER));
     let header = match &entry.key_in {
-        KeyIn::Header(name) => Some(format!("header: {name}: {}\n", key.expose())),
+        KeyIn::Header(name) => Some(format!("{name}: {key}")),
         KeyIn::Path | KeyIn::Query(_) => None,
     };
+    let attempt = entry.local.map(|address| {
+        let url = entry.key_in.url(&format!("http://{address}"), service, key);
+        let header = header.as_ref().map(|header| format!(" -H '{header}'")).unwrap_or_default();
+        format!("try: curl -d '{{}}'{header} '{url}'\n")
+    });
     Ok(format!(
-        "key: {key}\nurl: {url}\n{header}\n\
-         # The key is shown only now: give {what} to the third party.\n\
+        "key: {key}\nurl: {url}\n{labelled}{attempt}\n\
+         # The key is shown only now: give {what} to the third party.{once}\n\
          # Add these lines under {place}:\n{lines}",
-        key = key.expose(),
-        url = entry.key_in.url(base, service, key.expose()),
-        header = header.as_deref().unwrap_or_default(),
+        url = entry.key_in.url(base, service, key),
+        labelled = header.as_ref().map(|header| format!("header: {header}\n")).unwrap_or_default(),
         what = if header.is_some() { "URL and header" } else { "the URL" },
+        once = if attempt.is_some() { " `try` works here once the lines are saved." } else { "" },
+        attempt = attempt.unwrap_or_default(),
     ))
 }
 
@@ -284,6 +312,7 @@ fn parse_id(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn args(expires: Option<Expiry>) -> NewArgs {
         NewArgs { service: "mailer".into(), id: None, expires }

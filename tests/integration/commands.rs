@@ -281,18 +281,68 @@ async fn a_new_key_matches_its_url_and_its_lines() {
 
 #[tokio::test]
 async fn the_lines_of_a_first_webhook_can_be_pasted_as_they_are() {
-    for users in ["", "users: { shut: { active: false }, open: {} }\n"] {
-        let yaml = format!("{users}{GOOD}");
-        let (_folder, path) = file(&yaml);
+    // Below the users of the file, if it has any: another service's, this one's, or none.
+    for (users, line) in [
+        ("", "users:\n  mailer-bot: {}\n"),
+        ("users:\n  shut: { active: false }\n", "  mailer-bot: {}\n"),
+        ("users:\n  mailer-bot: {}\n", ""),
+    ] {
+        let (_folder, path) = file(&format!("{GOOD}{users}"));
         let at = path.display().to_string();
         let made = command(&["keys", "new", "-c", &at, "--service", "mailer"]).finish().await;
-        let lines = made.stdout.split_once("# Add").and_then(|(_, rest)| rest.split_once('\n'));
+        let lines = made.stdout.split_once("# Add these lines under services.mailer");
+        let lines = lines.and_then(|(_, rest)| rest.split_once('\n'));
         let lines = lines.unwrap_or_else(|| panic!("no lines in {made:?}")).1;
-        std::fs::write(&path, format!("{yaml}{lines}")).expect("write");
+        let webhook: String = lines.split_inclusive('\n').take_while(|line| line.starts_with(' ')).collect();
+        let rest = lines.strip_prefix(&webhook).expect("the first lines");
+        let added = rest.split_once('\n').map_or("", |(comment, added)| {
+            let where_to = if users.is_empty() { "at the end of the file:" } else { "under users:" };
+            assert!(comment.ends_with(where_to), "{made:?}");
+            added
+        });
+        assert_eq!(added, line, "{made:?}");
+        assert!(webhook.contains("\n      user: mailer-bot\n"), "{made:?}");
+        let save = |items: &str| {
+            std::fs::write(&path, format!("{GOOD}{webhook}{items}{users}{added}")).expect("write");
+        };
+        save("");
+        let second = command(&["keys", "new", "-c", &at, "--service", "mailer"]).finish().await;
+        let items = second.stdout.split_once("webhook.api_keys:\n");
+        let items = items.unwrap_or_else(|| panic!("no lines in {second:?}")).1;
+        save(items);
         let checked = command(&["check", "-c", &at, "--deny-warnings"]).env("KEY", &secret("key"));
         let checked = checked.finish().await;
-        // A user that is not active is no fault.
-        assert_eq!(checked.code, Some(0), "{lines}\n{checked:?}");
+        assert_eq!(checked.code, Some(0), "{webhook}{items}\n{checked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_comes_with_a_call_for_this_machine() {
+    let webhook =
+        |key_in: &str| HOOK.replace("    webhook:\n", &format!("    webhook:\n      key_in: {key_in}\n"));
+    let (any, unix) = ("listen: { webhooks: 0.0.0.0:9081 }\n", "listen: { webhooks: 'unix:/run/a.sock' }\n");
+    for (yaml, call) in [
+        (HOOK.to_owned(), Some("try: curl -d '{}' 'http://127.0.0.1:8081/webhooks/KEY'\n")),
+        (format!("{any}{HOOK}"), Some("try: curl -d '{}' 'http://127.0.0.1:9081/webhooks/KEY'\n")),
+        (
+            webhook("{ header: X-Hook }"),
+            Some("try: curl -d '{}' -H 'X-Hook: KEY' 'http://127.0.0.1:8081/webhooks/mailer'\n"),
+        ),
+        (format!("{unix}{HOOK}"), None),
+    ] {
+        let (_folder, path) = file(&yaml);
+        let at = path.display().to_string();
+        let made = command(&["keys", "new", "-c", &at, "--service", "mailer"]);
+        let made = made.env("HOOK_KEY", &webhook_key()).finish().await;
+        let key = made.stdout.lines().next().and_then(|line| line.strip_prefix("key: "));
+        let key = key.unwrap_or_else(|| panic!("no key in {made:?}"));
+        match call {
+            Some(call) => assert!(
+                made.stdout.to_lowercase().contains(&call.replace("KEY", key).to_lowercase()),
+                "{made:?}"
+            ),
+            None => assert!(!made.stdout.contains("try:"), "{made:?}"),
+        }
     }
 }
 
@@ -310,6 +360,8 @@ async fn a_key_for_an_unknown_service_leads_to_the_lines_of_its_webhook() {
     assert!(made.code == Some(0) && made.stdout.contains("instead of `[]`"), "{made:?}");
     let similar = command(&["keys", "new", "-c", &at, "--service", "githab"]).finish().await;
     assert!(similar.stderr.contains("did you mean `github`?"), "{similar:?}");
+    let shouted = command(&["keys", "new", "-c", &at, "--service", "GITHUB"]).finish().await;
+    assert!(shouted.stderr.contains("did you mean `github`?"), "{shouted:?}");
 }
 
 #[tokio::test]

@@ -71,6 +71,19 @@ impl Reader {
         }
     }
 
+    /// Makes a second key, and pastes its lines below the first one's.
+    async fn add_a_key(&mut self, service: &str) {
+        let made = command(&["keys", "new", "--service", service]).in_folder(self.folder.path());
+        let made = made.finish().await;
+        let items = made.stdout.split_once("webhook.api_keys:\n");
+        let items = items.unwrap_or_else(|| panic!("no lines in {made:?}")).1;
+        let key = made.stdout.lines().next().and_then(|line| line.strip_prefix("key: "));
+        self.key = Some((key.expect("a key").to_owned(), String::new()));
+        // The captured output lacks its last line break.
+        self.file = self.file.replace("\nusers:\n", &format!("\n{}\nusers:\n", items.trim_end()));
+        self.save("").await;
+    }
+
     async fn curl(&mut self, line: &str) {
         let key = self.key.as_ref().map_or("KEY", |(key, _)| key.as_str());
         let line = line
@@ -114,6 +127,9 @@ async fn the_first_service_and_the_first_webhook_work_as_readme_says() {
     assert_eq!((second.target().as_str(), second.header("x-attache-user")), ("/post", Some("echo-bot")));
     let other = send(reader.attache().webhooks(), post("/webhooks/another-key-than-that", "{}")).await;
     assert_eq!(other.status, 404);
+    reader.add_a_key("echo").await;
+    let call = post(format!("/webhooks/{}", reader.key.as_ref().expect("a key").0), "{}");
+    assert_eq!(send(reader.attache().webhooks(), call).await.status, 200);
 }
 
 fn readme() -> String {
