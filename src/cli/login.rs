@@ -84,7 +84,7 @@ pub fn run(args: &LoginArgs, path: Option<&Path>) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("error: {error}");
-            if let Some(help) = help(&error, args, path) {
+            if let Some(help) = help(&error, args, &config, path) {
                 eprintln!("  help: {help}");
             }
             1
@@ -113,18 +113,18 @@ fn sign_in(config: &Config, args: &LoginArgs) -> Result<(), LoginError> {
     result
 }
 
-fn help(error: &LoginError, args: &LoginArgs, path: Option<&Path>) -> Option<String> {
+fn help(error: &LoginError, args: &LoginArgs, config: &Config, path: Option<&Path>) -> Option<String> {
     Some(match error {
         LoginError::SignIn(SignInError::NoRefreshToken) => {
-            "most providers require the scope `offline_access` for it; Google requires `authorization_params: { access_type: \
-             offline, prompt: consent }`; some give one only at the first consent: withdraw that there, and sign in again"
-                .to_owned()
+            refresh_token_help(find(config, &args.account).ok()?)
         }
         LoginError::State(StateError::ForeignOwner { owner, .. }) => {
             let config = path.map(|path| format!(" -c {}", path.display())).unwrap_or_default();
             format!("sudo -u '#{owner}' attache login {}{config} --no-browser", args.account)
         }
-        LoginError::State(StateError::Io { cause, .. }) if cause.kind() == io::ErrorKind::PermissionDenied => {
+        LoginError::State(StateError::Io { cause, .. })
+            if cause.kind() == io::ErrorKind::PermissionDenied =>
+        {
             "run it as the user that `attache run` runs as".to_owned()
         }
         LoginError::SignIn(SignInError::Denied(Denial::Rejected { error, .. })) => match &**error {
@@ -136,6 +136,29 @@ fn help(error: &LoginError, args: &LoginArgs, path: Option<&Path>) -> Option<Str
         },
         _ => return None,
     })
+}
+
+/// Returns what providers require for a refresh token, without what the account has already.
+fn refresh_token_help(oauth2: &OAuth2) -> String {
+    let mut remedies = Vec::new();
+    if !oauth2.scopes.iter().any(|scope| scope == "offline_access") {
+        remedies.push("most providers require the scope `offline_access` for it");
+    }
+    if let Grant::AuthorizationCode { authorization_params, .. } = &oauth2.grant {
+        let has = |wanted: &str| authorization_params.iter().any(|(name, _)| name == wanted);
+        if !has("prompt") {
+            // OpenID Connect Core 1.0 section 11: without it the scope `offline_access` is ignored.
+            remedies.push(
+                "many OpenID providers issue one only with `authorization_params: { prompt: consent }`",
+            );
+        }
+        if !has("access_type") {
+            remedies
+                .push("Google requires `authorization_params: { access_type: offline, prompt: consent }`");
+        }
+    }
+    remedies.push("some give one only at the first consent: withdraw that there, and sign in again");
+    remedies.join("; ")
 }
 
 /// Returns the account of that name, if its grant has a login.
@@ -271,6 +294,9 @@ impl Login<'_> {
         ));
         if let Some(scope) = &signed_in.scope {
             print(format_args!("Scopes granted: {scope}\n"));
+        }
+        if !signed_in.missing_scopes.is_empty() {
+            eprintln!("warning: granted without the scopes {}", signed_in.missing_scopes.join(" "));
         }
         print(format_args!("A running attache uses it within seconds; /status shows it.\n"));
     }

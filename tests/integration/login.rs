@@ -308,6 +308,21 @@ async fn a_device_is_confirmed_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_scope_that_was_not_granted_is_a_warning() {
+    let refresh_token = secret("refresh");
+    let provider = Provider::that_signs_in(&refresh_token, &secret("access"));
+    let crm = file(&provider, &third_party(), BY_CODE);
+    let yaml = std::fs::read_to_string(&crm.path).expect("the file");
+    std::fs::write(&crm.path, yaml.replace("[contacts.read,", "[contacts.read, contacts.write,"))
+        .expect("write");
+    let login = crm.login(&["crm"]);
+    Asked::by(&login).await.come_back(&format!("code={}", secret("code"))).await;
+    let ended = login.finish().await;
+    assert_eq!((ended.code, crm.kept().len()), (Some(0), 1), "{ended:?}");
+    assert!(ended.stderr.ends_with("warning: granted without the scopes contacts.write"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn without_a_refresh_token_nothing_is_stored_and_help_is_printed() {
     let provider = Provider::new(|_, _, _| (200, token(&secret("access"), None)));
     let file = file(&provider, &third_party(), BY_CODE);
@@ -315,8 +330,12 @@ async fn without_a_refresh_token_nothing_is_stored_and_help_is_printed() {
     Asked::by(&login).await.come_back("code=x").await;
     let ended = login.finish().await;
     assert_eq!(ended.code, Some(1));
-    for part in ["no refresh token", "offline_access", "access_type"] {
+    for part in ["no refresh token", "access_type", "first consent"] {
         assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+    // The account has both.
+    for part in ["offline_access", "OpenID"] {
+        assert!(!ended.stderr.contains(part), "{part}: {}", ended.stderr);
     }
     assert_eq!(file.kept().len(), 0);
 }

@@ -57,13 +57,18 @@ pub async fn inspect(account: &str, config: &OAuth2, tokens: &Tokens) -> Result<
         latency: begun.elapsed(),
         token_type,
         expires_in: answer.expires_in,
-        missing_scopes: scope.as_deref().map_or_else(Vec::new, |granted| missing(&config.scopes, granted)),
+        missing_scopes: missing_scopes(config, scope.as_deref()),
         scope,
         issuer: iss,
         audience: aud,
         expires_at: exp,
         second_secret: answer.second_secret,
     })
+}
+
+/// Returns the scopes of the account that are not among those granted. Without a list, all were (RFC 6749 section 5.1).
+pub(super) fn missing_scopes(config: &OAuth2, granted: Option<&str>) -> Vec<String> {
+    granted.map_or_else(Vec::new, |granted| missing(&config.scopes, granted))
 }
 
 /// `offline_access` asks for a refresh token, and many providers don't name it among what they grant.

@@ -13,6 +13,7 @@ use super::denial::Denial;
 use super::error::{Failure, Unavailability};
 use super::exchange::{Answer, BuildError, TokenClient};
 use super::identity::grant_identity;
+use super::inspect::missing_scopes;
 use super::rotating::store_key;
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
@@ -37,6 +38,8 @@ pub struct SignIn {
 pub struct SignedIn {
     /// The scopes granted, if the provider says which. Redacted.
     pub scope: Option<Arc<str>>,
+    /// Requested scopes that are not among those granted.
+    pub missing_scopes: Vec<String>,
 }
 
 /// Why a login failed.
@@ -157,7 +160,8 @@ impl SignIn {
             lost: None,
         };
         held.write(&entry).await?;
-        Ok(SignedIn { scope: answer.details.scope })
+        let scope = answer.details.scope;
+        Ok(SignedIn { missing_scopes: missing_scopes(&self.config, scope.as_deref()), scope })
     }
 }
 
