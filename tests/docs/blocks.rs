@@ -9,6 +9,7 @@
 //! | `json` | well-formed JSON |
 //! | `sh` | the shell parses it, [`shell::fault`] finds nothing |
 //! | `console` | the same, of the lines after `$ ` |
+//! | `python` | Python parses it |
 //! | `nginx` | `nginx -t` accepts it, and its logs hold no webhook key, whatever the path is |
 //! | `text` | none: pictures and output |
 
@@ -66,6 +67,7 @@ fn fault(block: &Block, folder: &Path) -> Option<String> {
             let lines = block.text.lines().filter_map(|line| line.strip_prefix("$ "));
             script(&lines.flat_map(|line| [line, "\n"]).collect::<String>())
         }
+        ["python"] => parsed("python3", &["-c", "import ast, sys; ast.parse(sys.stdin.read())"], &block.text),
         ["nginx"] => nginx(&block.text, folder),
         ["text"] => None,
         _ => Some(format!("no rule for the fence {info:?}; the rules are in tests/docs/blocks.rs")),
@@ -102,14 +104,18 @@ fn configuration(text: &str, folder: &Path) -> Option<String> {
 }
 
 fn script(text: &str) -> Option<String> {
-    let mut sh =
-        Command::new("sh").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh");
-    sh.stdin.take().expect("its input").write_all(text.as_bytes()).expect("write");
-    let parsed = sh.wait_with_output().expect("sh");
-    if !parsed.status.success() {
-        return Some(String::from_utf8_lossy(&parsed.stderr).into_owned());
-    }
-    text.lines().find_map(|line| shell::fault(line).map(|fault| format!("{line}\n{fault}")))
+    let fault = parsed("sh", &["-n"], text);
+    fault.or_else(|| text.lines().find_map(|line| shell::fault(line).map(|fault| format!("{line}\n{fault}"))))
+}
+
+/// Why an interpreter, which only parses its input, refuses `text`.
+fn parsed(program: &str, arguments: &[&str], text: &str) -> Option<String> {
+    let command = &mut Command::new(program);
+    let started = command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut interpreter = started.expect("the interpreter, which .ci/setup test installs");
+    interpreter.stdin.take().expect("its input").write_all(text.as_bytes()).expect("write");
+    let parsed = interpreter.wait_with_output().expect("its end");
+    (!parsed.status.success()).then(|| String::from_utf8_lossy(&parsed.stderr).into_owned())
 }
 
 /// `server` blocks, with a certificate made for the test in the place of the one they name.

@@ -63,7 +63,8 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         key(
             "timeout",
             Kind::Duration,
-            "Time limit from the request's arrival to the provider's response headers.",
+            "Time limit from the request's arrival to the provider's response headers. It includes the upload: raise it for \
+             large files or slow links.",
         )
         .default("30s")
         .also(&["timeout_ms", "deadline", "read_timeout", "request_timeout", "proxy_read_timeout"]),

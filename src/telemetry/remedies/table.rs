@@ -163,7 +163,7 @@ pub const REMEDIES: &[Remedy] = &[
         code: Some(ErrorCode::ServiceTimeout),
         reasons: &["http_response_timeout"],
         cause: "The service did not send its response head before the deadline. `phase`: `send`, the request was still being sent; `wait`, it was sent and may have been executed.",
-        action: "Look at the service. If it is right to take so long, raise the service's `timeout`.",
+        action: "Look at the service. If it is right to take so long, raise the service's `timeout`. It includes the upload (`send`): raise it for large files or slow links.",
         see: "request-path.md#the-deadline",
     },
     Remedy {
