@@ -30,8 +30,9 @@ fn text(services: usize, url: &str, seconds: usize) -> String {
         )
         .expect("write");
         for key in 0..KEYS {
-            // No key has these hashes.
-            writeln!(text, "        - {{ id: k{key}, sha256: {:064x} }}", n * KEYS + key).expect("write");
+            // Real hashes: the table of keys relies on their even distribution.
+            let hash = sha256_hex(&format!("{n} {key}"));
+            writeln!(text, "        - {{ id: k{key}, sha256: {hash} }}").expect("write");
         }
     }
     text
@@ -122,8 +123,8 @@ async fn a_large_reload_is_quick() {
     let cost = cost(services, 10).await;
     println!("10 reloads of {services} services: {cost:?}");
     if std::env::var_os("ATTACHE_STRICT_TIMING").is_some() {
-        // From the signal to the log line; the median is 0.7 s, and occasionally a look of the watcher is added.
-        assert!(cost.longest < Duration::from_secs(2), "{cost:?}");
+        // From the signal to the log line.
+        assert!(cost.longest < Duration::from_secs(1), "{cost:?}");
         assert!(cost.slowest_request < ms(20), "{cost:?}");
         assert!(cost.peak < 2 * cost.before, "{cost:?}");
     }
