@@ -43,7 +43,7 @@ pub(super) struct Live {
 struct Stream {
     query: Query,
     events: mpsc::Sender<Bytes>,
-    /// What the client shows.
+    /// The version that the client shows.
     shown: Option<Arc<Rendered>>,
     last_event: Instant,
     ends: Instant,

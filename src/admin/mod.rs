@@ -47,7 +47,7 @@ const DOCUMENTS: usize = 4;
 /// How long a request waits until its document may be written.
 const TURN: Duration = Duration::from_secs(10);
 
-/// What is shown. Its methods are called for every request; `report`, `end_step` and `metrics` on a blocking thread.
+/// The source of what is shown. Its methods are called for every request; `report`, `end_step` and `metrics` on a blocking thread.
 pub trait View: Send + Sync + 'static {
     /// Whether the process works at all; a supervisor restarts it when not.
     fn live(&self) -> bool;
@@ -55,7 +55,7 @@ pub trait View: Send + Sync + 'static {
     /// Whether it takes requests: a configuration is in effect, and it is not draining.
     fn ready(&self) -> bool;
 
-    /// What `/status` and the status page show.
+    /// Returns the report that `/status` and the status page show.
     fn report(&self) -> Report;
 
     /// The JSON Web Key Set at `/.well-known/jwks.json`: what assertions are checked with.

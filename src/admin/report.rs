@@ -1,4 +1,4 @@
-//! What the process does, as `/status` serializes it and the status page shows it. No secret, no key: key ids stand for
+//! The report on the process, as `/status` serializes it and the status page shows it. No secret, no key: key ids stand for
 //! keys. Of a server URL only the origin, since its path may be a secret.
 
 use crate::telemetry::metrics::ServiceStats;
@@ -45,7 +45,7 @@ pub struct Report {
     pub parts: Parts,
     /// The last failures, newest first.
     pub failures: Vec<FailureReport>,
-    /// When the report was made.
+    /// The time of the report.
     #[serde(skip)]
     pub at: SystemTime,
     /// True while the process takes requests.
@@ -56,9 +56,9 @@ pub struct Report {
 /// The binary.
 #[derive(Debug, Serialize)]
 pub struct Build {
-    /// Of the package.
+    /// The version of the package.
     pub version: &'static str,
-    /// Of the source, or `unknown`.
+    /// The commit of the source, or `unknown`.
     pub commit: &'static str,
 }
 
@@ -67,7 +67,7 @@ pub struct Build {
 pub struct ConfigReport {
     /// SHA-256 of its text.
     pub hash: String,
-    /// When it took effect.
+    /// The time at which it took effect.
     pub loaded_at: Moment,
     /// Keys whose change waits for a restart.
     pub restart_needed: Vec<&'static str>,
@@ -78,7 +78,7 @@ pub struct ConfigReport {
 /// A reload, or the first load.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReloadReport {
-    /// When it ended.
+    /// The time at which it ended.
     pub at: Moment,
     /// `applied`, `unchanged`, `rejected`, `needs_restart`.
     pub result: &'static str,
@@ -91,7 +91,7 @@ pub struct ReloadReport {
     pub hash: Option<String>,
 }
 
-/// What the snapshot in effect consists of.
+/// The parts of the snapshot in effect.
 #[derive(Debug, Default, Serialize)]
 pub struct Parts {
     /// Services by their key.
@@ -152,7 +152,7 @@ pub struct Totals {
 /// The last request that failed.
 #[derive(Debug, Serialize)]
 pub struct ErrorReport {
-    /// When it came.
+    /// The time of the request.
     pub at: Moment,
     /// `outbound` or `webhook`.
     pub direction: &'static str,
@@ -167,7 +167,7 @@ pub struct ErrorReport {
 /// A request that failed, and those of its kind that left the list for it.
 #[derive(Debug, Serialize)]
 pub struct FailureReport {
-    /// When it failed.
+    /// The time of the failure.
     pub at: Moment,
     /// `outbound` or `webhook`.
     pub direction: &'static str,
@@ -195,7 +195,7 @@ pub struct FailureReport {
     pub request_id: Box<str>,
     /// The number of failures that the row stands for.
     pub count: u64,
-    /// When the first of them failed.
+    /// The time of the first of them.
     pub first_at: Moment,
 }
 
@@ -227,7 +227,7 @@ pub struct AccountReport {
 pub struct TokenReport {
     /// `none`, `valid`, `expired`, `failing`, `needs_login`.
     pub state: &'static str,
-    /// When it expires, or did.
+    /// The time at which it expires, or expired.
     pub expires_at: Option<Moment>,
     /// Seconds until then, 0 afterwards.
     pub expires_in_seconds: Option<u64>,
@@ -248,9 +248,9 @@ pub struct TokenRequestReport {
     pub result: &'static str,
     /// Why it failed, in the provider's words where it has some.
     pub reason: Option<String>,
-    /// When it ended.
+    /// The time at which it ended.
     pub at: Moment,
-    /// What it took; `None` if no request was sent.
+    /// Its duration; `None` if no request was sent.
     pub duration_ms: Option<u64>,
 }
 
@@ -268,17 +268,17 @@ pub struct UserReport {
 pub struct KeyReport {
     /// The service.
     pub service: String,
-    /// What stands for the key.
+    /// The id of the key.
     pub key_id: String,
     /// The user that calls act as.
     pub user: String,
-    /// What a call would meet.
+    /// The state that a call would meet.
     pub state: &'static str,
     /// The signature scheme.
     pub verify: Option<&'static str>,
-    /// When it last let a call in.
+    /// The time at which it last admitted a call.
     pub last_used_at: Option<Moment>,
-    /// When a call with it was last refused.
+    /// The time at which a call with it was last refused.
     pub last_refused_at: Option<Moment>,
     /// Good until then.
     pub expires_at: Option<Moment>,
@@ -289,7 +289,7 @@ pub struct KeyReport {
 pub struct EndpointReport {
     /// The user that calls act as.
     pub user: String,
-    /// Where a provider sends to, `{key}` for the key.
+    /// The URL that a provider calls, with `{key}` for the key.
     pub url: String,
     /// The origin of the receiver.
     pub receiver: String,

@@ -1,4 +1,4 @@
-//! What `/status`, the status page and `/metrics` say of the snapshot in effect. No secret, no key: key ids stand for keys.
+//! The snapshot in effect as `/status`, the status page and `/metrics` show it. No secret, no key: key ids stand for keys.
 
 use super::report::{
     AccountReport, EndpointReport, ErrorReport, FailureReport, KeyReport, Moment, OutboundReport, Parts,

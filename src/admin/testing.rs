@@ -8,7 +8,7 @@ use crate::telemetry::metrics::ServiceStats;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// When the reports are made.
+/// The time of the reports.
 pub(super) fn at() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_790_000_000)
 }

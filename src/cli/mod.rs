@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-/// What `--version` prints.
+/// The version that `--version` prints.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ATTACHE_COMMIT"), ")");
 
 /// A reverse proxy that adds credentials to outbound requests and authenticates inbound webhook calls.

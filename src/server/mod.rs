@@ -171,7 +171,7 @@ struct State {
 }
 
 impl State {
-    /// What is served and how the last reload ended, in one line.
+    /// Returns the counts of what is served and the outcome of the last reload, in one line.
     fn summary(&self) -> String {
         let config = Arc::clone(&self.snapshots.load().config);
         let hash = config.hash.get(..12).unwrap_or(&config.hash);

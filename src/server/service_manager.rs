@@ -25,7 +25,7 @@ impl ServiceManager {
         Self { socket }
     }
 
-    /// What is configured is served. `status` is what `systemctl status` shows.
+    /// Tells that the configuration is served. `status` is what `systemctl status` shows.
     pub(super) fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}\n"));
     }

@@ -50,7 +50,7 @@ pub struct Entry {
     pub rotation: u64,
     /// The newest refresh token.
     pub refresh_token: Secret,
-    /// When it was obtained. A time before 1970 is stored as 1970.
+    /// The time at which it was obtained. A time before 1970 is stored as 1970.
     pub obtained_at: SystemTime,
     /// Why the token endpoint refused this token for good, if it did: it must not be sent again.
     pub lost: Option<String>,

@@ -25,7 +25,7 @@ pub const MAX_FAILURES: usize = 50;
 /// One request that failed. Holds no path, no query and no value of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// When it failed.
+    /// The time of the failure.
     pub at: SystemTime,
     /// The listener on which the request came.
     pub direction: Direction,
@@ -69,7 +69,7 @@ pub struct FailureRow {
     pub failure: Arc<Failure>,
     /// The number of failures that the row stands for: this one and those that gave way to it.
     pub count: u64,
-    /// When the first of them failed.
+    /// The time of the first of them.
     pub first_at: SystemTime,
     /// The place of its kind.
     kind: usize,

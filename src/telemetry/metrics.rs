@@ -229,7 +229,7 @@ pub struct LastError {
     pub reason: Option<Cow<'static, str>>,
     /// The request's id.
     pub request_id: Box<str>,
-    /// When the request came.
+    /// The time of the request.
     pub at: SystemTime,
 }
 

@@ -16,9 +16,9 @@ pub struct Remedy {
     pub code: Option<ErrorCode>,
     /// The reasons; empty stands for every other reason of the code.
     pub reasons: &'static [&'static str],
-    /// What happened.
+    /// The cause of the failure.
     pub cause: &'static str,
-    /// What to do.
+    /// The remedy.
     pub action: &'static str,
     /// The page and heading in `docs/` that has more; empty for none.
     pub see: &'static str,

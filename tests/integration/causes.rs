@@ -108,7 +108,7 @@ async fn every_upstream_failure_leads_to_its_cause() {
         ("stalls", "service_timeout", "idle", "idle"),
         ("breaks", "service_unreachable", "connection_terminated", "body"),
         ("secret", "credential_unavailable", "secret_missing", "-"),
-        ("nobody", "service_unknown", "destination_not_found", "-"),
+        ("no-service", "service_unknown", "destination_not_found", "-"),
         ("hangs/../x", "request_invalid", "dot_segment", "-"),
     ] {
         let answer = attache.send(get(format!("/{service}/x"))).await;

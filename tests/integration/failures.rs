@@ -22,7 +22,7 @@ async fn status_lists_failures_newest_first() {
     // The service's own error is no failure of attache.
     let third_party = third_party.answers(503, "down");
     assert_eq!(attache.send(get("/mailer/x")).await.status, 503);
-    attache.send(get("/nobody/x").header("X-Request-Id", "lost")).await;
+    attache.send(get("/no-service/x").header("X-Request-Id", "lost")).await;
     let rows = failures(&attache, "lost").await;
     assert_eq!(rows.len(), 2, "{rows:#?}");
     let row = &rows[1];

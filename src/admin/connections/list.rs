@@ -26,7 +26,7 @@ struct State {
     is_answering: bool,
     /// Since when the client has read nothing of an answer that waits for it.
     unread_since: Option<Instant>,
-    /// When the connection was accepted, or its last answer was written.
+    /// The time at which the connection was accepted, or its last answer written.
     idle_since: Instant,
     /// No complete head was received yet.
     is_new: bool,

@@ -20,7 +20,7 @@ pub(super) struct TimedSocket<S> {
 /// Output that waits for the client.
 struct UnreadOutput {
     began: Instant,
-    /// When the client last read some of it.
+    /// The time at which the client last read some of it.
     progress: Instant,
     limit: Pin<Box<Sleep>>,
 }

@@ -1,9 +1,9 @@
 //! How often each query of the status page is rendered.
 //!
-//! An update comes once a second, or less often if the report takes long. In it, every query may be rendered whose time has
-//! come. The queries share [`BUDGET`]: one that takes less than its share gets all it needs, and the rest is shared by the
-//! others. So a query that takes long to render is rendered less often, and delays no other. A query that is new is rendered
-//! at once, unless other new ones have just been: a client that opens streams without end gets no more than the share of new
+//! An update comes once a second, or less often if the report takes long, and renders the queries that are due. The
+//! queries share [`BUDGET`]: one that takes less than its share gets all it needs, and the rest is shared by the others.
+//! So a query that takes long to render is rendered less often, and delays no other. A query that is new is rendered at
+//! once, unless other new ones have just been: a client that opens streams without end gets no more than the share of new
 //! ones.
 
 use super::super::page::Query;
@@ -27,7 +27,7 @@ pub(super) struct Pace {
 #[derive(Debug)]
 struct Known {
     query: Query,
-    /// What the last rendering took.
+    /// The duration of the last rendering.
     cost: Duration,
     last: Instant,
 }

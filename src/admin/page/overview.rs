@@ -1,4 +1,4 @@
-//! What runs, and what became of the last reload.
+//! The build, the configuration in effect, and the outcome of the last reload.
 
 use super::section::{Parts, Section};
 use super::table::{Tone, mark};

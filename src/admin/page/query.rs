@@ -1,4 +1,4 @@
-//! What a reader asks to see: a filter, and a page of each table.
+//! The query of the page: a filter, and a page of each table.
 
 use url::form_urlencoded::{Serializer, parse};
 

@@ -1,4 +1,4 @@
-//! What the tables have in common: the heading with its counts, the pages, and the marks.
+//! The parts that all tables have: the heading with its counts, the pages, and the marks.
 
 use super::query::{Query, ROWS, Table};
 use super::section::Parts;
@@ -49,7 +49,7 @@ impl<T> Page<T> {
         html! { h2 id={ (self.table.id()) "-title" } { (title) " " (parts.add(id, count)) } }
     }
 
-    /// What stands in the place of a table without rows.
+    /// The text in place of a table without rows.
     pub(super) fn nothing(&self, noun: &str) -> Markup {
         html! {
             p.nothing {

@@ -9,7 +9,7 @@ fn page(report: &Report, query: &str) -> String {
     document(report, &Query::parse(query))
 }
 
-/// What stands between two texts.
+/// Returns the text between two others.
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     let rest = text.split_once(from).unwrap_or_else(|| panic!("{from} in {text}")).1;
     rest.split_once(to).unwrap_or_else(|| panic!("{to} after {from}")).0

@@ -1,4 +1,4 @@
-//! What the demo says on standard output: the steps to try, and what to expect of each.
+//! The demo's output: the steps to try, and what to expect of each.
 //!
 //! A step is shell that bash 3.2, dash and zsh take alike, pasted or as a script. So it has no comments, which an interactive
 //! zsh runs as commands, and no options of GNU tools alone. What follows a change waits until the change has taken effect.
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// The values the steps are made of. Its text holds the two webhook keys, which are of this run alone.
 pub(super) struct Guide {
     pub(super) config: PathBuf,
-    /// Where [`Self::steps`] stand as well.
+    /// The script that holds [`Self::steps`] as well.
     pub(super) script: PathBuf,
     pub(super) listen: Listen,
     pub(super) webhook_key: Secret,

@@ -1,4 +1,4 @@
-//! What the demo's attache talks to: a third party, a token endpoint, and a receiver.
+//! The peers of the demo's attache: a third party, a token endpoint, and a receiver.
 //!
 //! Each on a port of its own, as in life. They show credentials by their first characters only.
 

@@ -203,7 +203,7 @@ fn parse(id: &str, line: &[u8]) -> Option<Value> {
 }
 
 impl Report {
-    /// What a line of the access log, or a failure of `/status`, tells.
+    /// Adds the facts of a line of the access log, or of a failure of `/status`.
     fn failure(&mut self, line: &Value) {
         let text = |key: &str| line[key].as_str().filter(|text| !text.is_empty()).map(printable);
         self.only("request", line.clone());

@@ -33,7 +33,7 @@ pub(super) struct Rest {
     next_poll: Instant,
     /// When the files were last read.
     read_at: Instant,
-    /// When the pending change began, which was not looked at, or not accepted.
+    /// The start of the pending change, which was not looked at, or not accepted.
     since: Option<Instant>,
     last_hint: Option<Instant>,
     /// Files that are modified and not yet closed.

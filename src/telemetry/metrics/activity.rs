@@ -56,7 +56,7 @@ impl AddAssign<&Self> for Counts {
     }
 }
 
-/// What one direction of a service did in the last steps. A quiet one holds no steps.
+/// The activity of one direction of a service in the last steps. A quiet one holds no steps.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// The totals at the end of the last step.
@@ -92,7 +92,7 @@ impl History {
 pub struct Activity {
     /// The complete steps, oldest first; the last one is the latest. Fewer than [`STEPS`] where the first had no requests.
     pub steps: Vec<Counts>,
-    /// What came since the last complete step.
+    /// The activity since the last complete step.
     pub current: Counts,
 }
 

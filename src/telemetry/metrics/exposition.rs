@@ -45,7 +45,7 @@ pub struct AccountRow<'a> {
     pub generation: u64,
     /// True if the account needs a login.
     pub needs_login: bool,
-    /// When the current token expires.
+    /// The time at which the current token expires.
     pub expiry: Option<SystemTime>,
     /// The durations of token requests.
     pub duration: &'a Histogram,
