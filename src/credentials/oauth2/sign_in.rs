@@ -151,12 +151,15 @@ impl SignIn {
     async fn keep(&self, answer: Answer, held: &mut dyn LockedEntry) -> Result<SignedIn, SignInError> {
         let refresh_token = answer.refresh_token.ok_or(SignInError::NoRefreshToken)?;
         // One that can't be read is replaced as well: a login is how that is mended.
-        let last = held.read().await.ok().flatten().map_or(0, |entry| entry.rotation);
+        let last = held.read().await.ok().flatten().map_or(0, |entry| entry.revision);
         let entry = Entry {
             bound_to: grant_identity(&self.account, &self.config),
-            rotation: last.saturating_add(1),
-            refresh_token,
+            revision: last.saturating_add(1),
+            refresh_token: Some(refresh_token),
+            rotated: false,
+            reusable: false,
             obtained_at: SystemTime::now(),
+            access: None,
             lost: None,
         };
         held.write(&entry).await?;

@@ -2,6 +2,7 @@
 
 use super::super::stub;
 use super::*;
+use crate::state::Stamp;
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -80,8 +81,9 @@ impl Memory {
 
 #[async_trait]
 impl Store for Memory {
-    async fn peek(&self, name: &str) -> Result<Option<Entry>, StateError> {
-        Ok(self.slot(name).lock().await.clone())
+    async fn peek(&self, name: &str, _: Option<Stamp>) -> Result<Peek, StateError> {
+        let entry = self.slot(name).lock().await.clone();
+        Ok(entry.map_or(Peek::Absent, |entry| Peek::Found(Box::new(entry), Stamp::new([0; 4]))))
     }
 
     async fn lock(&self, name: &str, wait: Duration) -> Result<Box<dyn LockedEntry>, StateError> {
@@ -163,7 +165,7 @@ impl World {
 
     async fn kept(&self, config: &OAuth2) -> Option<(String, u64, bool)> {
         let entry = self.memory.of(config).lock().await.clone();
-        entry.map(|e| (e.refresh_token.expose().to_owned(), e.rotation, e.lost.is_some()))
+        entry.map(|e| (e.refresh_token.unwrap().expose().to_owned(), e.revision, e.lost.is_some()))
     }
 
     fn calls(&self) -> usize {
@@ -281,8 +283,11 @@ async fn an_account_that_nobody_signed_in_asks_nobody() {
     assert_eq!(world.calls(), 0);
     let login = Entry {
         bound_to: grant_identity("erp", &device()),
-        rotation: 1,
-        refresh_token: Secret::new("0"),
+        revision: 1,
+        rotated: false,
+        reusable: false,
+        access: None,
+        refresh_token: Some(Secret::new("0")),
         obtained_at: SystemTime::now(),
         lost: None,
     };
@@ -365,14 +370,17 @@ async fn a_login_counts_before_what_could_not_be_written() {
     let world = World::new();
     let login = |token: &str, obtained_at| Entry {
         bound_to: grant_identity("erp", &device()),
-        rotation: 1,
-        refresh_token: Secret::new(token),
+        revision: 1,
+        rotated: false,
+        reusable: false,
+        access: None,
+        refresh_token: Some(Secret::new(token)),
         obtained_at,
         lost: None,
     };
     let process = world.process();
     // The one before it was the account's zeroth, which no file holds any more.
-    *world.memory.of(&device()).lock().await = Some(Entry { rotation: 0, ..login("0", SystemTime::now()) });
+    *world.memory.of(&device()).lock().await = Some(Entry { revision: 0, ..login("0", SystemTime::now()) });
     world.memory.fails_to_write.store(true, Ordering::SeqCst);
     assert!(process.exchange(&device(), None).await.is_ok());
     world.memory.fails_to_write.store(false, Ordering::SeqCst);
@@ -423,7 +431,7 @@ struct Hangs(AtomicUsize);
 
 #[async_trait]
 impl Store for Hangs {
-    async fn peek(&self, _: &str) -> Result<Option<Entry>, StateError> {
+    async fn peek(&self, _: &str, _: Option<Stamp>) -> Result<Peek, StateError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }
