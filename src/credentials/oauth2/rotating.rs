@@ -10,7 +10,7 @@
 //!
 //! Comparing and setting without a lock would be too late: the second of two uses has revoked the grant by then.
 
-use super::error::{Failure, Unavailability};
+use super::error::{Cause, Failure, Unavailability};
 use super::exchange::{Answer, Exchange};
 use super::identity::grant_identity;
 use super::tokens::{StoreSlot, Tokens, Unsaved};
@@ -157,20 +157,17 @@ impl Rotation {
                 }
                 Ok(answer)
             }
-            Err(Failure::Rejected { error, description }) if &*error == "invalid_grant" => {
-                let reason =
-                    description.as_deref().map_or_else(|| error.to_string(), |d| format!("{error}: {d}"));
-                self.keep(entry(token, rotation, Some(reason)), &key, &mut *held).await;
-                Err(Failure::NeedsLogin { error: Some(error), description })
-            }
-            // The old one is spent all the same.
-            Err(Failure::Unusable { reason, refresh_token }) => {
-                if refresh_token != token {
-                    self.keep(entry(refresh_token, rotation + 1, None), &key, &mut *held).await;
+            Err(mut failure) => {
+                // The old one is spent all the same.
+                if let Some(next) = failure.successor.take().filter(|next| *next != token) {
+                    self.keep(entry(next, rotation + 1, None), &key, &mut *held).await;
+                } else if let Cause::GrantGone { code: Some(code) } = &failure.cause {
+                    let reason =
+                        failure.words.as_deref().map_or(code.to_string(), |w| format!("{code}: {w}"));
+                    self.keep(entry(token, rotation, Some(reason)), &key, &mut *held).await;
                 }
-                Err(reason.into())
+                Err(failure)
             }
-            Err(failure) => Err(failure),
         }
     }
 
@@ -180,11 +177,11 @@ impl Rotation {
         let entry = entry.filter(|entry| entry.bound_to == grant_identity(&self.account, config));
         match (entry, &config.grant) {
             (Some(Entry { lost: Some(lost), .. }), _) => {
-                Err(Failure::NeedsLogin { error: None, description: Some(lost.reason.into()) })
+                Err(Failure::needs_login().with_words(Arc::from(lost.reason)))
             }
             (Some(Entry { refresh_token: Some(token), revision, .. }), _) => Ok((token, revision)),
             (_, Grant::RefreshToken { refresh_token }) => Ok((refresh_token.clone(), 0)),
-            (_, _) => Err(Failure::NeedsLogin { error: None, description: None }),
+            (_, _) => Err(Failure::needs_login()),
         }
     }
 
@@ -226,7 +223,7 @@ fn unusable(error: &StateError) -> Failure {
         StateError::Locked { .. } => Unavailability::Locked,
         _ => Unavailability::State,
     };
-    Failure::Unavailable { reason, retry_after: None, cause: Some(error.to_string().into()) }
+    Failure::from(reason).with_words(Arc::from(error.to_string()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod device;
 pub use authorization::{Authorization, Redirected};
 pub use device::Device;
 
-use super::denial::Denial;
 use super::error::{Failure, Unavailability};
 use super::exchange::{Answer, BuildError, TokenClient};
 use super::identity::grant_identity;
@@ -47,7 +46,7 @@ pub struct SignedIn {
 pub enum SignInError {
     /// The provider said no, or nothing that makes sense.
     #[error(transparent)]
-    Denied(#[from] Denial),
+    Denied(#[from] Failure),
     /// There is a token, but none that lasts. It was not kept.
     #[error("the identity provider issued no refresh token")]
     NoRefreshToken,
@@ -57,12 +56,6 @@ pub enum SignInError {
     /// The refresh token can't be kept.
     #[error(transparent)]
     Store(#[from] StateError),
-}
-
-impl From<Failure> for SignInError {
-    fn from(failure: Failure) -> Self {
-        Self::Denied(failure.into())
-    }
 }
 
 impl SignIn {

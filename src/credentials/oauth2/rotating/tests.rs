@@ -33,7 +33,7 @@ impl Exchange for Idp {
                 self.revoked.store(true, Ordering::SeqCst);
             }
             if self.revoked.load(Ordering::SeqCst) {
-                return Err(Failure::Rejected { error: "invalid_grant".into(), description: None });
+                return Err(Cause::GrantGone { code: Some("invalid_grant".into()) }.into());
             }
             if !self.keeps.load(Ordering::SeqCst) {
                 *valid += 1;
@@ -206,7 +206,7 @@ async fn a_lock_that_somebody_holds_is_waited_for_and_then_given_up() {
     let _held = slot.lock().await;
     let began = Instant::now();
     let failure = world.process().exchange(&seeded(), None).await.unwrap_err();
-    assert!(matches!(failure, Failure::Unavailable { reason: Unavailability::Locked, .. }));
+    assert!(matches!(failure, Failure { cause: Cause::Unavailable(Unavailability::Locked), .. }));
     assert_eq!((began.elapsed(), world.calls()), (seeded().token_timeout + STORE_TIME, 0));
 }
 
@@ -235,16 +235,19 @@ async fn a_refused_refresh_token_is_never_sent_again() {
     let world = World::new();
     world.idp.reply_lost.store(true, Ordering::SeqCst);
     let process = world.process();
-    assert!(matches!(process.exchange(&seeded(), None).await, Err(Failure::Unavailable { .. })));
+    assert!(matches!(
+        process.exchange(&seeded(), None).await,
+        Err(Failure { cause: Cause::Unavailable(_), .. })
+    ));
     // The endpoint has spent it, and we can't know: the one window that remains.
     let failure = process.exchange(&seeded(), None).await.unwrap_err();
-    assert!(matches!(failure, Failure::NeedsLogin { error: Some(_), .. }));
+    assert!(matches!(failure, Failure { cause: Cause::GrantGone { code: Some(_) }, .. }));
     assert_eq!(world.kept(&seeded()).await, Some(("0".into(), 0, true)));
     let calls = world.calls();
     for process in [process, world.process()] {
         let failure = process.exchange(&seeded(), None).await.unwrap_err();
-        assert!(matches!(failure, Failure::NeedsLogin { error: None, .. }));
-        assert!(matches!(process.look(&seeded()).await, Err(Failure::NeedsLogin { .. })));
+        assert!(matches!(failure, Failure { cause: Cause::GrantGone { code: None }, .. }));
+        assert!(matches!(process.look(&seeded()).await, Err(Failure { cause: Cause::GrantGone { .. }, .. })));
     }
     assert_eq!(world.calls(), calls);
 }
@@ -272,14 +275,20 @@ async fn a_rotated_client_secret_keeps_the_grant_and_another_client_does_not() {
     assert!(world.process().exchange(&config, None).await.is_ok());
     assert_eq!(world.kept(&seeded()).await, kept("2", 2));
     let other = OAuth2 { client_id: Some("other".into()), ..device() };
-    assert!(matches!(world.process().look(&other).await, Err(Failure::NeedsLogin { .. })));
+    assert!(matches!(
+        world.process().look(&other).await,
+        Err(Failure { cause: Cause::GrantGone { .. }, .. })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_nobody_signed_in_asks_nobody() {
     let world = World::new();
     let process = world.process();
-    assert!(matches!(process.exchange(&device(), None).await, Err(Failure::NeedsLogin { error: None, .. })));
+    assert!(matches!(
+        process.exchange(&device(), None).await,
+        Err(Failure { cause: Cause::GrantGone { code: None }, .. })
+    ));
     assert_eq!(world.calls(), 0);
     let login = Entry {
         bound_to: grant_identity("erp", &device()),
@@ -302,7 +311,7 @@ async fn a_full_disk_shows_before_the_token_is_spent() {
     let world = World::new();
     world.memory.full.store(true, Ordering::SeqCst);
     let failure = world.process().exchange(&seeded(), None).await.unwrap_err();
-    assert!(matches!(failure, Failure::Unavailable { reason: Unavailability::State, .. }));
+    assert!(matches!(failure, Failure { cause: Cause::Unavailable(Unavailability::State), .. }));
     assert_eq!(world.calls(), 0);
 }
 
@@ -324,7 +333,7 @@ async fn without_a_store_nothing_is_spent() {
     let idp: Arc<Idp> = Arc::default();
     let tokens = Tokens::new(stub::client(), Handle::current());
     let failure = Rotating::new("erp", idp.clone(), &tokens).exchange(&seeded(), None).await.unwrap_err();
-    assert!(matches!(failure, Failure::Unavailable { reason: Unavailability::State, .. }));
+    assert!(matches!(failure, Failure { cause: Cause::Unavailable(Unavailability::State), .. }));
     assert_eq!(idp.calls.load(Ordering::SeqCst), 0);
 }
 
