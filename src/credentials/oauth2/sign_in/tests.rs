@@ -108,7 +108,7 @@ fn device(expires_in: u64) -> Device {
 
 fn granted() -> Result<Polled, Failure> {
     let answer = Answer {
-        header: http::HeaderValue::from_static("Bearer t"),
+        token: crate::secret::Secret::new("t"),
         expires_in: None,
         refresh_token: Some(Secret::new("r")),
         details: Details::default(),
