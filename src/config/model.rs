@@ -219,6 +219,9 @@ pub struct Account {
     pub name: String,
     /// The credential's kind and values.
     pub authorization: Authorization,
+    /// `headers` beside another kind: further headers with fixed values, each marked sensitive. None of them has a name
+    /// of [`Authorization::header_names`].
+    pub headers: Arc<[(FieldName, HeaderValue)]>,
     /// An unreadable secret of the account, or the unreadable store's key that seals its refresh token.
     pub unread: Option<UnreadSecret>,
 }
@@ -237,7 +240,7 @@ pub enum Authorization {
     None,
     /// A secret can't be read, and there is no earlier value of it: no request is sent.
     Unavailable,
-    /// `header`, `headers` or `basic`: headers with fixed values, each marked sensitive.
+    /// `header`, `headers`, `basic` or `bearer`: headers with fixed values, each marked sensitive.
     Headers(Vec<(FieldName, HeaderValue)>),
     /// `query`: a parameter with a fixed value.
     Query {
@@ -248,6 +251,18 @@ pub enum Authorization {
     },
     /// `oauth2`: a token that attache requests, stores and renews.
     OAuth2(Box<OAuth2>),
+}
+
+impl Authorization {
+    /// Returns the names of the headers that it sets.
+    pub fn header_names(&self) -> impl Iterator<Item = &FieldName> {
+        let (many, one) = match self {
+            Self::Headers(headers) => (&headers[..], None),
+            Self::OAuth2(oauth2) => (&[][..], Some(&oauth2.header)),
+            Self::None | Self::Query { .. } | Self::Unavailable => (&[][..], None),
+        };
+        many.iter().map(|(name, _)| name).chain(one)
+    }
 }
 
 /// `authorization.oauth2`.

@@ -77,6 +77,7 @@ mod tests {
         let account = Account {
             name: "mailer".into(),
             unread: None,
+            headers: [].into(),
             authorization: Authorization::Headers(vec![(
                 FieldName::from_static("X-API-KEY"),
                 HeaderValue::from_static("hunter2"),

@@ -277,6 +277,7 @@ fn added_outbound(config: &Config, account: &Account) -> Vec<(String, String)> {
         }
         Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => {}
     }
+    added.extend(account.headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
     if config.via {
         added.push(("Via".to_owned(), "1.1 attache".to_owned()));
     }

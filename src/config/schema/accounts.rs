@@ -30,11 +30,15 @@ pub(super) static ACCOUNT: Shape = Shape {
 
 static AUTHORIZATION: Shape = Shape {
     name: "authorization",
-    doc: "The credential of an account. Exactly one of these.",
+    doc: "The credential of an account. Exactly one of these; `headers` may stand beside another.",
     example: "{ header: { name: X-API-Key, value: { env: NAME } } }",
     keys: &[
         key("header", Kind::Map(&HEADER), "A header with a fixed value."),
-        key("headers", Kind::List(&Kind::Map(&HEADER)), "Several such headers."),
+        key(
+            "headers",
+            Kind::List(&Kind::Map(&HEADER)),
+            "Several such headers, or further headers beside another kind.",
+        ),
         key("basic", Kind::Map(&BASIC), "HTTP Basic (RFC 7617)."),
         key("bearer", Kind::Secret, "A fixed bearer token: `Authorization: Bearer TOKEN` (RFC 6750).")
             .also(&["token"]),

@@ -116,6 +116,9 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
             field(out, name.spelling(), token.header_value().as_bytes());
         }
     }
+    for (name, value) in route.headers.iter() {
+        field(out, name.spelling(), value.as_bytes());
+    }
     Ok(())
 }
 
