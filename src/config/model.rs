@@ -2,10 +2,12 @@
 //!
 //! A [`Config`] is only built by [`super::load()`]; code that holds one need not check it again.
 
+mod param;
 mod unread;
 mod webhook;
 
 pub use super::secrets::LastValues;
+pub use param::Param;
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
@@ -261,12 +263,14 @@ pub struct OAuth2 {
     pub client_auth: ClientAuth,
     /// `tls`: for the token endpoint's connections.
     pub tls: TokenTls,
-    /// In the file's order; sent separated by spaces, omitted if empty.
+    /// In the file's order; omitted if empty.
     pub scopes: Vec<String>,
+    /// `scope_separator`: the text between two scopes in a request. Default: a space.
+    pub scope_separator: String,
     /// The member of the token endpoint's answer that is sent.
     pub bearer_token_type: BearerTokenType,
     /// Extra form members; a name may occur more than once.
-    pub token_params: Vec<(String, String)>,
+    pub token_params: Vec<(String, Param)>,
     /// Extra headers of the token request, marked sensitive.
     pub token_headers: Vec<(HeaderName, HeaderValue)>,
     /// `header`: the header that carries the token. Default `Authorization`.
@@ -279,6 +283,15 @@ pub struct OAuth2 {
     pub token_timeout: Duration,
     /// The upstream's statuses that refuse a token. Default 401; may be empty.
     pub retry_on: Vec<StatusCode>,
+    /// `login_required_on`: further error codes by which the token endpoint says that the grant is gone.
+    pub login_required_on: Vec<String>,
+}
+
+impl OAuth2 {
+    /// Returns the scopes as a request names them.
+    pub fn scope(&self) -> String {
+        self.scopes.join(&self.scope_separator)
+    }
 }
 
 /// `grant`.
@@ -384,15 +397,15 @@ pub struct SignedAssertion {
     /// SHA-256 of the DER of `certificate`: the header's `x5t#S256`.
     pub certificate_sha256: Option<[u8; 32]>,
     /// `issuer`: `iss`.
-    pub issuer: String,
+    pub issuer: Option<String>,
     /// `subject`: `sub`.
-    pub subject: String,
+    pub subject: Option<String>,
     /// `audience`: `aud`.
-    pub audience: String,
+    pub audience: Option<String>,
     /// `lifetime`: from `iat` to `exp`. Default 5 min.
     pub lifetime: Duration,
-    /// `claims`: further claims, as texts.
-    pub claims: Vec<(String, String)>,
+    /// `claims`: further claims.
+    pub claims: serde_json::Map<String, serde_json::Value>,
     /// True if the scopes go into the claim `scope` (Google) instead of the form.
     pub scope_claim: bool,
 }

@@ -64,6 +64,8 @@ pub(super) enum Kind {
     Text,
     /// Text that may be a secret and is never shown.
     Sensitive,
+    /// A value of any JSON type, which may hold a secret and is never shown.
+    Json,
     /// `true` or `false`.
     Bool,
     /// A whole number in this range.
@@ -156,7 +158,7 @@ impl Kind {
     /// Returns true if a scalar of this kind is a secret.
     pub(super) fn is_secret(&self) -> bool {
         match self {
-            Self::Secret | Self::SecretText | Self::Sensitive => true,
+            Self::Secret | Self::SecretText | Self::Sensitive | Self::Json => true,
             Self::OneOf(kinds) => kinds.iter().any(Self::is_secret),
             Self::List(kind) | Self::Names(kind) => kind.is_secret(),
             _ => false,

@@ -1,6 +1,6 @@
 //! The keys of an account.
 
-use super::{Kind, Shape, key};
+use super::{Kind, SECRET, Shape, key};
 
 /// Reusable credentials.
 pub(super) static ACCOUNT: Shape = Shape {
@@ -150,6 +150,12 @@ static OAUTH2: Shape = Shape {
         )
         .also(&["scope"]),
         key(
+            "scope_separator",
+            Kind::Text,
+            "The text between two scopes in a request: a space, `,`, `;` or `+`.",
+        )
+        .default("\" \""),
+        key(
             "bearer_token_type",
             Kind::Word(&["access_token", "id_token"]),
             "The member of the token endpoint's answer that is sent.",
@@ -157,9 +163,9 @@ static OAUTH2: Shape = Shape {
         .default("access_token"),
         key(
             "token_params",
-            Kind::Names(&Kind::OneOf(&[Kind::Sensitive, Kind::List(&Kind::Sensitive)])),
+            Kind::Names(&Kind::OneOf(&[PARAM, Kind::List(&PARAM)])),
             "Extra members of the token request. A list sends the member once for each of \
-             its texts.",
+             its values.",
         )
         .also(&["params", "extra_params", "endpoint_params"]),
         key("token_headers", Kind::Names(&Kind::Secret), "Extra headers of the token request.")
@@ -174,10 +180,16 @@ static OAUTH2: Shape = Shape {
         key(
             "retry_on",
             Kind::List(&Kind::Integer(400, 599)),
-            "The statuses by which the provider refuses a token. An empty \
-             list: none.",
+            "The statuses by which the provider refuses a token; a service's \
+             `retry_on_401` says whether its requests are sent again. An empty list: none.",
         )
         .default("[401]"),
+        key(
+            "login_required_on",
+            Kind::List(&Kind::Text),
+            "Further error codes by which the token endpoint says that a refresh token or a password is refused \
+             for good. `invalid_grant` is always one.",
+        ),
         key("tls", Kind::Map(&TOKEN_TLS), "TLS of the connections to the token endpoint."),
         key("allow_plaintext", Kind::Bool, "True allows a `token_url` with http to another machine.")
             .default("false"),
@@ -227,6 +239,9 @@ static OAUTH2: Shape = Shape {
     ],
 };
 
+/// A text, which may be a secret.
+const PARAM: Kind = Kind::OneOf(&[Kind::Sensitive, Kind::Map(&SECRET)]);
+
 const TOKEN_TYPE: Kind = Kind::OneOf(&[
     Kind::Word(&["jwt", "access_token", "id_token", "refresh_token", "saml1", "saml2"]),
     Kind::Text,
@@ -267,15 +282,25 @@ static SIGNED: Shape = Shape {
         ),
         key(
             "algorithm",
-            Kind::Word(&["RS256", "PS256", "ES256", "EdDSA", "Ed25519"]),
+            Kind::Word(&["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]),
             "The signature's algorithm. The default depends on the key.",
         )
         .also(&["alg"]),
         key("key_id", Kind::Text, "The header's `kid`.").also(&["kid"]),
         key("certificate", Kind::Path, "PEM: its SHA-256 becomes the header's `x5t#S256`."),
+        key(
+            "issuer",
+            Kind::Text,
+            "The claim `iss`. Default: `client_id`, or the service account's \
+             `client_email`.",
+        )
+        .also(&["iss"]),
+        key("subject", Kind::Text, "The claim `sub`. Default: `issuer`; for `client_assertion` `client_id`.")
+            .also(&["sub"]),
         key("audience", Kind::Text, "The claim `aud`. Default: `token_url`.").also(&["aud"]),
         key("lifetime", Kind::Duration, "The time from `iat` to `exp`, at most `1h`. Default: `5m`.")
             .also(&["ttl", "expiry"]),
+        key("claims", Kind::Names(&Kind::Json), "Further claims, of any JSON type."),
     ],
     extends: None,
     elsewhere: &[],
@@ -295,17 +320,7 @@ static GRANT_ASSERTION: Shape = Shape {
     name: "assertion",
     doc: "The assertion that is exchanged for a token.",
     example: "{ key: { file: PATH } }",
-    keys: &[
-        key(
-            "issuer",
-            Kind::Text,
-            "The claim `iss`. Default: `client_id`, or the service account's \
-             `client_email`.",
-        )
-        .also(&["iss"]),
-        key("subject", Kind::Text, "The claim `sub`. Default: `issuer`.").also(&["sub"]),
-        key("claims", Kind::Names(&Kind::Sensitive), "Further claims."),
-    ],
+    keys: &[],
     extends: Some(&SIGNED),
     elsewhere: &[],
 };

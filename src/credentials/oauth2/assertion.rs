@@ -48,8 +48,9 @@ pub(super) fn sign_with_secret(
     audience: &str,
     now: SystemTime,
 ) -> Result<Secret, Failure> {
-    let claims = claims(client_id, client_id, audience, now, SECRET_LIFETIME);
-    jwt::sign_hs256(secret, Map::new(), &claims).map_err(unsigned)
+    let named = [("iss", Some(client_id)), ("sub", Some(client_id)), ("aud", Some(audience))];
+    let claims = claims(named, now, SECRET_LIFETIME);
+    jwt::sign_hs256(secret, Map::new(), &claims.collect()).map_err(unsigned)
 }
 
 /// Between `iat` and `exp` where the file says nothing of it.
@@ -75,34 +76,29 @@ fn sign(assertion: &SignedAssertion, scopes: &[String], now: SystemTime) -> Resu
         header.insert("x5t#S256".into(), BASE64_URL_SAFE_NO_PAD.encode(digest).into());
     }
     // What has a meaning of its own is not for `claims` to replace: hence the order.
-    let mut all: Map<String, Value> =
-        extra.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let mut all = extra.clone();
     if *scope_claim && !scopes.is_empty() {
         all.insert("scope".into(), scopes.join(" ").into());
     }
-    all.extend(claims(issuer, subject, audience, now, *lifetime));
+    let named = [("iss", issuer), ("sub", subject), ("aud", audience)];
+    all.extend(claims(named.map(|(name, text)| (name, text.as_deref())), now, *lifetime));
     key.sign(header, &all).map_err(unsigned)
 }
 
+/// Returns the claims that attache sets itself. `named` are those with a text.
 fn claims(
-    issuer: &str,
-    subject: &str,
-    audience: &str,
+    named: [(&'static str, Option<&str>); 3],
     now: SystemTime,
     lifetime: Duration,
-) -> Map<String, Value> {
+) -> impl Iterator<Item = (String, Value)> {
     let issued = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    [
-        ("iss", Value::from(issuer)),
-        ("sub", subject.into()),
-        ("aud", audience.into()),
-        ("iat", issued.into()),
+    let times = [
+        ("iat", Value::from(issued)),
         ("exp", issued.saturating_add(lifetime.as_secs()).into()),
         ("jti", uuid::Uuid::now_v7().to_string().into()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    ];
+    let named = named.map(|(name, text)| Some((name, Value::from(text?))));
+    named.into_iter().flatten().chain(times).map(|(name, value)| (name.to_owned(), value))
 }
 
 async fn read(path: &Path) -> Result<Secret, Failure> {

@@ -17,6 +17,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         client_auth,
         tls,
         scopes,
+        scope_separator,
         bearer_token_type,
         token_params,
         token_headers,
@@ -26,6 +27,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         token_timeout,
         // It shapes what is done with the token, not the token.
         retry_on: _,
+        login_required_on,
     } = config;
     fields.grant(grant);
     fields.push(token_url.as_str());
@@ -45,7 +47,12 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         BearerTokenType::AccessToken => "access_token",
         BearerTokenType::IdToken => "id_token",
     });
-    fields.pairs(token_params);
+    fields.push(scope_separator);
+    fields.count(token_params.len());
+    for (name, value) in token_params {
+        fields.push(name);
+        fields.push(value.expose());
+    }
     fields.count(token_headers.len());
     for (name, value) in token_headers {
         fields.push(name.as_str());
@@ -55,6 +62,10 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
     fields.push(prefix);
     fields.bytes(&default_lifetime.as_nanos().to_le_bytes());
     fields.bytes(&token_timeout.as_nanos().to_le_bytes());
+    fields.count(login_required_on.len());
+    for code in login_required_on {
+        fields.push(code);
+    }
     sha256(&fields.0)
 }
 
@@ -105,14 +116,6 @@ impl Fields {
         self.count(secrets.len());
         for secret in secrets {
             self.push(secret.expose());
-        }
-    }
-
-    fn pairs(&mut self, pairs: &[(String, String)]) {
-        self.count(pairs.len());
-        for (name, value) in pairs {
-            self.push(name);
-            self.push(value);
         }
     }
 
@@ -191,11 +194,15 @@ impl Fields {
                 self.bytes(&key.digest());
                 self.optional(key_id.as_deref());
                 self.bytes(certificate_sha256.as_ref().map_or(&[][..], |digest| digest));
-                self.push(issuer);
-                self.push(subject);
-                self.push(audience);
+                self.optional(issuer.as_deref());
+                self.optional(subject.as_deref());
+                self.optional(audience.as_deref());
                 self.bytes(&lifetime.as_nanos().to_le_bytes());
-                self.pairs(claims);
+                self.count(claims.len());
+                for (name, value) in claims {
+                    self.push(name);
+                    self.push(&value.to_string());
+                }
                 self.count(usize::from(*scope_claim));
             }
         }
@@ -239,7 +246,7 @@ mod tests {
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 38] = [
+        let changes: [&dyn Fn(&mut OAuth2); 42] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -250,11 +257,12 @@ mod tests {
             &|c| c.grant = Grant::JwtBearer(signed(|_| ())),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.key_id = Some("1".into()))),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.certificate_sha256 = Some([1; 32]))),
-            &|c| c.grant = Grant::JwtBearer(signed(|a| a.issuer.push('x'))),
-            &|c| c.grant = Grant::JwtBearer(signed(|a| a.subject.push('x'))),
-            &|c| c.grant = Grant::JwtBearer(signed(|a| a.audience.push('x'))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.issuer = None)),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.subject = Some("x".into()))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.audience = None)),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.lifetime *= 2)),
-            &|c| c.grant = Grant::JwtBearer(signed(|a| a.claims = vec![("a".into(), "b".into())])),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| drop(a.claims.insert("a".into(), 7.into())))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| drop(a.claims.insert("a".into(), "7".into())))),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.scope_claim = true)),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.key = stub::other_signing_key())),
             &|c| c.token_url.set_path("/other"),
@@ -270,6 +278,9 @@ mod tests {
             &|c| c.tls.ca = Some(CaBundle { path: "a".into(), certificates: vec![vec![1]] }),
             &|c| c.scopes = vec!["a".into(), "b".into()],
             &|c| c.scopes = vec!["ab".into()],
+            &|c| c.scope_separator = ",".into(),
+            &|c| c.token_params = vec![("a".into(), Secret::new("c").into())],
+            &|c| c.login_required_on = vec!["a".into()],
             &|c| c.bearer_token_type = BearerTokenType::IdToken,
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],

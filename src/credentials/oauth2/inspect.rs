@@ -75,7 +75,8 @@ fn missing(requested: &[String], granted: &str) -> Vec<String> {
     if granted.chars().count() >= LONG_SCOPE {
         return Vec::new();
     }
-    let lacks = |scope: &&String| *scope != "offline_access" && !granted.split(' ').any(|one| one == *scope);
+    let lacks =
+        |scope: &&String| *scope != "offline_access" && !granted.split([' ', ',']).any(|one| one == *scope);
     requested.iter().filter(lacks).cloned().collect()
 }
 
@@ -87,6 +88,8 @@ mod tests {
     fn scopes_that_were_not_granted() {
         let requested = ["a", "b", "offline_access"].map(str::to_owned);
         assert_eq!(missing(&requested, "c a"), ["b"]);
+        // As GitHub, Slack and Strava separate them.
+        assert_eq!(missing(&requested, "c,a"), ["b"]);
         assert_eq!(missing(&requested, &"x".repeat(200)), [""; 0]);
     }
 }

@@ -79,7 +79,7 @@ impl TokenClient {
         let Grant::DeviceCode { device_authorization_url } = &config.grant else {
             return Err(lacks("the account's grant is not device_code"));
         };
-        let form = Form::default().with_scopes(&config.scopes).with_params(&config.token_params);
+        let form = Form::default().with_scopes(config).with_params(&config.token_params);
         let Posted { reply, secrets, .. } = self.post(config, device_authorization_url, &form).await?;
         let members = match reply {
             Reply::Members(members) => members,

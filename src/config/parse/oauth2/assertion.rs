@@ -13,15 +13,19 @@ use crate::config::secrets::{Failure, PlainText};
 use crate::jwt::{Algorithm, KeyError, SigningKey};
 use crate::secret::{Secret, sha256};
 use serde::Deserialize;
+use serde_json::Value;
 use std::time::Duration;
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 
-const ALGORITHMS: [(&str, Algorithm); 5] = [
+const ALGORITHMS: [(&str, Algorithm); 8] = [
     ("RS256", Algorithm::Rs256),
+    ("RS384", Algorithm::Rs384),
+    ("RS512", Algorithm::Rs512),
     ("PS256", Algorithm::Ps256),
     ("ES256", Algorithm::Es256),
+    ("ES384", Algorithm::Es384),
     ("EdDSA", Algorithm::EdDsa),
     ("Ed25519", Algorithm::Ed25519),
 ];
@@ -110,7 +114,7 @@ pub(super) fn bearer(
     });
     let mut ours = OURS.to_vec();
     ours.extend(service_account.map(|_| "scope"));
-    let claims = map.get("claims").map_or(Some(Vec::new()), |at| request::texts(decoder, &at, &ours, CLAIM));
+    let claims = claims(decoder, &map, &ours);
     let scope_claim = service_account.is_some();
     let known_id = service_account.and_then(|found| found.private_key_id.clone());
     let signed = signed(decoder, &map, &key, material);
@@ -118,9 +122,9 @@ pub(super) fn bearer(
         let signed = signed?;
         Some(SignedAssertion {
             key_id: signed.key_id.or(known_id),
-            issuer: issuer?,
-            subject: subject?,
-            audience: audience?,
+            issuer: Some(issuer?),
+            subject: Some(subject?),
+            audience: Some(audience?),
             claims: claims?,
             scope_claim,
             key: signed.key,
@@ -131,8 +135,8 @@ pub(super) fn bearer(
     (assertion().map(|assertion| Assertion::Signed(Box::new(assertion))), from_key)
 }
 
-/// Reads `client_assertion`, which authenticates the client (RFC 7523 section 2.2): its subject is the client, its
-/// audience the token endpoint.
+/// Reads `client_assertion`, which authenticates the client (RFC 7523 section 2.2): unless the file says otherwise, its
+/// issuer and subject are the client, its audience the token endpoint.
 pub(super) fn client(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -145,19 +149,26 @@ pub(super) fn client(
         Source::Token(token) => return decoder.presented(&token).map(Assertion::Presented),
     };
     let material = material(decoder, &key, false);
-    let audience = map.get("audience").map_or(token_url, |at| decoder.string(&at)).map(str::to_owned);
+    let text = |key, default| map.get(key).map_or(default, |at| decoder.string(&at)).map(str::to_owned);
+    let (issuer, subject, audience) = (text("issuer", id), text("subject", id), text("audience", token_url));
+    let claims = claims(decoder, &map, &OURS);
     let signed = signed(decoder, &map, &key, material)?;
     Some(Assertion::Signed(Box::new(SignedAssertion {
         key: signed.key,
         key_id: signed.key_id,
         certificate_sha256: signed.certificate_sha256,
-        issuer: id?.to_owned(),
-        subject: id?.to_owned(),
-        audience: audience?,
+        issuer: Some(issuer?),
+        subject: Some(subject?),
+        audience: Some(audience?),
         lifetime: signed.lifetime,
-        claims: Vec::new(),
+        claims: claims?,
         scope_claim: false,
     })))
+}
+
+fn claims(decoder: &Decoder<'_>, map: &Map<'_>, ours: &[&str]) -> Option<serde_json::Map<String, Value>> {
+    map.get("claims")
+        .map_or_else(|| Some(Default::default()), |at| request::claims(decoder, &at, ours, CLAIM))
 }
 
 /// Reads `client_assertion` if the client's secret signs.
