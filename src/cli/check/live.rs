@@ -10,7 +10,7 @@ pub(super) use finding::{Finding, failure};
 
 use super::super::file;
 use crate::config::model::{CaBundle, Config, Grant, OAuth2, ServerUrl};
-use crate::credentials::oauth2::{Denial, TokenClient, Tokens, inspect};
+use crate::credentials::oauth2::{Failure, TokenClient, Tokens, inspect};
 use crate::state::FileStore;
 use crate::telemetry::logging;
 use crate::transport::names::Names;
@@ -116,9 +116,7 @@ fn tokens_of(config: &Config, tokens: &Tokens, tasks: &mut Tasks) {
         tasks.add(async move {
             match grants {
                 Grants::Usable => Finding::of_token(&name, &oauth2, inspect(&name, &oauth2, &tokens).await),
-                Grants::NoneYet => {
-                    Finding::of_token(&name, &oauth2, Err(Denial::NeedsLogin { reason: None }))
-                }
+                Grants::NoneYet => Finding::of_token(&name, &oauth2, Err(Failure::needs_login())),
                 Grants::Closed(text) => Finding::failed(Kind::Account, &name, text),
             }
         });

@@ -9,7 +9,7 @@ use super::error::{Failure, Unavailability};
 use super::form::Form;
 use super::redact::Secrets;
 use super::response::{self, Raw, Reply};
-use super::{client_auth, grant};
+use super::{client_auth, grant, verdict};
 use crate::config::model::{BearerTokenType, OAuth2, TokenTls};
 use crate::secret::Secret;
 use crate::transport::tls::Roots;
@@ -171,19 +171,19 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    /// A token, or why there is none.
+    /// Returns a token, or why there is none. The request presented the account's grant.
     pub(super) fn into_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
+        self.into_login_answer(config).map_err(|failure| verdict::of_grant(failure, config))
+    }
+
+    /// Returns a token, or why there is none. The request presented a code, which is no grant of the account yet.
+    pub(super) fn into_login_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
         let members = match &self.reply {
             Reply::Members(members) => members,
             Reply::Refused(refusal) => return Err(refusal.judge(&self.secrets)),
         };
         let refresh_token = response::text(members, "refresh_token").map(Secret::new);
-        match (self.granted(members, config), refresh_token) {
-            (Err(Failure::Unavailable { reason, .. }), Some(refresh_token)) => {
-                Err(Failure::Unusable { reason, refresh_token })
-            }
-            (answer, _) => answer,
-        }
+        self.granted(members, config).map_err(|failure| Failure { successor: refresh_token, ..failure })
     }
 
     fn granted(&self, members: &Map<String, Value>, config: &OAuth2) -> Result<Answer, Failure> {
@@ -276,7 +276,7 @@ fn transport(error: reqwest::Error, secrets: &Secrets) -> Failure {
     };
     let words: Vec<String> = chain.iter().map(ToString::to_string).collect();
     let cause: Option<Arc<str>> = secrets.text(&words.join(": "));
-    Failure::Unavailable { reason, retry_after: None, cause }
+    Failure::from(reason).with_words(cause)
 }
 
 /// An I/O error names as its source not what it wraps but that one's source, and they are wrapped in one another.

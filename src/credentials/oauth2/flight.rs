@@ -2,8 +2,7 @@
 //!
 //! Invariant: whatever becomes of a token request, its flight lands, so nobody waits for one that is gone.
 
-use super::denial::Denial;
-use super::error::{Failure, TokenError, Unavailability};
+use super::error::{Cause, Failure, TokenError, Unavailability};
 use super::exchange::Answer;
 use super::schedule;
 use super::source::{Inner, State};
@@ -79,7 +78,7 @@ impl Flight {
         let recorded = match &result {
             Ok(_) => Some(TokenResult::Ok),
             // Nobody was asked.
-            Err(Failure::NeedsLogin { error: None, .. }) => None,
+            Err(Failure { cause: Cause::GrantGone { code: None }, .. }) => None,
             Err(failure) => Some(failure.result()),
         };
         if let Some(recorded) = recorded {
@@ -133,22 +132,20 @@ impl Flight {
         let inner = Arc::clone(&self.inner);
         let mut state = inner.lock();
         state.failures = state.failures.saturating_add(1);
-        let pause = match &failure {
-            Failure::Rejected { .. } => schedule::pause_rejected(state.failures, random()),
-            Failure::NeedsLogin { .. } => schedule::LOGIN_POLL,
-            Failure::Unavailable { retry_after, .. } => {
-                schedule::pause_unavailable(state.failures, *retry_after, random())
+        let pause = match &failure.cause {
+            Cause::Rejected { .. } => schedule::pause_rejected(state.failures, random()),
+            Cause::GrantGone { .. } => schedule::LOGIN_POLL,
+            Cause::Unavailable(_) => {
+                schedule::pause_unavailable(state.failures, failure.retry_after, random())
             }
-            Failure::Unusable { .. } => schedule::pause_unavailable(state.failures, None, random()),
         };
         let (result, until) = (failure.result(), Instant::now() + pause);
         let error = failure.clone().into_error(pause);
         // Found out before, and nobody was asked since.
-        let known = state.needs_login() && matches!(failure, Failure::NeedsLogin { error: None, .. });
+        let known = state.needs_login() && matches!(failure.cause, Cause::GrantGone { code: None });
         state.pause = Some((error.clone(), until));
         if !known {
-            let (reason, took) =
-                (Some(Denial::from(failure.clone()).to_string()), Some(self.started.0.elapsed()));
+            let (reason, took) = (Some(failure.to_string()), Some(self.started.0.elapsed()));
             state.last = Some(LastOutcome { result, reason, at: SystemTime::now(), took });
         }
         let old_is_good = inner.current.load().as_ref().is_some_and(|token| token.is_usable(until));
@@ -180,36 +177,34 @@ impl Drop for Flight {
 pub(super) fn log(inner: &Inner, failure: &Failure, pause: Duration) {
     let account = &*inner.account;
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    match failure {
+    let words = failure.words.as_deref();
+    match &failure.cause {
         // Its source is gone, or the panic has been told already.
-        Failure::Unavailable { reason: Unavailability::Interrupted, .. } => {}
-        Failure::Rejected { error, description } => tracing::warn!(
+        Cause::Unavailable(Unavailability::Interrupted) => {}
+        Cause::Rejected { code } => tracing::warn!(
             target: "attache",
             account,
-            error = &**error,
-            error_description = description.as_deref(),
+            error = &**code,
+            error_description = words,
             pause_ms,
             "the token endpoint refused the account"
         ),
-        Failure::NeedsLogin { error, description } => tracing::error!(
+        Cause::GrantGone { code } => tracing::error!(
             target: "attache",
             account,
-            error = error.as_deref(),
-            error_description = description.as_deref(),
+            error = code.as_deref(),
+            error_description = words,
             "the account needs a login: {}",
             inner.config.grant.remedy(account)
         ),
-        Failure::Unavailable { reason, cause, .. } => tracing::warn!(
+        Cause::Unavailable(reason) => tracing::warn!(
             target: "attache",
             account,
             reason = %reason,
-            cause = cause.as_deref(),
+            cause = words,
             pause_ms,
             "no token is available"
         ),
-        Failure::Unusable { reason, .. } => {
-            tracing::warn!(target: "attache", account, reason = %reason, pause_ms, "no token is available");
-        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! A token asked for in order to look at it (`attache check --live`), not to send it.
 
-use super::denial::Denial;
 use super::details::{Claims, Details};
-use super::error::Unavailability;
+use super::error::{Failure, Unavailability};
 use super::tokens::Tokens;
 use crate::config::model::OAuth2;
 use std::error::Error as _;
@@ -42,15 +41,15 @@ pub struct Inspected {
 /// # Errors
 ///
 /// If there is none, within twice the token timeout at most.
-pub async fn inspect(account: &str, config: &OAuth2, tokens: &Tokens) -> Result<Inspected, Denial> {
+pub async fn inspect(account: &str, config: &OAuth2, tokens: &Tokens) -> Result<Inspected, Failure> {
     if let Err(error) = tokens.client.with_tls(&config.tls) {
-        let cause = error.source().map(|cause| cause.to_string().into());
-        return Err(Denial::Unavailable { reason: Unavailability::Tls, cause });
+        let cause = error.source().map(|cause| Arc::from(cause.to_string()));
+        return Err(Failure::from(Unavailability::Tls).with_words(cause));
     }
     let exchange = tokens.exchange(account, config);
     let begun = Instant::now();
     let asked = timeout(exchange.limit(config), exchange.exchange(config, None)).await;
-    let answer = asked.map_err(|_| Denial::from(Unavailability::TimedOut))??;
+    let answer = asked.map_err(|_| Failure::from(Unavailability::TimedOut))??;
     let Details { token_type, scope, claims } = answer.details;
     let Claims { iss, aud, exp } = claims.unwrap_or_default();
     Ok(Inspected {

@@ -11,7 +11,6 @@
 
 mod assertion;
 mod client_auth;
-mod denial;
 mod details;
 mod error;
 mod exchange;
@@ -32,9 +31,9 @@ mod status;
 mod stub;
 mod token;
 mod tokens;
+mod verdict;
 
-pub use denial::Denial;
-pub use error::{TokenError, Unavailability};
+pub use error::{Cause, Failure, TokenError, Unavailability};
 pub use exchange::{BuildError, CONNECT_TIMEOUT, TokenClient};
 pub use identity::identity;
 pub use inspect::{Inspected, inspect};

@@ -10,13 +10,13 @@
 //!
 //! Comparing and setting without a lock would be too late: the second of two uses has revoked the grant by then.
 
-use super::error::{Failure, Unavailability};
+use super::error::{Cause, Failure, Unavailability};
 use super::exchange::{Answer, Exchange};
 use super::identity::grant_identity;
 use super::tokens::{StoreSlot, Tokens, Unsaved};
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::{Secret, hex};
-use crate::state::{Entry, LockedEntry, StateError, Store};
+use crate::state::{Entry, LockedEntry, Lost, Peek, StateError, Store};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -81,8 +81,12 @@ impl Exchange for Rotating {
         let config = config.clone();
         let work = async move {
             let _looking = Turn::take(&rotation.looking).ok_or(Unavailability::State)?;
-            let entry = rotation.store()?.peek(&store_key(&rotation.account, &config)).await;
-            rotation.refresh_token(&config, entry.map_err(|e| unusable(&e))?).map(drop)
+            let entry = rotation.store()?.peek(&store_key(&rotation.account, &config), None).await;
+            let entry = match entry.map_err(|e| unusable(&e))? {
+                Peek::Found(entry, _) => Some(*entry),
+                Peek::Absent | Peek::Unchanged => None,
+            };
+            rotation.refresh_token(&config, entry).map(drop)
         };
         // The look may outlast the patience of whoever asked for it; there is only one, and it ends with the runtime.
         let task = self.runtime.spawn(work);
@@ -136,12 +140,15 @@ impl Rotation {
         self.go_on()?;
         let asked = timeout(config.token_timeout, self.wire.exchange(config, Some(&token))).await;
         let result = asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()));
-        let entry = |refresh_token: Secret, rotation, lost| Entry {
+        let entry = |refresh_token: Secret, revision, lost: Option<String>| Entry {
             bound_to: grant_identity(&self.account, config),
-            rotation,
-            refresh_token,
+            revision,
+            refresh_token: Some(refresh_token),
+            rotated: revision > 1,
+            reusable: false,
             obtained_at: SystemTime::now(),
-            lost,
+            access: None,
+            lost: lost.map(|reason| Lost { reason, at: SystemTime::now() }),
         };
         match result {
             Ok(answer) => {
@@ -150,20 +157,17 @@ impl Rotation {
                 }
                 Ok(answer)
             }
-            Err(Failure::Rejected { error, description }) if &*error == "invalid_grant" => {
-                let reason =
-                    description.as_deref().map_or_else(|| error.to_string(), |d| format!("{error}: {d}"));
-                self.keep(entry(token, rotation, Some(reason)), &key, &mut *held).await;
-                Err(Failure::NeedsLogin { error: Some(error), description })
-            }
-            // The old one is spent all the same.
-            Err(Failure::Unusable { reason, refresh_token }) => {
-                if refresh_token != token {
-                    self.keep(entry(refresh_token, rotation + 1, None), &key, &mut *held).await;
+            Err(mut failure) => {
+                // The old one is spent all the same.
+                if let Some(next) = failure.successor.take().filter(|next| *next != token) {
+                    self.keep(entry(next, rotation + 1, None), &key, &mut *held).await;
+                } else if let Cause::GrantGone { code: Some(code) } = &failure.cause {
+                    let reason =
+                        failure.words.as_deref().map_or(code.to_string(), |w| format!("{code}: {w}"));
+                    self.keep(entry(token, rotation, Some(reason)), &key, &mut *held).await;
                 }
-                Err(reason.into())
+                Err(failure)
             }
-            Err(failure) => Err(failure),
         }
     }
 
@@ -172,12 +176,12 @@ impl Rotation {
         // Its name says so already, but in eight bytes only.
         let entry = entry.filter(|entry| entry.bound_to == grant_identity(&self.account, config));
         match (entry, &config.grant) {
-            (Some(Entry { lost: Some(reason), .. }), _) => {
-                Err(Failure::NeedsLogin { error: None, description: Some(reason.into()) })
+            (Some(Entry { lost: Some(lost), .. }), _) => {
+                Err(Failure::needs_login().with_words(Arc::from(lost.reason)))
             }
-            (Some(entry), _) => Ok((entry.refresh_token, entry.rotation)),
-            (None, Grant::RefreshToken { refresh_token }) => Ok((refresh_token.clone(), 0)),
-            (None, _) => Err(Failure::NeedsLogin { error: None, description: None }),
+            (Some(Entry { refresh_token: Some(token), revision, .. }), _) => Ok((token, revision)),
+            (_, Grant::RefreshToken { refresh_token }) => Ok((refresh_token.clone(), 0)),
+            (_, _) => Err(Failure::needs_login()),
         }
     }
 
@@ -187,10 +191,10 @@ impl Rotation {
         let Some(unsaved) = unsaved else { return kept };
         let overtaken = kept.as_ref().is_some_and(|kept| {
             // Whoever signed in meanwhile could count on from what was written only.
-            let signed_in = kept.rotation == unsaved.rotation
+            let signed_in = kept.revision == unsaved.revision
                 && kept.refresh_token != unsaved.refresh_token
                 && kept.obtained_at > unsaved.obtained_at;
-            kept.bound_to != unsaved.bound_to || kept.rotation > unsaved.rotation || signed_in
+            kept.bound_to != unsaved.bound_to || kept.revision > unsaved.revision || signed_in
         });
         if overtaken {
             return kept;
@@ -219,7 +223,7 @@ fn unusable(error: &StateError) -> Failure {
         StateError::Locked { .. } => Unavailability::Locked,
         _ => Unavailability::State,
     };
-    Failure::Unavailable { reason, retry_after: None, cause: Some(error.to_string().into()) }
+    Failure::from(reason).with_words(Arc::from(error.to_string()))
 }
 
 #[cfg(test)]

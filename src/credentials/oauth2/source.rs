@@ -12,8 +12,7 @@
 //! The alternative, renewing from whichever request finds the token old, needs no task, but makes renewal depend on
 //! a request's coming in the last part of the token's life: rare callers would wait each time.
 
-use super::denial::Denial;
-use super::error::{Failure, TokenError, Unavailability};
+use super::error::{Cause, Failure, TokenError, Unavailability};
 use super::exchange::Exchange;
 use super::flight::{self, Flight, Landing, drive};
 use super::schedule;
@@ -285,7 +284,7 @@ impl TokenSource {
 
 impl State {
     pub(super) fn needs_login(&self) -> bool {
-        matches!(self.pause, Some((TokenError::NeedsLogin { .. }, _)))
+        matches!(&self.pause, Some((error, _)) if matches!(error.failure.cause, Cause::GrantGone { .. }))
     }
 }
 
@@ -328,7 +327,7 @@ impl Inner {
     fn found_without_grant(&self, failure: Failure) {
         let mut state = self.lock();
         let error = failure.clone().into_error(schedule::LOGIN_POLL);
-        let reason = Denial::from(failure.clone()).to_string();
+        let reason = failure.to_string();
         // A flight knows better, and what was told once is not told again.
         if state.flight.is_some()
             || state.last.as_ref().is_some_and(|last| last.reason.as_ref() == Some(&reason))
@@ -338,10 +337,10 @@ impl Inner {
         flight::log(self, &failure, schedule::LOGIN_POLL);
         let result = failure.result();
         state.last = Some(LastOutcome { result, reason: Some(reason), at: SystemTime::now(), took: None });
-        state.pause = match error {
-            TokenError::NeedsLogin { .. } => Some((error, Instant::now() + schedule::LOGIN_POLL)),
+        state.pause = match error.failure.cause {
+            Cause::GrantGone { .. } => Some((error, Instant::now() + schedule::LOGIN_POLL)),
             // A request tries for itself.
-            TokenError::Rejected { .. } | TokenError::Unavailable { .. } => None,
+            Cause::Rejected { .. } | Cause::Unavailable(_) => None,
         };
     }
 

@@ -38,7 +38,7 @@ mod tunnel;
 
 pub(super) use request::Request;
 
-use crate::credentials::{Credential, oauth2::Token, oauth2::TokenError};
+use crate::credentials::{Credential, oauth2::Cause, oauth2::Token, oauth2::TokenError};
 use crate::error_code::ErrorCode;
 use crate::message::Version;
 use crate::message::request::BadHead;
@@ -380,15 +380,14 @@ fn attempt_failed(record: &Record, route: &Arc<Route>, error: AttemptError) -> N
 }
 
 fn no_token(planned: &Planned, error: &TokenError) -> Refusal {
-    let (code, retry_after, reason) = match error {
-        TokenError::Rejected { error, .. } => (ErrorCode::TokenRejected, None, Cow::Owned(error.to_string())),
-        TokenError::NeedsLogin { .. } => (ErrorCode::TokenRejected, None, Cow::Borrowed("needs_login")),
-        TokenError::Unavailable { reason, .. } => {
-            let seconds = error.retry_after().as_secs_f64().ceil().max(1.0) as u32;
-            (ErrorCode::TokenUnavailable, Some(seconds), Cow::Borrowed(reason.as_str()))
+    let (code, retry_after) = match error.failure.cause {
+        Cause::Rejected { .. } | Cause::GrantGone { .. } => (ErrorCode::TokenRejected, None),
+        Cause::Unavailable(_) => {
+            let seconds = error.retry_after.as_secs_f64().ceil().max(1.0) as u32;
+            (ErrorCode::TokenUnavailable, Some(seconds))
         }
     };
-    let refusal = Refusal::new(code, error.detail()).of(&planned.plan.route.service).because(reason);
+    let refusal = Refusal::new(code, error.detail()).of(&planned.plan.route.service).because(error.reason());
     Refusal { retry_after, ..refusal }
 }
 

@@ -1,5 +1,6 @@
 //! An account's own `tls`, against an endpoint that speaks it.
 
+use super::super::error::Cause;
 use super::super::stub::{self, JSON, TOKEN, http};
 use super::*;
 use crate::config::model::CaBundle;
@@ -82,7 +83,7 @@ async fn exchange(config: &OAuth2, tls: TokenTls) -> Result<Answer, Failure> {
 }
 
 fn is_refused(result: &Result<Answer, Failure>) -> bool {
-    matches!(result, Err(Failure::Unavailable { reason: Unavailability::Tls, .. }))
+    matches!(result, Err(Failure { cause: Cause::Unavailable(Unavailability::Tls), .. }))
 }
 
 #[tokio::test]

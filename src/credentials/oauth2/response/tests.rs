@@ -1,5 +1,6 @@
 //! One test an oddity. Each goes over a socket and through the whole client.
 
+use super::super::error::Cause;
 use super::super::exchange::Answer;
 use super::super::stub::{JSON, Stub};
 use super::*;
@@ -20,14 +21,14 @@ async fn gives_the_token(status: &str, headers: &str, body: &str) {
 
 async fn refused(status: &str, headers: &str, body: &str) -> String {
     match answered(status, headers, body).await {
-        Err(Failure::Rejected { error, .. }) => error.to_string(),
+        Err(Failure { cause: Cause::Rejected { code: error }, .. }) => error.to_string(),
         other => panic!("not refused: {other:?}"),
     }
 }
 
 async fn unavailable(status: &str, headers: &str, body: &str) -> Unavailability {
     match answered(status, headers, body).await {
-        Err(Failure::Unavailable { reason, .. }) => reason,
+        Err(Failure { cause: Cause::Unavailable(reason), .. }) => reason,
         other => panic!("not unavailable: {other:?}"),
     }
 }
@@ -195,7 +196,7 @@ async fn an_error_in_a_form_or_as_an_object_or_in_latin1() {
     let mut latin1 = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
     latin1.extend_from_slice(b"{\"error\":\"invalid_client\",\"error_description\":\"ung\xfcltig\"}");
     let idp = Stub::answering(latin1).await;
-    assert!(matches!(idp.exchange(&idp.config()).await, Err(Failure::Rejected { .. })));
+    assert!(matches!(idp.exchange(&idp.config()).await, Err(Failure { cause: Cause::Rejected { .. }, .. })));
 }
 
 #[tokio::test]

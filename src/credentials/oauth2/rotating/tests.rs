@@ -2,6 +2,7 @@
 
 use super::super::stub;
 use super::*;
+use crate::state::Stamp;
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -32,7 +33,7 @@ impl Exchange for Idp {
                 self.revoked.store(true, Ordering::SeqCst);
             }
             if self.revoked.load(Ordering::SeqCst) {
-                return Err(Failure::Rejected { error: "invalid_grant".into(), description: None });
+                return Err(Cause::GrantGone { code: Some("invalid_grant".into()) }.into());
             }
             if !self.keeps.load(Ordering::SeqCst) {
                 *valid += 1;
@@ -80,8 +81,9 @@ impl Memory {
 
 #[async_trait]
 impl Store for Memory {
-    async fn peek(&self, name: &str) -> Result<Option<Entry>, StateError> {
-        Ok(self.slot(name).lock().await.clone())
+    async fn peek(&self, name: &str, _: Option<Stamp>) -> Result<Peek, StateError> {
+        let entry = self.slot(name).lock().await.clone();
+        Ok(entry.map_or(Peek::Absent, |entry| Peek::Found(Box::new(entry), Stamp::new([0; 4]))))
     }
 
     async fn lock(&self, name: &str, wait: Duration) -> Result<Box<dyn LockedEntry>, StateError> {
@@ -163,7 +165,7 @@ impl World {
 
     async fn kept(&self, config: &OAuth2) -> Option<(String, u64, bool)> {
         let entry = self.memory.of(config).lock().await.clone();
-        entry.map(|e| (e.refresh_token.expose().to_owned(), e.rotation, e.lost.is_some()))
+        entry.map(|e| (e.refresh_token.unwrap().expose().to_owned(), e.revision, e.lost.is_some()))
     }
 
     fn calls(&self) -> usize {
@@ -204,7 +206,7 @@ async fn a_lock_that_somebody_holds_is_waited_for_and_then_given_up() {
     let _held = slot.lock().await;
     let began = Instant::now();
     let failure = world.process().exchange(&seeded(), None).await.unwrap_err();
-    assert!(matches!(failure, Failure::Unavailable { reason: Unavailability::Locked, .. }));
+    assert!(matches!(failure, Failure { cause: Cause::Unavailable(Unavailability::Locked), .. }));
     assert_eq!((began.elapsed(), world.calls()), (seeded().token_timeout + STORE_TIME, 0));
 }
 
@@ -233,16 +235,19 @@ async fn a_refused_refresh_token_is_never_sent_again() {
     let world = World::new();
     world.idp.reply_lost.store(true, Ordering::SeqCst);
     let process = world.process();
-    assert!(matches!(process.exchange(&seeded(), None).await, Err(Failure::Unavailable { .. })));
+    assert!(matches!(
+        process.exchange(&seeded(), None).await,
+        Err(Failure { cause: Cause::Unavailable(_), .. })
+    ));
     // The endpoint has spent it, and we can't know: the one window that remains.
     let failure = process.exchange(&seeded(), None).await.unwrap_err();
-    assert!(matches!(failure, Failure::NeedsLogin { error: Some(_), .. }));
+    assert!(matches!(failure, Failure { cause: Cause::GrantGone { code: Some(_) }, .. }));
     assert_eq!(world.kept(&seeded()).await, Some(("0".into(), 0, true)));
     let calls = world.calls();
     for process in [process, world.process()] {
         let failure = process.exchange(&seeded(), None).await.unwrap_err();
-        assert!(matches!(failure, Failure::NeedsLogin { error: None, .. }));
-        assert!(matches!(process.look(&seeded()).await, Err(Failure::NeedsLogin { .. })));
+        assert!(matches!(failure, Failure { cause: Cause::GrantGone { code: None }, .. }));
+        assert!(matches!(process.look(&seeded()).await, Err(Failure { cause: Cause::GrantGone { .. }, .. })));
     }
     assert_eq!(world.calls(), calls);
 }
@@ -270,19 +275,28 @@ async fn a_rotated_client_secret_keeps_the_grant_and_another_client_does_not() {
     assert!(world.process().exchange(&config, None).await.is_ok());
     assert_eq!(world.kept(&seeded()).await, kept("2", 2));
     let other = OAuth2 { client_id: Some("other".into()), ..device() };
-    assert!(matches!(world.process().look(&other).await, Err(Failure::NeedsLogin { .. })));
+    assert!(matches!(
+        world.process().look(&other).await,
+        Err(Failure { cause: Cause::GrantGone { .. }, .. })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_nobody_signed_in_asks_nobody() {
     let world = World::new();
     let process = world.process();
-    assert!(matches!(process.exchange(&device(), None).await, Err(Failure::NeedsLogin { error: None, .. })));
+    assert!(matches!(
+        process.exchange(&device(), None).await,
+        Err(Failure { cause: Cause::GrantGone { code: None }, .. })
+    ));
     assert_eq!(world.calls(), 0);
     let login = Entry {
         bound_to: grant_identity("erp", &device()),
-        rotation: 1,
-        refresh_token: Secret::new("0"),
+        revision: 1,
+        rotated: false,
+        reusable: false,
+        access: None,
+        refresh_token: Some(Secret::new("0")),
         obtained_at: SystemTime::now(),
         lost: None,
     };
@@ -297,7 +311,7 @@ async fn a_full_disk_shows_before_the_token_is_spent() {
     let world = World::new();
     world.memory.full.store(true, Ordering::SeqCst);
     let failure = world.process().exchange(&seeded(), None).await.unwrap_err();
-    assert!(matches!(failure, Failure::Unavailable { reason: Unavailability::State, .. }));
+    assert!(matches!(failure, Failure { cause: Cause::Unavailable(Unavailability::State), .. }));
     assert_eq!(world.calls(), 0);
 }
 
@@ -319,7 +333,7 @@ async fn without_a_store_nothing_is_spent() {
     let idp: Arc<Idp> = Arc::default();
     let tokens = Tokens::new(stub::client(), Handle::current());
     let failure = Rotating::new("erp", idp.clone(), &tokens).exchange(&seeded(), None).await.unwrap_err();
-    assert!(matches!(failure, Failure::Unavailable { reason: Unavailability::State, .. }));
+    assert!(matches!(failure, Failure { cause: Cause::Unavailable(Unavailability::State), .. }));
     assert_eq!(idp.calls.load(Ordering::SeqCst), 0);
 }
 
@@ -365,14 +379,17 @@ async fn a_login_counts_before_what_could_not_be_written() {
     let world = World::new();
     let login = |token: &str, obtained_at| Entry {
         bound_to: grant_identity("erp", &device()),
-        rotation: 1,
-        refresh_token: Secret::new(token),
+        revision: 1,
+        rotated: false,
+        reusable: false,
+        access: None,
+        refresh_token: Some(Secret::new(token)),
         obtained_at,
         lost: None,
     };
     let process = world.process();
     // The one before it was the account's zeroth, which no file holds any more.
-    *world.memory.of(&device()).lock().await = Some(Entry { rotation: 0, ..login("0", SystemTime::now()) });
+    *world.memory.of(&device()).lock().await = Some(Entry { revision: 0, ..login("0", SystemTime::now()) });
     world.memory.fails_to_write.store(true, Ordering::SeqCst);
     assert!(process.exchange(&device(), None).await.is_ok());
     world.memory.fails_to_write.store(false, Ordering::SeqCst);
@@ -423,7 +440,7 @@ struct Hangs(AtomicUsize);
 
 #[async_trait]
 impl Store for Hangs {
-    async fn peek(&self, _: &str) -> Result<Option<Entry>, StateError> {
+    async fn peek(&self, _: &str, _: Option<Stamp>) -> Result<Peek, StateError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }

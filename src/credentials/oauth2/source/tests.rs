@@ -91,7 +91,7 @@ fn down() -> Reply {
 }
 
 fn refused() -> Reply {
-    Err(Failure::Rejected { error: "invalid_client".into(), description: Some("client is locked".into()) })
+    Err(Failure::rejected("invalid_client").with_words(Arc::from("client is locked")))
 }
 
 fn usable_now(source: &TokenSource) -> Option<u64> {
@@ -131,7 +131,9 @@ async fn a_failure_is_told_to_all_who_wait() {
     let mut callers = JoinSet::new();
     for _ in 0..100 {
         let source = source.clone();
-        callers.spawn(async move { matches!(source.get().await, Err(TokenError::Rejected { .. })) });
+        callers.spawn(async move {
+            matches!(source.get().await.unwrap_err().failure.cause, Cause::Rejected { .. })
+        });
     }
     assert_eq!(callers.join_all().await, vec![true; 100]);
     assert_eq!(idp.calls(), 1);
@@ -206,7 +208,7 @@ async fn an_expired_token_is_never_given_out_and_the_source_fails_closed() {
     assert_eq!(source.status(Instant::now()).state, TokenState::Valid);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(usable_now(&source), None);
-    assert!(matches!(source.get().await, Err(TokenError::Unavailable { .. })));
+    assert!(matches!(source.get().await.unwrap_err().failure.cause, Cause::Unavailable(_)));
     assert_eq!(source.status(Instant::now()).state, TokenState::Failing);
     sleep(secs(1000)).await;
     assert_eq!(usable_now(&source), None);
@@ -234,7 +236,7 @@ async fn an_endpoint_that_is_down_is_asked_with_growing_pauses() {
     let began = Instant::now();
     while began.elapsed() < secs(300) {
         let error = source.get().await.unwrap_err();
-        assert!(error.retry_after() <= secs(30));
+        assert!(error.retry_after <= secs(30));
         sleep(Duration::from_millis(100)).await;
     }
     // 0.5 + 1 + 2 + 4 + 8 + 16 + 30…, a fifth less at most, and a second each.
@@ -255,11 +257,11 @@ async fn nobody_asks_in_vain_when_nobody_wants_a_token() {
 async fn a_refusal_is_the_answer_at_once_until_its_pause_is_over() {
     let idp = Idp::new(|call| if call == 1 { refused() } else { token(100) });
     let source = idp.source();
-    let first = source.get().await.unwrap_err().retry_after();
+    let first = source.get().await.unwrap_err().retry_after;
     assert!((secs(24)..=secs(30)).contains(&first));
     sleep(secs(20)).await;
     let asked = Instant::now();
-    assert_eq!(source.get().await.unwrap_err().retry_after(), first - secs(20));
+    assert_eq!(source.get().await.unwrap_err().retry_after, first - secs(20));
     assert_eq!((asked.elapsed(), idp.calls()), (Duration::ZERO, 1));
     sleep(secs(10)).await;
     assert!(source.get().await.is_ok());
@@ -267,12 +269,9 @@ async fn a_refusal_is_the_answer_at_once_until_its_pause_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured() {
-    let idp = Idp::new(|_| {
-        let reason = Unavailability::Status(429);
-        Err(Failure::Unavailable { reason, retry_after: Some(secs(7)), cause: None })
-    });
+    let idp = Idp::new(|_| Err(Failure { retry_after: Some(secs(7)), ..Unavailability::Status(429).into() }));
     let source = idp.source();
-    assert_eq!(source.get().await.unwrap_err().retry_after(), secs(7));
+    assert_eq!(source.get().await.unwrap_err().retry_after, secs(7));
     sleep(secs(6)).await;
     assert!(source.get().await.is_err());
     assert_eq!(idp.calls(), 1);
@@ -307,7 +306,7 @@ async fn an_endpoint_that_hangs_is_given_up() {
     let source = idp.source();
     let began = Instant::now();
     let error = source.get().await.unwrap_err();
-    assert!(matches!(error, TokenError::Unavailable { reason: Unavailability::TimedOut, .. }));
+    assert!(matches!(error.failure.cause, Cause::Unavailable(Unavailability::TimedOut)));
     assert_eq!(began.elapsed(), stub::config("http://127.0.0.1:1").token_timeout);
     assert_eq!(source.stats().requests(TokenResult::Timeout), 1);
     assert_eq!(source.status(Instant::now()).last.unwrap().result, TokenResult::Timeout);

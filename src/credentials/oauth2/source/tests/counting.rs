@@ -160,7 +160,7 @@ impl Exchange for Kept {
 #[tokio::test(start_paused = true)]
 async fn what_a_look_finds_shows_before_the_first_request_and_is_told_once() {
     let (log, _guard) = capture();
-    let kept = Arc::new(Kept(Mutex::new(Err(Failure::NeedsLogin { error: None, description: None }))));
+    let kept = Arc::new(Kept(Mutex::new(Err(Failure::needs_login()))));
     let device_authorization_url = "https://id.erp.example/device".parse().unwrap();
     let grant = crate::config::model::Grant::DeviceCode { device_authorization_url };
     let config = OAuth2 { grant, ..stub::config("https://id.erp.example/token") };

@@ -85,7 +85,7 @@ impl Exchange for Endpoint {
             }
             Mode::Down => down(),
             Mode::Refuses => refused(),
-            Mode::NeedsLogin => Err(Failure::NeedsLogin { error: None, description: None }),
+            Mode::NeedsLogin => Err(Failure::needs_login()),
             Mode::Hangs => std::future::pending().await,
             Mode::Panics => panic!("as the test wants it"),
         }
