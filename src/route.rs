@@ -203,6 +203,7 @@ fn kept_once<T: Clone + Eq + Hash>(kept: &mut HashSet<Arc<[T]>>, list: &[T]) -> 
 fn replaced(credential: &Credential, beside: &[(FieldName, HeaderValue)]) -> Vec<String> {
     let mut names: Vec<String> = match credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
+        Credential::Jwt(jwt) => vec![fold(jwt.header().as_str())],
         Credential::OAuth2(source) => vec![fold(source.header().as_str())],
         Credential::None | Credential::Unavailable | Credential::Query { .. } => Vec::new(),
     };

@@ -249,6 +249,8 @@ pub enum Authorization {
         /// Its value, not yet percent-encoded.
         value: Secret,
     },
+    /// `jwt`: a token that attache signs.
+    Jwt(Box<SelfSigned>),
     /// `oauth2`: a token that attache requests, stores and renews.
     OAuth2(Box<OAuth2>),
 }
@@ -258,11 +260,23 @@ impl Authorization {
     pub fn header_names(&self) -> impl Iterator<Item = &FieldName> {
         let (many, one) = match self {
             Self::Headers(headers) => (&headers[..], None),
+            Self::Jwt(jwt) => (&[][..], Some(&jwt.header)),
             Self::OAuth2(oauth2) => (&[][..], Some(&oauth2.header)),
             Self::None | Self::Query { .. } | Self::Unavailable => (&[][..], None),
         };
         many.iter().map(|(name, _)| name).chain(one)
     }
+}
+
+/// `authorization.jwt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// The token. Its claims have no defaults.
+    pub assertion: SignedAssertion,
+    /// `header`: the header that carries the token. Default `Authorization`.
+    pub header: FieldName,
+    /// `prefix`: the text before the token. Default `Bearer `, with its space.
+    pub prefix: String,
 }
 
 /// `authorization.oauth2`.
@@ -402,7 +416,7 @@ pub enum Assertion {
     Presented(PresentedToken),
 }
 
-/// An assertion that attache signs. Defaults are filled in.
+/// A token that attache signs. Defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedAssertion {
     /// `key` and `algorithm`.

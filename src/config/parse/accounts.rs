@@ -134,6 +134,7 @@ fn of_kind(
         "basic" => basic(decoder, at),
         "bearer" => bearer(decoder, at),
         "query" => query(decoder, at),
+        "jwt" => oauth2::jwt(decoder, at).map(Box::new).map(Authorization::Jwt),
         "oauth2" => oauth2::oauth2(decoder, at, refresh_tokens).map(Box::new).map(Authorization::OAuth2),
         _ => {
             debug_assert!(false, "{at}: a kind that is declared and not read");

@@ -110,6 +110,11 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
                 field(out, name.spelling(), value.as_bytes());
             }
         }
+        Credential::Jwt(jwt) => {
+            let token = jwt.token_at(SystemTime::now());
+            let token = token.map_err(|_| NotForwarded::refused(internal("unsigned_token")))?;
+            field(out, jwt.header().spelling(), token.header_value().as_bytes());
+        }
         Credential::OAuth2(_) => {
             let token = token.ok_or_else(|| NotForwarded::refused(internal("no_token")))?;
             let name = route.token_header.as_ref().unwrap_or(token.header_name());

@@ -1,6 +1,6 @@
 use crate::config::model::{
-    Assertion, Authorization, ClientAuth, Config, Grant, OAuth2, Param, PresentedToken, SignedAssertion,
-    StateStore,
+    Assertion, Authorization, ClientAuth, Config, Grant, OAuth2, Param, PresentedToken, SelfSigned,
+    SignedAssertion, StateStore,
 };
 use crate::config::model::{LastValues, ReadFault};
 use crate::config::parse::parse;
@@ -146,6 +146,25 @@ fn every_grant_has_its_own_keys() {
     let claims = serde_json::json!({ "tenant": "7", "level": 7, "roles": ["a", { "b": [true, null, 1.5] }] });
     assert_eq!(serde_json::Value::from(assertion.claims), claims);
     assert!(!assertion.scope_claim);
+}
+
+#[test]
+fn a_token_that_attache_signs_has_only_the_claims_of_the_file() {
+    let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
+    let of = |account: &str| match &config.accounts[account].authorization {
+        Authorization::Jwt(jwt) => (**jwt).clone(),
+        other => panic!("no jwt: {other:?}"),
+    };
+    let SelfSigned { assertion, header, prefix } = of("jwt");
+    assert_eq!((&header.spelling()[..], &*prefix), (&b"Authorization"[..], "Bearer "));
+    assert_eq!(assertion.key_id.as_deref(), Some("2X9R4HXF34"));
+    assert_eq!(assertion.issuer.as_deref(), Some("57246542-96fe-1a63-e053-0824d011072a"));
+    assert_eq!((assertion.subject, assertion.audience.as_deref()), (None, Some("appstoreconnect-v1")));
+    assert_eq!(assertion.lifetime, Duration::from_secs(1200));
+    let SelfSigned { assertion, header, prefix } = of("jwt-elsewhere");
+    assert_eq!((&header.spelling()[..], &*prefix), (&b"X-Token"[..], ""));
+    assert_eq!((assertion.issuer, assertion.key.algorithm()), (None, Algorithm::Rs384));
+    assert_eq!(config.accounts["jwt-elsewhere"].headers.len(), 1);
 }
 
 #[test]
