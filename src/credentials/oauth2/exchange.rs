@@ -8,8 +8,9 @@ use super::details::Details;
 use super::error::{Failure, Unavailability};
 use super::form::Form;
 use super::redact::Secrets;
-use super::response::{self, Raw, Reply};
-use super::{client_auth, grant, verdict};
+use super::response::{self, Raw};
+use super::verdict::{self, Presented, Reply};
+use super::{client_auth, grant, words};
 use crate::config::model::{BearerTokenType, OAuth2, TokenTls};
 use crate::secret::Secret;
 use crate::transport::tls::Roots;
@@ -114,7 +115,7 @@ impl TokenClient {
     /// request, whatever it asks for: a token, a code's exchange, a device's code.
     ///
     /// Of several client secrets the next is tried where the endpoint [refuses the
-    /// client](response::Refusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
+    /// client](verdict::Refusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
     /// endpoint that has not let the first one in.
     ///
     /// # Errors
@@ -157,7 +158,7 @@ impl TokenClient {
             headers.insert(header::AUTHORIZATION, value);
         }
         let request = self.0.post(url.clone()).headers(headers).body(form.encode());
-        response::read(&send(request, secrets).await?, secrets)
+        verdict::read(&send(request, secrets).await?, secrets)
     }
 }
 
@@ -173,17 +174,28 @@ pub(super) struct Posted {
 impl Posted {
     /// Returns a token, or why there is none. The request presented the account's grant.
     pub(super) fn into_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
-        self.into_login_answer(config).map_err(|failure| verdict::of_grant(failure, config))
+        self.answer(config, Presented::by(config))
     }
 
     /// Returns a token, or why there is none. The request presented a code, which is no grant of the account yet.
     pub(super) fn into_login_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
+        self.answer(config, Presented::Other)
+    }
+
+    fn answer(self, config: &OAuth2, presented: Presented<'_>) -> Result<Answer, Failure> {
         let members = match &self.reply {
             Reply::Members(members) => members,
-            Reply::Refused(refusal) => return Err(refusal.judge(&self.secrets)),
+            Reply::Refused(refusal) => return Err(refusal.judge(presented, &self.secrets)),
         };
-        let refresh_token = response::text(members, "refresh_token").map(Secret::new);
-        self.granted(members, config).map_err(|failure| Failure { successor: refresh_token, ..failure })
+        self.granted(members, config).map_err(|failure| {
+            let mut secrets = self.secrets.clone();
+            for token in ["access_token", "id_token", "refresh_token"] {
+                secrets.add(&Secret::new(response::text(members, token).unwrap_or_default()));
+            }
+            let words = words::of_members(members, None).and_then(|words| secrets.text(&words));
+            let successor = response::text(members, "refresh_token").map(Secret::new);
+            Failure { successor, ..failure.with_words(words) }
+        })
     }
 
     fn granted(&self, members: &Map<String, Value>, config: &OAuth2) -> Result<Answer, Failure> {
@@ -229,9 +241,10 @@ fn builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("attache/", env!("CARGO_PKG_VERSION")))
 }
 
-/// RFC 6750 section 2.1, but for its narrower alphabet, which real tokens overstep: any printable ASCII.
+/// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: any visible ASCII. A token with a
+/// space is an error message in the place of a token.
 fn bearer(prefix: &str, token: &str) -> Result<HeaderValue, Failure> {
-    let fits = token.trim() == token && token.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    let fits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
     let value = fits.then(|| HeaderValue::try_from(format!("{prefix}{token}")).ok()).flatten();
     let mut value = value.ok_or(Unavailability::TokenCharacters)?;
     value.set_sensitive(true);
@@ -256,6 +269,7 @@ async fn send(request: reqwest::RequestBuilder, secrets: &Secrets) -> Result<Raw
             .and_then(|value| response::retry_after(&value, SystemTime::now())),
         content_type: header(header::CONTENT_TYPE),
         content_encoding: header(header::CONTENT_ENCODING),
+        location: header(header::LOCATION),
         body,
     })
 }

@@ -2,15 +2,13 @@
 
 use super::details::{Claims, Details};
 use super::error::{Failure, Unavailability};
+use super::redact::MAX_TEXT;
 use super::tokens::Tokens;
 use crate::config::model::OAuth2;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-
-/// A scope list that long may have been cut: nothing can be said of what it lacks.
-const LONG_SCOPE: usize = 200;
 
 /// What a token says of itself, without the token. Texts are redacted, on one line, and cut where they are long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +70,7 @@ pub(super) fn missing_scopes(config: &OAuth2, granted: Option<&str>) -> Vec<Stri
 
 /// `offline_access` asks for a refresh token, and many providers don't name it among what they grant.
 fn missing(requested: &[String], granted: &str) -> Vec<String> {
-    if granted.chars().count() >= LONG_SCOPE {
+    if granted.chars().count() >= MAX_TEXT {
         return Vec::new();
     }
     let lacks =
@@ -90,6 +88,6 @@ mod tests {
         assert_eq!(missing(&requested, "c a"), ["b"]);
         // As GitHub, Slack and Strava separate them.
         assert_eq!(missing(&requested, "c,a"), ["b"]);
-        assert_eq!(missing(&requested, &"x".repeat(200)), [""; 0]);
+        assert_eq!(missing(&requested, &"x".repeat(MAX_TEXT)), [""; 0]);
     }
 }

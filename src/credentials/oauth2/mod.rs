@@ -32,6 +32,7 @@ mod stub;
 mod token;
 mod tokens;
 mod verdict;
+mod words;
 
 pub use error::{Cause, Failure, TokenError, Unavailability};
 pub use exchange::{BuildError, CONNECT_TIMEOUT, TokenClient};

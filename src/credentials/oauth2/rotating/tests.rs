@@ -352,10 +352,19 @@ async fn a_refresh_token_beside_a_token_that_cannot_be_sent_is_kept() {
     tokens.store.set(Arc::new(Memory::default()));
     let process = Rotating::new("erp", Arc::new(stub::client()), &tokens);
     config.bearer_token_type = crate::config::model::BearerTokenType::IdToken;
-    assert_eq!(process.exchange(&config, None).await.unwrap_err(), Unavailability::NoIdToken.into());
+    assert_eq!(
+        process.exchange(&config, None).await.unwrap_err().cause,
+        Cause::Unavailable(Unavailability::NoIdToken)
+    );
     config.bearer_token_type = crate::config::model::BearerTokenType::AccessToken;
-    assert_eq!(process.exchange(&config, None).await.unwrap_err(), Unavailability::TokenType.into());
-    assert_eq!(process.exchange(&config, None).await.unwrap_err(), Unavailability::TokenCharacters.into());
+    assert_eq!(
+        process.exchange(&config, None).await.unwrap_err().cause,
+        Cause::Unavailable(Unavailability::TokenType)
+    );
+    assert_eq!(
+        process.exchange(&config, None).await.unwrap_err().cause,
+        Cause::Unavailable(Unavailability::TokenCharacters)
+    );
     assert!(process.exchange(&config, None).await.is_ok());
     let sent: Vec<_> = (0..4).map(|nth| idp.member(nth, "refresh_token").unwrap()).collect();
     assert_eq!(sent, ["0", "1", "2", "3"]);
