@@ -160,7 +160,8 @@ mod tests {
     use super::super::stub;
     use super::*;
     use crate::config::model::ClientAuth;
-    use http::{HeaderName, HeaderValue};
+    use crate::header_name::FieldName;
+    use http::HeaderValue;
 
     fn config() -> OAuth2 {
         stub::config("http://127.0.0.1:1/token")
@@ -179,7 +180,7 @@ mod tests {
         let mut config = config();
         config.client_auth = ClientAuth::Basic(vec![Secret::new("s3cr&t/1"), Secret::new("old-s3cret")]);
         config.grant = Grant::Password { username: Secret::new("bob"), password: Secret::new("p%ss word") };
-        config.token_headers = vec![(HeaderName::from_static("x-api-key"), HeaderValue::from_static("k3y"))];
+        config.token_headers = vec![(FieldName::from_static("x-api-key"), HeaderValue::from_static("k3y"))];
         let secrets = Secrets::of(&config);
         for held in
             ["s3cr&t/1", "s3cr%26t%2F1", "old-s3cret", "p%ss word", "p%25ss+word", "bob", "p%ss\nword", "k3y"]
@@ -226,9 +227,10 @@ mod tests {
     #[test]
     fn a_registered_code_is_told_whatever_short_secret_stands_in_it() {
         let mut config = config();
-        config.token_headers = vec![(HeaderName::from_static("x-tenant"), HeaderValue::from_static("gra"))];
+        config.token_headers = vec![(FieldName::from_static("x-tenant"), HeaderValue::from_static("gra"))];
         assert_eq!(&*Secrets::of(&config).code("invalid_grant"), "invalid_grant");
-        config.token_headers = vec![(http::header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"))];
+        config.token_headers =
+            vec![(FieldName::from_static("Accept-Language"), HeaderValue::from_static("en"))];
         assert!(Secrets::of(&config).text("the client is unknown").is_some());
     }
 

@@ -191,6 +191,7 @@ fn every_part_of_the_token_request_can_be_configured() {
         ]
     );
     let (name, value) = &account.token_headers[0];
+    assert_eq!(name.spelling(), "X-Tenant");
     assert_eq!((name.as_str(), value.as_bytes()), ("x-tenant", &b"hunter2-from-a-file"[..]));
     assert!(value.is_sensitive());
     assert!(!config.services["erp"].outbound.as_ref().unwrap().retry_on_401);
