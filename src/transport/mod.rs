@@ -88,6 +88,11 @@ impl Transport {
         &self.names
     }
 
+    /// Returns the TLS clients.
+    pub fn tls(&self) -> &TlsClients {
+        &self.tls
+    }
+
     /// Prepares `url`. Connections are shared by requests of the same `sharing` (a service's key, or empty), the same
     /// server and the same trust only, and survive a reload that changes none of them.
     pub fn upstream(
