@@ -16,7 +16,7 @@ pub use webhook::{
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -301,7 +301,7 @@ pub struct OAuth2 {
     /// Extra form members; a name may occur more than once.
     pub token_params: Vec<(String, Param)>,
     /// Extra headers of the token request, marked sensitive.
-    pub token_headers: Vec<(HeaderName, HeaderValue)>,
+    pub token_headers: Vec<(FieldName, HeaderValue)>,
     /// `header`: the header that carries the token. Default `Authorization`.
     pub header: FieldName,
     /// `prefix`: the text before the token. Default `Bearer `, with its space.

@@ -151,7 +151,7 @@ impl TokenClient {
         for (name, value) in &config.token_headers {
             let mut value = value.clone();
             value.set_sensitive(true);
-            headers.insert(name, value);
+            headers.insert(name.as_header_name(), value);
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         if let Some(value) = authorization {

@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::config::model::CaBundle;
     use crate::header_name::FieldName;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     #[test]
     fn the_spelling_of_the_header_is_no_part_of_it() {
@@ -284,7 +284,7 @@ mod tests {
             &|c| c.bearer_token_type = BearerTokenType::IdToken,
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],
-            &|c| c.token_headers = vec![(HeaderName::from_static("x"), HeaderValue::from_static("y"))],
+            &|c| c.token_headers = vec![(FieldName::from_static("x"), HeaderValue::from_static("y"))],
             &|c| c.header = FieldName::from_static("X-Token"),
             &|c| c.prefix = String::new(),
             &|c| c.default_lifetime *= 2,

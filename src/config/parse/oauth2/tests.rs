@@ -230,6 +230,7 @@ fn every_part_of_the_token_request_can_be_configured() {
     assert_eq!(secrets.len(), 1);
     assert_eq!(account.scope(), "read,write");
     let (name, value) = &account.token_headers[0];
+    assert_eq!(name.spelling(), "X-Tenant");
     assert_eq!((name.as_str(), value.as_bytes()), ("x-tenant", &b"hunter2-from-a-file"[..]));
     assert!(value.is_sensitive());
     assert!(!config.services["erp"].outbound.as_ref().unwrap().retry_on_401);
