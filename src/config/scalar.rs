@@ -309,6 +309,29 @@ pub(super) fn redirect_url(text: &str) -> Result<url::Url, Invalid> {
     )
 }
 
+/// Returns the number, boolean or null that a plain scalar stands for; `None` if it is text, or a number that JSON does
+/// not have.
+pub(super) fn json(text: &str) -> Option<serde_json::Value> {
+    match text {
+        "~" | "null" | "Null" | "NULL" => return Some(serde_json::Value::Null),
+        "true" | "True" | "TRUE" => return Some(true.into()),
+        "false" | "False" | "FALSE" => return Some(false.into()),
+        _ => {}
+    }
+    // Nothing else that is plain and not text begins so, and most texts need no parser.
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
+        return None;
+    }
+    let number = serde_yaml::from_str::<serde_yaml::Number>(text).ok()?;
+    if let Some(number) = number.as_i64() {
+        return Some(number.into());
+    }
+    match (number.as_u64(), number.as_f64().and_then(serde_json::Number::from_f64)) {
+        (Some(number), _) => Some(number.into()),
+        (None, number) => number.map(serde_json::Value::Number),
+    }
+}
+
 /// Returns the name of a character that is invisible, or looks like an ordinary space.
 pub(super) fn invisible(c: char) -> Option<&'static str> {
     Some(match c {

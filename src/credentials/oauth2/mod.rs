@@ -35,6 +35,7 @@ mod stub;
 mod token;
 mod tokens;
 mod verdict;
+mod words;
 
 pub use clock::Now;
 pub use error::{Cause, Failure, TokenError, Unavailability};

@@ -96,8 +96,16 @@ pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut Re
             decoder.no_use(&at, &format!("`grant: {}`", word(kind)), label, &help);
         }
     }
-    if matches!(kind, Kind::RefreshToken | Kind::AuthorizationCode | Kind::DeviceCode) {
+    let refreshes = matches!(kind, Kind::RefreshToken | Kind::AuthorizationCode | Kind::DeviceCode);
+    if refreshes {
         refresh_tokens.need(decoder, &at);
+    }
+    if let Some(codes) = map.get("login_required_on")
+        && !refreshes
+        && kind != Kind::Password
+    {
+        let label = "this grant has neither a refresh token nor a password that could be refused for good";
+        decoder.no_use(&codes, &format!("`grant: {}`", word(kind)), label, "remove it");
     }
     Some(kind)
 }

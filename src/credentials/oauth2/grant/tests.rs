@@ -96,8 +96,8 @@ async fn jwt_bearer_with_an_assertion_of_our_own() {
     let idp = Stub::good().await;
     let mut config = idp.config();
     let mut assertion = stub::signed_assertion();
-    assertion.issuer = "svc@example".into();
-    assertion.subject = "boss@example".into();
+    assertion.issuer = Some("svc@example".into());
+    assertion.subject = Some("boss@example".into());
     config.grant = Grant::JwtBearer(Assertion::Signed(Box::new(assertion)));
     config.client_auth = ClientAuth::None;
     config.client_id = None;

@@ -44,7 +44,8 @@ impl Authorization {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let mut request = client
             .authorize_url(CsrfToken::new_random)
-            .add_scopes(config.scopes.iter().cloned().map(Scope::new))
+            // It is the account's separator that is between them.
+            .add_scopes((!config.scopes.is_empty()).then(|| Scope::new(config.scope())))
             .set_pkce_challenge(challenge);
         for (name, value) in authorization_params {
             request = request.add_extra_param(name, value);

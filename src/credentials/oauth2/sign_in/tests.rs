@@ -92,7 +92,7 @@ fn a_refusal_is_told_on_one_line_and_without_secrets() {
     let query = format!("state={state}&code=c&error=access_denied&error_description=not%0d%0atoday");
     assert_eq!(authorization.read(&query), refused("access_denied", Some("not  today")));
     let query = format!("state={state}&error=%1b%5b2J&error_description=state+{state}+is+odd");
-    assert_eq!(authorization.read(&query), refused("unspecified", None));
+    assert_eq!(authorization.read(&query), refused("unspecified", Some("state [redacted] is odd")));
 }
 
 fn device(expires_in: u64) -> Device {
