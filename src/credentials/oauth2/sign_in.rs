@@ -10,10 +10,11 @@ pub use authorization::{Authorization, Redirected};
 pub use device::Device;
 
 use super::error::{Failure, Unavailability};
-use super::exchange::{Answer, BuildError, TokenClient};
+use super::exchange::Answer;
 use super::identity::grant_identity;
 use super::inspect::missing_scopes;
 use super::rotating::store_key;
+use super::wire::{BuildError, TokenClient};
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
 use crate::state::{Entry, LockedEntry, StateError, Store};

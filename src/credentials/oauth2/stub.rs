@@ -2,7 +2,8 @@
 
 use super::details::Details;
 use super::error::Failure;
-use super::exchange::{Answer, Exchange, TokenClient};
+use super::exchange::{Answer, Exchange};
+use super::wire::TokenClient;
 use crate::config::model::{BearerTokenType, ClientAuth, Grant, OAuth2, SignedAssertion, TokenTls};
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
@@ -74,9 +75,7 @@ static OTHER_KEY: LazyLock<String> = LazyLock::new(|| rcgen::KeyPair::generate()
 
 /// The client that is tested.
 pub(super) fn client() -> TokenClient {
-    // Another test of this process may have been first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    TokenClient::new().unwrap()
+    TokenClient::new(&Arc::new(crate::transport::for_tests()))
 }
 
 /// A token endpoint. It ends when it is dropped.

@@ -1,8 +1,9 @@
 //! What all token sources of a process share.
 
 use super::error::{Failure, Unavailability};
-use super::exchange::{Answer, Exchange, TokenClient};
+use super::exchange::{Answer, Exchange};
 use super::rotating::Rotating;
+use super::wire::TokenClient;
 use crate::config::model::{Config, OAuth2};
 use crate::secret::Secret;
 use crate::state::{Entry, Store};
