@@ -38,7 +38,7 @@ pub use error::{Cause, Failure, TokenError, Unavailability};
 pub use exchange::{BuildError, CONNECT_TIMEOUT, TokenClient};
 pub use identity::identity;
 pub use inspect::{Inspected, inspect};
-pub use sign_in::{Authorization, Device, Redirected, SignIn, SignInError, SignedIn};
+pub use sign_in::{Authorization, Device, Lasts, Redirected, SignIn, SignInError, SignedIn};
 pub use source::{MIN_AGE, TokenSource};
 pub use status::{LastOutcome, TokenState, TokenStatus};
 pub use token::Token;
