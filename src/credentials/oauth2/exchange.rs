@@ -25,6 +25,8 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// A token as it came.
 #[derive(Debug)]
 pub(super) struct Answer {
+    /// The token that is sent: visible ASCII, without a prefix.
+    pub(super) token: Secret,
     /// `Bearer …`, sensitive.
     pub(super) header: HeaderValue,
     /// From 0 (not to be kept) to [`super::schedule::MAX_LIFETIME`].
@@ -169,6 +171,7 @@ impl Posted {
         refresh_token.iter().for_each(|token| secrets.add(token));
         Ok(Answer {
             header: bearer(&config.prefix, token)?,
+            token: Secret::new(token),
             expires_in: granted.expires_in(),
             details: Details::of(&granted, token, &secrets),
             refresh_token,

@@ -69,6 +69,28 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
     sha256(&fields.0)
 }
 
+/// Returns a digest of the fields that say which token is meant, whatever proves the client: processes that share a
+/// store share a token if this is the same. Secrets that may rotate, time-outs and header names are not part of it.
+pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
+    let mut fields = Fields(Zeroizing::new(Vec::with_capacity(256)));
+    fields.push("token");
+    fields.push(config.grant.as_str());
+    fields.push(config.token_url.as_str());
+    fields.optional(config.client_id.as_deref());
+    fields.count(config.scopes.len());
+    config.scopes.iter().for_each(|scope| fields.push(scope));
+    fields.push(match config.bearer_token_type {
+        BearerTokenType::AccessToken => "access_token",
+        BearerTokenType::IdToken => "id_token",
+    });
+    fields.count(config.token_params.len());
+    for (name, value) in &config.token_params {
+        fields.push(name);
+        fields.push(value.expose());
+    }
+    sha256(&fields.0)
+}
+
 /// What an account's refresh token is bound to: one that was got for something else is not this account's. The client's
 /// secret is not part of it: it may rotate while the grant goes on.
 pub(super) fn grant_identity(account: &str, config: &OAuth2) -> [u8; 32] {

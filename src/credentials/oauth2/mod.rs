@@ -38,7 +38,7 @@ mod words;
 pub use error::{Cause, Failure, TokenError, Unavailability};
 pub use identity::identity;
 pub use inspect::{Inspected, inspect};
-pub use sign_in::{Authorization, Device, Redirected, SignIn, SignInError, SignedIn};
+pub use sign_in::{Authorization, Device, Lasts, Redirected, SignIn, SignInError, SignedIn};
 pub use source::{MIN_AGE, TokenSource};
 pub use status::{LastOutcome, TokenState, TokenStatus};
 pub use token::Token;

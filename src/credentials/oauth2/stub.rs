@@ -43,7 +43,8 @@ pub(super) fn config(token_url: &str) -> OAuth2 {
 
 /// A token that came without a refresh token.
 pub(super) fn answer(header: http::HeaderValue, expires_in: Option<Duration>) -> Answer {
-    Answer { header, expires_in, refresh_token: None, details: Details::default(), second_secret: false }
+    let (token, details) = (Secret::new("t0ken"), Details::default());
+    Answer { token, header, expires_in, refresh_token: None, details, second_secret: false }
 }
 
 /// Signed with a key of its own, by and for `attache`.

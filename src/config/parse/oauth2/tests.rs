@@ -119,13 +119,14 @@ fn every_grant_has_its_own_keys() {
     assert_eq!(of("client-credentials"), Grant::ClientCredentials);
     let Grant::RefreshToken { refresh_token } = of("refresh-token") else { panic!("no refresh token") };
     assert_eq!(refresh_token, Secret::new("hunter2.subject.token"));
-    let Grant::AuthorizationCode { authorization_url, redirect_url, authorization_params } =
+    let Grant::AuthorizationCode { authorization_url, redirect_url, authorization_params, issuer } =
         of("authorization-code")
     else {
         panic!("no code")
     };
     assert_eq!(authorization_url.as_str(), "https://id.example/authorize");
     assert_eq!(redirect_url.unwrap().as_str(), "http://localhost:8400/callback");
+    assert_eq!(issuer.as_deref(), Some("https://id.example/tenant/"));
     assert_eq!(authorization_params[1], ("prompt".to_owned(), "consent".to_owned()));
     let Grant::DeviceCode { device_authorization_url } = of("device-code") else { panic!("no device") };
     assert_eq!(device_authorization_url.as_str(), "https://id.example/device");

@@ -45,6 +45,7 @@ impl Exchange for Idp {
             return Err(Unavailability::Transport.into());
         }
         Ok(Answer {
+            token: Secret::new("t0ken"),
             header: HeaderValue::from_static("Bearer t0ken"),
             expires_in: None,
             refresh_token: (!self.keeps.load(Ordering::SeqCst)).then(|| Secret::new(next)),
