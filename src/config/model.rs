@@ -344,8 +344,11 @@ pub enum Grant {
     AuthorizationCode {
         /// `authorization_url`.
         authorization_url: url::Url,
-        /// `redirect_url`: a loopback URL. `None`: `http://127.0.0.1:PORT/callback` with any port (RFC 8252 section 7.3).
+        /// `redirect_url`: a loopback URL, or one with https. `None`: `http://127.0.0.1:PORT/callback` with any port
+        /// (RFC 8252 section 7.3).
         redirect_url: Option<url::Url>,
+        /// `issuer`: the only one that a redirect may name (RFC 9207). `None`: one of the origin of `authorization_url`.
+        issuer: Option<String>,
         /// `authorization_params`: extra parameters of the authorization request (`access_type`, `prompt`…).
         authorization_params: Vec<(String, String)>,
     },
@@ -388,12 +391,13 @@ impl Grant {
         matches!(self, Self::RefreshToken { .. } | Self::AuthorizationCode { .. } | Self::DeviceCode { .. })
     }
 
-    /// Returns what the operator does for `account` if its refresh token is missing or refused. Starts with a verb.
+    /// Returns what the operator does for `account` if its refresh token or password is missing or refused. Starts with a
+    /// verb.
     pub fn remedy(&self, account: &str) -> String {
         match self {
             // This grant has no login: the token came by other means.
             Self::RefreshToken { .. } => "give the account another `refresh_token`".to_owned(),
-            Self::Password { .. } => "give the account the right `username` and `password`".to_owned(),
+            Self::Password { .. } => "give the account another `username` or `password`".to_owned(),
             _ => format!("run `attache login {account}`"),
         }
     }

@@ -211,7 +211,8 @@ static OAUTH2: Shape = Shape {
         key(
             "redirect_url",
             Kind::Url,
-            "The loopback URL that `attache login` listens on. Default: any free port.",
+            "The URL to which the provider sends the browser. `attache login` listens on one with a loopback address; \
+             of one with https the address is pasted. Default: a loopback address with any free port.",
         )
         .with("grant", "authorization_code")
         .also(&["redirect_uri", "callback_url"]),
@@ -219,6 +220,13 @@ static OAUTH2: Shape = Shape {
             "authorization_params",
             Kind::Names(&Kind::Sensitive),
             "Extra parameters of the authorization request.",
+        )
+        .with("grant", "authorization_code"),
+        key(
+            "issuer",
+            Kind::Url,
+            "The issuer that the redirect of a login has to name if it names one (RFC 9207). Default: one of the \
+             origin of `authorization_url`.",
         )
         .with("grant", "authorization_code"),
         key("device_authorization_url", Kind::Url, "The endpoint that issues device codes (RFC 8628).")

@@ -119,13 +119,14 @@ fn every_grant_has_its_own_keys() {
     assert_eq!(of("client-credentials"), Grant::ClientCredentials);
     let Grant::RefreshToken { refresh_token } = of("refresh-token") else { panic!("no refresh token") };
     assert_eq!(refresh_token, Secret::new("hunter2.subject.token"));
-    let Grant::AuthorizationCode { authorization_url, redirect_url, authorization_params } =
+    let Grant::AuthorizationCode { authorization_url, redirect_url, authorization_params, issuer } =
         of("authorization-code")
     else {
         panic!("no code")
     };
     assert_eq!(authorization_url.as_str(), "https://id.example/authorize");
     assert_eq!(redirect_url.unwrap().as_str(), "http://localhost:8400/callback");
+    assert_eq!(issuer.as_deref(), Some("https://id.example/tenant/"));
     assert_eq!(authorization_params[1], ("prompt".to_owned(), "consent".to_owned()));
     let Grant::DeviceCode { device_authorization_url } = of("device-code") else { panic!("no device") };
     assert_eq!(device_authorization_url.as_str(), "https://id.example/device");
@@ -199,8 +200,9 @@ fn every_way_of_client_authentication_has_its_own_keys() {
 fn a_client_certificate_is_one_pem_text_that_the_client_accepts() {
     let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
     let account = of(&config, "mutual-tls");
+    let clients = crate::transport::tls::TlsClients::default();
+    assert!(clients.for_account(&account.tls).is_ok());
     let identity = account.tls.identity.unwrap();
-    assert!(reqwest::Identity::from_pem(identity.expose().as_bytes()).is_ok());
     // Other content of the files is dropped.
     assert!(identity.expose().starts_with("-----BEGIN CERTIFICATE-----\n"));
     assert!(!identity.expose().contains("hunter2"));

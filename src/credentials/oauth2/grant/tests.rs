@@ -19,6 +19,7 @@ fn authorization_code() -> Grant {
     Grant::AuthorizationCode {
         authorization_url: url("https://id.example/authorize"),
         redirect_url: None,
+        issuer: None,
         authorization_params: vec![("prompt".into(), "consent".into())],
     }
 }
