@@ -7,8 +7,8 @@ use super::redact::Secrets;
 use super::response;
 use super::verdict::{self, Presented, Reply};
 use super::wire::TokenClient;
-use super::{client_auth, grant, words};
-use crate::config::model::{BearerTokenType, OAuth2};
+use super::{client_auth, custom, grant, words};
+use crate::config::model::{BearerTokenType, CustomGrant, Grant, OAuth2};
 use crate::fetch::HttpRequest;
 use crate::header_name::FieldName;
 use crate::secret::Secret;
@@ -92,8 +92,12 @@ impl TokenClient {
         nth: usize,
         secrets: &mut Secrets,
     ) -> Result<Reply, Failure> {
-        let authorization = client_auth::apply(config, nth, SystemTime::now(), &mut form, secrets).await?;
+        let now = SystemTime::now();
+        let authorization = client_auth::apply(config, nth, now, &mut form, secrets).await?;
         form.secrets(secrets);
+        if let Grant::Custom(grant) = &config.grant {
+            return self.attempt_custom(config, grant, (&form, authorization), now, secrets).await;
+        }
         let body = form.encode();
         let request = HttpRequest {
             method: &Method::POST,
@@ -103,6 +107,30 @@ impl TokenClient {
             max_body: MAX_ANSWER,
         };
         verdict::read(&self.send(&request, config.token_timeout, secrets).await?, secrets)
+    }
+}
+
+impl TokenClient {
+    async fn attempt_custom(
+        &self,
+        config: &OAuth2,
+        grant: &CustomGrant,
+        (form, authorization): (&Form, Option<HeaderValue>),
+        now: SystemTime,
+        secrets: &mut Secrets,
+    ) -> Result<Reply, Failure> {
+        let custom::Request { method, url, headers, body } =
+            custom::request(grant, &config.token_url, form, authorization, now, secrets).await?;
+        let request = HttpRequest {
+            method: &method,
+            url: &url,
+            headers: &headers,
+            body: body.as_ref().map(|body| body.as_bytes()),
+            max_body: MAX_ANSWER,
+        };
+        let mut raw = self.send(&request, config.token_timeout, secrets).await?;
+        custom::normalise(&mut raw, &grant.response, SystemTime::now());
+        verdict::read(&raw, secrets)
     }
 }
 
@@ -190,7 +218,7 @@ impl Exchange for TokenClient {
 
 /// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: any visible ASCII. A token with a
 /// space is an error message in the place of a token.
-fn bearer(prefix: &str, token: &str) -> Result<HeaderValue, Failure> {
+pub(super) fn bearer(prefix: &str, token: &str) -> Result<HeaderValue, Failure> {
     let fits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
     let value = fits.then(|| HeaderValue::try_from(format!("{prefix}{token}")).ok()).flatten();
     let mut value = value.ok_or(Unavailability::TokenCharacters)?;

@@ -1,7 +1,10 @@
 //! Whether two OAuth2 accounts would get the same token.
 
+use super::custom;
+use super::redact::Secrets;
 use crate::config::model::{
-    Assertion, BearerTokenType, ClientAuth, Grant, OAuth2, PresentedToken, SignedAssertion,
+    Assertion, BearerTokenType, ClientAuth, CustomGrant, CustomParams, CustomResponse, Grant, OAuth2, Param,
+    PresentedToken, SignedAssertion,
 };
 use crate::secret::{Secret, sha256};
 use zeroize::Zeroizing;
@@ -48,11 +51,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         BearerTokenType::IdToken => "id_token",
     });
     fields.push(scope_separator);
-    fields.count(token_params.len());
-    for (name, value) in token_params {
-        fields.push(name);
-        fields.push(value.expose());
-    }
+    fields.params(token_params);
     fields.count(token_headers.len());
     for (name, value) in token_headers {
         fields.push(name.as_str());
@@ -83,10 +82,9 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
         BearerTokenType::AccessToken => "access_token",
         BearerTokenType::IdToken => "id_token",
     });
-    fields.count(config.token_params.len());
-    for (name, value) in &config.token_params {
-        fields.push(name);
-        fields.push(value.expose());
+    fields.params(&config.token_params);
+    if let Grant::Custom(custom) = &config.grant {
+        fields.custom(custom);
     }
     sha256(&fields.0)
 }
@@ -163,6 +161,42 @@ impl Fields {
                 }
                 self.optional(requested_token_type.as_deref());
             }
+            Grant::Custom(custom) => self.custom(custom),
+        }
+    }
+
+    fn custom(&mut self, custom: &CustomGrant) {
+        let CustomGrant { method, params, headers, assertion, response } = custom;
+        self.push(method.as_str());
+        match params {
+            CustomParams::Query(params) | CustomParams::Form(params) => {
+                self.push(if matches!(custom.params, CustomParams::Query(_)) { "query" } else { "form" });
+                self.params(params);
+            }
+            CustomParams::Json(params) => {
+                self.push("json");
+                self.push(&custom::json(params, &mut Secrets::default()));
+            }
+        }
+        self.count(headers.len());
+        for (name, value) in headers {
+            self.push(name.as_str());
+            self.bytes(value.as_bytes());
+        }
+        self.count(usize::from(assertion.is_some()));
+        assertion.iter().for_each(|assertion| self.assertion(assertion));
+        let CustomResponse { token, expires_in, expires_at, error } = response;
+        self.push(token);
+        self.push(expires_in);
+        self.optional(expires_at.as_deref());
+        self.push(error);
+    }
+
+    fn params(&mut self, params: &[(String, Param)]) {
+        self.count(params.len());
+        for (name, value) in params {
+            self.push(name);
+            self.push(value.expose());
         }
     }
 
@@ -239,9 +273,9 @@ impl Fields {
 mod tests {
     use super::super::stub;
     use super::*;
-    use crate::config::model::CaBundle;
+    use crate::config::model::{CaBundle, JsonParam};
     use crate::header_name::FieldName;
-    use http::HeaderValue;
+    use http::{HeaderValue, Method};
 
     #[test]
     fn the_spelling_of_the_header_is_no_part_of_it() {
@@ -262,13 +296,24 @@ mod tests {
             change(&mut assertion);
             Assertion::Signed(Box::new(assertion))
         };
+        let custom = |change: fn(&mut CustomGrant)| {
+            let mut grant = CustomGrant {
+                method: Method::POST,
+                params: CustomParams::Form(Vec::new()),
+                headers: Vec::new(),
+                assertion: None,
+                response: CustomResponse::default(),
+            };
+            change(&mut grant);
+            Grant::Custom(Box::new(grant))
+        };
         let exchange = |subject: PresentedToken| Grant::TokenExchange {
             subject_token: subject,
             subject_token_type: "urn:ietf:params:oauth:token-type:jwt".into(),
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 42] = [
+        let changes: [&dyn Fn(&mut OAuth2); 53] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -287,6 +332,24 @@ mod tests {
             &|c| c.grant = Grant::JwtBearer(signed(|a| drop(a.claims.insert("a".into(), "7".into())))),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.scope_claim = true)),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.key = stub::other_signing_key())),
+            &|c| c.grant = custom(|_| ()),
+            &|c| c.grant = custom(|g| g.method = Method::GET),
+            &|c| c.grant = custom(|g| g.params = CustomParams::Query(Vec::new())),
+            &|c| c.grant = custom(|g| g.params = CustomParams::Json(Vec::new())),
+            &|c| {
+                c.grant =
+                    custom(|g| g.params = CustomParams::Json(vec![("a".into(), JsonParam::Value(1.into()))]))
+            },
+            &|c| c.grant = custom(|g| g.params = CustomParams::Form(vec![("a".into(), "b".into())])),
+            &|c| {
+                c.grant = custom(|g| {
+                    g.headers = vec![(FieldName::from_static("X"), HeaderValue::from_static("y"))];
+                });
+            },
+            &|c| c.grant = custom(|g| g.response.token.push('x')),
+            &|c| c.grant = custom(|g| g.response.expires_in.push('x')),
+            &|c| c.grant = custom(|g| g.response.expires_at = Some("/x".into())),
+            &|c| c.grant = custom(|g| g.response.error.push('x')),
             &|c| c.token_url.set_path("/other"),
             &|c| c.client_id = Some("other".into()),
             &|c| c.client_id = None,

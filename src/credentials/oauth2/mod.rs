@@ -11,6 +11,7 @@
 
 mod assertion;
 mod client_auth;
+mod custom;
 mod details;
 mod error;
 mod exchange;
