@@ -156,10 +156,11 @@ fn fixed_header(
     Some((name?, value?))
 }
 
-/// Returns the treatment of a header's value in plain text, where the header need not be a credential: a version or a
-/// tenant is none.
+/// Returns the treatment of a header's value in plain text, where the header need not be a credential: a version, a tenant
+/// or the type of a token is none.
 pub(super) fn plain_text_of(name: &str) -> PlainText<'static> {
-    if may_be_secret(name) { PlainText::WARN } else { PlainText::Fine }
+    let describes = ["-id", "-type", "-version"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+    if may_be_secret(name) && !describes { PlainText::WARN } else { PlainText::Fine }
 }
 
 /// Reads a secret that is sent in a header.
