@@ -13,6 +13,7 @@
 mod assertion;
 mod client_auth;
 mod clock;
+mod custom;
 mod details;
 mod error;
 mod exchange;
