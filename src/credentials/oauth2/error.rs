@@ -127,7 +127,7 @@ impl TokenError {
                 None => "The token endpoint refused the account's credentials.".to_owned(),
             },
             Cause::GrantGone { .. } => {
-                "The account needs a login, or another refresh token; attache's log says what to do."
+                "The account needs a login, another refresh token or another password; attache's log says what to do."
                     .to_owned()
             }
             Cause::Unavailable(TimedOut) => "The account's token endpoint did not answer in time.".to_owned(),

@@ -71,6 +71,21 @@ const MICROSOFT: [(Meaning, &[u64]); 2] = [
     (Meaning::Later, &[50196, 90012, 90024, 90033]),
 ];
 
+/// The texts of providers whose codes do not tell the cases apart: with this code, or without any, an explanation that
+/// contains this text, in lower case.
+const TEXTS: [(Meaning, Option<&str>, &str); 5] = [
+    // Atlassian.
+    (Meaning::GrantGone, Some("unauthorized_client"), "refresh_token is invalid"),
+    // X.
+    (Meaning::GrantGone, Some("invalid_request"), "value passed for the token was invalid"),
+    // Twitch.
+    (Meaning::GrantGone, None, "invalid refresh token"),
+    // Strava.
+    (Meaning::GrantGone, None, "invalid refresh_token refreshtoken"),
+    // Salesforce, while another program uses the same refresh token.
+    (Meaning::Later, Some("invalid_grant"), "token request is already being processed"),
+];
+
 /// An answer that is no failure of the transport or of the endpoint. No `Debug`: the members hold the token.
 pub(super) enum Reply {
     /// A success with these members.
@@ -193,23 +208,20 @@ impl Refusal {
         let named = |codes: &[String]| self.codes.iter().any(|code| codes.contains(code));
         let meaning = match presented {
             Presented::Grant { login_required_on } if named(login_required_on) => Some(Meaning::GrantGone),
-            _ => {
-                let number = find(&MICROSOFT, |number| self.numbers.contains(number));
-                number.or_else(|| find(&CODES, |known| self.codes.iter().any(|code| code == known)))
-            }
+            // From the particular to the general.
+            _ => self
+                .meaning_of_text()
+                .or_else(|| find(&MICROSOFT, |number| self.numbers.contains(number)))
+                .or_else(|| find(&CODES, |known| self.codes.iter().any(|code| code == known))),
         };
-        match (meaning, presented) {
-            (Some(Meaning::GrantGone), Presented::Other) => None,
-            (None, Presented::Grant { .. }) if self.is_atlassians() => Some(Meaning::GrantGone),
-            (meaning, _) => meaning,
-        }
+        meaning
+            .filter(|meaning| *meaning != Meaning::GrantGone || matches!(presented, Presented::Grant { .. }))
     }
 
-    /// Atlassian (Auth0) has one code for a client without the right to the grant and for a refresh token that is gone;
-    /// only its text tells them apart.
-    fn is_atlassians(&self) -> bool {
-        let says = |part| self.words.as_deref().is_some_and(|words| words.contains(part));
-        self.codes.iter().any(|code| code == "unauthorized_client") && says("refresh_token is invalid")
+    fn meaning_of_text(&self) -> Option<Meaning> {
+        let words = self.words.as_deref()?.to_lowercase();
+        let says = |code: Option<&str>, text| self.code() == code && words.contains(text);
+        TEXTS.iter().find(|(_, code, text)| says(*code, *text)).map(|(meaning, ..)| *meaning)
     }
 
     fn unavailable(&self, reason: Unavailability, secrets: &Secrets) -> Failure {
