@@ -33,12 +33,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 256 * 1024;
 
 /// A token as it came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Answer {
     /// The token that is sent: visible ASCII, without a prefix.
     pub(super) token: Secret,
-    /// `Bearer …`, sensitive.
-    pub(super) header: HeaderValue,
     /// From 0 (not to be kept) to [`super::schedule::MAX_LIFETIME`].
     pub(super) expires_in: Option<Duration>,
     /// The refresh token beside it: the next one where they rotate.
@@ -54,17 +52,6 @@ pub(super) struct Answer {
 pub(super) trait Exchange: Send + Sync + 'static {
     /// Asks the token endpoint. `refresh_token` is for the grants that [refresh](crate::config::model::Grant::refreshes).
     async fn exchange(&self, config: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure>;
-
-    /// Whether an exchange has what it needs, without asking anybody: an account that needs a login is seen before the
-    /// first request.
-    async fn look(&self, _: &OAuth2) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    /// The longest an exchange may take.
-    fn limit(&self, config: &OAuth2) -> Duration {
-        config.token_timeout
-    }
 }
 
 /// The HTTP client for token endpoints: one for all accounts without `tls` of their own.
@@ -214,8 +201,7 @@ impl Posted {
         }
         refresh_token.iter().for_each(|token| secrets.add(token));
         Ok(Answer {
-            header: bearer(&config.prefix, token)?,
-            token: Secret::new(token),
+            token: sendable(token)?,
             expires_in: granted.expires_in(),
             details: Details::of(&granted, token, &secrets),
             refresh_token,
@@ -244,14 +230,13 @@ fn builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("attache/", env!("CARGO_PKG_VERSION")))
 }
 
-/// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: any visible ASCII. A token with a
-/// space is an error message in the place of a token.
-fn bearer(prefix: &str, token: &str) -> Result<HeaderValue, Failure> {
-    let fits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
-    let value = fits.then(|| HeaderValue::try_from(format!("{prefix}{token}")).ok()).flatten();
-    let mut value = value.ok_or(Unavailability::TokenCharacters)?;
-    value.set_sensitive(true);
-    Ok(value)
+/// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: visible ASCII. A token with a space
+/// is an error message in the place of a token.
+fn sendable(token: &str) -> Result<Secret, Failure> {
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Secret::new(token));
+    }
+    Err(Unavailability::TokenCharacters.into())
 }
 
 /// Sends, and reads up to the cap.

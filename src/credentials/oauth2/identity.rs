@@ -1,8 +1,6 @@
 //! Whether two OAuth2 accounts would get the same token.
 
-use crate::config::model::{
-    Assertion, BearerTokenType, ClientAuth, Grant, OAuth2, PresentedToken, SignedAssertion,
-};
+use crate::config::model::{Assertion, ClientAuth, Grant, OAuth2, Param, PresentedToken, SignedAssertion};
 use crate::secret::{Secret, sha256};
 use zeroize::Zeroizing;
 
@@ -21,13 +19,13 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         bearer_token_type,
         token_params,
         token_headers,
-        header,
-        prefix,
-        default_lifetime,
-        token_timeout,
-        // It shapes what is done with the token, not the token.
+        // These say what is done with the token.
+        header: _,
+        prefix: _,
+        default_lifetime: _,
+        token_timeout: _,
         retry_on: _,
-        login_required_on,
+        login_required_on: _,
     } = config;
     fields.grant(grant);
     fields.push(token_url.as_str());
@@ -43,28 +41,13 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
     for scope in scopes {
         fields.push(scope);
     }
-    fields.push(match bearer_token_type {
-        BearerTokenType::AccessToken => "access_token",
-        BearerTokenType::IdToken => "id_token",
-    });
+    fields.push(bearer_token_type.as_str());
     fields.push(scope_separator);
-    fields.count(token_params.len());
-    for (name, value) in token_params {
-        fields.push(name);
-        fields.push(value.expose());
-    }
+    fields.params(token_params);
     fields.count(token_headers.len());
     for (name, value) in token_headers {
         fields.push(name.as_str());
         fields.bytes(value.as_bytes());
-    }
-    fields.push(header.as_str());
-    fields.push(prefix);
-    fields.bytes(&default_lifetime.as_nanos().to_le_bytes());
-    fields.bytes(&token_timeout.as_nanos().to_le_bytes());
-    fields.count(login_required_on.len());
-    for code in login_required_on {
-        fields.push(code);
     }
     sha256(&fields.0)
 }
@@ -79,15 +62,8 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
     fields.optional(config.client_id.as_deref());
     fields.count(config.scopes.len());
     config.scopes.iter().for_each(|scope| fields.push(scope));
-    fields.push(match config.bearer_token_type {
-        BearerTokenType::AccessToken => "access_token",
-        BearerTokenType::IdToken => "id_token",
-    });
-    fields.count(config.token_params.len());
-    for (name, value) in &config.token_params {
-        fields.push(name);
-        fields.push(value.expose());
-    }
+    fields.push(config.bearer_token_type.as_str());
+    fields.params(&config.token_params);
     sha256(&fields.0)
 }
 
@@ -138,6 +114,14 @@ impl Fields {
         self.count(secrets.len());
         for secret in secrets {
             self.push(secret.expose());
+        }
+    }
+
+    fn params(&mut self, params: &[(String, Param)]) {
+        self.count(params.len());
+        for (name, value) in params {
+            self.push(name);
+            self.push(value.expose());
         }
     }
 
@@ -239,16 +223,43 @@ impl Fields {
 mod tests {
     use super::super::stub;
     use super::*;
-    use crate::config::model::CaBundle;
+    use crate::config::model::{BearerTokenType, CaBundle};
     use crate::header_name::FieldName;
     use http::{HeaderName, HeaderValue};
 
     #[test]
-    fn the_spelling_of_the_header_is_no_part_of_it() {
+    fn how_a_token_is_sent_and_waited_for_is_no_part_of_it() {
         let mut config = stub::config("https://idp.example/token");
         let before = identity(&config);
-        config.header = FieldName::from_static("AUTHORIZATION");
+        config.header = FieldName::from_static("X-Token");
+        config.prefix = String::new();
+        config.default_lifetime *= 2;
+        config.token_timeout *= 2;
         assert_eq!(identity(&config), before);
+    }
+
+    #[test]
+    fn processes_share_a_token_though_a_secret_rotates() {
+        let config = stub::config("https://idp.example/token");
+        let same: [fn(&mut OAuth2); 3] = [
+            |c| c.client_auth = ClientAuth::Post(vec![Secret::new("rotated")]),
+            |c| c.prefix = String::new(),
+            |c| c.token_timeout *= 2,
+        ];
+        let other: [fn(&mut OAuth2); 5] = [
+            |c| c.token_url.set_path("/other"),
+            |c| c.client_id = None,
+            |c| c.scopes = vec!["a".into()],
+            |c| c.token_params = vec![("audience".into(), "b".into())],
+            |c| c.bearer_token_type = BearerTokenType::IdToken,
+        ];
+        let changed = |change: fn(&mut OAuth2)| {
+            let mut config = config.clone();
+            change(&mut config);
+            token_identity(&config)
+        };
+        assert!(same.into_iter().all(|change| changed(change) == token_identity(&config)));
+        assert!(other.into_iter().all(|change| changed(change) != token_identity(&config)));
     }
 
     #[test]
@@ -268,7 +279,7 @@ mod tests {
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 42] = [
+        let changes: [&dyn Fn(&mut OAuth2); 37] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -302,15 +313,10 @@ mod tests {
             &|c| c.scopes = vec!["ab".into()],
             &|c| c.scope_separator = ",".into(),
             &|c| c.token_params = vec![("a".into(), Secret::new("c").into())],
-            &|c| c.login_required_on = vec!["a".into()],
             &|c| c.bearer_token_type = BearerTokenType::IdToken,
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],
             &|c| c.token_headers = vec![(HeaderName::from_static("x"), HeaderValue::from_static("y"))],
-            &|c| c.header = FieldName::from_static("X-Token"),
-            &|c| c.prefix = String::new(),
-            &|c| c.default_lifetime *= 2,
-            &|c| c.token_timeout *= 2,
         ];
         let mut seen = std::collections::HashSet::new();
         for change in changes {
