@@ -28,6 +28,8 @@ pub mod config;
 pub mod credentials;
 pub mod error_chain;
 pub mod error_code;
+#[cfg_attr(not(test), expect(dead_code, reason = "token requests are to use it"))]
+pub(crate) mod fetch;
 pub mod header_name;
 pub mod jwt;
 pub mod message;

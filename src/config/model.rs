@@ -16,7 +16,7 @@ pub use webhook::{
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -219,6 +219,9 @@ pub struct Account {
     pub name: String,
     /// The credential's kind and values.
     pub authorization: Authorization,
+    /// `headers` beside another kind: further headers with fixed values, each marked sensitive. None of them has a name
+    /// of [`Authorization::header_names`].
+    pub headers: Arc<[(FieldName, HeaderValue)]>,
     /// An unreadable secret of the account, or the unreadable store's key that seals its refresh token.
     pub unread: Option<UnreadSecret>,
 }
@@ -237,7 +240,7 @@ pub enum Authorization {
     None,
     /// A secret can't be read, and there is no earlier value of it: no request is sent.
     Unavailable,
-    /// `header`, `headers` or `basic`: headers with fixed values, each marked sensitive.
+    /// `header`, `headers`, `basic` or `bearer`: headers with fixed values, each marked sensitive.
     Headers(Vec<(FieldName, HeaderValue)>),
     /// `query`: a parameter with a fixed value.
     Query {
@@ -246,8 +249,34 @@ pub enum Authorization {
         /// Its value, not yet percent-encoded.
         value: Secret,
     },
+    /// `jwt`: a token that attache signs.
+    Jwt(Box<SelfSigned>),
     /// `oauth2`: a token that attache requests, stores and renews.
     OAuth2(Box<OAuth2>),
+}
+
+impl Authorization {
+    /// Returns the names of the headers that it sets.
+    pub fn header_names(&self) -> impl Iterator<Item = &FieldName> {
+        let (many, one) = match self {
+            Self::Headers(headers) => (&headers[..], None),
+            Self::Jwt(jwt) => (&[][..], Some(&jwt.header)),
+            Self::OAuth2(oauth2) => (&[][..], Some(&oauth2.header)),
+            Self::None | Self::Query { .. } | Self::Unavailable => (&[][..], None),
+        };
+        many.iter().map(|(name, _)| name).chain(one)
+    }
+}
+
+/// `authorization.jwt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// The token. Its claims have no defaults.
+    pub assertion: SignedAssertion,
+    /// `header`: the header that carries the token. Default `Authorization`.
+    pub header: FieldName,
+    /// `prefix`: the text before the token. Default `Bearer `, with its space.
+    pub prefix: String,
 }
 
 /// `authorization.oauth2`.
@@ -272,7 +301,7 @@ pub struct OAuth2 {
     /// Extra form members; a name may occur more than once.
     pub token_params: Vec<(String, Param)>,
     /// Extra headers of the token request, marked sensitive.
-    pub token_headers: Vec<(HeaderName, HeaderValue)>,
+    pub token_headers: Vec<(FieldName, HeaderValue)>,
     /// `header`: the header that carries the token. Default `Authorization`.
     pub header: FieldName,
     /// `prefix`: the text before the token. Default `Bearer `, with its space.
@@ -392,7 +421,7 @@ pub enum Assertion {
     Presented(PresentedToken),
 }
 
-/// An assertion that attache signs. Defaults are filled in.
+/// A token that attache signs. Defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedAssertion {
     /// `key` and `algorithm`.

@@ -9,6 +9,7 @@ mod json;
 mod reference;
 mod rules;
 mod services;
+mod signed;
 mod top;
 mod value_like;
 mod webhooks;

@@ -28,9 +28,11 @@ use dial::{DialError, dial};
 use names::{Names, NoAddress};
 use pool::{Pool, PoolKey};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use stream::{Io, ServerStream};
-use tls::{TlsClients, TlsError};
+use tls::{TlsClient, TlsClients, TlsError};
 use tokio::net::TcpStream;
+use url::Url;
 
 /// See the module's documentation.
 pub struct Transport {
@@ -88,6 +90,11 @@ impl Transport {
         &self.names
     }
 
+    /// Returns the TLS clients.
+    pub fn tls(&self) -> &TlsClients {
+        &self.tls
+    }
+
     /// Prepares `url`. Connections are shared by requests of the same `sharing` (a service's key, or empty), the same
     /// server and the same trust only, and survive a reload that changes none of them.
     pub fn upstream(
@@ -99,6 +106,19 @@ impl Transport {
     ) -> Upstream {
         let client = url.tls.then(|| self.tls.for_ca(ca));
         Upstream::new(sharing, url, (ca, client), private_network, &self.names)
+    }
+
+    /// Prepares the server of `url` for connections that are never pooled, with `client` if it is https. `None`: `url` is
+    /// neither http nor https.
+    pub(crate) fn endpoint(
+        &self,
+        url: &Url,
+        client: &Arc<TlsClient>,
+        private_network: bool,
+    ) -> Option<Upstream> {
+        let url = upstream::server_of(url)?;
+        let client = url.tls.then(|| Arc::clone(client));
+        Some(Upstream::new("", &url, (None, client), private_network, &self.names))
     }
 
     /// Returns an idle connection to one of the currently known addresses. Does not wait.
@@ -181,4 +201,10 @@ async fn dial_again(
 #[cfg(test)]
 pub(crate) fn for_tests() -> Transport {
     Transport::new(8)
+}
+
+/// The same, which resolves by `names`.
+#[cfg(test)]
+pub(crate) fn for_tests_with(names: Names) -> Transport {
+    Transport { names, ..for_tests() }
 }

@@ -11,7 +11,7 @@
 
 mod lookup;
 #[cfg(test)]
-mod name_server;
+pub(crate) mod name_server;
 mod source;
 #[cfg(test)]
 mod tests;

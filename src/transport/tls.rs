@@ -8,6 +8,7 @@
 
 mod certificate;
 mod error;
+mod settings;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]
@@ -16,12 +17,14 @@ mod verifier;
 
 pub use certificate::not_after_day;
 pub use error::{CertificateFault, TlsError};
+pub use settings::TlsSettingsError;
 
 use crate::config::model::CaBundle;
 use crate::secret::sha256;
 use pingora::tls::{ClientTlsStream, TlsConnector};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::collections::HashMap;
@@ -97,8 +100,8 @@ impl TlsClients {
     pub fn for_ca(&self, ca: Option<&CaBundle>) -> Arc<TlsClient> {
         let Some(ca) = ca else {
             let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
-            let client =
-                system.get_or_insert_with(|| Arc::new(TlsClient::new(Roots::system(), &[], SESSIONS.0)));
+            let client = system
+                .get_or_insert_with(|| Arc::new(TlsClient::new(Roots::system(), &[], None, SESSIONS.0)));
             return Arc::clone(client);
         };
         let digest = digest(&ca.certificates);
@@ -107,7 +110,7 @@ impl TlsClients {
             return client;
         }
         by_ca.retain(|_, client| client.strong_count() > 0);
-        let client = Arc::new(TlsClient::new(Arc::new(Roots::of(ca)), &ca.certificates, SESSIONS.1));
+        let client = Arc::new(TlsClient::new(Arc::new(Roots::of(ca)), &ca.certificates, None, SESSIONS.1));
         by_ca.insert(digest, Arc::downgrade(&client));
         client
     }
@@ -121,20 +124,29 @@ fn digest(certificates: &[Vec<u8>]) -> [u8; 32] {
     sha256(digests.as_flattened())
 }
 
-/// A client configuration: its roots, the sessions to resume, HTTP/1.1 as the only protocol.
+/// A client configuration: its roots, its client certificate, the sessions to resume, HTTP/1.1 as the only protocol.
 pub struct TlsClient {
     connector: TlsConnector,
 }
 
 impl TlsClient {
-    fn new(roots: Arc<RootCertStore>, pinned: &[Vec<u8>], sessions: usize) -> Self {
+    fn new(
+        roots: Arc<RootCertStore>,
+        pinned: &[Vec<u8>],
+        identity: Option<CertifiedKey>,
+        sessions: usize,
+    ) -> Self {
         let verifier = Arc::new(CertificateVerifier::new(roots, pinned, &PROVIDER));
         let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER));
         // Fails only for a provider without a cipher suite of the default versions.
         let builder = builder
             .with_safe_default_protocol_versions()
             .unwrap_or_else(|_| unreachable!("ring has the default versions"));
-        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+        };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::in_memory_sessions(sessions);
         Self { connector: TlsConnector::from(Arc::new(config)) }

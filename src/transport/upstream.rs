@@ -12,6 +12,7 @@ use rustls_pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use url::{Position, Url};
 
 /// The location of a server.
 enum Server {
@@ -174,6 +175,22 @@ impl std::ops::Deref for SmallKeys {
     }
 }
 
+/// Returns the server of an http or https URL.
+pub(super) fn server_of(url: &Url) -> Option<ServerUrl> {
+    let tls = match url.scheme() {
+        "http" => false,
+        "https" => true,
+        _ => return None,
+    };
+    let host = match url.host()? {
+        url::Host::Domain(name) => Host::Name(name.to_owned()),
+        url::Host::Ipv4(ip) => Host::Ip(ip.into()),
+        url::Host::Ipv6(ip) => Host::Ip(ip.into()),
+    };
+    let authority = url[Position::BeforeHost..Position::AfterPort].to_owned();
+    Some(ServerUrl { tls, host, port: url.port_or_known_default()?, authority, path: String::new() })
+}
+
 fn group(sharing: &str, host: &str, tls: bool, ca: Option<&CaBundle>) -> u64 {
     let mut identity =
         [sharing.as_bytes(), b"\0", if tls { host.as_bytes() } else { b"" }, &[0, tls.into()]].concat();
@@ -214,6 +231,22 @@ mod tests {
         for (prefix, rest, expected) in cases {
             assert_eq!(upstream(prefix).target(rest), expected, "{prefix} + {}", rest.escape_ascii());
         }
+    }
+
+    #[test]
+    fn the_server_of_a_url() {
+        let server = |url: &str| server_of(&url.parse().expect(url));
+        for (url, tls, host, port, authority) in [
+            ("https://ID.example/token?a=b", true, Host::Name("id.example".into()), 443, "id.example"),
+            ("https://id.example:443/", true, Host::Name("id.example".into()), 443, "id.example"),
+            ("http://[::1]:8080", false, Host::Ip([0, 0, 0, 0, 0, 0, 0, 1].into()), 8080, "[::1]:8080"),
+            ("http://127.0.0.1/", false, Host::Ip([127, 0, 0, 1].into()), 80, "127.0.0.1"),
+        ] {
+            let expected = ServerUrl { tls, host, port, authority: authority.into(), path: String::new() };
+            assert_eq!(server(url), Some(expected), "{url}");
+        }
+        assert_eq!(server("ftp://id.example/"), None);
+        assert_eq!(server("data:text/plain,x"), None);
     }
 
     #[test]

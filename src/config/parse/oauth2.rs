@@ -7,6 +7,7 @@
 mod assertion;
 mod client;
 mod grant;
+mod key;
 mod request;
 
 use super::{optional, tls, urls};
@@ -17,6 +18,7 @@ use crate::config::scalar;
 use crate::config::source::Span;
 use crate::secret::{Secret, sha256};
 use assertion::FromKey;
+pub(super) use assertion::jwt;
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The keys of an account.
 
+use super::signed::{CLIENT_ASSERTION, GRANT_ASSERTION, JWT};
 use super::{Kind, SECRET, Shape, key};
 
 /// Reusable credentials.
@@ -20,6 +21,7 @@ pub(super) static ACCOUNT: Shape = Shape {
         ("basic", "it belongs below `authorization`"),
         ("bearer", "it belongs below `authorization`"),
         ("query", "it belongs below `authorization`"),
+        ("jwt", "it belongs below `authorization`"),
         ("oauth2", "it belongs below `authorization`"),
         ("token", "write `authorization: { bearer: { env: NAME } }`"),
         ("api_key", "write `authorization: { header: { name: X-API-Key, value: { env: NAME } } }`"),
@@ -30,15 +32,20 @@ pub(super) static ACCOUNT: Shape = Shape {
 
 static AUTHORIZATION: Shape = Shape {
     name: "authorization",
-    doc: "The credential of an account. Exactly one of these.",
+    doc: "The credential of an account. Exactly one of these; `headers` may stand beside another.",
     example: "{ header: { name: X-API-Key, value: { env: NAME } } }",
     keys: &[
         key("header", Kind::Map(&HEADER), "A header with a fixed value."),
-        key("headers", Kind::List(&Kind::Map(&HEADER)), "Several such headers."),
+        key(
+            "headers",
+            Kind::List(&Kind::Map(&HEADER)),
+            "Several such headers, or further headers beside another kind.",
+        ),
         key("basic", Kind::Map(&BASIC), "HTTP Basic (RFC 7617)."),
         key("bearer", Kind::Secret, "A fixed bearer token: `Authorization: Bearer TOKEN` (RFC 6750).")
             .also(&["token"]),
         key("query", Kind::Map(&QUERY), "A query parameter with a fixed value."),
+        key("jwt", Kind::Map(&JWT), "A token that attache signs (RFC 7519)."),
         key("oauth2", Kind::Map(&OAUTH2), "A token that attache requests, stores and renews."),
     ],
     extends: None,
@@ -266,69 +273,5 @@ static TOKEN_TLS: Shape = Shape {
         key("client_key", Kind::Path, "PEM: its private key.").also(&["key", "private_key"]),
     ],
     extends: None,
-    elsewhere: &[],
-};
-
-/// The keys that both assertions have.
-static SIGNED: Shape = Shape {
-    name: "signed",
-    doc: "",
-    example: "",
-    keys: &[
-        key(
-            "key",
-            Kind::SecretText,
-            "The private key that signs, in PEM; for `assertion` also a Google service \
-             account's JSON.",
-        )
-        .also(&["private_key"]),
-        key(
-            "token",
-            Kind::Secret,
-            "Instead of `key`: an assertion that another program signs. A file is read again \
-             for each token request.",
-        ),
-        key(
-            "algorithm",
-            Kind::Word(&["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]),
-            "The signature's algorithm. The default depends on the key.",
-        )
-        .also(&["alg"]),
-        key("key_id", Kind::Text, "The header's `kid`.").also(&["kid"]),
-        key("certificate", Kind::Path, "PEM: its SHA-256 becomes the header's `x5t#S256`."),
-        key(
-            "issuer",
-            Kind::Text,
-            "The claim `iss`. Default: `client_id`, or the service account's \
-             `client_email`.",
-        )
-        .also(&["iss"]),
-        key("subject", Kind::Text, "The claim `sub`. Default: `issuer`; for `client_assertion` `client_id`.")
-            .also(&["sub"]),
-        key("audience", Kind::Text, "The claim `aud`. Default: `token_url`.").also(&["aud"]),
-        key("lifetime", Kind::Duration, "The time from `iat` to `exp`, at most `1h`. Default: `5m`.")
-            .also(&["ttl", "expiry"]),
-        key("claims", Kind::Names(&Kind::Json), "Further claims, of any JSON type."),
-    ],
-    extends: None,
-    elsewhere: &[],
-};
-
-static CLIENT_ASSERTION: Shape = Shape {
-    name: "client_assertion",
-    doc: "The assertion that authenticates the client: `client_auth: \
-             private_key_jwt`.",
-    example: "{ key: { file: PATH } }",
-    keys: &[],
-    extends: Some(&SIGNED),
-    elsewhere: &[],
-};
-
-static GRANT_ASSERTION: Shape = Shape {
-    name: "assertion",
-    doc: "The assertion that is exchanged for a token.",
-    example: "{ key: { file: PATH } }",
-    keys: &[],
-    extends: Some(&SIGNED),
     elsewhere: &[],
 };

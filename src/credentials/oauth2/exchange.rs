@@ -140,7 +140,7 @@ impl TokenClient {
         for (name, value) in &config.token_headers {
             let mut value = value.clone();
             value.set_sensitive(true);
-            headers.insert(name, value);
+            headers.insert(name.as_header_name(), value);
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         if let Some(value) = authorization {
@@ -230,10 +230,10 @@ fn builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("attache/", env!("CARGO_PKG_VERSION")))
 }
 
-/// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: visible ASCII. A token with a space
-/// is an error message in the place of a token.
+/// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: any visible ASCII. A token with a
+/// space is an error message in the place of a token.
 fn sendable(token: &str) -> Result<Secret, Failure> {
-    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(Secret::new(token));
     }
     Err(Unavailability::TokenCharacters.into())

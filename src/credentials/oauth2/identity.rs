@@ -25,7 +25,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         default_lifetime: _,
         token_timeout: _,
         retry_on: _,
-        login_required_on: _,
+        login_required_on,
     } = config;
     fields.grant(grant);
     fields.push(token_url.as_str());
@@ -48,6 +48,10 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
     for (name, value) in token_headers {
         fields.push(name.as_str());
         fields.bytes(value.as_bytes());
+    }
+    fields.count(login_required_on.len());
+    for code in login_required_on {
+        fields.push(code);
     }
     sha256(&fields.0)
 }
@@ -225,7 +229,7 @@ mod tests {
     use super::*;
     use crate::config::model::{BearerTokenType, CaBundle};
     use crate::header_name::FieldName;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     #[test]
     fn how_a_token_is_sent_and_waited_for_is_no_part_of_it() {
@@ -279,7 +283,7 @@ mod tests {
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 37] = [
+        let changes: [&dyn Fn(&mut OAuth2); 38] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -313,10 +317,11 @@ mod tests {
             &|c| c.scopes = vec!["ab".into()],
             &|c| c.scope_separator = ",".into(),
             &|c| c.token_params = vec![("a".into(), Secret::new("c").into())],
+            &|c| c.login_required_on = vec!["a".into()],
             &|c| c.bearer_token_type = BearerTokenType::IdToken,
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],
-            &|c| c.token_headers = vec![(HeaderName::from_static("x"), HeaderValue::from_static("y"))],
+            &|c| c.token_headers = vec![(FieldName::from_static("x"), HeaderValue::from_static("y"))],
         ];
         let mut seen = std::collections::HashSet::new();
         for change in changes {

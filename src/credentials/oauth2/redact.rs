@@ -189,7 +189,8 @@ mod tests {
     use super::super::stub;
     use super::*;
     use crate::config::model::ClientAuth;
-    use http::{HeaderName, HeaderValue};
+    use crate::header_name::FieldName;
+    use http::HeaderValue;
 
     fn config() -> OAuth2 {
         stub::config("http://127.0.0.1:1/token")
@@ -215,7 +216,7 @@ mod tests {
         let mut config = config();
         config.client_auth = ClientAuth::Basic(vec![Secret::new("s3cr&t/1"), Secret::new("old-s3cret")]);
         config.grant = Grant::Password { username: Secret::new("bob"), password: Secret::new("p%ss word") };
-        config.token_headers = vec![(HeaderName::from_static("x-api-key"), HeaderValue::from_static("k3y"))];
+        config.token_headers = vec![(FieldName::from_static("x-api-key"), HeaderValue::from_static("k3y"))];
         let secrets = Secrets::of(&config);
         for held in
             ["s3cr&t/1", "s3cr%26t%2F1", "old-s3cret", "p%ss word", "p%25ss+word", "bob", "p%ss\nword", "k3y"]
@@ -278,9 +279,10 @@ mod tests {
     #[test]
     fn a_registered_code_is_shown_although_it_contains_a_short_secret() {
         let mut config = config();
-        config.token_headers = vec![(HeaderName::from_static("x-tenant"), HeaderValue::from_static("gra"))];
+        config.token_headers = vec![(FieldName::from_static("x-tenant"), HeaderValue::from_static("gra"))];
         assert_eq!(&*Secrets::of(&config).code("invalid_grant"), "invalid_grant");
-        config.token_headers = vec![(http::header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"))];
+        config.token_headers =
+            vec![(FieldName::from_static("Accept-Language"), HeaderValue::from_static("en"))];
         let text = Secrets::of(&config).text("the client is unknown");
         assert_eq!(text.as_deref(), Some("the client is unknown"));
     }

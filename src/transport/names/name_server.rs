@@ -17,7 +17,7 @@ const AAAA: u16 = 28;
 
 /// The answer to the queries of one family.
 #[derive(Clone)]
-pub(super) enum DnsReply {
+pub(crate) enum DnsReply {
     /// These addresses of the family, with this TTL in seconds. None of the family: no records.
     Records(Vec<IpAddr>, u32),
     /// A response code without records.
@@ -28,9 +28,9 @@ pub(super) enum DnsReply {
     Gated(Vec<IpAddr>, u32, watch::Receiver<bool>),
 }
 
-pub(super) const SERVFAIL: DnsReply = DnsReply::Code(2);
-pub(super) const NXDOMAIN: DnsReply = DnsReply::Code(3);
-pub(super) const REFUSED: DnsReply = DnsReply::Code(5);
+pub(crate) const SERVFAIL: DnsReply = DnsReply::Code(2);
+pub(crate) const NXDOMAIN: DnsReply = DnsReply::Code(3);
+pub(crate) const REFUSED: DnsReply = DnsReply::Code(5);
 
 #[derive(Clone)]
 struct Script {
@@ -38,7 +38,7 @@ struct Script {
     v6: DnsReply,
 }
 
-pub(super) struct NameServer {
+pub(crate) struct NameServer {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
     /// Number of A queries so far.
@@ -47,7 +47,7 @@ pub(super) struct NameServer {
 }
 
 impl NameServer {
-    pub(super) async fn start(reply: DnsReply) -> Self {
+    pub(crate) async fn start(reply: DnsReply) -> Self {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.expect("a socket"));
         let address = socket.local_addr().expect("an address");
         let script = Arc::new(Mutex::new(Script { v4: reply.clone(), v6: reply }));
@@ -57,21 +57,21 @@ impl NameServer {
         Self { address, script, queries, _task: task }
     }
 
-    pub(super) fn reply(&self, reply: DnsReply) {
+    pub(crate) fn reply(&self, reply: DnsReply) {
         *locked(&self.script) = Script { v4: reply.clone(), v6: reply };
     }
 
-    pub(super) fn reply_by_family(&self, v4: DnsReply, v6: DnsReply) {
+    pub(crate) fn reply_by_family(&self, v4: DnsReply, v6: DnsReply) {
         *locked(&self.script) = Script { v4, v6 };
     }
 
     /// Returns the number of lookups so far.
-    pub(super) fn lookups(&self) -> usize {
+    pub(crate) fn lookups(&self) -> usize {
         self.queries.load(Ordering::SeqCst)
     }
 
     /// Returns a resolver's configuration with only this server, which gives up after `timeout`.
-    pub(super) fn config(&self, timeout: Duration) -> (ResolverConfig, ResolverOpts) {
+    pub(crate) fn config(&self, timeout: Duration) -> (ResolverConfig, ResolverOpts) {
         let mut connection = ConnectionConfig::new(ProtocolConfig::Udp);
         connection.port = self.address.port();
         let server = NameServerConfig::new(self.address.ip(), true, vec![connection]);

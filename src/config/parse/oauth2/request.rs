@@ -9,7 +9,7 @@ use crate::config::scalar;
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
 use crate::header_name::{FieldName, same};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 /// Form members that a grant or a client authentication sends.
 const OURS: [&str; 19] = [
@@ -169,8 +169,8 @@ fn is_extra(
 }
 
 /// Reads extra headers of the token request, each value a secret.
-pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let mut all: Vec<(HeaderName, HeaderValue)> = Vec::new();
+pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(FieldName, HeaderValue)>> {
+    let mut all: Vec<(FieldName, HeaderValue)> = Vec::new();
     for (text, at) in decoder.names(at)?.entries() {
         let value = header_value(decoder, &at);
         let (label, help) = match Purpose::Sent.parse(text) {
@@ -180,7 +180,7 @@ pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(H
             Ok(name) if same(name.as_str(), "content-type") => ("a token request is always a form", None),
             Ok(name) if all.iter().any(|(before, _)| name == *before) => ("this header is set already", None),
             Ok(name) => {
-                all.extend(value.map(|value| (name.into_header_name(), value)));
+                all.extend(value.map(|value| (name, value)));
                 continue;
             }
             Err(invalid) => (invalid.label, None),

@@ -1,6 +1,6 @@
 use crate::config::model::{
-    Assertion, Authorization, ClientAuth, Config, Grant, OAuth2, Param, PresentedToken, SignedAssertion,
-    StateStore,
+    Assertion, Authorization, ClientAuth, Config, Grant, OAuth2, Param, PresentedToken, SelfSigned,
+    SignedAssertion, StateStore,
 };
 use crate::config::model::{LastValues, ReadFault};
 use crate::config::parse::parse;
@@ -150,6 +150,25 @@ fn every_grant_has_its_own_keys() {
 }
 
 #[test]
+fn a_token_that_attache_signs_has_only_the_claims_of_the_file() {
+    let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
+    let of = |account: &str| match &config.accounts[account].authorization {
+        Authorization::Jwt(jwt) => (**jwt).clone(),
+        other => panic!("no jwt: {other:?}"),
+    };
+    let SelfSigned { assertion, header, prefix } = of("jwt");
+    assert_eq!((&header.spelling()[..], &*prefix), (&b"Authorization"[..], "Bearer "));
+    assert_eq!(assertion.key_id.as_deref(), Some("2X9R4HXF34"));
+    assert_eq!(assertion.issuer.as_deref(), Some("57246542-96fe-1a63-e053-0824d011072a"));
+    assert_eq!((assertion.subject, assertion.audience.as_deref()), (None, Some("appstoreconnect-v1")));
+    assert_eq!(assertion.lifetime, Duration::from_secs(1200));
+    let SelfSigned { assertion, header, prefix } = of("jwt-elsewhere");
+    assert_eq!((&header.spelling()[..], &*prefix), (&b"X-Token"[..], ""));
+    assert_eq!((assertion.issuer, assertion.key.algorithm()), (None, Algorithm::Rs384));
+    assert_eq!(config.accounts["jwt-elsewhere"].headers.len(), 1);
+}
+
+#[test]
 fn every_way_of_client_authentication_has_its_own_keys() {
     let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
     let of = |account| of(&config, account);
@@ -212,6 +231,7 @@ fn every_part_of_the_token_request_can_be_configured() {
     assert_eq!(secrets.len(), 1);
     assert_eq!(account.scope(), "read,write");
     let (name, value) = &account.token_headers[0];
+    assert_eq!(name.spelling(), "X-Tenant");
     assert_eq!((name.as_str(), value.as_bytes()), ("x-tenant", &b"hunter2-from-a-file"[..]));
     assert!(value.is_sensitive());
     assert!(!config.services["erp"].outbound.as_ref().unwrap().retry_on_401);

@@ -1,8 +1,10 @@
 use super::super::error::Cause;
 use super::super::stub;
 use super::*;
+use crate::config::model::SignedAssertion;
 use ring::signature::ECDSA_P256_SHA256_FIXED;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::UNIX_EPOCH;
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)

@@ -4,8 +4,8 @@ use super::super::error::Cause;
 use super::super::stub::{self, JSON, Stub, TOKEN, http};
 use super::*;
 use crate::config::model::{Assertion, ClientAuth, Grant, PresentedToken};
+use crate::header_name::FieldName;
 use crate::secret::Secret;
-use ::http::HeaderName;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokio::net::TcpListener;
@@ -88,9 +88,9 @@ async fn token_headers_are_added_and_do_not_break_the_form() {
     let idp = Stub::good().await;
     let mut config = idp.config();
     config.token_headers = vec![
-        (HeaderName::from_static("x-api-key"), HeaderValue::from_static("k3y")),
-        (header::ACCEPT, HeaderValue::from_static("application/vnd.example+json")),
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
+        (FieldName::from_static("x-api-key"), HeaderValue::from_static("k3y")),
+        (FieldName::from_static("Accept"), HeaderValue::from_static("application/vnd.example+json")),
+        (FieldName::from_static("Content-Type"), HeaderValue::from_static("text/plain")),
     ];
     idp.exchange(&config).await.unwrap();
     assert_eq!(idp.header("x-api-key").as_deref(), Some("k3y"));
@@ -102,7 +102,7 @@ async fn token_headers_are_added_and_do_not_break_the_form() {
 async fn nothing_that_was_sent_comes_back_in_an_error() {
     let mut config = stub::config("http://127.0.0.1:1/token");
     config.token_headers =
-        vec![(HeaderName::from_static("x-api-key"), HeaderValue::from_static("header-k3y"))];
+        vec![(FieldName::from_static("x-api-key"), HeaderValue::from_static("header-k3y"))];
     config.client_auth = ClientAuth::Basic(vec![Secret::new("first&"), Secret::new("second&")]);
     config.grant = Grant::RefreshToken { refresh_token: Secret::new("initial-token") };
     let basic = BASE64_STANDARD.encode("attache:first%26");

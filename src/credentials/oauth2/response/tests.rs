@@ -181,7 +181,8 @@ async fn an_id_token_that_is_wanted_and_missing() {
         let idp = Stub::with("200 OK", JSON, body).await;
         let mut config = idp.config();
         config.bearer_token_type = BearerTokenType::IdToken;
-        let token = idp.exchange(&config).await.map(|answer| answer.token).map_err(|failure| failure.cause);
+        let answer = idp.exchange(&config).await;
+        let token = answer.map(|answer| answer.token).map_err(|failure| failure.cause);
         assert_eq!(token, result.map(crate::secret::Secret::new));
     }
 }
