@@ -139,7 +139,7 @@ pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
     let names = |known: &[&str]| refusal.codes.iter().any(|code| known.contains(&&**code));
     let is_refused = match status.as_u16() {
         // RFC 8628 section 3.5; some servers answer with 428 or 429.
-        ..500 if has_error && names(&PENDING) => true,
+        200..300 | 400..500 if has_error && names(&PENDING) => true,
         429 => false,
         // A gateway's own error body is not the endpoint's.
         408 | 425 => has_error && names(&REGISTERED),
@@ -166,7 +166,10 @@ impl Refusal {
         let (codes, numbers) =
             members.map(|members| (words::codes(members), words::numbers(members))).unwrap_or_default();
         let code = codes.iter().find(|code| is_code(code)).map(String::as_str);
-        let words = members.map_or_else(|| words::of_header(raw), |members| words::of_members(members, code));
+        let words = match members {
+            Some(members) if !raw.status.is_redirection() => words::of_members(members, code),
+            _ => words::of_header(raw),
+        };
         Self { status: raw.status, retry_after: raw.retry_after, codes, numbers, words }
     }
 

@@ -219,6 +219,10 @@ fn retry_after_is_passed_on_in_full() {
 
 #[test]
 fn the_words_of_the_provider() {
+    let mut redirect = raw(302, r#"{"message":"moved"}"#);
+    redirect.location = Some(HeaderValue::from_static("/new?code=c"));
+    let Err(failure) = read(&redirect, &Secrets::default()) else { panic!("no failure") };
+    assert_eq!(failure.words.as_deref(), Some("location /new"));
     for (status, body, words) in [
         (400, r#"{"error":"a","error_description":"b"}"#, Some("b")),
         (400, r#"{"status":"BAD_CLIENT_ID","message":"b"}"#, Some("b")),
