@@ -12,8 +12,9 @@
 //! swap.
 //!
 //! **A token.** A request asks its account's [`credentials::oauth2::TokenSource`]: it returns a valid token (one atomic
-//! load), or the request waits for the refresh under way. [`jwt`] signs the account's assertions; a rotating refresh
-//! token is spent under the lock of [`state`], and its successor is stored there before the token is used.
+//! load), or the request waits for the refresh under way. [`jwt`] signs the account's assertions, and `fetch` sends the
+//! request for a token; a rotating refresh token is spent under the lock of [`state`], and its successor is stored there
+//! before the token is used.
 //!
 //! # Invariants
 //!
@@ -28,7 +29,6 @@ pub mod config;
 pub mod credentials;
 pub mod error_chain;
 pub mod error_code;
-#[cfg_attr(not(test), expect(dead_code, reason = "token requests are to use it"))]
 pub(crate) mod fetch;
 pub mod header_name;
 pub mod jwt;

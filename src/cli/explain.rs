@@ -26,6 +26,7 @@ use crate::webhook::{self, Action, Call, Refused};
 use report::Report;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The arguments of `attache explain`.
@@ -262,14 +263,12 @@ fn split(url: &str) -> Result<(Option<&str>, &str), String> {
 
 /// The snapshot that `attache run` would serve, without secrets.
 fn snapshot(config: Config) -> Result<Snapshot, String> {
-    // Fails only if one is installed, which does as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
     let _entered = runtime.enter();
-    let client = TokenClient::new().map_err(|error| error.to_string())?;
-    let tokens = Tokens::new(client, runtime.handle().clone());
-    Ok(Snapshot::build(config, None, &tokens, &Transport::new(1)))
+    let transport = Arc::new(Transport::new(1));
+    let tokens = Tokens::new(TokenClient::new(&transport), runtime.handle().clone());
+    Ok(Snapshot::build(config, None, &tokens, &transport))
 }
 
 /// The path as the access log would show it: without a key.

@@ -15,6 +15,7 @@ use crate::config::Mode;
 use crate::config::model::{Config, Grant, OAuth2, StateStore};
 use crate::credentials::oauth2::{BuildError, Lasts, SignIn, SignInError, SignedIn, TokenClient};
 use crate::state::{FileStore, StateError};
+use crate::transport::Transport;
 use jiff::{Timestamp, Unit};
 use std::error::Error as _;
 use std::fmt::Display;
@@ -70,8 +71,6 @@ fn cause(error: &BuildError) -> String {
 
 /// Signs the account in; returns the exit status.
 pub fn run(args: &LoginArgs, path: Option<&Path>) -> i32 {
-    // Fails only if a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let config = match file::read(path, Mode::Full) {
         Ok(File::Valid(config)) => config,
         Ok(File::Missing(looked_for)) => {
@@ -152,7 +151,8 @@ struct Login<'a> {
 
 impl Login<'_> {
     async fn run(&self, store: Arc<FileStore>) -> Result<(), LoginError> {
-        let sign_in = SignIn::new(self.account, self.oauth2, &TokenClient::new()?, store)?;
+        let transport = Arc::new(Transport::new(1));
+        let sign_in = SignIn::new(self.account, self.oauth2, &TokenClient::new(&transport), store)?;
         if let Some(unreadable) = sign_in.prepare().await? {
             eprintln!("note: the stored grant of `{}` will be replaced: {unreadable}", self.account);
         }

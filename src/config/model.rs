@@ -397,7 +397,7 @@ impl Grant {
         match self {
             // This grant has no login: the token came by other means.
             Self::RefreshToken { .. } => "give the account another `refresh_token`".to_owned(),
-            Self::Password { .. } => "give the account the right `username` and `password`".to_owned(),
+            Self::Password { .. } => "give the account another `username` or `password`".to_owned(),
             _ => format!("run `attache login {account}`"),
         }
     }

@@ -62,8 +62,6 @@ pub struct Options {
 /// Serves until SIGTERM or SIGINT, then drains. Returns the exit status: 0, or 1 if the file is invalid or a listener
 /// can't be bound, which is reported on stderr.
 pub fn run(options: Options) -> i32 {
-    // Fails only if a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     // Loaded in a separate thread, as every later configuration is: after a reload another thread frees this memory,
     // and the allocator could not reuse it while the allocating thread lives.
     let loaded = std::thread::scope(|scope| scope.spawn(|| config::load(&options.config, Mode::Full)).join());
@@ -110,8 +108,6 @@ enum StartError {
     AccessLog { path: PathBuf, cause: io::Error },
     #[error("can't store refresh tokens (state.dir): {0}")]
     State(#[from] StateError),
-    #[error("can't set up the client for token endpoints: {0}")]
-    TokenClient(String),
 }
 
 fn start(
@@ -227,13 +223,12 @@ impl Server {
                 ListenAddr::Tcp(_) => None,
             })
             .collect();
-        let client = TokenClient::new().map_err(|error| StartError::TokenClient(error.to_string()))?;
-        let tokens = Tokens::new(client, tokio::runtime::Handle::current());
+        // Idle connections to upstreams may hold an eighth of the descriptors.
+        let transport = Arc::new(Transport::new((descriptors / 8).clamp(8, POOL_SIZE)));
+        let tokens = Tokens::new(TokenClient::new(&transport), tokio::runtime::Handle::current());
         let grants = Grants::open(&config, &tokens)?;
         let (drain, draining) = watch::channel(false);
         let now = SystemTime::now();
-        // Idle connections to upstreams may hold an eighth of the descriptors.
-        let transport = Arc::new(Transport::new((descriptors / 8).clamp(8, POOL_SIZE)));
         let limit = connection_limit(&config, descriptors);
         let hash = config.hash.clone();
         let (for_build, connections) = (tokens.clone(), Arc::clone(&transport));

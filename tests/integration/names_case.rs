@@ -70,6 +70,22 @@ async fn a_tokens_header_as_the_file_has_it() {
 }
 
 #[tokio::test]
+async fn a_token_requests_headers_as_the_file_has_them() {
+    let (third_party, endpoint) = (third_party(), token_endpoint().issues(&secret("token")));
+    let lines = "account:
+          authorization:
+            oauth2: { grant: client_credentials, token_url: '{{token_url}}', client_id: id,
+                      client_secret: { env: CLIENT_SECRET }, token_headers: { X-TENANT: a, x-lower: b } }";
+    let setup = attache().given("third_party", third_party.url()).given("token_url", endpoint.url());
+    let attache = setup.env("CLIENT_SECRET", secret("client")).with(&mailer(lines)).await;
+    attache.send(get("/mailer/x")).await;
+    assert_spelled(
+        &endpoint.request(0).await.head.raw,
+        &["Host", "X-TENANT", "x-lower", "Accept", "Content-Type", "Authorization", "Content-Length"],
+    );
+}
+
+#[tokio::test]
 async fn the_clients_names_as_it_spells_them() {
     let third_party = third_party();
     let attache = attache_for(&third_party, "").await;

@@ -40,6 +40,21 @@ async fn a_token_is_injected() {
     assert_eq!(third_party.only_request().await.all("authorization"), [format!("Bearer {token}")]);
 }
 
+/// The system's library does not know names below `localhost`; a service's resolver does. A token endpoint may stand
+/// inside, so its name needs no permission for a private address.
+#[tokio::test]
+async fn a_token_endpoints_name_is_resolved_as_a_services() {
+    for (name, lines) in [("localhost", ""), ("id.localhost", "allow_plaintext: true")] {
+        let third_party = third_party();
+        let endpoint = token_endpoint().issues(&secret("token")).named(name);
+        let attache = attache_with(&third_party, &endpoint.url(), lines).await;
+        assert_eq!(attache.send(get("/erp/x")).await.status, 200, "{name}");
+        let host = endpoint.url();
+        let host = host.trim_start_matches("http://").trim_end_matches("/token");
+        assert_eq!(endpoint.request(0).await.all("host"), [host]);
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_requested_once_for_all_waiting_requests() {
     let third_party = third_party();

@@ -13,9 +13,9 @@ use crate::config::model::{CaBundle, Config, Grant, OAuth2, ServerUrl};
 use crate::credentials::oauth2::{Failure, TokenClient, Tokens, inspect};
 use crate::state::FileStore;
 use crate::telemetry::logging;
-use crate::transport::names::Names;
+use crate::transport::Transport;
 use crate::transport::reach::reach;
-use crate::transport::tls::{TlsClient, TlsClients};
+use crate::transport::tls::TlsClient;
 use finding::Kind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,6 @@ const REACH: Duration = Duration::from_secs(5);
 ///
 /// If the runtime or the clients can't be created, or the operator interrupted it.
 pub(super) fn run(config: &Config) -> Result<Vec<Finding>, String> {
-    // Fails only if a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     // Logs failures besides the result, such as a refresh token that can't be stored.
     let _ = logging::init(LevelFilter::WARN, false);
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -48,11 +46,11 @@ pub(super) fn run(config: &Config) -> Result<Vec<Finding>, String> {
 }
 
 async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
-    let client = TokenClient::new().map_err(|e| e.to_string())?;
-    let tokens = Tokens::new(client, Handle::current());
+    let transport = Arc::new(Transport::new(1));
+    let tokens = Tokens::new(TokenClient::new(&transport), Handle::current());
     let mut tasks = Tasks::default();
     tokens_of(config, &tokens, &mut tasks);
-    reach_all(config, &mut tasks);
+    reach_all(config, &transport, &mut tasks);
     let found = tokio::select! {
         found = tasks.all() => Ok(found),
         () = broken_off() => Err("broken off".to_owned()),
@@ -152,13 +150,12 @@ fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) ->
     }
 }
 
-fn reach_all(config: &Config, tasks: &mut Tasks) {
-    let (names, clients) = (Arc::new(Names::from_system()), TlsClients::default());
-    let client = |tls: bool, ca: Option<&CaBundle>| tls.then(|| clients.for_ca(ca));
+fn reach_all(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
+    let client = |tls: bool, ca: Option<&CaBundle>| tls.then(|| transport.tls().for_ca(ca));
     let mut add = |kind, name: &str, url: &ServerUrl, private_network, client: Option<Arc<TlsClient>>| {
-        let (name, url, names) = (name.to_owned(), url.clone(), Arc::clone(&names));
+        let (name, url, transport) = (name.to_owned(), url.clone(), Arc::clone(transport));
         tasks.add(async move {
-            let reached = reach(&names, &url, private_network, client.as_deref(), REACH).await;
+            let reached = reach(transport.names(), &url, private_network, client.as_deref(), REACH).await;
             Finding::of_upstream(kind, &name, &url, reached)
         });
     };

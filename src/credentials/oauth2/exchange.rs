@@ -1,33 +1,23 @@
-//! One token request over the wire.
-//!
-//! A connection of its own for each: token requests are minutes apart, and a kept connection that the endpoint has
-//! closed meanwhile would fail a POST that must not be sent twice. No redirects and no proxy from the environment:
-//! the client's secret goes to the URL in the file and nowhere else.
+//! One token request: the account's form, client authentication and headers, and what the answer says.
 
 use super::details::Details;
 use super::error::{Failure, Unavailability};
 use super::form::Form;
 use super::redact::Secrets;
-use super::response::{self, Raw};
+use super::response;
 use super::verdict::{self, Presented, Reply};
+use super::wire::TokenClient;
 use super::{client_auth, grant, words};
-use crate::config::model::{BearerTokenType, OAuth2, TokenTls};
+use crate::config::model::{BearerTokenType, OAuth2};
+use crate::fetch::HttpRequest;
+use crate::header_name::FieldName;
 use crate::secret::Secret;
-use crate::transport::tls::Roots;
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use oauth2::TokenResponse as _;
-use reqwest::{Certificate, Identity};
-use rustls::ClientConfig;
 use serde_json::{Map, Value};
-use std::error::Error;
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use url::Url;
-
-/// How long a connection to a token endpoint may take, TLS included.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -54,51 +44,7 @@ pub(super) trait Exchange: Send + Sync + 'static {
     async fn exchange(&self, config: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure>;
 }
 
-/// The HTTP client for token endpoints: one for all accounts without `tls` of their own.
-#[derive(Debug, Clone)]
-pub struct TokenClient(reqwest::Client);
-
-/// The client can't be made: the system's root certificates can't be used, or those of an account's `tls`.
-#[derive(Debug, thiserror::Error)]
-#[error("no http client for token endpoints")]
-pub struct BuildError(#[source] reqwest::Error);
-
 impl TokenClient {
-    /// A client that trusts the system's roots: the one store that requests to services use as well. Blocks if it is the
-    /// first to read them. A rustls provider must be installed.
-    ///
-    /// # Errors
-    ///
-    /// If there is no client to be made of it.
-    pub fn new() -> Result<Self, BuildError> {
-        let roots = Roots::system();
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        builder().tls_backend_preconfigured(config).build().map(Self).map_err(BuildError)
-    }
-
-    /// A client for an account's `tls`: itself where that says nothing, else one that trusts `ca` alone (without it the
-    /// system's roots) and shows the client certificate. Blocks as [`TokenClient::new`] does.
-    ///
-    /// # Errors
-    ///
-    /// If a certificate or the key is none, or they do not belong together.
-    pub fn with_tls(&self, tls: &TokenTls) -> Result<Self, BuildError> {
-        if *tls == TokenTls::default() {
-            return Ok(self.clone());
-        }
-        let mut client = builder();
-        if let Some(ca) = &tls.ca {
-            let roots: Result<Vec<_>, _> =
-                ca.certificates.iter().map(|der| Certificate::from_der(der)).collect();
-            client = client.tls_certs_only(roots.map_err(BuildError)?);
-        }
-        if let Some(identity) = &tls.identity {
-            let identity = Identity::from_pem(identity.expose().as_bytes()).map_err(BuildError)?;
-            client = client.identity(identity);
-        }
-        client.build().map(Self).map_err(BuildError)
-    }
-
     /// Sends one form to an endpoint of the account's identity provider, with the account's client authentication and
     /// `token_headers`, and says what came: members, or an OAuth error that nobody has judged yet. It is the way of every
     /// request, whatever it asks for: a token, a code's exchange, a device's code.
@@ -135,20 +81,30 @@ impl TokenClient {
     ) -> Result<Reply, Failure> {
         let authorization = client_auth::apply(config, nth, SystemTime::now(), &mut form, secrets).await?;
         form.secrets(secrets);
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        for (name, value) in &config.token_headers {
-            let mut value = value.clone();
-            value.set_sensitive(true);
-            headers.insert(name.as_header_name(), value);
-        }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        if let Some(value) = authorization {
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        let request = self.0.post(url.clone()).headers(headers).body(form.encode());
-        verdict::read(&send(request, secrets).await?, secrets)
+        let body = form.encode();
+        let request = HttpRequest {
+            method: &Method::POST,
+            url,
+            headers: &headers(config, authorization),
+            body: Some(body.as_bytes()),
+            max_body: MAX_ANSWER,
+        };
+        verdict::read(&self.send(&request, config.token_timeout, secrets).await?, secrets)
     }
+}
+
+/// Returns the header fields of a request. An `Accept` of `token_headers` replaces attache's; the form keeps its type.
+fn headers(config: &OAuth2, authorization: Option<HeaderValue>) -> Vec<(FieldName, HeaderValue)> {
+    let field = |name, value| (FieldName::from_static(name), HeaderValue::from_static(value));
+    let given = &config.token_headers;
+    let mut all = Vec::with_capacity(given.len() + 3);
+    if !given.iter().any(|(name, _)| *name == header::ACCEPT) {
+        all.push(field("Accept", "application/json"));
+    }
+    all.extend(given.iter().filter(|(name, _)| *name != header::CONTENT_TYPE).cloned());
+    all.push(field("Content-Type", "application/x-www-form-urlencoded"));
+    all.extend(authorization.map(|value| (FieldName::from_static("Authorization"), value)));
+    all
 }
 
 /// What came of a request.
@@ -218,18 +174,6 @@ impl Exchange for TokenClient {
     }
 }
 
-fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        // RFC 6761 section 6.3: never asked of a name server. The port is the URL's.
-        .resolve_to_addrs("localhost", &[(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into()])
-        .pool_max_idle_per_host(0)
-        .user_agent(concat!("attache/", env!("CARGO_PKG_VERSION")))
-}
-
 /// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: any visible ASCII. A token with a
 /// space is an error message in the place of a token.
 fn sendable(token: &str) -> Result<Secret, Failure> {
@@ -237,57 +181,6 @@ fn sendable(token: &str) -> Result<Secret, Failure> {
         return Ok(Secret::new(token));
     }
     Err(Unavailability::TokenCharacters.into())
-}
-
-/// Sends, and reads up to the cap.
-async fn send(request: reqwest::RequestBuilder, secrets: &Secrets) -> Result<Raw, Failure> {
-    let broken = |error| transport(error, secrets);
-    let mut answer = request.send().await.map_err(broken)?;
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(Unavailability::TooLarge.into());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let header = |name| answer.headers().get(name).cloned();
-    Ok(Raw {
-        status: answer.status(),
-        retry_after: header(header::RETRY_AFTER)
-            .and_then(|value| response::retry_after(&value, SystemTime::now())),
-        content_type: header(header::CONTENT_TYPE),
-        content_encoding: header(header::CONTENT_ENCODING),
-        location: header(header::LOCATION),
-        body,
-    })
-}
-
-fn transport(error: reqwest::Error, secrets: &Secrets) -> Failure {
-    // The URL may carry a key in its query.
-    let error = error.without_url();
-    let chain: Vec<&(dyn Error + 'static)> =
-        std::iter::successors(error.source(), |e| (*e).source()).collect();
-    let reason = if error.is_timeout() {
-        Unavailability::TimedOut
-    } else if chain.iter().any(|e| is_tls(*e)) {
-        Unavailability::Tls
-    } else if error.is_connect() {
-        Unavailability::Connect
-    } else {
-        Unavailability::Transport
-    };
-    let words: Vec<String> = chain.iter().map(ToString::to_string).collect();
-    let cause: Option<Arc<str>> = secrets.text(&words.join(": "));
-    Failure::from(reason).with_words(cause)
-}
-
-/// An I/O error names as its source not what it wraps but that one's source, and they are wrapped in one another.
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    error.is::<rustls::Error>()
-        || error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .is_some_and(|inner| is_tls(inner))
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 //! that need an `audience` or a `resource` need it here as well), the same limits, no redirects.
 
 use super::error::{Failure, Unavailability};
-use super::exchange::{Answer, Posted, TokenClient};
+use super::exchange::{Answer, Posted};
 use super::form::Form;
 use super::response;
 use super::verdict::{Presented, Reply};
+use super::wire::TokenClient;
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::Secret;
 use std::sync::Arc;

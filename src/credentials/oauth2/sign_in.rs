@@ -10,10 +10,11 @@ pub use authorization::{Authorization, Redirected};
 pub use device::Device;
 
 use super::error::{Failure, Unavailability};
-use super::exchange::{Answer, BuildError, TokenClient};
+use super::exchange::Answer;
 use super::identity::{grant_identity, token_identity};
 use super::inspect::missing_scopes;
 use super::refresh::store_key;
+use super::wire::{BuildError, TokenClient};
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
 use crate::state::{Access, Entry, LockedEntry, StateError, Store};

@@ -3,8 +3,9 @@
 use super::clock::Clock;
 use super::details::Details;
 use super::error::Failure;
-use super::exchange::{Answer, Exchange, TokenClient};
+use super::exchange::{Answer, Exchange};
 use super::identity::{grant_identity, token_identity};
+use super::wire::TokenClient;
 use crate::config::model::{BearerTokenType, ClientAuth, Grant, OAuth2, SignedAssertion, TokenTls};
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
@@ -183,9 +184,7 @@ static OTHER_KEY: LazyLock<String> = LazyLock::new(|| rcgen::KeyPair::generate()
 
 /// The client that is tested.
 pub(super) fn client() -> TokenClient {
-    // Another test of this process may have been first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    TokenClient::new().unwrap()
+    TokenClient::new(&Arc::new(crate::transport::for_tests()))
 }
 
 /// A token endpoint. It ends when it is dropped.

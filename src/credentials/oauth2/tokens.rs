@@ -2,8 +2,9 @@
 
 use super::clock::Clock;
 use super::error::{Failure, Unavailability};
-use super::exchange::{Answer, Exchange, TokenClient};
+use super::exchange::{Answer, Exchange};
 use super::refresh::{EXCHANGE_LIMIT, STORE_TIME};
+use super::wire::TokenClient;
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
 use crate::state::{Entry, Store};

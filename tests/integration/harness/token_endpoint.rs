@@ -37,6 +37,12 @@ impl TokenEndpoint {
         )
     }
 
+    /// Uses another name in its URL.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.stub = self.stub.named(name);
+        self
+    }
+
     /// Answers with `invalid_client` or another error (RFC 6749 section 5.2).
     pub(crate) fn rejects(self, error: &str) -> Self {
         self.answers(401, &format!(r#"{{"error":"{error}"}}"#))

@@ -3,11 +3,12 @@
 use super::super::error::Cause;
 use super::super::stub::{self, JSON, TOKEN, http};
 use super::*;
-use crate::config::model::CaBundle;
+use crate::config::model::{CaBundle, TokenTls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -1,7 +1,7 @@
 //! Refreshes against a store in memory and an endpoint that takes each refresh token once.
 
-use super::super::exchange::TokenClient;
 use super::super::stub::{self, Memory};
+use super::super::wire::TokenClient;
 use super::*;
 use crate::config::model::{BearerTokenType, ClientAuth};
 use async_trait::async_trait;
