@@ -7,7 +7,7 @@ use crate::config::model::{
     Authorization, KeyIn, Outbound, ServerUrl, TimeoutResponse, UnreadSecret, Webhook,
 };
 use crate::credentials::Credential;
-use crate::header_name::{FieldName, fold};
+use crate::header_name::fold;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
 use http::{Method, StatusCode};
@@ -37,9 +37,6 @@ pub struct Route {
     /// The statuses by which the upstream refuses the account's token; empty if the account has none. Not stored in the
     /// token source, because a source outlives reloads that change only this.
     pub token_refused_by: Vec<StatusCode>,
-    /// The header of an OAuth2 account's token, in the file's spelling; `None` for other credentials. Not stored in the
-    /// token source, because a source outlives a reload that changes only the spelling.
-    pub token_header: Option<FieldName>,
     /// True if a request whose token the upstream refused is sent once more, with another token.
     pub retry_on_401: bool,
     /// Maximum pause within a started response.
@@ -83,10 +80,6 @@ impl Route {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
             },
-            token_header: match &outbound.account.authorization {
-                Authorization::OAuth2(config) => Some(config.header.clone()),
-                _ => None,
-            },
             retry_on_401: outbound.retry_on_401,
             idle_timeout: outbound.idle_timeout,
             timeout_message: outbound
@@ -128,7 +121,6 @@ impl Route {
             upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
             token_refused_by: Vec::new(),
-            token_header: None,
             retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
             timeout_message: "The webhook's receiver is not answering.".to_owned(),
@@ -196,7 +188,7 @@ fn kept_once<T: Clone + Eq + Hash>(kept: &mut HashSet<Arc<[T]>>, list: &[T]) -> 
 fn replaced(credential: &Credential) -> Vec<String> {
     match credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
-        Credential::OAuth2(source) => vec![fold(source.header().as_str())],
+        Credential::OAuth2(token) => vec![fold(token.header.as_str())],
         Credential::None | Credential::Unavailable | Credential::Query { .. } => Vec::new(),
     }
 }

@@ -12,7 +12,7 @@ use super::file::{self, File};
 use crate::config::Mode;
 use crate::config::model::{Config, Grant, OAuth2, StateStore};
 use crate::credentials::oauth2::{
-    Authorization, BuildError, Denial, Redirected, SignIn, SignInError, SignedIn, TokenClient,
+    Authorization, BuildError, Cause, Failure, Redirected, SignIn, SignInError, SignedIn, TokenClient,
 };
 use crate::secret::Secret;
 use crate::state::{FileStore, StateError};
@@ -126,13 +126,16 @@ fn help(error: &LoginError, args: &LoginArgs, config: &Config, path: Option<&Pat
         {
             "run it as the user that `attache run` runs as".to_owned()
         }
-        LoginError::SignIn(SignInError::Denied(Denial::Rejected { error, .. })) => match &**error {
-            "redirect_uri_mismatch" | "invalid_request" => {
-                "is the redirect URL registered with the provider? `redirect_url` sets another one".to_owned()
+        LoginError::SignIn(SignInError::Denied(Failure { cause: Cause::Rejected { code }, .. })) => {
+            match &**code {
+                "redirect_uri_mismatch" | "invalid_request" => {
+                    "is the redirect URL registered with the provider? `redirect_url` sets another one"
+                        .to_owned()
+                }
+                "invalid_grant" => "the code was used already, or has expired: sign in again".to_owned(),
+                _ => return None,
             }
-            "invalid_grant" => "the code was used already, or has expired: sign in again".to_owned(),
-            _ => return None,
-        },
+        }
         _ => return None,
     })
 }
@@ -260,7 +263,7 @@ impl Login<'_> {
         match timeout(PATIENCE, redirected).await.map_err(|_| LoginError::TooLate)? {
             Redirected::Code(code) => Ok(code),
             Redirected::Refused { error, description } => {
-                Err(SignInError::from(Denial::Rejected { error, description }).into())
+                Err(SignInError::from(Failure::rejected(error).with_words(description)).into())
             }
             // Neither source returns this.
             Redirected::Foreign => Err(LoginError::BrokenOff),

@@ -351,6 +351,7 @@ impl Grant {
         match self {
             // This grant has no login: the token came by other means.
             Self::RefreshToken { .. } => "give the account another `refresh_token`".to_owned(),
+            Self::Password { .. } => "give the account the right `username` and `password`".to_owned(),
             _ => format!("run `attache login {account}`"),
         }
     }
@@ -448,6 +449,16 @@ pub enum BearerTokenType {
     AccessToken,
     /// `id_token`.
     IdToken,
+}
+
+impl BearerTokenType {
+    /// Returns its name in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::IdToken => "id_token",
+        }
+    }
 }
 
 /// A connected service.

@@ -11,10 +11,10 @@
 
 use super::locked::Locked;
 use super::seal::{self, Unopened};
-use super::{Entry, LockedEntry, StateError, Store};
+use super::{Entry, LockedEntry, Peek, Stamp, StateError, Store};
 use crate::secret::{Secret, hex, sha256};
 use async_trait::async_trait;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -51,9 +51,9 @@ impl FileStore {
 
 #[async_trait]
 impl Store for FileStore {
-    async fn peek(&self, account: &str) -> Result<Option<Entry>, StateError> {
+    async fn peek(&self, account: &str, known: Option<Stamp>) -> Result<Peek, StateError> {
         let (folder, account) = (Arc::clone(&self.0), account.to_owned());
-        blocking(move || folder.read(&account)).await
+        blocking(move || folder.peek(&account, known)).await
     }
 
     async fn lock(&self, account: &str, wait: Duration) -> Result<Box<dyn LockedEntry>, StateError> {
@@ -183,12 +183,25 @@ impl Folder {
         tried.map(|metadata| metadata.uid())
     }
 
-    /// Reads the entry in an account's file.
-    pub(super) fn read(&self, account: &str) -> Result<Option<Entry>, StateError> {
+    fn peek(&self, account: &str, known: Option<Stamp>) -> Result<Peek, StateError> {
+        let path = self.path(account, "grant");
+        // Before the content, so that a later version cannot get an earlier stamp.
+        let stamp = match fs::metadata(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Peek::Absent),
+            found => stamp(&found.or_fail("look at", &path)?),
+        };
+        if known == Some(stamp) {
+            return Ok(Peek::Unchanged);
+        }
+        Ok(self.read(account)?.map_or(Peek::Absent, |(entry, _)| Peek::Found(Box::new(entry), stamp)))
+    }
+
+    /// Reads the entry in an account's file, and the index of the key that opened it.
+    pub(super) fn read(&self, account: &str) -> Result<Option<(Entry, usize)>, StateError> {
         let path = self.path(account, "grant");
         let Some(sealed) = read_file(&path)? else { return Ok(None) };
         match self.unseal(account, &sealed) {
-            Ok(entry) => Ok(Some(entry)),
+            Ok(opened) => Ok(Some(opened)),
             Err(Unopened::NotAGrant) => Err(StateError::NotAGrant { path }),
             Err(Unopened::UnknownVersion(version)) => Err(StateError::UnknownVersion { path, version }),
             Err(Unopened::WrongKey) => Err(StateError::WrongKey { path }),
@@ -196,7 +209,7 @@ impl Folder {
         }
     }
 
-    pub(super) fn unseal(&self, account: &str, sealed: &[u8]) -> Result<Entry, Unopened> {
+    pub(super) fn unseal(&self, account: &str, sealed: &[u8]) -> Result<(Entry, usize), Unopened> {
         seal::open(&self.keys, account, sealed)
     }
 
@@ -217,6 +230,14 @@ impl Folder {
             result => result.or_fail("write to the disk the folder", &self.dir),
         }
     }
+}
+
+/// Every write creates another file, so the inode differs, or at least the times do.
+fn stamp(file: &Metadata) -> Stamp {
+    let nanoseconds =
+        |seconds: i64, rest: i64| (seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(rest as u64);
+    let modified = nanoseconds(file.mtime(), file.mtime_nsec());
+    Stamp::new([file.ino(), file.size(), modified, nanoseconds(file.ctime(), file.ctime_nsec())])
 }
 
 /// Returns the account's name as a file name: injective, no separator, no leading dot, at most 249 bytes (255 with a

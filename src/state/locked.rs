@@ -40,10 +40,10 @@ impl Locked {
     fn complete_the_last_write(&self) -> Result<(), StateError> {
         let path = self.folder.path(&self.account, "new");
         let Some(sealed) = read_file(&path)? else { return Ok(()) };
-        let Ok(new) = self.folder.unseal(&self.account, &sealed) else { return Ok(()) };
+        let Ok((new, _)) = self.folder.unseal(&self.account, &sealed) else { return Ok(()) };
         let outdated = matches!(
             self.folder.read(&self.account),
-            Ok(Some(kept)) if kept.bound_to == new.bound_to && kept.rotation > new.rotation
+            Ok(Some((kept, _))) if kept.bound_to == new.bound_to && kept.revision > new.revision
         );
         if outdated {
             return Ok(());
@@ -53,8 +53,16 @@ impl Locked {
         self.folder.sync()
     }
 
-    pub(super) fn read(&self) -> Result<Option<Entry>, StateError> {
-        self.folder.read(&self.account)
+    pub(super) fn read(&mut self) -> Result<Option<Entry>, StateError> {
+        let Some((entry, key)) = self.folder.read(&self.account)? else { return Ok(None) };
+        if key != 0 {
+            // As long as this fails, the key that opened the entry is still needed; the entry itself is unharmed.
+            if let Err(error) = self.write(&entry) {
+                let account = &*self.account;
+                tracing::warn!(target: "attache", account, %error, "a grant could not be sealed with the first `state.key`");
+            }
+        }
+        Ok(Some(entry))
     }
 
     /// Creates `ACCOUNT.new` with room for an entry on the disk, so that a full disk is detected now.

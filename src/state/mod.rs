@@ -1,4 +1,5 @@
-//! State that must outlive the process: the refresh tokens that rotate. Imports `secret` only.
+//! State that must outlive the process: each account's grant, with its refresh token and its access token. Imports
+//! `secret` only.
 //!
 //! Each use of such a refresh token consumes it and returns the next (RFC 6749 section 6, RFC 9700 section 4.14.2), and
 //! a token endpoint that sees one twice may revoke the whole grant. If the newest token is lost, the account needs a
@@ -45,25 +46,54 @@ pub struct Entry {
     /// Digest of the properties that the grant is bound to (token endpoint, client, first token …): an entry with
     /// another digest no longer belongs to this account.
     pub bound_to: [u8; 32],
-    /// Number of this refresh token, from 1. Continues after a new login: of two entries with the same binding, the
-    /// higher number is the newer.
-    pub rotation: u64,
-    /// The newest refresh token.
-    pub refresh_token: Secret,
-    /// The time at which it was obtained. A time before 1970 is stored as 1970.
+    /// Number of this version of the entry, from 1, raised by each write. Continues after a new login: of two entries
+    /// with the same binding, the higher number is the newer.
+    pub revision: u64,
+    /// The newest refresh token. `None` after a login that returned none.
+    pub refresh_token: Option<Secret>,
+    /// True if the refresh token was issued by a refresh, so that its refusal is final.
+    pub rotated: bool,
+    /// True if the last refresh left the refresh token as it was: the next one can probably do without a write.
+    pub reusable: bool,
+    /// The time at which the refresh token was obtained. A time before 1970 is stored as 1970.
     pub obtained_at: SystemTime,
-    /// Why the token endpoint refused this token for good, if it did: it must not be sent again.
-    pub lost: Option<String>,
+    /// The newest token that may be sent, if any.
+    pub access: Option<Access>,
+    /// The refusal of the refresh token, if it was refused.
+    pub lost: Option<Lost>,
+}
+
+/// A stored access token, or ID token if the account sends that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Digest of the properties that determine the token (scopes, audience, kind of token …).
+    pub bound_to: [u8; 32],
+    /// The token without a prefix.
+    pub token: Secret,
+    /// The time at which it was requested.
+    pub obtained_at: SystemTime,
+    /// Its expiry.
+    pub expires_at: SystemTime,
+}
+
+/// The refusal of a refresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The provider's words, redacted.
+    pub reason: String,
+    /// The time of the refusal; 1970 if it was stored by a version that did not record it.
+    pub at: SystemTime,
 }
 
 /// A store of grants.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Returns the account's entry without taking the lock, for inspection only.
+    /// Returns the account's entry without taking the lock, for inspection only; [`Peek::Unchanged`] if it is still the
+    /// one that has the stamp `known`.
     ///
     /// # Errors
     /// Those of [`LockedEntry::read`].
-    async fn peek(&self, account: &str) -> Result<Option<Entry>, StateError>;
+    async fn peek(&self, account: &str, known: Option<Stamp>) -> Result<Peek, StateError>;
 
     /// Takes the account's lock, waiting at most `wait`; with zero it tries once. Completes the interrupted write of a
     /// process that was killed. May be dropped at any point.
@@ -73,12 +103,35 @@ pub trait Store: Send + Sync + 'static {
     async fn lock(&self, account: &str, wait: Duration) -> Result<Box<dyn LockedEntry>, StateError>;
 }
 
+/// The result of [`Store::peek`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peek {
+    /// The entry is the one that the caller has seen.
+    Unchanged,
+    /// There is no entry.
+    Absent,
+    /// Another entry, and its stamp.
+    Found(Box<Entry>, Stamp),
+}
+
+/// A value that differs between any two versions of an entry that one store returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp([u64; 4]);
+
+impl Stamp {
+    /// Returns a stamp of these numbers.
+    pub fn new(parts: [u64; 4]) -> Self {
+        Self(parts)
+    }
+}
+
 /// The lock on one account's entry; dropping it releases the lock.
 ///
 /// Once begun, a step is completed under the lock even if its future is dropped.
 #[async_trait]
 pub trait LockedEntry: Send {
-    /// Returns the entry; `None` if there is none.
+    /// Returns the entry; `None` if there is none. An entry that was sealed with another than the first key is sealed
+    /// again, so that the other keys can be removed.
     ///
     /// # Errors
     /// If there is an entry that can't be read or opened.

@@ -11,7 +11,7 @@
 //! wrong key from damage; it tells an attacker nothing that the tag doesn't. HKDF doesn't slow down guessing: the text
 //! has to be random, which the configuration enforces as far as a minimum length can.
 
-use super::Entry;
+use super::{Access, Entry, Lost};
 use crate::secret::Secret;
 use ring::aead::{self, AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
@@ -27,8 +27,10 @@ const SALT: usize = 32;
 const CHECK: usize = 8;
 const HEADER: usize = MAGIC.len() + 1 + SALT + CHECK + NONCE_LEN;
 
-/// The version of the JSON content, for additions without a new layout.
+/// The version of the JSON content that earlier versions of attache open as well: additions to it are ignored by them.
 const CONTENT: u64 = 1;
+/// The version of the content without a refresh token, which they do not know.
+const CONTENT_WITHOUT_REFRESH_TOKEN: u64 = 2;
 
 /// Why bytes are not this account's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,15 +45,31 @@ pub(super) enum Unopened {
     Damaged,
 }
 
+/// Seconds and nanoseconds since 1970.
+type Time = (u64, u32);
+
 /// The sealed content, as JSON.
 #[derive(Serialize)]
 struct Content<'a> {
     v: u64,
     bound_to: [u8; 32],
     rotation: u64,
-    refresh_token: &'a str,
-    obtained_at: (u64, u32),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    rotated: bool,
+    reusable: bool,
+    obtained_at: Time,
     lost: Option<&'a str>,
+    lost_at: Option<Time>,
+    access: Option<AccessContent<'a>>,
+}
+
+#[derive(Serialize)]
+struct AccessContent<'a> {
+    bound_to: [u8; 32],
+    token: &'a str,
+    obtained_at: Time,
+    expires_at: Time,
 }
 
 #[derive(Deserialize)]
@@ -63,9 +81,23 @@ struct ContentVersion {
 struct OpenedContent {
     bound_to: [u8; 32],
     rotation: u64,
-    refresh_token: String,
-    obtained_at: (u64, u32),
+    refresh_token: Option<String>,
+    /// Absent in entries of earlier versions, whose first number is that of a login.
+    rotated: Option<bool>,
+    #[serde(default)]
+    reusable: bool,
+    obtained_at: Time,
     lost: Option<String>,
+    lost_at: Option<Time>,
+    access: Option<OpenedAccess>,
+}
+
+#[derive(Deserialize)]
+struct OpenedAccess {
+    bound_to: [u8; 32],
+    token: String,
+    obtained_at: Time,
+    expires_at: Time,
 }
 
 /// Seals `entry` for `account` with `key`.
@@ -99,8 +131,8 @@ pub(super) fn seal(key: &Secret, account: &str, entry: &Entry) -> io::Result<Vec
     Ok(sealed)
 }
 
-/// Opens the result of [`seal`] for `account` with one of `keys`.
-pub(super) fn open(keys: &[Secret], account: &str, sealed: &[u8]) -> Result<Entry, Unopened> {
+/// Opens the result of [`seal`] for `account` with one of `keys`, whose index is returned as well.
+pub(super) fn open(keys: &[Secret], account: &str, sealed: &[u8]) -> Result<(Entry, usize), Unopened> {
     let version = sealed.strip_prefix(MAGIC).and_then(<[u8]>::first).ok_or(Unopened::NotAGrant)?;
     if *version != VERSION {
         return Err(Unopened::UnknownVersion(u64::from(*version)));
@@ -109,10 +141,11 @@ pub(super) fn open(keys: &[Secret], account: &str, sealed: &[u8]) -> Result<Entr
     let (salt, rest) = header[MAGIC.len() + 1..].split_at(SALT);
     let (check, nonce) = rest.split_at(CHECK);
 
-    let derived = keys
+    let (nth, derived) = keys
         .iter()
         .map(|key| Derived::new(key, salt))
-        .find(|derived| derived.check() == check)
+        .enumerate()
+        .find(|(_, derived)| derived.check() == check)
         .ok_or(Unopened::WrongKey)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unopened::NotAGrant)?;
     let mut content = Zeroizing::new(ciphertext.to_vec());
@@ -120,7 +153,7 @@ pub(super) fn open(keys: &[Secret], account: &str, sealed: &[u8]) -> Result<Entr
         .key()
         .open_in_place(nonce, authenticated(header, account), &mut content)
         .map_err(|_| Unopened::Damaged)?;
-    from_json(content)
+    Ok((from_json(content)?, nth))
 }
 
 /// Fills `buffer` with random bytes.
@@ -166,42 +199,76 @@ fn authenticated(header: &[u8], account: &str) -> Aad<Vec<u8>> {
 }
 
 fn to_json(entry: &Entry) -> io::Result<Zeroizing<Vec<u8>>> {
-    let since_1970 = entry.obtained_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let refresh_token = entry.refresh_token.as_ref().map(Secret::expose);
     let content = Content {
-        v: CONTENT,
+        v: if refresh_token.is_some() { CONTENT } else { CONTENT_WITHOUT_REFRESH_TOKEN },
         bound_to: entry.bound_to,
-        rotation: entry.rotation,
-        refresh_token: entry.refresh_token.expose(),
-        obtained_at: (since_1970.as_secs(), since_1970.subsec_nanos()),
-        lost: entry.lost.as_deref(),
+        rotation: entry.revision,
+        refresh_token,
+        rotated: entry.rotated,
+        reusable: entry.reusable,
+        obtained_at: since_1970(entry.obtained_at),
+        lost: entry.lost.as_ref().map(|lost| lost.reason.as_str()),
+        lost_at: entry.lost.as_ref().map(|lost| since_1970(lost.at)),
+        access: entry.access.as_ref().map(|access| AccessContent {
+            bound_to: access.bound_to,
+            token: access.token.expose(),
+            obtained_at: since_1970(access.obtained_at),
+            expires_at: since_1970(access.expires_at),
+        }),
     };
     // Room for the longest escapes: a vector that grows leaves copies of its content behind, unwiped.
-    let texts = content.refresh_token.len() + content.lost.map_or(0, str::len);
-    let mut json = Zeroizing::new(Vec::with_capacity(6 * texts + 512));
+    let access = content.access.as_ref().map(|access| access.token);
+    let texts: usize =
+        [content.refresh_token, content.lost, access].iter().flatten().map(|text| text.len()).sum();
+    let mut json = Zeroizing::new(Vec::with_capacity(6 * texts + 1024));
     serde_json::to_writer(&mut *json, &content)?;
     Ok(json)
 }
 
 fn from_json(json: &[u8]) -> Result<Entry, Unopened> {
     let ContentVersion { v } = serde_json::from_slice(json).map_err(|_| Unopened::Damaged)?;
-    if v != CONTENT {
+    if v != CONTENT && v != CONTENT_WITHOUT_REFRESH_TOKEN {
         return Err(Unopened::UnknownVersion(v));
     }
     let content: OpenedContent = serde_json::from_slice(json).map_err(|_| Unopened::Damaged)?;
-    let (seconds, nanoseconds) = content.obtained_at;
+    if v == CONTENT && content.refresh_token.is_none() {
+        return Err(Unopened::Damaged);
+    }
+    let lost_at = content.lost_at.unwrap_or_default();
+    let access = content.access.map(|access| {
+        Ok(Access {
+            bound_to: access.bound_to,
+            token: Secret::new(access.token),
+            obtained_at: time(access.obtained_at)?,
+            expires_at: time(access.expires_at)?,
+        })
+    });
     Ok(Entry {
         bound_to: content.bound_to,
-        rotation: content.rotation,
-        refresh_token: Secret::new(content.refresh_token),
-        obtained_at: time(seconds, nanoseconds).ok_or(Unopened::Damaged)?,
-        lost: content.lost,
+        revision: content.rotation,
+        refresh_token: content.refresh_token.map(Secret::new),
+        rotated: content.rotated.unwrap_or(content.rotation > 1),
+        reusable: content.reusable,
+        obtained_at: time(content.obtained_at)?,
+        access: access.transpose()?,
+        lost: match content.lost {
+            Some(reason) => Some(Lost { reason, at: time(lost_at)? }),
+            None => None,
+        },
     })
 }
 
-fn time(seconds: u64, nanoseconds: u32) -> Option<SystemTime> {
+fn since_1970(time: SystemTime) -> Time {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since_1970.as_secs(), since_1970.subsec_nanos())
+}
+
+fn time((seconds, nanoseconds): Time) -> Result<SystemTime, Unopened> {
     UNIX_EPOCH
-        .checked_add(Duration::from_secs(seconds))?
-        .checked_add(Duration::from_nanos(u64::from(nanoseconds)))
+        .checked_add(Duration::from_secs(seconds))
+        .and_then(|time| time.checked_add(Duration::from_nanos(u64::from(nanoseconds))))
+        .ok_or(Unopened::Damaged)
 }
 
 #[cfg(test)]
@@ -214,7 +281,7 @@ mod tests {
     fn a_change_of_any_bit_is_refused() {
         let sealed = seal(&Secret::new(KEY), "erp", &entry(1)).unwrap();
         let open = |bytes: &[u8]| super::open(&keys(&["another", KEY]), "erp", bytes);
-        assert_eq!(open(&sealed).unwrap(), entry(1));
+        assert_eq!(open(&sealed).unwrap(), (entry(1), 1));
         for at in 0..sealed.len() * 8 {
             let mut tampered = sealed.clone();
             tampered[at / 8] ^= 1 << (at % 8);
@@ -248,8 +315,36 @@ mod tests {
 
     #[test]
     fn later_content_is_told_from_damage() {
-        assert_eq!(from_json(br#"{"v": 2, "token": "?"}"#), Err(Unopened::UnknownVersion(2)));
+        assert_eq!(from_json(br#"{"v": 3, "token": "?"}"#), Err(Unopened::UnknownVersion(3)));
         assert_eq!(from_json(br#"{"v": 1, "token": "?"}"#), Err(Unopened::Damaged));
+    }
+
+    #[test]
+    fn the_content_of_an_earlier_version_opens() {
+        let content = |rotation: u64| {
+            let bound_to = serde_json::to_string(&[7; 32]).unwrap();
+            let json = format!(
+                r#"{{"v":1,"bound_to":{bound_to},"rotation":{rotation},"refresh_token":"r","obtained_at":[5,0],"lost":null}}"#
+            );
+            from_json(json.as_bytes()).unwrap()
+        };
+        let expected = Entry {
+            revision: 1,
+            refresh_token: Some(Secret::new("r")),
+            obtained_at: UNIX_EPOCH + Duration::from_secs(5),
+            access: None,
+            ..entry(1)
+        };
+        assert_eq!(content(1), expected);
+        assert!(content(2).rotated);
+    }
+
+    #[test]
+    fn an_entry_without_a_refresh_token_has_a_version_of_its_own() {
+        let without = Entry { refresh_token: None, ..entry(1) };
+        let json = to_json(&without).unwrap();
+        assert!(json.starts_with(br#"{"v":2,"#));
+        assert_eq!(from_json(&json).unwrap(), without);
     }
 
     #[test]
@@ -257,6 +352,6 @@ mod tests {
         let early = Entry { obtained_at: UNIX_EPOCH - Duration::from_secs(1), ..entry(1) };
         let opened = from_json(&to_json(&early).unwrap()).unwrap();
         assert_eq!(opened.obtained_at, UNIX_EPOCH);
-        assert_eq!(time(u64::MAX, u32::MAX), None);
+        assert_eq!(time((u64::MAX, u32::MAX)), Err(Unopened::Damaged));
     }
 }

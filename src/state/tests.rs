@@ -25,12 +25,21 @@ fn store(dir: &Path) -> FileStore {
     FileStore::open(dir, &keys(&[KEY])).unwrap()
 }
 
-pub(super) fn entry(rotation: u64) -> Entry {
+pub(super) fn entry(revision: u64) -> Entry {
+    let obtained_at = SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 123_456_789);
     Entry {
         bound_to: [7; 32],
-        rotation,
-        refresh_token: Secret::new(format!("refresh-\"{rotation}\"-ü")),
-        obtained_at: SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 123_456_789),
+        revision,
+        refresh_token: Some(Secret::new(format!("refresh-\"{revision}\"-ü"))),
+        rotated: false,
+        reusable: false,
+        obtained_at,
+        access: Some(Access {
+            bound_to: [8; 32],
+            token: Secret::new(format!("access-\"{revision}\"-ü")),
+            obtained_at,
+            expires_at: obtained_at + Duration::from_secs(3600),
+        }),
         lost: None,
     }
 }
@@ -66,13 +75,45 @@ fn snapshot(dir: &Path) -> TempDir {
 #[tokio::test]
 async fn an_entry_outlives_the_store() {
     let dir = TempDir::new().unwrap();
-    let lost = Entry { lost: Some("invalid_grant".to_owned()), ..entry(3) };
+    let refusal = Lost { reason: "invalid_grant".to_owned(), at: SystemTime::UNIX_EPOCH + LONG };
+    let lost = Entry { lost: Some(refusal), rotated: true, ..entry(3) };
     write(&store(dir.path()), "services/erp", &lost).await;
 
     let fresh = store(dir.path());
-    assert_eq!(fresh.peek("services/erp").await.unwrap(), Some(lost.clone()));
+    let Peek::Found(peeked, stamp) = fresh.peek("services/erp", None).await.unwrap() else {
+        panic!("no entry")
+    };
+    assert_eq!(*peeked, lost);
+    assert_eq!(fresh.peek("services/erp", Some(stamp)).await.unwrap(), Peek::Unchanged);
+    assert_eq!(fresh.peek("services/other", None).await.unwrap(), Peek::Absent);
     assert_eq!(read(&fresh, "services/erp").await.unwrap(), Some(lost));
     assert_eq!(read(&fresh, "services/other").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn each_write_changes_the_stamp() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    let mut stamps = Vec::new();
+    for _ in 0..100 {
+        write(&store, "erp", &entry(1)).await;
+        let Peek::Found(_, stamp) = store.peek("erp", stamps.last().copied()).await.unwrap() else {
+            panic!("the change was not seen")
+        };
+        stamps.push(stamp);
+    }
+}
+
+#[tokio::test]
+async fn reading_under_the_lock_seals_with_the_first_key() {
+    let dir = TempDir::new().unwrap();
+    write(&store(dir.path()), "erp", &entry(1)).await;
+    let both = FileStore::open(dir.path(), &keys(&["another-horse-battery-staple", KEY])).unwrap();
+    both.peek("erp", None).await.unwrap();
+    let new = FileStore::open(dir.path(), &keys(&["another-horse-battery-staple"])).unwrap();
+    assert!(matches!(new.peek("erp", None).await, Err(StateError::WrongKey { .. })));
+    read(&both, "erp").await.unwrap();
+    assert_eq!(read(&new, "erp").await.unwrap(), Some(entry(1)));
 }
 
 #[tokio::test]
@@ -91,7 +132,7 @@ async fn a_removed_entry_is_gone_and_may_be_removed_again() {
 #[tokio::test]
 async fn the_token_shows_neither_in_the_file_nor_in_debug() {
     let dir = TempDir::new().unwrap();
-    let entry = Entry { refresh_token: Secret::new("tell-no-one-4711"), ..entry(1) };
+    let entry = Entry { refresh_token: Some(Secret::new("tell-no-one-4711")), ..entry(1) };
     write(&store(dir.path()), "erp", &entry).await;
     let sealed = fs::read(dir.path().join("erp.grant")).unwrap();
     assert!(!String::from_utf8_lossy(&sealed).contains("4711"));
@@ -176,7 +217,7 @@ async fn no_rotation_is_used_twice() {
             for _ in 0..5 {
                 let mut held = store.lock("erp", LONG).await.unwrap();
                 assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two tasks hold the lock");
-                let rotation = held.read().await.unwrap().map_or(0, |entry| entry.rotation);
+                let rotation = held.read().await.unwrap().map_or(0, |entry| entry.revision);
                 held.prepare().await.unwrap();
                 held.write(&entry(rotation + 1)).await.unwrap();
                 inside.fetch_sub(1, Ordering::SeqCst);
@@ -353,7 +394,7 @@ async fn a_kill_between_any_two_steps_leaves_the_old_entry_or_the_new() {
     let dir = TempDir::new().unwrap();
     write(&store(dir.path()), "erp", &entry(1)).await;
     let folder = Arc::new(Folder::new(dir.path(), &keys(&[KEY])));
-    let left = async || read(&store(snapshot(dir.path()).path()), "erp").await.unwrap().unwrap().rotation;
+    let left = async || read(&store(snapshot(dir.path()).path()), "erp").await.unwrap().unwrap().revision;
 
     let mut locked = Locked::try_take(Arc::clone(&folder), "erp".to_owned()).unwrap().unwrap();
     assert_eq!(left().await, 1, "locked");
@@ -440,7 +481,7 @@ async fn the_other_process() {
         return;
     };
     let store = store(Path::new(&dir));
-    let mut rotation = read(&store, "erp").await.unwrap().map_or(0, |entry| entry.rotation);
+    let mut rotation = read(&store, "erp").await.unwrap().map_or(0, |entry| entry.revision);
     loop {
         let mut held = store.lock("erp", LONG).await.unwrap();
         held.prepare().await.unwrap();
@@ -477,7 +518,7 @@ async fn a_sigkill_during_writes_loses_no_stored_entry() {
         }
         drop(other);
         let found = read(&store(dir.path()), "erp").await.unwrap().unwrap();
-        assert!(found.rotation >= kept, "{} after {kept}", found.rotation);
-        assert_eq!(found, entry(found.rotation));
+        assert!(found.revision >= kept, "{} after {kept}", found.revision);
+        assert_eq!(found, entry(found.revision));
     }
 }

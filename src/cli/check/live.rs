@@ -10,7 +10,7 @@ pub(super) use finding::{Finding, failure};
 
 use super::super::file;
 use crate::config::model::{CaBundle, Config, Grant, OAuth2, ServerUrl};
-use crate::credentials::oauth2::{Denial, TokenClient, Tokens, inspect};
+use crate::credentials::oauth2::{Failure, TokenClient, Tokens, inspect};
 use crate::state::FileStore;
 use crate::telemetry::logging;
 use crate::transport::Transport;
@@ -56,7 +56,7 @@ async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
         () = broken_off() => Err("broken off".to_owned()),
     };
     // The answer to a request that spent a refresh token must not be lost: it holds the next token.
-    if !tokens.finish(config).await {
+    if !tokens.finish().await {
         return Err(
             "ended while a refresh token was being exchanged: its account may need a login".to_owned()
         );
@@ -114,9 +114,7 @@ fn tokens_of(config: &Config, tokens: &Tokens, tasks: &mut Tasks) {
         tasks.add(async move {
             match grants {
                 Grants::Usable => Finding::of_token(&name, &oauth2, inspect(&name, &oauth2, &tokens).await),
-                Grants::NoneYet => {
-                    Finding::of_token(&name, &oauth2, Err(Denial::NeedsLogin { reason: None }))
-                }
+                Grants::NoneYet => Finding::of_token(&name, &oauth2, Err(Failure::needs_login())),
                 Grants::Closed(text) => Finding::failed(Kind::Account, &name, text),
             }
         });

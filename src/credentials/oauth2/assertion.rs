@@ -13,6 +13,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
@@ -126,7 +127,7 @@ fn unsigned(error: SignError) -> Failure {
 }
 
 fn unusable(why: &str) -> Failure {
-    Failure::Unavailable { reason: Unavailability::Assertion, retry_after: None, cause: Some(why.into()) }
+    Failure::from(Unavailability::Assertion).with_words(Arc::from(why))
 }
 
 #[cfg(test)]

@@ -1,86 +1,154 @@
-//! Why there is no token: [`TokenError`] for those who waited, [`Failure`] for the engine that judges it.
+//! Why there is no token: [`Failure`] of one request, and [`TokenError`] for the requests that waited for it.
 //!
-//! What a token endpoint writes is for the log alone, and only after [`super::redact`]; callers are told a
-//! sentence of ours and at most an error code from the registry.
+//! What a token endpoint writes reaches logs, `/status` and the operator's terminal, and only after [`super::redact`].
+//! Callers are told a fixed sentence and at most an error code from the registry.
 
 use crate::credentials::TokenResult;
 use crate::secret::Secret;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// There is no token. Cheap to clone: all waiters of one flight are told the same.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// The token endpoint said no (`token_rejected`): trying again at once would change nothing.
-    #[error("the token endpoint refused the account: {error}")]
+/// Why one token request, or a look into the store, gave no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it means for the account.
+    pub cause: Cause,
+    /// The provider's own words, or the transport's: redacted, one line, at most 1,000 characters.
+    pub words: Option<Arc<str>>,
+    /// The pause that the endpoint asked for.
+    pub retry_after: Option<Duration>,
+    /// A refresh token that came beside a token that can't be sent: the one before may be spent.
+    pub successor: Option<Secret>,
+}
+
+/// What a failure means for the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The client or the request is wrong: an operator has to change something.
     Rejected {
-        /// The OAuth `error`, reduced to its allowed characters.
-        error: Arc<str>,
-        /// The `error_description`, redacted. For the log only.
-        description: Option<Arc<str>>,
-        /// Until the next token request; calls before that are answered at once.
-        retry_after: Duration,
+        /// The provider's error code, reduced to its allowed characters.
+        code: Arc<str>,
     },
-    /// A person has to sign in (`token_rejected`): there is no refresh token yet, or the last one was refused.
-    #[error("the account needs a login")]
-    NeedsLogin {
-        /// Until the next look whether somebody did.
-        retry_after: Duration,
+    /// The grant is gone: a person has to sign in, or the account needs another refresh token or password.
+    GrantGone {
+        /// The provider's error code; `None` if no request was sent.
+        code: Option<Arc<str>>,
     },
-    /// The token endpoint is down, or what it said makes no sense (`token_unavailable`).
-    #[error("no token is available: {reason}")]
-    Unavailable {
-        /// What went wrong.
-        reason: Unavailability,
-        /// Until the next token request; calls before that are answered at once.
-        retry_after: Duration,
-    },
+    /// There is no usable answer: a later request may succeed.
+    Unavailable(Unavailability),
+}
+
+impl Failure {
+    /// Returns a failure with nothing but its cause.
+    pub fn new(cause: Cause) -> Self {
+        Self { cause, words: None, retry_after: None, successor: None }
+    }
+
+    /// Returns a refusal with this code, which must be redacted.
+    pub fn rejected(code: impl Into<Arc<str>>) -> Self {
+        Self::new(Cause::Rejected { code: code.into() })
+    }
+
+    /// Returns the failure of an account that has no grant: no request was sent.
+    pub fn needs_login() -> Self {
+        Self::new(Cause::GrantGone { code: None })
+    }
+
+    /// Adds the provider's or the transport's words. They must be redacted.
+    pub fn with_words(self, words: impl Into<Option<Arc<str>>>) -> Self {
+        Self { words: words.into(), ..self }
+    }
+
+    /// Returns what those who waited are told: a successor is for the store alone.
+    pub(super) fn into_error(self, retry_after: Duration) -> TokenError {
+        TokenError { failure: Arc::new(Self { successor: None, ..self }), retry_after }
+    }
+
+    /// Returns the `result` of the metric.
+    pub fn result(&self) -> TokenResult {
+        match self.cause {
+            Cause::Rejected { .. } | Cause::GrantGone { .. } => TokenResult::Rejected,
+            Cause::Unavailable(Unavailability::TimedOut) => TokenResult::Timeout,
+            Cause::Unavailable(_) => TokenResult::Unavailable,
+        }
+    }
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self::new(cause)
+    }
+}
+
+impl From<Unavailability> for Failure {
+    fn from(reason: Unavailability) -> Self {
+        Self::new(Cause::Unavailable(reason))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = match &self.cause {
+            Cause::Rejected { code } => {
+                write!(f, "the token endpoint refused the account: {code}")?;
+                None
+            }
+            Cause::GrantGone { code } => {
+                f.write_str("the account needs a login")?;
+                code.as_ref()
+            }
+            Cause::Unavailable(reason) => {
+                write!(f, "{reason}")?;
+                None
+            }
+        };
+        self.words.as_ref().or(code).map_or(Ok(()), |words| write!(f, " ({words})"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// There is no token: what the requests that waited for it are told. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}")]
+pub struct TokenError {
+    /// Why.
+    pub failure: Arc<Failure>,
+    /// The time until the next token request; requests before that fail at once. May be zero.
+    pub retry_after: Duration,
 }
 
 impl TokenError {
-    /// How long to wait before the next try has a chance. May be zero.
-    pub fn retry_after(&self) -> Duration {
-        match self {
-            Self::Rejected { retry_after, .. }
-            | Self::NeedsLogin { retry_after }
-            | Self::Unavailable { retry_after, .. } => *retry_after,
-        }
-    }
-
-    /// What a caller may be told: nothing from the token endpoint but a registered OAuth error code.
+    /// Returns what a caller may be told: nothing from the token endpoint but a registered OAuth error code.
     pub fn detail(&self) -> String {
-        match self {
-            Self::Rejected { error, .. } => match REGISTERED.iter().find(|code| **code == &**error) {
+        use Unavailability::{Assertion, Locked, State, TimedOut};
+        match &self.failure.cause {
+            Cause::Rejected { code } => match REGISTERED.iter().find(|known| **known == &**code) {
                 Some(code) => format!("The token endpoint refused the account's credentials ({code})."),
                 None => "The token endpoint refused the account's credentials.".to_owned(),
             },
-            Self::NeedsLogin { .. } => {
+            Cause::GrantGone { .. } => {
                 "The account needs a login, or another refresh token; attache's log says what to do."
                     .to_owned()
             }
-            Self::Unavailable { reason: Unavailability::TimedOut, .. } => {
-                "The account's token endpoint did not answer in time.".to_owned()
+            Cause::Unavailable(TimedOut) => "The account's token endpoint did not answer in time.".to_owned(),
+            Cause::Unavailable(State | Locked | Assertion) => {
+                "attache can't read or store the account's refresh token or assertion; its log says why."
+                    .to_owned()
             }
-            Self::Unavailable {
-                reason: Unavailability::State | Unavailability::Locked | Unavailability::Assertion,
-                ..
-            } => "attache can't read or store the account's refresh token or assertion; its log says why."
-                .to_owned(),
-            Self::Unavailable { .. } => "The account's token endpoint is not available.".to_owned(),
+            Cause::Unavailable(_) => "The account's token endpoint is not available.".to_owned(),
         }
     }
 
-    pub(super) fn with_retry_after(&self, remaining: Duration) -> Self {
-        let mut error = self.clone();
-        match &mut error {
-            Self::Rejected { retry_after, .. }
-            | Self::NeedsLogin { retry_after }
-            | Self::Unavailable { retry_after, .. } => {
-                *retry_after = remaining;
-            }
+    /// Returns the `reason` of the access log.
+    pub fn reason(&self) -> Cow<'static, str> {
+        match &self.failure.cause {
+            Cause::Rejected { code } => Cow::Owned(code.to_string()),
+            Cause::GrantGone { .. } => Cow::Borrowed("needs_login"),
+            Cause::Unavailable(reason) => Cow::Borrowed(reason.as_str()),
         }
-        error
     }
 }
 
@@ -130,6 +198,8 @@ pub enum Unavailability {
     NoIdToken,
     /// A token that must not be sent as a bearer token (`DPoP`, `mac`).
     TokenType,
+    /// A token that was over when it arrived.
+    Expired,
     /// A token with characters that no header may hold.
     TokenCharacters,
     /// The folder of refresh tokens can't be used.
@@ -158,6 +228,7 @@ impl Unavailability {
             | Self::NoToken
             | Self::NoIdToken
             | Self::TokenType
+            | Self::Expired
             | Self::TokenCharacters => "token_endpoint_answer",
             Self::State | Self::Locked => "state_unavailable",
             Self::Assertion => "assertion_unavailable",
@@ -182,6 +253,7 @@ impl fmt::Display for Unavailability {
             Self::NoToken => "the token endpoint's answer has no access_token",
             Self::NoIdToken => "the token endpoint's answer has no id_token",
             Self::TokenType => "the token endpoint's token is not a bearer token",
+            Self::Expired => "the token had expired when it arrived",
             Self::TokenCharacters => "the token has characters that a header may not contain",
             Self::State => "the account's refresh token can't be read or stored",
             Self::Locked => "another process is using the account's refresh token",
@@ -191,65 +263,18 @@ impl fmt::Display for Unavailability {
     }
 }
 
-/// How one exchange failed, before it is known how long to pause.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
-    /// See [`TokenError::Rejected`]; both texts are redacted already.
-    #[error("rejected")]
-    Rejected { error: Arc<str>, description: Option<Arc<str>> },
-    /// See [`TokenError::NeedsLogin`]. Without an `error`, nobody was asked.
-    #[error("needs a login")]
-    NeedsLogin { error: Option<Arc<str>>, description: Option<Arc<str>> },
-    /// See [`TokenError::Unavailable`].
-    #[error("unavailable")]
-    Unavailable {
-        reason: Unavailability,
-        /// What the endpoint asked for.
-        retry_after: Option<Duration>,
-        /// The transport's own words or the endpoint's description, redacted. For the log only.
-        cause: Option<Arc<str>>,
-    },
-    /// A token that can't be sent, and beside it a refresh token: the one before may be spent, so it has to be kept.
-    #[error("unusable")]
-    Unusable { reason: Unavailability, refresh_token: Secret },
-}
-
-impl From<Unavailability> for Failure {
-    fn from(reason: Unavailability) -> Self {
-        Self::Unavailable { reason, retry_after: None, cause: None }
-    }
-}
-
-impl Failure {
-    pub(super) fn result(&self) -> TokenResult {
-        match self {
-            Self::Rejected { .. } | Self::NeedsLogin { .. } => TokenResult::Rejected,
-            Self::Unavailable { reason: Unavailability::TimedOut, .. } => TokenResult::Timeout,
-            Self::Unavailable { .. } | Self::Unusable { .. } => TokenResult::Unavailable,
-        }
-    }
-
-    pub(super) fn into_error(self, retry_after: Duration) -> TokenError {
-        match self {
-            Self::Rejected { error, description } => TokenError::Rejected { error, description, retry_after },
-            Self::NeedsLogin { .. } => TokenError::NeedsLogin { retry_after },
-            Self::Unavailable { reason, .. } | Self::Unusable { reason, .. } => {
-                TokenError::Unavailable { reason, retry_after }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn error(failure: impl Into<Failure>) -> TokenError {
+        TokenError { failure: Arc::new(failure.into()), retry_after: Duration::ZERO }
+    }
+
     #[test]
     fn a_caller_is_told_registered_codes_only() {
-        let rejected = |error: &str| TokenError::Rejected {
-            error: error.into(),
-            description: Some("Client attache is locked".into()),
-            retry_after: Duration::ZERO,
+        let rejected = |code: &str| {
+            error(Failure::new(Cause::Rejected { code: code.into() }).with_words(Arc::from("a is locked")))
         };
         assert_eq!(
             rejected("invalid_client").detail(),
@@ -262,9 +287,20 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_on_our_side_is_not_blamed_on_the_endpoint() {
-        let unavailable = |reason| TokenError::Unavailable { reason, retry_after: Duration::ZERO }.detail();
-        assert!(unavailable(Unavailability::State).contains("its log says why"));
-        assert!(unavailable(Unavailability::Connect).contains("token endpoint"));
+    fn a_fault_of_attache_is_not_attributed_to_the_endpoint() {
+        assert!(error(Unavailability::State).detail().contains("its log says why"));
+        assert!(error(Unavailability::Connect).detail().contains("token endpoint"));
+    }
+
+    #[test]
+    fn a_failure_is_one_sentence_and_then_the_providers_words() {
+        let rejected = Failure::new(Cause::Rejected { code: "invalid_client".into() });
+        assert_eq!(
+            rejected.with_words(Arc::from("locked")).to_string(),
+            "the token endpoint refused the account: invalid_client (locked)"
+        );
+        let gone = Failure::new(Cause::GrantGone { code: Some("invalid_grant".into()) });
+        assert_eq!(gone.to_string(), "the account needs a login (invalid_grant)");
+        assert_eq!(Failure::from(Unavailability::Connect).to_string(), "the token endpoint can't be reached");
     }
 }

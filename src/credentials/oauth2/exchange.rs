@@ -6,7 +6,7 @@ use super::form::Form;
 use super::redact::Secrets;
 use super::response::{self, Reply};
 use super::wire::TokenClient;
-use super::{client_auth, grant};
+use super::{client_auth, grant, verdict};
 use crate::config::model::{BearerTokenType, OAuth2};
 use crate::fetch::HttpRequest;
 use crate::header_name::FieldName;
@@ -22,10 +22,10 @@ use url::Url;
 const MAX_ANSWER: usize = 256 * 1024;
 
 /// A token as it came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Answer {
-    /// `Bearer …`, sensitive.
-    pub(super) header: HeaderValue,
+    /// The token that is sent: visible ASCII, without a prefix.
+    pub(super) token: Secret,
     /// From 0 (not to be kept) to [`super::schedule::MAX_LIFETIME`].
     pub(super) expires_in: Option<Duration>,
     /// The refresh token beside it: the next one where they rotate.
@@ -41,17 +41,6 @@ pub(super) struct Answer {
 pub(super) trait Exchange: Send + Sync + 'static {
     /// Asks the token endpoint. `refresh_token` is for the grants that [refresh](crate::config::model::Grant::refreshes).
     async fn exchange(&self, config: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure>;
-
-    /// Whether an exchange has what it needs, without asking anybody: an account that needs a login is seen before the
-    /// first request.
-    async fn look(&self, _: &OAuth2) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    /// The longest an exchange may take.
-    fn limit(&self, config: &OAuth2) -> Duration {
-        config.token_timeout
-    }
 }
 
 impl TokenClient {
@@ -127,19 +116,19 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    /// A token, or why there is none.
+    /// Returns a token, or why there is none. The request presented the account's grant.
     pub(super) fn into_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
+        self.into_login_answer(config).map_err(|failure| verdict::of_grant(failure, config))
+    }
+
+    /// Returns a token, or why there is none. The request presented a code, which is no grant of the account yet.
+    pub(super) fn into_login_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
         let members = match &self.reply {
             Reply::Members(members) => members,
             Reply::Refused(refusal) => return Err(refusal.judge(&self.secrets)),
         };
         let refresh_token = response::text(members, "refresh_token").map(Secret::new);
-        match (self.granted(members, config), refresh_token) {
-            (Err(Failure::Unavailable { reason, .. }), Some(refresh_token)) => {
-                Err(Failure::Unusable { reason, refresh_token })
-            }
-            (answer, _) => answer,
-        }
+        self.granted(members, config).map_err(|failure| Failure { successor: refresh_token, ..failure })
     }
 
     fn granted(&self, members: &Map<String, Value>, config: &OAuth2) -> Result<Answer, Failure> {
@@ -156,7 +145,7 @@ impl Posted {
         }
         refresh_token.iter().for_each(|token| secrets.add(token));
         Ok(Answer {
-            header: bearer(&config.prefix, token)?,
+            token: sendable(token)?,
             expires_in: granted.expires_in(),
             details: Details::of(&granted, token, &secrets),
             refresh_token,
@@ -173,13 +162,12 @@ impl Exchange for TokenClient {
     }
 }
 
-/// RFC 6750 section 2.1, but for its narrower alphabet, which real tokens overstep: any printable ASCII.
-fn bearer(prefix: &str, token: &str) -> Result<HeaderValue, Failure> {
-    let fits = token.trim() == token && token.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
-    let value = fits.then(|| HeaderValue::try_from(format!("{prefix}{token}")).ok()).flatten();
-    let mut value = value.ok_or(Unavailability::TokenCharacters)?;
-    value.set_sensitive(true);
-    Ok(value)
+/// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: visible ASCII.
+fn sendable(token: &str) -> Result<Secret, Failure> {
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Secret::new(token));
+    }
+    Err(Unavailability::TokenCharacters.into())
 }
 
 #[cfg(test)]

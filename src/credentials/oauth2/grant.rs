@@ -20,7 +20,7 @@ pub(super) async fn form(
 ) -> Result<Form, Failure> {
     let OAuth2 { grant, scopes, .. } = config;
     let refresh = || {
-        let token = refresh_token.ok_or(Failure::NeedsLogin { error: None, description: None })?;
+        let token = refresh_token.ok_or(Failure::needs_login())?;
         Ok::<_, Failure>(Form::new("refresh_token").with_secret("refresh_token", token.clone()))
     };
     let form = match grant {

@@ -1,8 +1,6 @@
 //! Whether two OAuth2 accounts would get the same token.
 
-use crate::config::model::{
-    Assertion, BearerTokenType, ClientAuth, Grant, OAuth2, PresentedToken, SignedAssertion,
-};
+use crate::config::model::{Assertion, ClientAuth, Grant, OAuth2, PresentedToken, SignedAssertion};
 use crate::secret::{Secret, sha256};
 use zeroize::Zeroizing;
 
@@ -20,11 +18,11 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         bearer_token_type,
         token_params,
         token_headers,
-        header,
-        prefix,
-        default_lifetime,
-        token_timeout,
-        // It shapes what is done with the token, not the token.
+        // These say what is done with the token.
+        header: _,
+        prefix: _,
+        default_lifetime: _,
+        token_timeout: _,
         retry_on: _,
     } = config;
     fields.grant(grant);
@@ -41,20 +39,28 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
     for scope in scopes {
         fields.push(scope);
     }
-    fields.push(match bearer_token_type {
-        BearerTokenType::AccessToken => "access_token",
-        BearerTokenType::IdToken => "id_token",
-    });
+    fields.push(bearer_token_type.as_str());
     fields.pairs(token_params);
     fields.count(token_headers.len());
     for (name, value) in token_headers {
         fields.push(name.as_str());
         fields.bytes(value.as_bytes());
     }
-    fields.push(header.as_str());
-    fields.push(prefix);
-    fields.bytes(&default_lifetime.as_nanos().to_le_bytes());
-    fields.bytes(&token_timeout.as_nanos().to_le_bytes());
+    sha256(&fields.0)
+}
+
+/// Returns a digest of the fields that say which token is meant, whatever proves the client: processes that share a
+/// store share a token if this is the same. Secrets that may rotate, time-outs and header names are not part of it.
+pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
+    let mut fields = Fields(Zeroizing::new(Vec::with_capacity(256)));
+    fields.push("token");
+    fields.push(config.grant.as_str());
+    fields.push(config.token_url.as_str());
+    fields.optional(config.client_id.as_deref());
+    fields.count(config.scopes.len());
+    config.scopes.iter().for_each(|scope| fields.push(scope));
+    fields.push(config.bearer_token_type.as_str());
+    fields.pairs(&config.token_params);
     sha256(&fields.0)
 }
 
@@ -210,16 +216,43 @@ impl Fields {
 mod tests {
     use super::super::stub;
     use super::*;
-    use crate::config::model::CaBundle;
+    use crate::config::model::{BearerTokenType, CaBundle};
     use crate::header_name::FieldName;
     use http::HeaderValue;
 
     #[test]
-    fn the_spelling_of_the_header_is_no_part_of_it() {
+    fn how_a_token_is_sent_and_waited_for_is_no_part_of_it() {
         let mut config = stub::config("https://idp.example/token");
         let before = identity(&config);
-        config.header = FieldName::from_static("AUTHORIZATION");
+        config.header = FieldName::from_static("X-Token");
+        config.prefix = String::new();
+        config.default_lifetime *= 2;
+        config.token_timeout *= 2;
         assert_eq!(identity(&config), before);
+    }
+
+    #[test]
+    fn processes_share_a_token_though_a_secret_rotates() {
+        let config = stub::config("https://idp.example/token");
+        let same: [fn(&mut OAuth2); 3] = [
+            |c| c.client_auth = ClientAuth::Post(vec![Secret::new("rotated")]),
+            |c| c.prefix = String::new(),
+            |c| c.token_timeout *= 2,
+        ];
+        let other: [fn(&mut OAuth2); 5] = [
+            |c| c.token_url.set_path("/other"),
+            |c| c.client_id = None,
+            |c| c.scopes = vec!["a".into()],
+            |c| c.token_params = vec![("audience".into(), "b".into())],
+            |c| c.bearer_token_type = BearerTokenType::IdToken,
+        ];
+        let changed = |change: fn(&mut OAuth2)| {
+            let mut config = config.clone();
+            change(&mut config);
+            token_identity(&config)
+        };
+        assert!(same.into_iter().all(|change| changed(change) == token_identity(&config)));
+        assert!(other.into_iter().all(|change| changed(change) != token_identity(&config)));
     }
 
     #[test]
@@ -239,7 +272,7 @@ mod tests {
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 38] = [
+        let changes: [&dyn Fn(&mut OAuth2); 34] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -274,10 +307,6 @@ mod tests {
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],
             &|c| c.token_headers = vec![(FieldName::from_static("x"), HeaderValue::from_static("y"))],
-            &|c| c.header = FieldName::from_static("X-Token"),
-            &|c| c.prefix = String::new(),
-            &|c| c.default_lifetime *= 2,
-            &|c| c.token_timeout *= 2,
         ];
         let mut seen = std::collections::HashSet::new();
         for change in changes {

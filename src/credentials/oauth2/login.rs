@@ -11,6 +11,7 @@ use super::response::{self, Reply};
 use super::wire::TokenClient;
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::Secret;
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
@@ -67,7 +68,7 @@ impl TokenClient {
             .with("redirect_uri", redirect_uri)
             .with_secret("code_verifier", verifier.clone())
             .with_params(&config.token_params);
-        self.post(config, &config.token_url, &form).await?.into_answer(config)
+        self.post(config, &config.token_url, &form).await?.into_login_answer(config)
     }
 
     /// Asks for a device's code (RFC 8628 section 3.1). For the grant `device_code` only.
@@ -111,8 +112,8 @@ impl TokenClient {
     ///
     /// # Errors
     ///
-    /// [`Failure::Rejected`] with `access_denied` or `expired_token` ends the login; so does any other refusal. After
-    /// [`Failure::Unavailable`] it is worth another try, later than the interval says.
+    /// [`Cause::Rejected`] with `access_denied` or `expired_token` ends the login; so does any other refusal. After
+    /// [`Cause::Unavailable`] it is worth another try, later than the interval says.
     pub(super) async fn poll_device(&self, config: &OAuth2, device_code: &Secret) -> Result<Polled, Failure> {
         let form = Form::new("urn:ietf:params:oauth:grant-type:device_code")
             .with_secret("device_code", device_code.clone())
@@ -121,7 +122,7 @@ impl TokenClient {
         match &posted.reply {
             Reply::Refused(refusal) if refusal.code() == "authorization_pending" => Ok(Polled::Pending),
             Reply::Refused(refusal) if refusal.code() == "slow_down" => Ok(Polled::SlowDown),
-            _ => posted.into_answer(config).map(|answer| Polled::Granted(Box::new(answer))),
+            _ => posted.into_login_answer(config).map(|answer| Polled::Granted(Box::new(answer))),
         }
     }
 }
@@ -131,7 +132,7 @@ fn is_web(url: &Url) -> bool {
 }
 
 fn lacks(what: &str) -> Failure {
-    Failure::Unavailable { reason: Unavailability::NoDeviceCode, retry_after: None, cause: Some(what.into()) }
+    Failure::from(Unavailability::NoDeviceCode).with_words(Arc::from(what))
 }
 
 #[cfg(test)]

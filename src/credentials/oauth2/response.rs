@@ -86,16 +86,12 @@ impl Refusal {
     pub(super) fn judge(&self, secrets: &Secrets) -> Failure {
         let (code, description) = (self.code(), self.error.error_description());
         if TRANSIENT.contains(&code) {
-            return Failure::Unavailable {
-                reason: Unavailability::Busy,
-                retry_after: self.retry_after,
-                cause: cause(code, description.map(String::as_str), secrets),
-            };
+            let words = cause(code, description.map(String::as_str), secrets);
+            let failure = Failure::from(Unavailability::Busy).with_words(words);
+            return Failure { retry_after: self.retry_after, ..failure };
         }
-        Failure::Rejected {
-            error: secrets.code(code),
-            description: description.and_then(|text| secrets.text(text)),
-        }
+        let failure = Failure::rejected(secrets.code(code));
+        failure.with_words(description.and_then(|text| secrets.text(text)))
     }
 }
 
@@ -106,10 +102,8 @@ pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
     let encoding = raw.content_encoding.as_ref().filter(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
     let members = if encoding.is_some() { None } else { members(&raw.body) };
     let error = members.as_ref().and_then(|m| error(m, status.is_success()));
-    let unavailable = |reason| Failure::Unavailable {
-        reason,
-        retry_after: raw.retry_after,
-        cause: match (&error, encoding, &raw.content_type) {
+    let unavailable = |reason| {
+        let words = match (&error, encoding, &raw.content_type) {
             (Some((code, description)), ..) => cause(code, description.as_deref(), secrets),
             (None, Some(encoding), _) => secrets.text(&format!(
                 "content-encoding {}, which was not requested",
@@ -119,7 +113,8 @@ pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
                 secrets.text(&format!("content-type {}", String::from_utf8_lossy(kind.as_bytes())))
             }
             (None, None, None) => None,
-        },
+        };
+        Failure { retry_after: raw.retry_after, ..Failure::from(reason).with_words(words) }
     };
     let refused = |code: &str, description: Option<&str>| {
         let error = serde_json::from_value(json!({ "error": code, "error_description": description }));

@@ -9,12 +9,11 @@ mod device;
 pub use authorization::{Authorization, Redirected};
 pub use device::Device;
 
-use super::denial::Denial;
 use super::error::{Failure, Unavailability};
 use super::exchange::Answer;
 use super::identity::grant_identity;
 use super::inspect::missing_scopes;
-use super::rotating::store_key;
+use super::refresh::store_key;
 use super::wire::{BuildError, TokenClient};
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
@@ -48,7 +47,7 @@ pub struct SignedIn {
 pub enum SignInError {
     /// The provider said no, or nothing that makes sense.
     #[error(transparent)]
-    Denied(#[from] Denial),
+    Denied(#[from] Failure),
     /// There is a token, but none that lasts. It was not kept.
     #[error("the identity provider issued no refresh token")]
     NoRefreshToken,
@@ -58,12 +57,6 @@ pub enum SignInError {
     /// The refresh token can't be kept.
     #[error(transparent)]
     Store(#[from] StateError),
-}
-
-impl From<Failure> for SignInError {
-    fn from(failure: Failure) -> Self {
-        Self::Denied(failure.into())
-    }
 }
 
 impl SignIn {
@@ -152,12 +145,15 @@ impl SignIn {
     async fn keep(&self, answer: Answer, held: &mut dyn LockedEntry) -> Result<SignedIn, SignInError> {
         let refresh_token = answer.refresh_token.ok_or(SignInError::NoRefreshToken)?;
         // One that can't be read is replaced as well: a login is how that is mended.
-        let last = held.read().await.ok().flatten().map_or(0, |entry| entry.rotation);
+        let last = held.read().await.ok().flatten().map_or(0, |entry| entry.revision);
         let entry = Entry {
             bound_to: grant_identity(&self.account, &self.config),
-            rotation: last.saturating_add(1),
-            refresh_token,
+            revision: last.saturating_add(1),
+            refresh_token: Some(refresh_token),
+            rotated: false,
+            reusable: false,
             obtained_at: SystemTime::now(),
+            access: None,
             lost: None,
         };
         held.write(&entry).await?;

@@ -1,7 +1,7 @@
 //! The results of `--live`, for display and as problems for programs.
 
 use crate::config::model::{OAuth2, ServerUrl};
-use crate::credentials::oauth2::{Denial, Inspected};
+use crate::credentials::oauth2::{Cause, Failure, Inspected};
 use crate::error_chain::Chain;
 use crate::transport::names::NoAddress;
 use crate::transport::reach::{Reached, Unreachable};
@@ -42,16 +42,20 @@ impl Finding {
         Self { severity: Some(Severity::Error), ..Self::new(kind, name, text) }
     }
 
-    pub(super) fn of_token(name: &str, oauth2: &OAuth2, inspected: Result<Inspected, Denial>) -> Self {
+    pub(super) fn of_token(name: &str, oauth2: &OAuth2, inspected: Result<Inspected, Failure>) -> Self {
         let found = match inspected {
             Ok(found) => found,
-            Err(denial) => {
-                let needs_login = matches!(denial, Denial::NeedsLogin { .. });
+            Err(failure) => {
+                let needs_login = matches!(failure.cause, Cause::GrantGone { .. });
                 let help = needs_login.then(|| oauth2.grant.remedy(name));
-                return Self { help, ..Self::failed(Kind::Account, name, denial.to_string()) };
+                return Self { help, ..Self::failed(Kind::Account, name, failure.to_string()) };
             }
         };
-        let mut text = format!("token in {} ms", found.latency.as_millis());
+        let mut text = if found.is_stored {
+            "stored token".to_owned()
+        } else {
+            format!("token in {} ms", found.latency.as_millis())
+        };
         // Writing to a String can't fail.
         if let Some(kind) = &found.token_type {
             let _ = write!(text, ", {kind}");

@@ -1,3 +1,4 @@
+use super::super::error::Cause;
 use super::super::stub;
 use super::*;
 use ring::signature::ECDSA_P256_SHA256_FIXED;
@@ -21,7 +22,7 @@ async fn file(bytes: &[u8]) -> Result<Secret, Failure> {
 
 fn cause(result: Result<Secret, Failure>) -> String {
     match result {
-        Err(Failure::Unavailable { reason: Unavailability::Assertion, cause: Some(cause), .. }) => {
+        Err(Failure { cause: Cause::Unavailable(Unavailability::Assertion), words: Some(cause), .. }) => {
             cause.to_string()
         }
         other => panic!("no such failure: {other:?}"),

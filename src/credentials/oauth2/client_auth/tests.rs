@@ -1,5 +1,6 @@
 //! Header and form of each way, as they arrive at an endpoint.
 
+use super::super::error::Cause;
 use super::super::error::Unavailability;
 use super::super::stub::{self, Stub};
 use super::*;
@@ -160,7 +161,9 @@ async fn no_third_try() {
     let idp = Stub::refusing("401 Unauthorized", &["invalid_client"; 3]).await;
     let mut config = idp.config();
     config.client_auth = ClientAuth::Basic(secrets(&["new", "old"]));
-    let Err(Failure::Rejected { error, .. }) = idp.exchange(&config).await else { panic!("not refused") };
+    let Err(Failure { cause: Cause::Rejected { code: error }, .. }) = idp.exchange(&config).await else {
+        panic!("not refused")
+    };
     assert_eq!((&*error, idp.requests()), ("invalid_client", 2));
 }
 
@@ -169,7 +172,9 @@ async fn what_the_second_secret_is_told_counts() {
     let idp = Stub::refusing("400 Bad Request", &["invalid_client", "invalid_scope"]).await;
     let mut config = idp.config();
     config.client_auth = ClientAuth::Basic(secrets(&["new", "old"]));
-    let Err(Failure::Rejected { error, .. }) = idp.exchange(&config).await else { panic!("not refused") };
+    let Err(Failure { cause: Cause::Rejected { code: error }, .. }) = idp.exchange(&config).await else {
+        panic!("not refused")
+    };
     assert_eq!(&*error, "invalid_scope");
 }
 
@@ -203,6 +208,8 @@ async fn an_assertion_that_cannot_be_had_sends_nothing() {
     let mut config = idp.config();
     let nowhere = PresentedToken::File("/nowhere/token".into());
     config.client_auth = ClientAuth::PrivateKeyJwt(Assertion::Presented(nowhere));
-    let Err(Failure::Unavailable { reason, .. }) = idp.exchange(&config).await else { panic!("a token") };
+    let Err(Failure { cause: Cause::Unavailable(reason), .. }) = idp.exchange(&config).await else {
+        panic!("a token")
+    };
     assert_eq!((reason, idp.requests()), (Unavailability::Assertion, 0));
 }

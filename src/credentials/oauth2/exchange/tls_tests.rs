@@ -1,5 +1,6 @@
 //! An account's own `tls`, against an endpoint that speaks it.
 
+use super::super::error::Cause;
 use super::super::stub::{self, JSON, TOKEN, http};
 use super::*;
 use crate::config::model::{CaBundle, TokenTls};
@@ -83,7 +84,7 @@ async fn exchange(config: &OAuth2, tls: TokenTls) -> Result<Answer, Failure> {
 }
 
 fn is_refused(result: &Result<Answer, Failure>) -> bool {
-    matches!(result, Err(Failure::Unavailable { reason: Unavailability::Tls, .. }))
+    matches!(result, Err(Failure { cause: Cause::Unavailable(Unavailability::Tls), .. }))
 }
 
 #[tokio::test]
@@ -91,7 +92,7 @@ async fn an_account_trusts_the_roots_of_its_own() {
     let server = Authority::new();
     let (config, _endpoint) = endpoint(&server, None).await;
     let tls = TokenTls { ca: server.bundle(), identity: None };
-    assert_eq!(exchange(&config, tls).await.unwrap().header, "Bearer t0ken");
+    assert_eq!(exchange(&config, tls).await.unwrap().token.expose(), "t0ken");
 }
 
 #[tokio::test]
@@ -107,7 +108,7 @@ async fn a_client_certificate_is_shown_to_an_endpoint_that_demands_one() {
     let (server, clients) = (Authority::new(), Authority::new());
     let (config, _endpoint) = endpoint(&server, Some(&clients)).await;
     let tls = TokenTls { ca: server.bundle(), identity: clients.identity() };
-    assert_eq!(exchange(&config, tls).await.unwrap().header, "Bearer t0ken");
+    assert_eq!(exchange(&config, tls).await.unwrap().token.expose(), "t0ken");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What each grant sends, as it arrives at an endpoint.
 
+use super::super::error::Cause;
 use super::super::stub::{self, Stub};
 use super::*;
 use crate::config::model::{ClientAuth, PresentedToken};
@@ -85,7 +86,7 @@ async fn without_a_refresh_token_nobody_is_asked() {
         let mut config = idp.config();
         config.grant = grant;
         let failure = idp.exchange(&config).await.unwrap_err();
-        assert_eq!(failure, Failure::NeedsLogin { error: None, description: None });
+        assert_eq!(failure, Failure::needs_login());
         assert_eq!(idp.requests(), 0);
     }
 }
@@ -202,7 +203,9 @@ async fn a_subject_token_in_a_file_is_read_for_each_request() {
         assert_eq!(idp.member(nth, "subject_token").as_deref(), Some(token));
     }
     std::fs::remove_file(&path).unwrap();
-    let Err(Failure::Unavailable { reason, .. }) = idp.exchange(&config).await else { panic!("a token") };
+    let Err(Failure { cause: Cause::Unavailable(reason), .. }) = idp.exchange(&config).await else {
+        panic!("a token")
+    };
     assert_eq!((reason, idp.requests()), (Unavailability::Assertion, 2));
 }
 

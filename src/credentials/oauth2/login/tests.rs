@@ -1,3 +1,4 @@
+use super::super::error::Cause;
 use super::super::stub::{self, JSON, Stub, TOKEN};
 use super::*;
 
@@ -42,7 +43,7 @@ async fn a_refused_code_is_not_repeated_to_the_log() {
         let idp = Stub::with("400 Bad Request", JSON, &body).await;
         let (code, verifier) = (Secret::new("c0de"), Secret::new("v3rifier"));
         let failure = stub::client().exchange_code(&idp.config(), &code, "http://x", &verifier).await;
-        let expected = Failure::Rejected { error: "invalid_grant".into(), description: None };
+        let expected = Failure::rejected("invalid_grant");
         assert_eq!(failure.unwrap_err(), expected);
     }
 }
@@ -92,7 +93,9 @@ async fn what_must_not_reach_a_terminal_or_a_browser() {
         r#"{"user_code":"A","verification_uri":"https://x/"}"#,
         r#"{"device_code":"d","verification_uri":"https://x/"}"#,
     ] {
-        let Err(Failure::Unavailable { reason, .. }) = authorized(body).await else { panic!("{body}") };
+        let Err(Failure { cause: Cause::Unavailable(reason), .. }) = authorized(body).await else {
+            panic!("{body}")
+        };
         assert_eq!(reason, Unavailability::NoDeviceCode);
     }
 }
@@ -101,7 +104,7 @@ async fn what_must_not_reach_a_terminal_or_a_browser() {
 async fn a_refused_device_authorization() {
     let idp = Stub::with("400 Bad Request", JSON, r#"{"error":"invalid_scope"}"#).await;
     let failure = stub::client().device_authorization(&device(&idp)).await.unwrap_err();
-    assert_eq!(failure, Failure::Rejected { error: "invalid_scope".into(), description: None });
+    assert_eq!(failure, Failure::rejected("invalid_scope"));
 }
 
 #[tokio::test]
@@ -109,7 +112,7 @@ async fn a_poll_that_is_granted() {
     let idp = Stub::with("200 OK", JSON, TOKEN).await;
     let polled = stub::client().poll_device(&device(&idp), &Secret::new("d3vice")).await.unwrap();
     let Polled::Granted(answer) = polled else { panic!("not granted: {polled:?}") };
-    assert_eq!(answer.header, "Bearer t0ken");
+    assert_eq!(answer.token.expose(), "t0ken");
     assert_eq!(
         idp.request().1,
         "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=d3vice"
@@ -132,15 +135,13 @@ async fn a_poll_that_has_to_be_repeated() {
 async fn a_poll_that_is_over() {
     for code in ["access_denied", "expired_token", "invalid_grant"] {
         let failure = polled("400 Bad Request", &format!(r#"{{"error":"{code}"}}"#)).await.unwrap_err();
-        assert_eq!(failure, Failure::Rejected { error: code.into(), description: None });
+        assert_eq!(failure, Failure::rejected(code));
     }
 }
 
 #[tokio::test]
 async fn an_endpoint_in_trouble_is_no_verdict() {
     let failure = polled("503 Busy", r#"{"error":"authorization_pending"}"#).await.unwrap_err();
-    assert_eq!(failure, {
-        let cause = Some("authorization_pending".into());
-        Failure::Unavailable { reason: Unavailability::Status(503), retry_after: None, cause }
-    });
+    let expected = Failure::from(Unavailability::Status(503));
+    assert_eq!(failure, expected.with_words(Arc::from("authorization_pending")));
 }

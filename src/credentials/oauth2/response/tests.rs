@@ -1,5 +1,6 @@
 //! One test an oddity. Each goes over a socket and through the whole client.
 
+use super::super::error::Cause;
 use super::super::exchange::Answer;
 use super::super::stub::{JSON, Stub};
 use super::*;
@@ -15,19 +16,19 @@ async fn lifetime(expires_in: &str) -> Option<u64> {
 }
 
 async fn gives_the_token(status: &str, headers: &str, body: &str) {
-    assert_eq!(answered(status, headers, body).await.unwrap().header, "Bearer t0ken");
+    assert_eq!(answered(status, headers, body).await.unwrap().token.expose(), "t0ken");
 }
 
 async fn refused(status: &str, headers: &str, body: &str) -> String {
     match answered(status, headers, body).await {
-        Err(Failure::Rejected { error, .. }) => error.to_string(),
+        Err(Failure { cause: Cause::Rejected { code: error }, .. }) => error.to_string(),
         other => panic!("not refused: {other:?}"),
     }
 }
 
 async fn unavailable(status: &str, headers: &str, body: &str) -> Unavailability {
     match answered(status, headers, body).await {
-        Err(Failure::Unavailable { reason, .. }) => reason,
+        Err(Failure { cause: Cause::Unavailable(reason), .. }) => reason,
         other => panic!("not unavailable: {other:?}"),
     }
 }
@@ -153,10 +154,7 @@ async fn a_form() {
         let answer =
             answered("200 OK", &headers, "access_token=t0ken&expires_in=60&token_type=bearer\n").await;
         let answer = answer.unwrap();
-        assert_eq!(
-            (answer.header, answer.expires_in),
-            (HeaderValue::from_static("Bearer t0ken"), Some(Duration::from_secs(60)))
-        );
+        assert_eq!((answer.token.expose(), answer.expires_in), ("t0ken", Some(Duration::from_secs(60))));
     }
 }
 
@@ -195,7 +193,7 @@ async fn an_error_in_a_form_or_as_an_object_or_in_latin1() {
     let mut latin1 = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
     latin1.extend_from_slice(b"{\"error\":\"invalid_client\",\"error_description\":\"ung\xfcltig\"}");
     let idp = Stub::answering(latin1).await;
-    assert!(matches!(idp.exchange(&idp.config()).await, Err(Failure::Rejected { .. })));
+    assert!(matches!(idp.exchange(&idp.config()).await, Err(Failure { cause: Cause::Rejected { .. }, .. })));
 }
 
 #[tokio::test]
@@ -246,13 +244,13 @@ async fn nonsense() {
 async fn an_id_token_that_is_wanted_and_missing() {
     for (body, result) in [
         (r#"{"access_token":"a"}"#, Err(Failure::from(Unavailability::NoIdToken))),
-        (r#"{"id_token":"t0ken"}"#, Ok("Bearer t0ken")),
+        (r#"{"id_token":"t0ken"}"#, Ok("t0ken")),
     ] {
         let idp = Stub::with("200 OK", JSON, body).await;
         let mut config = idp.config();
         config.bearer_token_type = BearerTokenType::IdToken;
-        let header = idp.exchange(&config).await.map(|answer| answer.header);
-        assert_eq!(header, result.map(HeaderValue::from_static));
+        let token = idp.exchange(&config).await.map(|answer| answer.token);
+        assert_eq!(token, result.map(crate::secret::Secret::new));
     }
 }
 

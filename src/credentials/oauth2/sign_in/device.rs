@@ -1,6 +1,6 @@
 //! Waiting for a person who confirms a device (RFC 8628 section 3.5).
 
-use super::super::error::{Failure, Unavailability};
+use super::super::error::{Cause, Failure, Unavailability};
 use super::super::exchange::Answer;
 use super::super::login::{DeviceAuthorization, Polled};
 use super::SignInError;
@@ -73,10 +73,10 @@ impl Device {
                     interval += SLOW_DOWN;
                     pause = interval;
                 }
-                Err(Failure::Rejected { error, .. }) if &*error == "expired_token" => {
+                Err(Failure { cause: Cause::Rejected { code }, .. }) if &*code == "expired_token" => {
                     return Err(SignInError::Expired);
                 }
-                Err(Failure::Unavailable { reason, retry_after, .. }) if !is_final(reason) => {
+                Err(Failure { cause: Cause::Unavailable(reason), retry_after, .. }) if !is_final(reason) => {
                     pause = (pause * 2).min(LONGEST_PAUSE).max(interval);
                     pause = pause.max(retry_after.unwrap_or_default().min(LONGEST_PAUSE));
                 }

@@ -108,7 +108,7 @@ fn device(expires_in: u64) -> Device {
 
 fn granted() -> Result<Polled, Failure> {
     let answer = Answer {
-        header: http::HeaderValue::from_static("Bearer t"),
+        token: crate::secret::Secret::new("t"),
         expires_in: None,
         refresh_token: Some(Secret::new("r")),
         details: Details::default(),
@@ -162,8 +162,8 @@ async fn nobody_is_asked_after_the_code_has_expired() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_ends_the_polling() {
     let refusals: [fn() -> Result<Polled, Failure>; 3] = [
-        || Err(Failure::Rejected { error: "access_denied".into(), description: None }),
-        || Err(Failure::Rejected { error: "expired_token".into(), description: None }),
+        || Err(Failure::rejected("access_denied")),
+        || Err(Failure::rejected("expired_token")),
         || Err(Unavailability::NoToken.into()),
     ];
     for refusal in refusals {

@@ -14,6 +14,7 @@ fn oauth2() -> OAuth2 {
 
 fn inspected() -> Inspected {
     Inspected {
+        is_stored: false,
         latency: Duration::from_millis(12),
         token_type: Some("Bearer".into()),
         expires_in: Some(Duration::from_secs(3600)),
@@ -51,7 +52,7 @@ fn an_account_that_needs_a_login_has_help() {
     let mut oauth2 = oauth2();
     let device_authorization_url = "https://id.example/d".parse().unwrap();
     oauth2.grant = Grant::DeviceCode { device_authorization_url };
-    let found = Finding::of_token("erp", &oauth2, Err(Denial::NeedsLogin { reason: None }));
+    let found = Finding::of_token("erp", &oauth2, Err(Failure::needs_login()));
     let problem = found.problem().unwrap();
     assert_eq!(problem["severity"], "error");
     assert_eq!(problem["message"], "account erp: the account needs a login");
@@ -60,7 +61,7 @@ fn an_account_that_needs_a_login_has_help() {
         assert!(problem[key].is_null());
     }
     oauth2.grant = Grant::RefreshToken { refresh_token: Secret::new("s3cret") };
-    let found = Finding::of_token("erp", &oauth2, Err(Denial::NeedsLogin { reason: None }));
+    let found = Finding::of_token("erp", &oauth2, Err(Failure::needs_login()));
     assert_eq!(found.problem().unwrap()["help"], "give the account another `refresh_token`");
 }
 
