@@ -108,7 +108,8 @@ fn outbound_route() -> Route {
         FieldName::from_static("X-API-KEY"),
         HeaderValue::from_static("secret"),
     )]);
-    let account = Arc::new(Account { name: "mailer".into(), authorization, unread: None });
+    let account =
+        Arc::new(Account { name: "mailer".into(), authorization, headers: [].into(), unread: None });
     let credential = Credential::new(&account, |_| unreachable!("not an OAuth2 account"));
     let outbound = Outbound {
         account,

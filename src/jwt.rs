@@ -9,8 +9,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding,
+    RsaKeyPair,
 };
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -25,10 +26,16 @@ pub enum Algorithm {
     Hs256,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
     /// RSASSA-PSS with SHA-256.
     Ps256,
     /// ECDSA over P-256 with SHA-256.
     Es256,
+    /// ECDSA over P-384 with SHA-384.
+    Es384,
     /// Ed25519, under its usual name.
     EdDsa,
     /// Ed25519 under the name of RFC 9864, which some servers require.
@@ -41,8 +48,11 @@ impl Algorithm {
         match self {
             Self::Hs256 => "HS256",
             Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
             Self::Ps256 => "PS256",
             Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
             Self::Ed25519 => "Ed25519",
         }
@@ -69,8 +79,8 @@ pub enum KeyError {
     /// `EC PRIVATE KEY`, which has to be converted.
     #[error("an EC key in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it to PKCS#8")]
     Sec1,
-    /// Neither RSA of 2048 to 4096 bits, nor P-256, nor Ed25519.
-    #[error("not an RSA key of 2048 to 4096 bits, a P-256 key or an Ed25519 key")]
+    /// Neither RSA of 2048 to 4096 bits, nor P-256, P-384 or Ed25519.
+    #[error("not an RSA key of 2048 to 4096 bits, nor a P-256, P-384 or Ed25519 key")]
     Unsupported,
     /// The key is of another kind than the algorithm.
     #[error("a key of another kind than the algorithm")]
@@ -109,12 +119,13 @@ pub struct SigningKey {
 enum Pair {
     Rsa(RsaKeyPair),
     P256(EcdsaKeyPair),
+    P384(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
 impl SigningKey {
-    /// Reads a private key in PEM: PKCS#8, or PKCS#1 for RSA. Without `algorithm`, the key's kind decides: RS256, ES256
-    /// or EdDSA.
+    /// Reads a private key in PEM: PKCS#8, or PKCS#1 for RSA. Without `algorithm`, the key's kind decides: RS256, ES256,
+    /// ES384 or EdDSA.
     ///
     /// # Errors
     ///
@@ -131,8 +142,12 @@ impl SigningKey {
         };
         let algorithm = match (&pair, algorithm) {
             (Pair::Rsa(_), None) => Algorithm::Rs256,
-            (Pair::Rsa(_), Some(fits @ (Algorithm::Rs256 | Algorithm::Ps256))) => fits,
+            (
+                Pair::Rsa(_),
+                Some(fits @ (Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512 | Algorithm::Ps256)),
+            ) => fits,
             (Pair::P256(_), None | Some(Algorithm::Es256)) => Algorithm::Es256,
+            (Pair::P384(_), None | Some(Algorithm::Es384)) => Algorithm::Es384,
             (Pair::Ed25519(_), None) => Algorithm::EdDsa,
             (Pair::Ed25519(_), Some(fits @ (Algorithm::EdDsa | Algorithm::Ed25519))) => fits,
             _ => return Err(KeyError::WrongAlgorithm),
@@ -160,11 +175,12 @@ impl SigningKey {
         self.digest
     }
 
-    /// Returns the public half as a JSON Web Key (RFC 7517), with the members of its thumbprint. `None` for an RSA key.
+    /// Returns the public half as a JSON Web Key (RFC 7517), with the members of its thumbprint. `None` for an RSA or a
+    /// P-384 key, which sign nothing that attache's own key set has to verify.
     pub fn public_jwk(&self) -> Option<Map<String, Value>> {
         let encode = |bytes: &[u8]| Value::from(BASE64_URL_SAFE_NO_PAD.encode(bytes));
         let members = match &*self.pair {
-            Pair::Rsa(_) => return None,
+            Pair::Rsa(_) | Pair::P384(_) => return None,
             Pair::P256(pair) => {
                 // Uncompressed: a prefix byte and the two coordinates.
                 let (x, y) = pair.public_key().as_ref().get(1..)?.split_at_checked(32)?;
@@ -200,9 +216,16 @@ impl SigningKey {
                 Ok(signature)
             };
             match &*self.pair {
-                Pair::Rsa(pair) if self.algorithm == Algorithm::Ps256 => rsa(pair, &RSA_PSS_SHA256),
-                Pair::Rsa(pair) => rsa(pair, &RSA_PKCS1_SHA256),
-                Pair::P256(pair) => {
+                Pair::Rsa(pair) => rsa(
+                    pair,
+                    match self.algorithm {
+                        Algorithm::Ps256 => &RSA_PSS_SHA256,
+                        Algorithm::Rs384 => &RSA_PKCS1_SHA384,
+                        Algorithm::Rs512 => &RSA_PKCS1_SHA512,
+                        _ => &RSA_PKCS1_SHA256,
+                    },
+                ),
+                Pair::P256(pair) | Pair::P384(pair) => {
                     pair.sign(&random, message).map(|s| s.as_ref().to_vec()).map_err(|_| SignError)
                 }
                 Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
@@ -217,6 +240,9 @@ fn pkcs8(der: &[u8]) -> Result<Pair, KeyError> {
     }
     if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &SystemRandom::new()) {
         return Ok(Pair::P256(pair));
+    }
+    if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der, &SystemRandom::new()) {
+        return Ok(Pair::P384(pair));
     }
     // OpenSSL writes version 1, without the public key that `from_pkcs8` requires.
     Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Pair::Ed25519).map_err(|_| KeyError::Unsupported)

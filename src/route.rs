@@ -7,10 +7,10 @@ use crate::config::model::{
     Authorization, KeyIn, Outbound, ServerUrl, TimeoutResponse, UnreadSecret, Webhook,
 };
 use crate::credentials::Credential;
-use crate::header_name::fold;
+use crate::header_name::{FieldName, fold};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ pub struct Route {
     pub credential: Arc<Credential>,
     /// A secret that can't be read, and without which no request is sent.
     pub unavailable: Option<UnreadSecret>,
+    /// The account's headers beside its credential. Not stored in the credential, whose token source outlives a reload
+    /// that changes only these.
+    pub headers: Arc<[(FieldName, HeaderValue)]>,
     /// Folded names of the headers that attache sets: the client's fields under any spelling of them are dropped.
     pub replaced: Arc<[String]>,
     /// The upstream.
@@ -66,7 +69,8 @@ impl Route {
             direction: Direction::Outbound,
             service: service.to_owned(),
             account: Some(outbound.account.name.clone()),
-            replaced: parts.names(replaced(&credential)),
+            headers: Arc::clone(&outbound.account.headers),
+            replaced: parts.names(replaced(&credential, &outbound.account.headers)),
             unavailable: blocking(outbound.account.unread.as_ref(), outbound.unread.as_ref()),
             credential,
             upstream: Arc::new(parts.transport.upstream(
@@ -117,6 +121,7 @@ impl Route {
                 &parts.no_credential
             }),
             unavailable,
+            headers: Arc::clone(&parts.no_headers),
             replaced: parts.names(replaced),
             upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
@@ -140,6 +145,7 @@ pub struct Parts<'t> {
     names: HashSet<Arc<[String]>>,
     methods: HashSet<Arc<[Method]>>,
     no_credential: Arc<Credential>,
+    no_headers: Arc<[(FieldName, HeaderValue)]>,
     unavailable: Arc<Credential>,
 }
 
@@ -152,6 +158,7 @@ impl<'t> Parts<'t> {
             names: HashSet::new(),
             methods: HashSet::new(),
             no_credential: Arc::new(Credential::None),
+            no_headers: [].into(),
             unavailable: Arc::new(Credential::Unavailable),
         }
     }
@@ -185,10 +192,13 @@ fn kept_once<T: Clone + Eq + Hash>(kept: &mut HashSet<Arc<[T]>>, list: &[T]) -> 
     list
 }
 
-fn replaced(credential: &Credential) -> Vec<String> {
-    match credential {
+fn replaced(credential: &Credential, beside: &[(FieldName, HeaderValue)]) -> Vec<String> {
+    let mut names: Vec<String> = match credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
+        Credential::Jwt(jwt) => vec![fold(jwt.header().as_str())],
         Credential::OAuth2(token) => vec![fold(token.header.as_str())],
         Credential::None | Credential::Unavailable | Credential::Query { .. } => Vec::new(),
-    }
+    };
+    names.extend(beside.iter().map(|(name, _)| fold(name.as_str())));
+    names
 }

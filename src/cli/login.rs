@@ -1,30 +1,28 @@
-//! `attache login ACCOUNT`: the account's owner signs in, and the refresh token is stored for `attache run`.
+//! `attache login ACCOUNT`: the account's owner signs in, and the tokens are stored for `attache run`.
 //!
 //! Everything that can fail without the user is tried first: the file, the store, the listener. Instructions for the
 //! user are printed on stdout, failures on stderr, and neither contains a code, a token, or the state outside of the
 //! URL.
 
 mod browser;
+mod by_code;
+mod help;
 mod loopback;
 mod paste;
 
 use super::file::{self, File};
 use crate::config::Mode;
 use crate::config::model::{Config, Grant, OAuth2, StateStore};
-use crate::credentials::oauth2::{
-    Authorization, BuildError, Cause, Failure, Redirected, SignIn, SignInError, SignedIn, TokenClient,
-};
-use crate::secret::Secret;
+use crate::credentials::oauth2::{BuildError, Lasts, SignIn, SignInError, SignedIn, TokenClient};
 use crate::state::{FileStore, StateError};
 use crate::transport::Transport;
-use loopback::Loopback;
+use jiff::{Timestamp, Unit};
 use std::error::Error as _;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// Time limit for the user in the browser.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -47,18 +45,20 @@ pub struct LoginArgs {
 enum LoginError {
     #[error("{0}")]
     Account(String),
-    #[error("the file has no `state` in which the refresh token can be stored")]
+    #[error("the file has no `state` in which the tokens can be stored")]
     NoState,
     #[error("can't set up the client for the identity provider{}", cause(.0))]
     Client(#[from] BuildError),
     #[error("can't listen on {address} for the browser's redirect: {cause}")]
     Listen { address: String, cause: io::Error },
-    #[error("can't store a refresh token (state.dir): {0}")]
+    #[error("can't store the tokens (state.dir): {0}")]
     State(#[from] StateError),
     #[error(transparent)]
     SignIn(#[from] SignInError),
     #[error("no login within {} minutes", PATIENCE.as_secs() / 60)]
     TooLate,
+    #[error("standard input ended before the address of the final page was pasted")]
+    NoAddress,
     #[error("interrupted: nothing was stored")]
     BrokenOff,
     #[error("can't start: {0}")]
@@ -83,7 +83,7 @@ pub fn run(args: &LoginArgs, path: Option<&Path>) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("error: {error}");
-            if let Some(help) = help(&error, args, &config, path) {
+            if let Some(help) = help::of(&error, args, path) {
                 eprintln!("  help: {help}");
             }
             1
@@ -110,57 +110,6 @@ fn sign_in(config: &Config, args: &LoginArgs) -> Result<(), LoginError> {
     // A thread may still wait for a line on stdin.
     runtime.shutdown_background();
     result
-}
-
-fn help(error: &LoginError, args: &LoginArgs, config: &Config, path: Option<&Path>) -> Option<String> {
-    Some(match error {
-        LoginError::SignIn(SignInError::NoRefreshToken) => {
-            refresh_token_help(find(config, &args.account).ok()?)
-        }
-        LoginError::State(StateError::ForeignOwner { owner, .. }) => {
-            let config = path.map(|path| format!(" -c {}", path.display())).unwrap_or_default();
-            format!("sudo -u '#{owner}' attache login {}{config} --no-browser", args.account)
-        }
-        LoginError::State(StateError::Io { cause, .. })
-            if cause.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            "run it as the user that `attache run` runs as".to_owned()
-        }
-        LoginError::SignIn(SignInError::Denied(Failure { cause: Cause::Rejected { code }, .. })) => {
-            match &**code {
-                "redirect_uri_mismatch" | "invalid_request" => {
-                    "is the redirect URL registered with the provider? `redirect_url` sets another one"
-                        .to_owned()
-                }
-                "invalid_grant" => "the code was used already, or has expired: sign in again".to_owned(),
-                _ => return None,
-            }
-        }
-        _ => return None,
-    })
-}
-
-/// Returns what providers require for a refresh token, without what the account has already.
-fn refresh_token_help(oauth2: &OAuth2) -> String {
-    let mut remedies = Vec::new();
-    if !oauth2.scopes.iter().any(|scope| scope == "offline_access") {
-        remedies.push("most providers require the scope `offline_access` for it");
-    }
-    if let Grant::AuthorizationCode { authorization_params, .. } = &oauth2.grant {
-        let has = |wanted: &str| authorization_params.iter().any(|(name, _)| name == wanted);
-        if !has("prompt") {
-            // OpenID Connect Core 1.0 section 11: without it the scope `offline_access` is ignored.
-            remedies.push(
-                "many OpenID providers issue one only with `authorization_params: { prompt: consent }`",
-            );
-        }
-        if !has("access_type") {
-            remedies
-                .push("Google requires `authorization_params: { access_type: offline, prompt: consent }`");
-        }
-    }
-    remedies.push("some give one only at the first consent: withdraw that there, and sign in again");
-    remedies.join("; ")
 }
 
 /// Returns the account of that name, if its grant has a login.
@@ -217,59 +166,6 @@ impl Login<'_> {
         Ok(())
     }
 
-    async fn by_code(
-        &self,
-        sign_in: &SignIn,
-        redirect_url: Option<&url::Url>,
-    ) -> Result<SignedIn, LoginError> {
-        let listening = Loopback::bind(redirect_url).await;
-        let loopback = listening.map_err(|(address, cause)| LoginError::Listen { address, cause })?;
-        let Some(authorization) = sign_in.authorization(loopback.uri()) else {
-            return Err(LoginError::Account("the account's grant is not authorization_code".into()));
-        };
-        let authorization = Arc::new(authorization);
-        print(format_args!(
-            "Open this URL in a browser, and sign in as the user for whom `{}` acts:\n\n    {}\n\n\
-             Waiting for the browser's redirect to {} (at most {} minutes; Ctrl-C ends it).\n",
-            self.account,
-            authorization.url(),
-            loopback.uri(),
-            PATIENCE.as_secs() / 60,
-        ));
-        // If attache opens no browser, the user's browser may be on another machine.
-        let paste = self.no_browser || !browser::open(authorization.url());
-        if paste {
-            print(format_args!(
-                "If the browser runs on another machine, its last page fails to load: copy the address of that page from \
-                 the\naddress bar, and paste it here.\n"
-            ));
-        }
-        let code = self.code(loopback, &authorization, paste).await?;
-        Ok(sign_in.finish(&authorization, &code).await?)
-    }
-
-    async fn code(
-        &self,
-        loopback: Loopback,
-        authorization: &Arc<Authorization>,
-        paste: bool,
-    ) -> Result<Secret, LoginError> {
-        let redirected = async {
-            tokio::select! {
-                redirected = loopback.redirected(authorization) => redirected,
-                redirected = paste::redirected(authorization, io_stdin()), if paste => redirected,
-            }
-        };
-        match timeout(PATIENCE, redirected).await.map_err(|_| LoginError::TooLate)? {
-            Redirected::Code(code) => Ok(code),
-            Redirected::Refused { error, description } => {
-                Err(SignInError::from(Failure::rejected(error).with_words(description)).into())
-            }
-            // Neither source returns this.
-            Redirected::Foreign => Err(LoginError::BrokenOff),
-        }
-    }
-
     async fn by_device(&self, sign_in: &SignIn) -> Result<SignedIn, LoginError> {
         let device = sign_in.device().await?;
         print(format_args!(
@@ -291,10 +187,26 @@ impl Login<'_> {
 
     fn done(&self, signed_in: &SignedIn) {
         let Self { account, state, .. } = self;
-        print(format_args!(
-            "`{account}` is signed in; its refresh token is stored in {}.\n",
-            state.dir.display()
-        ));
+        let dir = state.dir.display();
+        match signed_in.lasts {
+            Lasts::Refreshed => {
+                print(format_args!("`{account}` is signed in; its refresh token is stored in {dir}.\n"));
+            }
+            Lasts::Until(end) => {
+                let end = Timestamp::try_from(end).map(|end| end.round(Unit::Second).unwrap_or(end));
+                let end = end.map_or_else(|_| "its token expires".to_owned(), |end| end.to_string());
+                print(format_args!(
+                    "`{account}` is signed in until {end}; its access token is stored in {dir}.\n"
+                ));
+            }
+            Lasts::UntilRevoked => print(format_args!(
+                "`{account}` is signed in until its access token is revoked; that is stored in {dir}.\n"
+            )),
+        }
+        if signed_in.lasts != Lasts::Refreshed {
+            eprintln!("warning: the identity provider issued no refresh token");
+            eprintln!("  help: {}", help::for_refresh_token(self.oauth2));
+        }
         if let Some(scope) = &signed_in.scope {
             print(format_args!("Scopes granted: {scope}\n"));
         }
@@ -303,10 +215,6 @@ impl Login<'_> {
         }
         print(format_args!("A running attache uses it within seconds; /status shows it.\n"));
     }
-}
-
-fn io_stdin() -> tokio::io::BufReader<tokio::io::Stdin> {
-    tokio::io::BufReader::new(tokio::io::stdin())
 }
 
 /// A closed reader is not a failure: the browser may be open already.

@@ -2,7 +2,7 @@
 //!
 //! The meaning is compared, not the text: a changed comment is no difference. Pure.
 
-use super::model::{Account, ApiKey, Authorization, Config, Outbound, Service, Webhook};
+use super::model::{Account, ApiKey, Config, Outbound, Service, Webhook};
 use crate::header_name::FieldName;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
@@ -218,12 +218,8 @@ fn same_account(before: &Account, after: &Account) -> bool {
 }
 
 fn spellings(account: &Account) -> impl Iterator<Item = &[u8]> {
-    let (many, one) = match &account.authorization {
-        Authorization::Headers(headers) => (&headers[..], None),
-        Authorization::OAuth2(oauth2) => (&[][..], Some(&oauth2.header)),
-        Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => (&[][..], None),
-    };
-    many.iter().map(|(name, _)| name).chain(one).map(spelling)
+    let beside = account.headers.iter().map(|(name, _)| name);
+    account.authorization.header_names().chain(beside).map(spelling)
 }
 
 fn spelling(name: &FieldName) -> &[u8] {

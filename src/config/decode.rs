@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 mod given;
+mod json;
 mod map;
 mod unknown;
 

@@ -2,10 +2,12 @@
 //!
 //! A [`Config`] is only built by [`super::load()`]; code that holds one need not check it again.
 
+mod param;
 mod unread;
 mod webhook;
 
 pub use super::secrets::LastValues;
+pub use param::Param;
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
@@ -217,6 +219,9 @@ pub struct Account {
     pub name: String,
     /// The credential's kind and values.
     pub authorization: Authorization,
+    /// `headers` beside another kind: further headers with fixed values, each marked sensitive. None of them has a name
+    /// of [`Authorization::header_names`].
+    pub headers: Arc<[(FieldName, HeaderValue)]>,
     /// An unreadable secret of the account, or the unreadable store's key that seals its refresh token.
     pub unread: Option<UnreadSecret>,
 }
@@ -235,7 +240,7 @@ pub enum Authorization {
     None,
     /// A secret can't be read, and there is no earlier value of it: no request is sent.
     Unavailable,
-    /// `header`, `headers` or `basic`: headers with fixed values, each marked sensitive.
+    /// `header`, `headers`, `basic` or `bearer`: headers with fixed values, each marked sensitive.
     Headers(Vec<(FieldName, HeaderValue)>),
     /// `query`: a parameter with a fixed value.
     Query {
@@ -244,8 +249,34 @@ pub enum Authorization {
         /// Its value, not yet percent-encoded.
         value: Secret,
     },
+    /// `jwt`: a token that attache signs.
+    Jwt(Box<SelfSigned>),
     /// `oauth2`: a token that attache requests, stores and renews.
     OAuth2(Box<OAuth2>),
+}
+
+impl Authorization {
+    /// Returns the names of the headers that it sets.
+    pub fn header_names(&self) -> impl Iterator<Item = &FieldName> {
+        let (many, one) = match self {
+            Self::Headers(headers) => (&headers[..], None),
+            Self::Jwt(jwt) => (&[][..], Some(&jwt.header)),
+            Self::OAuth2(oauth2) => (&[][..], Some(&oauth2.header)),
+            Self::None | Self::Query { .. } | Self::Unavailable => (&[][..], None),
+        };
+        many.iter().map(|(name, _)| name).chain(one)
+    }
+}
+
+/// `authorization.jwt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// The token. Its claims have no defaults.
+    pub assertion: SignedAssertion,
+    /// `header`: the header that carries the token. Default `Authorization`.
+    pub header: FieldName,
+    /// `prefix`: the text before the token. Default `Bearer `, with its space.
+    pub prefix: String,
 }
 
 /// `authorization.oauth2`.
@@ -261,12 +292,14 @@ pub struct OAuth2 {
     pub client_auth: ClientAuth,
     /// `tls`: for the token endpoint's connections.
     pub tls: TokenTls,
-    /// In the file's order; sent separated by spaces, omitted if empty.
+    /// In the file's order; omitted if empty.
     pub scopes: Vec<String>,
+    /// `scope_separator`: the text between two scopes in a request. Default: a space.
+    pub scope_separator: String,
     /// The member of the token endpoint's answer that is sent.
     pub bearer_token_type: BearerTokenType,
     /// Extra form members; a name may occur more than once.
-    pub token_params: Vec<(String, String)>,
+    pub token_params: Vec<(String, Param)>,
     /// Extra headers of the token request, marked sensitive.
     pub token_headers: Vec<(FieldName, HeaderValue)>,
     /// `header`: the header that carries the token. Default `Authorization`.
@@ -279,6 +312,15 @@ pub struct OAuth2 {
     pub token_timeout: Duration,
     /// The upstream's statuses that refuse a token. Default 401; may be empty.
     pub retry_on: Vec<StatusCode>,
+    /// `login_required_on`: further error codes by which the token endpoint says that the grant is gone.
+    pub login_required_on: Vec<String>,
+}
+
+impl OAuth2 {
+    /// Returns the scopes as a request names them.
+    pub fn scope(&self) -> String {
+        self.scopes.join(&self.scope_separator)
+    }
 }
 
 /// `grant`.
@@ -302,8 +344,11 @@ pub enum Grant {
     AuthorizationCode {
         /// `authorization_url`.
         authorization_url: url::Url,
-        /// `redirect_url`: a loopback URL. `None`: `http://127.0.0.1:PORT/callback` with any port (RFC 8252 section 7.3).
+        /// `redirect_url`: a loopback URL, or one with https. `None`: `http://127.0.0.1:PORT/callback` with any port
+        /// (RFC 8252 section 7.3).
         redirect_url: Option<url::Url>,
+        /// `issuer`: the only one that a redirect may name (RFC 9207). `None`: one of the origin of `authorization_url`.
+        issuer: Option<String>,
         /// `authorization_params`: extra parameters of the authorization request (`access_type`, `prompt`…).
         authorization_params: Vec<(String, String)>,
     },
@@ -346,12 +391,13 @@ impl Grant {
         matches!(self, Self::RefreshToken { .. } | Self::AuthorizationCode { .. } | Self::DeviceCode { .. })
     }
 
-    /// Returns what the operator does for `account` if its refresh token is missing or refused. Starts with a verb.
+    /// Returns what the operator does for `account` if its refresh token or password is missing or refused. Starts with a
+    /// verb.
     pub fn remedy(&self, account: &str) -> String {
         match self {
             // This grant has no login: the token came by other means.
             Self::RefreshToken { .. } => "give the account another `refresh_token`".to_owned(),
-            Self::Password { .. } => "give the account the right `username` and `password`".to_owned(),
+            Self::Password { .. } => "give the account another `username` or `password`".to_owned(),
             _ => format!("run `attache login {account}`"),
         }
     }
@@ -375,7 +421,7 @@ pub enum Assertion {
     Presented(PresentedToken),
 }
 
-/// An assertion that attache signs. Defaults are filled in.
+/// A token that attache signs. Defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedAssertion {
     /// `key` and `algorithm`.
@@ -385,15 +431,15 @@ pub struct SignedAssertion {
     /// SHA-256 of the DER of `certificate`: the header's `x5t#S256`.
     pub certificate_sha256: Option<[u8; 32]>,
     /// `issuer`: `iss`.
-    pub issuer: String,
+    pub issuer: Option<String>,
     /// `subject`: `sub`.
-    pub subject: String,
+    pub subject: Option<String>,
     /// `audience`: `aud`.
-    pub audience: String,
+    pub audience: Option<String>,
     /// `lifetime`: from `iat` to `exp`. Default 5 min.
     pub lifetime: Duration,
-    /// `claims`: further claims, as texts.
-    pub claims: Vec<(String, String)>,
+    /// `claims`: further claims.
+    pub claims: serde_json::Map<String, serde_json::Value>,
     /// True if the scopes go into the claim `scope` (Google) instead of the form.
     pub scope_claim: bool,
 }

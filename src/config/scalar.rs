@@ -297,16 +297,49 @@ pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
     Ok(url)
 }
 
-/// Parses `redirect_url`, on which `attache login` listens for the browser (RFC 8252 section 7.3).
+/// Parses `redirect_url`: an http URL with a loopback address, on which `attache login` listens for the browser (RFC 8252
+/// section 7.3), or an https URL, whose address the user copies from the browser.
 pub(super) fn redirect_url(text: &str) -> Result<url::Url, Invalid> {
     let url = token_url(text)?;
-    if url.scheme() == "http" && is_loopback(url.host().as_ref()) {
+    if url.scheme() == "https" || is_loopback(url.host().as_ref()) {
         return Ok(url);
     }
     invalid_try(
-        "only an http URL with a loopback address of this machine can be used",
-        "write it like `http://127.0.0.1:8400/callback`",
+        "http is possible only with a loopback address of this machine",
+        "write it like `http://127.0.0.1:8400/callback`, or use https",
     )
+}
+
+/// Parses the issuer of an identity provider (RFC 8414 section 2), and returns it as written: it is compared as text.
+pub(super) fn issuer(text: &str) -> Result<String, Invalid> {
+    let url = token_url(text)?;
+    if url.query().is_some() {
+        return invalid("an issuer has no query");
+    }
+    Ok(text.to_owned())
+}
+
+/// Returns the number, boolean or null that a plain scalar stands for; `None` if it is text, or a number that JSON does
+/// not have.
+pub(super) fn json(text: &str) -> Option<serde_json::Value> {
+    match text {
+        "~" | "null" | "Null" | "NULL" => return Some(serde_json::Value::Null),
+        "true" | "True" | "TRUE" => return Some(true.into()),
+        "false" | "False" | "FALSE" => return Some(false.into()),
+        _ => {}
+    }
+    // Nothing else that is plain and not text begins so, and most texts need no parser.
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
+        return None;
+    }
+    let number = serde_yaml::from_str::<serde_yaml::Number>(text).ok()?;
+    if let Some(number) = number.as_i64() {
+        return Some(number.into());
+    }
+    match (number.as_u64(), number.as_f64().and_then(serde_json::Number::from_f64)) {
+        (Some(number), _) => Some(number.into()),
+        (None, number) => number.map(serde_json::Value::Number),
+    }
 }
 
 /// Returns the name of a character that is invisible, or looks like an ordinary space.

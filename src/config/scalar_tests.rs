@@ -153,3 +153,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_plain_scalar_of_any_json_type() {
+    use serde_json::json;
+    for (text, value) in [
+        ("7", json!(7)),
+        ("-7", json!(-7)),
+        ("+7", json!(7)),
+        ("0x1f", json!(31)),
+        ("18446744073709551615", json!(u64::MAX)),
+        ("1.5", json!(1.5)),
+        ("1e3", json!(1000.0)),
+        ("True", json!(true)),
+        ("false", json!(false)),
+        ("~", json!(null)),
+    ] {
+        assert_eq!(json(text), Some(value), "{text}");
+    }
+    for text in
+        ["a", "yes", "2026-11-27", "1.2.3", "+49 30 1", ".inf", "-.inf", ".nan", "-", ".", "0o9", "7a"]
+    {
+        assert_eq!(json(text), None, "{text}");
+    }
+}

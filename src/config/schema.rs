@@ -9,6 +9,7 @@ mod json;
 mod reference;
 mod rules;
 mod services;
+mod signed;
 mod top;
 mod value_like;
 mod webhooks;
@@ -64,6 +65,8 @@ pub(super) enum Kind {
     Text,
     /// Text that may be a secret and is never shown.
     Sensitive,
+    /// A value of any JSON type, which may hold a secret and is never shown.
+    Json,
     /// `true` or `false`.
     Bool,
     /// A whole number in this range.
@@ -156,7 +159,7 @@ impl Kind {
     /// Returns true if a scalar of this kind is a secret.
     pub(super) fn is_secret(&self) -> bool {
         match self {
-            Self::Secret | Self::SecretText | Self::Sensitive => true,
+            Self::Secret | Self::SecretText | Self::Sensitive | Self::Json => true,
             Self::OneOf(kinds) => kinds.iter().any(Self::is_secret),
             Self::List(kind) | Self::Names(kind) => kind.is_secret(),
             _ => false,

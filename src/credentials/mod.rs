@@ -5,10 +5,13 @@
 //! from its [`oauth2::TokenSource`]. The alternative, a trait object with an `apply` that awaits, would hide
 //! from the proxy the one thing it must know: whether a request has to wait for somebody else.
 
+mod jwt;
 pub mod oauth2;
 mod query;
+mod sign;
 mod stats;
 
+pub use jwt::{JwtCredential, SignedToken};
 pub use query::QueryCredential;
 pub use stats::{AccountStats, TokenResult};
 
@@ -29,6 +32,8 @@ pub enum Credential {
     Headers(Box<[(FieldName, HeaderValue)]>),
     /// A query parameter with a fixed value.
     Query(QueryCredential),
+    /// A token that attache signs.
+    Jwt(Arc<JwtCredential>),
     /// A token that is requested, kept and renewed.
     OAuth2(OAuth2Credential),
 }
@@ -56,6 +61,7 @@ impl Credential {
             Authorization::Unavailable => Self::Unavailable,
             Authorization::Headers(headers) => Self::Headers(headers.iter().map(sensitive).collect()),
             Authorization::Query { name, value } => Self::Query(QueryCredential::new(name, value)),
+            Authorization::Jwt(config) => Self::Jwt(Arc::new(JwtCredential::new(config))),
             Authorization::OAuth2(config) => Self::OAuth2(OAuth2Credential {
                 source: token_source(config),
                 header: config.header.clone(),
@@ -72,6 +78,7 @@ impl fmt::Debug for Credential {
             Self::Unavailable => "Unavailable",
             Self::Headers(_) => "Headers([secret])",
             Self::Query(_) => "Query([secret])",
+            Self::Jwt(_) => "Jwt([secret])",
             Self::OAuth2(_) => "OAuth2([secret])",
         })
     }
@@ -92,6 +99,7 @@ mod tests {
         let account = Account {
             name: "mailer".into(),
             unread: None,
+            headers: [].into(),
             authorization: Authorization::Headers(vec![(
                 FieldName::from_static("X-API-KEY"),
                 HeaderValue::from_static("hunter2"),

@@ -3,8 +3,9 @@
 
 use super::*;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use serde_json::json;
 use std::io::Write as _;
@@ -79,8 +80,10 @@ fn rsa_signs_in_both_paddings_and_from_both_forms() {
     for pem in [&pkcs8, &pkcs1] {
         assert_eq!(round(pem, None, &RSA_PKCS1_2048_8192_SHA256, &public), "RS256");
         assert_eq!(round(pem, Some(Algorithm::Rs256), &RSA_PKCS1_2048_8192_SHA256, &public), "RS256");
+        assert_eq!(round(pem, Some(Algorithm::Rs384), &RSA_PKCS1_2048_8192_SHA384, &public), "RS384");
+        assert_eq!(round(pem, Some(Algorithm::Rs512), &RSA_PKCS1_2048_8192_SHA512, &public), "RS512");
         assert_eq!(round(pem, Some(Algorithm::Ps256), &RSA_PSS_2048_8192_SHA256, &public), "PS256");
-        for other in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Hs256] {
+        for other in [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Hs256] {
             assert_eq!(error(pem, Some(other)), KeyError::WrongAlgorithm);
         }
     }
@@ -91,6 +94,15 @@ fn p256_signs_with_a_signature_of_fixed_length() {
     let pem = curve("P-256");
     assert_eq!(round(&pem, None, &ECDSA_P256_SHA256_FIXED, &public(&pem, 26)), "ES256");
     assert_eq!(error(&pem, Some(Algorithm::Rs256)), KeyError::WrongAlgorithm);
+}
+
+#[test]
+fn p384_signs_with_a_signature_of_fixed_length() {
+    let pem = curve("P-384");
+    assert_eq!(round(&pem, None, &ECDSA_P384_SHA384_FIXED, &public(&pem, 23)), "ES384");
+    assert_eq!(error(&pem, Some(Algorithm::Es256)), KeyError::WrongAlgorithm);
+    assert_eq!(error(&curve("P-256"), Some(Algorithm::Es384)), KeyError::WrongAlgorithm);
+    assert_eq!(SigningKey::from_pem(&pem, None).unwrap().public_jwk(), None);
 }
 
 #[test]
@@ -122,7 +134,7 @@ fn the_sec1_form_is_named_with_the_way_out() {
 
 #[test]
 fn keys_that_are_too_small_or_of_another_kind() {
-    for pem in [rsa(1024), curve("P-384"), pem("genpkey -algorithm X25519")] {
+    for pem in [rsa(1024), curve("P-521"), pem("genpkey -algorithm X25519")] {
         assert_eq!(error(&pem, None), KeyError::Unsupported);
     }
 }

@@ -52,6 +52,29 @@ async fn an_account_may_have_several_headers() {
 }
 
 #[tokio::test]
+async fn headers_may_stand_beside_another_credential() {
+    let (third_party, tenant, key) = (third_party(), secret("tenant"), secret("key"));
+    for (kind, target) in [
+        ("bearer: { env: KEY }", "/x".to_owned()),
+        ("query: { name: key, value: { env: KEY } }", format!("/x?key={key}")),
+    ] {
+        let lines = format!(
+            "account:
+          authorization:
+            {kind}
+            headers: [{{ name: X-Tenant, value: {{ env: TENANT }} }}]"
+        );
+        let setup = attache().given("third_party", third_party.url()).env("TENANT", &tenant).env("KEY", &key);
+        let attache = setup.with(&mailer(&lines)).await;
+        let request = get("/mailer/x").header("x-tenant", "mine").header("X_Tenant", "mine");
+        assert_eq!(attache.send(request).await.status, 200);
+        let received = third_party.requests().pop().expect("a request");
+        assert_eq!((received.all("x-tenant"), received.target()), (vec![tenant.as_str()], target));
+        assert!(!String::from_utf8_lossy(&received.head.raw).contains("mine"));
+    }
+}
+
+#[tokio::test]
 async fn an_account_may_be_basic() {
     let (third_party, password) = (third_party(), secret("password"));
     let lines = "account: { authorization: { basic: { username: us, password: { env: PASSWORD } } } }";

@@ -44,7 +44,7 @@ impl Provider {
         let (refresh_token, access_token) = (refresh_token.to_owned(), access_token.to_owned());
         Self::new(move |_, form, _| match &*form["grant_type"] {
             "refresh_token" if form["refresh_token"] == refresh_token => (200, token(&access_token, None)),
-            "authorization_code" => (200, token(&secret("first"), Some(&refresh_token))),
+            "authorization_code" => (200, token(&access_token, Some(&refresh_token))),
             _ => (400, r#"{"error":"invalid_grant"}"#.to_owned()),
         })
     }
@@ -323,13 +323,14 @@ async fn a_scope_that_was_not_granted_is_a_warning() {
 }
 
 #[tokio::test]
-async fn without_a_refresh_token_nothing_is_stored_and_help_is_printed() {
+async fn without_a_refresh_token_the_access_token_is_stored_and_help_is_printed() {
     let provider = Provider::new(|_, _, _| (200, token(&secret("access"), None)));
     let file = file(&provider, &third_party(), BY_CODE);
     let login = file.login(&["crm"]);
     Asked::by(&login).await.come_back("code=x").await;
     let ended = login.finish().await;
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("`crm` is signed in until 20"), "{}", ended.stdout);
     for part in ["no refresh token", "access_type", "first consent"] {
         assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
     }
@@ -337,7 +338,41 @@ async fn without_a_refresh_token_nothing_is_stored_and_help_is_printed() {
     for part in ["offline_access", "OpenID"] {
         assert!(!ended.stderr.contains(part), "{part}: {}", ended.stderr);
     }
-    assert_eq!(file.kept().len(), 0);
+    assert_eq!(file.kept().len(), 1);
+}
+
+#[tokio::test]
+async fn the_address_of_an_https_redirect_is_pasted() {
+    let provider = Provider::that_signs_in(&secret("refresh"), &secret("access"));
+    let url = "https://app.example/oauth/back";
+    let file = file(&provider, &third_party(), &format!("{BY_CODE}, redirect_url: '{url}'"));
+    let mut login = file.login(&["crm", "--no-browser"]);
+    let asked = Asked::by(&login).await;
+    assert_eq!(asked.redirect.as_str(), url);
+    login.says("how to paste", |line| line.contains(url) && line.contains("copy the address")).await;
+    login.types(&format!("https://app.example{}", asked.back("code=x")));
+    let ended = login.finish().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(!ended.stdout.contains("127.0.0.1") && !ended.stdout.contains("Waiting"), "{ended:?}");
+    assert_eq!(provider.forms()[0]["redirect_uri"], url);
+}
+
+#[tokio::test]
+async fn a_redirect_of_another_issuer_is_refused() {
+    for (issuer, iss) in
+        [("", "https://evil.example"), (", issuer: 'https://id.example/a'", "https://id.example/b")]
+    {
+        let provider = Provider::that_signs_in(&secret("refresh"), &secret("access"));
+        let file = file(&provider, &third_party(), &format!("{BY_CODE}{issuer}"));
+        let login = file.login(&["crm"]);
+        let asked = Asked::by(&login).await;
+        let page = asked.come_back(&format!("code=x&iss={iss}")).await;
+        assert!(page.text().contains("Not signed in"), "{}", page.text());
+        let ended = login.finish().await;
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains(&format!("names the issuer {iss}")), "{}", ended.stderr);
+        assert_eq!((provider.forms().len(), file.kept().len()), (0, 0));
+    }
 }
 
 #[tokio::test]

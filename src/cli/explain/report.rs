@@ -257,6 +257,7 @@ fn kind(account: &Account) -> String {
         Authorization::Unavailable => "its secret can't be read".to_owned(),
         Authorization::Headers(_) => "header".to_owned(),
         Authorization::Query { .. } => "query".to_owned(),
+        Authorization::Jwt(_) => "jwt".to_owned(),
         Authorization::OAuth2(oauth2) => format!("oauth2, {}", oauth2.grant.as_str()),
     }
 }
@@ -272,11 +273,15 @@ fn added_outbound(config: &Config, account: &Account) -> Vec<(String, String)> {
         Authorization::Headers(headers) => {
             added.extend(headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
         }
+        Authorization::Jwt(jwt) => {
+            added.push((spelling(&jwt.header), format!("{}{REDACTED}", jwt.prefix)));
+        }
         Authorization::OAuth2(oauth2) => {
             added.push((spelling(&oauth2.header), format!("{}{REDACTED}", oauth2.prefix)));
         }
         Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => {}
     }
+    added.extend(account.headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
     if config.via {
         added.push(("Via".to_owned(), "1.1 attache".to_owned()));
     }

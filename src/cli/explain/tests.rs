@@ -27,6 +27,9 @@ services:
       api_keys:
         - {{ id: new, sha256: {} }}
         - {{ id: old, sha256: {}, expires_at: 2020-01-01T00:00:00Z }}
+  ads:
+    account: {{ authorization: {{ query: {{ name: key, value: hunter2 }}, headers: [{{ name: X-Tenant, value: hunter2 }}] }} }}
+    server_url: https://ads.example
   chat:
     webhook:
       user: bot
@@ -145,4 +148,14 @@ fn a_path_of_another_listener_names_it() {
     for url in ["http://127.0.0.1:18080/unknown", "http://127.0.0.1:18081/chat/x", "/mailer/../x"] {
         assert!(explain(&["GET", url]).0["listener"].is_null(), "{url}");
     }
+}
+
+#[test]
+fn headers_beside_a_credential_are_among_those_added() {
+    let (json, human) = explain(&["GET", "/ads/x"]);
+    let added = json!([
+        { "name": "X-Tenant", "value": "[redacted]" }, { "name": "Via", "value": "1.1 attache" }
+    ]);
+    assert_eq!(json["headers_added"], added);
+    assert!(human.contains("X-Tenant: [redacted]"), "{human}");
 }

@@ -138,7 +138,9 @@ fn judge(
     match authorization.read(request.uri().query().unwrap_or_default()) {
         Redirected::Foreign => (Page::Foreign, None),
         code @ Redirected::Code(_) => (Page::Taken, Some(code)),
-        refused @ Redirected::Refused { .. } => (Page::Refused, Some(refused)),
+        refused @ (Redirected::Refused { .. } | Redirected::WrongIssuer { .. }) => {
+            (Page::Refused, Some(refused))
+        }
     }
 }
 

@@ -1,23 +1,22 @@
-//! Manual redirect: if the browser runs on another machine, the user pastes the address that it could not load.
+//! Manual redirect: the user pastes the address of the final page, which the browser could not load if it runs on another
+//! machine.
 
 use crate::credentials::oauth2::{Authorization, Redirected};
-use std::future::pending;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use zeroize::Zeroizing;
 
 /// As long as the head of the request that it replaces.
 const MAX_LINE: u64 = 16 * 1024;
 
-/// Waits for a line that answers the request. Never resolves if `input` ends first: the browser may still be
-/// redirected.
+/// Waits for a line that answers the request; `None` if `input` ends first.
 pub(super) async fn redirected(
     authorization: &Authorization,
     mut input: impl AsyncBufRead + Unpin,
-) -> Redirected {
+) -> Option<Redirected> {
     loop {
         let mut line = Zeroizing::new(Vec::new());
         match (&mut input).take(MAX_LINE).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return pending().await,
+            Ok(0) | Err(_) => return None,
             Ok(_) => {}
         }
         let text = String::from_utf8_lossy(&line);
@@ -28,7 +27,7 @@ pub(super) async fn redirected(
             Redirected::Foreign => {
                 eprintln!("note: this is not the address of this login's final page; still waiting");
             }
-            answer => return answer,
+            answer => return Some(answer),
         }
     }
 }

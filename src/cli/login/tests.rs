@@ -35,7 +35,7 @@ fn the_help_for_a_missing_refresh_token_leaves_out_what_the_account_has() {
         let text = format!(
             "state: {{ key: {{ env: PATH }} }}\naccounts:\n  crm:\n    authorization:\n      oauth2: {{ {oauth2} }}\nservices: {{}}\n"
         );
-        refresh_token_help(find(&config(&text), "crm").unwrap())
+        help::for_refresh_token(find(&config(&text), "crm").unwrap())
     };
     let code = "grant: authorization_code, authorization_url: 'https://id.example/a'";
     let bare = said(code);

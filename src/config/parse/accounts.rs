@@ -8,11 +8,14 @@ use crate::config::problem::Finding;
 use crate::config::schema::Shape;
 use crate::config::secrets::{Failure, PlainText, placeholder};
 use crate::config::tree::View;
-use crate::header_name::FieldName;
+use crate::header_name::{FieldName, alike};
 use crate::secret::Secret;
 use base64::Engine as _;
 use http::HeaderValue;
 use zeroize::Zeroizing;
+
+/// Headers with fixed values.
+type Headers = Vec<(FieldName, HeaderValue)>;
 
 pub(super) fn account(
     decoder: &Decoder<'_>,
@@ -22,23 +25,29 @@ pub(super) fn account(
 ) -> Option<Account> {
     let map = decoder.mapping(at)?;
     let authorization = decoder.required(&map, "authorization")?;
-    let (authorization, unread) =
+    let (credential, unread) =
         decoder.secrets.owned(at.to_string(), || read(decoder, &authorization, refresh_tokens));
-    let mut authorization = authorization?;
+    let (mut authorization, mut headers) = credential?;
     let sealed_with = refresh_tokens.sealed_with.as_ref().filter(|_| keeps_a_grant(&authorization));
     let unread = UnreadSecret::worse(unread.as_ref(), sealed_with).cloned();
     if unread.as_ref().is_some_and(|unread| unread.blocks) {
         // Drops the placeholders in it.
         authorization = Authorization::Unavailable;
+        headers.clear();
     }
-    Some(Account { name, authorization, unread })
+    Some(Account { name, authorization, headers: headers.into(), unread })
 }
 
 fn keeps_a_grant(authorization: &Authorization) -> bool {
     matches!(authorization, Authorization::OAuth2(oauth2) if oauth2.grant.refreshes())
 }
 
-fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) -> Option<Authorization> {
+/// Reads the credential, and the headers beside it.
+fn read(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    refresh_tokens: &mut RefreshTokens,
+) -> Option<(Authorization, Headers)> {
     if decoder.is_null(at) {
         let finding = Finding::error("empty_value", decoder.place(at), format!("{at} is empty"));
         return decoder.reject(
@@ -46,18 +55,27 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
         );
     }
     match decoder.tree.view(at.node) {
-        View::Scalar { text: "none", .. } => return Some(Authorization::None),
+        View::Scalar { text: "none", .. } => return Some((Authorization::None, Vec::new())),
         View::Mapping(_) => {}
         View::Scalar { .. } | View::Sequence(_) => {
             return decoder.wrong_type(at, &format!("`none`, or a mapping with one of {}", kinds(at)));
         }
     }
     let map = decoder.mapping(at)?;
-    let given: Vec<(&str, At<'_>)> = map.known_entries().collect();
+    // `headers` is the one kind that may stand beside another.
+    let (beside, given): (Vec<_>, Vec<_>) = map.known_entries().partition(|(kind, _)| *kind == "headers");
+    let beside = beside.first().map(|(_, at)| (at, headers(decoder, at)));
     let all: Vec<Option<Authorization>> =
         given.iter().map(|(kind, at)| of_kind(decoder, kind, at, refresh_tokens)).collect();
     match given.as_slice() {
-        [_] => all.into_iter().next().flatten(),
+        [(_, at)] => {
+            let authorization = all.into_iter().next().flatten()?;
+            match beside {
+                Some((beside, headers)) => combine(decoder, (at, authorization), (beside, headers?)),
+                None => Some((authorization, Vec::new())),
+            }
+        }
+        [] if let Some((_, headers)) = beside => Some((Authorization::Headers(headers?), Vec::new())),
         [] if map.len() > 0 => None,
         [] => {
             let finding = Finding::error("missing_key", decoder.place(at), format!("{at} is empty"));
@@ -67,10 +85,36 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, refresh_tokens: &mut RefreshTokens) 
             let message = format!("{at} has more than one kind");
             let finding = Finding::error("conflicting_keys", decoder.key(second), message);
             decoder.reject(
-                finding.label("an account has one authorization").help("`headers` sets several headers"),
+                finding
+                    .label("an account has one authorization")
+                    .help("only `headers` may stand beside another kind"),
             )
         }
     }
+}
+
+/// Puts `headers` beside a credential, which must set none of them.
+fn combine(
+    decoder: &Decoder<'_>,
+    (at, mut authorization): (&At<'_>, Authorization),
+    (beside, headers): (&At<'_>, Headers),
+) -> Option<(Authorization, Headers)> {
+    let sets = |name: &FieldName| authorization.header_names().any(|own| alike(own.as_str(), name.as_str()));
+    if let Some((name, _)) = headers.iter().find(|(name, _)| sets(name)) {
+        let name = String::from_utf8_lossy(name.spelling());
+        let message = format!("{beside} sets `{name}`, and so does {at}");
+        let finding = Finding::error("duplicate_header", decoder.key(beside), message);
+        return decoder.reject(
+            finding
+                .label("the names must differ in more than case and separators")
+                .secondary(decoder.key(at), "set here too"),
+        );
+    }
+    if let Authorization::Headers(own) = &mut authorization {
+        own.extend(headers);
+        return Some((authorization, Vec::new()));
+    }
+    Some((authorization, headers))
 }
 
 /// Returns the kinds of authorization, for a message.
@@ -87,10 +131,10 @@ fn of_kind(
 ) -> Option<Authorization> {
     match kind {
         "header" => Some(Authorization::Headers(vec![fixed_header(decoder, at)?])),
-        "headers" => headers(decoder, at),
         "basic" => basic(decoder, at),
         "bearer" => bearer(decoder, at),
         "query" => query(decoder, at),
+        "jwt" => oauth2::jwt(decoder, at).map(Box::new).map(Authorization::Jwt),
         "oauth2" => oauth2::oauth2(decoder, at, refresh_tokens).map(Box::new).map(Authorization::OAuth2),
         _ => {
             debug_assert!(false, "{at}: a kind that is declared and not read");
@@ -124,8 +168,8 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
-    let mut set: Vec<(FieldName, HeaderValue)> = Vec::new();
+fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Headers> {
+    let mut set = Headers::new();
     let mut fine = true;
     for item in decoder.sequence(at)? {
         match fixed_header(decoder, &item) {
@@ -143,7 +187,7 @@ fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     if set.is_empty() && fine {
         return decoder.empty(at);
     }
-    fine.then_some(Authorization::Headers(set))
+    fine.then_some(set)
 }
 
 fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {

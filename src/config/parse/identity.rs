@@ -117,7 +117,7 @@ fn key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<SigningKey> {
     decoder.secret_text_as(at, PlainText::WARN, &|pem| {
         let label = match SigningKey::from_pem(pem, None) {
             Ok(key) if matches!(key.algorithm(), Algorithm::Es256 | Algorithm::EdDsa) => return Ok(key),
-            Ok(_) => "an RSA key; assertions are signed with a P-256 or an Ed25519 key".to_owned(),
+            Ok(_) => "an RSA or a P-384 key; assertions are signed with a P-256 or an Ed25519 key".to_owned(),
             Err(KeyError::Unsupported) => "neither a P-256 nor an Ed25519 key".to_owned(),
             Err(error) => error.to_string(),
         };

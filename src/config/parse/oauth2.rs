@@ -7,6 +7,7 @@
 mod assertion;
 mod client;
 mod grant;
+mod key;
 mod request;
 
 use super::{optional, tls, urls};
@@ -17,6 +18,7 @@ use crate::config::scalar;
 use crate::config::source::Span;
 use crate::secret::{Secret, sha256};
 use assertion::FromKey;
+pub(super) use assertion::jwt;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -126,11 +128,13 @@ pub(super) fn oauth2(
     let token_timeout = duration("token_timeout", DEFAULT_TIMEOUT);
     let bearer = map.get("bearer_token_type").and_then(|at| decoder.one_of(&at, &BEARER));
     let scopes = map.get("scopes").and_then(|at| request::scopes(decoder, &at)).unwrap_or_default();
+    let scope_separator = request::scope_separator(decoder, &map);
     let token_params = map.get("token_params").and_then(|at| request::token_params(decoder, &at));
     let token_headers = map.get("token_headers").and_then(|at| request::token_headers(decoder, &at));
     let header = request::header(decoder, &map);
     let prefix = request::prefix(decoder, &map);
     let retry_on = request::retry_on(decoder, &map);
+    let login_required_on = map.get("login_required_on").map(|at| request::login_required_on(decoder, &at));
     Some(OAuth2 {
         grant: grant?,
         token_url: token_url?.0,
@@ -138,6 +142,7 @@ pub(super) fn oauth2(
         client_auth: client_auth?,
         tls: tls.unwrap_or_else(|| Some(TokenTls::default()))?,
         scopes,
+        scope_separator: scope_separator?,
         bearer_token_type: bearer.unwrap_or(BearerTokenType::AccessToken),
         token_params: token_params.unwrap_or_default(),
         token_headers: token_headers.unwrap_or_default(),
@@ -146,6 +151,7 @@ pub(super) fn oauth2(
         default_lifetime: default_lifetime?,
         token_timeout: token_timeout?,
         retry_on: retry_on?,
+        login_required_on: login_required_on.unwrap_or_else(|| Some(Vec::new()))?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The keys of an account.
 
-use super::{Kind, Shape, key};
+use super::signed::{CLIENT_ASSERTION, GRANT_ASSERTION, JWT};
+use super::{Kind, SECRET, Shape, key};
 
 /// Reusable credentials.
 pub(super) static ACCOUNT: Shape = Shape {
@@ -20,6 +21,7 @@ pub(super) static ACCOUNT: Shape = Shape {
         ("basic", "it belongs below `authorization`"),
         ("bearer", "it belongs below `authorization`"),
         ("query", "it belongs below `authorization`"),
+        ("jwt", "it belongs below `authorization`"),
         ("oauth2", "it belongs below `authorization`"),
         ("token", "write `authorization: { bearer: { env: NAME } }`"),
         ("api_key", "write `authorization: { header: { name: X-API-Key, value: { env: NAME } } }`"),
@@ -30,15 +32,20 @@ pub(super) static ACCOUNT: Shape = Shape {
 
 static AUTHORIZATION: Shape = Shape {
     name: "authorization",
-    doc: "The credential of an account. Exactly one of these.",
+    doc: "The credential of an account. Exactly one of these; `headers` may stand beside another.",
     example: "{ header: { name: X-API-Key, value: { env: NAME } } }",
     keys: &[
         key("header", Kind::Map(&HEADER), "A header with a fixed value."),
-        key("headers", Kind::List(&Kind::Map(&HEADER)), "Several such headers."),
+        key(
+            "headers",
+            Kind::List(&Kind::Map(&HEADER)),
+            "Several such headers, or further headers beside another kind.",
+        ),
         key("basic", Kind::Map(&BASIC), "HTTP Basic (RFC 7617)."),
         key("bearer", Kind::Secret, "A fixed bearer token: `Authorization: Bearer TOKEN` (RFC 6750).")
             .also(&["token"]),
         key("query", Kind::Map(&QUERY), "A query parameter with a fixed value."),
+        key("jwt", Kind::Map(&JWT), "A token that attache signs (RFC 7519)."),
         key("oauth2", Kind::Map(&OAUTH2), "A token that attache requests, stores and renews."),
     ],
     extends: None,
@@ -150,6 +157,12 @@ static OAUTH2: Shape = Shape {
         )
         .also(&["scope"]),
         key(
+            "scope_separator",
+            Kind::Text,
+            "The text between two scopes in a request: a space, `,`, `;` or `+`.",
+        )
+        .default("\" \""),
+        key(
             "bearer_token_type",
             Kind::Word(&["access_token", "id_token"]),
             "The member of the token endpoint's answer that is sent.",
@@ -157,9 +170,9 @@ static OAUTH2: Shape = Shape {
         .default("access_token"),
         key(
             "token_params",
-            Kind::Names(&Kind::OneOf(&[Kind::Sensitive, Kind::List(&Kind::Sensitive)])),
+            Kind::Names(&Kind::OneOf(&[PARAM, Kind::List(&PARAM)])),
             "Extra members of the token request. A list sends the member once for each of \
-             its texts.",
+             its values.",
         )
         .also(&["params", "extra_params", "endpoint_params"]),
         key("token_headers", Kind::Names(&Kind::Secret), "Extra headers of the token request.")
@@ -174,10 +187,16 @@ static OAUTH2: Shape = Shape {
         key(
             "retry_on",
             Kind::List(&Kind::Integer(400, 599)),
-            "The statuses by which the provider refuses a token. An empty \
-             list: none.",
+            "The statuses by which the provider refuses a token; a service's \
+             `retry_on_401` says whether its requests are sent again. An empty list: none.",
         )
         .default("[401]"),
+        key(
+            "login_required_on",
+            Kind::List(&Kind::Text),
+            "Further error codes by which the token endpoint says that a refresh token or a password is refused \
+             for good. `invalid_grant` is always one.",
+        ),
         key("tls", Kind::Map(&TOKEN_TLS), "TLS of the connections to the token endpoint."),
         key("allow_plaintext", Kind::Bool, "True allows a `token_url` with http to another machine.")
             .default("false"),
@@ -192,7 +211,8 @@ static OAUTH2: Shape = Shape {
         key(
             "redirect_url",
             Kind::Url,
-            "The loopback URL that `attache login` listens on. Default: any free port.",
+            "The URL to which the provider sends the browser. `attache login` listens on one with a loopback address; \
+             of one with https the address is pasted. Default: a loopback address with any free port.",
         )
         .with("grant", "authorization_code")
         .also(&["redirect_uri", "callback_url"]),
@@ -200,6 +220,13 @@ static OAUTH2: Shape = Shape {
             "authorization_params",
             Kind::Names(&Kind::Sensitive),
             "Extra parameters of the authorization request.",
+        )
+        .with("grant", "authorization_code"),
+        key(
+            "issuer",
+            Kind::Url,
+            "The issuer that the redirect of a login has to name if it names one (RFC 9207). Default: one of the \
+             origin of `authorization_url`.",
         )
         .with("grant", "authorization_code"),
         key("device_authorization_url", Kind::Url, "The endpoint that issues device codes (RFC 8628).")
@@ -227,6 +254,9 @@ static OAUTH2: Shape = Shape {
     ],
 };
 
+/// A text, which may be a secret.
+const PARAM: Kind = Kind::OneOf(&[Kind::Sensitive, Kind::Map(&SECRET)]);
+
 const TOKEN_TYPE: Kind = Kind::OneOf(&[
     Kind::Word(&["jwt", "access_token", "id_token", "refresh_token", "saml1", "saml2"]),
     Kind::Text,
@@ -243,69 +273,5 @@ static TOKEN_TLS: Shape = Shape {
         key("client_key", Kind::Path, "PEM: its private key.").also(&["key", "private_key"]),
     ],
     extends: None,
-    elsewhere: &[],
-};
-
-/// The keys that both assertions have.
-static SIGNED: Shape = Shape {
-    name: "signed",
-    doc: "",
-    example: "",
-    keys: &[
-        key(
-            "key",
-            Kind::SecretText,
-            "The private key that signs, in PEM; for `assertion` also a Google service \
-             account's JSON.",
-        )
-        .also(&["private_key"]),
-        key(
-            "token",
-            Kind::Secret,
-            "Instead of `key`: an assertion that another program signs. A file is read again \
-             for each token request.",
-        ),
-        key(
-            "algorithm",
-            Kind::Word(&["RS256", "PS256", "ES256", "EdDSA", "Ed25519"]),
-            "The signature's algorithm. The default depends on the key.",
-        )
-        .also(&["alg"]),
-        key("key_id", Kind::Text, "The header's `kid`.").also(&["kid"]),
-        key("certificate", Kind::Path, "PEM: its SHA-256 becomes the header's `x5t#S256`."),
-        key("audience", Kind::Text, "The claim `aud`. Default: `token_url`.").also(&["aud"]),
-        key("lifetime", Kind::Duration, "The time from `iat` to `exp`, at most `1h`. Default: `5m`.")
-            .also(&["ttl", "expiry"]),
-    ],
-    extends: None,
-    elsewhere: &[],
-};
-
-static CLIENT_ASSERTION: Shape = Shape {
-    name: "client_assertion",
-    doc: "The assertion that authenticates the client: `client_auth: \
-             private_key_jwt`.",
-    example: "{ key: { file: PATH } }",
-    keys: &[],
-    extends: Some(&SIGNED),
-    elsewhere: &[],
-};
-
-static GRANT_ASSERTION: Shape = Shape {
-    name: "assertion",
-    doc: "The assertion that is exchanged for a token.",
-    example: "{ key: { file: PATH } }",
-    keys: &[
-        key(
-            "issuer",
-            Kind::Text,
-            "The claim `iss`. Default: `client_id`, or the service account's \
-             `client_email`.",
-        )
-        .also(&["iss"]),
-        key("subject", Kind::Text, "The claim `sub`. Default: `issuer`.").also(&["sub"]),
-        key("claims", Kind::Names(&Kind::Sensitive), "Further claims."),
-    ],
-    extends: Some(&SIGNED),
     elsewhere: &[],
 };

@@ -22,8 +22,13 @@ const NEEDED: [(&str, &str, &str, &[&str]); 8] = [
 pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
     let mut rules = match shape.name {
         "secret" => exactly_one(shape.keys().map(|key| key.name).filter(|name| *name != "prefix")),
-        "authorization" | "key_in" => json!({ "minProperties": 1, "maxProperties": 1 }),
+        "authorization" => json!({
+            "minProperties": 1,
+            "anyOf": [{ "maxProperties": 1 }, { "maxProperties": 2, "required": ["headers"] }],
+        }),
+        "key_in" => json!({ "minProperties": 1, "maxProperties": 1 }),
         "api_key" => exactly_one(["sha256", "value"].into_iter()),
+        "jwt" => json!({ "required": ["key"] }),
         "assertion" => exactly_one(["key", "token"].into_iter()),
         "client_assertion" => json!({ "not": { "required": ["key", "token"] } }),
         "service" => service(shape),

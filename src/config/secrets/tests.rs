@@ -3,7 +3,10 @@ use crate::config::model::{Account, Authorization, ClientAuth, Config, Grant, Pr
 use crate::config::parse::parse;
 use crate::config::problem::Problems;
 use crate::config::source::Source;
+use crate::header_name::FieldName;
+use crate::jwt::SigningKey;
 use crate::secret::Secret;
+use http::HeaderValue;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -151,11 +154,16 @@ fn secrets_of(account: &Account) -> Vec<String> {
         PresentedToken::Fixed(secret) => text(secret),
         PresentedToken::File(_) => String::new(),
     };
-    match &account.authorization {
+    let sent = |headers: &[(FieldName, HeaderValue)]| -> Vec<String> {
+        headers.iter().map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    };
+    let own = match &account.authorization {
         Authorization::None | Authorization::Unavailable => Vec::new(),
-        Authorization::Headers(all) => {
-            all.iter().map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+        Authorization::Jwt(jwt) => {
+            assert_ne!(jwt.assertion.key, SigningKey::placeholder().unwrap());
+            Vec::new()
         }
+        Authorization::Headers(all) => sent(all),
         Authorization::Query { value, .. } => vec![text(value)],
         Authorization::OAuth2(oauth2) => {
             let mut all: Vec<String> = oauth2.client_auth.secrets().iter().map(text).collect();
@@ -171,7 +179,8 @@ fn secrets_of(account: &Account) -> Vec<String> {
             }
             all
         }
-    }
+    };
+    [own, sent(&account.headers)].concat()
 }
 
 #[test]

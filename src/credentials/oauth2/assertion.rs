@@ -1,20 +1,17 @@
 //! Tokens that are shown to the token endpoint: signed here (RFC 7523), or made elsewhere.
 //!
-//! Each is made or read anew for every request. A signed one says `iat` = now and no `nbf`: a server that refuses a
-//! clock a few seconds ahead of its own would have to be told a time that is not true, and those in the field allow for
-//! that skew themselves.
+//! Each is made or read anew for every request.
 
 use super::error::{Failure, Unavailability};
-use crate::config::model::{Assertion, PresentedToken, SignedAssertion};
+use crate::config::model::{Assertion, PresentedToken};
+use crate::credentials::sign::{Sent, claims, sign};
 use crate::jwt::{self, SignError};
 use crate::secret::Secret;
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
 
@@ -28,7 +25,10 @@ pub(super) async fn make(
     now: SystemTime,
 ) -> Result<Secret, Failure> {
     match assertion {
-        Assertion::Signed(signed) => sign(signed, scopes, now),
+        Assertion::Signed(signed) => {
+            let scope = if signed.scope_claim { scopes.join(" ") } else { String::new() };
+            sign(signed, &scope, Sent::Once, now).map_err(unsigned)
+        }
         Assertion::Presented(token) => present(token).await,
     }
 }
@@ -48,62 +48,13 @@ pub(super) fn sign_with_secret(
     audience: &str,
     now: SystemTime,
 ) -> Result<Secret, Failure> {
-    let claims = claims(client_id, client_id, audience, now, SECRET_LIFETIME);
-    jwt::sign_hs256(secret, Map::new(), &claims).map_err(unsigned)
+    let named = [("iss", Some(client_id)), ("sub", Some(client_id)), ("aud", Some(audience))];
+    let claims = claims(named, Sent::Once, now, SECRET_LIFETIME);
+    jwt::sign_hs256(secret, Map::new(), &claims.collect()).map_err(unsigned)
 }
 
 /// Between `iat` and `exp` where the file says nothing of it.
 const SECRET_LIFETIME: Duration = Duration::from_secs(300);
-
-fn sign(assertion: &SignedAssertion, scopes: &[String], now: SystemTime) -> Result<Secret, Failure> {
-    let SignedAssertion {
-        key,
-        key_id,
-        certificate_sha256,
-        issuer,
-        subject,
-        audience,
-        lifetime,
-        claims: extra,
-        scope_claim,
-    } = assertion;
-    let mut header = Map::new();
-    if let Some(id) = key_id {
-        header.insert("kid".into(), id.as_str().into());
-    }
-    if let Some(digest) = certificate_sha256 {
-        header.insert("x5t#S256".into(), BASE64_URL_SAFE_NO_PAD.encode(digest).into());
-    }
-    // What has a meaning of its own is not for `claims` to replace: hence the order.
-    let mut all: Map<String, Value> =
-        extra.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    if *scope_claim && !scopes.is_empty() {
-        all.insert("scope".into(), scopes.join(" ").into());
-    }
-    all.extend(claims(issuer, subject, audience, now, *lifetime));
-    key.sign(header, &all).map_err(unsigned)
-}
-
-fn claims(
-    issuer: &str,
-    subject: &str,
-    audience: &str,
-    now: SystemTime,
-    lifetime: Duration,
-) -> Map<String, Value> {
-    let issued = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    [
-        ("iss", Value::from(issuer)),
-        ("sub", subject.into()),
-        ("aud", audience.into()),
-        ("iat", issued.into()),
-        ("exp", issued.saturating_add(lifetime.as_secs()).into()),
-        ("jti", uuid::Uuid::now_v7().to_string().into()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
-}
 
 async fn read(path: &Path) -> Result<Secret, Failure> {
     let failed = |why: &dyn Display| unusable(&format!("{}: {why}", path.display()));

@@ -90,21 +90,18 @@ impl From<Unavailability> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = match &self.cause {
-            Cause::Rejected { code } => {
-                write!(f, "the token endpoint refused the account: {code}")?;
-                None
+        match (&self.cause, &self.words) {
+            (Cause::GrantGone { code: Some(code) }, Some(words)) => {
+                return write!(f, "the account needs a login ({code}: {words})");
             }
-            Cause::GrantGone { code } => {
-                f.write_str("the account needs a login")?;
-                code.as_ref()
+            (Cause::GrantGone { code: Some(code) }, None) => {
+                return write!(f, "the account needs a login ({code})");
             }
-            Cause::Unavailable(reason) => {
-                write!(f, "{reason}")?;
-                None
-            }
-        };
-        self.words.as_ref().or(code).map_or(Ok(()), |words| write!(f, " ({words})"))
+            (Cause::GrantGone { code: None }, _) => f.write_str("the account needs a login")?,
+            (Cause::Rejected { code }, _) => write!(f, "the token endpoint refused the account: {code}")?,
+            (Cause::Unavailable(reason), _) => write!(f, "{reason}")?,
+        }
+        self.words.as_ref().map_or(Ok(()), |words| write!(f, " ({words})"))
     }
 }
 
@@ -254,7 +251,9 @@ impl fmt::Display for Unavailability {
             Self::NoIdToken => "the token endpoint's answer has no id_token",
             Self::TokenType => "the token endpoint's token is not a bearer token",
             Self::Expired => "the token had expired when it arrived",
-            Self::TokenCharacters => "the token has characters that a header may not contain",
+            Self::TokenCharacters => {
+                "the token endpoint's token has a space or a character that no token contains"
+            }
             Self::State => "the account's refresh token can't be read or stored",
             Self::Locked => "another process is using the account's refresh token",
             Self::Assertion => "the account's assertion can't be created",
@@ -301,6 +300,8 @@ mod tests {
         );
         let gone = Failure::new(Cause::GrantGone { code: Some("invalid_grant".into()) });
         assert_eq!(gone.to_string(), "the account needs a login (invalid_grant)");
+        let gone = gone.with_words(Arc::from("user suspended"));
+        assert_eq!(gone.to_string(), "the account needs a login (invalid_grant: user suspended)");
         assert_eq!(Failure::from(Unavailability::Connect).to_string(), "the token endpoint can't be reached");
     }
 }

@@ -4,9 +4,10 @@ use super::details::Details;
 use super::error::{Failure, Unavailability};
 use super::form::Form;
 use super::redact::Secrets;
-use super::response::{self, Reply};
+use super::response;
+use super::verdict::{self, Presented, Reply};
 use super::wire::TokenClient;
-use super::{client_auth, grant, verdict};
+use super::{client_auth, grant, words};
 use crate::config::model::{BearerTokenType, OAuth2};
 use crate::fetch::HttpRequest;
 use crate::header_name::FieldName;
@@ -49,7 +50,7 @@ impl TokenClient {
     /// request, whatever it asks for: a token, a code's exchange, a device's code.
     ///
     /// Of several client secrets the next is tried where the endpoint [refuses the
-    /// client](response::Refusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
+    /// client](verdict::Refusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
     /// endpoint that has not let the first one in.
     ///
     /// # Errors
@@ -88,7 +89,7 @@ impl TokenClient {
             body: Some(body.as_bytes()),
             max_body: MAX_ANSWER,
         };
-        response::read(&self.send(&request, config.token_timeout, secrets).await?, secrets)
+        verdict::read(&self.send(&request, config.token_timeout, secrets).await?, secrets)
     }
 }
 
@@ -118,17 +119,28 @@ pub(super) struct Posted {
 impl Posted {
     /// Returns a token, or why there is none. The request presented the account's grant.
     pub(super) fn into_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
-        self.into_login_answer(config).map_err(|failure| verdict::of_grant(failure, config))
+        self.answer(config, Presented::by(config))
     }
 
     /// Returns a token, or why there is none. The request presented a code, which is no grant of the account yet.
     pub(super) fn into_login_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
+        self.answer(config, Presented::Other)
+    }
+
+    fn answer(self, config: &OAuth2, presented: Presented<'_>) -> Result<Answer, Failure> {
         let members = match &self.reply {
             Reply::Members(members) => members,
-            Reply::Refused(refusal) => return Err(refusal.judge(&self.secrets)),
+            Reply::Refused(refusal) => return Err(refusal.judge(presented, &self.secrets)),
         };
-        let refresh_token = response::text(members, "refresh_token").map(Secret::new);
-        self.granted(members, config).map_err(|failure| Failure { successor: refresh_token, ..failure })
+        self.granted(members, config).map_err(|failure| {
+            let mut secrets = self.secrets.clone();
+            for token in ["access_token", "id_token", "refresh_token"] {
+                secrets.add(&Secret::new(response::text(members, token).unwrap_or_default()));
+            }
+            let words = words::of_members(members, None).and_then(|words| secrets.text(&words));
+            let successor = response::text(members, "refresh_token").map(Secret::new);
+            Failure { successor, ..failure.with_words(words) }
+        })
     }
 
     fn granted(&self, members: &Map<String, Value>, config: &OAuth2) -> Result<Answer, Failure> {
@@ -162,9 +174,10 @@ impl Exchange for TokenClient {
     }
 }
 
-/// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: visible ASCII.
+/// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: any visible ASCII. A token with a
+/// space is an error message in the place of a token.
 fn sendable(token: &str) -> Result<Secret, Failure> {
-    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(Secret::new(token));
     }
     Err(Unavailability::TokenCharacters.into())

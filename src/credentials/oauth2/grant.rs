@@ -24,17 +24,17 @@ pub(super) async fn form(
         Ok::<_, Failure>(Form::new("refresh_token").with_secret("refresh_token", token.clone()))
     };
     let form = match grant {
-        Grant::ClientCredentials => Form::new("client_credentials").with_scopes(scopes),
+        Grant::ClientCredentials => Form::new("client_credentials").with_scopes(config),
         Grant::Password { username, password } => Form::new("password")
             .with_secret("username", username.clone())
             .with_secret("password", password.clone())
-            .with_scopes(scopes),
-        Grant::RefreshToken { .. } => refresh()?.with_scopes(scopes),
+            .with_scopes(config),
+        Grant::RefreshToken { .. } => refresh()?.with_scopes(config),
         Grant::AuthorizationCode { .. } | Grant::DeviceCode { .. } => refresh()?,
         Grant::JwtBearer(assertion) => {
             let form = Form::new("urn:ietf:params:oauth:grant-type:jwt-bearer")
                 .with_secret("assertion", assertion::make(assertion, scopes, now).await?);
-            if claims_scopes(assertion) { form } else { form.with_scopes(scopes) }
+            if claims_scopes(assertion) { form } else { form.with_scopes(config) }
         }
         Grant::TokenExchange { subject_token, subject_token_type, actor, requested_token_type } => {
             let mut form = Form::new("urn:ietf:params:oauth:grant-type:token-exchange")
@@ -47,7 +47,7 @@ pub(super) async fn form(
             if let Some(kind) = requested_token_type {
                 form.push("requested_token_type", kind);
             }
-            form.with_scopes(scopes)
+            form.with_scopes(config)
         }
     };
     Ok(form.with_params(&config.token_params))

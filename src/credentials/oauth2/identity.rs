@@ -1,6 +1,6 @@
 //! Whether two OAuth2 accounts would get the same token.
 
-use crate::config::model::{Assertion, ClientAuth, Grant, OAuth2, PresentedToken, SignedAssertion};
+use crate::config::model::{Assertion, ClientAuth, Grant, OAuth2, Param, PresentedToken, SignedAssertion};
 use crate::secret::{Secret, sha256};
 use zeroize::Zeroizing;
 
@@ -15,6 +15,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         client_auth,
         tls,
         scopes,
+        scope_separator,
         bearer_token_type,
         token_params,
         token_headers,
@@ -24,6 +25,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         default_lifetime: _,
         token_timeout: _,
         retry_on: _,
+        login_required_on,
     } = config;
     fields.grant(grant);
     fields.push(token_url.as_str());
@@ -40,11 +42,16 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         fields.push(scope);
     }
     fields.push(bearer_token_type.as_str());
-    fields.pairs(token_params);
+    fields.push(scope_separator);
+    fields.params(token_params);
     fields.count(token_headers.len());
     for (name, value) in token_headers {
         fields.push(name.as_str());
         fields.bytes(value.as_bytes());
+    }
+    fields.count(login_required_on.len());
+    for code in login_required_on {
+        fields.push(code);
     }
     sha256(&fields.0)
 }
@@ -60,7 +67,7 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
     fields.count(config.scopes.len());
     config.scopes.iter().for_each(|scope| fields.push(scope));
     fields.push(config.bearer_token_type.as_str());
-    fields.pairs(&config.token_params);
+    fields.params(&config.token_params);
     sha256(&fields.0)
 }
 
@@ -114,11 +121,11 @@ impl Fields {
         }
     }
 
-    fn pairs(&mut self, pairs: &[(String, String)]) {
-        self.count(pairs.len());
-        for (name, value) in pairs {
+    fn params(&mut self, params: &[(String, Param)]) {
+        self.count(params.len());
+        for (name, value) in params {
             self.push(name);
-            self.push(value);
+            self.push(value.expose());
         }
     }
 
@@ -197,11 +204,15 @@ impl Fields {
                 self.bytes(&key.digest());
                 self.optional(key_id.as_deref());
                 self.bytes(certificate_sha256.as_ref().map_or(&[][..], |digest| digest));
-                self.push(issuer);
-                self.push(subject);
-                self.push(audience);
+                self.optional(issuer.as_deref());
+                self.optional(subject.as_deref());
+                self.optional(audience.as_deref());
                 self.bytes(&lifetime.as_nanos().to_le_bytes());
-                self.pairs(claims);
+                self.count(claims.len());
+                for (name, value) in claims {
+                    self.push(name);
+                    self.push(&value.to_string());
+                }
                 self.count(usize::from(*scope_claim));
             }
         }
@@ -272,7 +283,7 @@ mod tests {
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 34] = [
+        let changes: [&dyn Fn(&mut OAuth2); 38] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -283,11 +294,12 @@ mod tests {
             &|c| c.grant = Grant::JwtBearer(signed(|_| ())),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.key_id = Some("1".into()))),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.certificate_sha256 = Some([1; 32]))),
-            &|c| c.grant = Grant::JwtBearer(signed(|a| a.issuer.push('x'))),
-            &|c| c.grant = Grant::JwtBearer(signed(|a| a.subject.push('x'))),
-            &|c| c.grant = Grant::JwtBearer(signed(|a| a.audience.push('x'))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.issuer = None)),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.subject = Some("x".into()))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| a.audience = None)),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.lifetime *= 2)),
-            &|c| c.grant = Grant::JwtBearer(signed(|a| a.claims = vec![("a".into(), "b".into())])),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| drop(a.claims.insert("a".into(), 7.into())))),
+            &|c| c.grant = Grant::JwtBearer(signed(|a| drop(a.claims.insert("a".into(), "7".into())))),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.scope_claim = true)),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.key = stub::other_signing_key())),
             &|c| c.token_url.set_path("/other"),
@@ -303,6 +315,9 @@ mod tests {
             &|c| c.tls.ca = Some(CaBundle { path: "a".into(), certificates: vec![vec![1]] }),
             &|c| c.scopes = vec!["a".into(), "b".into()],
             &|c| c.scopes = vec!["ab".into()],
+            &|c| c.scope_separator = ",".into(),
+            &|c| c.token_params = vec![("a".into(), Secret::new("c").into())],
+            &|c| c.login_required_on = vec!["a".into()],
             &|c| c.bearer_token_type = BearerTokenType::IdToken,
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],

@@ -2,6 +2,7 @@
 
 use super::details::{Claims, Details};
 use super::error::{Failure, Unavailability};
+use super::redact::MAX_TEXT;
 use super::refresh::{EXCHANGE_LIMIT, Refresher, STORE_TIME};
 use super::tokens::Tokens;
 use crate::config::model::OAuth2;
@@ -9,9 +10,6 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout};
-
-/// A scope list that long may have been cut: nothing can be said of what it lacks.
-const LONG_SCOPE: usize = 200;
 
 /// What a token says of itself, without the token. Texts are redacted, on one line, and cut where they are long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,10 +85,11 @@ pub(super) fn missing_scopes(config: &OAuth2, granted: Option<&str>) -> Vec<Stri
 
 /// `offline_access` asks for a refresh token, and many providers don't name it among what they grant.
 fn missing(requested: &[String], granted: &str) -> Vec<String> {
-    if granted.chars().count() >= LONG_SCOPE {
+    if granted.chars().count() >= MAX_TEXT {
         return Vec::new();
     }
-    let lacks = |scope: &&String| *scope != "offline_access" && !granted.split(' ').any(|one| one == *scope);
+    let lacks =
+        |scope: &&String| *scope != "offline_access" && !granted.split([' ', ',']).any(|one| one == *scope);
     requested.iter().filter(lacks).cloned().collect()
 }
 
@@ -102,6 +101,8 @@ mod tests {
     fn scopes_that_were_not_granted() {
         let requested = ["a", "b", "offline_access"].map(str::to_owned);
         assert_eq!(missing(&requested, "c a"), ["b"]);
-        assert_eq!(missing(&requested, &"x".repeat(200)), [""; 0]);
+        // As GitHub, Slack and Strava separate them.
+        assert_eq!(missing(&requested, "c,a"), ["b"]);
+        assert_eq!(missing(&requested, &"x".repeat(MAX_TEXT)), [""; 0]);
     }
 }

@@ -7,7 +7,8 @@
 use super::error::{Failure, Unavailability};
 use super::exchange::{Answer, Posted};
 use super::form::Form;
-use super::response::{self, Reply};
+use super::response;
+use super::verdict::{Presented, Reply};
 use super::wire::TokenClient;
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::Secret;
@@ -80,11 +81,11 @@ impl TokenClient {
         let Grant::DeviceCode { device_authorization_url } = &config.grant else {
             return Err(lacks("the account's grant is not device_code"));
         };
-        let form = Form::default().with_scopes(&config.scopes).with_params(&config.token_params);
+        let form = Form::default().with_scopes(config).with_params(&config.token_params);
         let Posted { reply, secrets, .. } = self.post(config, device_authorization_url, &form).await?;
         let members = match reply {
             Reply::Members(members) => members,
-            Reply::Refused(refusal) => return Err(refusal.judge(&secrets)),
+            Reply::Refused(refusal) => return Err(refusal.judge(Presented::Other, &secrets)),
         };
         let text = |name| response::text(&members, name);
         let url = |name| text(name).and_then(|url| Url::parse(url).ok()).filter(is_web);
@@ -120,8 +121,8 @@ impl TokenClient {
             .with_params(&config.token_params);
         let posted = self.post(config, &config.token_url, &form).await?;
         match &posted.reply {
-            Reply::Refused(refusal) if refusal.code() == "authorization_pending" => Ok(Polled::Pending),
-            Reply::Refused(refusal) if refusal.code() == "slow_down" => Ok(Polled::SlowDown),
+            Reply::Refused(refusal) if refusal.code() == Some("authorization_pending") => Ok(Polled::Pending),
+            Reply::Refused(refusal) if refusal.code() == Some("slow_down") => Ok(Polled::SlowDown),
             _ => posted.into_login_answer(config).map(|answer| Polled::Granted(Box::new(answer))),
         }
     }

@@ -1,7 +1,8 @@
-//! What a token endpoint writes, made fit for a log.
+//! The words of a token endpoint, made fit for a log.
 //!
-//! Providers put what they were sent into their error texts. Cutting the secret out would leave its neighbours to
-//! guess from, so a text that holds one in any form it was sent in is dropped whole.
+//! Providers put what they were sent into their error texts. Each word with a part of a secret, in any form in which it
+//! was sent, is replaced by `[redacted]`, so that the rest still explains the failure. Where a secret extends over several
+//! words, nothing is left of the text.
 
 use super::error::REGISTERED;
 use crate::config::model::{Grant, OAuth2, PresentedToken};
@@ -12,21 +13,27 @@ use std::sync::Arc;
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-const MAX_TEXT: usize = 200;
+/// Maximum length of a text, in characters.
+pub(super) const MAX_TEXT: usize = 1000;
 const MAX_CODE: usize = 64;
+/// Maximum length of what is searched for secrets: redaction makes a text shorter.
+const MAX_READ: usize = 4 * MAX_TEXT;
 
-/// So much of a secret is too much.
+/// The replacement of a word with a secret.
+const REDACTED: &str = "[redacted]";
+
+/// The number of consecutive letters and digits of a secret from which on a text contains a part of it.
 const PART: usize = 8;
 /// Of a secret with fewer letters and digits than this, only its plain and its form-encoded spelling are looked for.
 const SHORT: usize = 4;
 
-/// What no text may hold: the account's secrets, and whatever else of the kind one request carried or one answer
-/// brought (refresh token, assertion, code).
+/// The secrets that no text may contain: those of the account, and those that one request carried or one answer brought
+/// (refresh token, assertion, code).
 #[derive(Clone, Default)]
 pub(super) struct Secrets(Vec<Secret>);
 
 impl Secrets {
-    /// The secrets that the configuration holds, sent or not.
+    /// Returns the secrets of the configuration, sent or not.
     pub(super) fn of(config: &OAuth2) -> Self {
         let mut secrets = Self::default();
         config.client_auth.secrets().iter().for_each(|secret| secrets.add(secret));
@@ -51,7 +58,7 @@ impl Secrets {
             | Grant::JwtBearer(_) => {}
         }
         for (name, value) in &config.token_headers {
-            // `Accept-Language: en` is no secret, and stands in most words.
+            // `Accept-Language: en` is no secret, and is a part of many words.
             let public = name.as_str().starts_with("accept") || *name == http::header::USER_AGENT;
             if let (false, Ok(text)) = (public, std::str::from_utf8(value.as_bytes())) {
                 secrets.add(&Secret::new(text));
@@ -61,35 +68,40 @@ impl Secrets {
     }
 
     pub(super) fn add(&mut self, secret: &Secret) {
-        // Every text holds the empty one.
+        // Every text contains the empty one.
         if !secret.expose().is_empty() {
             self.0.push(secret.clone());
         }
     }
 
-    /// A text for people: printable, one line, at most 200 characters, and `None` if it holds one of the secrets.
+    /// Returns a text for people: printable, on one line, at most [`MAX_TEXT`] characters, without the secrets. `None` if
+    /// it is empty.
     pub(super) fn text(&self, raw: &str) -> Option<Arc<str>> {
-        if self.held_by(raw) {
+        let raw = raw.char_indices().nth(MAX_READ).map_or(raw, |(end, _)| &raw[..end]);
+        let clean: String = raw.chars().map(printable).collect();
+        let words = clean.split(' ').map(|word| if self.is_in(word) { REDACTED } else { word });
+        let words = words.collect::<Vec<_>>().join(" ");
+        let words = words.trim();
+        if words.is_empty() {
             return None;
         }
-        let printable = |c: char| if c.is_alphanumeric() || c.is_ascii_graphic() { c } else { ' ' };
-        let clean: String = raw.chars().map(printable).take(MAX_TEXT).collect();
-        let clean = clean.trim();
-        // Replacing characters must not be what puts a secret together.
-        (!clean.is_empty() && !self.held_by(clean) && !self.partly_held_by(clean)).then(|| clean.into())
+        if self.is_in(words) || self.unprintable_in(raw) {
+            return Some(REDACTED.into());
+        }
+        Some(words.chars().take(MAX_TEXT).collect::<String>().trim_end().into())
     }
 
-    /// An OAuth error code: one word, or `unspecified`. A registered one is told in any case: it says nothing of a short
-    /// secret that stands in it, and whether a refresh token is of use rests on it.
+    /// Returns an error code, or `unspecified` if it is none. A registered one is returned in any case: it reveals nothing
+    /// about a short secret that it contains.
     pub(super) fn code(&self, raw: &str) -> Arc<str> {
-        if REGISTERED.contains(&raw) {
+        if REGISTERED.contains(&raw) || (is_code(raw) && !self.held_by(raw)) {
             return raw.into();
         }
-        let word = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
-        if raw.is_empty() || raw.len() > MAX_CODE || !raw.bytes().all(word) || self.held_by(raw) {
-            return "unspecified".into();
-        }
-        raw.into()
+        "unspecified".into()
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        self.held_by(text) || self.partly_held_by(text)
     }
 
     fn held_by(&self, text: &str) -> bool {
@@ -99,8 +111,14 @@ impl Secrets {
         })
     }
 
-    /// Whether it holds [`PART`] characters of a secret in a row, however they are quoted, escaped or cased, and whatever
-    /// was cut off around them.
+    /// Returns true if the text contains a secret of which [`printable`] leaves something else.
+    fn unprintable_in(&self, raw: &str) -> bool {
+        let changes = |secret: &&Secret| secret.expose().chars().any(|c| printable(c) != c);
+        self.0.iter().filter(changes).any(|secret| raw.contains(secret.expose()))
+    }
+
+    /// Returns true if the text contains [`PART`] consecutive letters and digits of a secret, quoted, escaped or in another
+    /// case, or the whole of a shorter one.
     fn partly_held_by(&self, text: &str) -> bool {
         let texts = [text.as_bytes(), &percent_decode(text), without_entities(text).as_bytes()].map(gist);
         let parts: HashSet<&[u8]> = texts.iter().flat_map(|text| text.windows(PART)).collect();
@@ -113,13 +131,24 @@ impl Secrets {
     }
 }
 
-/// Letters and digits, lower case.
+/// Returns true if the text is one word that may be an error code.
+pub(super) fn is_code(text: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    (1..=MAX_CODE).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+/// Control characters would reach a terminal, and marks of direction mislead its reader.
+fn printable(c: char) -> char {
+    if c.is_alphanumeric() || c.is_ascii_graphic() { c } else { ' ' }
+}
+
+/// Returns the letters and digits, in lower case.
 fn gist(text: &[u8]) -> Zeroizing<Vec<u8>> {
     let kept = text.iter().filter(|b| b.is_ascii_alphanumeric() || !b.is_ascii());
     Zeroizing::new(kept.map(u8::to_ascii_lowercase).collect())
 }
 
-/// As often as it was encoded, within reason.
+/// Decodes up to three times: values that passed through a gateway may be encoded more than once.
 fn percent_decode(text: &str) -> Vec<u8> {
     let digit =
         |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
@@ -139,7 +168,7 @@ fn percent_decode(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Without `&amp;` and its like, which stand for a character that counts for nothing here.
+/// Removes `&amp;` and the like, which stand for a character that is no letter.
 fn without_entities(text: &str) -> String {
     let mut parts = text.split('&');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -171,12 +200,19 @@ mod tests {
     fn control_characters_and_length_are_cut() {
         let secrets = Secrets::of(&config());
         assert_eq!(secrets.text("a\u{1b}[31mb\r\nc\u{202e}d").as_deref(), Some("a [31mb  c d"));
-        assert_eq!(secrets.text(&"x".repeat(999)).map(|t| t.len()), Some(200));
+        assert_eq!(secrets.text(&"x".repeat(9999)).map(|t| t.len()), Some(1000));
         assert_eq!(secrets.text(" \n "), None);
     }
 
+    fn is_redacted(secrets: &Secrets, held: &str) {
+        let text = secrets.text(&format!("bad: {held} (client a)"));
+        let text = text.unwrap();
+        assert!(text.contains(REDACTED), "{held}: {text}");
+        assert!(!secrets.is_in(&text), "{held}: {text}");
+    }
+
     #[test]
-    fn a_text_with_a_secret_of_the_account_is_dropped_in_every_form_it_was_sent_in() {
+    fn a_secret_of_the_account_is_redacted_in_every_form_in_which_it_was_sent() {
         let mut config = config();
         config.client_auth = ClientAuth::Basic(vec![Secret::new("s3cr&t/1"), Secret::new("old-s3cret")]);
         config.grant = Grant::Password { username: Secret::new("bob"), password: Secret::new("p%ss word") };
@@ -185,33 +221,49 @@ mod tests {
         for held in
             ["s3cr&t/1", "s3cr%26t%2F1", "old-s3cret", "p%ss word", "p%25ss+word", "bob", "p%ss\nword", "k3y"]
         {
-            assert_eq!(secrets.text(&format!("bad: {held}!")), None, "{held}");
+            is_redacted(&secrets, held);
         }
-        assert!(secrets.text("bad: client").is_some());
+        assert_eq!(secrets.text("bad: client").as_deref(), Some("bad: client"));
     }
 
     #[test]
-    fn so_is_one_with_a_secret_of_the_request() {
+    fn the_words_beside_a_secret_stay() {
         let mut secrets = Secrets::of(&config());
         secrets.add(&Secret::new("r3fresh+1"));
         for held in ["r3fresh+1", "r3fresh%2B1"] {
-            assert_eq!(secrets.text(&format!("unknown token {held}")), None, "{held}");
+            let text = secrets.text(&format!("token {held} is unknown"));
+            assert_eq!(text.as_deref(), Some("token [redacted] is unknown"));
         }
     }
 
     #[test]
-    fn tokens_of_the_file_count_too() {
+    fn a_secret_of_several_words_takes_the_text_with_it() {
+        let mut secrets = Secrets::default();
+        secrets.add(&Secret::new("correct horse battery"));
+        secrets.add(&Secret::new("a\u{7}b"));
+        for text in ["no user with correct horse", "battery", "is 'Correct-Horse Battery' right?", "a\u{7}b"]
+        {
+            let shown = secrets.text(text).unwrap();
+            assert!(text == "battery" || &*shown == REDACTED || !secrets.is_in(&shown), "{shown}");
+        }
+        assert_eq!(secrets.text("no user with correct horse").as_deref(), Some(REDACTED));
+        assert_eq!(secrets.text("x a\u{7}b y").as_deref(), Some(REDACTED));
+    }
+
+    #[test]
+    fn tokens_of_the_file_are_redacted() {
         let mut config = config();
         config.grant = Grant::RefreshToken { refresh_token: Secret::new("r3fresh") };
-        assert_eq!(Secrets::of(&config).text("r3fresh is old"), None);
+        assert_eq!(Secrets::of(&config).text("r3fresh is old").as_deref(), Some("[redacted] is old"));
         config.grant = Grant::TokenExchange {
             subject_token: PresentedToken::Fixed(Secret::new("subj3ct")),
             subject_token_type: "t".into(),
             actor: Some((PresentedToken::Fixed(Secret::new("act0r")), "t".into())),
             requested_token_type: None,
         };
-        assert_eq!(Secrets::of(&config).text("subj3ct is old"), None);
-        assert_eq!(Secrets::of(&config).text("act0r is old"), None);
+        for held in ["subj3ct", "act0r"] {
+            is_redacted(&Secrets::of(&config), held);
+        }
     }
 
     #[test]
@@ -225,17 +277,18 @@ mod tests {
     }
 
     #[test]
-    fn a_registered_code_is_told_whatever_short_secret_stands_in_it() {
+    fn a_registered_code_is_shown_although_it_contains_a_short_secret() {
         let mut config = config();
         config.token_headers = vec![(FieldName::from_static("x-tenant"), HeaderValue::from_static("gra"))];
         assert_eq!(&*Secrets::of(&config).code("invalid_grant"), "invalid_grant");
         config.token_headers =
             vec![(FieldName::from_static("Accept-Language"), HeaderValue::from_static("en"))];
-        assert!(Secrets::of(&config).text("the client is unknown").is_some());
+        let text = Secrets::of(&config).text("the client is unknown");
+        assert_eq!(text.as_deref(), Some("the client is unknown"));
     }
 
     #[test]
-    fn a_text_with_a_part_of_a_secret_is_dropped_however_it_is_spelt() {
+    fn a_part_of_a_secret_is_redacted_in_any_spelling() {
         let mut secrets = Secrets::of(&config());
         secrets.add(&Secret::new("R3fresh/0.AbCd&EfGh=\"1jKl"));
         secrets.add(&Secret::new("p+7w"));
@@ -248,16 +301,18 @@ mod tests {
             "R3fresh\\/0.AbCd\\u0026EfGh=\\\"1jKl",
             "R3fresh&#x2F;0.AbCd&amp;EfGh=&quot;1jKl",
         ] {
-            assert_eq!(secrets.text(&format!("unknown token {held}")), None, "{held}");
+            is_redacted(&secrets, held);
         }
-        assert_eq!(secrets.text(&format!("{}R3fresh/0.A", "x ".repeat(50))), None);
-        assert!(secrets.text("unknown refresh token").is_some());
+        // A secret at the end of what is shown is not cut in two.
+        let text = secrets.text(&format!("{}R3fresh/0.AbCd", "x ".repeat(495))).unwrap();
+        assert!(text.ends_with("x [redacted]"), "{text}");
+        assert_eq!(secrets.text("unknown refresh token").as_deref(), Some("unknown refresh token"));
     }
 
     #[test]
-    fn an_empty_secret_drops_nothing() {
+    fn an_empty_secret_redacts_nothing() {
         let mut secrets = Secrets::default();
         secrets.add(&Secret::new(""));
-        assert!(secrets.text("a").is_some());
+        assert_eq!(secrets.text("a").as_deref(), Some("a"));
     }
 }

@@ -1,7 +1,7 @@
-//! A person's part in getting a refresh token: what `attache login` does between the terminal and the store.
+//! `attache login` between the terminal and the store: it obtains the first tokens of a grant, and stores them.
 //!
-//! The order matters. That the store can keep a token is made sure of first, since a code is good once; but its lock is
-//! not held while a person thinks, because a running attache may need it for the account's last token.
+//! The store is tried first, since a code can be used once. Its lock is not held while the user decides, because a
+//! running attache may need it to renew the account's token.
 
 mod authorization;
 mod device;
@@ -11,19 +11,23 @@ pub use device::Device;
 
 use super::error::{Failure, Unavailability};
 use super::exchange::Answer;
-use super::identity::grant_identity;
+use super::identity::{grant_identity, token_identity};
 use super::inspect::missing_scopes;
 use super::refresh::store_key;
 use super::wire::{BuildError, TokenClient};
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
-use crate::state::{Entry, LockedEntry, StateError, Store};
+use crate::state::{Access, Entry, LockedEntry, StateError, Store};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
-/// How long another holder of the account's lock is waited for, beside its token request.
+/// Time limit for the account's lock, beside the token request of its other holder.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// Lifetime of an access token that has neither an expiry nor a refresh token beside it: it is valid until the provider
+/// or the user revokes it.
+const UNTIL_REVOKED: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// One account that is being signed in.
 pub struct SignIn {
@@ -33,28 +37,46 @@ pub struct SignIn {
     store: Arc<dyn Store>,
 }
 
-/// It worked, and the refresh token is kept.
+/// A login whose tokens are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedIn {
+    /// How long it lasts.
+    pub lasts: Lasts,
     /// The scopes granted, if the provider says which. Redacted.
     pub scope: Option<Arc<str>>,
     /// Requested scopes that are not among those granted.
     pub missing_scopes: Vec<String>,
 }
 
+/// How long a login lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// There is a refresh token.
+    Refreshed,
+    /// There is only an access token, with this expiry.
+    Until(SystemTime),
+    /// There is only an access token, without an expiry.
+    UntilRevoked,
+}
+
 /// Why a login failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    /// The provider said no, or nothing that makes sense.
+    /// The provider refused, or its answer is not usable.
     #[error(transparent)]
     Denied(#[from] Failure),
-    /// There is a token, but none that lasts. It was not kept.
-    #[error("the identity provider issued no refresh token")]
-    NoRefreshToken,
-    /// The provider's time for it is over.
+    /// The redirect came from another authorization server than the account's (RFC 9207).
+    #[error("the redirect names the issuer {named}, and {expected}: its code was not used")]
+    WrongIssuer {
+        /// The issuer of the redirect, redacted.
+        named: Arc<str>,
+        /// What was expected, as a sentence without its end.
+        expected: String,
+    },
+    /// The provider's time limit for it has passed.
     #[error("the login was not confirmed in time")]
     Expired,
-    /// The refresh token can't be kept.
+    /// The tokens can't be stored.
     #[error(transparent)]
     Store(#[from] StateError),
 }
@@ -75,8 +97,7 @@ impl SignIn {
         Ok(Self { account: account.into(), config: config.clone(), client, store })
     }
 
-    /// Makes sure that a refresh token could be kept now. Returns why what is kept already can't be read, if so: it will
-    /// be replaced.
+    /// Makes sure that tokens can be stored. Returns why the present entry can't be read, if so: it will be replaced.
     ///
     /// # Errors
     ///
@@ -87,17 +108,17 @@ impl SignIn {
         Ok(held.read().await.err())
     }
 
-    /// A request for the provider's authorization endpoint, to be opened in a browser; `None` for accounts of another
-    /// grant than `authorization_code`. `redirect_uri` is where the browser will come back to.
+    /// Returns a request for the provider's authorization endpoint, to be opened in a browser; `None` for accounts of
+    /// another grant than `authorization_code`. The browser is redirected to `redirect_uri`.
     pub fn authorization(&self, redirect_uri: &url::Url) -> Option<Authorization> {
         Authorization::new(&self.config, redirect_uri)
     }
 
-    /// Changes the code that came back for a refresh token, and keeps that.
+    /// Exchanges the code of the redirect for tokens, and stores them.
     ///
     /// # Errors
     ///
-    /// If there is none, or it can't be kept.
+    /// If there is no token, or it can't be stored.
     pub async fn finish(
         &self,
         authorization: &Authorization,
@@ -106,12 +127,13 @@ impl SignIn {
         let mut held = self.lock().await?;
         held.prepare().await?;
         let (redirect_uri, verifier) = (authorization.redirect_uri(), authorization.verifier());
+        let asked_at = SystemTime::now();
         let asked = self.client.exchange_code(&self.config, code, redirect_uri, verifier);
         let answer = self.bounded(asked).await?;
-        self.keep(answer, &mut *held).await
+        self.keep(answer, asked_at, &mut *held).await
     }
 
-    /// Asks for a device's code (RFC 8628), which a person then confirms.
+    /// Requests a device code (RFC 8628), which the user confirms.
     ///
     /// # Errors
     ///
@@ -120,16 +142,20 @@ impl SignIn {
         Ok(Device::new(self.bounded(self.client.device_authorization(&self.config)).await?))
     }
 
-    /// Waits until the person has confirmed, and keeps the refresh token.
+    /// Waits until the user has confirmed, and stores the tokens.
     ///
     /// # Errors
     ///
-    /// If the person refuses or the time is over, or the token can't be kept.
+    /// If the user refuses or the time limit passes, or the tokens can't be stored.
     pub async fn confirmed(&self, device: &Device) -> Result<SignedIn, SignInError> {
-        let ask = async || self.bounded(self.client.poll_device(&self.config, device.code())).await;
+        let mut asked_at = SystemTime::now();
+        let ask = async || {
+            asked_at = SystemTime::now();
+            self.bounded(self.client.poll_device(&self.config, device.code())).await
+        };
         let answer = device.poll(ask).await?;
         let mut held = self.lock().await?;
-        self.keep(answer, &mut *held).await
+        self.keep(answer, asked_at, &mut *held).await
     }
 
     async fn lock(&self) -> Result<Box<dyn LockedEntry>, StateError> {
@@ -142,23 +168,42 @@ impl SignIn {
         asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()))
     }
 
-    async fn keep(&self, answer: Answer, held: &mut dyn LockedEntry) -> Result<SignedIn, SignInError> {
-        let refresh_token = answer.refresh_token.ok_or(SignInError::NoRefreshToken)?;
-        // One that can't be read is replaced as well: a login is how that is mended.
+    async fn keep(
+        &self,
+        answer: Answer,
+        asked_at: SystemTime,
+        held: &mut dyn LockedEntry,
+    ) -> Result<SignedIn, SignInError> {
+        // An entry that can't be read is replaced as well: a login is how that is mended.
         let last = held.read().await.ok().flatten().map_or(0, |entry| entry.revision);
+        let (lasts, lifetime) = lifetime(&answer, asked_at, self.config.default_lifetime);
         let entry = Entry {
             bound_to: grant_identity(&self.account, &self.config),
             revision: last.saturating_add(1),
-            refresh_token: Some(refresh_token),
+            refresh_token: answer.refresh_token,
             rotated: false,
             reusable: false,
-            obtained_at: SystemTime::now(),
-            access: None,
+            obtained_at: asked_at,
+            access: Some(Access {
+                bound_to: token_identity(&self.config),
+                token: answer.token,
+                obtained_at: asked_at,
+                expires_at: asked_at + lifetime,
+            }),
             lost: None,
         };
         held.write(&entry).await?;
         let scope = answer.details.scope;
-        Ok(SignedIn { missing_scopes: missing_scopes(&self.config, scope.as_deref()), scope })
+        Ok(SignedIn { lasts, missing_scopes: missing_scopes(&self.config, scope.as_deref()), scope })
+    }
+}
+
+/// Returns how long the login lasts, and the lifetime of its access token.
+fn lifetime(answer: &Answer, asked_at: SystemTime, default: Duration) -> (Lasts, Duration) {
+    match (&answer.refresh_token, answer.expires_in) {
+        (Some(_), lifetime) => (Lasts::Refreshed, lifetime.unwrap_or(default)),
+        (None, Some(lifetime)) => (Lasts::Until(asked_at + lifetime), lifetime),
+        (None, None) => (Lasts::UntilRevoked, UNTIL_REVOKED),
     }
 }
 

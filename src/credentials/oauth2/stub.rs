@@ -36,6 +36,7 @@ pub(super) fn config(token_url: &str) -> OAuth2 {
         client_auth: ClientAuth::Basic(vec![Secret::new("client-s3cret")]),
         tls: TokenTls::default(),
         scopes: Vec::new(),
+        scope_separator: " ".into(),
         bearer_token_type: BearerTokenType::AccessToken,
         token_params: Vec::new(),
         token_headers: Vec::new(),
@@ -44,6 +45,7 @@ pub(super) fn config(token_url: &str) -> OAuth2 {
         default_lifetime: Duration::from_secs(300),
         token_timeout: Duration::from_secs(10),
         retry_on: vec![http::StatusCode::UNAUTHORIZED],
+        login_required_on: Vec::new(),
     }
 }
 
@@ -159,11 +161,11 @@ pub(super) fn signed_assertion() -> SignedAssertion {
         key: signing_key(&SIGNING_KEY),
         key_id: None,
         certificate_sha256: None,
-        issuer: "attache".into(),
-        subject: "attache".into(),
-        audience: "https://id.erp.example/token".into(),
+        issuer: Some("attache".into()),
+        subject: Some("attache".into()),
+        audience: Some("https://id.erp.example/token".into()),
         lifetime: Duration::from_secs(300),
-        claims: Vec::new(),
+        claims: serde_json::Map::new(),
         scope_claim: false,
     }
 }

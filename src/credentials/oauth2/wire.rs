@@ -70,6 +70,7 @@ impl TokenClient {
                 .and_then(|value| response::retry_after(&value, SystemTime::now())),
             content_type: value(header::CONTENT_TYPE),
             content_encoding: value(header::CONTENT_ENCODING),
+            location: value(header::LOCATION),
             body: answer.body.into(),
         })
     }

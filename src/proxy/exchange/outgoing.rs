@@ -110,6 +110,11 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
                 field(out, name.spelling(), value.as_bytes());
             }
         }
+        Credential::Jwt(jwt) => {
+            let token = jwt.token_at(SystemTime::now());
+            let token = token.map_err(|_| NotForwarded::refused(internal("unsigned_token")))?;
+            field(out, jwt.header().spelling(), token.header_value().as_bytes());
+        }
         Credential::OAuth2(OAuth2Credential { header, prefix, .. }) => {
             let token = token.ok_or_else(|| NotForwarded::refused(internal("no_token")))?;
             out.extend_from_slice(header.spelling());
@@ -118,6 +123,9 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
             out.extend_from_slice(token.secret().expose().as_bytes());
             out.extend_from_slice(b"\r\n");
         }
+    }
+    for (name, value) in route.headers.iter() {
+        field(out, name.spelling(), value.as_bytes());
     }
     Ok(())
 }

@@ -4,24 +4,27 @@
 //! their own keys. Values of the file take precedence over those of the JSON.
 
 use super::grant::Account;
+use super::key::{Material, ServiceAccount, cannot_sign, material};
 use super::request;
 use crate::config::decode::{At, Decoder, Given, Map};
-use crate::config::model::{Assertion, SignedAssertion};
+use crate::config::model::{Assertion, SelfSigned, SignedAssertion};
 use crate::config::parse::{optional, tls};
 use crate::config::problem::Finding;
-use crate::config::secrets::{Failure, PlainText};
-use crate::jwt::{Algorithm, KeyError, SigningKey};
-use crate::secret::{Secret, sha256};
-use serde::Deserialize;
+use crate::jwt::{Algorithm, SigningKey};
+use crate::secret::sha256;
+use serde_json::Value;
 use std::time::Duration;
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 
-const ALGORITHMS: [(&str, Algorithm); 5] = [
+const ALGORITHMS: [(&str, Algorithm); 8] = [
     ("RS256", Algorithm::Rs256),
+    ("RS384", Algorithm::Rs384),
+    ("RS512", Algorithm::Rs512),
     ("PS256", Algorithm::Ps256),
     ("ES256", Algorithm::Es256),
+    ("ES384", Algorithm::Es384),
     ("EdDSA", Algorithm::EdDsa),
     ("Ed25519", Algorithm::Ed25519),
 ];
@@ -41,22 +44,6 @@ pub(super) enum FromKey {
     TokenUrl(String),
     /// Unknown: the key was not read, or is invalid, which was reported.
     Unknown,
-}
-
-/// The content of a key.
-enum Material {
-    Pem(Secret),
-    ServiceAccount(ServiceAccount),
-    /// The key was not read.
-    Placeholder,
-}
-
-/// The JSON of a Google service account.
-struct ServiceAccount {
-    client_email: String,
-    private_key: Secret,
-    private_key_id: Option<String>,
-    token_uri: Option<String>,
 }
 
 /// Reads `assertion`: the grant itself (RFC 7523 section 2.1).
@@ -110,7 +97,7 @@ pub(super) fn bearer(
     });
     let mut ours = OURS.to_vec();
     ours.extend(service_account.map(|_| "scope"));
-    let claims = map.get("claims").map_or(Some(Vec::new()), |at| request::texts(decoder, &at, &ours, CLAIM));
+    let claims = claims(decoder, &map, &ours);
     let scope_claim = service_account.is_some();
     let known_id = service_account.and_then(|found| found.private_key_id.clone());
     let signed = signed(decoder, &map, &key, material);
@@ -118,9 +105,9 @@ pub(super) fn bearer(
         let signed = signed?;
         Some(SignedAssertion {
             key_id: signed.key_id.or(known_id),
-            issuer: issuer?,
-            subject: subject?,
-            audience: audience?,
+            issuer: Some(issuer?),
+            subject: Some(subject?),
+            audience: Some(audience?),
             claims: claims?,
             scope_claim,
             key: signed.key,
@@ -131,8 +118,8 @@ pub(super) fn bearer(
     (assertion().map(|assertion| Assertion::Signed(Box::new(assertion))), from_key)
 }
 
-/// Reads `client_assertion`, which authenticates the client (RFC 7523 section 2.2): its subject is the client, its
-/// audience the token endpoint.
+/// Reads `client_assertion`, which authenticates the client (RFC 7523 section 2.2): unless the file says otherwise, its
+/// issuer and subject are the client, its audience the token endpoint.
 pub(super) fn client(
     decoder: &Decoder<'_>,
     at: &At<'_>,
@@ -145,19 +132,50 @@ pub(super) fn client(
         Source::Token(token) => return decoder.presented(&token).map(Assertion::Presented),
     };
     let material = material(decoder, &key, false);
-    let audience = map.get("audience").map_or(token_url, |at| decoder.string(&at)).map(str::to_owned);
+    let text = |key, default| map.get(key).map_or(default, |at| decoder.string(&at)).map(str::to_owned);
+    let (issuer, subject, audience) = (text("issuer", id), text("subject", id), text("audience", token_url));
+    let claims = claims(decoder, &map, &OURS);
     let signed = signed(decoder, &map, &key, material)?;
     Some(Assertion::Signed(Box::new(SignedAssertion {
         key: signed.key,
         key_id: signed.key_id,
         certificate_sha256: signed.certificate_sha256,
-        issuer: id?.to_owned(),
-        subject: id?.to_owned(),
-        audience: audience?,
+        issuer: Some(issuer?),
+        subject: Some(subject?),
+        audience: Some(audience?),
         lifetime: signed.lifetime,
-        claims: Vec::new(),
+        claims: claims?,
         scope_claim: false,
     })))
+}
+
+fn claims(decoder: &Decoder<'_>, map: &Map<'_>, ours: &[&str]) -> Option<serde_json::Map<String, Value>> {
+    map.get("claims")
+        .map_or_else(|| Some(Default::default()), |at| request::claims(decoder, &at, ours, CLAIM))
+}
+
+/// Reads `jwt`: a token for the service itself. A claim that the file does not set is left out.
+pub(in crate::config::parse) fn jwt(decoder: &Decoder<'_>, at: &At<'_>) -> Option<SelfSigned> {
+    let map = decoder.mapping(at)?;
+    let (header, prefix) = (request::header(decoder, &map), request::prefix(decoder, &map));
+    let key = decoder.required_or(&map, "key", Some("write `key: { file: PATH }`"))?;
+    let material = material(decoder, &key, false);
+    let text = |key| optional(map.get(key), |at| decoder.string(at).map(str::to_owned)).checked();
+    let (issuer, subject, audience) = (text("issuer"), text("subject"), text("audience"));
+    let claims = claims(decoder, &map, &OURS);
+    let signed = signed(decoder, &map, &key, material)?;
+    let assertion = SignedAssertion {
+        key: signed.key,
+        key_id: signed.key_id,
+        certificate_sha256: signed.certificate_sha256,
+        issuer: issuer.ok()?,
+        subject: subject.ok()?,
+        audience: audience.ok()?,
+        lifetime: signed.lifetime,
+        claims: claims?,
+        scope_claim: false,
+    };
+    Some(SelfSigned { assertion, header: header?, prefix: prefix? })
 }
 
 /// Reads `client_assertion` if the client's secret signs.
@@ -198,79 +216,7 @@ fn source<'a>(decoder: &Decoder<'_>, map: &Map<'a>) -> Option<Source<'a>> {
     }
 }
 
-fn material(decoder: &Decoder<'_>, at: &At<'_>, may_be_json: bool) -> Option<Material> {
-    let invalid =
-        |message, label: &str, help| Err(Failure::malformed("invalid_key", message, label, Some(help)));
-    let found = decoder.secret_text_as(at, PlainText::WARN, &|text| {
-        if !text.trim_start().starts_with('{') {
-            return match SigningKey::from_pem(text, None) {
-                Ok(_) => Ok(Material::Pem(Secret::new(text))),
-                Err(error) => Err(cannot_sign(at, error)),
-            };
-        }
-        if !may_be_json {
-            let label = "this is JSON, not a private key in PEM";
-            let help = "a Google service account is for `grant: jwt_bearer`";
-            return invalid(format!("{at} can't be used"), label, help);
-        }
-        let (label, help) = match service_account(text) {
-            Ok(found) => {
-                SigningKey::from_pem(found.private_key.expose(), None)
-                    .map_err(|error| cannot_sign(at, error))?;
-                return Ok(Material::ServiceAccount(found));
-            }
-            Err(said) => said,
-        };
-        invalid(format!("{at} is not the JSON of a service account"), label, help)
-    });
-    decoder.or_block(found, || Material::Placeholder)
-}
-
-fn cannot_sign(at: &At<'_>, error: KeyError) -> Failure {
-    let help = (error == KeyError::WrongAlgorithm).then_some("remove `algorithm`: the key determines it");
-    Failure::malformed("invalid_key", format!("{at} can't sign"), error.to_string(), help)
-}
-
-/// Parses the service account in a JSON text; the error is label and help.
-fn service_account(json: &str) -> Result<ServiceAccount, (&'static str, &'static str)> {
-    #[derive(Deserialize)]
-    struct Json {
-        r#type: Option<String>,
-        client_email: Option<String>,
-        private_key: Option<String>,
-        private_key_id: Option<String>,
-        token_uri: Option<String>,
-    }
-    let help = "download it from Google as a service account's JSON key";
-    // The parser's own errors quote values.
-    let found = serde_json::from_str::<Json>(json)
-        .map_err(|_| ("it starts like JSON, but is not valid JSON", help))?;
-    match found.r#type.as_deref() {
-        Some("service_account") => {}
-        Some("authorized_user") => {
-            return Err((
-                "its `type` is `authorized_user`: a user's refresh token",
-                "use `grant: refresh_token` with its `refresh_token`",
-            ));
-        }
-        Some("external_account") => {
-            return Err((
-                "its `type` is `external_account`: it has no key",
-                "use `grant: token_exchange` with its `audience`",
-            ));
-        }
-        _ => return Err(("its `type` is not `service_account`", help)),
-    }
-    let client_email = found.client_email.filter(|text| !text.is_empty());
-    Ok(ServiceAccount {
-        client_email: client_email.ok_or(("it has no `client_email`", help))?,
-        private_key: Secret::new(found.private_key.ok_or(("it has no `private_key`", help))?),
-        private_key_id: found.private_key_id,
-        token_uri: found.token_uri,
-    })
-}
-
-/// The keys that both kinds of assertion have.
+/// The keys that every signed token has.
 struct Signed {
     key: SigningKey,
     key_id: Option<String>,

@@ -32,13 +32,14 @@ const KINDS: [(&str, Kind); 7] = [
 ];
 
 /// Each grant's own keys, and the label for them under another grant.
-const OWN: [(&str, Kind, &str); 13] = [
+const OWN: [(&str, Kind, &str); 14] = [
     ("username", Kind::Password, "this grant sends no user name and password"),
     ("password", Kind::Password, "this grant sends no user name and password"),
     ("refresh_token", Kind::RefreshToken, "this grant does not start from a refresh token"),
     ("authorization_url", Kind::AuthorizationCode, "this grant uses no browser"),
     ("redirect_url", Kind::AuthorizationCode, "this grant uses no browser"),
     ("authorization_params", Kind::AuthorizationCode, "this grant uses no browser"),
+    ("issuer", Kind::AuthorizationCode, "this grant has no redirect that could name an issuer"),
     ("device_authorization_url", Kind::DeviceCode, "this grant requests no device code"),
     ("assertion", Kind::JwtBearer, "this grant sends no assertion"),
     ("subject_token", Kind::TokenExchange, "this grant exchanges no token"),
@@ -96,8 +97,16 @@ pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut Re
             decoder.no_use(&at, &format!("`grant: {}`", word(kind)), label, &help);
         }
     }
-    if matches!(kind, Kind::RefreshToken | Kind::AuthorizationCode | Kind::DeviceCode) {
+    let refreshes = matches!(kind, Kind::RefreshToken | Kind::AuthorizationCode | Kind::DeviceCode);
+    if refreshes {
         refresh_tokens.need(decoder, &at);
+    }
+    if let Some(codes) = map.get("login_required_on")
+        && !refreshes
+        && kind != Kind::Password
+    {
+        let label = "this grant has neither a refresh token nor a password that could be refused for good";
+        decoder.no_use(&codes, &format!("`grant: {}`", word(kind)), label, "remove it");
     }
     Some(kind)
 }
@@ -159,8 +168,11 @@ fn authorization_code(decoder: &Decoder<'_>, account: &Account<'_>) -> Option<Gr
         .required_or(map, "authorization_url", Some(help))
         .and_then(|at| endpoint(decoder, &at, account.plaintext, "the sign-in"));
     let redirect_url = optional(map.get("redirect_url"), |at| {
-        let what = "a URL that `attache login` can listen on";
+        let what = "a URL to which a browser can be redirected";
         decoder.parsed(at, "invalid_url", what, scalar::redirect_url)
+    });
+    let issuer = optional(map.get("issuer"), |at| {
+        decoder.parsed(at, "invalid_url", "the URL of an issuer", scalar::issuer)
     });
     let authorization_params = map
         .get("authorization_params")
@@ -168,6 +180,7 @@ fn authorization_code(decoder: &Decoder<'_>, account: &Account<'_>) -> Option<Gr
     Some(Grant::AuthorizationCode {
         authorization_url: authorization_url?,
         redirect_url: redirect_url.checked().ok()?,
+        issuer: issuer.checked().ok()?,
         authorization_params: authorization_params?,
     })
 }

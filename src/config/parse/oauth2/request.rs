@@ -2,9 +2,11 @@
 
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::header::Purpose;
+use crate::config::model::Param;
 use crate::config::parse::accounts::header_value;
 use crate::config::problem::Finding;
 use crate::config::scalar;
+use crate::config::secrets::PlainText;
 use crate::config::tree::View;
 use crate::header_name::{FieldName, same};
 use http::{HeaderValue, StatusCode};
@@ -62,27 +64,57 @@ pub(super) fn scopes(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> 
     Some(all)
 }
 
+/// Reads `scope_separator`.
+pub(super) fn scope_separator(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<String> {
+    let Some(at) = map.get("scope_separator") else { return Some(" ".to_owned()) };
+    let text = decoder.string(&at)?;
+    // A scope may have any of the others in it (RFC 6749 section 3.3), so the scopes would run together.
+    if [" ", ",", ";", "+"].contains(&text) {
+        return Some(text.to_owned());
+    }
+    let finding =
+        Finding::error("invalid_scope", decoder.place(&at), format!("{at} is not a separator of scopes"));
+    decoder.reject(finding.label("a space, `,`, `;` or `+`"))
+}
+
+/// Reads `login_required_on`.
+pub(super) fn login_required_on(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> {
+    let items: Vec<At<'_>> = decoder.sequence(at)?.collect();
+    if items.is_empty() {
+        return decoder.empty(at);
+    }
+    items.iter().map(|item| decoder.string(item).map(str::to_owned)).collect()
+}
+
 /// Reads extra members of the token request's form, none of which may be one that attache sends. A list sends the
-/// member once for each of its texts (`resource`, RFC 8707).
-pub(super) fn token_params(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(String, String)>> {
+/// member once for each of its values (`resource`, RFC 8707).
+pub(super) fn token_params(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(String, Param)>> {
     let mut all = Vec::new();
     for (name, at) in decoder.names(at)?.entries() {
         if !is_extra(decoder, name, &at, &OURS, PARAMETER) {
             continue;
         }
-        let mut push = |value: Option<&str>| all.extend(value.map(|text| (name.to_owned(), text.to_owned())));
+        let mut push = |value: Option<Param>| all.extend(value.map(|value| (name.to_owned(), value)));
         if let View::Sequence(items) = decoder.tree.view(at.node) {
             if items.is_empty() {
                 decoder.empty::<()>(&at);
             }
             for item in decoder.sequence(&at)? {
-                push(decoder.string_or_empty(&item));
+                push(param(decoder, &item));
             }
         } else {
-            push(decoder.string_or_empty(&at));
+            push(param(decoder, &at));
         }
     }
     Some(all)
+}
+
+/// Reads a text, which may be a secret from a source.
+fn param(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Param> {
+    match decoder.tree.view(at.node) {
+        View::Mapping(_) => decoder.secret(at, PlainText::WARN).map(Param::Secret),
+        View::Scalar { .. } | View::Sequence(_) => decoder.string_or_empty(at).map(Param::from),
+    }
 }
 
 /// Reads a map from names to texts; `said` is the label and the help for the names in `ours`.
@@ -98,6 +130,24 @@ pub(super) fn texts(
             && let Some(value) = decoder.string_or_empty(&at)
         {
             all.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    Some(all)
+}
+
+/// Reads claims of any JSON type, none of which may be one of `ours`.
+pub(super) fn claims(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    ours: &[&str],
+    said: (&str, &str),
+) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let mut all = serde_json::Map::new();
+    for (name, at) in decoder.names(at)?.entries() {
+        if is_extra(decoder, name, &at, ours, said)
+            && let Some(value) = decoder.json(&at)
+        {
+            all.insert(name.to_owned(), value);
         }
     }
     Some(all)

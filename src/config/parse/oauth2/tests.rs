@@ -1,5 +1,6 @@
 use crate::config::model::{
-    Assertion, Authorization, ClientAuth, Config, Grant, OAuth2, PresentedToken, SignedAssertion, StateStore,
+    Assertion, Authorization, ClientAuth, Config, Grant, OAuth2, Param, PresentedToken, SelfSigned,
+    SignedAssertion, StateStore,
 };
 use crate::config::model::{LastValues, ReadFault};
 use crate::config::parse::parse;
@@ -100,6 +101,10 @@ fn signed(grant: Grant) -> SignedAssertion {
     *assertion
 }
 
+fn named(claim: &Option<String>) -> &str {
+    claim.as_deref().unwrap_or_default()
+}
+
 fn file(name: &str) -> PresentedToken {
     PresentedToken::File(Path::new(CASES).join("secrets").join(name))
 }
@@ -107,17 +112,21 @@ fn file(name: &str) -> PresentedToken {
 #[test]
 fn every_grant_has_its_own_keys() {
     let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
+    let login_required_on = |account| of(&config, account).login_required_on;
+    assert_eq!(login_required_on("refresh-token"), ["grant_revoked", "INVALID_SESSION"]);
+    assert_eq!(login_required_on("password"), [""; 0]);
     let of = |account| of(&config, account).grant;
     assert_eq!(of("client-credentials"), Grant::ClientCredentials);
     let Grant::RefreshToken { refresh_token } = of("refresh-token") else { panic!("no refresh token") };
     assert_eq!(refresh_token, Secret::new("hunter2.subject.token"));
-    let Grant::AuthorizationCode { authorization_url, redirect_url, authorization_params } =
+    let Grant::AuthorizationCode { authorization_url, redirect_url, authorization_params, issuer } =
         of("authorization-code")
     else {
         panic!("no code")
     };
     assert_eq!(authorization_url.as_str(), "https://id.example/authorize");
     assert_eq!(redirect_url.unwrap().as_str(), "http://localhost:8400/callback");
+    assert_eq!(issuer.as_deref(), Some("https://id.example/tenant/"));
     assert_eq!(authorization_params[1], ("prompt".to_owned(), "consent".to_owned()));
     let Grant::DeviceCode { device_authorization_url } = of("device-code") else { panic!("no device") };
     assert_eq!(device_authorization_url.as_str(), "https://id.example/device");
@@ -132,11 +141,31 @@ fn every_grant_has_its_own_keys() {
     );
     assert_eq!(of("jwt-bearer-elsewhere"), Grant::JwtBearer(Assertion::Presented(file("subject-token"))));
     let assertion = signed(of("jwt-bearer"));
-    assert_eq!((&*assertion.issuer, &*assertion.subject), ("attache", "someone@example.com"));
-    assert_eq!((&*assertion.audience, assertion.lifetime.as_secs()), ("https://id.example/token", 300));
+    assert_eq!((named(&assertion.issuer), named(&assertion.subject)), ("attache", "someone@example.com"));
+    assert_eq!((named(&assertion.audience), assertion.lifetime.as_secs()), ("https://id.example/token", 300));
     assert_eq!(assertion.key.algorithm(), Algorithm::EdDsa);
-    assert_eq!(assertion.claims, [("tenant".to_owned(), "7".to_owned())]);
+    let claims = serde_json::json!({ "tenant": "7", "level": 7, "roles": ["a", { "b": [true, null, 1.5] }] });
+    assert_eq!(serde_json::Value::from(assertion.claims), claims);
     assert!(!assertion.scope_claim);
+}
+
+#[test]
+fn a_token_that_attache_signs_has_only_the_claims_of_the_file() {
+    let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
+    let of = |account: &str| match &config.accounts[account].authorization {
+        Authorization::Jwt(jwt) => (**jwt).clone(),
+        other => panic!("no jwt: {other:?}"),
+    };
+    let SelfSigned { assertion, header, prefix } = of("jwt");
+    assert_eq!((&header.spelling()[..], &*prefix), (&b"Authorization"[..], "Bearer "));
+    assert_eq!(assertion.key_id.as_deref(), Some("2X9R4HXF34"));
+    assert_eq!(assertion.issuer.as_deref(), Some("57246542-96fe-1a63-e053-0824d011072a"));
+    assert_eq!((assertion.subject, assertion.audience.as_deref()), (None, Some("appstoreconnect-v1")));
+    assert_eq!(assertion.lifetime, Duration::from_secs(1200));
+    let SelfSigned { assertion, header, prefix } = of("jwt-elsewhere");
+    assert_eq!((&header.spelling()[..], &*prefix), (&b"X-Token"[..], ""));
+    assert_eq!((assertion.issuer, assertion.key.algorithm()), (None, Algorithm::Rs384));
+    assert_eq!(config.accounts["jwt-elsewhere"].headers.len(), 1);
 }
 
 #[test]
@@ -151,10 +180,16 @@ fn every_way_of_client_authentication_has_its_own_keys() {
     let ClientAuth::PrivateKeyJwt(Assertion::Signed(assertion)) = of("key-jwt").client_auth else {
         panic!("no JWT")
     };
-    assert_eq!((&*assertion.issuer, &*assertion.subject), ("attache", "attache"));
-    assert_eq!((&*assertion.audience, assertion.lifetime.as_secs()), ("https://id.example", 60));
+    assert_eq!((named(&assertion.issuer), named(&assertion.subject)), ("attache", "attache"));
+    assert_eq!((named(&assertion.audience), assertion.lifetime.as_secs()), ("https://id.example", 60));
     assert_eq!((assertion.key.algorithm(), assertion.key_id.as_deref()), (Algorithm::Ps256, Some("k1")));
     assert!(assertion.certificate_sha256.is_some());
+    let ClientAuth::PrivateKeyJwt(Assertion::Signed(assertion)) = of("key-jwt-for-another").client_auth
+    else {
+        panic!("no JWT")
+    };
+    assert_eq!((named(&assertion.issuer), named(&assertion.subject)), ("issuer", "attache"));
+    assert_eq!(serde_json::Value::from(assertion.claims), serde_json::json!({ "nested": { "a": 1 } }));
     assert_eq!(
         of("workload").client_auth,
         ClientAuth::PrivateKeyJwt(Assertion::Presented(file("subject-token")))
@@ -182,15 +217,20 @@ fn every_part_of_the_token_request_can_be_configured() {
     assert_eq!((account.header.as_str(), &*account.prefix), ("x-auth-token", ""));
     assert_eq!((account.default_lifetime.as_secs(), account.token_timeout.as_secs()), (3600, 3));
     assert_eq!(account.retry_on, [401, 403]);
-    let params: Vec<_> = account.token_params.iter().map(|(n, v)| (&**n, &**v)).collect();
+    let params: Vec<_> = account.token_params.iter().map(|(n, v)| (&**n, v.expose())).collect();
     assert_eq!(
         params,
         [
             ("resource", "https://a.example"),
             ("resource", "https://b.example"),
-            ("audience", "https://erp.example")
+            ("audience", "https://erp.example"),
+            ("account", "hunter2-from-a-file"),
         ]
     );
+    let secrets: Vec<_> =
+        account.token_params.iter().filter(|(_, v)| matches!(v, Param::Secret(_))).collect();
+    assert_eq!(secrets.len(), 1);
+    assert_eq!(account.scope(), "read,write");
     let (name, value) = &account.token_headers[0];
     assert_eq!(name.spelling(), "X-Tenant");
     assert_eq!((name.as_str(), value.as_bytes()), ("x-tenant", &b"hunter2-from-a-file"[..]));
@@ -233,9 +273,9 @@ fn a_service_account_provides_what_the_file_leaves_out() {
     assert_eq!(google.token_url.as_str(), "https://oauth2.googleapis.com/token");
     assert_eq!((google.client_id, google.client_auth), (None, ClientAuth::None));
     let assertion = signed(google.grant);
-    assert_eq!(assertion.issuer, "robot@p.iam.gserviceaccount.com");
+    assert_eq!(named(&assertion.issuer), "robot@p.iam.gserviceaccount.com");
     assert_eq!(assertion.subject, assertion.issuer);
-    assert_eq!(assertion.audience, "https://oauth2.googleapis.com/token");
+    assert_eq!(named(&assertion.audience), "https://oauth2.googleapis.com/token");
     assert_eq!(assertion.key_id.as_deref(), Some("k1"));
     assert!(assertion.scope_claim);
 
@@ -244,15 +284,18 @@ fn a_service_account_provides_what_the_file_leaves_out() {
     );
     assert_eq!(explicit.token_url.as_str(), "https://proxy.example/t");
     let assertion = signed(explicit.grant);
-    assert_eq!((&*assertion.issuer, &*assertion.subject, &*assertion.audience), ("i", "s", "a"));
+    assert_eq!(
+        (named(&assertion.issuer), named(&assertion.subject), named(&assertion.audience)),
+        ("i", "s", "a")
+    );
     assert_eq!(assertion.key_id.as_deref(), Some("k2"));
 
     let between = account(
         "grant: jwt_bearer, token_url: 'https://proxy.example/t', client_id: c, assertion: { key: { file: service-account.json } }",
     );
     let assertion = signed(between.grant);
-    assert_eq!(assertion.audience, "https://oauth2.googleapis.com/token");
-    assert_eq!(assertion.issuer, "robot@p.iam.gserviceaccount.com");
+    assert_eq!(named(&assertion.audience), "https://oauth2.googleapis.com/token");
+    assert_eq!(named(&assertion.issuer), "robot@p.iam.gserviceaccount.com");
 }
 
 #[test]
@@ -261,8 +304,8 @@ fn the_issuer_is_the_client_and_the_audience_is_the_token_url_as_written() {
         "grant: jwt_bearer, token_url: 'https://ID.example', client_id: c, assertion: { key: { file: p256.pem } }",
     );
     let assertion = signed(account.grant);
-    assert_eq!((&*assertion.issuer, &*assertion.subject), ("c", "c"));
-    assert_eq!(assertion.audience, "https://ID.example");
+    assert_eq!((named(&assertion.issuer), named(&assertion.subject)), ("c", "c"));
+    assert_eq!(named(&assertion.audience), "https://ID.example");
     assert_eq!(assertion.key.algorithm(), Algorithm::Es256);
 }
 

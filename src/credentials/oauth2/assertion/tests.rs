@@ -1,8 +1,10 @@
 use super::super::error::Cause;
 use super::super::stub;
 use super::*;
+use crate::config::model::SignedAssertion;
 use ring::signature::ECDSA_P256_SHA256_FIXED;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::UNIX_EPOCH;
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
@@ -56,9 +58,10 @@ async fn key_id_and_certificate_are_in_the_header() {
 #[tokio::test]
 async fn further_claims_replace_none_of_ours() {
     let mut assertion = stub::signed_assertion();
-    assertion.claims = vec![("box_sub_type".into(), "enterprise".into()), ("exp".into(), "never".into())];
+    assertion.claims.insert("box_sub_type".into(), json!({ "a": [1, null] }));
+    assertion.claims.insert("exp".into(), "never".into());
     let (_, claims) = signed(assertion, &[]).await;
-    assert_eq!((&claims["box_sub_type"], &claims["exp"]), (&json!("enterprise"), &json!(1300)));
+    assert_eq!((&claims["box_sub_type"], &claims["exp"]), (&json!({ "a": [1, null] }), &json!(1300)));
 }
 
 #[tokio::test]

@@ -78,7 +78,9 @@ async fn a_token_where_something_else_belongs_is_not_shown() {
     let body =
         r#"{"access_token":"t0ken","token_type":"t0ken","scope":"a r3fresh","refresh_token":"r3fresh"}"#;
     let idp = Stub::with("200 OK", JSON, body).await;
-    assert_eq!(idp.exchange(&idp.config()).await.unwrap().details, Details::default());
+    let details = idp.exchange(&idp.config()).await.unwrap().details;
+    assert_eq!(details.token_type.as_deref(), Some("[redacted]"));
+    assert_eq!(details.scope.as_deref(), Some("a [redacted]"));
 }
 
 #[tokio::test]
@@ -121,7 +123,8 @@ async fn nothing_that_was_sent_comes_back_in_an_error() {
             config.token_url = idp.url().parse().unwrap();
             let refresh_token = Secret::new("r3fresh/1");
             let failure = stub::client().exchange(&config, Some(&refresh_token)).await.unwrap_err();
-            assert_eq!(failure.words, None, "{echoed}");
+            let words = failure.words.unwrap();
+            assert!(words.ends_with("not [redacted]"), "{echoed}: {words}");
         }
     }
 }
@@ -134,7 +137,7 @@ async fn what_the_first_try_sent_does_not_come_back_in_the_seconds_error() {
         let idp = Stub::with("401 Unauthorized", JSON, &body).await;
         let mut config = idp.config();
         config.client_auth = ClientAuth::Basic(vec![Secret::new("first"), Secret::new("second")]);
-        let refused = Failure::rejected("invalid_client");
+        let refused = Failure::rejected("invalid_client").with_words(Arc::from("[redacted]"));
         assert_eq!(idp.exchange(&config).await.unwrap_err(), refused);
     }
 }
@@ -147,7 +150,7 @@ async fn an_assertion_does_not_come_back_in_an_error() {
     let body = r#"{"error":"invalid_grant","error_description":"not a.b.c"}"#;
     let idp = Stub::with("400 Bad Request", JSON, body).await;
     config.token_url = idp.url().parse().unwrap();
-    let refused = Failure::rejected("invalid_grant");
+    let refused = Failure::rejected("invalid_grant").with_words(Arc::from("not [redacted]"));
     assert_eq!(idp.exchange(&config).await.unwrap_err(), refused);
     config.client_auth = ClientAuth::None;
     config.grant = Grant::JwtBearer(assertion);
@@ -163,10 +166,8 @@ async fn a_compressed_answer_nobody_asked_for() {
         let idp = Stub::answering(answer).await;
         let result = idp.exchange(&idp.config()).await;
         assert_eq!(idp.header("accept-encoding"), None);
-        let Err(Failure { cause: Cause::Unavailable(_), words: cause, .. }) = result else {
-            panic!("{result:?}")
-        };
-        assert_eq!(cause.as_deref(), Some("content-encoding gzip, which was not requested"));
+        let words = result.unwrap_err().words;
+        assert_eq!(words.as_deref(), Some("content-encoding gzip, which was not requested"));
     }
     let idp = Stub::with("200 OK", "content-encoding: identity\r\n", TOKEN).await;
     assert!(idp.exchange(&idp.config()).await.is_ok());
@@ -187,10 +188,12 @@ async fn an_answer_that_is_no_token_is_told_by_its_type() {
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = Stub::good().await;
-    let location = format!("location: {}\r\n", elsewhere.url());
+    let location = format!("location: {}?code=c\r\n", elsewhere.url());
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
         let idp = Stub::with(status, &location, "").await;
-        assert_eq!(reason(idp.exchange(&idp.config()).await), Unavailability::Redirect);
+        let failure = idp.exchange(&idp.config()).await.unwrap_err();
+        assert_eq!(failure.cause, Cause::Unavailable(Unavailability::Redirect));
+        assert_eq!(failure.words.as_deref(), Some(&*format!("location {}", elsewhere.url())));
         assert_eq!(idp.requests(), 1);
     }
     assert_eq!(elsewhere.requests(), 0);
@@ -230,16 +233,24 @@ async fn a_refusal_keeps_code_and_description_but_no_secret() {
     );
     assert_eq!(
         refused(r#"{"error":"invalid_client","error_description":"not 'client-s3cret'"}"#).await,
-        Failure::rejected("invalid_client")
+        Failure::rejected("invalid_client").with_words(Arc::from("not [redacted]"))
     );
 }
 
 #[tokio::test]
-async fn a_token_that_fits_no_header_is_none() {
-    for token in [r"a\nb", r"a\u0000b", "tökén", " a", "a "] {
+async fn a_token_is_visible_ascii() {
+    for token in [r"a\nb", r"a\u0000b", "tökén", " a", "a ", "error: client_secret is invalid", r"a\tb"] {
         let body = format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#);
         let idp = Stub::with("200 OK", JSON, &body).await;
         assert_eq!(reason(idp.exchange(&idp.config()).await), Unavailability::TokenCharacters, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_beyond_the_alphabet_of_the_rfc() {
+    for token in ["00D000000000001!AQEAQ.x_y", "id|c2lnbmVk", r#"a\"b\\c"#] {
+        let idp = Stub::with("200 OK", JSON, &format!(r#"{{"access_token":"{token}"}}"#)).await;
+        assert!(idp.exchange(&idp.config()).await.is_ok(), "{token}");
     }
 }
 

@@ -19,6 +19,7 @@ fn authorization_code() -> Grant {
     Grant::AuthorizationCode {
         authorization_url: url("https://id.example/authorize"),
         redirect_url: None,
+        issuer: None,
         authorization_params: vec![("prompt".into(), "consent".into())],
     }
 }
@@ -96,8 +97,8 @@ async fn jwt_bearer_with_an_assertion_of_our_own() {
     let idp = Stub::good().await;
     let mut config = idp.config();
     let mut assertion = stub::signed_assertion();
-    assertion.issuer = "svc@example".into();
-    assertion.subject = "boss@example".into();
+    assertion.issuer = Some("svc@example".into());
+    assertion.subject = Some("boss@example".into());
     config.grant = Grant::JwtBearer(Assertion::Signed(Box::new(assertion)));
     config.client_auth = ClientAuth::None;
     config.client_id = None;

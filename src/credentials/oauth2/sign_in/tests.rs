@@ -3,15 +3,17 @@ use super::super::login::{DeviceAuthorization, Polled};
 use super::super::stub;
 use super::*;
 use crate::config::model::{ClientAuth, Grant};
+use crate::state::FileStore;
 use std::cell::RefCell;
 use tokio::time::Instant;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 fn config() -> OAuth2 {
     let mut config = stub::config("https://id.example/token");
     config.grant = Grant::AuthorizationCode {
         authorization_url: "https://id.example/authorize?tenant=t".parse().unwrap(),
         redirect_url: None,
+        issuer: None,
         authorization_params: vec![("prompt".into(), "consent please".into())],
     };
     config.client_auth = ClientAuth::None;
@@ -20,7 +22,11 @@ fn config() -> OAuth2 {
 }
 
 fn authorization() -> Authorization {
-    Authorization::new(&config(), &"http://127.0.0.1:4711/callback".parse().unwrap()).unwrap()
+    authorization_of(&config())
+}
+
+fn authorization_of(config: &OAuth2) -> Authorization {
+    Authorization::new(config, &"http://127.0.0.1:4711/callback".parse().unwrap()).unwrap()
 }
 
 fn param(url: &Url, name: &str) -> String {
@@ -92,7 +98,89 @@ fn a_refusal_is_told_on_one_line_and_without_secrets() {
     let query = format!("state={state}&code=c&error=access_denied&error_description=not%0d%0atoday");
     assert_eq!(authorization.read(&query), refused("access_denied", Some("not  today")));
     let query = format!("state={state}&error=%1b%5b2J&error_description=state+{state}+is+odd");
-    assert_eq!(authorization.read(&query), refused("unspecified", None));
+    assert_eq!(authorization.read(&query), refused("unspecified", Some("state [redacted] is odd")));
+}
+
+#[test]
+fn a_redirect_of_another_issuer_is_refused() {
+    let read = |issuer: Option<&str>, iss: &str| {
+        let mut config = config();
+        if let Grant::AuthorizationCode { issuer: configured, .. } = &mut config.grant {
+            *configured = issuer.map(str::to_owned);
+        }
+        let authorization = authorization_of(&config);
+        let state = param(authorization.url(), "state");
+        let mut query = form_urlencoded::Serializer::new(format!("code=c&state={state}"));
+        authorization.read(&query.append_pair("iss", iss).finish())
+    };
+    let code = Redirected::Code(Secret::new("c"));
+    for (issuer, iss) in [
+        (None, "https://id.example"),
+        (None, "https://id.example/tenant"),
+        (Some("https://login.example/t"), "https://login.example/t"),
+        (Some("https://login.example/t"), "https://login.example/t/"),
+    ] {
+        assert_eq!(read(issuer, iss), code, "{issuer:?} {iss}");
+    }
+    for (issuer, iss) in [
+        (None, "https://evil.example"),
+        (None, "http://id.example"),
+        (None, "https://id.example:8443"),
+        (None, "id.example"),
+        (None, ""),
+        (Some("https://login.example/t"), "https://login.example/u"),
+        (Some("https://login.example/t"), "https://login.example/T"),
+        (Some("https://login.example/t"), "https://id.example"),
+    ] {
+        assert!(matches!(read(issuer, iss), Redirected::WrongIssuer { .. }), "{issuer:?} {iss}");
+    }
+    let authorization = authorization();
+    let state = param(authorization.url(), "state");
+    let refusal = format!("error=access_denied&state={state}&iss=https%3A%2F%2Fevil.example");
+    let Redirected::WrongIssuer { named } = authorization.read(&refusal) else { panic!("not refused") };
+    assert_eq!(
+        authorization.wrong_issuer(named).to_string(),
+        "the redirect names the issuer https://evil.example, and `authorization_url` is at https://id.example: its code \
+         was not used"
+    );
+    let twice = format!("code=c&state={state}&iss=https%3A%2F%2Fid.example&iss=https%3A%2F%2Fid.example");
+    assert_eq!(authorization.read(&twice), Redirected::Foreign);
+}
+
+async fn stored(members: &str) -> (SignedIn, Entry) {
+    let body = format!(r#"{{"access_token":"t0ken"{members}}}"#);
+    let idp = stub::Stub::with("200 OK", stub::JSON, &body).await;
+    let config = OAuth2 { token_url: idp.url().parse().unwrap(), ..config() };
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [Secret::new("0123456789abcdefghijklmnop")];
+    let store = Arc::new(FileStore::open(&folder.path().join("grants"), &keys).unwrap());
+    let sign_in = SignIn::new("crm", &config, &stub::client(), store.clone()).unwrap();
+    let signed_in = sign_in.finish(&authorization_of(&config), &Secret::new("c0de")).await.unwrap();
+    let mut held = store.lock(&store_key("crm", &config), Duration::ZERO).await.unwrap();
+    (signed_in, held.read().await.unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn both_tokens_of_a_login_are_stored() {
+    let (signed_in, entry) = stored(r#","refresh_token":"r3fresh","expires_in":3600"#).await;
+    let access = entry.access.unwrap();
+    assert_eq!((signed_in.lasts, entry.refresh_token), (Lasts::Refreshed, Some(Secret::new("r3fresh"))));
+    assert_eq!(access.token, Secret::new("t0ken"));
+    assert_eq!(access.expires_at.duration_since(access.obtained_at).unwrap(), Duration::from_secs(3600));
+}
+
+#[tokio::test]
+async fn a_login_without_a_refresh_token_lasts_as_long_as_its_access_token() {
+    for (members, seconds) in [(r#","expires_in":3600"#, 3600), ("", UNTIL_REVOKED.as_secs())] {
+        let (signed_in, entry) = stored(members).await;
+        let access = entry.access.unwrap();
+        assert_eq!((entry.refresh_token, access.token), (None, Secret::new("t0ken")));
+        assert_eq!(access.expires_at.duration_since(access.obtained_at).unwrap().as_secs(), seconds);
+        match signed_in.lasts {
+            Lasts::Until(_) => assert_eq!(seconds, 3600),
+            lasts => assert_eq!((lasts, members), (Lasts::UntilRevoked, "")),
+        }
+    }
 }
 
 fn device(expires_in: u64) -> Device {
@@ -108,7 +196,7 @@ fn device(expires_in: u64) -> Device {
 
 fn granted() -> Result<Polled, Failure> {
     let answer = Answer {
-        token: crate::secret::Secret::new("t"),
+        token: Secret::new("t"),
         expires_in: None,
         refresh_token: Some(Secret::new("r")),
         details: Details::default(),

@@ -400,14 +400,11 @@ impl std::io::Write for Sink {
 async fn the_log_says_what_went_wrong_and_nothing_secret_at_any_level() {
     let basic = "YXR0YWNoZTpjbGllbnQtczNjcmV0";
     let refusals = [
-        (r#"{"error":"invalid_client","error_description":"client is locked","hint":"b0dy"}"#, true),
-        (r#"{"error":"invalid_client","error_description":"client is locked: client-s3cret b0dy"}"#, false),
-        (
-            r#"{"error":"invalid_client","error_description":"client is locked: YXR0YWNoZTpjbGllbnQtczNjcmV0 b0dy"}"#,
-            false,
-        ),
+        r#"{"error":"invalid_client","error_description":"client is locked","hint":"b0dy"}"#,
+        r#"{"error":"invalid_client","error_description":"client is locked: client-s3cret"}"#,
+        r#"{"error":"invalid_client","error_description":"client is locked: YXR0YWNoZTpjbGllbnQtczNjcmV0"}"#,
     ];
-    for (body, described) in refusals {
+    for body in refusals {
         let (log, _guard) = capture();
         let idp = stub::Stub::with("401 Unauthorized", "", body).await;
         let stats = Arc::new(AccountStats::new());
@@ -415,11 +412,11 @@ async fn the_log_says_what_went_wrong_and_nothing_secret_at_any_level() {
         let source = TokenSource::new("erp", idp.config(), stats, &tokens);
         let error = source.get().await.unwrap_err();
         let shown = source.status(now(&source)).last.unwrap().reason.unwrap();
-        assert_eq!(shown.contains("client is locked"), described, "{shown}");
+        assert!(shown.contains("client is locked"), "{shown}");
         let told = format!("{error} {} {shown}", error.detail());
         let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
         assert!(log.contains("account=\"erp\" error=\"invalid_client\""), "{log}");
-        assert_eq!(log.contains("client is locked"), described, "{log}");
+        assert!(log.contains("client is locked"), "{log}");
         for secret in ["client-s3cret", basic, "b0dy"] {
             assert!(!log.contains(secret) && !told.contains(secret), "{secret}: {log} {told}");
         }
