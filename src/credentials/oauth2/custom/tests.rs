@@ -116,10 +116,7 @@ async fn a_get_has_its_parameters_in_the_query_and_no_content() {
     let mut config = account(&stub, metadata);
     config.token_url.set_query(Some("x=1"));
     let answer = stub.exchange(&config).await.unwrap();
-    assert_eq!(
-        (answer.token.expose(), answer.expires_in),
-        ("t0ken", Some(Duration::from_secs(3599)))
-    );
+    assert_eq!((answer.token.expose(), answer.expires_in), ("t0ken", Some(Duration::from_secs(3599))));
     let (head, body) = stub.request();
     assert!(head.starts_with("get /oauth/token?x=1&scopes=a+b&key=k%26y http/1.1\r\n"), "{head}");
     assert!(head.contains("\r\nmetadata-flavor: google\r\n") && body.is_empty(), "{head}");
