@@ -5,7 +5,7 @@
 
 use super::redact::url_secrets;
 use super::scalar::invisible;
-use super::schema::{FILE, Key, Kind, Shape};
+use super::schema::{FILE, Key, Kind, Shape, is_source};
 use super::source::Source;
 use super::tree::{NodeId, Tree, View};
 use crate::secret::sha256;
@@ -227,6 +227,11 @@ impl Reader<'_, '_> {
                 let kind = kind.items().unwrap_or(&Kind::Sensitive);
                 Node::List(items.iter().map(|item| self.node(*item, kind)).collect())
             }
+            View::Mapping(entries)
+                if kind.is_json() && !is_source(entries.iter().map(|(key, _)| self.tree.key(*key))) =>
+            {
+                Leaf::secret(&self.text(node))
+            }
             View::Mapping(entries) => match (kind.shape(), kind.named()) {
                 (Some(shape), _) => {
                     let mut entries = self.map(Some(node), shape, None);
@@ -309,6 +314,11 @@ fn default(key: &Key, sibling: impl Fn(&str) -> Option<String>) -> Option<Node> 
     let text = key.default?;
     if let Some((name, value)) = key.with
         && sibling(name).as_deref() != Some(value)
+    {
+        return None;
+    }
+    if let Some((name, value)) = key.unless
+        && sibling(name).as_deref() == Some(value)
     {
         return None;
     }

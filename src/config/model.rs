@@ -2,11 +2,13 @@
 //!
 //! A [`Config`] is only built by [`super::load()`]; code that holds one need not check it again.
 
+mod custom;
 mod param;
 mod unread;
 mod webhook;
 
 pub use super::secrets::LastValues;
+pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use param::Param;
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
@@ -286,7 +288,8 @@ pub struct OAuth2 {
     pub grant: Grant,
     /// The token endpoint. Checked: https, or loopback, or `allow_plaintext`.
     pub token_url: url::Url,
-    /// `client_id`. Absent only for grants whose assertion identifies the client: `jwt_bearer`, `token_exchange`.
+    /// `client_id`. Absent only for grants in which something else identifies the client: `jwt_bearer`,
+    /// `token_exchange`, `custom`.
     pub client_id: Option<String>,
     /// The authentication of the client.
     pub client_auth: ClientAuth,
@@ -370,6 +373,8 @@ pub enum Grant {
         /// `requested_token_type`.
         requested_token_type: Option<String>,
     },
+    /// A request that is not of RFC 6749.
+    Custom(Box<CustomGrant>),
 }
 
 impl Grant {
@@ -383,6 +388,7 @@ impl Grant {
             Self::DeviceCode { .. } => "device_code",
             Self::JwtBearer(_) => "jwt_bearer",
             Self::TokenExchange { .. } => "token_exchange",
+            Self::Custom(_) => "custom",
         }
     }
 

@@ -319,6 +319,16 @@ pub(super) fn issuer(text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
+/// Parses a JSON Pointer (RFC 6901) to a member.
+pub(super) fn json_pointer(text: &str) -> Result<String, Invalid> {
+    let escapes = text.split('~').skip(1);
+    if text.starts_with('/') && escapes.into_iter().all(|rest| rest.starts_with(['0', '1'])) {
+        return Ok(text.to_owned());
+    }
+    let help = "it begins with `/` and has one between two names, as in `/data/token`; `~1` stands for a `/` in a name";
+    invalid_try("this is not a JSON Pointer (RFC 6901)", help)
+}
+
 /// Returns the number, boolean or null that a plain scalar stands for; `None` if it is text, or a number that JSON does
 /// not have.
 pub(super) fn json(text: &str) -> Option<serde_json::Value> {

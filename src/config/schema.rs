@@ -5,6 +5,7 @@
 //! `docs/reference.md` are generated from it.
 
 mod accounts;
+mod custom;
 mod json;
 mod reference;
 mod rules;
@@ -52,6 +53,8 @@ pub(super) struct Key {
     pub(super) default: Option<&'static str>,
     /// The key and the value with which it has effect.
     pub(super) with: Option<(&'static str, &'static str)>,
+    /// The key and the value with which it has no effect.
+    pub(super) unless: Option<(&'static str, &'static str)>,
     /// Other products' names for it.
     pub(super) also: &'static [&'static str],
     /// Its names in earlier versions, each of which is an error that names the successor.
@@ -228,6 +231,15 @@ impl Kind {
         }
     }
 
+    /// Returns true if a value of this kind may have any JSON type.
+    pub(super) fn is_json(&self) -> bool {
+        match self {
+            Self::Json => true,
+            Self::OneOf(kinds) => kinds.iter().any(Self::is_json),
+            _ => false,
+        }
+    }
+
     /// Returns the words that are values of this kind.
     pub(super) fn words(&self) -> &'static [&'static str] {
         match self {
@@ -242,7 +254,17 @@ impl Kind {
 
 /// Returns an optional key without a default.
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
-    Key { name, kind, doc, required: false, default: None, with: None, also: &[], formerly: &[] }
+    Key {
+        name,
+        kind,
+        doc,
+        required: false,
+        default: None,
+        with: None,
+        unless: None,
+        also: &[],
+        formerly: &[],
+    }
 }
 
 impl Key {
@@ -258,9 +280,18 @@ impl Key {
         Self { with: Some((key, value)), ..self }
     }
 
+    const fn unless(self, key: &'static str, value: &'static str) -> Self {
+        Self { unless: Some((key, value)), ..self }
+    }
+
     const fn also(self, also: &'static [&'static str]) -> Self {
         Self { also, ..self }
     }
+}
+
+/// Returns true if a mapping with these keys names the source of a secret.
+pub(super) fn is_source<'k>(mut keys: impl Iterator<Item = &'k str>) -> bool {
+    keys.any(|name| name != "prefix" && SECRET.key(name).is_some())
 }
 
 /// Calls `visit` once with every shape that is reachable from the root.
@@ -336,6 +367,10 @@ pub(super) fn may_be_secret(name: &str) -> bool {
         "signature",
     ];
     let lower = name.to_ascii_lowercase();
+    // The schema has it as a key without a secret, and other products as the credential itself.
+    if lower == "auth" {
+        return true;
+    }
     let is_other_word = |key: &Key| key.also.iter().any(|word| *word == lower);
     if let Some(meaning) = as_key(&lower).or_else(|| meaning(is_other_word)) {
         return meaning == Meaning::Secret;

@@ -84,3 +84,26 @@ async fn a_name_cannot_write_lines_of_its_own() {
         assert!(!said.stdout.contains("\n#") && !said.stdout.contains('\u{1b}'), "{}", said.stdout);
     }
 }
+
+#[tokio::test]
+async fn a_request_of_the_operators_own_shows_none_of_its_values() {
+    let yaml = |value: &str| {
+        let params = format!("{{ a: {{ b: [{value}] }}, c: {{ env: NAME }} }}");
+        format!(
+            "accounts: {{ m: {{ authorization: {{ oauth2: {{ grant: custom, token_url: https://i.example, request: {{ format: json, params: {params} }} }} }} }} }}\n\
+             services: {{ s: {{ account: m, server_url: https://s.example }} }}\n"
+        )
+    };
+    let (one, other) = (yaml(&secret("one")), yaml(&secret("other")));
+    let (_folder, paths) = files(&[("one.yaml", one), ("other.yaml", other)]);
+    let rendered = command(&["render", "-c", &paths[0]]).finish().await;
+    assert_no_leak("render", rendered.stdout.as_bytes());
+    for part in ["format: json", "a: '[redacted]'", "env: NAME", "method: POST"] {
+        assert!(rendered.stdout.contains(part), "{part}:\n{}", rendered.stdout);
+    }
+    // What has no effect with this grant is no part of the file.
+    assert!(!rendered.stdout.contains("scope_separator"), "{}", rendered.stdout);
+    let differs = command(&["diff", &paths[0], &paths[1]]).finish().await;
+    let field = "authorization.oauth2.request.params.a: changed";
+    assert!(differs.stdout.contains(field), "{}", differs.stdout);
+}

@@ -34,6 +34,7 @@ mod outbound;
 mod page;
 mod paths;
 mod peers;
+mod provider_examples;
 mod providers;
 mod readme;
 mod refused;

@@ -161,7 +161,17 @@ mod tests {
     }
 
     const fn key(name: &'static str, kind: Kind, formerly: &'static [&'static str]) -> Key {
-        Key { name, kind, doc: "", required: true, default: None, with: None, also: &[], formerly }
+        Key {
+            name,
+            kind,
+            doc: "",
+            required: true,
+            default: None,
+            with: None,
+            unless: None,
+            also: &[],
+            formerly,
+        }
     }
 
     static SHAPE: Shape = Shape {

@@ -5,7 +5,7 @@ use crate::config::decode::{At, Decoder, list};
 use crate::config::header::Purpose;
 use crate::config::model::{Account, Authorization, UnreadSecret};
 use crate::config::problem::Finding;
-use crate::config::schema::Shape;
+use crate::config::schema::{Shape, may_be_secret};
 use crate::config::secrets::{Failure, PlainText, placeholder};
 use crate::config::tree::View;
 use crate::header_name::{FieldName, alike};
@@ -64,7 +64,8 @@ fn read(
     let map = decoder.mapping(at)?;
     // `headers` is the one kind that may stand beside another.
     let (beside, given): (Vec<_>, Vec<_>) = map.known_entries().partition(|(kind, _)| *kind == "headers");
-    let beside = beside.first().map(|(_, at)| (at, headers(decoder, at)));
+    let plain_text = if given.is_empty() { |_: &str| PlainText::WARN } else { plain_text_of };
+    let beside = beside.first().map(|(_, at)| (at, headers(decoder, at, plain_text)));
     let all: Vec<Option<Authorization>> =
         given.iter().map(|(kind, at)| of_kind(decoder, kind, at, refresh_tokens)).collect();
     match given.as_slice() {
@@ -130,7 +131,7 @@ fn of_kind(
     refresh_tokens: &mut RefreshTokens,
 ) -> Option<Authorization> {
     match kind {
-        "header" => Some(Authorization::Headers(vec![fixed_header(decoder, at)?])),
+        "header" => Some(Authorization::Headers(vec![fixed_header(decoder, at, |_| PlainText::WARN)?])),
         "basic" => basic(decoder, at),
         "bearer" => bearer(decoder, at),
         "query" => query(decoder, at),
@@ -143,16 +144,32 @@ fn of_kind(
     }
 }
 
-fn fixed_header(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(FieldName, HeaderValue)> {
+fn fixed_header(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    plain_text: impl Fn(&str) -> PlainText<'static>,
+) -> Option<(FieldName, HeaderValue)> {
     let map = decoder.mapping(at)?;
     let name = decoder.required(&map, "name").and_then(|at| Purpose::Sent.read_beside_secret(decoder, &at));
-    let value = decoder.required(&map, "value").and_then(|at| header_value(decoder, &at));
+    let plain_text = name.as_ref().map_or(PlainText::WARN, |name| plain_text(name.as_str()));
+    let value = decoder.required(&map, "value").and_then(|at| header_value(decoder, &at, plain_text));
     Some((name?, value?))
 }
 
+/// Returns the treatment of a header's value in plain text, where the header need not be a credential: a version, a tenant
+/// or the type of a token is none.
+pub(super) fn plain_text_of(name: &str) -> PlainText<'static> {
+    let describes = ["-id", "-type", "-version"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+    if may_be_secret(name) && !describes { PlainText::WARN } else { PlainText::Fine }
+}
+
 /// Reads a secret that is sent in a header.
-pub(super) fn header_value(decoder: &Decoder<'_>, at: &At<'_>) -> Option<HeaderValue> {
-    let found = decoder.secret_as(at, PlainText::WARN, &|text| {
+pub(super) fn header_value(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    plain_text: PlainText<'_>,
+) -> Option<HeaderValue> {
+    let found = decoder.secret_as(at, plain_text, &|text| {
         sensitive(text).ok_or_else(|| {
             let message = format!("the secret of {at} can't be sent in a header");
             Failure::malformed("invalid_secret", message, "it contains a control character", None)
@@ -168,11 +185,15 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Headers> {
+fn headers(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    plain_text: fn(&str) -> PlainText<'static>,
+) -> Option<Headers> {
     let mut set = Headers::new();
     let mut fine = true;
     for item in decoder.sequence(at)? {
-        match fixed_header(decoder, &item) {
+        match fixed_header(decoder, &item, plain_text) {
             Some((name, _)) if set.iter().any(|(before, _)| *before == name) => {
                 let message = format!("{item} sets a header that is set already");
                 decoder.report(

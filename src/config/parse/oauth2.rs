@@ -6,6 +6,7 @@
 
 mod assertion;
 mod client;
+mod custom;
 mod grant;
 mod key;
 mod request;
@@ -84,7 +85,12 @@ pub(super) fn oauth2(
     let map = decoder.mapping(at)?;
     let plaintext = map.get("allow_plaintext").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let kind = grant::kind(decoder, &map, refresh_tokens);
-    let method = client::method(decoder, &map, kind);
+    let is_custom = kind == Some(grant::Kind::Custom);
+    let auth = if is_custom { custom::auth(decoder, &map) } else { None };
+    let method = match is_custom {
+        true => auth.map(custom::method),
+        false => client::method(decoder, &map, kind),
+    };
     let client_id = client::id(decoder, &map, kind, method);
     let written_url = optional(map.get("token_url"), |at| {
         let what = if map.get("client_secret").is_some() { "the client's secret" } else { "the token" };
@@ -93,6 +99,7 @@ pub(super) fn oauth2(
     let account = grant::Account {
         map: &map,
         plaintext,
+        auth,
         client_id,
         nameless: client::is_optional(kind, method),
         token_url: written_url.as_ref().map(|(_, text)| *text),
@@ -112,7 +119,10 @@ pub(super) fn oauth2(
         (Given::Absent, FromKey::Nothing) => decoder.required(&map, "token_url").and(None),
     };
     let audience = token_url.as_ref().map(|(_, text)| text.as_str());
-    let client_auth = client::auth(decoder, &map, method, client_id.value(), audience);
+    let client_auth = match is_custom {
+        true => auth.and_then(|auth| custom::client_auth(decoder, &map, auth)),
+        false => client::auth(decoder, &map, method, client_id.value(), audience),
+    };
     let tls = map.get("tls").map(|at| {
         if let Some((url, _)) = &token_url
             && url.scheme() == "http"

@@ -1,5 +1,6 @@
 //! The keys of an account.
 
+use super::custom::{CUSTOM_REQUEST, CUSTOM_RESPONSE};
 use super::signed::{CLIENT_ASSERTION, GRANT_ASSERTION, JWT};
 use super::{Kind, SECRET, Shape, key};
 
@@ -122,6 +123,7 @@ static OAUTH2: Shape = Shape {
                 "device_code",
                 "jwt_bearer",
                 "token_exchange",
+                "custom",
             ]),
             "The grant type.",
         )
@@ -129,7 +131,7 @@ static OAUTH2: Shape = Shape {
         .also(&["grant_type", "type", "flow"]),
         key("token_url", Kind::Url, "The token endpoint. Optional only with a Google service account.")
             .also(&["access_token_uri", "token_uri", "token_endpoint", "url"]),
-        key("client_id", Kind::Text, "The client's id. Optional only for `jwt_bearer` and `token_exchange`."),
+        key("client_id", Kind::Text, "The client's id. Optional only for `jwt_bearer`, `token_exchange` and `custom`."),
         key(
             "client_secret",
             Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
@@ -144,29 +146,34 @@ static OAUTH2: Shape = Shape {
              Default: `basic`; without a `client_secret` `none` for the grants \
              `jwt_bearer`, `token_exchange`, `authorization_code` and `device_code`.",
         )
+        .unless("grant", "custom")
         .also(&["auth_method", "auth_style", "token_endpoint_auth_method"]),
         key(
             "client_assertion",
             Kind::Map(&CLIENT_ASSERTION),
             "The client's signed assertion (RFC 7523 §2.2).",
-        ),
+        )
+        .unless("grant", "custom"),
         key(
             "scopes",
             Kind::OneOf(&[Kind::List(&Kind::Text), Kind::Text]),
             "A list, or one string separated by commas or spaces.",
         )
+        .unless("grant", "custom")
         .also(&["scope"]),
         key(
             "scope_separator",
             Kind::Text,
             "The text between two scopes in a request: a space, `,`, `;` or `+`.",
         )
+        .unless("grant", "custom")
         .default("\" \""),
         key(
             "bearer_token_type",
             Kind::Word(&["access_token", "id_token"]),
             "The member of the token endpoint's answer that is sent.",
         )
+        .unless("grant", "custom")
         .default("access_token"),
         key(
             "token_params",
@@ -174,8 +181,10 @@ static OAUTH2: Shape = Shape {
             "Extra members of the token request. A list sends the member once for each of \
              its values.",
         )
+        .unless("grant", "custom")
         .also(&["params", "extra_params", "endpoint_params"]),
         key("token_headers", Kind::Names(&Kind::Secret), "Extra headers of the token request.")
+            .unless("grant", "custom")
             .also(&["headers"]),
         key("header", Kind::Header, "The header that carries the token.").default("Authorization"),
         key("prefix", Kind::Text, "Text before the token; may be empty.").default("\"Bearer \""),
@@ -231,8 +240,12 @@ static OAUTH2: Shape = Shape {
         .with("grant", "authorization_code"),
         key("device_authorization_url", Kind::Url, "The endpoint that issues device codes (RFC 8628).")
             .with("grant", "device_code"),
-        key("assertion", Kind::Map(&GRANT_ASSERTION), "The assertion (RFC 7523 §2.1).")
-            .with("grant", "jwt_bearer"),
+        key(
+            "assertion",
+            Kind::Map(&GRANT_ASSERTION),
+            "The assertion: with `grant: jwt_bearer` that of RFC 7523 §2.1, with `grant: custom` the bearer \
+             token of `request: { auth: assertion }`.",
+        ),
         key(
             "subject_token",
             Kind::Secret,
@@ -246,6 +259,10 @@ static OAUTH2: Shape = Shape {
         key("actor_token", Kind::Secret, "The token of the acting party.").with("grant", "token_exchange"),
         key("actor_token_type", TOKEN_TYPE, "Its type. Default: `jwt`.").with("grant", "token_exchange"),
         key("requested_token_type", TOKEN_TYPE, "The requested type.").with("grant", "token_exchange"),
+        key("request", Kind::Map(&CUSTOM_REQUEST), "The request to `token_url`. Default: an empty form by POST.")
+            .with("grant", "custom"),
+        key("response", Kind::Map(&CUSTOM_RESPONSE), "Where the answer has the token.")
+            .with("grant", "custom"),
     ],
     extends: None,
     elsewhere: &[

@@ -54,7 +54,8 @@ fn property(key: &Key) -> Value {
             property.insert("allOf".to_owned(), json!([{ "$ref": reference }]));
         }
         let with = key.with.map_or(String::new(), |(key, value)| format!("With `{key}: {value}`. "));
-        property.insert("description".to_owned(), json!(format!("{with}{}", key.doc)));
+        let unless = key.unless.map_or(String::new(), |(key, value)| format!("Not with `{key}: {value}`. "));
+        property.insert("description".to_owned(), json!(format!("{with}{unless}{}", key.doc)));
         let default = key.default.and_then(|text| serde_yaml::from_str::<Value>(text).ok());
         property.extend(default.map(|default| ("default".to_owned(), default)));
     }

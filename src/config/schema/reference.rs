@@ -36,7 +36,8 @@ fn row(page: &mut String, key: &Key) {
     let name = if key.required { format!("**`{}`**", key.name) } else { format!("`{}`", key.name) };
     let default = key.default.map_or(String::new(), |default| format!("`{default}`"));
     let with = key.with.map_or(String::new(), |(key, value)| format!("With `{key}: {value}`. "));
-    let doc = format!("{with}{}", key.doc.replace('|', "\\|"));
+    let unless = key.unless.map_or(String::new(), |(key, value)| format!("Not with `{key}: {value}`. "));
+    let doc = format!("{with}{unless}{}", key.doc.replace('|', "\\|"));
     let _ = writeln!(page, "| {name} | {} | {default} | {doc} |", value(&key.kind));
 }
 

@@ -6,7 +6,7 @@ use super::Shape;
 use serde_json::{Map, Value, json};
 
 /// Keys that a value of a key requires: the shape, the key, its value, and the required keys.
-const NEEDED: [(&str, &str, &str, &[&str]); 8] = [
+const NEEDED: [(&str, &str, &str, &[&str]); 9] = [
     ("oauth2", "grant", "client_credentials", &["token_url", "client_id"]),
     ("oauth2", "grant", "password", &["token_url", "client_id", "username", "password"]),
     ("oauth2", "grant", "refresh_token", &["token_url", "client_id", "refresh_token"]),
@@ -15,6 +15,7 @@ const NEEDED: [(&str, &str, &str, &[&str]); 8] = [
     // A service account contains its token URL, and an assertion or a token may be enough to identify the client.
     ("oauth2", "grant", "jwt_bearer", &["assertion"]),
     ("oauth2", "grant", "token_exchange", &["token_url", "subject_token"]),
+    ("oauth2", "grant", "custom", &["token_url"]),
     ("verify", "scheme", "hmac", &["header"]),
 ];
 
@@ -66,9 +67,18 @@ fn conditions(shape: &'static Shape) -> Vec<Value> {
             .filter(|other| other.with == Some((key, value)))
             .map(|other| (other.name.to_owned(), Value::Bool(false)))
             .collect();
+        let excluded: Map<String, Value> = shape
+            .keys()
+            .filter(|other| other.unless == Some((key, value)))
+            .map(|other| (other.name.to_owned(), Value::Bool(false)))
+            .collect();
+        let mut then = json!({ "required": needed.map_or(&[][..], |(.., needed)| needed) });
+        if !excluded.is_empty() {
+            then["properties"] = Value::Object(excluded);
+        }
         json!({
             "if": { "properties": { key: { "const": value } }, "required": [key] },
-            "then": { "required": needed.map_or(&[][..], |(.., needed)| needed) },
+            "then": then,
             "else": { "properties": refused },
         })
     };

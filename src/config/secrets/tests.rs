@@ -1,5 +1,7 @@
 use super::*;
-use crate::config::model::{Account, Authorization, ClientAuth, Config, Grant, PresentedToken};
+use crate::config::model::{
+    Account, Authorization, ClientAuth, Config, CustomParams, Grant, JsonParam, PresentedToken,
+};
 use crate::config::parse::parse;
 use crate::config::problem::Problems;
 use crate::config::source::Source;
@@ -175,6 +177,20 @@ fn secrets_of(account: &Account) -> Vec<String> {
                 Grant::Password { username, password } => all.extend([text(username), text(password)]),
                 Grant::RefreshToken { refresh_token } => all.push(text(refresh_token)),
                 Grant::TokenExchange { subject_token, .. } => all.push(presented(subject_token)),
+                Grant::Custom(custom) => {
+                    all.extend(sent(&custom.headers));
+                    match &custom.params {
+                        CustomParams::Query(all_of) | CustomParams::Form(all_of) => {
+                            all.extend(all_of.iter().map(|(_, value)| value.expose().to_owned()));
+                        }
+                        CustomParams::Json(members) => {
+                            all.extend(members.iter().map(|(_, value)| match value {
+                                JsonParam::Secret(secret) => text(secret),
+                                other => format!("{other:?}"),
+                            }))
+                        }
+                    }
+                }
                 _ => {}
             }
             all

@@ -33,6 +33,14 @@ pub(super) async fn make(
     }
 }
 
+/// Returns the bearer token that `grant: custom` sends at `now`. It has no `jti`: it is no assertion of RFC 7523.
+pub(super) async fn make_bearer(assertion: &Assertion, now: SystemTime) -> Result<Secret, Failure> {
+    match assertion {
+        Assertion::Signed(signed) => sign(signed, "", Sent::Repeatedly, now).map_err(unsigned),
+        Assertion::Presented(token) => present(token).await,
+    }
+}
+
 /// The token's text. A file is read now: at most 64 KiB, less the newline at its end.
 pub(super) async fn present(token: &PresentedToken) -> Result<Secret, Failure> {
     match token {

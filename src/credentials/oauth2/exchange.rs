@@ -7,8 +7,8 @@ use super::redact::Secrets;
 use super::response::{self, Granted};
 use super::verdict::{self, Presented, Reply};
 use super::wire::TokenClient;
-use super::{client_auth, grant, words};
-use crate::config::model::{BearerTokenType, OAuth2};
+use super::{client_auth, custom, grant, words};
+use crate::config::model::{BearerTokenType, CustomGrant, Grant, OAuth2};
 use crate::fetch::HttpRequest;
 use crate::header_name::FieldName;
 use crate::secret::Secret;
@@ -79,8 +79,12 @@ impl TokenClient {
         nth: usize,
         secrets: &mut Secrets,
     ) -> Result<Reply, Failure> {
-        let authorization = client_auth::apply(config, nth, SystemTime::now(), &mut form, secrets).await?;
+        let now = SystemTime::now();
+        let authorization = client_auth::apply(config, nth, now, &mut form, secrets).await?;
         form.secrets(secrets);
+        if let Grant::Custom(grant) = &config.grant {
+            return self.attempt_custom(config, grant, (&form, authorization), now, secrets).await;
+        }
         let body = form.encode();
         let request = HttpRequest {
             method: &Method::POST,
@@ -90,6 +94,30 @@ impl TokenClient {
             max_body: MAX_ANSWER,
         };
         verdict::read(&self.send(&request, config.token_timeout, secrets).await?, secrets)
+    }
+}
+
+impl TokenClient {
+    async fn attempt_custom(
+        &self,
+        config: &OAuth2,
+        grant: &CustomGrant,
+        (form, authorization): (&Form, Option<HeaderValue>),
+        now: SystemTime,
+        secrets: &mut Secrets,
+    ) -> Result<Reply, Failure> {
+        let custom::Request { method, url, headers, body } =
+            custom::request(grant, &config.token_url, form, authorization, now, secrets).await?;
+        let request = HttpRequest {
+            method: &method,
+            url: &url,
+            headers: &headers,
+            body: body.as_ref().map(|body| body.as_bytes()),
+            max_body: MAX_ANSWER,
+        };
+        let mut raw = self.send(&request, config.token_timeout, secrets).await?;
+        custom::normalise(&mut raw, &grant.response, SystemTime::now());
+        verdict::read(&raw, secrets)
     }
 }
 

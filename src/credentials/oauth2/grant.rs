@@ -7,7 +7,7 @@
 use super::assertion;
 use super::error::Failure;
 use super::form::Form;
-use crate::config::model::{Assertion, Grant, OAuth2};
+use crate::config::model::{Assertion, CustomParams, Grant, OAuth2};
 use crate::secret::Secret;
 use std::time::SystemTime;
 
@@ -49,6 +49,10 @@ pub(super) async fn form(
             }
             form.with_scopes(config)
         }
+        Grant::Custom(custom) => match &custom.params {
+            CustomParams::Query(params) | CustomParams::Form(params) => Form::default().with_params(params),
+            CustomParams::Json(_) => Form::default(),
+        },
     };
     Ok(form.with_params(&config.token_params))
 }

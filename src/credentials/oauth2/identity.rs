@@ -1,6 +1,11 @@
 //! Whether two OAuth2 accounts would get the same token.
 
-use crate::config::model::{Assertion, ClientAuth, Grant, OAuth2, Param, PresentedToken, SignedAssertion};
+use super::custom;
+use super::redact::Secrets;
+use crate::config::model::{
+    Assertion, ClientAuth, CustomGrant, CustomParams, CustomResponse, Grant, OAuth2, Param, PresentedToken,
+    SignedAssertion,
+};
 use crate::secret::{Secret, sha256};
 use zeroize::Zeroizing;
 
@@ -68,6 +73,9 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
     config.scopes.iter().for_each(|scope| fields.push(scope));
     fields.push(config.bearer_token_type.as_str());
     fields.params(&config.token_params);
+    if let Grant::Custom(custom) = &config.grant {
+        fields.custom(custom);
+    }
     sha256(&fields.0)
 }
 
@@ -121,14 +129,6 @@ impl Fields {
         }
     }
 
-    fn params(&mut self, params: &[(String, Param)]) {
-        self.count(params.len());
-        for (name, value) in params {
-            self.push(name);
-            self.push(value.expose());
-        }
-    }
-
     fn grant(&mut self, grant: &Grant) {
         self.push(grant.as_str());
         match grant {
@@ -151,6 +151,42 @@ impl Fields {
                 }
                 self.optional(requested_token_type.as_deref());
             }
+            Grant::Custom(custom) => self.custom(custom),
+        }
+    }
+
+    fn custom(&mut self, custom: &CustomGrant) {
+        let CustomGrant { method, params, headers, assertion, response } = custom;
+        self.push(method.as_str());
+        match params {
+            CustomParams::Query(params) | CustomParams::Form(params) => {
+                self.push(if matches!(custom.params, CustomParams::Query(_)) { "query" } else { "form" });
+                self.params(params);
+            }
+            CustomParams::Json(params) => {
+                self.push("json");
+                self.push(&custom::json(params, &mut Secrets::default()));
+            }
+        }
+        self.count(headers.len());
+        for (name, value) in headers {
+            self.push(name.as_str());
+            self.bytes(value.as_bytes());
+        }
+        self.count(usize::from(assertion.is_some()));
+        assertion.iter().for_each(|assertion| self.assertion(assertion));
+        let CustomResponse { token, expires_in, expires_at, error } = response;
+        self.push(token);
+        self.push(expires_in);
+        self.optional(expires_at.as_deref());
+        self.push(error);
+    }
+
+    fn params(&mut self, params: &[(String, Param)]) {
+        self.count(params.len());
+        for (name, value) in params {
+            self.push(name);
+            self.push(value.expose());
         }
     }
 
@@ -227,9 +263,9 @@ impl Fields {
 mod tests {
     use super::super::stub;
     use super::*;
-    use crate::config::model::{BearerTokenType, CaBundle};
+    use crate::config::model::{BearerTokenType, CaBundle, JsonParam};
     use crate::header_name::FieldName;
-    use http::HeaderValue;
+    use http::{HeaderValue, Method};
 
     #[test]
     fn how_a_token_is_sent_and_waited_for_is_no_part_of_it() {
@@ -277,13 +313,24 @@ mod tests {
             change(&mut assertion);
             Assertion::Signed(Box::new(assertion))
         };
+        let custom = |change: fn(&mut CustomGrant)| {
+            let mut grant = CustomGrant {
+                method: Method::POST,
+                params: CustomParams::Form(Vec::new()),
+                headers: Vec::new(),
+                assertion: None,
+                response: CustomResponse::default(),
+            };
+            change(&mut grant);
+            Grant::Custom(Box::new(grant))
+        };
         let exchange = |subject: PresentedToken| Grant::TokenExchange {
             subject_token: subject,
             subject_token_type: "urn:ietf:params:oauth:token-type:jwt".into(),
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 38] = [
+        let changes: [&dyn Fn(&mut OAuth2); 49] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -302,6 +349,24 @@ mod tests {
             &|c| c.grant = Grant::JwtBearer(signed(|a| drop(a.claims.insert("a".into(), "7".into())))),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.scope_claim = true)),
             &|c| c.grant = Grant::JwtBearer(signed(|a| a.key = stub::other_signing_key())),
+            &|c| c.grant = custom(|_| ()),
+            &|c| c.grant = custom(|g| g.method = Method::GET),
+            &|c| c.grant = custom(|g| g.params = CustomParams::Query(Vec::new())),
+            &|c| c.grant = custom(|g| g.params = CustomParams::Json(Vec::new())),
+            &|c| {
+                c.grant =
+                    custom(|g| g.params = CustomParams::Json(vec![("a".into(), JsonParam::Value(1.into()))]))
+            },
+            &|c| c.grant = custom(|g| g.params = CustomParams::Form(vec![("a".into(), "b".into())])),
+            &|c| {
+                c.grant = custom(|g| {
+                    g.headers = vec![(FieldName::from_static("X"), HeaderValue::from_static("y"))];
+                });
+            },
+            &|c| c.grant = custom(|g| g.response.token.push('x')),
+            &|c| c.grant = custom(|g| g.response.expires_in.push('x')),
+            &|c| c.grant = custom(|g| g.response.expires_at = Some("/x".into())),
+            &|c| c.grant = custom(|g| g.response.error.push('x')),
             &|c| c.token_url.set_path("/other"),
             &|c| c.client_id = Some("other".into()),
             &|c| c.client_id = None,

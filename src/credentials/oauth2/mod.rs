@@ -13,6 +13,7 @@
 mod assertion;
 mod client_auth;
 mod clock;
+mod custom;
 mod details;
 mod error;
 mod exchange;
@@ -28,6 +29,8 @@ mod refresh;
 mod response;
 mod schedule;
 mod sign_in;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod status;
 #[cfg(test)]

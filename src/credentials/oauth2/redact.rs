@@ -55,7 +55,9 @@ impl Secrets {
             Grant::ClientCredentials
             | Grant::AuthorizationCode { .. }
             | Grant::DeviceCode { .. }
-            | Grant::JwtBearer(_) => {}
+            | Grant::JwtBearer(_)
+            // Those of its request are added when they are sent.
+            | Grant::Custom(_) => {}
         }
         for (name, value) in &config.token_headers {
             // `Accept-Language: en` is no secret, and is a part of many words.

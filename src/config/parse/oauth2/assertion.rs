@@ -154,17 +154,34 @@ fn claims(decoder: &Decoder<'_>, map: &Map<'_>, ours: &[&str]) -> Option<serde_j
         .map_or_else(|| Some(Default::default()), |at| request::claims(decoder, &at, ours, CLAIM))
 }
 
-/// Reads `jwt`: a token for the service itself. A claim that the file does not set is left out.
+/// Reads `jwt`: a token for the service itself.
 pub(in crate::config::parse) fn jwt(decoder: &Decoder<'_>, at: &At<'_>) -> Option<SelfSigned> {
     let map = decoder.mapping(at)?;
     let (header, prefix) = (request::header(decoder, &map), request::prefix(decoder, &map));
     let key = decoder.required_or(&map, "key", Some("write `key: { file: PATH }`"))?;
-    let material = material(decoder, &key, false);
+    let assertion = without_defaults(decoder, &map, &key);
+    Some(SelfSigned { assertion: assertion?, header: header?, prefix: prefix? })
+}
+
+/// Reads `assertion` of a custom grant: a token for the endpoint.
+pub(super) fn bare(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Assertion> {
+    let map = decoder.mapping(at)?;
+    match source(decoder, &map)? {
+        Source::Key(key) => {
+            without_defaults(decoder, &map, &key).map(|signed| Assertion::Signed(Box::new(signed)))
+        }
+        Source::Token(token) => decoder.presented(&token).map(Assertion::Presented),
+    }
+}
+
+/// Reads a token that has only the claims that the file sets.
+fn without_defaults(decoder: &Decoder<'_>, map: &Map<'_>, key: &At<'_>) -> Option<SignedAssertion> {
+    let material = material(decoder, key, false);
     let text = |key| optional(map.get(key), |at| decoder.string(at).map(str::to_owned)).checked();
     let (issuer, subject, audience) = (text("issuer"), text("subject"), text("audience"));
-    let claims = claims(decoder, &map, &OURS);
-    let signed = signed(decoder, &map, &key, material)?;
-    let assertion = SignedAssertion {
+    let claims = claims(decoder, map, &OURS);
+    let signed = signed(decoder, map, key, material)?;
+    Some(SignedAssertion {
         key: signed.key,
         key_id: signed.key_id,
         certificate_sha256: signed.certificate_sha256,
@@ -174,8 +191,7 @@ pub(in crate::config::parse) fn jwt(decoder: &Decoder<'_>, at: &At<'_>) -> Optio
         lifetime: signed.lifetime,
         claims: claims?,
         scope_claim: false,
-    };
-    Some(SelfSigned { assertion, header: header?, prefix: prefix? })
+    })
 }
 
 /// Reads `client_assertion` if the client's secret signs.

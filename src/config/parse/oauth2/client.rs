@@ -28,7 +28,7 @@ const METHODS: [(&str, Method); 6] = [
 ];
 
 /// A new secret and the previous one.
-const MAX_SECRETS: usize = 2;
+pub(super) const MAX_SECRETS: usize = 2;
 
 /// Keys that have no effect with certain methods: label and help.
 const UNUSED: [(&str, &[Method], &str, &str); 3] = [
@@ -80,7 +80,8 @@ pub(super) fn method(decoder: &Decoder<'_>, map: &Map<'_>, kind: Option<Kind>) -
 
 /// Returns true if the grant works without a client.
 pub(super) fn is_optional(kind: Option<Kind>, method: Option<Method>) -> bool {
-    matches!(kind, Some(Kind::JwtBearer | Kind::TokenExchange)) && matches!(method, Some(Method::None) | None)
+    matches!(kind, Some(Kind::JwtBearer | Kind::TokenExchange | Kind::Custom))
+        && matches!(method, Some(Method::None) | None)
 }
 
 /// Reads `client_id`.

@@ -1,7 +1,7 @@
 //! The grants, and the keys of each.
 
 use super::assertion::{self, FromKey};
-use super::{RefreshTokens, endpoint, request};
+use super::{RefreshTokens, custom, endpoint, request};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::model::Grant;
 use crate::config::parse::optional;
@@ -19,9 +19,10 @@ pub(super) enum Kind {
     DeviceCode,
     JwtBearer,
     TokenExchange,
+    Custom,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("client_credentials", Kind::ClientCredentials),
     ("password", Kind::Password),
     ("refresh_token", Kind::RefreshToken),
@@ -29,10 +30,11 @@ const KINDS: [(&str, Kind); 7] = [
     ("device_code", Kind::DeviceCode),
     ("jwt_bearer", Kind::JwtBearer),
     ("token_exchange", Kind::TokenExchange),
+    ("custom", Kind::Custom),
 ];
 
 /// Each grant's own keys, and the label for them under another grant.
-const OWN: [(&str, Kind, &str); 14] = [
+const OWN: [(&str, Kind, &str); 16] = [
     ("username", Kind::Password, "this grant sends no user name and password"),
     ("password", Kind::Password, "this grant sends no user name and password"),
     ("refresh_token", Kind::RefreshToken, "this grant does not start from a refresh token"),
@@ -47,6 +49,8 @@ const OWN: [(&str, Kind, &str); 14] = [
     ("actor_token", Kind::TokenExchange, "this grant exchanges no token"),
     ("actor_token_type", Kind::TokenExchange, "this grant exchanges no token"),
     ("requested_token_type", Kind::TokenExchange, "this grant exchanges no token"),
+    ("request", Kind::Custom, "this grant's request is that of its RFC"),
+    ("response", Kind::Custom, "this grant's response is that of RFC 6749"),
 ];
 
 /// The token types of RFC 8693 section 3, by short names.
@@ -74,6 +78,8 @@ const AUTHORIZATION_PARAMS: [&str; 7] = [
 pub(super) struct Account<'a> {
     pub(super) map: &'a Map<'a>,
     pub(super) plaintext: bool,
+    /// `request.auth` of a custom grant.
+    pub(super) auth: Option<custom::Auth>,
     pub(super) client_id: Given<&'a str>,
     /// True if the account works without a client.
     pub(super) nameless: bool,
@@ -89,6 +95,7 @@ pub(super) fn kind(decoder: &Decoder<'_>, map: &Map<'_>, refresh_tokens: &mut Re
     for (key, owner, label) in OWN {
         if let Some(at) = map.get(key)
             && owner != kind
+            && (key, kind) != ("assertion", Kind::Custom)
         {
             let mut help = format!("remove it, or use `grant: {}`", word(owner));
             if key == "assertion" {
@@ -135,6 +142,7 @@ pub(super) fn grant(
             return (assertion.map(Grant::JwtBearer), from_key);
         }
         Kind::TokenExchange => token_exchange(decoder, map),
+        Kind::Custom => custom::grant(decoder, map, account.auth).map(|grant| Grant::Custom(Box::new(grant))),
     };
     (grant, FromKey::Nothing)
 }

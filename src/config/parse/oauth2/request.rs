@@ -94,19 +94,20 @@ pub(super) fn token_params(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(St
         if !is_extra(decoder, name, &at, &OURS, PARAMETER) {
             continue;
         }
-        let mut push = |value: Option<Param>| all.extend(value.map(|value| (name.to_owned(), value)));
-        if let View::Sequence(items) = decoder.tree.view(at.node) {
-            if items.is_empty() {
-                decoder.empty::<()>(&at);
-            }
-            for item in decoder.sequence(&at)? {
-                push(param(decoder, &item));
-            }
-        } else {
-            push(param(decoder, &at));
-        }
+        all.extend(param_values(decoder, &at).into_iter().map(|value| (name.to_owned(), value)));
     }
     Some(all)
+}
+
+/// Reads the values of one parameter: one, or a list.
+pub(super) fn param_values(decoder: &Decoder<'_>, at: &At<'_>) -> Vec<Param> {
+    match decoder.tree.view(at.node) {
+        View::Sequence([]) => decoder.empty(at).into_iter().collect(),
+        View::Sequence(_) => {
+            decoder.sequence(at).into_iter().flatten().filter_map(|item| param(decoder, &item)).collect()
+        }
+        _ => param(decoder, at).into_iter().collect(),
+    }
 }
 
 /// Reads a text, which may be a secret from a source.
@@ -168,21 +169,39 @@ fn is_extra(
     extra
 }
 
-/// Reads extra headers of the token request, each value a secret.
+/// Reads `token_headers`.
 pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(FieldName, HeaderValue)>> {
+    let plain_text = |_: &str| PlainText::WARN;
+    headers(decoder, at, plain_text, |name| {
+        if same(name, "authorization") {
+            Some(("this header authenticates the client", Some("set `client_auth` instead")))
+        } else {
+            same(name, "content-type").then_some(("a token request is always a form", None))
+        }
+    })
+}
+
+/// Reads extra headers of the token request, each value a secret. `plain_text` says how one in plain text is treated,
+/// `refused` returns label and help for a name that can't be set here.
+pub(super) fn headers(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    plain_text: impl Fn(&str) -> PlainText<'static>,
+    refused: impl Fn(&str) -> Option<(&'static str, Option<&'static str>)>,
+) -> Option<Vec<(FieldName, HeaderValue)>> {
     let mut all: Vec<(FieldName, HeaderValue)> = Vec::new();
     for (text, at) in decoder.names(at)?.entries() {
-        let value = header_value(decoder, &at);
+        let value = header_value(decoder, &at, plain_text(text));
+        let is_set = |name: &FieldName| all.iter().any(|(before, _)| name == before);
         let (label, help) = match Purpose::Sent.parse(text) {
-            Ok(name) if same(name.as_str(), "authorization") => {
-                ("this header authenticates the client", Some("set `client_auth` instead"))
-            }
-            Ok(name) if same(name.as_str(), "content-type") => ("a token request is always a form", None),
-            Ok(name) if all.iter().any(|(before, _)| name == *before) => ("this header is set already", None),
-            Ok(name) => {
-                all.extend(value.map(|value| (name, value)));
-                continue;
-            }
+            Ok(name) => match refused(name.as_str()) {
+                Some(said) => said,
+                None if is_set(&name) => ("this header is set already", None),
+                None => {
+                    all.extend(value.map(|value| (name, value)));
+                    continue;
+                }
+            },
             Err(invalid) => (invalid.label, None),
         };
         let message = format!("{at} is not a header name that can be set");

@@ -1,6 +1,6 @@
 use crate::config::model::{
-    Assertion, Authorization, ClientAuth, Config, Grant, OAuth2, Param, PresentedToken, SelfSigned,
-    SignedAssertion, StateStore,
+    Assertion, Authorization, ClientAuth, Config, CustomParams, CustomResponse, Grant, JsonParam, OAuth2,
+    Param, PresentedToken, SelfSigned, SignedAssertion, StateStore,
 };
 use crate::config::model::{LastValues, ReadFault};
 use crate::config::parse::parse;
@@ -9,6 +9,7 @@ use crate::config::source::Source;
 use crate::config::{Mode, Problems, load};
 use crate::jwt::Algorithm;
 use crate::secret::Secret;
+use http::Method;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -147,6 +148,59 @@ fn every_grant_has_its_own_keys() {
     let claims = serde_json::json!({ "tenant": "7", "level": 7, "roles": ["a", { "b": [true, null, 1.5] }] });
     assert_eq!(serde_json::Value::from(assertion.claims), claims);
     assert!(!assertion.scope_claim);
+}
+
+#[test]
+fn a_request_that_is_not_of_the_rfc() {
+    let config = load(&Path::new(CASES).join("valid_oauth2_grants.yaml"), Mode::Full).config.unwrap();
+    let of = |account| match of(&config, account) {
+        OAuth2 { grant: Grant::Custom(grant), client_auth, .. } => (*grant, client_auth),
+        other => panic!("not custom: {other:?}"),
+    };
+    let secret = || Secret::new("hunter2-from-a-file");
+    let (custom, client_auth) = of("custom");
+    assert_eq!((custom.method, custom.assertion, client_auth), (Method::PUT, None, ClientAuth::None));
+    let ids = vec![JsonParam::Value(1.into()), JsonParam::Secret(secret())];
+    let nested =
+        vec![("password".to_owned(), JsonParam::Secret(secret())), ("ids".to_owned(), JsonParam::List(ids))];
+    assert_eq!(
+        custom.params,
+        CustomParams::Json(vec![
+            ("secret".to_owned(), JsonParam::Secret(secret())),
+            ("nested".to_owned(), JsonParam::Object(nested)),
+            ("flag".to_owned(), JsonParam::Value(true.into())),
+        ])
+    );
+    let names: Vec<&[u8]> = custom.headers.iter().map(|(name, _)| &name.spelling()[..]).collect();
+    assert_eq!(names, [&b"X-Version"[..], b"Authorization"]);
+    assert_eq!(
+        custom.response,
+        CustomResponse {
+            token: "/data/token".into(),
+            expires_in: "/expires_in".into(),
+            expires_at: Some("/data/end".into()),
+            error: "/code".into(),
+        }
+    );
+    let scopes = |value| ("scopes".to_owned(), value);
+    assert_eq!(
+        of("custom-get").0.params,
+        CustomParams::Query(vec![
+            scopes(Param::from("a")),
+            scopes(Param::from(secret())),
+            ("level".to_owned(), Param::from("3")),
+        ])
+    );
+    let (custom, client_auth) = of("custom-basic");
+    assert!(matches!(custom.params, CustomParams::Form(params) if params.len() == 1));
+    assert!(matches!(client_auth, ClientAuth::BasicRaw(secrets) if secrets.len() == 2));
+    let (custom, _) = of("custom-assertion");
+    assert_eq!((custom.method, custom.params), (Method::POST, CustomParams::Form(Vec::new())));
+    let Some(Assertion::Signed(assertion)) = custom.assertion else { panic!("no assertion") };
+    assert_eq!(
+        (assertion.issuer.as_deref(), assertion.subject, assertion.audience),
+        (Some("4711"), None, None)
+    );
 }
 
 #[test]

@@ -262,3 +262,17 @@ async fn a_refusal_ends_the_polling() {
         assert_eq!(times, [5, 10]);
     }
 }
+
+#[test]
+fn the_scopes_of_a_sign_in_are_separated_as_the_file_says() {
+    let scope = |separator: &str| {
+        let config = OAuth2 { scope_separator: separator.into(), ..config() };
+        let url = Authorization::new(&config, &"http://127.0.0.1:4711/callback".parse().unwrap())
+            .unwrap()
+            .url()
+            .clone();
+        let scope = url.query_pairs().find(|(name, _)| name == "scope").map(|(_, value)| value.into_owned());
+        scope.unwrap()
+    };
+    assert_eq!((scope(" "), scope(",")), ("a offline_access".into(), "a,offline_access".into()));
+}
