@@ -40,9 +40,6 @@ pub struct Route {
     /// The statuses by which the upstream refuses the account's token; empty if the account has none. Not stored in the
     /// token source, because a source outlives reloads that change only this.
     pub token_refused_by: Vec<StatusCode>,
-    /// The header of an OAuth2 account's token, in the file's spelling; `None` for other credentials. Not stored in the
-    /// token source, because a source outlives a reload that changes only the spelling.
-    pub token_header: Option<FieldName>,
     /// True if a request whose token the upstream refused is sent once more, with another token.
     pub retry_on_401: bool,
     /// Maximum pause within a started response.
@@ -87,10 +84,6 @@ impl Route {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
             },
-            token_header: match &outbound.account.authorization {
-                Authorization::OAuth2(config) => Some(config.header.clone()),
-                _ => None,
-            },
             retry_on_401: outbound.retry_on_401,
             idle_timeout: outbound.idle_timeout,
             timeout_message: outbound
@@ -133,7 +126,6 @@ impl Route {
             upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
             token_refused_by: Vec::new(),
-            token_header: None,
             retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
             timeout_message: "The webhook's receiver is not answering.".to_owned(),
@@ -204,7 +196,7 @@ fn replaced(credential: &Credential, beside: &[(FieldName, HeaderValue)]) -> Vec
     let mut names: Vec<String> = match credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
         Credential::Jwt(jwt) => vec![fold(jwt.header().as_str())],
-        Credential::OAuth2(source) => vec![fold(source.header().as_str())],
+        Credential::OAuth2(token) => vec![fold(token.header.as_str())],
         Credential::None | Credential::Unavailable | Credential::Query { .. } => Vec::new(),
     };
     names.extend(beside.iter().map(|(name, _)| fold(name.as_str())));

@@ -1,14 +1,14 @@
 //! A configuration that is ready to serve: one immutable value, built in the background, published by one swap, pinned
 //! by each request.
 //!
-//! State that must outlive a change of the file is taken over from the previous snapshot when it is built: token caches
+//! State that must outlive a change of the file is taken over from the previous snapshot when it is built: token sources
 //! of accounts whose identity is unchanged, and counters, by name. Everything else is dropped with the old snapshot
 //! when its last request ends, so nothing has to be cleaned up.
 
 mod handover;
 
 use crate::config::model::{Account, Authorization, Config};
-use crate::credentials::oauth2::{TokenSource, Tokens, identity};
+use crate::credentials::oauth2::{Now, TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
 use crate::outbound::Routes;
 use crate::route::{Parts, Route};
@@ -23,7 +23,6 @@ use arc_swap::ArcSwap;
 use handover::Handover;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
-use tokio::time::Instant;
 
 /// A handle to the current snapshot. Cloning it copies the reference.
 #[derive(Clone)]
@@ -132,12 +131,13 @@ impl Snapshot {
 
     /// Returns the token sources of changed accounts that had a token in use in `previous`: they should get their own
     /// token before a request needs it.
-    pub fn changed_sources(&self, previous: &Self, now: Instant) -> Vec<Weak<TokenSource>> {
+    pub fn changed_sources(&self, previous: &Self, now: Now) -> Vec<Weak<TokenSource>> {
         let before = |name: &String| previous.accounts.get(name).map(|account| &*account.credential);
         let all =
             self.accounts.iter().filter_map(|(name, account)| Some((before(name)?, &*account.credential)));
         all.filter_map(|(before, after)| match (before, after) {
             (Credential::OAuth2(before), Credential::OAuth2(after)) => {
+                let (before, after) = (&before.source, &after.source);
                 (!Arc::ptr_eq(before, after) && before.is_in_use(now)).then(|| Arc::downgrade(after))
             }
             _ => None,
@@ -148,7 +148,7 @@ impl Snapshot {
     /// Returns every account's token source.
     pub fn token_sources(&self) -> impl Iterator<Item = &Arc<TokenSource>> {
         self.accounts.values().filter_map(|account| match &*account.credential {
-            Credential::OAuth2(source) => Some(source),
+            Credential::OAuth2(token) => Some(&token.source),
             _ => None,
         })
     }
@@ -177,30 +177,31 @@ impl RunningAccount {
             _ => None,
         };
         let keeps_origins = || handover.is_some_and(|handover| handover.keeps_origins(&account.name));
-        if let Some(kept) = before.filter(|before| identity.is_some() && before.identity == identity) {
-            if let Credential::OAuth2(source) = &*kept.credential
-                && source.has_inherited()
-                && !keeps_origins()
-            {
-                source.drop_inherited();
-            }
-            return Self { credential: Arc::clone(&kept.credential), identity };
-        }
         let source_before = match before.map(|before| &*before.credential) {
-            Some(Credential::OAuth2(source)) => Some(source),
+            Some(Credential::OAuth2(token)) => Some(&token.source),
             _ => None,
         };
-        let credential = Credential::new(account, |config| {
-            // Counters belong to the name, whatever happens to the account.
-            let stats = source_before
-                .map_or_else(|| Arc::new(AccountStats::new()), |source| Arc::clone(source.stats()));
-            let source = TokenSource::new(&account.name, config.clone(), stats, tokens);
-            if let Some(before) = source_before
-                && keeps_origins()
-            {
-                source.inherit(before, Instant::now());
+        let is_same = identity.is_some() && before.is_some_and(|before| before.identity == identity);
+        let credential = Credential::new(account, |config| match source_before {
+            Some(source) if is_same => {
+                if source.has_inherited() && !keeps_origins() {
+                    source.drop_inherited();
+                }
+                source.reconfigure(config);
+                Arc::clone(source)
             }
-            source
+            _ => {
+                // Counters belong to the name, whatever happens to the account.
+                let stats = source_before
+                    .map_or_else(|| Arc::new(AccountStats::new()), |source| Arc::clone(source.stats()));
+                let source = TokenSource::new(&account.name, config.clone(), stats, tokens);
+                if let Some(before) = source_before
+                    && keeps_origins()
+                {
+                    source.inherit(before, Now::system());
+                }
+                source
+            }
         });
         Self { credential: Arc::new(credential), identity }
     }

@@ -5,7 +5,7 @@ use super::report::{
     ServiceReport, TokenReport, TokenRequestReport, Totals, UnreadReport, UserReport,
 };
 use crate::config::model::{Account, ServerUrl, Service, UnreadSecret, Validity};
-use crate::credentials::oauth2::{TokenSource, TokenState};
+use crate::credentials::oauth2::{Now, TokenSource, TokenState};
 use crate::credentials::{Credential, TokenResult};
 use crate::error_code::ErrorCode;
 use crate::snapshot::Snapshot;
@@ -13,7 +13,7 @@ use crate::telemetry::failures::FailureRow;
 use crate::telemetry::metrics::{AccountRow, Direction, Exposition, Phase, ServiceStats};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Describes the services, accounts, users and webhooks.
 pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Parts {
@@ -131,7 +131,7 @@ fn describe_unread(unread: &UnreadSecret) -> UnreadReport {
 fn describe_account(snapshot: &Snapshot, account: &Account, now: SystemTime) -> AccountReport {
     let credential = snapshot.accounts.get(&account.name).map(|running| &*running.credential);
     let (authorization, token) = match credential {
-        Some(Credential::OAuth2(source)) => ("oauth2", Some(describe_token(source, now))),
+        Some(Credential::OAuth2(token)) => ("oauth2", Some(describe_token(&token.source, now))),
         Some(Credential::Headers(_)) => ("header", None),
         Some(Credential::Query(_)) => ("query", None),
         Some(Credential::Jwt(_)) => ("jwt", None),
@@ -142,7 +142,7 @@ fn describe_account(snapshot: &Snapshot, account: &Account, now: SystemTime) -> 
 }
 
 fn describe_token(source: &TokenSource, now: SystemTime) -> TokenReport {
-    let status = source.status(Instant::now().into());
+    let status = source.status(Now::system());
     let expires_in = status.expires_at.map(|at| at.duration_since(now).unwrap_or_default().as_secs());
     TokenReport {
         state: status.state.as_str(),
@@ -214,9 +214,10 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
         exposition.service(Direction::Webhook, endpoint.service(), &endpoint.route.stats);
     }
     for (name, account) in &snapshot.accounts {
-        if let Credential::OAuth2(source) = &*account.credential {
+        if let Credential::OAuth2(token) = &*account.credential {
+            let source = &token.source;
             let stats = source.stats();
-            let status = source.status(Instant::now().into());
+            let status = source.status(Now::system());
             exposition.account(AccountRow {
                 account: name,
                 requests: TokenResult::ALL.map(|result| (result.as_str(), stats.requests(result))).into(),

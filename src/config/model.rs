@@ -503,6 +503,16 @@ pub enum BearerTokenType {
     IdToken,
 }
 
+impl BearerTokenType {
+    /// Returns its name in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::IdToken => "id_token",
+        }
+    }
+}
+
 /// A connected service.
 #[derive(Debug, PartialEq)]
 pub struct Service {

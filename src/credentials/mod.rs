@@ -34,8 +34,19 @@ pub enum Credential {
     Query(QueryCredential),
     /// A token that attache signs.
     Jwt(Arc<JwtCredential>),
-    /// A token that is asked for, kept and renewed.
-    OAuth2(Arc<oauth2::TokenSource>),
+    /// A token that is requested, kept and renewed.
+    OAuth2(OAuth2Credential),
+}
+
+/// A token, and how it is sent.
+#[derive(Clone)]
+pub struct OAuth2Credential {
+    /// The source of the token, which outlives changes of the other fields.
+    pub source: Arc<oauth2::TokenSource>,
+    /// The header that carries it, in the file's spelling.
+    pub header: FieldName,
+    /// The text before it.
+    pub prefix: Box<str>,
 }
 
 impl Credential {
@@ -51,7 +62,11 @@ impl Credential {
             Authorization::Headers(headers) => Self::Headers(headers.iter().map(sensitive).collect()),
             Authorization::Query { name, value } => Self::Query(QueryCredential::new(name, value)),
             Authorization::Jwt(config) => Self::Jwt(Arc::new(JwtCredential::new(config))),
-            Authorization::OAuth2(config) => Self::OAuth2(token_source(config)),
+            Authorization::OAuth2(config) => Self::OAuth2(OAuth2Credential {
+                source: token_source(config),
+                header: config.header.clone(),
+                prefix: config.prefix.as_str().into(),
+            }),
         }
     }
 }

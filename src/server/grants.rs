@@ -6,10 +6,10 @@ use crate::snapshot::Handle;
 use crate::state::{FileStore, StateError};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Interval at which a needed or completed login, or a suspended machine, is detected without a request.
+/// Interval at which a login, or another process's renewal, is detected without a request.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The store in use.
@@ -58,8 +58,8 @@ fn needed(config: &Config) -> Option<&StateStore> {
     config.state.as_ref().filter(|_| config.rotating().next().is_some())
 }
 
-/// Checks every other second which accounts need a login (only those that keep a refresh token cost anything), and
-/// whether a token expired while the process clock stood still.
+/// Has every account that keeps a refresh token look into the store every other second: for a login, and for a token
+/// that another process renewed.
 pub(super) async fn watch(snapshots: Handle) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,8 +67,7 @@ pub(super) async fn watch(snapshots: Handle) {
         ticks.tick().await;
         let snapshot = snapshots.load();
         for source in snapshot.token_sources() {
-            source.expire(SystemTime::now());
-            source.look().await;
+            source.look();
         }
     }
 }

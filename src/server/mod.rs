@@ -321,6 +321,9 @@ impl Server {
                         () = ended(&mut terminate, &mut interrupt) => break,
                     }
                     tracing::info!("SIGHUP: reading the configuration");
+                    for source in state.snapshots.load().token_sources() {
+                        source.nudge();
+                    }
                 }
                 () = ended(&mut terminate, &mut interrupt) => break,
             }
@@ -357,7 +360,7 @@ impl Server {
             while serving.join_next().await.is_some() {}
         }
         // The answer to a request that spent a refresh token must not be lost: it holds the next token.
-        if !self.tokens.finish(&state.snapshots.load().config).await {
+        if !self.tokens.finish().await {
             tracing::error!("ended while a refresh token was being exchanged: its account may need a login");
         }
         let log = Arc::clone(&state.access_log);

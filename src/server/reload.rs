@@ -6,7 +6,7 @@ use crate::admin::report::{Moment, ReloadReport};
 use crate::config::changes::{Changes, RestartKey};
 use crate::config::model::{AccessLog, Config, LastValues, Listen};
 use crate::config::{self, Files, Loaded, Mode, Problems};
-use crate::credentials::oauth2::{TokenSource, Tokens};
+use crate::credentials::oauth2::{Now, TokenSource, Tokens};
 use crate::snapshot::Snapshot;
 use crate::state::StateError;
 use crate::telemetry::logging::Logging;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// Maximum number of concurrent token requests for changed accounts.
 const AT_ONCE: usize = 32;
@@ -191,7 +191,7 @@ impl Reloader {
             }
             let changes = Changes::between(&current.config, &config);
             let next = Snapshot::build(config, Some(&current), &tokens, &transport);
-            let cold = next.changed_sources(&current, Instant::now());
+            let cold = next.changed_sources(&current, Now::system());
             Prepared { changes, next: Some(next), cold }
         };
         tokio::task::spawn_blocking(prepare).await

@@ -56,7 +56,7 @@ async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
         () = broken_off() => Err("broken off".to_owned()),
     };
     // The answer to a request that spent a refresh token must not be lost: it holds the next token.
-    if !tokens.finish(config).await {
+    if !tokens.finish().await {
         return Err(
             "ended while a refresh token was being exchanged: its account may need a login".to_owned()
         );

@@ -3,8 +3,7 @@
 //! The answer is given the members of RFC 6749 section 5, so what it means is decided where it is for every other grant.
 
 use super::assertion;
-use super::error::Failure;
-use super::exchange::bearer;
+use super::error::{Failure, Unavailability};
 use super::form::Form;
 use super::redact::Secrets;
 use super::response::{Members, Raw};
@@ -65,12 +64,19 @@ pub(super) async fn request(
         Some(assertion) => {
             let token = assertion::make_bearer(assertion, now).await?;
             secrets.add(&token);
-            Some(bearer("Bearer ", token.expose())?)
+            Some(bearer(&token)?)
         }
         None => authorization,
     };
     headers.extend(authorization.map(|value| (FieldName::from_static("Authorization"), value)));
     Ok(Request { method: custom.method.clone(), url, headers, body })
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, Failure> {
+    let text = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Failure::from(Unavailability::Assertion))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn add_query(url: &mut Url, form: &Form) {

@@ -147,11 +147,6 @@ impl TokenError {
             Cause::Unavailable(reason) => Cow::Borrowed(reason.as_str()),
         }
     }
-
-    /// Returns the same failure with what is left of the pause.
-    pub(super) fn with_retry_after(&self, retry_after: Duration) -> Self {
-        Self { failure: Arc::clone(&self.failure), retry_after }
-    }
 }
 
 /// The error codes of RFC 6749 section 5.2, RFC 8707, RFC 8628 and OpenID Connect that a token endpoint may give.
@@ -200,6 +195,8 @@ pub enum Unavailability {
     NoIdToken,
     /// A token that must not be sent as a bearer token (`DPoP`, `mac`).
     TokenType,
+    /// A token that was over when it arrived.
+    Expired,
     /// A token with characters that no header may hold.
     TokenCharacters,
     /// The folder of refresh tokens can't be used.
@@ -228,6 +225,7 @@ impl Unavailability {
             | Self::NoToken
             | Self::NoIdToken
             | Self::TokenType
+            | Self::Expired
             | Self::TokenCharacters => "token_endpoint_answer",
             Self::State | Self::Locked => "state_unavailable",
             Self::Assertion => "assertion_unavailable",
@@ -252,6 +250,7 @@ impl fmt::Display for Unavailability {
             Self::NoToken => "the token endpoint's answer has no access_token",
             Self::NoIdToken => "the token endpoint's answer has no id_token",
             Self::TokenType => "the token endpoint's token is not a bearer token",
+            Self::Expired => "the token had expired when it arrived",
             Self::TokenCharacters => {
                 "the token endpoint's token has a space or a character that no token contains"
             }

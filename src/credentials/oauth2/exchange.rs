@@ -23,12 +23,10 @@ use url::Url;
 const MAX_ANSWER: usize = 256 * 1024;
 
 /// A token as it came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Answer {
     /// The token that is sent: visible ASCII, without a prefix.
     pub(super) token: Secret,
-    /// `Bearer …`, sensitive.
-    pub(super) header: HeaderValue,
     /// From 0 (not to be kept) to [`super::schedule::MAX_LIFETIME`].
     pub(super) expires_in: Option<Duration>,
     /// The refresh token beside it: the next one where they rotate.
@@ -44,17 +42,6 @@ pub(super) struct Answer {
 pub(super) trait Exchange: Send + Sync + 'static {
     /// Asks the token endpoint. `refresh_token` is for the grants that [refresh](crate::config::model::Grant::refreshes).
     async fn exchange(&self, config: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure>;
-
-    /// Whether an exchange has what it needs, without asking anybody: an account that needs a login is seen before the
-    /// first request.
-    async fn look(&self, _: &OAuth2) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    /// The longest an exchange may take.
-    fn limit(&self, config: &OAuth2) -> Duration {
-        config.token_timeout
-    }
 }
 
 impl TokenClient {
@@ -198,8 +185,7 @@ impl Posted {
         }
         refresh_token.iter().for_each(|token| secrets.add(token));
         Ok(Answer {
-            header: bearer(&config.prefix, token)?,
-            token: Secret::new(token),
+            token: sendable(token)?,
             expires_in: granted.expires_in(),
             details: Details::of(&granted, token, &secrets),
             refresh_token,
@@ -218,12 +204,11 @@ impl Exchange for TokenClient {
 
 /// RFC 6750 section 2.1, except for its narrower alphabet, which real tokens overstep: any visible ASCII. A token with a
 /// space is an error message in the place of a token.
-pub(super) fn bearer(prefix: &str, token: &str) -> Result<HeaderValue, Failure> {
-    let fits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
-    let value = fits.then(|| HeaderValue::try_from(format!("{prefix}{token}")).ok()).flatten();
-    let mut value = value.ok_or(Unavailability::TokenCharacters)?;
-    value.set_sensitive(true);
-    Ok(value)
+fn sendable(token: &str) -> Result<Secret, Failure> {
+    if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Secret::new(token));
+    }
+    Err(Unavailability::TokenCharacters.into())
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use super::custom;
 use super::redact::Secrets;
 use crate::config::model::{
-    Assertion, BearerTokenType, ClientAuth, CustomGrant, CustomParams, CustomResponse, Grant, OAuth2, Param,
-    PresentedToken, SignedAssertion,
+    Assertion, ClientAuth, CustomGrant, CustomParams, CustomResponse, Grant, OAuth2, Param, PresentedToken,
+    SignedAssertion,
 };
 use crate::secret::{Secret, sha256};
 use zeroize::Zeroizing;
@@ -24,11 +24,11 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         bearer_token_type,
         token_params,
         token_headers,
-        header,
-        prefix,
-        default_lifetime,
-        token_timeout,
-        // It shapes what is done with the token, not the token.
+        // These say what is done with the token.
+        header: _,
+        prefix: _,
+        default_lifetime: _,
+        token_timeout: _,
         retry_on: _,
         login_required_on,
     } = config;
@@ -46,10 +46,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
     for scope in scopes {
         fields.push(scope);
     }
-    fields.push(match bearer_token_type {
-        BearerTokenType::AccessToken => "access_token",
-        BearerTokenType::IdToken => "id_token",
-    });
+    fields.push(bearer_token_type.as_str());
     fields.push(scope_separator);
     fields.params(token_params);
     fields.count(token_headers.len());
@@ -57,10 +54,6 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         fields.push(name.as_str());
         fields.bytes(value.as_bytes());
     }
-    fields.push(header.as_str());
-    fields.push(prefix);
-    fields.bytes(&default_lifetime.as_nanos().to_le_bytes());
-    fields.bytes(&token_timeout.as_nanos().to_le_bytes());
     fields.count(login_required_on.len());
     for code in login_required_on {
         fields.push(code);
@@ -78,10 +71,7 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
     fields.optional(config.client_id.as_deref());
     fields.count(config.scopes.len());
     config.scopes.iter().for_each(|scope| fields.push(scope));
-    fields.push(match config.bearer_token_type {
-        BearerTokenType::AccessToken => "access_token",
-        BearerTokenType::IdToken => "id_token",
-    });
+    fields.push(config.bearer_token_type.as_str());
     fields.params(&config.token_params);
     if let Grant::Custom(custom) = &config.grant {
         fields.custom(custom);
@@ -139,6 +129,14 @@ impl Fields {
         }
     }
 
+    fn params(&mut self, params: &[(String, Param)]) {
+        self.count(params.len());
+        for (name, value) in params {
+            self.push(name);
+            self.push(value.expose());
+        }
+    }
+
     fn grant(&mut self, grant: &Grant) {
         self.push(grant.as_str());
         match grant {
@@ -190,14 +188,6 @@ impl Fields {
         self.push(expires_in);
         self.optional(expires_at.as_deref());
         self.push(error);
-    }
-
-    fn params(&mut self, params: &[(String, Param)]) {
-        self.count(params.len());
-        for (name, value) in params {
-            self.push(name);
-            self.push(value.expose());
-        }
     }
 
     fn client_auth(&mut self, auth: &ClientAuth) {
@@ -273,16 +263,43 @@ impl Fields {
 mod tests {
     use super::super::stub;
     use super::*;
-    use crate::config::model::{CaBundle, JsonParam};
+    use crate::config::model::{BearerTokenType, CaBundle, JsonParam};
     use crate::header_name::FieldName;
     use http::{HeaderValue, Method};
 
     #[test]
-    fn the_spelling_of_the_header_is_no_part_of_it() {
+    fn how_a_token_is_sent_and_waited_for_is_no_part_of_it() {
         let mut config = stub::config("https://idp.example/token");
         let before = identity(&config);
-        config.header = FieldName::from_static("AUTHORIZATION");
+        config.header = FieldName::from_static("X-Token");
+        config.prefix = String::new();
+        config.default_lifetime *= 2;
+        config.token_timeout *= 2;
         assert_eq!(identity(&config), before);
+    }
+
+    #[test]
+    fn processes_share_a_token_though_a_secret_rotates() {
+        let config = stub::config("https://idp.example/token");
+        let same: [fn(&mut OAuth2); 3] = [
+            |c| c.client_auth = ClientAuth::Post(vec![Secret::new("rotated")]),
+            |c| c.prefix = String::new(),
+            |c| c.token_timeout *= 2,
+        ];
+        let other: [fn(&mut OAuth2); 5] = [
+            |c| c.token_url.set_path("/other"),
+            |c| c.client_id = None,
+            |c| c.scopes = vec!["a".into()],
+            |c| c.token_params = vec![("audience".into(), "b".into())],
+            |c| c.bearer_token_type = BearerTokenType::IdToken,
+        ];
+        let changed = |change: fn(&mut OAuth2)| {
+            let mut config = config.clone();
+            change(&mut config);
+            token_identity(&config)
+        };
+        assert!(same.into_iter().all(|change| changed(change) == token_identity(&config)));
+        assert!(other.into_iter().all(|change| changed(change) != token_identity(&config)));
     }
 
     #[test]
@@ -313,7 +330,7 @@ mod tests {
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 53] = [
+        let changes: [&dyn Fn(&mut OAuth2); 49] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -370,10 +387,6 @@ mod tests {
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],
             &|c| c.token_headers = vec![(FieldName::from_static("x"), HeaderValue::from_static("y"))],
-            &|c| c.header = FieldName::from_static("X-Token"),
-            &|c| c.prefix = String::new(),
-            &|c| c.default_lifetime *= 2,
-            &|c| c.token_timeout *= 2,
         ];
         let mut seen = std::collections::HashSet::new();
         for change in changes {

@@ -3,11 +3,12 @@
 use super::details::{Claims, Details};
 use super::error::{Failure, Unavailability};
 use super::redact::MAX_TEXT;
+use super::refresh::{EXCHANGE_LIMIT, Refresher, STORE_TIME};
 use super::tokens::Tokens;
 use crate::config::model::OAuth2;
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout};
 
 /// What a token says of itself, without the token. Texts are redacted, on one line, and cut where they are long.
@@ -19,6 +20,8 @@ pub struct Inspected {
     pub token_type: Option<Arc<str>>,
     /// What the endpoint says it lives.
     pub expires_in: Option<Duration>,
+    /// True if a stored token was found, and no request was sent.
+    pub is_stored: bool,
     /// `scope` as it came, separated by spaces.
     pub scope: Option<Arc<str>>,
     /// Scopes that were asked for and are not among those granted.
@@ -33,33 +36,45 @@ pub struct Inspected {
     pub second_secret: bool,
 }
 
-/// Gets a token for the account just as `attache run` would. A refresh token is spent under the store's lock and its
-/// successor kept, so a running attache goes on with that one: `tokens.rotations` has to be waited for.
+/// Gets a token for the account just as `attache run` would. A stored token that may be sent is taken as it is. A refresh
+/// token is spent under the store's lock and its successor stored, so a running attache goes on with that one:
+/// [`Tokens::finish`] has to be awaited.
 ///
 /// # Errors
 ///
-/// If there is none, within twice the token timeout at most.
+/// If there is none.
 pub async fn inspect(account: &str, config: &OAuth2, tokens: &Tokens) -> Result<Inspected, Failure> {
     if let Err(error) = tokens.client.with_tls(&config.tls) {
-        let cause = error.source().map(|cause| Arc::from(cause.to_string()));
-        return Err(Failure::from(Unavailability::Tls).with_words(cause));
+        let words = error.source().map(|cause| Arc::from(cause.to_string()));
+        return Err(Failure::from(Unavailability::Tls).with_words(words));
     }
-    let exchange = tokens.exchange(account, config);
+    let refresher = Refresher::new(account, tokens.wire(account, config), tokens);
     let begun = Instant::now();
-    let asked = timeout(exchange.limit(config), exchange.exchange(config, None)).await;
-    let answer = asked.map_err(|_| Failure::from(Unavailability::TimedOut))??;
-    let Details { token_type, scope, claims } = answer.details;
+    let refreshed = timeout(EXCHANGE_LIMIT + STORE_TIME, refresher.refresh(config, None, true)).await;
+    let obtained =
+        refreshed.map_err(|_| Failure::from(Unavailability::State))?.map_err(|failed| failed.failure)?;
+    let is_stored = obtained.answer.is_none();
+    let (expires_in, details, second_secret) = match obtained.answer {
+        Some(answer) => (answer.expires_in, answer.details, answer.second_secret),
+        None => {
+            let issued = obtained.issued;
+            let left = (issued.obtained_at + issued.lifetime).duration_since(SystemTime::now());
+            (Some(left.unwrap_or_default()), Details::default(), false)
+        }
+    };
+    let Details { token_type, scope, claims } = details;
     let Claims { iss, aud, exp } = claims.unwrap_or_default();
     Ok(Inspected {
         latency: begun.elapsed(),
         token_type,
-        expires_in: answer.expires_in,
+        expires_in,
+        is_stored,
         missing_scopes: missing_scopes(config, scope.as_deref()),
         scope,
         issuer: iss,
         audience: aud,
         expires_at: exp,
-        second_secret: answer.second_secret,
+        second_secret,
     })
 }
 

@@ -13,7 +13,7 @@ use super::error::{Failure, Unavailability};
 use super::exchange::Answer;
 use super::identity::{grant_identity, token_identity};
 use super::inspect::missing_scopes;
-use super::rotating::store_key;
+use super::refresh::store_key;
 use super::wire::{BuildError, TokenClient};
 use crate::config::model::OAuth2;
 use crate::secret::Secret;

@@ -1,22 +1,30 @@
 //! A token endpoint on loopback for tests: answers connections in turn, keeps what it was sent.
 
+use super::clock::Clock;
 use super::details::Details;
 use super::error::Failure;
 use super::exchange::{Answer, Exchange};
+use super::identity::{grant_identity, token_identity};
 use super::wire::TokenClient;
 use crate::config::model::{BearerTokenType, ClientAuth, Grant, OAuth2, SignedAssertion, TokenTls};
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
+use crate::state::{Access, Entry, LockedEntry, Peek, Stamp, StateError, Store};
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::signature::{UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
 /// An account of client id `attache`, secret `client-s3cret`, no scopes, at this endpoint.
@@ -42,9 +50,109 @@ pub(super) fn config(token_url: &str) -> OAuth2 {
 }
 
 /// A token that came without a refresh token.
-pub(super) fn answer(header: http::HeaderValue, expires_in: Option<Duration>) -> Answer {
-    let (token, details) = (Secret::new("t0ken"), Details::default());
-    Answer { token, header, expires_in, refresh_token: None, details, second_secret: false }
+pub(super) fn answer(token: &str, expires_in: Option<Duration>) -> Answer {
+    Answer {
+        token: Secret::new(token),
+        expires_in,
+        refresh_token: None,
+        details: Details::default(),
+        second_secret: false,
+    }
+}
+
+/// A wall clock that goes with tokio's, and 0.5 for every random number.
+pub(super) fn clock() -> Clock {
+    let (began, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    Clock::new(move || wall + began.elapsed(), || 0.5)
+}
+
+/// The grant of a login at `now`, with an access token for an hour.
+pub(super) fn entry(account: &str, config: &OAuth2, refresh_token: &str, now: SystemTime) -> Entry {
+    Entry {
+        bound_to: grant_identity(account, config),
+        revision: 1,
+        refresh_token: Some(Secret::new(refresh_token)),
+        rotated: false,
+        reusable: false,
+        obtained_at: now,
+        access: Some(Access {
+            bound_to: token_identity(config),
+            token: Secret::new(format!("access-{refresh_token}")),
+            obtained_at: now,
+            expires_at: now + Duration::from_secs(3600),
+        }),
+        lost: None,
+    }
+}
+
+type Slot = Arc<AsyncMutex<(Option<Entry>, u64)>>;
+
+/// A store in memory.
+#[derive(Default)]
+pub(super) struct Memory {
+    entries: Mutex<HashMap<String, Slot>>,
+    /// Nothing can be reserved.
+    pub(super) full: Arc<AtomicBool>,
+    pub(super) fails_to_write: Arc<AtomicBool>,
+}
+
+struct MemoryLock {
+    slot: OwnedMutexGuard<(Option<Entry>, u64)>,
+    full: Arc<AtomicBool>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Memory {
+    pub(super) fn slot(&self, name: &str) -> Slot {
+        self.entries.lock().unwrap().entry(name.to_owned()).or_default().clone()
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn peek(&self, name: &str, known: Option<Stamp>) -> Result<Peek, StateError> {
+        let (entry, version) = self.slot(name).lock().await.clone();
+        let stamp = Stamp::new([version, 0, 0, 0]);
+        Ok(match entry {
+            _ if known == Some(stamp) => Peek::Unchanged,
+            Some(entry) => Peek::Found(Box::new(entry), stamp),
+            None => Peek::Absent,
+        })
+    }
+
+    async fn lock(&self, name: &str, wait: Duration) -> Result<Box<dyn LockedEntry>, StateError> {
+        let locked = timeout(wait, self.slot(name).lock_owned()).await;
+        let slot = locked.map_err(|_| StateError::Locked {
+            account: name.into(),
+            path: "x".into(),
+            waited: wait,
+        })?;
+        Ok(Box::new(MemoryLock { slot, full: self.full.clone(), fails: self.fails_to_write.clone() }))
+    }
+}
+
+#[async_trait]
+impl LockedEntry for MemoryLock {
+    async fn read(&mut self) -> Result<Option<Entry>, StateError> {
+        Ok(self.slot.0.clone())
+    }
+
+    async fn prepare(&mut self) -> Result<(), StateError> {
+        if self.full.load(Ordering::SeqCst) { Err(StateError::BrokenOff) } else { Ok(()) }
+    }
+
+    async fn write(&mut self, entry: &Entry) -> Result<(), StateError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StateError::BrokenOff);
+        }
+        *self.slot = (Some(entry.clone()), self.slot.1 + 1);
+        Ok(())
+    }
+
+    async fn remove(&mut self) -> Result<(), StateError> {
+        *self.slot = (None, self.slot.1 + 1);
+        Ok(())
+    }
 }
 
 /// Signed with a key of its own, by and for `attache`.

@@ -1,82 +1,94 @@
-//! A token, ready to be sent, that knows how long it may be.
+//! A token that knows how long it may be sent.
 
+use super::clock::Now;
 use super::schedule;
-use crate::header_name::FieldName;
-use http::HeaderValue;
+use crate::secret::Secret;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// One token and its times. Immutable but for the mark that it was asked for.
+/// One token and its times. Immutable but for two marks: that it was used, and that a service accepted it.
 pub struct Token {
-    name: FieldName,
-    value: HeaderValue,
-    landed: Instant,
-    /// The real expiry less the skew.
-    usable_until: Instant,
-    renew_at: Instant,
-    expires_at: SystemTime,
+    secret: Secret,
     generation: u64,
-    /// It was over when it came: for those who waited, and nobody after.
-    single_use: bool,
+    /// When this process got it.
+    born: Instant,
+    obtained_at: SystemTime,
+    expires_at: SystemTime,
+    /// The expiry less the skew, on both clocks.
+    usable_until: Now,
+    renew_at: Instant,
+    /// A refusal before this age does not replace it at once; zero unless its predecessor was refused.
+    hold: Duration,
     used: AtomicBool,
+    accepted: AtomicBool,
+}
+
+/// What a token endpoint or the store says of a token.
+pub(super) struct Issued {
+    pub(super) secret: Secret,
+    /// When it was requested: its lifetime began then or later, so this errs on the safe side.
+    pub(super) obtained_at: SystemTime,
+    pub(super) lifetime: Duration,
+    /// How long the request took; zero for a stored token.
+    pub(super) took: Duration,
 }
 
 impl Token {
-    /// A token that came at `now` and whose lifetime began at `issued` (read on both clocks): when it was asked for,
-    /// which is the side to err on. `random` (0 to 1) spreads the renewals of many accounts.
-    pub(super) fn new(
-        (name, value): (FieldName, HeaderValue),
-        issued: (Instant, SystemTime),
-        now: Instant,
-        lifetime: Duration,
-        random: f64,
-        generation: u64,
-    ) -> Self {
-        let usable_until = issued.0 + schedule::usable_for(lifetime);
+    /// Returns a token that arrived at `now`. `random` (0 to 1) spreads the renewals of many accounts.
+    pub(super) fn new(issued: Issued, now: Now, random: f64, generation: u64, hold: Duration) -> Self {
+        let Issued { secret, obtained_at, lifetime, took } = issued;
+        // The wall clock may have been set back meanwhile.
+        let age = now.wall.duration_since(obtained_at).unwrap_or_default().max(took);
+        let usable = schedule::usable_for(lifetime);
+        let renewal = schedule::renew_after(lifetime, took, random);
         Self {
-            name,
-            value,
-            landed: now,
-            usable_until,
-            renew_at: issued.0 + schedule::renew_after(lifetime, now - issued.0, random),
-            expires_at: issued.1 + lifetime,
+            secret,
             generation,
-            single_use: now >= usable_until,
+            born: now.instant,
+            obtained_at,
+            expires_at: obtained_at + lifetime,
+            usable_until: Now {
+                instant: now.instant + usable.saturating_sub(age),
+                wall: now.wall + usable.saturating_sub(age),
+            },
+            renew_at: now.instant + renewal.saturating_sub(age),
+            hold,
             used: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
         }
     }
 
-    /// The same token for another source, of which it is not one of its own: generation 0.
+    /// Returns the same token for another source, which did not obtain it: its generation is 0.
     pub(super) fn inherited(&self) -> Self {
         Self {
-            name: self.name.clone(),
-            value: self.value.clone(),
+            secret: self.secret.clone(),
             generation: 0,
-            used: AtomicBool::new(true),
+            used: AtomicBool::new(self.is_used()),
+            accepted: AtomicBool::new(self.is_accepted()),
             ..*self
         }
     }
 
-    /// Returns true if this source did not obtain it.
+    /// Returns true if its source did not obtain it.
     pub(super) fn is_inherited(&self) -> bool {
         self.generation == 0
     }
 
-    /// The header to set. It replaces the caller's.
-    pub fn header_name(&self) -> &FieldName {
-        &self.name
+    /// The token, without a prefix: visible ASCII.
+    pub fn secret(&self) -> &Secret {
+        &self.secret
     }
 
-    /// The prefix and the token, marked sensitive. Cloning it copies no bytes.
-    pub fn header_value(&self) -> &HeaderValue {
-        &self.value
-    }
-
-    /// Which of its source's tokens this is, from 1.
+    /// Number of this token within its source, from 1.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// When it was requested.
+    pub(super) fn obtained_at(&self) -> SystemTime {
+        self.obtained_at
     }
 
     /// When the token endpoint says it expires.
@@ -84,41 +96,55 @@ impl Token {
         self.expires_at
     }
 
-    /// Whether it may still be sent.
-    pub fn is_usable(&self, now: Instant) -> bool {
-        now < self.usable_until
-    }
-
-    /// Whether a request that waited for it may be sent with it: one that is good for a single use is past its end
-    /// from the start.
-    pub fn may_be_sent(&self, now: Instant) -> bool {
-        self.single_use || self.is_usable(now)
-    }
-
-    /// When it came.
-    pub(super) fn landed(&self) -> Instant {
-        self.landed
+    /// Returns true if it may be sent.
+    pub fn is_usable(&self, now: Now) -> bool {
+        now.instant < self.usable_until.instant && now.wall < self.usable_until.wall
     }
 
     pub(super) fn usable_until(&self) -> Instant {
-        self.usable_until
+        self.usable_until.instant
     }
 
     pub(super) fn renew_at(&self) -> Instant {
         self.renew_at
     }
 
-    pub(super) fn is_single_use(&self) -> bool {
-        self.single_use
+    /// Returns the time from which a refusal at `now` replaces it.
+    pub(super) fn replaceable_from(&self, now: Now) -> Instant {
+        if self.is_accepted() && self.hold.is_zero() {
+            return now.instant;
+        }
+        self.born + self.hold.max(schedule::MIN_HOLD)
+    }
+
+    /// Returns the hold of its successor, given when a service refused it first: doubled if that was soon.
+    pub(super) fn next_hold(&self, refused_at: Instant) -> Duration {
+        let is_fresh = refused_at < self.born + self.hold.max(schedule::MIN_HOLD);
+        match (self.is_inherited(), is_fresh) {
+            (true, _) => Duration::ZERO,
+            (false, true) => schedule::next_hold(self.hold),
+            (false, false) => schedule::MIN_HOLD,
+        }
     }
 
     pub(super) fn is_used(&self) -> bool {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// True the first time. Reads before it writes, so that a busy token's cache line stays shared.
+    /// Returns true the first time. Reads before it writes, so that a busy token's cache line stays shared.
     pub(super) fn mark_used(&self) -> bool {
         !self.is_used() && !self.used.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Records that a service did not refuse it.
+    pub fn mark_accepted(&self) {
+        if !self.is_accepted() {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
     }
 }
 

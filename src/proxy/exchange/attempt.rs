@@ -10,6 +10,7 @@ use super::idle::Idle;
 use super::outgoing::Head;
 use super::record::Record;
 use super::resend::{BrokenConnection, Replay};
+use crate::credentials::oauth2::Token;
 use crate::message::framing::ResponseFraming;
 use crate::message::request::RequestHead;
 use crate::message::writer::{field, status_line};
@@ -21,6 +22,7 @@ use crate::transport::{Connection, Transport};
 use bytes::{Bytes, BytesMut};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Maximum number of interim responses; an upstream that sends more is at fault.
@@ -96,8 +98,8 @@ pub(super) struct Attempt {
     awaits_continue: bool,
     /// The connection must not be reused after this response.
     is_suspect: bool,
-    /// The generation of the token that the request carries.
-    pub(super) sent_token: Option<u64>,
+    /// The token that the request carries.
+    pub(super) sent_token: Option<Arc<Token>>,
     /// A 1xx other than 100 was forwarded.
     pub(super) forwarded_1xx: bool,
 }

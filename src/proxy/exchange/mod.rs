@@ -38,7 +38,8 @@ mod tunnel;
 
 pub(super) use request::Request;
 
-use crate::credentials::{Credential, oauth2::Cause, oauth2::Token, oauth2::TokenError};
+use crate::credentials::Credential;
+use crate::credentials::oauth2::{Cause, Now, Token, TokenError, TokenSource};
 use crate::error_code::ErrorCode;
 use crate::message::Version;
 use crate::message::request::BadHead;
@@ -58,7 +59,7 @@ use request::{Planned, overridden};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 /// Why a request is not forwarded, or its response not completed.
 #[derive(Debug)]
@@ -167,8 +168,8 @@ struct Exchange<'a> {
 struct Tries {
     /// The request was sent again because its connection was stale. The next connection is not taken from the pool.
     resent: bool,
-    /// The generation of the token that the upstream refused.
-    refused_token: Option<u64>,
+    /// The token that replaces a refused one.
+    successor: Option<Arc<Token>>,
 }
 
 impl Exchange<'_> {
@@ -253,14 +254,13 @@ impl Exchange<'_> {
             record.phase = Some(Phase::Send);
             let mut attempt =
                 Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
-            attempt.sent_token = token.map(|token| token.generation());
+            attempt.sent_token = token;
             let outcome = attempt.response(upload, self.client, &request.head, record).await;
             match outcome {
-                Ok(answering) => {
-                    if !self.refuses_token(planned, &answering, upload, &mut tries) {
-                        return Ok(answering);
-                    }
-                }
+                Ok(answering) => match self.successor(request, planned, &answering, upload, &tries).await? {
+                    Some(token) => tries.successor = Some(token),
+                    None => return Ok(answering),
+                },
                 Err(error) => {
                     let may_resend = matches!(&error, AttemptError::Upstream(UpstreamError::Ended, broken)
                         if !tries.resent && broken.allows_resend(planned.is_idempotent, &upload.replay));
@@ -280,10 +280,8 @@ impl Exchange<'_> {
         planned: &Planned,
         tries: &Tries,
     ) -> Result<Option<Arc<Token>>, NotForwarded> {
-        let Credential::OAuth2(source) = &*planned.plan.route.credential else { return Ok(None) };
-        // A refused token is removed from its source; this check does not rely on that.
-        let fresh = |token: &Arc<Token>| Some(token.generation()) != tries.refused_token;
-        if let Some(token) = source.current(Instant::now().into()).filter(fresh) {
+        let Some(source) = token_source(planned) else { return Ok(None) };
+        if let Some(token) = usable(planned, None, tries) {
             return Ok(Some(token));
         }
         let record = &mut request.record;
@@ -296,10 +294,7 @@ impl Exchange<'_> {
             token = Box::pin(source.get()) => token.map_err(|error| NotForwarded::refused(no_token(planned, &error))),
         };
         record.token_wait = Some(record.token_wait.unwrap_or_default() + began.elapsed());
-        match waited? {
-            token if fresh(&token) => Ok(Some(token)),
-            _ => Err(NotForwarded::refused(failure::internal("refused_token"))),
-        }
+        waited.map(Some)
     }
 
     async fn connect(
@@ -327,41 +322,63 @@ impl Exchange<'_> {
         })
     }
 
-    /// Returns true if the response refuses the account's token and the request should be sent again. The upstream
-    /// states that it did not act, so the method does not matter; at most once.
-    fn refuses_token(
-        &self,
+    /// Returns another token if the response refuses the account's, and the request should be sent again with it. The
+    /// upstream states that it did not act, so the method does not matter; at most once. `None`: the response is the
+    /// answer.
+    async fn successor(
+        &mut self,
+        request: &mut Request,
         planned: &Planned,
         answering: &Answering,
         upload: &Upload,
-        tries: &mut Tries,
-    ) -> bool {
+        tries: &Tries,
+    ) -> Result<Option<Arc<Token>>, NotForwarded> {
         let route = &planned.plan.route;
-        let (Some(sent), Credential::OAuth2(source)) = (answering.attempt.sent_token, &*route.credential)
-        else {
-            return false;
+        let (Some(sent), Some(source)) = (&answering.attempt.sent_token, token_source(planned)) else {
+            return Ok(None);
         };
-        if !route.token_refused_by.iter().any(|status| status.as_u16() == answering.head.status) {
-            return false;
+        let status = answering.head.status;
+        if !route.token_refused_by.iter().any(|refusal| refusal.as_u16() == status) {
+            // Other client errors of authorization, and failures of a gateway, prove nothing.
+            if !matches!(status, 401 | 403 | 500..) {
+                sent.mark_accepted();
+            }
+            return Ok(None);
         }
-        let again = source.refuse(sent, Instant::now().into())
-            && route.retry_on_401
-            && tries.refused_token.is_none()
+        let may_resend = route.retry_on_401
+            && tries.successor.is_none()
             && !answering.attempt.forwarded_1xx
             && upload.replay.is_whole();
-        if again {
-            tries.refused_token = Some(sent);
+        if !may_resend {
+            source.report_refusal(sent.generation());
+            return Ok(None);
         }
-        again
+        let (began, record) = (Instant::now(), &mut request.record);
+        // The rest of the time is for the request with the other token. If there is none by then, the response that is
+        // here is better than a time-out.
+        let left = planned.deadline.saturating_duration_since(began.into());
+        let waited = tokio::select! {
+            biased;
+            gone = self.client.left() => return Err(NotForwarded::Client(gone)),
+            token = Box::pin(timeout(left * 3 / 4, source.successor(sent.generation()))) => token,
+        };
+        record.token_wait = Some(record.token_wait.unwrap_or_default() + began.elapsed());
+        Ok(waited.ok().flatten())
     }
 }
 
-/// Returns the token for an attempt, if there is one that may be sent now.
+fn token_source(planned: &Planned) -> Option<&TokenSource> {
+    match &*planned.plan.route.credential {
+        Credential::OAuth2(token) => Some(&token.source),
+        _ => None,
+    }
+}
+
+/// Returns the token for an attempt, if there is one that may be sent now: after a refusal its successor.
 fn usable(planned: &Planned, waited_for: Option<Arc<Token>>, tries: &Tries) -> Option<Arc<Token>> {
-    let Credential::OAuth2(source) = &*planned.plan.route.credential else { return None };
-    let now = Instant::now().into();
-    let fresh = |token: &Arc<Token>| Some(token.generation()) != tries.refused_token;
-    source.current(now).filter(fresh).or(waited_for.filter(|token| token.may_be_sent(now)))
+    let (source, now) = (token_source(planned)?, Now::system());
+    let usable = |token: &Arc<Token>| token.is_usable(now);
+    tries.successor.clone().filter(usable).or_else(|| source.current(now)).or(waited_for.filter(usable))
 }
 
 fn attempt_failed(record: &Record, route: &Arc<Route>, error: AttemptError) -> NotForwarded {

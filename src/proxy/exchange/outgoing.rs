@@ -6,7 +6,7 @@
 use super::NotForwarded;
 use super::failure::internal;
 use super::request::{Planned, Request, WebhookCall};
-use crate::credentials::{Credential, oauth2::Token};
+use crate::credentials::{Credential, OAuth2Credential, oauth2::Token};
 use crate::message::writer::{decimal, field};
 use crate::message::{Framing, Version};
 use crate::secret::sha256;
@@ -115,10 +115,13 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
             let token = token.map_err(|_| NotForwarded::refused(internal("unsigned_token")))?;
             field(out, jwt.header().spelling(), token.header_value().as_bytes());
         }
-        Credential::OAuth2(_) => {
+        Credential::OAuth2(OAuth2Credential { header, prefix, .. }) => {
             let token = token.ok_or_else(|| NotForwarded::refused(internal("no_token")))?;
-            let name = route.token_header.as_ref().unwrap_or(token.header_name());
-            field(out, name.spelling(), token.header_value().as_bytes());
+            out.extend_from_slice(header.spelling());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(prefix.as_bytes());
+            out.extend_from_slice(token.secret().expose().as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
     }
     for (name, value) in route.headers.iter() {

@@ -88,7 +88,8 @@ async fn a_refresh_token_rotates_through_a_restart() {
 /// A backup of the state folder is restored after attache continued without it.
 #[tokio::test]
 async fn a_refresh_token_that_was_spent_elsewhere_is_sent_once_and_needs_a_login() {
-    let rotating = Rotating::new("600").await;
+    // Long enough to stop before the second rotation, short enough to wait for the others.
+    let rotating = Rotating::new("4").await;
     let attache = rotating.attache().await;
     rotating.rotated(&attache, 1).await;
     stop(attache).await;
@@ -102,6 +103,9 @@ async fn a_refresh_token_that_was_spent_elsewhere_is_sent_once_and_needs_a_login
 
     for start in ["first", "second"] {
         let attache = rotating.attache().await;
+        // The stored token is used to its end.
+        let refused = async || (attache.send(get("/crm/contacts")).await.status == 502).then_some(());
+        eventually("the refusal", refused).await;
         for _ in 0..3 {
             let answer = attache.send(get("/crm/contacts")).await;
             answer.problem("token_rejected", 502, "proxy_configuration_error");

@@ -51,7 +51,11 @@ impl Finding {
                 return Self { help, ..Self::failed(Kind::Account, name, failure.to_string()) };
             }
         };
-        let mut text = format!("token in {} ms", found.latency.as_millis());
+        let mut text = if found.is_stored {
+            "stored token".to_owned()
+        } else {
+            format!("token in {} ms", found.latency.as_millis())
+        };
         // Writing to a String can't fail.
         if let Some(kind) = &found.token_type {
             let _ = write!(text, ", {kind}");

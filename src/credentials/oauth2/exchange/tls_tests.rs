@@ -92,7 +92,7 @@ async fn an_account_trusts_the_roots_of_its_own() {
     let server = Authority::new();
     let (config, _endpoint) = endpoint(&server, None).await;
     let tls = TokenTls { ca: server.bundle(), identity: None };
-    assert_eq!(exchange(&config, tls).await.unwrap().header, "Bearer t0ken");
+    assert_eq!(exchange(&config, tls).await.unwrap().token.expose(), "t0ken");
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_client_certificate_is_shown_to_an_endpoint_that_demands_one() {
     let (server, clients) = (Authority::new(), Authority::new());
     let (config, _endpoint) = endpoint(&server, Some(&clients)).await;
     let tls = TokenTls { ca: server.bundle(), identity: clients.identity() };
-    assert_eq!(exchange(&config, tls).await.unwrap().header, "Bearer t0ken");
+    assert_eq!(exchange(&config, tls).await.unwrap().token.expose(), "t0ken");
 }
 
 #[tokio::test]

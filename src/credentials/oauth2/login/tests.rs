@@ -112,7 +112,7 @@ async fn a_poll_that_is_granted() {
     let idp = Stub::with("200 OK", JSON, TOKEN).await;
     let polled = stub::client().poll_device(&device(&idp), &Secret::new("d3vice")).await.unwrap();
     let Polled::Granted(answer) = polled else { panic!("not granted: {polled:?}") };
-    assert_eq!(answer.header, "Bearer t0ken");
+    assert_eq!(answer.token.expose(), "t0ken");
     assert_eq!(
         idp.request().1,
         "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=d3vice"

@@ -16,7 +16,7 @@ async fn lifetime(expires_in: &str) -> Option<u64> {
 }
 
 async fn gives_the_token(status: &str, headers: &str, body: &str) {
-    assert_eq!(answered(status, headers, body).await.unwrap().header, "Bearer t0ken");
+    assert_eq!(answered(status, headers, body).await.unwrap().token.expose(), "t0ken");
 }
 
 async fn unavailable(status: &str, headers: &str, body: &str) -> Unavailability {
@@ -152,10 +152,7 @@ async fn a_form() {
         let answer =
             answered("200 OK", &headers, "access_token=t0ken&expires_in=60&token_type=bearer\n").await;
         let answer = answer.unwrap();
-        assert_eq!(
-            (answer.header, answer.expires_in),
-            (HeaderValue::from_static("Bearer t0ken"), Some(Duration::from_secs(60)))
-        );
+        assert_eq!((answer.token.expose(), answer.expires_in), ("t0ken", Some(Duration::from_secs(60))));
     }
 }
 
@@ -179,14 +176,14 @@ async fn nonsense() {
 async fn an_id_token_that_is_wanted_and_missing() {
     for (body, result) in [
         (r#"{"access_token":"a"}"#, Err(Cause::Unavailable(Unavailability::NoIdToken))),
-        (r#"{"id_token":"t0ken"}"#, Ok("Bearer t0ken")),
+        (r#"{"id_token":"t0ken"}"#, Ok("t0ken")),
     ] {
         let idp = Stub::with("200 OK", JSON, body).await;
         let mut config = idp.config();
         config.bearer_token_type = BearerTokenType::IdToken;
         let answer = idp.exchange(&config).await;
-        let header = answer.map(|answer| answer.header).map_err(|failure| failure.cause);
-        assert_eq!(header, result.map(HeaderValue::from_static));
+        let token = answer.map(|answer| answer.token).map_err(|failure| failure.cause);
+        assert_eq!(token, result.map(crate::secret::Secret::new));
     }
 }
 

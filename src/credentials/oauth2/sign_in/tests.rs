@@ -197,7 +197,6 @@ fn device(expires_in: u64) -> Device {
 fn granted() -> Result<Polled, Failure> {
     let answer = Answer {
         token: Secret::new("t"),
-        header: http::HeaderValue::from_static("Bearer t"),
         expires_in: None,
         refresh_token: Some(Secret::new("r")),
         details: Details::default(),

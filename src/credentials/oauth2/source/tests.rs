@@ -2,17 +2,19 @@
 
 mod counting;
 mod inheriting;
-mod model;
+mod refusals;
 
+use super::super::error::Cause;
 use super::super::exchange::Answer;
+use super::super::schedule::MIN_HOLD;
 use super::super::stub;
 use super::*;
 use crate::config::model::ClientAuth;
 use crate::secret::Secret;
 use async_trait::async_trait;
-use http::HeaderValue;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio::time::{sleep, timeout};
 
 type Reply = Result<Answer, Failure>;
@@ -41,10 +43,18 @@ impl Idp {
     }
 
     fn source(self: &Arc<Self>) -> Arc<TokenSource> {
-        let stats = Arc::new(AccountStats::new());
-        let config = stub::config("https://id.erp.example/token");
-        TokenSource::with_exchange("erp", config, self.clone(), stats, Handle::current())
+        source_of(stub::config("https://id.erp.example/token"), self.clone())
     }
+}
+
+/// An account `erp`, whose wall clock goes with the paused one.
+fn source_of(config: OAuth2, wire: Arc<dyn Exchange>) -> Arc<TokenSource> {
+    let tokens = Tokens::with_clock(stub::client(), Handle::current(), stub::clock());
+    TokenSource::with_exchange("erp", config, wire, Arc::new(AccountStats::new()), &tokens)
+}
+
+fn now(source: &TokenSource) -> Now {
+    source.inner.clock.now()
 }
 
 #[async_trait]
@@ -77,13 +87,13 @@ const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// A token that lives so many seconds from when it was asked for.
+/// A token that lives so many seconds from its request on.
 fn token(lifetime: u64) -> Reply {
     answer(Some(secs(lifetime)))
 }
 
 fn answer(expires_in: Option<Duration>) -> Reply {
-    Ok(stub::answer(HeaderValue::from_static("Bearer t0ken"), expires_in))
+    Ok(stub::answer("t0ken", expires_in))
 }
 
 fn down() -> Reply {
@@ -95,7 +105,7 @@ fn refused() -> Reply {
 }
 
 fn usable_now(source: &TokenSource) -> Option<u64> {
-    source.current(Instant::now()).map(|token| token.generation())
+    source.current(now(source)).map(|token| token.generation())
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +159,7 @@ async fn a_caller_that_leaves_cancels_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_flight_lands_though_nobody_waits_any_more() {
+async fn a_refresh_ends_though_no_request_waits_any_more() {
     let idp = Idp::new(|_| token(3600));
     let source = idp.source();
     assert!(timeout(Duration::from_millis(1), source.get()).await.is_err());
@@ -158,7 +168,7 @@ async fn the_flight_lands_though_nobody_waits_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_in_use_is_renewed_in_the_background_and_nobody_waits() {
+async fn a_token_in_use_is_renewed_in_the_background_and_no_request_waits() {
     let idp = Idp::slow(secs(3), |_| token(100));
     let source = idp.source();
     source.get().await.unwrap();
@@ -171,14 +181,14 @@ async fn a_token_in_use_is_renewed_in_the_background_and_nobody_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_nobody_uses_is_not_renewed_for_ever() {
+async fn an_unused_token_is_not_renewed_for_ever() {
     let idp = Idp::new(|_| token(100));
     let source = idp.source();
     source.get().await.unwrap();
     sleep(secs(100_000)).await;
     // The first was used; the second, its renewal, was not.
     assert_eq!(idp.calls(), 2);
-    assert_eq!(source.status(Instant::now()).state, TokenState::Expired);
+    assert_eq!(source.status(now(&source)).state, TokenState::Expired);
     assert_eq!(source.get().await.unwrap().generation(), 3);
 }
 
@@ -187,7 +197,7 @@ async fn a_late_first_use_still_renews_before_the_end() {
     let idp = Idp::new(|_| token(100));
     let source = idp.source();
     source.get().await.unwrap();
-    while source.status(Instant::now()).generation < 2 {
+    while source.status(now(&source)).generation < 2 {
         sleep(secs(1)).await;
     }
     sleep(secs(86)).await;
@@ -205,11 +215,11 @@ async fn an_expired_token_is_never_given_out_and_the_source_fails_closed() {
     source.get().await.unwrap();
     sleep(Duration::from_millis(89_999) - began.elapsed()).await;
     assert_eq!(usable_now(&source), Some(1));
-    assert_eq!(source.status(Instant::now()).state, TokenState::Valid);
+    assert_eq!(source.status(now(&source)).state, TokenState::Valid);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(usable_now(&source), None);
     assert!(matches!(source.get().await.unwrap_err().failure.cause, Cause::Unavailable(_)));
-    assert_eq!(source.status(Instant::now()).state, TokenState::Failing);
+    assert_eq!(source.status(now(&source)).state, TokenState::Failing);
     sleep(secs(1000)).await;
     assert_eq!(usable_now(&source), None);
     assert!(source.get().await.is_err());
@@ -245,7 +255,7 @@ async fn an_endpoint_that_is_down_is_asked_with_growing_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_asks_in_vain_when_nobody_wants_a_token() {
+async fn without_requests_a_failure_is_not_repeated() {
     let idp = Idp::new(|_| down());
     let source = idp.source();
     assert!(source.get().await.is_err());
@@ -281,15 +291,14 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_without_a_lifetime_serves_those_who_waited_and_nobody_after() {
-    let idp = Idp::new(|_| token(0));
+async fn a_token_that_is_over_when_it_arrives_is_a_failure_with_a_pause() {
+    let idp = Idp::new(|_| token(1));
     let source = idp.source();
-    let (one, two) = tokio::join!(source.get(), source.get());
-    assert_eq!((one.unwrap().generation(), two.unwrap().generation()), (1, 1));
-    assert_eq!(usable_now(&source), None);
-    assert_eq!(source.get().await.unwrap().generation(), 2);
-    sleep(secs(1000)).await;
-    assert_eq!(idp.calls(), 2);
+    for _ in 0..2 {
+        let error = source.get().await.unwrap_err();
+        assert_eq!(error.failure.cause, Cause::Unavailable(Unavailability::Expired));
+    }
+    assert_eq!(idp.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,7 +318,7 @@ async fn an_endpoint_that_hangs_is_given_up() {
     assert!(matches!(error.failure.cause, Cause::Unavailable(Unavailability::TimedOut)));
     assert_eq!(began.elapsed(), stub::config("http://127.0.0.1:1").token_timeout);
     assert_eq!(source.stats().requests(TokenResult::Timeout), 1);
-    assert_eq!(source.status(Instant::now()).last.unwrap().result, TokenResult::Timeout);
+    assert_eq!(source.status(now(&source)).last.unwrap().result, TokenResult::Timeout);
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,7 +335,7 @@ async fn the_task_ends_with_its_source() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_the_exchange_leaves_nobody_waiting() {
+async fn a_panic_in_the_exchange_is_answered() {
     let idp = Idp::new(|call| if call == 1 { panic!("as the test wants it") } else { token(100) });
     let source = idp.source();
     assert!(timeout(secs(5), source.get()).await.unwrap().is_err());
@@ -338,20 +347,20 @@ async fn a_panic_in_the_exchange_leaves_nobody_waiting() {
 async fn the_status_tells_state_outcome_and_numbers_but_no_token() {
     let idp = Idp::new(|call| if call == 1 { refused() } else { token(100) });
     let source = idp.source();
-    let status = source.status(Instant::now());
+    let status = source.status(now(&source));
     assert_eq!((status.state, status.last, status.expires_at), (TokenState::None, None, None));
 
     assert!(source.get().await.is_err());
-    let status = source.status(Instant::now());
+    let status = source.status(now(&source));
     assert_eq!((status.state, status.requests, status.generation), (TokenState::Failing, 1, 0));
     let reason = status.last.unwrap().reason.unwrap();
     assert_eq!(reason, "the token endpoint refused the account: invalid_client (client is locked)");
 
     sleep(secs(30)).await;
     assert!(source.get().await.is_ok());
-    let status = source.status(Instant::now());
+    let status = source.status(now(&source));
     assert_eq!((status.state, status.requests, status.generation), (TokenState::Valid, 2, 1));
-    assert!(status.expires_at.unwrap() > SystemTime::now() + secs(90));
+    assert!(status.expires_at.unwrap() > now(&source).wall + secs(90));
     assert_eq!(source.stats().durations().count(), 2);
     assert!(source.stats().expiry_timestamp_seconds().is_some());
     assert!(!format!("{status:?}{source:?}").contains("t0ken"));
@@ -402,7 +411,7 @@ async fn the_log_says_what_went_wrong_and_nothing_secret_at_any_level() {
         let tokens = Tokens::new(stub::client(), Handle::current());
         let source = TokenSource::new("erp", idp.config(), stats, &tokens);
         let error = source.get().await.unwrap_err();
-        let shown = source.status(Instant::now()).last.unwrap().reason.unwrap();
+        let shown = source.status(now(&source)).last.unwrap().reason.unwrap();
         assert!(shown.contains("client is locked"), "{shown}");
         let told = format!("{error} {} {shown}", error.detail());
         let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
@@ -422,8 +431,7 @@ async fn a_token_from_a_real_socket_is_logged_without_itself() {
     let tokens = Tokens::new(stub::client(), Handle::current());
     let source = TokenSource::new("erp", idp.config(), stats.clone(), &tokens);
     let token = source.get().await.unwrap();
-    assert_eq!(token.header_name().spelling(), "Authorization");
-    assert_eq!(token.header_value(), "Bearer t0ken");
+    assert_eq!(token.secret().expose(), "t0ken");
     assert_eq!(source.get().await.unwrap().generation(), 1);
     assert_eq!((idp.requests(), stats.requests(TokenResult::Ok)), (1, 1));
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();

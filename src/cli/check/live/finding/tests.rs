@@ -14,6 +14,7 @@ fn oauth2() -> OAuth2 {
 
 fn inspected() -> Inspected {
     Inspected {
+        is_stored: false,
         latency: Duration::from_millis(12),
         token_type: Some("Bearer".into()),
         expires_in: Some(Duration::from_secs(3600)),

@@ -1,0 +1,375 @@
+//! The state of one account's token, and what changes it: pure, without I/O, with the time as an argument.
+//!
+//! ```text
+//!            request                   token                     refusal by a service
+//! Empty ────────────────► Refreshing ─────────► Valid ────────────────────────────► Suspect
+//!   ▲                      ▲  │    ▲  renewal     │                                    │
+//!   │ end of the token     │  │    └──────────────┴────────────────────────────────────┘ at once, or after its hold
+//!   └──── every state      │  │ no token
+//!                          │  ├─────────► Backoff     until the pause is over
+//!                          └──┴─────────► NeedsLogin  until the grant is there again
+//! ```
+//!
+//! A token that is still good stays in use in every state until its successor is there: Suspect, Refreshing, Backoff and
+//! NeedsLogin may all hold one.
+//!
+//! Its owner is [`super::owner`], which carries out what the machine asks for: when [`Machine::is_refreshing`] turns true
+//! it starts a refresh, and reports how that ended.
+
+use super::clock::Now;
+use super::error::{Cause, Failure, TokenError};
+use super::schedule;
+use super::token::{Issued, Token};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The state of one account's token.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    state: State,
+    /// Number of tokens so far.
+    generation: u64,
+    nudged_at: Option<Instant>,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+enum State {
+    /// No token, and no reason not to request one.
+    #[default]
+    Empty,
+    /// A token that no service has refused.
+    Valid(Arc<Token>),
+    /// A token that a service refused, or that another source obtained. It is replaced at `replace_at`.
+    Suspect { token: Arc<Token>, refused_at: Instant, replace_at: Instant },
+    /// A refresh is under way.
+    Refreshing {
+        old: Option<Old>,
+        /// Failures in a row before it.
+        failures: u32,
+        /// Why there was no token before it.
+        after: Option<Arc<Failure>>,
+    },
+    /// The last refresh failed. The next one starts after the pause, on demand or, as long as an old token is usable,
+    /// by itself.
+    Backoff { old: Option<Old>, failures: u32, failure: Arc<Failure>, until: Instant },
+    /// The grant is gone. `retry_at`: the time of the next look at it; `None` if only a change of the account or SIGHUP
+    /// helps.
+    NeedsLogin { old: Option<Old>, failure: Arc<Failure>, retry_at: Option<Instant> },
+}
+
+/// A token that is used until its successor is there.
+#[derive(Debug, Clone)]
+struct Old {
+    token: Arc<Token>,
+    /// When a service refused it first.
+    refused_at: Option<Instant>,
+}
+
+/// What a request gets that has no usable token.
+#[derive(Debug)]
+pub(super) enum Demand {
+    /// There is one after all.
+    Token(Arc<Token>),
+    /// A refresh is under way.
+    Wait,
+    /// No token, and no token request for a while.
+    Fail(TokenError),
+}
+
+/// What becomes of a request whose token a service refused.
+#[derive(Debug)]
+pub(super) enum Successor {
+    /// Another token, which is there already.
+    Token(Arc<Token>),
+    /// A refresh is under way.
+    Wait,
+    /// No other token in the near future: the service's own response has to do.
+    None,
+}
+
+/// What is known about a grant that is not there, and when that may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GrantSource {
+    /// The store: a login, or another process, may put one there.
+    Store,
+    /// The file alone.
+    File,
+}
+
+impl Machine {
+    /// Returns a machine that begins with another source's token, to be replaced once it is used.
+    pub(super) fn inheriting(token: &Token, now: Now) -> Self {
+        let (refused_at, replace_at) = (now.instant, now.instant);
+        let state = State::Suspect { token: Arc::new(token.inherited()), refused_at, replace_at };
+        Self { state, ..Self::default() }
+    }
+
+    /// Returns the token to use, which may be over.
+    pub(super) fn token(&self) -> Option<&Arc<Token>> {
+        match &self.state {
+            State::Empty => None,
+            State::Valid(token) | State::Suspect { token, .. } => Some(token),
+            State::Refreshing { old, .. } | State::Backoff { old, .. } | State::NeedsLogin { old, .. } => {
+                old.as_ref().map(|old| &old.token)
+            }
+        }
+    }
+
+    pub(super) fn is_refreshing(&self) -> bool {
+        matches!(self.state, State::Refreshing { .. })
+    }
+
+    pub(super) fn needs_login(&self) -> bool {
+        match &self.state {
+            State::NeedsLogin { .. } => true,
+            State::Refreshing { after: Some(failure), .. } => {
+                matches!(failure.cause, Cause::GrantGone { .. })
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A request found no usable token.
+    pub(super) fn demand(&mut self, now: Now) -> Demand {
+        self.drop_what_is_over(now);
+        if let Some(token) = self.token() {
+            return Demand::Token(Arc::clone(token));
+        }
+        match &self.state {
+            State::Backoff { failure, until, .. } if now.instant < *until => {
+                return Demand::Fail(told(failure, *until - now.instant));
+            }
+            State::NeedsLogin { failure, retry_at, .. } if retry_at.is_none_or(|at| now.instant < at) => {
+                let pause = retry_at.map_or(Duration::ZERO, |at| at - now.instant);
+                return Demand::Fail(told(failure, pause));
+            }
+            _ => self.refresh(),
+        }
+        Demand::Wait
+    }
+
+    /// A service refused the token `generation`. Returns as well whether it is the first to refuse this one.
+    pub(super) fn refused(&mut self, generation: u64, now: Now) -> (Successor, bool) {
+        self.drop_what_is_over(now);
+        let token = self.token().cloned();
+        if let Some(token) = token.as_ref().filter(|token| token.generation() != generation) {
+            return (Successor::Token(Arc::clone(token)), false);
+        }
+        let Some(token) = token else {
+            return match self.demand(now) {
+                Demand::Token(token) => (Successor::Token(token), false),
+                Demand::Wait => (Successor::Wait, false),
+                Demand::Fail(_) => (Successor::None, false),
+            };
+        };
+        let mut is_first = false;
+        match &mut self.state {
+            State::Valid(_) => {
+                let (refused_at, replace_at) = (now.instant, token.replaceable_from(now));
+                self.state = State::Suspect { token, refused_at, replace_at };
+                is_first = true;
+            }
+            State::Refreshing { old: Some(old), .. }
+            | State::Backoff { old: Some(old), .. }
+            | State::NeedsLogin { old: Some(old), .. } => {
+                is_first = old.refused_at.is_none();
+                old.refused_at.get_or_insert(now.instant);
+            }
+            _ => {}
+        }
+        let due = match &self.state {
+            State::Refreshing { .. } => return (Successor::Wait, is_first),
+            State::Suspect { replace_at, .. } => *replace_at <= now.instant,
+            State::Backoff { until, .. } => *until <= now.instant,
+            State::Empty | State::Valid(_) | State::NeedsLogin { .. } => false,
+        };
+        if due {
+            self.refresh();
+            return (Successor::Wait, is_first);
+        }
+        (Successor::None, is_first)
+    }
+
+    /// Time has passed, or the token was used for the first time: starts the refresh that is due.
+    pub(super) fn tick(&mut self, now: Now) {
+        self.drop_what_is_over(now);
+        if self.next_at().is_some_and(|at| at <= now.instant) {
+            self.refresh();
+        }
+    }
+
+    /// Returns when [`Machine::tick`] has something to do. A token that no request uses is left to expire, so an idle
+    /// attache sends no token requests.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let (token, at) = match &self.state {
+            State::Valid(token) => (token, token.renew_at()),
+            State::Suspect { token, replace_at, .. } => (token, *replace_at),
+            State::Backoff { old: Some(old), until, .. } => (&old.token, *until),
+            State::Empty | State::Refreshing { .. } | State::Backoff { .. } | State::NeedsLogin { .. } => {
+                return None;
+            }
+        };
+        (token.is_used() && at < token.usable_until()).then_some(at)
+    }
+
+    /// A refresh brought a token. Fails if the token was over when it arrived.
+    pub(super) fn succeeded(&mut self, issued: Issued, now: Now, random: f64) -> Option<Arc<Token>> {
+        let hold = match &self.state {
+            State::Refreshing { old: Some(Old { token, refused_at: Some(at) }), .. } => token.next_hold(*at),
+            _ => Duration::ZERO,
+        };
+        let token = Arc::new(Token::new(issued, now, random, self.generation + 1, hold));
+        if !token.is_usable(now) {
+            return None;
+        }
+        self.generation += 1;
+        self.state = State::Valid(Arc::clone(&token));
+        Some(token)
+    }
+
+    /// A refresh brought none. Returns what those who waited are told.
+    pub(super) fn failed(
+        &mut self,
+        failure: Failure,
+        grant: GrantSource,
+        now: Now,
+        random: f64,
+    ) -> TokenError {
+        let (old, failures) = match std::mem::take(&mut self.state) {
+            State::Refreshing { old, failures, .. } => (old, failures.saturating_add(1)),
+            State::Valid(token) => (Some(Old { token, refused_at: None }), 1),
+            State::Suspect { token, refused_at, .. } => {
+                (Some(Old { token, refused_at: Some(refused_at) }), 1)
+            }
+            State::Backoff { old, failures, .. } => (old, failures),
+            State::Empty => (None, 1),
+            State::NeedsLogin { old, .. } => (old, 1),
+        };
+        let pause = match &failure.cause {
+            Cause::Rejected { .. } => schedule::pause_rejected(failures, random),
+            Cause::GrantGone { .. } => schedule::LOGIN_POLL,
+            Cause::Unavailable(_) => schedule::pause_unavailable(failures, failure.retry_after, random),
+        };
+        let is_gone = matches!(failure.cause, Cause::GrantGone { .. });
+        let failure = Arc::new(Failure { successor: None, ..failure });
+        let error = TokenError { failure: Arc::clone(&failure), retry_after: pause };
+        let until = now.instant + pause;
+        self.state = if is_gone {
+            State::NeedsLogin { old, failure, retry_at: (grant == GrantSource::Store).then_some(until) }
+        } else {
+            State::Backoff { old, failures, failure, until }
+        };
+        error
+    }
+
+    /// The store has a newer token than the one in use: another process renewed it, or a person signed in.
+    pub(super) fn adopt(&mut self, issued: Issued, now: Now, random: f64) -> Option<Arc<Token>> {
+        if self.is_refreshing() || self.token().is_some_and(|token| token.obtained_at() >= issued.obtained_at)
+        {
+            return None;
+        }
+        let token = Arc::new(Token::new(issued, now, random, self.generation + 1, Duration::ZERO));
+        if !token.is_usable(now) {
+            return None;
+        }
+        self.generation += 1;
+        self.state = State::Valid(Arc::clone(&token));
+        Some(token)
+    }
+
+    /// The store has a grant again.
+    pub(super) fn grant_found(&mut self, now: Now) {
+        if let State::NeedsLogin { old, .. } = &mut self.state {
+            self.state = without_pause(old.take(), now);
+        }
+    }
+
+    /// The store has no grant that can be used. Does nothing while a refresh is under way, which knows better.
+    pub(super) fn grant_missing(&mut self, failure: Failure, now: Now) {
+        if !self.is_refreshing() {
+            self.failed(failure, GrantSource::Store, now, 0.0);
+        }
+    }
+
+    /// The operator asks to forget pauses (SIGHUP): at most once in [`schedule::NUDGE`]. Returns true if a refused grant
+    /// may be tried again.
+    pub(super) fn nudge(&mut self, now: Now) -> bool {
+        if self.nudged_at.is_some_and(|at| now.instant < at + schedule::NUDGE) {
+            return false;
+        }
+        self.drop_what_is_over(now);
+        match &mut self.state {
+            State::Backoff { old, .. } => self.state = without_pause(old.take(), now),
+            State::NeedsLogin { .. } => self.refresh(),
+            State::Empty | State::Valid(_) | State::Suspect { .. } | State::Refreshing { .. } => {
+                return false;
+            }
+        }
+        self.nudged_at = Some(now.instant);
+        true
+    }
+
+    /// The token must not be sent any more, although it is good: it was obtained by another source.
+    pub(super) fn drop_inherited(&mut self) {
+        if self.token().is_some_and(|token| token.is_inherited()) {
+            self.drop_token();
+        }
+    }
+
+    /// A token of the source's own is wanted though there is an inherited one.
+    pub(super) fn wants_own(&self) -> bool {
+        self.token().is_none_or(|token| token.is_inherited())
+    }
+
+    /// Starts a refresh, unless one is under way.
+    pub(super) fn refresh(&mut self) {
+        let (old, failures, after) = match std::mem::take(&mut self.state) {
+            State::Empty => (None, 0, None),
+            State::Valid(token) => (Some(Old { token, refused_at: None }), 0, None),
+            State::Suspect { token, refused_at, .. } => {
+                (Some(Old { token, refused_at: Some(refused_at) }), 0, None)
+            }
+            State::Refreshing { old, failures, after } => (old, failures, after),
+            State::Backoff { old, failures, failure, .. } => (old, failures, Some(failure)),
+            State::NeedsLogin { old, failure, .. } => (old, 0, Some(failure)),
+        };
+        self.state = State::Refreshing { old, failures, after };
+    }
+
+    fn drop_what_is_over(&mut self, now: Now) {
+        if self.token().is_some_and(|token| !token.is_usable(now)) {
+            self.drop_token();
+        }
+    }
+
+    fn drop_token(&mut self) {
+        match &mut self.state {
+            State::Empty => {}
+            State::Valid(_) | State::Suspect { .. } => self.state = State::Empty,
+            State::Refreshing { old, .. } | State::Backoff { old, .. } | State::NeedsLogin { old, .. } => {
+                *old = None
+            }
+        }
+    }
+}
+
+/// Returns what is left of a state when its pause is forgotten.
+fn without_pause(old: Option<Old>, now: Now) -> State {
+    match old {
+        None => State::Empty,
+        Some(Old { token, refused_at: None }) => State::Valid(token),
+        Some(Old { token, refused_at: Some(refused_at) }) => {
+            State::Suspect { token, refused_at, replace_at: now.instant }
+        }
+    }
+}
+
+fn told(failure: &Arc<Failure>, retry_after: Duration) -> TokenError {
+    TokenError { failure: Arc::clone(failure), retry_after }
+}

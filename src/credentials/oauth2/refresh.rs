@@ -1,0 +1,380 @@
+//! One refresh: a token from the token endpoint or, for grants with a refresh token, under the store's lock.
+//!
+//! Where refresh tokens rotate, each is good once, and many providers revoke the whole grant if one is sent twice (RFC
+//! 9700 section 4.14.2). So the lock is taken first and the entry is read under it. If another process has renewed the
+//! token meanwhile, that token is used and nothing is spent. Space for the answer is reserved before the refresh token is
+//! sent. From there on nothing may stop the exchange: it is awaited for [`EXCHANGE_LIMIT`], whatever `token_timeout` says
+//! to requests, on a task that neither a reload nor a request ends, and the process waits for it before it ends.
+//!
+//! A refused refresh token that came by rotation is never sent again, not even after a restart. Another one is tried
+//! again every hour and after SIGHUP: the provider may refuse it while the user is suspended.
+//!
+//! Comparing and setting without a lock would be too late: the second of two uses has revoked the grant by then.
+
+use super::clock::Clock;
+use super::error::{Cause, Failure, Unavailability};
+use super::exchange::{Answer, Exchange};
+use super::identity::{grant_identity, token_identity};
+use super::machine::GrantSource;
+use super::schedule;
+use super::token::Issued;
+use super::tokens::{StoreSlot, Tokens, Unsaved};
+use crate::config::model::{Grant, OAuth2};
+use crate::secret::{Secret, hex};
+use crate::state::{Access, Entry, LockedEntry, Lost, Peek, Stamp, StateError, Store};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+/// The limit of a token request that spends a refresh token: its answer may hold the only successor.
+pub(super) const EXCHANGE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Additional time for the store's own work.
+pub(super) const STORE_TIME: Duration = Duration::from_secs(5);
+
+/// Refreshes the tokens of one account.
+pub(super) struct Refresher {
+    account: Box<str>,
+    wire: Arc<dyn Exchange>,
+    clock: Clock,
+    store: StoreSlot,
+    /// The exchanges that spend a refresh token.
+    spending: TaskTracker,
+    /// Entries that could not be written: they are at least kept in memory.
+    unsaved: Unsaved,
+    /// True while the store's files are worked on, so that a request that waited in vain blames the right side.
+    in_store: AtomicBool,
+}
+
+/// The result of a refresh.
+pub(super) struct Obtained {
+    pub(super) issued: Issued,
+    /// The token endpoint's answer; `None` if another process obtained the token.
+    pub(super) answer: Option<Answer>,
+}
+
+/// Why a refresh brought no token.
+pub(super) struct Failed {
+    pub(super) failure: Failure,
+    /// True if a token request was sent.
+    pub(super) asked: bool,
+}
+
+/// What a look into the store found.
+pub(super) enum Looked {
+    /// Nothing new.
+    Unchanged,
+    /// A grant, and its token if that may be sent.
+    Grant(Option<Issued>),
+    /// No grant, or the store can't be read.
+    Failed(Failure),
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self { failure, asked: false }
+    }
+}
+
+impl From<Unavailability> for Failed {
+    fn from(reason: Unavailability) -> Self {
+        Failure::from(reason).into()
+    }
+}
+
+/// Returns the name under which the store keeps the grant of just this account, client, endpoint and first token.
+/// Another one has a file of its own, so a typo in the configuration does not lose the grant: once corrected, the
+/// account finds what it had. So does an account under another name whose first token is the same.
+pub(super) fn store_key(account: &str, config: &OAuth2) -> String {
+    let name = if matches!(config.grant, Grant::RefreshToken { .. }) { "refresh_token" } else { account };
+    format!("{name}@{}", hex(&grant_identity(account, config)[..8]))
+}
+
+impl Refresher {
+    pub(super) fn new(account: &str, wire: Arc<dyn Exchange>, tokens: &Tokens) -> Self {
+        Self {
+            account: account.into(),
+            wire,
+            clock: tokens.clock.clone(),
+            store: tokens.store.clone(),
+            spending: tokens.spending.clone(),
+            unsaved: tokens.unsaved.clone(),
+            in_store: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns true while a refresh waits for the store.
+    pub(super) fn is_in_store(&self) -> bool {
+        self.in_store.load(Ordering::Relaxed)
+    }
+
+    /// Gets a token other than `replacing`. `nudged`: the operator asks to try a refused grant again.
+    pub(super) async fn refresh(
+        &self,
+        config: &OAuth2,
+        replacing: Option<&Secret>,
+        nudged: bool,
+    ) -> Result<Obtained, Failed> {
+        if config.grant.refreshes() {
+            return self.refresh_stored(config, replacing, nudged).await;
+        }
+        let began = (Instant::now(), self.clock.now().wall);
+        let asked = timeout(config.token_timeout, self.wire.exchange(config, None)).await;
+        let answer = asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()));
+        answer
+            .map(|answer| obtained(answer, config, began))
+            .map_err(|failure| Failed { failure, asked: true })
+    }
+
+    async fn refresh_stored(
+        &self,
+        config: &OAuth2,
+        replacing: Option<&Secret>,
+        nudged: bool,
+    ) -> Result<Obtained, Failed> {
+        let in_store = InStore::new(&self.in_store);
+        let (store, key) = (self.store()?, store_key(&self.account, config));
+        // Another process may hold it for a whole token request.
+        let mut held = store.lock(&key, EXCHANGE_LIMIT + STORE_TIME).await.map_err(|e| unusable(&e))?;
+        let entry = held.read().await.map_err(|e| unusable(&e))?;
+        let entry = self.newest(entry, &key, &mut *held).await;
+        // The name says so already, but in eight bytes only.
+        let entry = entry.filter(|entry| entry.bound_to == grant_identity(&self.account, config));
+        if let Some(issued) = self.stored(entry.as_ref(), config, replacing) {
+            return Ok(Obtained { issued, answer: None });
+        }
+        let token = self.refresh_token(config, entry.as_ref(), nudged)?;
+        if let Err(error) = held.prepare().await {
+            // Without rotation, the answer has nothing that must not be lost.
+            if !entry.as_ref().is_some_and(|entry| entry.reusable) {
+                return Err(unusable(&error).into());
+            }
+            tracing::warn!(target: "attache", account = &*self.account, %error, "the account's token can't be stored");
+        }
+        drop(in_store);
+        let _spending = self.spending.token();
+        // A process that ends would not wait for it.
+        if self.spending.is_closed() {
+            return Err(Unavailability::Interrupted.into());
+        }
+        let began = (Instant::now(), self.clock.now().wall);
+        let asked = timeout(EXCHANGE_LIMIT, self.wire.exchange(config, Some(&token))).await;
+        let result = asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()));
+        let next = Next { config, account: &self.account, spent: token, entry };
+        match result {
+            Ok(answer) => {
+                let entry = next.after(&answer, began.1);
+                self.keep(entry, &key, &mut *held).await;
+                Ok(obtained(answer, config, began))
+            }
+            Err(failure) => {
+                if let Some(entry) = next.after_failure(&failure, self.clock.now().wall) {
+                    self.keep(entry, &key, &mut *held).await;
+                }
+                Err(Failed { failure, asked: true })
+            }
+        }
+    }
+
+    /// Reads the store without its lock: whether a person has to sign in first or has done so meanwhile, whether another
+    /// process renewed the token, and whether the entry can be read. Sends no request.
+    pub(super) async fn look(&self, config: &OAuth2, seen: &mut Option<Stamp>) -> Looked {
+        let key = store_key(&self.account, config);
+        let peeked = match self.store() {
+            Ok(store) => store.peek(&key, *seen).await,
+            Err(failure) => return Looked::Failed(failure),
+        };
+        let entry = match peeked {
+            Ok(Peek::Unchanged) => return Looked::Unchanged,
+            Ok(Peek::Absent) => None,
+            Ok(Peek::Found(entry, stamp)) => {
+                *seen = Some(stamp);
+                Some(*entry)
+            }
+            Err(error) => return Looked::Failed(unusable(&error)),
+        };
+        let entry = entry.filter(|entry| entry.bound_to == grant_identity(&self.account, config));
+        let issued = self.stored(entry.as_ref(), config, None);
+        match self.refresh_token(config, entry.as_ref(), false) {
+            Err(failure) if issued.is_none() => Looked::Failed(failure),
+            _ => Looked::Grant(issued),
+        }
+    }
+
+    /// Returns the stored token, if it may be sent and is not the one to be replaced.
+    fn stored(&self, entry: Option<&Entry>, config: &OAuth2, replacing: Option<&Secret>) -> Option<Issued> {
+        let access = entry?.access.as_ref()?;
+        let is_another = replacing.is_none_or(|replacing| *replacing != access.token);
+        let lifetime = access.expires_at.duration_since(access.obtained_at).unwrap_or_default();
+        let usable = self.clock.now().wall < access.obtained_at + schedule::usable_for(lifetime);
+        (access.bound_to == token_identity(config) && is_another && usable).then(|| Issued {
+            secret: access.token.clone(),
+            obtained_at: access.obtained_at,
+            lifetime,
+            took: Duration::ZERO,
+        })
+    }
+
+    /// Returns the refresh token to spend.
+    fn refresh_token(&self, config: &OAuth2, entry: Option<&Entry>, nudged: bool) -> Result<Secret, Failure> {
+        if let Some(Entry { lost: Some(lost), rotated, .. }) = entry {
+            let wait = if nudged { schedule::NUDGE } else { schedule::RETRY_GRANT };
+            // A refusal in the future: the clock was set back.
+            let since = self.clock.now().wall.duration_since(lost.at);
+            if *rotated || since.is_ok_and(|since| since < wait) {
+                return Err(Failure::needs_login().with_words(Arc::from(&*lost.reason)));
+            }
+        }
+        match (entry, &config.grant) {
+            (Some(Entry { refresh_token: Some(token), .. }), _) => Ok(token.clone()),
+            (_, Grant::RefreshToken { refresh_token }) => Ok(refresh_token.clone()),
+            _ => Err(Failure::needs_login()),
+        }
+    }
+
+    fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+        self.store.get().ok_or_else(|| Unavailability::State.into())
+    }
+
+    /// Returns the stored entry, or the one that could not be stored earlier if that is newer; it is stored now.
+    async fn newest(&self, kept: Option<Entry>, key: &str, held: &mut dyn LockedEntry) -> Option<Entry> {
+        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let Some(unsaved) = unsaved else { return kept };
+        let overtaken = kept.as_ref().is_some_and(|kept| {
+            // A login counts on from the last entry that was written.
+            let signed_in = kept.revision == unsaved.revision
+                && kept.refresh_token != unsaved.refresh_token
+                && kept.obtained_at > unsaved.obtained_at;
+            kept.bound_to != unsaved.bound_to || kept.revision > unsaved.revision || signed_in
+        });
+        if overtaken {
+            return kept;
+        }
+        self.keep(unsaved.clone(), key, held).await;
+        Some(unsaved)
+    }
+
+    /// Stores the entry. One that can't be written is kept in memory.
+    async fn keep(&self, entry: Entry, key: &str, held: &mut dyn LockedEntry) {
+        let Err(error) = held.write(&entry).await else { return };
+        if entry.reusable {
+            tracing::warn!(target: "attache", account = &*self.account, %error, "the account's token could not be stored");
+        } else {
+            tracing::error!(
+                target: "attache",
+                account = &*self.account,
+                %error,
+                "the account's refresh token could not be stored: it is lost if attache ends now"
+            );
+        }
+        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        unsaved.insert(key.into(), entry);
+    }
+}
+
+/// The entry that follows on a token request.
+struct Next<'a> {
+    config: &'a OAuth2,
+    account: &'a str,
+    /// The refresh token that was sent.
+    spent: Secret,
+    /// The entry before.
+    entry: Option<Entry>,
+}
+
+impl Next<'_> {
+    fn after(self, answer: &Answer, asked_at: SystemTime) -> Entry {
+        let access = Access {
+            bound_to: token_identity(self.config),
+            token: answer.token.clone(),
+            obtained_at: asked_at,
+            expires_at: asked_at + lifetime(answer, self.config),
+        };
+        let entry = self.rotated_to(answer.refresh_token.clone(), asked_at);
+        Entry { access: Some(access), lost: None, ..entry }
+    }
+
+    /// Returns the entry after a failure that says something about the refresh token.
+    fn after_failure(self, failure: &Failure, now: SystemTime) -> Option<Entry> {
+        if let Some(successor) = failure.successor.clone().filter(|successor| *successor != self.spent) {
+            return Some(self.rotated_to(Some(successor), now));
+        }
+        let Cause::GrantGone { code: Some(code) } = &failure.cause else { return None };
+        let reason = match &failure.words {
+            Some(words) if words.contains(&**code) => words.to_string(),
+            Some(words) => format!("{code}: {words}"),
+            None => code.to_string(),
+        };
+        let entry = self.rotated_to(None, now);
+        // The refresh token was not proved to be reusable.
+        Some(Entry { lost: Some(Lost { reason, at: now }), reusable: false, ..entry })
+    }
+
+    fn rotated_to(self, next: Option<Secret>, now: SystemTime) -> Entry {
+        let next = next.filter(|next| *next != self.spent);
+        let before = self.entry;
+        let revision = before.as_ref().map_or(0, |entry| entry.revision) + 1;
+        let has_rotated = next.is_some();
+        Entry {
+            bound_to: grant_identity(self.account, self.config),
+            revision,
+            rotated: has_rotated || before.as_ref().is_some_and(|entry| entry.rotated),
+            reusable: !has_rotated,
+            obtained_at: match &before {
+                Some(before) if !has_rotated => before.obtained_at,
+                _ => now,
+            },
+            refresh_token: Some(next.unwrap_or(self.spent)),
+            access: before.and_then(|entry| entry.access),
+            lost: None,
+        }
+    }
+}
+
+fn obtained(answer: Answer, config: &OAuth2, (began, asked_at): (Instant, SystemTime)) -> Obtained {
+    let issued = Issued {
+        secret: answer.token.clone(),
+        obtained_at: asked_at,
+        lifetime: lifetime(&answer, config),
+        took: began.elapsed(),
+    };
+    Obtained { issued, answer: Some(answer) }
+}
+
+fn lifetime(answer: &Answer, config: &OAuth2) -> Duration {
+    answer.expires_in.unwrap_or(config.default_lifetime).min(schedule::MAX_LIFETIME)
+}
+
+/// Sets its flag as long as it lives.
+struct InStore<'a>(&'a AtomicBool);
+
+impl<'a> InStore<'a> {
+    fn new(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::Relaxed);
+        Self(flag)
+    }
+}
+
+impl Drop for InStore<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Returns where the account's grant can come back from.
+pub(super) fn grant_source(config: &OAuth2) -> GrantSource {
+    if config.grant.refreshes() { GrantSource::Store } else { GrantSource::File }
+}
+
+fn unusable(error: &StateError) -> Failure {
+    let reason = match error {
+        StateError::Locked { .. } => Unavailability::Locked,
+        _ => Unavailability::State,
+    };
+    Failure::from(reason).with_words(Arc::from(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
