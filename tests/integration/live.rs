@@ -82,7 +82,7 @@ async fn failures_are_problems_without_a_place() {
     let (refused, _held) = refused();
     let secured = third_party().with_tls(&CertificateAuthority::new());
     let endpoint =
-        token_endpoint().answers(401, r#"{"error":"invalid_client","error_description":"locked since May"}"#);
+        token_endpoint().answers(401, r#"{"errorCode":"invalid_client","errorSummary":"locked since May"}"#);
     let setup = attache()
         .given("refused", refused.to_string())
         .given("erp", account(&endpoint.url(), ""))

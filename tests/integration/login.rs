@@ -324,8 +324,10 @@ async fn a_scope_that_was_not_granted_is_a_warning() {
 
 #[tokio::test]
 async fn without_a_refresh_token_the_access_token_is_stored_and_help_is_printed() {
-    let provider = Provider::new(|_, _, _| (200, token(&secret("access"), None)));
-    let file = file(&provider, &third_party(), BY_CODE);
+    let (service, access_token) = (third_party(), secret("access"));
+    let answer = token(&access_token, None);
+    let provider = Provider::new(move |_, _, _| (200, answer.clone()));
+    let file = file(&provider, &service, BY_CODE);
     let login = file.login(&["crm"]);
     Asked::by(&login).await.come_back("code=x").await;
     let ended = login.finish().await;
@@ -338,7 +340,28 @@ async fn without_a_refresh_token_the_access_token_is_stored_and_help_is_printed(
     for part in ["offline_access", "OpenID"] {
         assert!(!ended.stderr.contains(part), "{part}: {}", ended.stderr);
     }
-    assert_eq!(file.kept().len(), 1);
+    let attache = file.setup.at(&file.path).await;
+    assert_eq!(attache.send(get("/crm/x")).await.status, 200);
+    assert_eq!(service.only_request().await.all("authorization"), [format!("Bearer {access_token}")]);
+    assert_eq!(provider.forms().len(), 1);
+}
+
+/// GitHub OAuth Apps and Notion state neither.
+#[tokio::test]
+async fn without_an_expiry_the_access_token_lasts_until_it_is_revoked() {
+    let (service, access_token) = (third_party(), secret("access"));
+    let answer = serde_json::json!({ "access_token": access_token, "token_type": "bearer" }).to_string();
+    let provider = Provider::new(move |_, _, _| (200, answer.clone()));
+    let file = file(&provider, &service, BY_CODE);
+    let login = file.login(&["crm"]);
+    Asked::by(&login).await.come_back("code=x").await;
+    let ended = login.finish().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("until its access token is revoked"), "{}", ended.stdout);
+    let attache = file.setup.at(&file.path).await;
+    assert_eq!(attache.send(get("/crm/x")).await.status, 200);
+    assert_eq!(service.only_request().await.all("authorization"), [format!("Bearer {access_token}")]);
+    assert_eq!(attache.status().await["accounts"]["crm"]["token"]["state"], "valid");
 }
 
 #[tokio::test]

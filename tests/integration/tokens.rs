@@ -157,6 +157,57 @@ async fn a_token_that_is_refused_is_a_502() {
     assert_eq!(third_party.seen().heads, 0);
 }
 
+/// A provider whose answers are not those of RFC 6749.
+#[tokio::test]
+async fn the_words_of_a_provider_reach_the_log_and_the_status_without_secrets() {
+    let client_secret = secret("client");
+    let quoting = format!(r#"{{"errorCode":"E0000021","errorSummary":"'{client_secret}' is locked"}}"#);
+    for (status, body, code, words) in [
+        (
+            400,
+            r#"{"status":"BAD_CLIENT_ID","message":"missing client"}"#,
+            "token_rejected",
+            "BAD_CLIENT_ID (missing client)",
+        ),
+        (400, &*quoting, "token_rejected", "E0000021 ([redacted] is locked)"),
+        (400, r#"{"error":{"message":"Bad audience"}}"#, "token_rejected", "http_400 (Bad audience)"),
+        (404, "<html>", "token_rejected", "http_404"),
+        (
+            200,
+            r#"{"error":"incorrect_client_credentials"}"#,
+            "token_rejected",
+            "incorrect_client_credentials",
+        ),
+        (
+            200,
+            r#"{"access_token":"error: client_secret is invalid"}"#,
+            "token_unavailable",
+            "members access_token",
+        ),
+        (200, r#"{"data":{"token":"x"},"ok":true}"#, "token_unavailable", "(members data, ok)"),
+        (
+            503,
+            r#"{"error":"invalid_client","reason":"maintenance"}"#,
+            "token_unavailable",
+            "(invalid_client: maintenance)",
+        ),
+    ] {
+        let third_party = third_party();
+        let endpoint = token_endpoint().answers(status, body);
+        let setup = attache().given("third_party", third_party.url()).given("token_url", endpoint.url());
+        let attache = setup.env("CLIENT_SECRET", &client_secret).with(&erp("")).await;
+        let answer = attache.send(get("/erp/x")).await;
+        assert_eq!(answer.json()["code"], code, "{body}");
+        assert!(!answer.text().contains("locked") && !answer.text().contains("missing"), "{}", answer.text());
+        let account = attache.status().await["accounts"]["erp"]["token"].to_string();
+        assert!(account.contains(words), "{words}: {account}");
+        let shown = words.rsplit('(').next().expect("a part").trim_end_matches(')');
+        let shown = shown.rsplit(": ").next().expect("a part");
+        eventually("the log", async || attache.said().contains(shown).then_some(())).await;
+        assert_eq!(third_party.seen().heads, 0);
+    }
+}
+
 #[tokio::test]
 async fn a_token_endpoint_that_is_down_or_talks_nonsense_is_a_503() {
     let (closed, _held) = refused();

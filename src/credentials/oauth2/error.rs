@@ -127,7 +127,7 @@ impl TokenError {
                 None => "The token endpoint refused the account's credentials.".to_owned(),
             },
             Cause::GrantGone { .. } => {
-                "The account needs a login, or another refresh token; attache's log says what to do."
+                "The account needs a login, another refresh token or another password; attache's log says what to do."
                     .to_owned()
             }
             Cause::Unavailable(TimedOut) => "The account's token endpoint did not answer in time.".to_owned(),
@@ -149,7 +149,7 @@ impl TokenError {
     }
 }
 
-/// The error codes of RFC 6749 section 5.2, RFC 8707, RFC 8628 and OpenID Connect that a token endpoint may give.
+/// The error codes of token endpoints in RFC 6749 section 5.2, RFC 8707, RFC 8628, RFC 9449 and OpenID Connect.
 pub(super) const REGISTERED: [&str; 13] = [
     "invalid_request",
     "invalid_client",
@@ -166,28 +166,28 @@ pub(super) const REGISTERED: [&str; 13] = [
     "invalid_dpop_proof",
 ];
 
-/// Why the token endpoint gave neither a token nor a refusal.
+/// Why there is neither a token nor a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unavailability {
     /// No connection: refused, no route, the name does not resolve.
     Connect,
     /// No trusted TLS connection.
     Tls,
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the answer is not HTTP.
     Transport,
     /// No answer in time.
     TimedOut,
     /// A status that is neither a token nor a refusal.
     Status(u16),
-    /// A redirect: following it would carry the client's secret to who knows where.
+    /// A redirect. It is not followed: the client's secret is for the URL of the file alone.
     Redirect,
-    /// It asks to be tried later (`temporarily_unavailable`, `server_error`, `slow_down`).
+    /// An error code that asks for another try later, such as `temporarily_unavailable`.
     Busy,
-    /// An answer larger than a token answer can be.
+    /// An answer that is too large for a token.
     TooLarge,
     /// An answer that is neither JSON nor a form.
     Malformed,
-    /// An answer of the device authorization endpoint that lacks what a person needs.
+    /// An answer of the device authorization endpoint that lacks what a user needs.
     NoDeviceCode,
     /// No `access_token` in the answer.
     NoToken,
@@ -195,17 +195,17 @@ pub enum Unavailability {
     NoIdToken,
     /// A token that must not be sent as a bearer token (`DPoP`, `mac`).
     TokenType,
-    /// A token that was over when it arrived.
+    /// A token that had expired when it arrived.
     Expired,
-    /// A token with characters that no header may hold.
+    /// A token with characters other than visible ASCII.
     TokenCharacters,
-    /// The folder of refresh tokens can't be used.
+    /// The store can't be used.
     State,
-    /// Another process holds the account's refresh token.
+    /// Another process holds the lock of the account's entry.
     Locked,
     /// The file of a token or an assertion can't be read, or a key can't sign.
     Assertion,
-    /// attache stopped asking: it is shutting down.
+    /// The request was aborted: attache is shutting down.
     Interrupted,
 }
 

@@ -27,7 +27,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 pub(super) struct Answer {
     /// The token that is sent: visible ASCII, without a prefix.
     pub(super) token: Secret,
-    /// From 0 (not to be kept) to [`super::schedule::MAX_LIFETIME`].
+    /// From a second to a year; `None` if the answer has none, or one that is over.
     pub(super) expires_in: Option<Duration>,
     /// The refresh token beside it: the next one where they rotate.
     pub(super) refresh_token: Option<Secret>,

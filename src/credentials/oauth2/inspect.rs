@@ -1,4 +1,4 @@
-//! A token asked for in order to look at it (`attache check --live`), not to send it.
+//! A token that is requested in order to describe it (`attache check --live`), not to send it.
 
 use super::details::{Claims, Details};
 use super::error::{Failure, Unavailability};
@@ -11,20 +11,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout};
 
-/// What a token says of itself, without the token. Texts are redacted, on one line, and cut where they are long.
+/// The description of a token, without the token. Texts are redacted, on one line, and cut where they are long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// How long the answer took.
+    /// The duration of the request.
     pub latency: Duration,
     /// `token_type` as it came.
     pub token_type: Option<Arc<str>>,
-    /// What the endpoint says it lives.
+    /// The lifetime that the endpoint states.
     pub expires_in: Option<Duration>,
     /// True if a stored token was found, and no request was sent.
     pub is_stored: bool,
     /// `scope` as it came, separated by spaces.
     pub scope: Option<Arc<str>>,
-    /// Scopes that were asked for and are not among those granted.
+    /// Requested scopes that are not among those granted.
     pub missing_scopes: Vec<String>,
     /// A JSON Web Token's `iss`.
     pub issuer: Option<Arc<str>>,
@@ -32,11 +32,11 @@ pub struct Inspected {
     pub audience: Vec<Arc<str>>,
     /// Its `exp`, in seconds since 1970.
     pub expires_at: Option<u64>,
-    /// Whether the client's first secret was refused, and another one did.
+    /// True if the client's first secret was refused and another one was accepted.
     pub second_secret: bool,
 }
 
-/// Gets a token for the account just as `attache run` would. A stored token that may be sent is taken as it is. A refresh
+/// Obtains a token for the account as `attache run` would. A stored token that may be sent is taken as it is. A refresh
 /// token is spent under the store's lock and its successor stored, so a running attache goes on with that one:
 /// [`Tokens::finish`] has to be awaited.
 ///
@@ -83,7 +83,8 @@ pub(super) fn missing_scopes(config: &OAuth2, granted: Option<&str>) -> Vec<Stri
     granted.map_or_else(Vec::new, |granted| missing(&config.scopes, granted))
 }
 
-/// `offline_access` asks for a refresh token, and many providers don't name it among what they grant.
+/// `offline_access` requests a refresh token, and many providers don't name it among the scopes granted. A list of the
+/// maximum length may have been cut.
 fn missing(requested: &[String], granted: &str) -> Vec<String> {
     if granted.chars().count() >= MAX_TEXT {
         return Vec::new();

@@ -1,8 +1,8 @@
-//! What `attache login` asks the identity provider: a code's exchange (RFC 6749 section 4.1.3), and the two requests of
-//! the device grant (RFC 8628). Who talks to the person is elsewhere.
+//! The requests of `attache login` to the identity provider: the exchange of a code (RFC 6749 section 4.1.3), and the two
+//! requests of the device grant (RFC 8628).
 //!
-//! Each goes the way of a token request: the same client authentication, `token_headers` and `token_params` (servers
-//! that want an `audience` or a `resource` want it here as well), the same limits, no redirects.
+//! Each is sent as a token request is: with the same client authentication, `token_headers` and `token_params` (servers
+//! that need an `audience` or a `resource` need it here as well), the same limits, no redirects.
 
 use super::error::{Failure, Unavailability};
 use super::exchange::{Answer, Posted};
@@ -16,47 +16,47 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// RFC 8628 section 3.2: what to assume where the answer says nothing of it.
+/// The interval of an answer without one (RFC 8628 section 3.2).
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A missing `expires_in` breaks the RFC; a person needs about that long.
+/// The lifetime of an answer without `expires_in`, which the RFC requires: about as long as a user needs.
 const DEVICE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// The longest text that a person is asked to type.
+/// Maximum length of a code that the user enters.
 const MAX_USER_CODE: usize = 64;
 
-/// Where a person confirms a device, and how long that may take.
+/// Where a user confirms a device, and how long that may take.
 #[derive(Debug)]
 pub(super) struct DeviceAuthorization {
     pub(super) device_code: Secret,
-    /// Printable ASCII, to be typed in at `verification_uri`.
+    /// Printable ASCII, to be entered at `verification_uri`.
     pub(super) user_code: String,
     pub(super) verification_uri: Url,
-    /// With the user code in it, for a link or a QR code.
+    /// It contains the user code, for a link or a QR code.
     pub(super) verification_uri_complete: Option<Url>,
     pub(super) expires_in: Duration,
     /// Between two polls: 1 s to 5 min.
     pub(super) interval: Duration,
 }
 
-/// What a device is told.
+/// The answer to one poll.
 #[derive(Debug)]
 pub(super) enum Polled {
-    /// The person agreed.
+    /// The user agreed.
     Granted(Box<Answer>),
-    /// Not yet decided: ask again after the interval.
+    /// Not yet decided: the next poll follows after the interval.
     Pending,
-    /// The same, and the interval grows by 5 s from now on (RFC 8628 section 3.5).
+    /// Not yet decided, and the interval grows by 5 s from now on (RFC 8628 section 3.5).
     SlowDown,
 }
 
 impl TokenClient {
-    /// Changes the authorization code for tokens. `redirect_uri` is that of the authorization request, `verifier` what
-    /// its PKCE challenge was made of (RFC 7636).
+    /// Exchanges the authorization code for tokens. `redirect_uri` is that of the authorization request, `verifier` the
+    /// origin of its PKCE challenge (RFC 7636).
     ///
     /// # Errors
     ///
-    /// As [`super::exchange::Exchange::exchange`]; an `invalid_grant` means a code that is over or was used.
+    /// As [`super::exchange::Exchange::exchange`]; an `invalid_grant` means a code that has expired or was used.
     pub(super) async fn exchange_code(
         &self,
         config: &OAuth2,
@@ -72,7 +72,7 @@ impl TokenClient {
         self.post(config, &config.token_url, &form).await?.into_login_answer(config)
     }
 
-    /// Asks for a device's code (RFC 8628 section 3.1). For the grant `device_code` only.
+    /// Requests a device code (RFC 8628 section 3.1). For the grant `device_code` only.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl TokenClient {
         Ok(DeviceAuthorization {
             device_code: text("device_code").map(Secret::new).ok_or_else(|| lacks("no device_code"))?,
             user_code: user_code.ok_or_else(|| lacks("no user_code that can be entered"))?.to_owned(),
-            // The name of a draft, which Google still uses.
+            // Google uses the name of a draft.
             verification_uri: url("verification_uri")
                 .or_else(|| url("verification_url"))
                 .ok_or_else(|| lacks("no verification_uri"))?,
@@ -109,12 +109,12 @@ impl TokenClient {
         })
     }
 
-    /// Asks once whether the person has decided (RFC 8628 section 3.4).
+    /// Polls once for the user's decision (RFC 8628 section 3.4).
     ///
     /// # Errors
     ///
     /// [`Cause::Rejected`] with `access_denied` or `expired_token` ends the login; so does any other refusal. After
-    /// [`Cause::Unavailable`] it is worth another try, later than the interval says.
+    /// [`Cause::Unavailable`] another poll may succeed, later than the interval says.
     pub(super) async fn poll_device(&self, config: &OAuth2, device_code: &Secret) -> Result<Polled, Failure> {
         let form = Form::new("urn:ietf:params:oauth:grant-type:device_code")
             .with_secret("device_code", device_code.clone())

@@ -8,7 +8,6 @@
 //! seconds, milliseconds or a date depending on the provider, are not read; `default_lifetime` stands in.
 
 use super::error::{Failure, Unavailability};
-use super::schedule;
 use crate::config::model::BearerTokenType;
 use http::{HeaderValue, StatusCode};
 use oauth2::basic::BasicTokenType;
@@ -138,7 +137,10 @@ fn members(body: &[u8]) -> Option<Members> {
         .then_some(form)
 }
 
-/// Reads whole seconds from 0 to [`schedule::MAX_LIFETIME`], from a number or a text that holds one.
+/// The longest lifetime that is read from an answer: a longer one is a slip, such as milliseconds.
+const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Reads whole seconds from 0 to [`MAX_LIFETIME`], from a number or a text that holds one.
 pub(super) fn seconds(value: &Value) -> Option<u64> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
@@ -148,7 +150,7 @@ pub(super) fn seconds(value: &Value) -> Option<u64> {
     if seconds.is_nan() {
         return None;
     }
-    let clamped = seconds.clamp(0.0, schedule::MAX_LIFETIME.as_secs_f64());
+    let clamped = seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64());
     Some(Duration::from_secs_f64(clamped).as_secs())
 }
 

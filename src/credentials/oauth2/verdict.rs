@@ -71,6 +71,21 @@ const MICROSOFT: [(Meaning, &[u64]); 2] = [
     (Meaning::Later, &[50196, 90012, 90024, 90033]),
 ];
 
+/// The texts of providers whose codes do not tell the cases apart: with this code, or without any, an explanation that
+/// contains this text, in lower case.
+const TEXTS: [(Meaning, Option<&str>, &str); 5] = [
+    // Atlassian.
+    (Meaning::GrantGone, Some("unauthorized_client"), "refresh_token is invalid"),
+    // X.
+    (Meaning::GrantGone, Some("invalid_request"), "value passed for the token was invalid"),
+    // Twitch.
+    (Meaning::GrantGone, None, "invalid refresh token"),
+    // Strava.
+    (Meaning::GrantGone, None, "invalid refresh_token refreshtoken"),
+    // Salesforce, while another program uses the same refresh token.
+    (Meaning::Later, Some("invalid_grant"), "token request is already being processed"),
+];
+
 /// An answer that is no failure of the transport or of the endpoint. No `Debug`: the members hold the token.
 pub(super) enum Reply {
     /// A success with these members.
@@ -124,7 +139,7 @@ pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
     let names = |known: &[&str]| refusal.codes.iter().any(|code| known.contains(&&**code));
     let is_refused = match status.as_u16() {
         // RFC 8628 section 3.5; some servers answer with 428 or 429.
-        ..500 if has_error && names(&PENDING) => true,
+        200..300 | 400..500 if has_error && names(&PENDING) => true,
         429 => false,
         // A gateway's own error body is not the endpoint's.
         408 | 425 => has_error && names(&REGISTERED),
@@ -151,7 +166,10 @@ impl Refusal {
         let (codes, numbers) =
             members.map(|members| (words::codes(members), words::numbers(members))).unwrap_or_default();
         let code = codes.iter().find(|code| is_code(code)).map(String::as_str);
-        let words = members.map_or_else(|| words::of_header(raw), |members| words::of_members(members, code));
+        let words = match members {
+            Some(members) if !raw.status.is_redirection() => words::of_members(members, code),
+            _ => words::of_header(raw),
+        };
         Self { status: raw.status, retry_after: raw.retry_after, codes, numbers, words }
     }
 
@@ -193,23 +211,20 @@ impl Refusal {
         let named = |codes: &[String]| self.codes.iter().any(|code| codes.contains(code));
         let meaning = match presented {
             Presented::Grant { login_required_on } if named(login_required_on) => Some(Meaning::GrantGone),
-            _ => {
-                let number = find(&MICROSOFT, |number| self.numbers.contains(number));
-                number.or_else(|| find(&CODES, |known| self.codes.iter().any(|code| code == known)))
-            }
+            // From the particular to the general.
+            _ => self
+                .meaning_of_text()
+                .or_else(|| find(&MICROSOFT, |number| self.numbers.contains(number)))
+                .or_else(|| find(&CODES, |known| self.codes.iter().any(|code| code == known))),
         };
-        match (meaning, presented) {
-            (Some(Meaning::GrantGone), Presented::Other) => None,
-            (None, Presented::Grant { .. }) if self.is_atlassians() => Some(Meaning::GrantGone),
-            (meaning, _) => meaning,
-        }
+        meaning
+            .filter(|meaning| *meaning != Meaning::GrantGone || matches!(presented, Presented::Grant { .. }))
     }
 
-    /// Atlassian (Auth0) has one code for a client without the right to the grant and for a refresh token that is gone;
-    /// only its text tells them apart.
-    fn is_atlassians(&self) -> bool {
-        let says = |part| self.words.as_deref().is_some_and(|words| words.contains(part));
-        self.codes.iter().any(|code| code == "unauthorized_client") && says("refresh_token is invalid")
+    fn meaning_of_text(&self) -> Option<Meaning> {
+        let words = self.words.as_deref()?.to_lowercase();
+        let says = |code: Option<&str>, text| self.code() == code && words.contains(text);
+        TEXTS.iter().find(|(_, code, text)| says(*code, *text)).map(|(meaning, ..)| *meaning)
     }
 
     fn unavailable(&self, reason: Unavailability, secrets: &Secrets) -> Failure {

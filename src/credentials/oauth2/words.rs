@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::Url;
 
 /// The members with an explanation, in the order in which they are shown.
-const EXPLANATIONS: [&str; 8] = [
+const EXPLANATIONS: [&str; 9] = [
     "/error_description",
     "/message",
     // Okta.
@@ -21,6 +21,8 @@ const EXPLANATIONS: [&str; 8] = [
     // RFC 9457.
     "/title",
     "/detail",
+    // Strava.
+    "/errors",
 ];
 
 /// The members with an error code, the usual one first. An `error` that is an object has its code in `status`.
@@ -95,16 +97,26 @@ fn without_query(location: &str) -> String {
     }
 }
 
-/// Returns a text, a number, or a list of them.
+/// Returns a text, a number, or a list of them or of objects of them.
 fn plain(value: &Value) -> Option<String> {
+    let joined = |all: Vec<String>, separator| (!all.is_empty()).then(|| all.join(separator));
+    match value {
+        Value::Array(all) => {
+            let one = |value: &Value| match value {
+                Value::Object(members) => joined(members.values().filter_map(scalar).collect(), " "),
+                value => scalar(value),
+            };
+            joined(all.iter().filter_map(one).collect(), ", ")
+        }
+        value => scalar(value),
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => (!text.trim().is_empty()).then(|| text.clone()),
         Value::Number(number) => Some(number.to_string()),
-        Value::Array(all) => {
-            let all: Vec<_> = all.iter().filter_map(plain).collect();
-            (!all.is_empty()).then(|| all.join(", "))
-        }
-        Value::Null | Value::Bool(_) | Value::Object(_) => None,
+        _ => None,
     }
 }
 
@@ -165,6 +177,12 @@ mod tests {
                 "Bad Request; Invalid refresh token",
             ),
             (json!({ "statusCode": 400, "message": ["a", "b"], "error": "a, b" }), None, "a, b"),
+            // Strava.
+            (
+                json!({ "message": "Bad Request", "errors": [{ "resource": "RefreshToken", "code": "invalid" }] }),
+                None,
+                "Bad Request; invalid RefreshToken",
+            ),
             (json!({ "data": { "access_token": "t" }, "ok": true }), None, "members data, ok"),
         ] {
             assert_eq!(of_members(&members(answer.clone()), code).as_deref(), Some(words), "{answer}");

@@ -267,8 +267,8 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: Some(ErrorCode::TokenRejected),
         reasons: &["needs_login"],
-        cause: "The account has no valid grant: its refresh token is missing, or was refused.",
-        action: "`attache login ACCOUNT`; with `grant: refresh_token`, set a new `refresh_token`.",
+        cause: "The account has no valid grant: its refresh token is missing, or its refresh token or password was refused.",
+        action: "`attache login ACCOUNT`; with `grant: refresh_token` or `password`, set another one. `attache status` has the provider's own words.",
         see: "",
     },
     Remedy {
@@ -281,8 +281,15 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: Some(ErrorCode::TokenRejected),
         reasons: &["invalid_grant"],
-        cause: "The token endpoint does not accept the password, code, assertion or refresh token.",
-        action: "Check the account's user name and password or its key; sign in again if it was revoked.",
+        cause: "The token endpoint does not accept the assertion or the subject token.",
+        action: "Check the account's key, issuer, subject and audience, and the clock of attache's host.",
+        see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::TokenRejected),
+        reasons: &["http_404", "http_405"],
+        cause: "There is no token endpoint at `token_url`.",
+        action: "Check `token_url`: it is the `token_endpoint` in the provider's metadata.",
         see: "",
     },
     Remedy {
@@ -330,8 +337,8 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: Some(ErrorCode::TokenUnavailable),
         reasons: &["token_endpoint_status"],
-        cause: "The token endpoint answered with a redirect or a status of an error.",
-        action: "Check that `token_url` is the token endpoint itself; `attache status` has the status.",
+        cause: "The token endpoint answered with a redirect, or with a status of an endpoint in trouble.",
+        action: "Check that `token_url` is the token endpoint itself; `attache status` has the status, and the address of a redirect.",
         see: "",
     },
     Remedy {

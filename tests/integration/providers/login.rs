@@ -44,6 +44,7 @@ async fn a_user_signs_in_with_a_code() {
             ("PEER_GRANT", "authorization_code"),
             ("PEER_CLIENT_AUTH", method),
             ("PEER_CLIENT_SECRET", client_secret.as_str()),
+            ("PEER_TOKEN_TTL", "10"),
         ];
         let provider = Peer::serve("oidc/server.mjs", &environment).await;
         let third_party = third_party();
@@ -60,7 +61,12 @@ async fn a_user_signs_in_with_a_code() {
         let token = signed_in(&attache, &third_party, |_| true).await;
         let known = oidc_knows(&provider, &token).await;
         assert_eq!((&known["active"], &known["sub"]), (&true.into(), &"robot".into()), "{method}: {known}");
-        assert_eq!((provider.count("rotated 1"), provider.count("revoked")), (1, 0), "{method}");
+        let rotated = async || {
+            assert_eq!(attache.send(get("/crm/contacts")).await.status, 200);
+            (provider.count("rotated 1") == 1).then_some(())
+        };
+        eventually("the token of the login to be renewed", rotated).await;
+        assert_eq!(provider.count("revoked"), 0, "{method}");
     }
 }
 
@@ -92,5 +98,5 @@ async fn a_second_provider_confirms_a_device() {
     let token = signed_in(&attache, &third_party, |line| line.contains("user_code=")).await;
     let known = introspect(&provider, "/introspect", INSPECTOR, &token).await;
     assert_eq!((&known["active"], &known["sub"]), (&true.into(), &"robot".into()), "{known}");
-    assert_eq!(provider.count("issued refresh_token"), 1);
+    assert_eq!(provider.count("issued refresh_token"), 0, "the token of the login is used");
 }

@@ -1,4 +1,4 @@
-//! One test an oddity. Each goes over a socket and through the whole client.
+//! Unusual forms of token answers, one a test, over a socket and through the whole client.
 
 use super::super::error::Cause;
 use super::super::exchange::Answer;
@@ -39,21 +39,21 @@ async fn expires_in_as_a_float() {
 
 #[tokio::test]
 async fn expires_in_beyond_reason_is_clamped() {
-    assert_eq!(lifetime("99999999999999999999").await, Some(30 * 24 * 3600));
+    assert_eq!(lifetime("99999999999999999999").await, Some(366 * 24 * 3600));
     for absurd in [r#""inf""#, "1e300", "9223372036854775807", r#""1e300""#] {
-        assert_eq!(lifetime(absurd).await, Some(30 * 24 * 3600), "{absurd}");
+        assert_eq!(lifetime(absurd).await, Some(366 * 24 * 3600), "{absurd}");
     }
 }
 
 #[tokio::test]
-async fn expires_in_that_is_over_is_as_if_missing() {
+async fn expires_in_of_zero_or_less_counts_as_missing() {
     for over in ["0", "-1", "0.2", r#""0""#, r#""-3600""#, "-1e300"] {
         assert_eq!(lifetime(over).await, None, "{over}");
     }
 }
 
 #[tokio::test]
-async fn expires_in_that_says_nothing_is_as_if_missing() {
+async fn expires_in_that_is_no_number_counts_as_missing() {
     for nothing in ["null", r#""""#, r#""never""#, r#""nan""#, "true", "[]"] {
         assert_eq!(lifetime(nothing).await, None, "{nothing}");
     }

@@ -1,4 +1,4 @@
-//! Waiting for a person who confirms a device (RFC 8628 section 3.5).
+//! Waiting for a user who confirms a device (RFC 8628 section 3.5).
 
 use super::super::error::{Cause, Failure, Unavailability};
 use super::super::exchange::Answer;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
-/// What each `slow_down` adds to the interval.
+/// The growth of the interval with each `slow_down`.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
-/// However long an endpoint is down: a person is waiting.
+/// Maximum pause while the endpoint is down: a user is waiting.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A device's code, which a person confirms at a URL.
+/// A device code, which a user confirms at a URL.
 #[derive(Debug)]
 pub struct Device {
     authorization: DeviceAuthorization,
@@ -27,22 +27,22 @@ impl Device {
         Self { authorization, expires_at }
     }
 
-    /// Where the person goes.
+    /// Returns the URL that the user opens.
     pub fn url(&self) -> &Url {
         &self.authorization.verification_uri
     }
 
-    /// The same with the user code in it, if the provider has such a one.
+    /// Returns the same with the user code in it, if the provider has one.
     pub fn complete_url(&self) -> Option<&Url> {
         self.authorization.verification_uri_complete.as_ref()
     }
 
-    /// What the person types in there: printable ASCII.
+    /// Returns the code that the user enters there: printable ASCII.
     pub fn user_code(&self) -> &str {
         &self.authorization.user_code
     }
 
-    /// How long the person has.
+    /// Returns the time limit for the user.
     pub fn expires_in(&self) -> Duration {
         self.authorization.expires_in
     }
@@ -51,8 +51,8 @@ impl Device {
         &self.authorization.device_code
     }
 
-    /// Asks once an interval until there is an answer. Trouble on the way doubles the pause and ends with it; a token that
-    /// can't be used is final, since the code is spent.
+    /// Polls once an interval until there is a decision. An outage doubles the pause until it ends; a token that can't be
+    /// used is final, since the code is spent.
     pub(super) async fn poll(
         &self,
         mut ask: impl AsyncFnMut() -> Result<Polled, Failure>,

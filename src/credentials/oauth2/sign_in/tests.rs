@@ -37,7 +37,7 @@ fn param(url: &Url, name: &str) -> String {
 }
 
 #[test]
-fn the_request_has_what_the_rfcs_ask_for() {
+fn the_request_has_what_the_rfcs_require() {
     let authorization = authorization();
     let url = authorization.url();
     assert!(url.as_str().starts_with("https://id.example/authorize?tenant=t&"), "{url}");
@@ -88,7 +88,7 @@ fn only_the_right_state_is_an_answer() {
 }
 
 #[test]
-fn a_refusal_is_told_on_one_line_and_without_secrets() {
+fn a_refusal_is_shown_on_one_line_and_without_secrets() {
     let authorization = authorization();
     let state = param(authorization.url(), "state");
     let refused = |error: &str, description: Option<&str>| Redirected::Refused {
@@ -226,21 +226,21 @@ const SLOW_DOWN: fn() -> Result<Polled, Failure> = || Ok(Polled::SlowDown);
 const DOWN: fn() -> Result<Polled, Failure> = || Err(Unavailability::Connect.into());
 
 #[tokio::test(start_paused = true)]
-async fn a_device_is_polled_by_its_interval_and_more_slowly_when_told_so() {
+async fn a_device_is_polled_by_its_interval_and_more_slowly_after_slow_down() {
     let (result, times) = poll(&device(600), &[PENDING, SLOW_DOWN, PENDING, SLOW_DOWN, granted]).await;
     assert!(result.is_ok());
     assert_eq!(times, [5, 10, 20, 30, 45]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_on_the_way_doubles_the_pause_until_it_is_over() {
+async fn an_outage_doubles_the_pause_until_it_ends() {
     let (result, times) = poll(&device(600), &[DOWN, DOWN, DOWN, DOWN, DOWN, PENDING, granted]).await;
     assert!(result.is_ok());
     assert_eq!(times, [5, 15, 35, 75, 135, 195, 200]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_asked_after_the_code_has_expired() {
+async fn no_poll_follows_the_expiry_of_the_code() {
     let begun = Instant::now();
     let (result, times) = poll(&device(12), &[PENDING]).await;
     assert!(matches!(result, Err(SignInError::Expired)));

@@ -77,6 +77,20 @@ fn refresh_tokens_that_providers_refuse_for_good() {
             r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#,
             "unauthorized_client",
         ),
+        // X.
+        (
+            400,
+            r#"{"error":"invalid_request","error_description":"Value passed for the token was invalid."}"#,
+            "invalid_request",
+        ),
+        // Twitch.
+        (400, r#"{"status":400,"message":"Invalid refresh token"}"#, "http_400"),
+        // Strava.
+        (
+            400,
+            r#"{"message":"Bad Request","errors":[{"resource":"RefreshToken","field":"refresh_token","code":"invalid"}]}"#,
+            "http_400",
+        ),
         // Okta.
         (
             400,
@@ -153,6 +167,7 @@ fn codes_that_ask_for_another_try() {
         r#"{"error":"invalid_grant","error_codes":[50196]}"#,
         // Salesforce.
         r#"{"error":"unknown_error","error_description":"retry your request"}"#,
+        r#"{"error":"invalid_grant","error_description":"token request is already being processed"}"#,
         // Slack.
         r#"{"ok":false,"error":"ratelimited"}"#,
     ] {
@@ -204,6 +219,10 @@ fn retry_after_is_passed_on_in_full() {
 
 #[test]
 fn the_words_of_the_provider() {
+    let mut redirect = raw(302, r#"{"message":"moved"}"#);
+    redirect.location = Some(HeaderValue::from_static("/new?code=c"));
+    let Err(failure) = read(&redirect, &Secrets::default()) else { panic!("no failure") };
+    assert_eq!(failure.words.as_deref(), Some("location /new"));
     for (status, body, words) in [
         (400, r#"{"error":"a","error_description":"b"}"#, Some("b")),
         (400, r#"{"status":"BAD_CLIENT_ID","message":"b"}"#, Some("b")),
