@@ -367,7 +367,7 @@ pub(super) fn may_be_secret(name: &str) -> bool {
         "signature",
     ];
     let lower = name.to_ascii_lowercase();
-    // The schema has it as a key without a secret, and other products as the credential itself.
+    // `request: { auth: basic }` is no secret. Other products have the credential itself under this name.
     if lower == "auth" {
         return true;
     }

@@ -64,15 +64,19 @@ pub(super) async fn request(
         Some(assertion) => {
             let token = assertion::make_bearer(assertion, now).await?;
             secrets.add(&token);
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-                .map_err(|_| Failure::from(Unavailability::TokenCharacters))?;
-            value.set_sensitive(true);
-            Some(value)
+            Some(bearer(&token)?)
         }
         None => authorization,
     };
     headers.extend(authorization.map(|value| (FieldName::from_static("Authorization"), value)));
     Ok(Request { method: custom.method.clone(), url, headers, body })
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, Failure> {
+    let text = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Failure::from(Unavailability::Assertion))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn add_query(url: &mut Url, form: &Form) {

@@ -182,14 +182,6 @@ impl Fields {
         self.push(error);
     }
 
-    fn params(&mut self, params: &[(String, Param)]) {
-        self.count(params.len());
-        for (name, value) in params {
-            self.push(name);
-            self.push(value.expose());
-        }
-    }
-
     fn client_auth(&mut self, auth: &ClientAuth) {
         self.push(match auth {
             ClientAuth::None => "none",
