@@ -129,6 +129,14 @@ impl Fields {
         }
     }
 
+    fn params(&mut self, params: &[(String, Param)]) {
+        self.count(params.len());
+        for (name, value) in params {
+            self.push(name);
+            self.push(value.expose());
+        }
+    }
+
     fn grant(&mut self, grant: &Grant) {
         self.push(grant.as_str());
         match grant {
