@@ -94,10 +94,11 @@ impl Config {
         self.services.values().filter_map(|service| Some((&*service.key, service.unread()?))).collect()
     }
 
-    /// Returns the OAuth2 accounts with a refresh token to store, including those written in place.
-    pub fn rotating(&self) -> impl Iterator<Item = &OAuth2> {
+    /// Returns the names and settings of the OAuth2 accounts with a refresh token to store, including those written in
+    /// place.
+    pub fn rotating(&self) -> impl Iterator<Item = (&str, &OAuth2)> {
         self.all_accounts().filter_map(|account| match &account.authorization {
-            Authorization::OAuth2(oauth2) if oauth2.grant.refreshes() => Some(&**oauth2),
+            Authorization::OAuth2(oauth2) if oauth2.grant.refreshes() => Some((&*account.name, &**oauth2)),
             _ => None,
         })
     }

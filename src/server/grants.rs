@@ -3,7 +3,7 @@
 use crate::config::model::{Config, StateStore};
 use crate::credentials::oauth2::Tokens;
 use crate::snapshot::Handle;
-use crate::state::{FileStore, StateError};
+use crate::state::{FileStore, StateError, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// Interval at which a login, or another process's renewal, is detected without a request.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How long another holder of a lock is waited for before its entry is sealed again: a token request seals it, too.
+const SEAL_AGAIN: Duration = Duration::from_secs(65);
 
 /// The store in use.
 pub(super) struct Grants {
@@ -43,15 +46,45 @@ impl Grants {
         let (dir, keys) = (self.dir.clone().unwrap_or_else(|| state.dir.clone()), state.keys.clone());
         let folder = dir.clone();
         let opened = tokio::task::spawn_blocking(move || FileStore::open(&folder, &keys)).await;
-        self.tokens.store.set(Arc::new(opened.unwrap_or(Err(StateError::BrokenOff))?));
+        let opened: Arc<dyn Store> = Arc::new(opened.unwrap_or(Err(StateError::BrokenOff))?);
+        if let Some(before) = self.tokens.store.get() {
+            keeps_all(&*before, &*opened, &Tokens::grants(config)).await?;
+        }
+        self.tokens.store.set(opened);
         self.dir = Some(dir);
         Ok(())
+    }
+
+    /// Seals every entry of `config` with the first key. To be run in the background: another process may hold a lock.
+    pub(super) fn seal_again(&self, config: &Config) -> impl Future<Output = ()> + Send + use<> {
+        let (store, names) = (self.tokens.store.get(), Tokens::grants(config));
+        async move {
+            let Some(store) = store else { return };
+            for name in names {
+                // Reading under the lock seals again. A failure is logged there, or when the account needs its entry.
+                if let Ok(mut held) = store.lock(&name, SEAL_AGAIN).await {
+                    let _ = held.read().await;
+                }
+            }
+        }
     }
 
     /// Returns true if `config` names another folder than the one in use.
     pub(super) fn moves(&self, config: &Config) -> bool {
         needed(config).is_some_and(|state| self.dir.as_ref().is_some_and(|dir| *dir != state.dir))
     }
+}
+
+/// Fails if an entry that `before` opens can't be opened by `after`.
+async fn keeps_all(before: &dyn Store, after: &dyn Store, names: &[String]) -> Result<(), StateError> {
+    for name in names {
+        if let Err(StateError::WrongKey { path }) = after.peek(name, None).await
+            && before.peek(name, None).await.is_ok()
+        {
+            return Err(StateError::Orphaned { path });
+        }
+    }
+    Ok(())
 }
 
 fn needed(config: &Config) -> Option<&StateStore> {

@@ -282,6 +282,7 @@ impl Server {
         let mut watcher = Watcher::start(files, POLL, Arc::clone(&state.reloads.watch_failed));
         let mut background = JoinSet::new();
         background.spawn(grants::watch(state.snapshots.clone()));
+        background.spawn(self.grants.seal_again(&state.snapshots.load().config));
         let view: Arc<dyn View> = Arc::clone(&state) as _;
         let admin = AdminThread::start(self.admin, view)?;
         let mut serving = JoinSet::new();

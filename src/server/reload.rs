@@ -138,7 +138,9 @@ impl Reloader {
         if config.state == self.state.snapshots.load().config.state && self.grants.are_open() {
             return Ok(());
         }
-        self.grants.take_up(config).await
+        self.grants.take_up(config).await?;
+        self.background.spawn(self.grants.seal_again(config));
+        Ok(())
     }
 
     /// Puts a valid configuration into effect.

@@ -244,6 +244,16 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
+    /// A change of the keys would leave an entry without its key.
+    #[error(
+        "{path} was sealed with a key that the changed `state.key` lacks: add that key at the end of the list; once the \
+         change is in effect, the entry is sealed with the first key, and the other one can be removed",
+        path = path.display()
+    )]
+    Orphaned {
+        /// The file.
+        path: PathBuf,
+    },
     /// The key is right, but the content is not.
     #[error(
         "{path} is damaged, or is another account's file under this name: restore it, or remove it and log the \

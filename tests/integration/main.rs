@@ -15,6 +15,7 @@ mod drain;
 mod editor;
 mod failures;
 mod framing;
+mod grants;
 mod handover;
 mod handshakes;
 mod harness;

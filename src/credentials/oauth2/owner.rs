@@ -53,7 +53,11 @@ pub(super) struct Owner {
     look: JoinSet<(Option<Stamp>, Looked)>,
     waiting: Vec<oneshot::Sender<Outcome>>,
     wanting_successor: Vec<oneshot::Sender<Option<Arc<Token>>>>,
+    /// Those whose token, of this generation, was refused and is not replaced yet: another process may have done so.
+    wanting_stored: Vec<(u64, oneshot::Sender<Option<Arc<Token>>>)>,
     fetching: Vec<oneshot::Sender<()>>,
+    /// The look that is under way may have been too early.
+    look_again: bool,
     /// The stamp of the stored entry that was seen last.
     seen: Option<Stamp>,
     /// The next refresh may try a refused grant again.
@@ -63,9 +67,22 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(inner: Arc<Inner>, machine: Machine, mailbox: UnboundedReceiver<Message>) -> Self {
         let (refresh, look) = (JoinSet::new(), JoinSet::new());
-        let (waiting, wanting_successor, fetching) = Default::default();
-        let (seen, nudged) = (None, false);
-        Self { inner, machine, mailbox, refresh, look, waiting, wanting_successor, fetching, seen, nudged }
+        let (waiting, wanting_successor, wanting_stored, fetching) = Default::default();
+        let (look_again, seen, nudged) = (false, None, false);
+        Self {
+            inner,
+            machine,
+            mailbox,
+            refresh,
+            look,
+            waiting,
+            wanting_successor,
+            wanting_stored,
+            fetching,
+            look_again,
+            seen,
+            nudged,
+        }
     }
 
     /// Runs until the source is dropped.
@@ -107,6 +124,10 @@ impl Owner {
                 }
                 match successor {
                     Successor::Token(token) => drop(reply.send(Some(token))),
+                    Successor::None if self.inner.config.load().grant.refreshes() => {
+                        self.wanting_stored.push((generation, reply));
+                        self.start_look();
+                    }
                     Successor::None => drop(reply.send(None)),
                     Successor::Wait => self.wanting_successor.push(reply),
                 }
@@ -223,18 +244,38 @@ impl Owner {
     fn start_look(&mut self) {
         let (inner, config, mut seen) = (Arc::clone(&self.inner), self.inner.config.load_full(), self.seen);
         // One at a time: a folder that hangs must not collect threads that hang.
-        if !config.grant.refreshes() || !self.look.is_empty() || self.machine.is_refreshing() {
+        if !self.look.is_empty() {
+            self.look_again = true;
             return;
         }
+        if !config.grant.refreshes() || self.machine.is_refreshing() {
+            return;
+        }
+        let waits = !self.wanting_stored.is_empty();
         let look = async move {
-            let looked = inner.refresher.look(&config, &mut seen).await;
+            let looked = inner.refresher.look(&config, &mut seen, waits).await;
             (seen, looked)
         };
         self.look.spawn_on(look, &self.inner.runtime);
     }
 
     fn looked(&mut self, ended: Result<(Option<Stamp>, Looked), JoinError>) {
-        let Ok((seen, looked)) = ended else { return };
+        if let Ok((seen, looked)) = ended {
+            self.take_look(seen, looked);
+        }
+        self.publish();
+        if std::mem::take(&mut self.look_again) && !self.wanting_stored.is_empty() {
+            self.start_look();
+        }
+        if self.look.is_empty() {
+            for (generation, reply) in self.wanting_stored.drain(..) {
+                let other = self.machine.token().filter(|token| token.generation() != generation);
+                drop(reply.send(other.cloned()));
+            }
+        }
+    }
+
+    fn take_look(&mut self, seen: Option<Stamp>, looked: Looked) {
         let (inner, now) = (Arc::clone(&self.inner), self.now());
         match looked {
             Looked::Unchanged => {}

@@ -178,14 +178,19 @@ impl Refresher {
         }
     }
 
-    /// Reads the store without its lock: whether a person has to sign in first or has done so meanwhile, whether another
-    /// process renewed the token, and whether the entry can be read. Sends no request.
-    pub(super) async fn look(&self, config: &OAuth2, seen: &mut Option<Stamp>) -> Looked {
-        let key = store_key(&self.account, config);
-        let peeked = match self.store() {
-            Ok(store) => store.peek(&key, *seen).await,
+    /// Reads the store: whether a person has to sign in first or has done so meanwhile, whether another process renewed
+    /// the token, and whether the entry can be read. Sends no request. `waits`: a renewal that is under way in another
+    /// process is waited for.
+    pub(super) async fn look(&self, config: &OAuth2, seen: &mut Option<Stamp>, waits: bool) -> Looked {
+        let (store, key) = match self.store() {
+            Ok(store) => (store, store_key(&self.account, config)),
             Err(failure) => return Looked::Failed(failure),
         };
+        if waits {
+            // Whether it can be taken does not matter.
+            drop(store.lock(&key, EXCHANGE_LIMIT).await);
+        }
+        let peeked = store.peek(&key, *seen).await;
         let entry = match peeked {
             Ok(Peek::Unchanged) => return Looked::Unchanged,
             Ok(Peek::Absent) => None,

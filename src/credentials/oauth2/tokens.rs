@@ -3,9 +3,9 @@
 use super::clock::Clock;
 use super::error::{Failure, Unavailability};
 use super::exchange::{Answer, Exchange};
-use super::refresh::{EXCHANGE_LIMIT, STORE_TIME};
+use super::refresh::{EXCHANGE_LIMIT, STORE_TIME, store_key};
 use super::wire::TokenClient;
-use crate::config::model::OAuth2;
+use crate::config::model::{Config, OAuth2};
 use crate::secret::Secret;
 use crate::state::{Entry, Store};
 use async_trait::async_trait;
@@ -57,6 +57,11 @@ impl Tokens {
     pub async fn finish(&self) -> bool {
         self.spending.close();
         timeout(EXCHANGE_LIMIT + STORE_TIME, self.spending.wait()).await.is_ok()
+    }
+
+    /// Returns the names under which the store keeps the grants of a configuration.
+    pub fn grants(config: &Config) -> Vec<String> {
+        config.rotating().map(|(account, oauth2)| store_key(account, oauth2)).collect()
     }
 
     /// Returns the way to the account's token endpoint.

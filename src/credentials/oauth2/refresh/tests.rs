@@ -132,7 +132,7 @@ fn kept(token: &str, revision: u64) -> Option<(String, u64, bool)> {
 }
 
 async fn looks(process: &Refresher, config: &OAuth2) -> Looked {
-    process.look(config, &mut None).await
+    process.look(config, &mut None, false).await
 }
 
 fn is_gone(looked: &Looked) -> bool {
