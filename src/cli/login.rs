@@ -200,10 +200,11 @@ impl Login<'_> {
                 ));
             }
             Lasts::UntilRevoked => print(format_args!(
-                "`{account}` is signed in until its access token is revoked; that is stored in {dir}.\n"
+                "`{account}` is signed in until its access token is revoked: the identity provider stated no expiry. It is \
+                 stored in {dir}.\n"
             )),
         }
-        if signed_in.lasts != Lasts::Refreshed {
+        if let Lasts::Until(_) = signed_in.lasts {
             eprintln!("warning: the identity provider issued no refresh token");
             eprintln!("  help: {}", help::for_refresh_token(self.oauth2));
         }

@@ -91,8 +91,8 @@ impl HttpClient {
     }
 }
 
-/// Writes the request and reads the answer. Writing to a [`ServerStream`] never waits, so a server that answers before
-/// it has read the request is understood.
+/// Writes the request and reads the answer. Writing to a [`ServerStream`] never waits, so the answer of a server that
+/// does not read the whole request is not missed.
 async fn exchange(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],

@@ -43,7 +43,7 @@ pub type Buffered = BufReader<TcpStream>;
 pub type TlsConnection<S = Buffered> = ClientTlsStream<S>;
 
 /// Sets of trusted root certificates.
-pub struct Roots;
+struct Roots;
 
 static SYSTEM_ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| Arc::new(Roots::load_system()));
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
@@ -51,7 +51,7 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring:
 impl Roots {
     /// Returns the roots of the operating system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. The first call
     /// in the process reads them and blocks.
-    pub fn system() -> Arc<RootCertStore> {
+    fn system() -> Arc<RootCertStore> {
         Arc::clone(&SYSTEM_ROOTS)
     }
 

@@ -2,7 +2,7 @@
 
 use super::loopback::Loopback;
 use super::{Login, LoginError, PATIENCE, browser, paste, print};
-use crate::credentials::oauth2::{Authorization, Failure, Redirected, SignIn, SignInError, SignedIn};
+use crate::credentials::oauth2::{Authorization, Redirected, SignIn, SignInError, SignedIn};
 use crate::secret::Secret;
 use std::sync::Arc;
 use tokio::time::timeout;
@@ -82,7 +82,7 @@ impl Login<'_> {
         match timeout(PATIENCE, redirected).await.map_err(|_| LoginError::TooLate)?? {
             Redirected::Code(code) => Ok(code),
             Redirected::Refused { error, description } => {
-                Err(SignInError::from(Failure::rejected(error).with_words(description)).into())
+                Err(SignInError::Refused { code: error, words: description }.into())
             }
             Redirected::WrongIssuer { named } => Err(authorization.wrong_issuer(named).into()),
             // Neither source returns this.

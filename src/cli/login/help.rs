@@ -24,16 +24,16 @@ pub(super) fn of(error: &LoginError, args: &LoginArgs, path: Option<&Path>) -> O
         {
             "run it as the user that `attache run` runs as".to_owned()
         }
-        LoginError::SignIn(SignInError::Denied(Failure { cause: Cause::Rejected { code }, .. })) => {
-            match &**code {
-                "redirect_uri_mismatch" | "invalid_request" => {
-                    "is the redirect URL registered with the provider? `redirect_url` sets another one"
-                        .to_owned()
-                }
-                "invalid_grant" => "the code was used already, or has expired: sign in again".to_owned(),
-                _ => return None,
+        LoginError::SignIn(
+            SignInError::Denied(Failure { cause: Cause::Rejected { code }, .. })
+            | SignInError::Refused { code, .. },
+        ) => match &**code {
+            "redirect_uri_mismatch" | "invalid_request" => {
+                "is the redirect URL registered with the provider? `redirect_url` sets another one".to_owned()
             }
-        }
+            "invalid_grant" => "the code was used already, or has expired: sign in again".to_owned(),
+            _ => return None,
+        },
         _ => return None,
     })
 }

@@ -3,12 +3,13 @@
 //! A JSON Web Token is read and not verified: it is the third party that it has to convince.
 
 use super::redact::Secrets;
-use super::response::Granted;
+use super::response::{Granted, MAX_LIFETIME};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use oauth2::TokenResponse as _;
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Never the token itself. Texts are redacted and cut as those of an error are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +64,16 @@ impl Claims {
     }
 }
 
+/// Returns the lifetime that a JSON Web Token states: `exp` less `iat`, since both are of one clock, or what is left until
+/// `exp` if there is no `iat`. `None` if it states no end. A year at most.
+pub(super) fn lifetime(token: &str, now: SystemTime) -> Option<Duration> {
+    let claims = payload(token)?;
+    let seconds = |name| claims.get(name).and_then(Value::as_f64);
+    let since_1970 = || now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let stated = seconds("exp")? - seconds("iat").unwrap_or_else(since_1970);
+    Some(Duration::from_secs_f64(stated.clamp(0.0, MAX_LIFETIME.as_secs_f64())))
+}
+
 /// The claims, if it is a signed token in the compact form (RFC 7515 section 7.1).
 fn payload(token: &str) -> Option<Map<String, Value>> {
     let mut parts = token.split('.');
@@ -106,6 +117,19 @@ mod tests {
     fn one_audience() {
         assert_eq!(claims(&json!({ "aud": "a" })).unwrap().aud, ["a".into()]);
         assert_eq!(claims(&json!({ "exp": -1 })).unwrap().exp, Some(0));
+    }
+
+    #[test]
+    fn the_lifetime_that_a_token_states() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let of = |claims: Value| lifetime(&jwt("{}", &claims), now).map(|stated| stated.as_secs());
+        // The clock of the issuer may differ.
+        assert_eq!(of(json!({ "iat": 5000, "exp": 5300.0 })), Some(300));
+        assert_eq!(of(json!({ "exp": 1300 })), Some(300));
+        assert_eq!(of(json!({ "exp": 900 })), Some(0));
+        assert_eq!(of(json!({ "exp": 1e300 })), Some(366 * 24 * 3600));
+        assert_eq!(of(json!({ "iat": 900 })), None);
+        assert_eq!(lifetime("t0ken", now), None);
     }
 
     #[test]

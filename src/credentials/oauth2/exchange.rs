@@ -1,10 +1,10 @@
 //! One token request: the account's form, client authentication and headers, and what the answer says.
 
-use super::details::Details;
+use super::details::{self, Details};
 use super::error::{Failure, Unavailability};
 use super::form::Form;
 use super::redact::Secrets;
-use super::response;
+use super::response::{self, Granted};
 use super::verdict::{self, Presented, Reply};
 use super::wire::TokenClient;
 use super::{client_auth, custom, grant, words};
@@ -186,11 +186,27 @@ impl Posted {
         refresh_token.iter().for_each(|token| secrets.add(token));
         Ok(Answer {
             token: sendable(token)?,
-            expires_in: granted.expires_in(),
+            expires_in: expires_in(&granted, token, config.bearer_token_type)?,
             details: Details::of(&granted, token, &secrets),
             refresh_token,
             second_secret: self.second_secret,
         })
+    }
+}
+
+/// `expires_in` is the lifetime of the access token. An ID token has one of its own, which may be shorter.
+fn expires_in(
+    granted: &Granted,
+    token: &str,
+    sent: BearerTokenType,
+) -> Result<Option<Duration>, Unavailability> {
+    let own = match sent {
+        BearerTokenType::AccessToken => None,
+        BearerTokenType::IdToken => details::lifetime(token, SystemTime::now()),
+    };
+    match own {
+        Some(Duration::ZERO) => Err(Unavailability::Expired),
+        own => Ok([own, granted.expires_in()].into_iter().flatten().min()),
     }
 }
 

@@ -270,8 +270,11 @@ impl Machine {
 
     /// The store has a newer token than the one in use: another process renewed it, or a person signed in.
     pub(super) fn adopt(&mut self, issued: Issued, now: Now, random: f64) -> Option<Arc<Token>> {
-        if self.is_refreshing() || self.token().is_some_and(|token| token.obtained_at() >= issued.obtained_at)
-        {
+        let is_newer = |token: &Arc<Token>| {
+            // If the clock was set back, the times do not tell which one is newer.
+            issued.obtained_at > token.obtained_at() || token.obtained_at() > now.wall
+        };
+        if self.is_refreshing() || !self.token().is_none_or(is_newer) {
             return None;
         }
         let token = Arc::new(Token::new(issued, now, random, self.generation + 1, Duration::ZERO));

@@ -29,6 +29,8 @@ mod refresh;
 mod response;
 mod schedule;
 mod sign_in;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod status;
 #[cfg(test)]

@@ -208,7 +208,9 @@ impl Refresher {
         let access = entry?.access.as_ref()?;
         let is_another = replacing.is_none_or(|replacing| *replacing != access.token);
         let lifetime = access.expires_at.duration_since(access.obtained_at).unwrap_or_default();
-        let usable = self.clock.now().wall < access.obtained_at + schedule::usable_for(lifetime);
+        let now = self.clock.now().wall;
+        // One from the future was stored while the clock was fast: its age is not known.
+        let usable = access.obtained_at <= now && now < access.obtained_at + schedule::usable_for(lifetime);
         (access.bound_to == token_identity(config) && is_another && usable).then(|| Issued {
             secret: access.token.clone(),
             obtained_at: access.obtained_at,
@@ -243,10 +245,9 @@ impl Refresher {
         let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         let Some(unsaved) = unsaved else { return kept };
         let overtaken = kept.as_ref().is_some_and(|kept| {
-            // A login counts on from the last entry that was written.
-            let signed_in = kept.revision == unsaved.revision
-                && kept.refresh_token != unsaved.refresh_token
-                && kept.obtained_at > unsaved.obtained_at;
+            // A login counts on from the last entry that was written, however many could not be written since.
+            let signed_in =
+                kept.refresh_token != unsaved.refresh_token && kept.obtained_at > unsaved.obtained_at;
             kept.bound_to != unsaved.bound_to || kept.revision > unsaved.revision || signed_in
         });
         if overtaken {

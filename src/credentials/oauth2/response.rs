@@ -138,7 +138,7 @@ fn members(body: &[u8]) -> Option<Members> {
 }
 
 /// The longest lifetime that is read from an answer: a longer one is a slip, such as milliseconds.
-const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Reads whole seconds from 0 to [`MAX_LIFETIME`], from a number or a text that holds one.
 pub(super) fn seconds(value: &Value) -> Option<u64> {

@@ -13,7 +13,7 @@ use super::error::{Failure, Unavailability};
 use super::exchange::Answer;
 use super::identity::{grant_identity, token_identity};
 use super::inspect::missing_scopes;
-use super::refresh::store_key;
+use super::refresh::{EXCHANGE_LIMIT, store_key};
 use super::wire::{BuildError, TokenClient};
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
@@ -65,6 +65,14 @@ pub enum SignInError {
     /// The provider refused, or its answer is not usable.
     #[error(transparent)]
     Denied(#[from] Failure),
+    /// The provider or the user refused at the authorization endpoint.
+    #[error("the identity provider refused the login: {code}{}", words.as_ref().map(|words| format!(" ({words})")).unwrap_or_default())]
+    Refused {
+        /// The OAuth `error`, redacted.
+        code: Arc<str>,
+        /// The `error_description`, redacted.
+        words: Option<Arc<str>>,
+    },
     /// The redirect came from another authorization server than the account's (RFC 9207).
     #[error("the redirect names the issuer {named}, and {expected}: its code was not used")]
     WrongIssuer {
@@ -129,7 +137,7 @@ impl SignIn {
         let (redirect_uri, verifier) = (authorization.redirect_uri(), authorization.verifier());
         let asked_at = SystemTime::now();
         let asked = self.client.exchange_code(&self.config, code, redirect_uri, verifier);
-        let answer = self.bounded(asked).await?;
+        let answer = bounded(asked).await?;
         self.keep(answer, asked_at, &mut *held).await
     }
 
@@ -139,7 +147,7 @@ impl SignIn {
     ///
     /// If there is none.
     pub async fn device(&self) -> Result<Device, SignInError> {
-        Ok(Device::new(self.bounded(self.client.device_authorization(&self.config)).await?))
+        Ok(Device::new(bounded(self.client.device_authorization(&self.config)).await?))
     }
 
     /// Waits until the user has confirmed, and stores the tokens.
@@ -151,7 +159,7 @@ impl SignIn {
         let mut asked_at = SystemTime::now();
         let ask = async || {
             asked_at = SystemTime::now();
-            self.bounded(self.client.poll_device(&self.config, device.code())).await
+            bounded(self.client.poll_device(&self.config, device.code())).await
         };
         let answer = device.poll(ask).await?;
         let mut held = self.lock().await?;
@@ -160,12 +168,7 @@ impl SignIn {
 
     async fn lock(&self) -> Result<Box<dyn LockedEntry>, StateError> {
         let key = store_key(&self.account, &self.config);
-        self.store.lock(&key, self.config.token_timeout + LOCK_WAIT).await
-    }
-
-    async fn bounded<T>(&self, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let asked = timeout(self.config.token_timeout, asked).await;
-        asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()))
+        self.store.lock(&key, EXCHANGE_LIMIT + LOCK_WAIT).await
     }
 
     async fn keep(
@@ -196,6 +199,11 @@ impl SignIn {
         let scope = answer.details.scope;
         Ok(SignedIn { lasts, missing_scopes: missing_scopes(&self.config, scope.as_deref()), scope })
     }
+}
+
+/// Awaits a request longer than `token_timeout`, which is for callers: a code is spent by the time it passes.
+async fn bounded<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(EXCHANGE_LIMIT, asked).await.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()))
 }
 
 /// Returns how long the login lasts, and the lifetime of its access token.

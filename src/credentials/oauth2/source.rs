@@ -205,6 +205,12 @@ impl TokenSource {
         }
     }
 
+    /// Returns the token, which may be over, without using it.
+    #[cfg(test)]
+    pub(super) fn peek(&self) -> Option<Arc<Token>> {
+        self.inner.current.load_full()
+    }
+
     /// Returns true if there is a token that requests are sent with.
     pub fn is_in_use(&self, now: Now) -> bool {
         self.inner.current.load().as_ref().is_some_and(|token| token.is_usable(now) && token.is_used())

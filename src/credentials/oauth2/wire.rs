@@ -5,6 +5,7 @@
 
 use super::error::{Failure, Unavailability};
 use super::redact::Secrets;
+use super::refresh::EXCHANGE_LIMIT;
 use super::response::{self, Raw};
 use crate::config::model::TokenTls;
 use crate::error_chain::Chain;
@@ -17,10 +18,6 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
-
-/// Time limit of a request whose account has a shorter `token_timeout`: it is awaited although its callers are not, so
-/// that a refresh token that the answer brings is not lost.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// The client for the token endpoint of an account.
 pub struct TokenClient {
@@ -54,14 +51,15 @@ impl TokenClient {
         Self { transport: Arc::clone(transport), http: HttpClient::new(Arc::clone(transport), tls, true) }
     }
 
-    /// Sends one request. `token_timeout` is that of the account.
+    /// Sends one request. It is awaited for [`EXCHANGE_LIMIT`], or `token_timeout` if that is longer; a caller that waits
+    /// for less drops the future.
     pub(super) async fn send(
         &self,
         request: &HttpRequest<'_>,
         token_timeout: Duration,
         secrets: &Secrets,
     ) -> Result<Raw, Failure> {
-        let deadline = Instant::now() + token_timeout.max(LONGEST);
+        let deadline = Instant::now() + token_timeout.max(EXCHANGE_LIMIT);
         let answer = self.http.send(request, deadline).await.map_err(|error| failure(&error, secrets))?;
         let value = |name: header::HeaderName| {
             answer.fields.get(name.as_str()).and_then(|value| HeaderValue::from_bytes(value).ok())
@@ -89,6 +87,6 @@ fn failure(error: &FetchError, secrets: &Secrets) -> Failure {
         FetchError::Answer(_) => Unavailability::Transport,
     };
     // The reason has the words of the error's own level.
-    let cause = error.source().and_then(|source| secrets.text(&Chain(source).to_string()));
-    Failure::from(reason).with_words(cause)
+    let words = error.source().and_then(|source| secrets.text(&Chain(source).to_string()));
+    Failure::from(reason).with_words(words)
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::message::framing::FramingError;
+use proptest::prelude::*;
 
 const LIMIT: usize = 1000;
 
@@ -167,6 +168,22 @@ fn heads_have_a_limit_together() {
     }
     let endless = [&b"HTTP/1.1 200 OK\r\nA: "[..], &[b'x'; MAX_HEAD]].concat();
     assert_eq!(read(&endless), Err(FetchError::TooLarge.to_string()));
+}
+
+proptest! {
+    /// Pieces of answers in any order, arriving at any step, have one outcome.
+    #[test]
+    fn the_outcome_does_not_depend_on_the_packets(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "HTTP/1.1 200 OK\r\n", "HTTP/1.1 100 \r\n", "HTTP/1.0 204 x\r\n", "Content-Length: 3\r\n",
+                "Transfer-Encoding: chunked\r\n", "\r\n", "\n", "abc", "3\r\n", "0\r\n", "A: b\r\n", "\0",
+            ]),
+            0..12,
+        ),
+    ) {
+        let _ = read(pieces.concat().as_bytes());
+    }
 }
 
 #[test]

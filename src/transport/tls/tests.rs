@@ -1,5 +1,9 @@
 use super::testing::{Identity, TlsServer, authority, bundle, is_authority, leaf, self_signed, server};
 use super::*;
+use crate::config::model::TokenTls;
+use crate::secret::Secret;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -109,6 +113,28 @@ async fn a_session_is_resumed_also_with_a_ca_and_after_a_reload() {
     }
     assert_eq!(kinds, [Some(HandshakeKind::Full), Some(HandshakeKind::Resumed)]);
     drop(former);
+}
+
+/// With a client certificate and without.
+#[tokio::test]
+async fn the_settings_of_an_account_may_pin_a_certificate() {
+    let (identity, client) = (self_signed(is_authority), self_signed(|_| ()));
+    let pem = [("CERTIFICATE", client.0), ("PRIVATE KEY", client.1.serialize_der())].map(|(label, der)| {
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64_STANDARD.encode(der))
+    });
+    for shown in [None, Some(Secret::new(pem.concat()))] {
+        let settings = |ca| TokenTls { ca: Some(ca), identity: shown.clone() };
+        let clients = TlsClients::default();
+        let connect = async |ca| {
+            let client = clients.for_account(&settings(ca)).expect("settings");
+            server(&identity).await.connect(&client).await
+        };
+        assert!(connect(bundle(&[&identity.0])).await.is_ok());
+        let refused = connect(bundle(&[authority("root").der()])).await.expect_err("refuses");
+        assert_eq!(refused.as_str(), "self_signed");
+        let unusable = clients.for_account(&settings(bundle(&[b"garbage"])));
+        assert!(matches!(unusable, Err(TlsSettingsError::Root(_))));
+    }
 }
 
 #[test]

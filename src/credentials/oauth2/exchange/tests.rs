@@ -6,7 +6,7 @@ use super::*;
 use crate::config::model::{Assertion, ClientAuth, Grant, PresentedToken};
 use crate::secret::Secret;
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -40,6 +40,26 @@ async fn the_id_token_is_sent_when_it_is_wanted() {
     assert_eq!(idp.exchange(&config).await.unwrap().token, Secret::new("a"));
     config.bearer_token_type = BearerTokenType::IdToken;
     assert_eq!(idp.exchange(&config).await.unwrap().token, Secret::new("i"));
+}
+
+#[tokio::test]
+async fn an_id_token_lasts_no_longer_than_it_states() {
+    for (claims, stated) in [
+        (r#"{"iat":1000,"exp":1300}"#, Ok(300)),
+        (r#"{"iat":1000,"exp":9000}"#, Ok(3600)),
+        (r#"{"iat":1000}"#, Ok(3600)),
+        (r#"{"exp":1300}"#, Err(Cause::Unavailable(Unavailability::Expired))),
+    ] {
+        let token = format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims));
+        let body = format!(r#"{{"access_token":"a","id_token":"{token}","expires_in":3600}}"#);
+        let idp = Stub::with("200 OK", JSON, &body).await;
+        let mut config = idp.config();
+        config.bearer_token_type = BearerTokenType::IdToken;
+        let answer = idp.exchange(&config).await.map_err(|failure| failure.cause);
+        assert_eq!(answer.map(|answer| answer.expires_in), stated.map(|s| Some(Duration::from_secs(s))));
+        config.bearer_token_type = BearerTokenType::AccessToken;
+        assert_eq!(idp.exchange(&config).await.unwrap().expires_in, Some(Duration::from_secs(3600)));
+    }
 }
 
 #[tokio::test]

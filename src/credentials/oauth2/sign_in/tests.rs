@@ -150,7 +150,9 @@ fn a_redirect_of_another_issuer_is_refused() {
 async fn stored(members: &str) -> (SignedIn, Entry) {
     let body = format!(r#"{{"access_token":"t0ken"{members}}}"#);
     let idp = stub::Stub::with("200 OK", stub::JSON, &body).await;
-    let config = OAuth2 { token_url: idp.url().parse().unwrap(), ..config() };
+    // A time limit for callers, which must not lose the tokens of a code that is spent.
+    let token_timeout = Duration::from_nanos(1);
+    let config = OAuth2 { token_url: idp.url().parse().unwrap(), token_timeout, ..config() };
     let folder = tempfile::tempdir().unwrap();
     let keys = [Secret::new("0123456789abcdefghijklmnop")];
     let store = Arc::new(FileStore::open(&folder.path().join("grants"), &keys).unwrap());

@@ -173,7 +173,8 @@ async fn a_look_shows_a_missing_login_before_the_first_request_and_is_logged_onc
     assert_eq!(look().await, TokenState::Valid, "the login's token is used at once");
     let first = source.get().await.unwrap();
     // Another person signs in.
-    let again = stub::entry("erp", &config, "another", now(&source).wall + secs(1));
+    sleep(secs(1)).await;
+    let again = stub::entry("erp", &config, "another", now(&source).wall);
     memory.lock(&key, secs(1)).await.unwrap().write(&again).await.unwrap();
     look().await;
     assert_ne!(source.get().await.unwrap().secret(), first.secret());

@@ -1,0 +1,350 @@
+//! The simulated token endpoint, and the service that accepts its tokens.
+
+use super::super::error::{Cause, Failure, Unavailability};
+use super::super::exchange::{Answer, Exchange};
+use super::super::stub;
+use super::Random;
+use crate::config::model::OAuth2;
+use crate::secret::Secret;
+use async_trait::async_trait;
+use std::collections::{HashMap, HashSet};
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep};
+
+/// How the endpoint behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Works,
+    Down,
+    /// Down, and asks for so many seconds.
+    Later(u64),
+    /// Refuses the client.
+    Refuses,
+    /// Refuses the grant for a while, as for a suspended user.
+    Suspended,
+    /// Commits, and its answer is lost.
+    LosesAnswers,
+    /// Commits, and answers after minutes.
+    Hangs,
+}
+
+/// What the provider is like.
+#[derive(Debug)]
+pub(super) struct Traits {
+    pub(super) rotates: bool,
+    /// A refresh ends the access token before it.
+    pub(super) ends_old: bool,
+    pub(super) lifetime: Duration,
+    pub(super) latency: Duration,
+    /// The grant has a refresh token.
+    pub(super) stored: bool,
+}
+
+/// Time as it really is, and as the machine's clock says.
+#[derive(Debug)]
+pub(super) struct Time {
+    began: Instant,
+    /// Milliseconds in which the machine slept.
+    slept: AtomicI64,
+    /// Milliseconds by which the wall clock is fast.
+    fast: AtomicI64,
+}
+
+impl Time {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), slept: AtomicI64::new(0), fast: AtomicI64::new(0) }
+    }
+
+    pub(super) fn is(&self) -> SystemTime {
+        let base = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        base + self.began.elapsed() + Duration::from_millis(self.slept.load(Ordering::SeqCst) as u64)
+    }
+
+    pub(super) fn wall(&self) -> SystemTime {
+        self.is() + Duration::from_millis(self.fast.load(Ordering::SeqCst) as u64)
+    }
+
+    fn slept(&self) -> Duration {
+        Duration::from_millis(self.slept.load(Ordering::SeqCst) as u64)
+    }
+
+    pub(super) fn sleep_machine(&self, time: Duration) {
+        self.slept.fetch_add(time.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_fast(&self, time: Duration) {
+        self.fast.store(time.as_millis() as i64, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct Issued {
+    end: SystemTime,
+    is_revoked: bool,
+}
+
+/// The provider's own records.
+#[derive(Debug, Default)]
+struct Records {
+    number: u64,
+    access: HashMap<String, Issued>,
+    refresh: Option<String>,
+    /// Refresh tokens that were spent, and those of them whose answer may not have arrived.
+    spent: HashSet<String>,
+    answer_lost: HashSet<String>,
+    is_revoked: bool,
+    last_issued: Option<Instant>,
+    /// Refreshes under way, by their source.
+    under_way: HashMap<usize, String>,
+}
+
+/// The outcome of a request, for the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Token,
+    Unavailable(Option<Duration>),
+    Rejected,
+    Gone,
+}
+
+pub(super) struct Provider {
+    pub(super) traits: Traits,
+    pub(super) time: Arc<Time>,
+    pub(super) mode: Mutex<Mode>,
+    records: Mutex<Records>,
+    random: Arc<Random>,
+    /// Broken invariants. A panic in a refresh would pass for a failure of the endpoint.
+    violations: Mutex<Vec<String>>,
+}
+
+impl Provider {
+    pub(super) fn new(traits: Traits, time: Arc<Time>, random: Arc<Random>) -> Self {
+        let (mode, records) = (Mutex::new(Mode::Works), Mutex::default());
+        Self { traits, time, mode, records, random, violations: Mutex::default() }
+    }
+
+    fn must(&self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.violations.lock().unwrap().push(otherwise());
+        }
+    }
+
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.violations.lock().unwrap().clone()
+    }
+
+    /// A person signs in: returns a new refresh token, an access token, and its lifetime.
+    pub(super) fn sign_in(&self) -> (String, String) {
+        let mut records = self.records.lock().unwrap();
+        records.number += 1;
+        let number = records.number;
+        records.is_revoked = false;
+        let refresh = format!("refresh-{number}");
+        records.refresh = Some(refresh.clone());
+        (refresh, self.issue(&mut records))
+    }
+
+    fn issue(&self, records: &mut Records) -> String {
+        records.number += 1;
+        if self.traits.ends_old {
+            records.access.values_mut().for_each(|token| token.is_revoked = true);
+        }
+        let token = format!("access-{}", records.number);
+        records.last_issued = Some(Instant::now());
+        let end = self.time.is() + self.traits.lifetime;
+        records.access.insert(token.clone(), Issued { end, is_revoked: false });
+        token
+    }
+
+    /// Checks invariant 1, and returns whether the service accepts the token.
+    pub(super) fn accepts(&self, token: &Secret) -> bool {
+        let records = self.records.lock().unwrap();
+        let issued = records.access.get(token.expose()).expect("a token that was issued");
+        let late = self.time.is().duration_since(issued.end);
+        self.must(late.is_err(), || format!("invariant 1: {} is {late:?} past its end", token.expose()));
+        !issued.is_revoked
+    }
+
+    /// The provider decides.
+    fn commit(&self, refresh: Option<&Secret>) -> Result<Answer, Failure> {
+        let mode = *self.mode.lock().unwrap();
+        let gone = || Failure::from(Cause::GrantGone { code: Some("invalid_grant".into()) });
+        match mode {
+            Mode::Down => return Err(Unavailability::Status(503).into()),
+            Mode::Later(seconds) => {
+                let retry_after = Some(Duration::from_secs(seconds));
+                return Err(Failure { retry_after, ..Unavailability::Status(429).into() });
+            }
+            Mode::Refuses => return Err(Failure::rejected("invalid_client")),
+            Mode::Suspended if self.traits.stored => return Err(gone()),
+            Mode::Suspended => return Err(Failure::rejected("access_denied")),
+            Mode::Works | Mode::LosesAnswers | Mode::Hangs => {}
+        }
+        let mut records = self.records.lock().unwrap();
+        let mut next = None;
+        if let Some(refresh) = refresh {
+            let sent = refresh.expose().to_owned();
+            if records.spent.contains(&sent) {
+                let is_lost = records.answer_lost.contains(&sent);
+                self.must(is_lost, || format!("invariant 4: {sent} was spent, and is sent again"));
+                records.is_revoked = true;
+            }
+            if records.is_revoked || records.refresh.as_ref() != Some(&sent) {
+                return Err(gone());
+            }
+            if self.traits.rotates {
+                records.number += 1;
+                let token = format!("refresh-{}", records.number);
+                records.spent.insert(sent);
+                records.refresh = Some(token.clone());
+                next = Some(Secret::new(token));
+            }
+        }
+        let token = self.issue(&mut records);
+        Ok(Answer { refresh_token: next, ..stub::answer(&token, Some(self.traits.lifetime)) })
+    }
+
+    /// A process was killed: what its sources were asking for is lost, and so is a token that it had not stored yet.
+    pub(super) fn killed(&self, sources: &[usize], stored: Option<String>) {
+        let mut records = self.records.lock().unwrap();
+        let asking: Vec<String> =
+            sources.iter().filter_map(|source| records.under_way.remove(source)).collect();
+        records.answer_lost.extend(asking.into_iter().chain(stored));
+    }
+
+    /// A token could not be stored: another process may spend the one before it again.
+    pub(super) fn lost_a_write(&self, stored: Option<String>) {
+        self.records.lock().unwrap().answer_lost.extend(stored);
+    }
+
+    fn ended(&self, source: usize, is_lost: bool) {
+        let mut records = self.records.lock().unwrap();
+        let asked = records.under_way.remove(&source);
+        records.answer_lost.extend(asked.filter(|_| is_lost));
+    }
+}
+
+/// The schedule as the endpoint sees it: of one source of one process.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    last: Option<(Instant, Ended)>,
+    failures: u32,
+    /// How long the machine had slept then.
+    slept: Duration,
+    /// A pause may be cut short: SIGHUP, or a login.
+    pub(super) is_excused: bool,
+    pub(super) requests: u64,
+}
+
+impl Pace {
+    /// Checks invariant 5 when a request begins.
+    fn begins(&mut self, provider: &Provider) {
+        let now = Instant::now();
+        self.requests += 1;
+        let excused = std::mem::take(&mut self.is_excused);
+        // A token that another process got shows that the endpoint works.
+        let issued = provider.records.lock().unwrap().last_issued;
+        let still = |(ended, _): &(Instant, Ended)| !excused && issued.is_none_or(|issued| issued <= *ended);
+        let Some((ended, how)) = self.last.filter(still) else {
+            self.failures = 0;
+            return;
+        };
+        let least = match how {
+            Ended::Token => Duration::ZERO,
+            Ended::Unavailable(retry_after) => {
+                let pause = 500 * 2_u64.pow(self.failures.saturating_sub(1).min(6));
+                let pause = Duration::from_millis(pause.min(30_000)).mul_f64(0.8);
+                pause.max(retry_after.unwrap_or_default().min(Duration::from_secs(3600)))
+            }
+            Ended::Rejected => Duration::from_secs(30).mul_f64(0.8),
+            // A grant that did not come by rotation is tried again every hour.
+            Ended::Gone => Duration::from_secs(3599),
+        };
+        // The hour after a refused grant goes by the wall clock, since it outlives the process.
+        let slept = if how == Ended::Gone { provider.time.slept() - self.slept } else { Duration::ZERO };
+        let pause = now - ended + slept;
+        let failures = self.failures;
+        provider.must(pause >= least, || {
+            format!("invariant 5: asked again {pause:?} after {how:?}, {failures} failures")
+        });
+    }
+
+    fn ends(&mut self, how: Ended, slept: Duration) {
+        self.slept = slept;
+        self.failures = if matches!(how, Ended::Token | Ended::Gone) { 0 } else { self.failures + 1 };
+        self.last = Some((Instant::now(), how));
+    }
+}
+
+/// The way of one source to the endpoint.
+pub(super) struct Wire {
+    pub(super) provider: Arc<Provider>,
+    pub(super) pace: Arc<Mutex<Pace>>,
+    /// Its process was killed.
+    pub(super) is_dead: Arc<AtomicBool>,
+    /// The number of its source.
+    pub(super) source: usize,
+}
+
+/// A request under way, for invariant 3.
+struct UnderWay<'a> {
+    wire: &'a Wire,
+    /// The provider has decided, and the answer has not arrived.
+    is_committed: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.wire.provider.ended(self.wire.source, self.is_committed);
+    }
+}
+
+#[async_trait]
+impl Exchange for Wire {
+    async fn exchange(&self, _: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure> {
+        let provider = &self.provider;
+        self.pace.lock().unwrap().begins(provider);
+        if let Some(refresh_token) = refresh_token {
+            let mut records = provider.records.lock().unwrap();
+            provider.must(records.under_way.is_empty(), || "invariant 3: two refreshes of one grant".into());
+            records.under_way.insert(self.source, refresh_token.expose().to_owned());
+        }
+        let mut under_way = UnderWay { wire: self, is_committed: false };
+        let half = provider.traits.latency.mul_f64(0.5 + provider.random.fraction()) / 2;
+        sleep(half).await;
+        self.dies().await;
+        let result = provider.commit(refresh_token);
+        under_way.is_committed = result.is_ok();
+        let mode = *provider.mode.lock().unwrap();
+        if mode == Mode::Hangs {
+            sleep(Duration::from_secs(300)).await;
+        }
+        sleep(half).await;
+        self.dies().await;
+        if mode == Mode::LosesAnswers && result.is_ok() {
+            self.pace.lock().unwrap().ends(Ended::Unavailable(None), provider.time.slept());
+            return Err(Unavailability::Transport.into());
+        }
+        under_way.is_committed = false;
+        let how = match &result {
+            Ok(_) => Ended::Token,
+            Err(Failure { cause: Cause::Rejected { .. }, .. }) => Ended::Rejected,
+            Err(Failure { cause: Cause::GrantGone { .. }, .. }) => Ended::Gone,
+            Err(Failure { retry_after, .. }) => Ended::Unavailable(*retry_after),
+        };
+        self.pace.lock().unwrap().ends(how, provider.time.slept());
+        result
+    }
+}
+
+impl Wire {
+    /// A killed process does nothing any more.
+    async fn dies(&self) {
+        if self.is_dead.load(Ordering::SeqCst) {
+            pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! One run: processes that share a grant, and what happens to them.
+
+use super::super::clock::{Clock, Now};
+use super::super::error::TokenError;
+use super::super::identity::{grant_identity, token_identity};
+use super::super::schedule;
+use super::super::source::TokenSource;
+use super::super::stub;
+use super::super::token::Token;
+use super::super::tokens::Tokens;
+use super::Random;
+use super::endpoint::{Mode, Pace, Provider, Time, Traits, Wire};
+use super::store::{Disk, SimStore};
+use crate::config::model::{ClientAuth, Grant, OAuth2};
+use crate::credentials::AccountStats;
+use crate::secret::Secret;
+use crate::state::{Access, Entry};
+use std::ops::AddAssign;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Steps of one run.
+const STEPS: u64 = 80;
+const PROCESSES: usize = 3;
+
+/// What the runs amounted to.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Totals {
+    requests: u64,
+    token_requests: u64,
+    kills: u64,
+    reloads: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.token_requests += other.token_requests;
+        self.kills += other.kills;
+        self.reloads += other.reloads;
+    }
+}
+
+struct Process {
+    source: Arc<TokenSource>,
+    tokens: Tokens,
+    config: OAuth2,
+    is_dead: Arc<AtomicBool>,
+    paces: Vec<Arc<Mutex<Pace>>>,
+    /// The numbers of its sources.
+    sources: Vec<usize>,
+    /// The token that was in use after the last step, for invariant 2.
+    seen: Option<Arc<Token>>,
+    waiting: JoinSet<()>,
+}
+
+pub(super) struct Run {
+    random: Arc<Random>,
+    provider: Arc<Provider>,
+    disk: Arc<Disk>,
+    processes: Vec<Process>,
+    requests: Arc<AtomicU64>,
+    sources: usize,
+    /// The machine sleeps now and then; otherwise its clock is set.
+    sleeps: bool,
+    totals: Totals,
+}
+
+impl Run {
+    pub(super) fn of(seed: u64) -> Totals {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut run = Self::new(Arc::new(Random::new(seed)));
+            for _ in 0..STEPS {
+                run.step().await;
+            }
+            run.end().await
+        })
+    }
+
+    fn new(random: Arc<Random>) -> Self {
+        let lifetimes = [5, 10, 30, 300, 3600, 36_000];
+        let traits = Traits {
+            rotates: random.chance(60),
+            ends_old: random.chance(50),
+            lifetime: Duration::from_secs(lifetimes[random.below(6) as usize]),
+            latency: Duration::from_millis([5, 100, 900][random.below(3) as usize]),
+            stored: random.chance(75),
+        };
+        let provider = Arc::new(Provider::new(traits, Arc::new(Time::new()), random.clone()));
+        let (disk, processes, requests, sources) = Default::default();
+        let (totals, sleeps) = (Totals::default(), provider.traits.stored || random.chance(50));
+        let mut run = Self { random, provider, disk, processes, requests, sources, sleeps, totals };
+        run.sign_in();
+        for nth in 0..PROCESSES {
+            let process = run.process(nth);
+            run.processes.push(process);
+        }
+        run
+    }
+
+    fn config(&self) -> OAuth2 {
+        let config = stub::config("https://id.erp.example/token");
+        if !self.provider.traits.stored {
+            return config;
+        }
+        let device_authorization_url = "https://id.erp.example/device".parse().unwrap();
+        OAuth2 { grant: Grant::DeviceCode { device_authorization_url }, ..config }
+    }
+
+    /// Starts a process.
+    fn process(&mut self, nth: usize) -> Process {
+        let (time, random) = (self.provider.time.clone(), self.random.clone());
+        let clock = Clock::new(move || time.wall(), move || random.fraction());
+        let tokens = Tokens::with_clock(stub::client(), Handle::current(), clock);
+        let is_dead = Arc::new(AtomicBool::new(false));
+        let (disk, random) = (self.disk.clone(), self.random.clone());
+        tokens.store.set(Arc::new(SimStore { disk, process: nth, is_dead: is_dead.clone(), random }));
+        let config = self.config();
+        let (mut paces, mut sources) = (Vec::new(), Vec::new());
+        let source = self.source(&config, &tokens, &is_dead, &mut paces, &mut sources);
+        Process { source, tokens, config, is_dead, paces, sources, seen: None, waiting: JoinSet::new() }
+    }
+
+    fn source(
+        &mut self,
+        config: &OAuth2,
+        tokens: &Tokens,
+        is_dead: &Arc<AtomicBool>,
+        paces: &mut Vec<Arc<Mutex<Pace>>>,
+        sources: &mut Vec<usize>,
+    ) -> Arc<TokenSource> {
+        self.sources += 1;
+        let pace = Arc::new(Mutex::new(Pace::default()));
+        paces.push(pace.clone());
+        sources.push(self.sources);
+        let (provider, is_dead) = (self.provider.clone(), is_dead.clone());
+        let wire = Arc::new(Wire { provider, pace, is_dead, source: self.sources });
+        TokenSource::with_exchange("erp", config.clone(), wire, Arc::new(AccountStats::new()), tokens)
+    }
+
+    /// A person signs in with `attache login`.
+    fn sign_in(&self) {
+        let (refresh, access) = self.provider.sign_in();
+        let (config, wall) = (self.config(), self.provider.time.wall());
+        self.disk.write(|before| Entry {
+            bound_to: grant_identity("erp", &config),
+            revision: before.map_or(0, |entry| entry.revision) + 1,
+            refresh_token: Some(Secret::new(refresh)),
+            rotated: false,
+            reusable: false,
+            obtained_at: wall,
+            access: Some(Access {
+                bound_to: token_identity(&config),
+                token: Secret::new(access),
+                obtained_at: wall,
+                expires_at: wall + self.provider.traits.lifetime,
+            }),
+            lost: None,
+        });
+    }
+
+    fn stored(&self) -> Option<String> {
+        let entry = self.disk.entry.lock().unwrap();
+        entry.0.as_ref()?.refresh_token.as_ref().map(|token| token.expose().to_owned())
+    }
+
+    async fn step(&mut self) {
+        let wait = match self.random.below(20) {
+            0..8 => self.random.below(50),
+            8..14 => 500 + self.random.below(3000),
+            14..19 => 10_000 + self.random.below(190_000),
+            _ => 3_700_000,
+        };
+        self.pass(Duration::from_millis(wait)).await;
+        let nth = self.random.below(PROCESSES as u64) as usize;
+        match self.random.below(100) {
+            0..55 => (0..=self.random.below(4)).for_each(|_| self.request(nth)),
+            55..63 => self.set_mode(),
+            63..70 => self.reload(nth),
+            70..76 => self.kill(nth),
+            76..80 => self.processes[nth].waiting.abort_all(),
+            80..84 => self.nudge(nth),
+            84..88 => self.break_disk(),
+            // A clock that is set back after a token was stored is beyond what stored times can tell, and so is one that
+            // is set on a machine that sleeps.
+            88..94 if self.sleeps => {
+                self.provider.time.sleep_machine(Duration::from_secs(self.random.below(7200)));
+            }
+            88..94 => {
+                let fast = if self.random.chance(50) { 0 } else { self.random.below(7200) };
+                self.provider.time.set_fast(Duration::from_secs(fast));
+            }
+            // The command waits for the lock, as a refresh does.
+            _ if self.provider.traits.stored && !self.disk.is_locked() => {
+                self.sign_in();
+                self.excuse();
+            }
+            _ => {}
+        }
+        self.check();
+    }
+
+    /// Lets time pass, in which every process looks into the store a few times, as the server has it do.
+    async fn pass(&mut self, time: Duration) {
+        let looks = time.as_secs().div_ceil(2).clamp(1, 6) as u32;
+        for _ in 0..looks {
+            sleep(time / looks).await;
+            self.processes.iter().for_each(|process| process.source.look());
+            self.check();
+        }
+        self.collect();
+    }
+
+    /// A panic in a request is one in the run.
+    fn collect(&mut self) {
+        for process in &mut self.processes {
+            while let Some(ended) = process.waiting.try_join_next() {
+                rethrow(ended);
+            }
+        }
+    }
+
+    fn request(&mut self, nth: usize) {
+        let (provider, requests) = (self.provider.clone(), self.requests.clone());
+        let (refuser, source) = (self.random.chance(10), self.processes[nth].source.clone());
+        self.processes[nth].waiting.spawn(async move {
+            requests.fetch_add(1, Ordering::Relaxed);
+            let began = Instant::now();
+            let time = provider.time.clone();
+            let had_one = source.current(Now { instant: began, wall: time.wall() }).is_some();
+            let got = timeout(Duration::from_secs(12), source.get()).await.expect("invariant 6: an answer");
+            assert!(!had_one || began.elapsed().is_zero(), "invariant 2: it waited though there was a token");
+            let Ok(token) = got else { return };
+            let accepts = provider.accepts(&token_secret(&token));
+            if accepts && !refuser {
+                token.mark_accepted();
+                return;
+            }
+            let successor = timeout(Duration::from_secs(30), source.successor(token.generation())).await;
+            if let Ok(Some(successor)) = successor {
+                assert!(successor.secret() != token.secret(), "a refused token is its own successor");
+                provider.accepts(&token_secret(&successor));
+            }
+        });
+    }
+
+    fn set_mode(&self) {
+        let mode = match self.random.below(12) {
+            0..5 => Mode::Works,
+            5 => Mode::Down,
+            6 => Mode::Later(self.random.below(5000)),
+            7 => Mode::Refuses,
+            8 | 9 => Mode::Suspended,
+            10 => Mode::LosesAnswers,
+            _ => Mode::Hangs,
+        };
+        *self.provider.mode.lock().unwrap() = mode;
+    }
+
+    /// The account changes: settings alone, or what determines the token.
+    fn reload(&mut self, nth: usize) {
+        self.totals.reloads += 1;
+        let mut process = self.processes.remove(nth);
+        if self.random.chance(50) {
+            process.config.token_timeout = Duration::from_secs(2 + self.random.below(8));
+            process.source.reconfigure(&process.config);
+        } else {
+            let secret = Secret::new(format!("client-{}", self.random.next()));
+            process.config.client_auth = ClientAuth::Post(vec![secret]);
+            let Process { config, tokens, is_dead, paces, sources, .. } = &mut process;
+            let source = self.source(config, tokens, is_dead, paces, sources);
+            source.inherit(&process.source, self.now());
+            process.source = source;
+        }
+        self.processes.insert(nth, process);
+    }
+
+    fn kill(&mut self, nth: usize) {
+        self.totals.kills += 1;
+        let process = &mut self.processes[nth];
+        process.is_dead.store(true, Ordering::SeqCst);
+        process.waiting.abort_all();
+        self.totals.token_requests += token_requests(process);
+        let sources = process.sources.clone();
+        self.provider.killed(&sources, self.stored());
+        self.disk.release(nth);
+        let started = self.process(nth);
+        self.processes[nth] = started;
+    }
+
+    fn nudge(&self, nth: usize) {
+        self.processes[nth].source.nudge();
+        for pace in &self.processes[nth].paces {
+            pace.lock().unwrap().is_excused = true;
+        }
+    }
+
+    /// A login ends every pause that a missing grant has caused.
+    fn excuse(&self) {
+        for pace in self.processes.iter().flat_map(|process| &process.paces) {
+            pace.lock().unwrap().is_excused = true;
+        }
+    }
+
+    fn break_disk(&self) {
+        self.disk.is_full.store(self.random.chance(50), Ordering::SeqCst);
+        let fails = self.random.chance(20);
+        self.disk.fails_to_write.store(fails, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> Now {
+        Now { instant: Instant::now(), wall: self.provider.time.wall() }
+    }
+
+    /// Checks invariants 1 and 2 for every process.
+    fn check(&mut self) {
+        if self.disk.fails_to_write.load(Ordering::SeqCst) {
+            self.provider.lost_a_write(self.stored());
+        }
+        assert_eq!(self.provider.violations(), [""; 0]);
+        let now = self.now();
+        for process in &mut self.processes {
+            let current = process.source.peek().filter(|token| token.is_usable(now));
+            if let Some(token) = &current {
+                self.provider.accepts(&token_secret(token));
+            }
+            match (&process.seen, &current) {
+                (Some(seen), None) => assert!(!seen.is_usable(now), "invariant 2: a usable token is lost"),
+                (Some(seen), Some(current)) if seen.is_usable(now) => {
+                    let (before, after) = (seen.generation(), current.generation());
+                    assert!(after >= before || after == 0, "invariant 2: an older token is back");
+                }
+                _ => {}
+            }
+            process.seen = current;
+        }
+    }
+
+    /// Mends the world, and checks that all is well then: invariant 6.
+    async fn end(mut self) -> Totals {
+        *self.provider.mode.lock().unwrap() = Mode::Works;
+        self.provider.time.set_fast(Duration::ZERO);
+        self.disk.is_full.store(false, Ordering::SeqCst);
+        self.disk.fails_to_write.store(false, Ordering::SeqCst);
+        self.pass(schedule::MAX_RETRY_AFTER * 2).await;
+        // The grant may be gone for good: then a person signs in.
+        if self.provider.traits.stored && self.all_get_a_token().await.is_err() {
+            self.sign_in();
+            self.excuse();
+            self.pass(Duration::from_secs(10)).await;
+        }
+        self.all_get_a_token().await.expect("invariant 6: all is well again");
+        self.check();
+        for process in &mut self.processes {
+            while let Some(ended) = process.waiting.join_next().await {
+                rethrow(ended);
+            }
+        }
+        self.totals.token_requests += self.processes.iter().map(token_requests).sum::<u64>();
+        self.totals.requests = self.requests.load(Ordering::Relaxed);
+        self.totals
+    }
+}
+
+impl Run {
+    async fn all_get_a_token(&self) -> Result<(), TokenError> {
+        for process in &self.processes {
+            let token = timeout(Duration::from_secs(60), process.source.get()).await;
+            let token = token.expect("invariant 6: an answer")?;
+            assert!(token.is_usable(self.now()), "invariant 1: a token that is over");
+        }
+        Ok(())
+    }
+}
+
+fn token_requests(process: &Process) -> u64 {
+    process.paces.iter().map(|pace| pace.lock().unwrap().requests).sum()
+}
+
+fn token_secret(token: &Token) -> Secret {
+    token.secret().clone()
+}
+
+fn rethrow(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
