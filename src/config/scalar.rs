@@ -338,7 +338,7 @@ pub(super) fn json(text: &str) -> Option<serde_json::Value> {
         "false" | "False" | "FALSE" => return Some(false.into()),
         _ => {}
     }
-    // Nothing else that is plain and not text begins so, and most texts need no parser.
+    // Every number begins with one of these. Most texts need no parser.
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return None;
     }

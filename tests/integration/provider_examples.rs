@@ -10,6 +10,7 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The file of a provider, with stubs in the place of its hosts and a file for each secret.
 struct Example {
@@ -300,4 +301,24 @@ async fn netsuite_gets_the_scopes_in_the_assertion() {
         (&claims["iss"], &claims["aud"], &claims["scope"]),
         (&json!("58586d9e0ac26c2ecee01527b3644b12"), &json!(endpoint.url()), &json!(["rest_webservices"]))
     );
+}
+
+#[tokio::test]
+async fn the_header_beside_a_token_is_there_when_a_request_is_sent_again() {
+    let refuses_the_second = AtomicUsize::new(0);
+    let third_party = third_party().scripted(move |_request| {
+        let status = if refuses_the_second.fetch_add(1, Ordering::Relaxed) == 1 { 401 } else { 200 };
+        vec![json_answer(status, "{}")]
+    });
+    let endpoint = token_endpoint().issues_each(|nth| secret(&format!("token-{nth}")));
+    let mut example = example("twitch").at("https://api.twitch.tv", &third_party);
+    example.yaml = example.yaml.replace("https://id.twitch.tv/oauth2/token", &endpoint.url());
+    let attache = example.secret("twitch-client-secret", &secret("client")).start().await;
+    sent(&attache, &third_party, "/twitch/users").await;
+    sent(&attache, &third_party, "/twitch/users").await;
+    let received = third_party.requests();
+    let tokens: Vec<String> = received.iter().map(bearer).collect();
+    assert_eq!((tokens.len(), &tokens[0]), (3, &tokens[1]));
+    assert_ne!(tokens[1], tokens[2]);
+    assert!(received.iter().all(|request| request.all("client-id") == ["hof5gwx0su6owfnys0yan9c87zr6t"]));
 }

@@ -68,7 +68,7 @@ pub(super) fn scopes(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> 
 pub(super) fn scope_separator(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<String> {
     let Some(at) = map.get("scope_separator") else { return Some(" ".to_owned()) };
     let text = decoder.string(&at)?;
-    // A scope may have any of the others in it (RFC 6749 section 3.3), so the scopes would run together.
+    // Those in use. Another one may be a part of a scope.
     if [" ", ",", ";", "+"].contains(&text) {
         return Some(text.to_owned());
     }
