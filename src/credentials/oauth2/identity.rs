@@ -24,13 +24,13 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         bearer_token_type,
         token_params,
         token_headers,
-        // These say what is done with the token.
+        // These say what is done with the token, or with its refusal.
         header: _,
         prefix: _,
         default_lifetime: _,
         token_timeout: _,
         retry_on: _,
-        login_required_on,
+        login_required_on: _,
     } = config;
     fields.grant(grant);
     fields.push(token_url.as_str());
@@ -53,10 +53,6 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
     for (name, value) in token_headers {
         fields.push(name.as_str());
         fields.bytes(value.as_bytes());
-    }
-    fields.count(login_required_on.len());
-    for code in login_required_on {
-        fields.push(code);
     }
     sha256(&fields.0)
 }
@@ -330,7 +326,7 @@ mod tests {
             actor: None,
             requested_token_type: None,
         };
-        let changes: [&dyn Fn(&mut OAuth2); 49] = [
+        let changes: [&dyn Fn(&mut OAuth2); 48] = [
             &|_| (),
             &|c| c.grant = password("a", "bc"),
             &|c| c.grant = password("ab", "c"),
@@ -382,7 +378,6 @@ mod tests {
             &|c| c.scopes = vec!["ab".into()],
             &|c| c.scope_separator = ",".into(),
             &|c| c.token_params = vec![("a".into(), Secret::new("c").into())],
-            &|c| c.login_required_on = vec!["a".into()],
             &|c| c.bearer_token_type = BearerTokenType::IdToken,
             &|c| c.token_params = vec![("a".into(), "b".into())],
             &|c| c.token_params = vec![("a".into(), "b".into()), ("a".into(), "b".into())],
