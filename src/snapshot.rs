@@ -21,7 +21,7 @@ use crate::webhook::identity::Reserved;
 use crate::webhook::keys::KeyTable;
 use arc_swap::ArcSwap;
 use handover::Handover;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 /// A handle to the current snapshot. Cloning it copies the reference.
@@ -145,6 +145,14 @@ impl Snapshot {
         .collect()
     }
 
+    /// Retires the token sources that `next` does not use: long requests may hold this snapshot for hours.
+    pub fn retire_sources(&self, next: &Self) {
+        let kept: HashSet<*const TokenSource> = next.token_sources().map(Arc::as_ptr).collect();
+        self.token_sources()
+            .filter(|source| !kept.contains(&Arc::as_ptr(source)))
+            .for_each(|source| source.retire());
+    }
+
     /// Returns every account's token source.
     pub fn token_sources(&self) -> impl Iterator<Item = &Arc<TokenSource>> {
         self.accounts.values().filter_map(|account| match &*account.credential {
@@ -195,10 +203,10 @@ impl RunningAccount {
                 let stats = source_before
                     .map_or_else(|| Arc::new(AccountStats::new()), |source| Arc::clone(source.stats()));
                 let source = TokenSource::new(&account.name, config.clone(), stats, tokens);
-                if let Some(before) = source_before
-                    && keeps_origins()
-                {
-                    source.inherit(before, Now::system());
+                match source_before {
+                    Some(before) if keeps_origins() => source.inherit(before, Now::system()),
+                    Some(before) => source.exclude(before),
+                    None => {}
                 }
                 source
             }

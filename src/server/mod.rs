@@ -311,6 +311,7 @@ impl Server {
             background: JoinSet::new(),
         };
         loop {
+            let mut is_asked = false;
             tokio::select! {
                 () = watcher.changed() => manager.reloading(),
                 Some(()) = hangup.recv() => {
@@ -322,9 +323,7 @@ impl Server {
                         () = ended(&mut terminate, &mut interrupt) => break,
                     }
                     tracing::info!("SIGHUP: reading the configuration");
-                    for source in state.snapshots.load().token_sources() {
-                        source.nudge();
-                    }
+                    is_asked = true;
                 }
                 () = ended(&mut terminate, &mut interrupt) => break,
             }
@@ -333,6 +332,10 @@ impl Server {
                 files = reloader.reload() => {
                     if let Some(files) = files {
                         watcher.reread(files);
+                    }
+                    if is_asked {
+                        // After the reload, so that a mended secret is tried and not the one before it.
+                        state.snapshots.load().token_sources().for_each(|source| source.nudge());
                     }
                     manager.ready(&state.summary());
                 }

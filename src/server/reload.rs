@@ -176,6 +176,7 @@ impl Reloader {
             table.set_limit(limit);
         }
         let old = self.state.snapshots.swap(next);
+        old.retire_sources(&self.state.snapshots.load());
         *self.state.loaded_at.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
         while self.background.try_join_next().is_some() {}
         self.background.spawn(retire(old));

@@ -2,6 +2,7 @@
 //! leaves the old entry or the new one.
 
 use super::file::{Folder, OrFail as _, open_file, read_file, remove_file, try_lock};
+use super::seal::Unopened;
 use super::{Entry, StateError, seal};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Seek as _, Write as _};
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes that are reserved before a token is spent: several times the largest refresh tokens in use.
-const RESERVE: usize = 64 * 1024;
+pub(super) const RESERVE: usize = 64 * 1024;
 
 /// An account whose lock is held.
 pub(super) struct Locked {
@@ -40,7 +41,12 @@ impl Locked {
     fn complete_the_last_write(&self) -> Result<(), StateError> {
         let path = self.folder.path(&self.account, "new");
         let Some(sealed) = read_file(&path)? else { return Ok(()) };
-        let Ok((new, _)) = self.folder.unseal(&self.account, &sealed) else { return Ok(()) };
+        let new = match self.folder.unseal(&self.account, &sealed) {
+            Ok((new, _)) => new,
+            // Complete, and possibly the only copy of the newest token: it must not be overwritten.
+            Err(Unopened::WrongKey) if sealed.len() != RESERVE => return Err(StateError::WrongKey { path }),
+            Err(_) => return Ok(()),
+        };
         let outdated = matches!(
             self.folder.read(&self.account),
             Ok(Some((kept, _))) if kept.bound_to == new.bound_to && kept.revision > new.revision

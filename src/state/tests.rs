@@ -1,7 +1,7 @@
 //! The guarantees of the store, including kills: by hand between the steps, and with SIGKILL from outside.
 
 use super::file::{Folder, stem};
-use super::locked::Locked;
+use super::locked::{Locked, RESERVE};
 use super::*;
 use std::collections::HashSet;
 use std::fs;
@@ -414,7 +414,7 @@ async fn a_kill_at_any_byte_leaves_the_old_entry_or_the_new() {
     let new = seal::seal(&Secret::new(KEY), "erp", &entry(2)).unwrap();
     let path = dir.path().join("erp.new");
     for written in 0..=new.len() {
-        let mut file = vec![0x5a; new.len() + 100];
+        let mut file = vec![0x5a; RESERVE];
         file[..written].copy_from_slice(&new[..written]);
         fs::write(&path, &file).unwrap();
         assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(1)), "{written} bytes over the reserve");
@@ -423,6 +423,17 @@ async fn a_kill_at_any_byte_leaves_the_old_entry_or_the_new() {
         assert_eq!(read(&store, "erp").await.unwrap(), Some(entry(expected)), "{written} bytes alone");
     }
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_complete_write_with_another_key_is_not_overwritten() {
+    let dir = TempDir::new().unwrap();
+    let new = seal::seal(&Secret::new("another-horse-battery-staple"), "erp", &entry(2)).unwrap();
+    fs::write(dir.path().join("erp.new"), &new).unwrap();
+    let locked = store(dir.path()).lock("erp", LONG).await;
+    assert!(matches!(locked.map(|_| ()), Err(StateError::WrongKey { .. })));
+    let both = FileStore::open(dir.path(), &keys(&[KEY, "another-horse-battery-staple"])).unwrap();
+    assert_eq!(read(&both, "erp").await.unwrap(), Some(entry(2)));
 }
 
 #[tokio::test]

@@ -47,13 +47,16 @@ impl Details {
     }
 }
 
+/// Maximum number of audiences that are shown.
+const MAX_AUDIENCES: usize = 16;
+
 impl Claims {
     fn of(claims: &Map<String, Value>, secrets: &Secrets) -> Self {
         let text = |value: &Value| value.as_str().and_then(|text| secrets.text(text));
         Self {
             iss: claims.get("iss").and_then(text),
             aud: match claims.get("aud") {
-                Some(Value::Array(all)) => all.iter().filter_map(text).collect(),
+                Some(Value::Array(all)) => all.iter().take(MAX_AUDIENCES).filter_map(text).collect(),
                 Some(one) => text(one).into_iter().collect(),
                 None => Vec::new(),
             },

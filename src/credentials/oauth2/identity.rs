@@ -69,6 +69,11 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
     config.scopes.iter().for_each(|scope| fields.push(scope));
     fields.push(config.bearer_token_type.as_str());
     fields.params(&config.token_params);
+    fields.count(config.token_headers.len());
+    for (name, value) in &config.token_headers {
+        fields.push(name.as_str());
+        fields.bytes(value.as_bytes());
+    }
     if let Grant::Custom(custom) = &config.grant {
         fields.custom(custom);
     }

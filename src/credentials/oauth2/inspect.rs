@@ -48,7 +48,7 @@ pub async fn inspect(account: &str, config: &OAuth2, tokens: &Tokens) -> Result<
         let words = error.source().map(|cause| Arc::from(cause.to_string()));
         return Err(Failure::from(Unavailability::Tls).with_words(words));
     }
-    let refresher = Refresher::new(account, tokens.wire(account, config), tokens);
+    let refresher = Arc::new(Refresher::new(account, tokens.wire(account, config), tokens));
     let begun = Instant::now();
     let refreshed = timeout(EXCHANGE_LIMIT + STORE_TIME, refresher.refresh(config, None, true)).await;
     let obtained =

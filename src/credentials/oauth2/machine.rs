@@ -20,6 +20,7 @@ use super::clock::Now;
 use super::error::{Cause, Failure, TokenError};
 use super::schedule;
 use super::token::{Issued, Token};
+use crate::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,6 +32,10 @@ pub(super) struct Machine {
     /// Number of tokens so far.
     generation: u64,
     nudged_at: Option<Instant>,
+    /// Another source serves the account: this one does nothing by itself any more.
+    is_retired: bool,
+    /// The last token, which is over. It must not come back from the store: the wall clock may have been set back.
+    over: Option<Secret>,
 }
 
 /// See the module's documentation.
@@ -115,6 +120,16 @@ impl Machine {
                 old.as_ref().map(|old| &old.token)
             }
         }
+    }
+
+    /// Returns the token that a refresh has to replace.
+    pub(super) fn replacing(&self) -> Option<&Secret> {
+        self.token().map(|token| token.secret()).or(self.over.as_ref())
+    }
+
+    /// Another source serves the account now. Requests that began before may still ask this one.
+    pub(super) fn retire(&mut self) {
+        self.is_retired = true;
     }
 
     pub(super) fn is_refreshing(&self) -> bool {
@@ -209,21 +224,19 @@ impl Machine {
     pub(super) fn next_at(&self) -> Option<Instant> {
         let (token, at) = match &self.state {
             State::Valid(token) => (token, token.renew_at()),
-            State::Suspect { token, replace_at, .. } => (token, *replace_at),
+            // At its renewal at the latest: its hold may be longer than its life.
+            State::Suspect { token, replace_at, .. } => (token, (*replace_at).min(token.renew_at())),
             State::Backoff { old: Some(old), until, .. } => (&old.token, *until),
             State::Empty | State::Refreshing { .. } | State::Backoff { .. } | State::NeedsLogin { .. } => {
                 return None;
             }
         };
-        (token.is_used() && at < token.usable_until()).then_some(at)
+        (token.is_used() && !self.is_retired && at < token.usable_until()).then_some(at)
     }
 
     /// A refresh brought a token. Fails if the token was over when it arrived.
     pub(super) fn succeeded(&mut self, issued: Issued, now: Now, random: f64) -> Option<Arc<Token>> {
-        let hold = match &self.state {
-            State::Refreshing { old: Some(Old { token, refused_at: Some(at) }), .. } => token.next_hold(*at),
-            _ => Duration::ZERO,
-        };
+        let hold = self.hold_of_successor();
         let token = Arc::new(Token::new(issued, now, random, self.generation + 1, hold));
         if !token.is_usable(now) {
             return None;
@@ -252,7 +265,7 @@ impl Machine {
             State::NeedsLogin { old, .. } => (old, 1),
         };
         let pause = match &failure.cause {
-            Cause::Rejected { .. } => schedule::pause_rejected(failures, random),
+            Cause::Rejected { .. } => schedule::pause_rejected(failures, failure.retry_after, random),
             Cause::GrantGone { .. } => schedule::LOGIN_POLL,
             Cause::Unavailable(_) => schedule::pause_unavailable(failures, failure.retry_after, random),
         };
@@ -277,13 +290,27 @@ impl Machine {
         if self.is_refreshing() || !self.token().is_none_or(is_newer) {
             return None;
         }
-        let token = Arc::new(Token::new(issued, now, random, self.generation + 1, Duration::ZERO));
+        // The hold goes on: it is the service that refuses, whoever obtained the token.
+        let hold = self.hold_of_successor();
+        let token = Arc::new(Token::new(issued, now, random, self.generation + 1, hold));
         if !token.is_usable(now) {
             return None;
         }
         self.generation += 1;
         self.state = State::Valid(Arc::clone(&token));
         Some(token)
+    }
+
+    fn hold_of_successor(&self) -> Duration {
+        match &self.state {
+            State::Suspect { token, refused_at, .. } => token.next_hold(*refused_at),
+            State::Refreshing { old: Some(Old { token, refused_at: Some(at) }), .. }
+            | State::Backoff { old: Some(Old { token, refused_at: Some(at) }), .. }
+            | State::NeedsLogin { old: Some(Old { token, refused_at: Some(at) }), .. } => {
+                token.next_hold(*at)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// The store has a grant again.
@@ -351,7 +378,13 @@ impl Machine {
         }
     }
 
+    /// A token must not be used by this source, wherever it comes from.
+    pub(super) fn exclude(&mut self, token: Secret) {
+        self.over = Some(token);
+    }
+
     fn drop_token(&mut self) {
+        self.over = self.token().map(|token| token.secret().clone()).or_else(|| self.over.take());
         match &mut self.state {
             State::Empty => {}
             State::Valid(_) | State::Suspect { .. } => self.state = State::Empty,

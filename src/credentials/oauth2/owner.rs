@@ -29,11 +29,13 @@ pub(super) enum Message {
     /// A request found no usable token.
     Demand(oneshot::Sender<Outcome>),
     /// A service refused the token of this generation, and another one is wanted.
-    Refused(u64, oneshot::Sender<Option<Arc<Token>>>),
+    Refused(u64, Option<oneshot::Sender<Option<Arc<Token>>>>),
     /// The token was used for the first time.
     Used,
     /// The source should get a token of its own; the sender is dropped once a refresh has ended.
     FetchOwn(oneshot::Sender<()>),
+    /// Another source serves the account now.
+    Retire,
     /// The inherited token must not be used any more.
     DropInherited,
     /// The store may have changed.
@@ -113,7 +115,10 @@ impl Owner {
             Message::Demand(reply) => match self.machine.demand(now) {
                 Demand::Token(token) => drop(reply.send(Ok(token))),
                 Demand::Fail(error) => drop(reply.send(Err(error))),
-                Demand::Wait => self.waiting.push(reply),
+                Demand::Wait => {
+                    make_room(&mut self.waiting, oneshot::Sender::is_closed);
+                    self.waiting.push(reply);
+                }
             },
             Message::Refused(generation, reply) => {
                 let (successor, is_first) = self.machine.refused(generation, now);
@@ -122,14 +127,19 @@ impl Owner {
                     let account = &*self.inner.account;
                     tracing::warn!(target: "attache", account, generation, "a third party refused the token");
                 }
+                let Some(reply) = reply else { return };
                 match successor {
                     Successor::Token(token) => drop(reply.send(Some(token))),
                     Successor::None if self.inner.config.load().grant.refreshes() => {
+                        make_room(&mut self.wanting_stored, |(_, reply)| reply.is_closed());
                         self.wanting_stored.push((generation, reply));
                         self.start_look();
                     }
                     Successor::None => drop(reply.send(None)),
-                    Successor::Wait => self.wanting_successor.push(reply),
+                    Successor::Wait => {
+                        make_room(&mut self.wanting_successor, oneshot::Sender::is_closed);
+                        self.wanting_successor.push(reply);
+                    }
                 }
             }
             // The tick after it starts the refresh that was put off.
@@ -140,6 +150,7 @@ impl Owner {
                     self.fetching.push(reply);
                 }
             }
+            Message::Retire => self.machine.retire(),
             Message::DropInherited => self.machine.drop_inherited(),
             Message::Look => self.start_look(),
             Message::Nudge => self.nudged |= self.machine.nudge(now),
@@ -148,23 +159,14 @@ impl Owner {
 
     fn start_refresh(&mut self) {
         let (inner, config) = (Arc::clone(&self.inner), self.inner.config.load_full());
-        let replacing = self.machine.token().map(|token| token.secret().clone());
+        let replacing = self.machine.replacing().cloned();
         let nudged = std::mem::take(&mut self.nudged);
-        let survives = config.grant.refreshes();
         let work = async move {
             let began = Instant::now();
             let result = inner.refresher.refresh(&config, replacing.as_ref(), nudged).await;
             (began.elapsed(), result)
         };
-        if survives {
-            // An exchange that spends a refresh token goes on when its source is dropped.
-            let task = self.inner.runtime.spawn(work);
-            let interrupted = |_| (Duration::ZERO, Err(Unavailability::Interrupted.into()));
-            let wait = async move { task.await.unwrap_or_else(interrupted) };
-            self.refresh.spawn_on(wait, &self.inner.runtime);
-        } else {
-            self.refresh.spawn_on(work, &self.inner.runtime);
-        }
+        self.refresh.spawn_on(work, &self.inner.runtime);
     }
 
     fn refreshed(&mut self, ended: Result<(Duration, Result<Obtained, Failed>), JoinError>) {
@@ -251,9 +253,9 @@ impl Owner {
         if !config.grant.refreshes() || self.machine.is_refreshing() {
             return;
         }
-        let waits = !self.wanting_stored.is_empty();
+        let (waits, not) = (!self.wanting_stored.is_empty(), self.machine.replacing().cloned());
         let look = async move {
-            let looked = inner.refresher.look(&config, &mut seen, waits).await;
+            let looked = inner.refresher.look(&config, &mut seen, not.as_ref(), waits).await;
             (seen, looked)
         };
         self.look.spawn_on(look, &self.inner.runtime);
@@ -339,6 +341,13 @@ impl Owner {
 
     fn now(&self) -> Now {
         self.inner.clock.now()
+    }
+}
+
+/// Removes the senders of requests that are gone before the list would grow: a store may hang for hours.
+fn make_room<T>(waiting: &mut Vec<T>, is_gone: impl Fn(&T) -> bool) {
+    if waiting.len() == waiting.capacity() {
+        waiting.retain(|reply| !is_gone(reply));
     }
 }
 

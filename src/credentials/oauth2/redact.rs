@@ -30,7 +30,16 @@ const SHORT: usize = 4;
 /// The secrets that no text may contain: those of the account, and those that one request carried or one answer brought
 /// (refresh token, assertion, code).
 #[derive(Clone, Default)]
-pub(super) struct Secrets(Vec<Secret>);
+pub(super) struct Secrets(Vec<Arc<Prepared>>);
+
+/// A secret, and the forms of it that are looked for. Prepared once: an answer may have thousands of words beside a long
+/// token.
+struct Prepared {
+    plain: Secret,
+    /// Form-encoded.
+    encoded: Zeroizing<String>,
+    gist: Zeroizing<Vec<u8>>,
+}
 
 impl Secrets {
     /// Returns the secrets of the configuration, sent or not.
@@ -72,7 +81,12 @@ impl Secrets {
     pub(super) fn add(&mut self, secret: &Secret) {
         // Every text contains the empty one.
         if !secret.expose().is_empty() {
-            self.0.push(secret.clone());
+            let plain = secret.expose();
+            self.0.push(Arc::new(Prepared {
+                plain: secret.clone(),
+                encoded: Zeroizing::new(byte_serialize(plain.as_bytes()).collect()),
+                gist: gist(plain.as_bytes()),
+            }));
         }
     }
 
@@ -81,13 +95,14 @@ impl Secrets {
     pub(super) fn text(&self, raw: &str) -> Option<Arc<str>> {
         let raw = raw.char_indices().nth(MAX_READ).map_or(raw, |(end, _)| &raw[..end]);
         let clean: String = raw.chars().map(printable).collect();
-        let words = clean.split(' ').map(|word| if self.is_in(word) { REDACTED } else { word });
+        let parts = self.parts_in(&clean);
+        let words = clean.split(' ').map(|word| if self.is_in(word, &parts) { REDACTED } else { word });
         let words = words.collect::<Vec<_>>().join(" ");
         let words = words.trim();
         if words.is_empty() {
             return None;
         }
-        if self.is_in(words) || self.unprintable_in(raw) {
+        if self.is_in(words, &self.parts_in(words)) || self.unprintable_in(raw) {
             return Some(REDACTED.into());
         }
         Some(words.chars().take(MAX_TEXT).collect::<String>().trim_end().into())
@@ -102,35 +117,42 @@ impl Secrets {
         "unspecified".into()
     }
 
-    fn is_in(&self, text: &str) -> bool {
-        self.held_by(text) || self.partly_held_by(text)
+    fn is_in(&self, text: &str, parts: &HashSet<&[u8]>) -> bool {
+        self.held_by(text) || self.partly_held_by(text, parts)
     }
 
     fn held_by(&self, text: &str) -> bool {
-        self.0.iter().any(|secret| {
-            let plain = secret.expose();
-            text.contains(plain) || text.contains(&byte_serialize(plain.as_bytes()).collect::<String>())
-        })
+        self.0.iter().any(|secret| text.contains(secret.plain.expose()) || text.contains(&**secret.encoded))
     }
 
     /// Returns true if the text contains a secret of which [`printable`] leaves something else.
     fn unprintable_in(&self, raw: &str) -> bool {
-        let changes = |secret: &&Secret| secret.expose().chars().any(|c| printable(c) != c);
-        self.0.iter().filter(changes).any(|secret| raw.contains(secret.expose()))
+        let secrets = self.0.iter().map(|secret| secret.plain.expose());
+        secrets.filter(|plain| plain.chars().any(|c| printable(c) != c)).any(|plain| raw.contains(plain))
     }
 
-    /// Returns true if the text contains [`PART`] consecutive letters and digits of a secret, quoted, escaped or in another
-    /// case, or the whole of a shorter one.
-    fn partly_held_by(&self, text: &str) -> bool {
-        let texts = [text.as_bytes(), &percent_decode(text), without_entities(text).as_bytes()].map(gist);
-        let parts: HashSet<&[u8]> = texts.iter().flat_map(|text| text.windows(PART)).collect();
-        self.0.iter().any(|secret| {
-            let gist = gist(secret.expose().as_bytes());
-            gist.windows(PART).any(|part| parts.contains(part))
-                || ((SHORT..PART).contains(&gist.len())
-                    && texts.iter().any(|text| text.windows(gist.len()).any(|part| part == *gist)))
-        })
+    /// Returns the parts of secrets, [`PART`] consecutive letters and digits each, that the text contains, quoted, escaped
+    /// or in another case.
+    fn parts_in(&self, text: &str) -> HashSet<&[u8]> {
+        let texts = forms(text);
+        let contained: HashSet<&[u8]> = texts.iter().flat_map(|text| text.windows(PART)).collect();
+        let parts = self.0.iter().flat_map(|secret| secret.gist.windows(PART));
+        parts.filter(|part| contained.contains(part)).collect()
     }
+
+    /// Returns true if the text contains one of these parts, or the whole of a shorter secret.
+    fn partly_held_by(&self, text: &str, parts: &HashSet<&[u8]>) -> bool {
+        let texts = forms(text);
+        let short = self.0.iter().filter(|secret| (SHORT..PART).contains(&secret.gist.len()));
+        let mut short = short.map(|secret| &secret.gist[..]);
+        texts.iter().any(|text| text.windows(PART).any(|part| parts.contains(part)))
+            || short.any(|gist| texts.iter().any(|text| text.windows(gist.len()).any(|part| part == gist)))
+    }
+}
+
+/// Returns the letters and digits of a text, as it is and decoded.
+fn forms(text: &str) -> [Zeroizing<Vec<u8>>; 3] {
+    [text.as_bytes(), &percent_decode(text), without_entities(text).as_bytes()].map(gist)
 }
 
 /// Returns true if the text is one word that may be an error code.
@@ -210,7 +232,7 @@ mod tests {
         let text = secrets.text(&format!("bad: {held} (client a)"));
         let text = text.unwrap();
         assert!(text.contains(REDACTED), "{held}: {text}");
-        assert!(!secrets.is_in(&text), "{held}: {text}");
+        assert!(!secrets.is_in(&text, &secrets.parts_in(&text)), "{held}: {text}");
     }
 
     #[test]
@@ -246,7 +268,10 @@ mod tests {
         for text in ["no user with correct horse", "battery", "is 'Correct-Horse Battery' right?", "a\u{7}b"]
         {
             let shown = secrets.text(text).unwrap();
-            assert!(text == "battery" || &*shown == REDACTED || !secrets.is_in(&shown), "{shown}");
+            assert!(
+                text == "battery" || &*shown == REDACTED || !secrets.is_in(&shown, &secrets.parts_in(&shown)),
+                "{shown}"
+            );
         }
         assert_eq!(secrets.text("no user with correct horse").as_deref(), Some(REDACTED));
         assert_eq!(secrets.text("x a\u{7}b y").as_deref(), Some(REDACTED));

@@ -25,6 +25,7 @@ use crate::state::{Access, Entry, LockedEntry, Lost, Peek, Stamp, StateError, St
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +40,7 @@ pub(super) struct Refresher {
     account: Box<str>,
     wire: Arc<dyn Exchange>,
     clock: Clock,
+    runtime: Handle,
     store: StoreSlot,
     /// The exchanges that spend a refresh token.
     spending: TaskTracker,
@@ -98,6 +100,7 @@ impl Refresher {
             account: account.into(),
             wire,
             clock: tokens.clock.clone(),
+            runtime: tokens.runtime.clone(),
             store: tokens.store.clone(),
             spending: tokens.spending.clone(),
             unsaved: tokens.unsaved.clone(),
@@ -111,14 +114,19 @@ impl Refresher {
     }
 
     /// Gets a token other than `replacing`. `nudged`: the operator asks to try a refused grant again.
+    ///
+    /// Dropping the future ends a request that spends nothing. A refresh token's exchange goes on to its end.
     pub(super) async fn refresh(
-        &self,
+        self: &Arc<Self>,
         config: &OAuth2,
         replacing: Option<&Secret>,
         nudged: bool,
     ) -> Result<Obtained, Failed> {
         if config.grant.refreshes() {
-            return self.refresh_stored(config, replacing, nudged).await;
+            let (this, config, replacing) = (Arc::clone(self), config.clone(), replacing.cloned());
+            let work = async move { this.refresh_stored(&config, replacing.as_ref(), nudged).await };
+            let ended = self.runtime.spawn(work).await;
+            return ended.unwrap_or_else(|_| Err(Unavailability::Interrupted.into()));
         }
         let began = (Instant::now(), self.clock.now().wall);
         let asked = timeout(config.token_timeout, self.wire.exchange(config, None)).await;
@@ -180,12 +188,21 @@ impl Refresher {
 
     /// Reads the store: whether a person has to sign in first or has done so meanwhile, whether another process renewed
     /// the token, and whether the entry can be read. Sends no request. `waits`: a renewal that is under way in another
-    /// process is waited for.
-    pub(super) async fn look(&self, config: &OAuth2, seen: &mut Option<Stamp>, waits: bool) -> Looked {
+    /// process is waited for. A token that is `not` is none.
+    pub(super) async fn look(
+        &self,
+        config: &OAuth2,
+        seen: &mut Option<Stamp>,
+        not: Option<&Secret>,
+        waits: bool,
+    ) -> Looked {
         let (store, key) = match self.store() {
             Ok(store) => (store, store_key(&self.account, config)),
             Err(failure) => return Looked::Failed(failure),
         };
+        if let Err(failure) = self.store_unsaved(&*store, &key).await {
+            return Looked::Failed(failure);
+        }
         if waits {
             // Whether it can be taken does not matter.
             drop(store.lock(&key, EXCHANGE_LIMIT).await);
@@ -201,7 +218,7 @@ impl Refresher {
             Err(error) => return Looked::Failed(unusable(&error)),
         };
         let entry = entry.filter(|entry| entry.bound_to == grant_identity(&self.account, config));
-        let issued = self.stored(entry.as_ref(), config, None);
+        let issued = self.stored(entry.as_ref(), config, not);
         match self.refresh_token(config, entry.as_ref(), false) {
             Err(failure) if issued.is_none() => Looked::Failed(failure),
             _ => Looked::Grant(issued),
@@ -245,17 +262,22 @@ impl Refresher {
         self.store.get().ok_or_else(|| Unavailability::State.into())
     }
 
+    /// Tries again to store an entry that could not be stored: until then the one on the disk is spent.
+    async fn store_unsaved(&self, store: &dyn Store, key: &str) -> Result<(), Failure> {
+        if !self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key) {
+            return Ok(());
+        }
+        let mut held = store.lock(key, Duration::ZERO).await.map_err(|e| unusable(&e))?;
+        let kept = held.read().await.map_err(|e| unusable(&e))?;
+        self.newest(kept, key, &mut *held).await;
+        Ok(())
+    }
+
     /// Returns the stored entry, or the one that could not be stored earlier if that is newer; it is stored now.
     async fn newest(&self, kept: Option<Entry>, key: &str, held: &mut dyn LockedEntry) -> Option<Entry> {
         let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         let Some(unsaved) = unsaved else { return kept };
-        let overtaken = kept.as_ref().is_some_and(|kept| {
-            // A login counts on from the last entry that was written, however many could not be written since.
-            let signed_in =
-                kept.refresh_token != unsaved.refresh_token && kept.obtained_at > unsaved.obtained_at;
-            kept.bound_to != unsaved.bound_to || kept.revision > unsaved.revision || signed_in
-        });
-        if overtaken {
+        if is_overtaken(&unsaved, kept.as_ref()) {
             return kept;
         }
         self.keep(unsaved.clone(), key, held).await;
@@ -278,6 +300,15 @@ impl Refresher {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         unsaved.insert(key.into(), entry);
     }
+}
+
+/// Returns true if the stored entry is newer than one that could not be stored.
+pub(super) fn is_overtaken(unsaved: &Entry, kept: Option<&Entry>) -> bool {
+    kept.is_some_and(|kept| {
+        // A login counts on from the last entry that was written, however many could not be written since.
+        let signed_in = kept.refresh_token != unsaved.refresh_token && kept.obtained_at > unsaved.obtained_at;
+        kept.bound_to != unsaved.bound_to || kept.revision > unsaved.revision || signed_in
+    })
 }
 
 /// The entry that follows on a token request.

@@ -55,9 +55,9 @@ pub(super) fn pause_unavailable(failures: u32, retry_after: Option<Duration>, ra
 }
 
 /// Returns the pause after the `failures`-th refusal in a row: 30 s doubling to 5 min. Only a person can mend it, and a
-/// provider may lock a client that tries a wrong secret too often.
-pub(super) fn pause_rejected(failures: u32, random: f64) -> Duration {
-    back_off(REJECTED, failures, random)
+/// provider may lock a client that tries a wrong secret too often. Not shorter than the endpoint asked for, up to an hour.
+pub(super) fn pause_rejected(failures: u32, retry_after: Option<Duration>, random: f64) -> Duration {
+    back_off(REJECTED, failures, random).max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 /// Doubles from `first` to `max`, then takes up to a fifth off.
@@ -94,8 +94,8 @@ mod tests {
         let pauses: Vec<_> = (1..=9).map(|n| pause_unavailable(n, None, 0.0).as_secs_f64()).collect();
         assert_eq!(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
         assert_eq!(pause_unavailable(u32::MAX, None, 1.0), Duration::from_secs(24));
-        assert_eq!(pause_rejected(1, 0.0), Duration::from_secs(30));
-        assert_eq!(pause_rejected(9, 0.0), Duration::from_secs(300));
+        assert_eq!(pause_rejected(1, None, 0.0), Duration::from_secs(30));
+        assert_eq!(pause_rejected(9, None, 0.0), Duration::from_secs(300));
     }
 
     #[test]
@@ -106,6 +106,7 @@ mod tests {
         assert_eq!(pause(1, 86400), 3600.0);
         assert_eq!(pause(1, 0), 0.5);
         assert_eq!(pause(7, 1), 30.0);
+        assert_eq!(pause_rejected(1, Some(Duration::from_secs(3600)), 0.0), Duration::from_secs(3600));
     }
 
     proptest! {

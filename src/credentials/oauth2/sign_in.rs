@@ -133,12 +133,12 @@ impl SignIn {
         code: &Secret,
     ) -> Result<SignedIn, SignInError> {
         let mut held = self.lock().await?;
-        held.prepare().await?;
+        let before = read_and_prepare(&mut *held).await?;
         let (redirect_uri, verifier) = (authorization.redirect_uri(), authorization.verifier());
         let asked_at = SystemTime::now();
         let asked = self.client.exchange_code(&self.config, code, redirect_uri, verifier);
         let answer = bounded(asked).await?;
-        self.keep(answer, asked_at, &mut *held).await
+        self.keep(answer, asked_at, before, &mut *held).await
     }
 
     /// Requests a device code (RFC 8628), which the user confirms.
@@ -163,7 +163,8 @@ impl SignIn {
         };
         let answer = device.poll(ask).await?;
         let mut held = self.lock().await?;
-        self.keep(answer, asked_at, &mut *held).await
+        let before = read_and_prepare(&mut *held).await?;
+        self.keep(answer, asked_at, before, &mut *held).await
     }
 
     async fn lock(&self) -> Result<Box<dyn LockedEntry>, StateError> {
@@ -175,10 +176,13 @@ impl SignIn {
         &self,
         answer: Answer,
         asked_at: SystemTime,
+        before: Option<Entry>,
         held: &mut dyn LockedEntry,
     ) -> Result<SignedIn, SignInError> {
-        // An entry that can't be read is replaced as well: a login is how that is mended.
-        let last = held.read().await.ok().flatten().map_or(0, |entry| entry.revision);
+        let last = before.as_ref().map_or(0, |entry| entry.revision);
+        // A renewal of the grant before may have begun after this login's request. The login's token is the newer one.
+        let renewed_at = before.and_then(|entry| Some(entry.access?.obtained_at + Duration::from_millis(1)));
+        let obtained_at = renewed_at.map_or(asked_at, |renewed_at| renewed_at.max(asked_at));
         let (lasts, lifetime) = lifetime(&answer, asked_at, self.config.default_lifetime);
         let entry = Entry {
             bound_to: grant_identity(&self.account, &self.config),
@@ -190,7 +194,7 @@ impl SignIn {
             access: Some(Access {
                 bound_to: token_identity(&self.config),
                 token: answer.token,
-                obtained_at: asked_at,
+                obtained_at,
                 expires_at: asked_at + lifetime,
             }),
             lost: None,
@@ -204,6 +208,14 @@ impl SignIn {
 /// Awaits a request longer than `token_timeout`, which is for callers: a code is spent by the time it passes.
 async fn bounded<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     timeout(EXCHANGE_LIMIT, asked).await.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()))
+}
+
+/// Reads the present entry, and reserves space for another one. One that can't be read is replaced as well: a login is how
+/// that is mended. Reading first: it may seal the entry again, which takes a reservation.
+async fn read_and_prepare(held: &mut dyn LockedEntry) -> Result<Option<Entry>, StateError> {
+    let before = held.read().await.ok().flatten();
+    held.prepare().await?;
+    Ok(before)
 }
 
 /// Returns how long the login lasts, and the lifetime of its access token.

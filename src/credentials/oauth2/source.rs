@@ -39,7 +39,7 @@ pub struct TokenSource {
 pub(super) struct Inner {
     pub(super) account: Box<str>,
     pub(super) config: ArcSwap<OAuth2>,
-    pub(super) refresher: Refresher,
+    pub(super) refresher: Arc<Refresher>,
     pub(super) clock: Clock,
     pub(super) runtime: Handle,
     pub(super) stats: Arc<AccountStats>,
@@ -75,7 +75,7 @@ impl TokenSource {
         let inner = Inner {
             account: account.into(),
             config: ArcSwap::from_pointee(config),
-            refresher: Refresher::new(account, wire, tokens),
+            refresher: Arc::new(Refresher::new(account, wire, tokens)),
             clock: tokens.clock.clone(),
             runtime: tokens.runtime.clone(),
             stats,
@@ -107,6 +107,22 @@ impl TokenSource {
             *machine = Machine::inheriting(&token, now);
             self.inner.current.store(machine.token().cloned());
             self.inner.update(|status| status.expires_at = Some(token.expires_at()));
+        }
+    }
+
+    /// Another source serves the account now: nothing is renewed any more unless a request that began before needs it.
+    pub fn retire(&self) {
+        if lock(&self.idle).is_none() {
+            self.send(Message::Retire);
+        }
+    }
+
+    /// Excludes the token of `predecessor`, which must not go where this source's own tokens may, also if the store has
+    /// it. For a source that has not been used yet.
+    pub fn exclude(&self, predecessor: &Self) {
+        let token = predecessor.inner.current.load_full();
+        if let (Some(token), Some((machine, _))) = (token, &mut *lock(&self.idle)) {
+            machine.exclude(token.secret().clone());
         }
     }
 
@@ -166,9 +182,10 @@ impl TokenSource {
                 }
             }
         });
-        let blame =
-            if self.inner.refresher.is_in_store() { Unavailability::State } else { Unavailability::TimedOut };
-        token.await.unwrap_or_else(|_| Err(told(blame)))
+        token.await.unwrap_or_else(|_| {
+            let in_store = self.inner.refresher.is_in_store();
+            Err(told(if in_store { Unavailability::State } else { Unavailability::TimedOut }))
+        })
     }
 
     /// A service refused the token of this generation. Returns another token, waiting for it if one is requested;
@@ -178,7 +195,7 @@ impl TokenSource {
     /// refuses it.
     pub async fn successor(&self, generation: u64) -> Option<Arc<Token>> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Refused(generation, reply));
+        self.send(Message::Refused(generation, Some(reply)));
         let token = answer.await.ok().flatten().filter(|token| token.is_usable(self.inner.clock.now()))?;
         self.note_use(&token);
         Some(token)
@@ -186,7 +203,7 @@ impl TokenSource {
 
     /// Reports that a service refused the token of this generation, without waiting for another one.
     pub fn report_refusal(&self, generation: u64) {
-        self.send(Message::Refused(generation, oneshot::channel().0));
+        self.send(Message::Refused(generation, None));
     }
 
     /// Looks into the store: whether a person has to sign in or has done so, and whether another process renewed the

@@ -3,11 +3,11 @@
 use super::clock::Clock;
 use super::error::{Failure, Unavailability};
 use super::exchange::{Answer, Exchange};
-use super::refresh::{EXCHANGE_LIMIT, STORE_TIME, store_key};
+use super::refresh::{EXCHANGE_LIMIT, STORE_TIME, is_overtaken, store_key};
 use super::wire::TokenClient;
 use crate::config::model::{Config, OAuth2};
 use crate::secret::Secret;
-use crate::state::{Entry, Store};
+use crate::state::{Entry, StateError, Store};
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -53,10 +53,29 @@ impl Tokens {
     }
 
     /// Lets no further exchange of a refresh token begin, and waits for those under way, 65 s at most. Returns false if
-    /// one is still under way: its successor may be lost.
+    /// one is still under way, or its result could not be stored: the grant may be lost.
     pub async fn finish(&self) -> bool {
         self.spending.close();
-        timeout(EXCHANGE_LIMIT + STORE_TIME, self.spending.wait()).await.is_ok()
+        let all_ended = timeout(EXCHANGE_LIMIT + STORE_TIME, self.spending.wait()).await.is_ok();
+        all_ended && timeout(STORE_TIME, self.store_unsaved()).await.is_ok_and(|stored| stored)
+    }
+
+    /// Tries a last time to store what could not be stored. Returns false if some of it is lost.
+    async fn store_unsaved(&self) -> bool {
+        let unsaved = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(store) = self.store.get().filter(|_| !unsaved.is_empty()) else { return unsaved.is_empty() };
+        let mut all_stored = true;
+        for (key, entry) in unsaved {
+            let stored = async {
+                let mut held = store.lock(&key, STORE_TIME).await?;
+                if !is_overtaken(&entry, held.read().await?.as_ref()) {
+                    held.write(&entry).await?;
+                }
+                Ok::<_, StateError>(())
+            };
+            all_stored &= stored.await.is_ok();
+        }
+        all_stored
     }
 
     /// Returns the names under which the store keeps the grants of a configuration.

@@ -109,7 +109,7 @@ impl World {
     }
 
     /// Replaces the stored token.
-    async fn renew(&self, process: &Refresher, config: &OAuth2) -> Result<String, Failure> {
+    async fn renew(&self, process: &Arc<Refresher>, config: &OAuth2) -> Result<String, Failure> {
         let stored = self.entry(config).await.and_then(|entry| Some(entry.access?.token));
         token(process.refresh(config, stored.as_ref(), false).await)
     }
@@ -132,7 +132,7 @@ fn kept(token: &str, revision: u64) -> Option<(String, u64, bool)> {
 }
 
 async fn looks(process: &Refresher, config: &OAuth2) -> Looked {
-    process.look(config, &mut None, false).await
+    process.look(config, &mut None, None, false).await
 }
 
 fn is_gone(looked: &Looked) -> bool {
@@ -365,7 +365,7 @@ async fn a_login_counts_before_an_entry_that_could_not_be_written() {
 async fn without_a_store_nothing_is_spent() {
     let idp: Arc<Idp> = Arc::default();
     let tokens = Tokens::new(stub::client(), Handle::current());
-    let process = Refresher::new("erp", idp.clone(), &tokens);
+    let process = Arc::new(Refresher::new("erp", idp.clone(), &tokens));
     let failure = token(process.refresh(&seeded(), None, false).await).unwrap_err();
     assert_eq!(failure.cause, Cause::Unavailable(Unavailability::State));
     assert_eq!(idp.calls.load(Ordering::SeqCst), 0);
@@ -385,7 +385,7 @@ async fn a_refresh_token_beside_a_token_that_cannot_be_sent_is_kept() {
     let tokens = Tokens::new(stub::client(), Handle::current());
     tokens.store.set(Arc::new(Memory::default()));
     let client: TokenClient = stub::client();
-    let process = Refresher::new("erp", Arc::new(client), &tokens);
+    let process = Arc::new(Refresher::new("erp", Arc::new(client), &tokens));
     let refused =
         async |config: &OAuth2| token(process.refresh(config, None, false).await).unwrap_err().cause;
     config.bearer_token_type = BearerTokenType::IdToken;
@@ -414,7 +414,7 @@ async fn a_typo_does_not_lose_the_grant() {
 async fn a_renamed_account_goes_on_with_its_grant() {
     let world = World::new();
     assert!(world.renew(&world.process(), &seeded()).await.is_ok());
-    let renamed = Refresher::new("crm", world.idp.clone(), &world.tokens());
+    let renamed = Arc::new(Refresher::new("crm", world.idp.clone(), &world.tokens()));
     assert!(world.renew(&renamed, &seeded()).await.is_ok());
     assert_eq!(world.kept(&seeded()).await, kept("2", 2));
     let (one, other) = (store_key("erp", &device()), store_key("crm", &device()));
