@@ -17,6 +17,8 @@ mod custom;
 mod details;
 mod error;
 mod exchange;
+#[cfg(test)]
+mod faults;
 mod form;
 mod grant;
 mod identity;
