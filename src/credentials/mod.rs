@@ -1,9 +1,9 @@
-//! What opens a third party's door: the credential of an account, ready to be put into a request.
+//! Prepared upstream credentials: the credential of an account, ready to be put into a request.
 //!
-//! Everything that can be prepared is prepared here, once a snapshot: header values are made and marked
-//! sensitive, the query parameter is percent-encoded. Only an OAuth2 token is had at the time of the request,
-//! from its [`oauth2::TokenSource`]. The alternative, a trait object with an `apply` that awaits, would hide
-//! from the proxy the one thing it must know: whether a request has to wait for somebody else.
+//! Everything that can be prepared is prepared here, once a snapshot: header values are built and marked sensitive, the
+//! query parameter is percent-encoded. Only an OAuth2 token is obtained at the time of the request, from its
+//! [`oauth2::TokenSource`]. The alternative, a trait object with an `apply` that awaits, would hide from the proxy
+//! whether a request has to wait for a token endpoint.
 
 mod jwt;
 pub mod oauth2;
@@ -21,14 +21,14 @@ use http::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
 
-/// How an account opens a service.
+/// The prepared credential of an account.
 #[derive(Clone)]
 pub enum Credential {
-    /// The caller's headers go as they are.
+    /// The client's headers go as they are.
     None,
     /// A secret can't be read: no request is sent.
     Unavailable,
-    /// Headers with fixed values, each replacing what the caller sent under that name.
+    /// Headers with fixed values, each replacing the client's of that name.
     Headers(Box<[(FieldName, HeaderValue)]>),
     /// A query parameter with a fixed value.
     Query(QueryCredential),
@@ -50,8 +50,8 @@ pub struct OAuth2Credential {
 }
 
 impl Credential {
-    /// Prepares the account's credential. `token_source` is asked for an OAuth2 account's source: a new one, or
-    /// the one that an earlier snapshot left behind (see [`oauth2::identity`]).
+    /// Prepares the account's credential. `token_source` returns an OAuth2 account's source: a new one, or that of an
+    /// earlier snapshot (see [`oauth2::identity`]).
     pub fn new(
         account: &Account,
         token_source: impl FnOnce(&model::OAuth2) -> Arc<oauth2::TokenSource>,

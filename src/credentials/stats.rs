@@ -1,4 +1,4 @@
-//! What an account's token requests came to: the numbers behind the token metrics.
+//! The results of an account's token requests: the numbers behind the token metrics.
 //!
 //! They belong to the account's name and not to its [`TokenSource`](super::oauth2::TokenSource), so that counters
 //! go on counting when a reload replaces the source.

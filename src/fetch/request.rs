@@ -12,7 +12,7 @@ const USER_AGENT: &str = concat!("attache/", env!("CARGO_PKG_VERSION"));
 pub(crate) struct HttpRequest<'a> {
     /// The method.
     pub(crate) method: &'a Method,
-    /// Where to. Its fragment and user info are not sent.
+    /// The target. Its fragment and user info are not sent.
     pub(crate) url: &'a Url,
     /// The fields in this order and spelling. `Host`, `Content-Length` and `Connection` are added, and `User-Agent`
     /// unless it is here; they must not be here.

@@ -1,4 +1,4 @@
-//! What a token says of itself, for the operator who asks whether it is the right one.
+//! The contents of a token, for the operator who asks whether it is the right one.
 //!
 //! A JSON Web Token is read and not verified: it is the third party that it has to convince.
 
@@ -18,7 +18,7 @@ pub(super) struct Details {
     pub(super) token_type: Option<Arc<str>>,
     /// `scope`, separated by spaces.
     pub(super) scope: Option<Arc<str>>,
-    /// Of a token that is a JSON Web Token.
+    /// The claims of a JSON Web Token.
     pub(super) claims: Option<Claims>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Claims {
 }
 
 impl Details {
-    /// Of an answer, of which `token` is sent.
+    /// Returns the details of an answer whose `token` is sent.
     pub(super) fn of(granted: &Granted, token: &str, secrets: &Secrets) -> Self {
         let scope = granted
             .scopes()

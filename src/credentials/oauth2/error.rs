@@ -1,6 +1,6 @@
 //! Why there is no token: [`Failure`] of one request, and [`TokenError`] for the requests that waited for it.
 //!
-//! What a token endpoint writes reaches logs, `/status` and the operator's terminal, and only after [`super::redact`].
+//! The words of a token endpoint reach logs, `/status` and the operator's terminal, and only after [`super::redact`].
 //! Callers are told a fixed sentence and at most an error code from the registry.
 
 use crate::credentials::TokenResult;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Why one token request, or a look into the store, gave no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What it means for the account.
+    /// Its meaning for the account.
     pub cause: Cause,
     /// The provider's own words, or the transport's: redacted, one line, at most 1,000 characters.
     pub words: Option<Arc<str>>,
@@ -23,7 +23,7 @@ pub struct Failure {
     pub successor: Option<Secret>,
 }
 
-/// What a failure means for the account.
+/// The meaning of a failure for the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// The client or the request is wrong: an operator has to change something.

@@ -31,9 +31,9 @@ pub(super) struct Answer {
     pub(super) expires_in: Option<Duration>,
     /// The refresh token beside it: the next one where they rotate.
     pub(super) refresh_token: Option<Secret>,
-    /// What else it says, for people.
+    /// The rest of the answer, for display.
     pub(super) details: Details,
-    /// Whether the client's first secret was refused and the second one did.
+    /// True if the client's first secret was refused, and the second one accepted.
     pub(super) second_secret: bool,
 }
 
@@ -135,10 +135,10 @@ fn headers(config: &OAuth2, authorization: Option<HeaderValue>) -> Vec<(FieldNam
     all
 }
 
-/// What came of a request.
+/// The result of a request.
 pub(super) struct Posted {
     pub(super) reply: Reply,
-    /// What no text that came may hold.
+    /// The secrets that no text of the answer may contain.
     pub(super) secrets: Secrets,
     /// The client's first secret was refused.
     second_secret: bool,

@@ -1,4 +1,4 @@
-//! Whether two OAuth2 accounts would get the same token.
+//! Digests that tell whether two OAuth2 accounts would get the same token, or have the same grant.
 
 use super::custom;
 use super::redact::Secrets;
@@ -80,8 +80,8 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
     sha256(&fields.0)
 }
 
-/// What an account's refresh token is bound to: one that was got for something else is not this account's. The client's
-/// secret is not part of it: it may rotate while the grant goes on.
+/// Returns the digest to which an account's refresh token is bound: one obtained for anything else is not this
+/// account's. The client's secret is not part of it: it may rotate while the grant goes on.
 pub(super) fn grant_identity(account: &str, config: &OAuth2) -> [u8; 32] {
     let mut fields = Fields(Zeroizing::new(Vec::with_capacity(256)));
     fields.push("refresh token");

@@ -25,7 +25,7 @@ const DEVICE_LIFETIME: Duration = Duration::from_secs(600);
 /// Maximum length of a code that the user enters.
 const MAX_USER_CODE: usize = 64;
 
-/// Where a user confirms a device, and how long that may take.
+/// The place at which a user confirms a device, and the time for it.
 #[derive(Debug)]
 pub(super) struct DeviceAuthorization {
     pub(super) device_code: Secret,
@@ -113,8 +113,8 @@ impl TokenClient {
     ///
     /// # Errors
     ///
-    /// [`Cause::Rejected`] with `access_denied` or `expired_token` ends the login; so does any other refusal. After
-    /// [`Cause::Unavailable`] another poll may succeed, later than the interval says.
+    /// [`Cause::Rejected`](super::error::Cause::Rejected) with `access_denied` or `expired_token` ends the login; so does any other refusal. After
+    /// [`Cause::Unavailable`](super::error::Cause::Unavailable) another poll may succeed, later than the interval says.
     pub(super) async fn poll_device(&self, config: &OAuth2, device_code: &Secret) -> Result<Polled, Failure> {
         let form = Form::new("urn:ietf:params:oauth:grant-type:device_code")
             .with_secret("device_code", device_code.clone())

@@ -68,11 +68,11 @@ enum State {
 #[derive(Debug, Clone)]
 struct Old {
     token: Arc<Token>,
-    /// When a service refused it first.
+    /// The time of its first refusal by a service.
     refused_at: Option<Instant>,
 }
 
-/// What a request gets that has no usable token.
+/// The reply to a request without a usable token.
 #[derive(Debug)]
 pub(super) enum Demand {
     /// There is one after all.
@@ -83,7 +83,7 @@ pub(super) enum Demand {
     Fail(TokenError),
 }
 
-/// What becomes of a request whose token a service refused.
+/// The reply to a request whose token a service refused.
 #[derive(Debug)]
 pub(super) enum Successor {
     /// Another token, which is there already.
@@ -94,7 +94,7 @@ pub(super) enum Successor {
     None,
 }
 
-/// What is known about a grant that is not there, and when that may change.
+/// The place from which a grant that is gone can come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GrantSource {
     /// The store: a login, or another process, may put one there.

@@ -21,10 +21,10 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-/// What those who wait are told.
+/// The reply to the requests that wait.
 pub(super) type Outcome = Result<Arc<Token>, TokenError>;
 
-/// What happens to an account's token.
+/// The events of an account's token.
 pub(super) enum Message {
     /// A request found no usable token.
     Demand(oneshot::Sender<Outcome>),

@@ -24,7 +24,7 @@ const REDACTED: &str = "[redacted]";
 
 /// The number of consecutive letters and digits of a secret from which on a text contains a part of it.
 const PART: usize = 8;
-/// Of a secret with fewer letters and digits than this, only its plain and its form-encoded spelling are looked for.
+/// The number of letters and digits below which only the plain and the form-encoded spelling of a secret are looked for.
 const SHORT: usize = 4;
 
 /// The secrets that no text may contain: those of the account, and those that one request carried or one answer brought

@@ -1,7 +1,7 @@
 //! One refresh: a token from the token endpoint or, for grants with a refresh token, under the store's lock.
 //!
-//! Where refresh tokens rotate, each is good once, and many providers revoke the whole grant if one is sent twice (RFC
-//! 9700 section 4.14.2). So the lock is taken first and the entry is read under it. If another process has renewed the
+//! A rotating refresh token is good once, and many providers revoke the whole grant if one is sent twice (RFC 9700 section
+//! 4.14.2). So the lock is taken first and the entry is read under it. If another process has renewed the
 //! token meanwhile, that token is used and nothing is spent. Space for the answer is reserved before the refresh token is
 //! sent. From there on nothing may stop the exchange: it is awaited for [`EXCHANGE_LIMIT`], whatever `token_timeout` says
 //! to requests, on a task that neither a reload nor a request ends, and the process waits for it before it ends.
@@ -64,7 +64,7 @@ pub(super) struct Failed {
     pub(super) asked: bool,
 }
 
-/// What a look into the store found.
+/// The result of a look into the store.
 pub(super) enum Looked {
     /// Nothing new.
     Unchanged,

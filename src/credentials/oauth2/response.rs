@@ -47,7 +47,7 @@ pub(super) struct Raw {
     pub(super) retry_after: Option<Duration>,
     pub(super) content_type: Option<HeaderValue>,
     pub(super) content_encoding: Option<HeaderValue>,
-    /// Of a redirect, which is not followed.
+    /// The target of a redirect, which is not followed.
     pub(super) location: Option<HeaderValue>,
     pub(super) body: Vec<u8>,
 }

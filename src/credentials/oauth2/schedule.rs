@@ -1,4 +1,4 @@
-//! When to renew, and how long to pause: pure functions of the past and a random number from 0 to 1.
+//! The times of renewals and the lengths of pauses: pure functions of the past and a random number from 0 to 1.
 //!
 //! The random part spreads requests that would otherwise coincide: many accounts of one provider that got their tokens
 //! in the same second, many instances of attache that saw the same outage.

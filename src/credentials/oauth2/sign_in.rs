@@ -78,7 +78,7 @@ pub enum SignInError {
     WrongIssuer {
         /// The issuer of the redirect, redacted.
         named: Arc<str>,
-        /// What was expected, as a sentence without its end.
+        /// The expectation, as a sentence without its end.
         expected: String,
     },
     /// The provider's time limit for it has passed.

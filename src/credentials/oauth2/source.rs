@@ -31,11 +31,11 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct TokenSource {
     inner: Arc<Inner>,
     mailbox: UnboundedSender<Message>,
-    /// What the task needs to start.
+    /// The parts with which the task starts.
     idle: Mutex<Option<(Machine, UnboundedReceiver<Message>)>>,
 }
 
-/// What the source shares with its task.
+/// The state that the source shares with its task.
 pub(super) struct Inner {
     pub(super) account: Box<str>,
     pub(super) config: ArcSwap<OAuth2>,
@@ -48,7 +48,7 @@ pub(super) struct Inner {
     inherited_is_dropped: AtomicBool,
 }
 
-/// What the task says of itself.
+/// The part of the task's state that `/status` shows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Published {
     pub(super) needs_login: bool,

@@ -1,14 +1,14 @@
-//! What `/status` says of an account's token: everything but the token.
+//! The state of an account's token in `/status`: everything but the token.
 
 use crate::credentials::TokenResult;
 use std::time::{Duration, SystemTime};
 
-/// What `/status` says of an account's token.
+/// The state of an account's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenStatus {
-    /// Whether requests can be sent.
+    /// Tells whether requests can be sent.
     pub state: TokenState,
-    /// When the last token obtained expires, or did.
+    /// The expiry of the last token obtained.
     pub expires_at: Option<SystemTime>,
     /// How the last token request ended.
     pub last: Option<LastOutcome>,
@@ -27,7 +27,7 @@ pub enum TokenState {
     Valid,
     /// There was one; the next request gets another.
     Expired,
-    /// There is none, and the last try failed.
+    /// There is none, and the last attempt failed.
     Failing,
     /// There is none before a person signs in, or gives the account another refresh token.
     NeedsLogin,
@@ -53,8 +53,8 @@ pub struct LastOutcome {
     pub result: TokenResult,
     /// Why it failed, with the provider's own words, redacted; `None` if it succeeded.
     pub reason: Option<String>,
-    /// When it ended.
+    /// The time of its end.
     pub at: SystemTime,
-    /// What it took; `None` if nobody was asked.
+    /// Its duration; `None` if no request was sent.
     pub took: Option<Duration>,
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 pub struct Token {
     secret: Secret,
     generation: u64,
-    /// When this process got it.
+    /// The time at which this process got it.
     born: Instant,
     obtained_at: SystemTime,
     expires_at: SystemTime,
@@ -25,10 +25,10 @@ pub struct Token {
     accepted: AtomicBool,
 }
 
-/// What a token endpoint or the store says of a token.
+/// A token and its times, from a token endpoint or the store.
 pub(super) struct Issued {
     pub(super) secret: Secret,
-    /// When it was requested: its lifetime began then or later, so this errs on the safe side.
+    /// The time of the request: its lifetime began then or later, so this errs on the safe side.
     pub(super) obtained_at: SystemTime,
     pub(super) lifetime: Duration,
     /// How long the request took; zero for a stored token.
@@ -86,12 +86,12 @@ impl Token {
         self.generation
     }
 
-    /// When it was requested.
+    /// The time of the request.
     pub(super) fn obtained_at(&self) -> SystemTime {
         self.obtained_at
     }
 
-    /// When the token endpoint says it expires.
+    /// Its expiry, as the token endpoint states it.
     pub fn expires_at(&self) -> SystemTime {
         self.expires_at
     }

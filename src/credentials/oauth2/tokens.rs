@@ -1,4 +1,4 @@
-//! What all token sources of a process share.
+//! The parts that all token sources of a process share.
 
 use super::clock::Clock;
 use super::error::{Failure, Unavailability};
@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-/// What accounts need to request tokens.
+/// The parts that accounts need to request tokens.
 #[derive(Clone)]
 pub struct Tokens {
     /// Sends requests to token endpoints.

@@ -1,4 +1,4 @@
-//! What an answer without a token means: the grant is gone, the client or the request is wrong, or a later request may
+//! The meaning of an answer without a token: the grant is gone, the client or the request is wrong, or a later request may
 //! succeed. This is the only place that decides it.
 //!
 //! An error code decides. The status does where there is none, and always for a 5xx and a 429: an endpoint in trouble
@@ -103,7 +103,7 @@ pub(super) struct Refusal {
     words: Option<String>,
 }
 
-/// What the refused request presented.
+/// The credential that the refused request presented.
 #[derive(Clone, Copy)]
 pub(super) enum Presented<'a> {
     /// The account's refresh token or password.
@@ -158,7 +158,7 @@ pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
     Err(refusal.unavailable(reason, secrets))
 }
 
-/// What a device is told until its user has decided.
+/// The codes that a device gets until its user has decided.
 const PENDING: [&str; 2] = ["authorization_pending", "slow_down"];
 
 impl Refusal {

@@ -27,7 +27,7 @@ enum Issuer {
     OfOrigin(Url),
 }
 
-/// What the query of a redirect says.
+/// The content of a redirect's query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redirected {
     /// The user agreed.

@@ -31,7 +31,7 @@ pub(super) enum Mode {
     Hangs,
 }
 
-/// What the provider is like.
+/// The properties of the provider.
 #[derive(Debug)]
 pub(super) struct Traits {
     pub(super) rotates: bool,

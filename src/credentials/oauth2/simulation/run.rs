@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 const STEPS: u64 = 80;
 const PROCESSES: usize = 3;
 
-/// What the runs amounted to.
+/// The sums over all runs.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Totals {
     requests: u64,

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 #[derive(Default)]
 pub(super) struct Disk {
     pub(super) entry: Mutex<(Option<Entry>, u64)>,
-    /// Who holds the lock.
+    /// The process that holds the lock.
     holder: Mutex<Option<usize>>,
     released: Notify,
     /// Nothing can be reserved.

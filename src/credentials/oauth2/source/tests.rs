@@ -366,10 +366,9 @@ async fn the_status_tells_state_outcome_and_numbers_but_no_token() {
     assert!(!format!("{status:?}{source:?}").contains("t0ken"));
 }
 
-/// What is logged on this thread while the guard lives.
+/// Captures the log of this thread while the guard lives.
 fn capture() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    // A place in the code that first logs where nobody listens, in another test's thread, is remembered as one that
-    // nobody wants to hear of: so somebody always listens.
+    // A callsite that is first reached in a thread without a subscriber is disabled for good: a global one prevents it.
     static LISTENER: std::sync::Once = std::sync::Once::new();
     LISTENER.call_once(|| {
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
