@@ -269,7 +269,10 @@ impl Owner {
         if std::mem::take(&mut self.look_again) && !self.wanting_stored.is_empty() {
             self.start_look();
         }
-        if self.look.is_empty() {
+        if self.machine.is_refreshing() {
+            // A renewal has begun meanwhile: its token will do.
+            self.wanting_successor.extend(self.wanting_stored.drain(..).map(|(_, reply)| reply));
+        } else if self.look.is_empty() {
             for (generation, reply) in self.wanting_stored.drain(..) {
                 let other = self.machine.token().filter(|token| token.generation() != generation);
                 drop(reply.send(other.cloned()));

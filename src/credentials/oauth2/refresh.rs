@@ -20,7 +20,7 @@ use super::schedule;
 use super::token::Issued;
 use super::tokens::{StoreSlot, Tokens, Unsaved};
 use crate::config::model::{Grant, OAuth2};
-use crate::secret::{Secret, hex};
+use crate::secret::{Secret, hex, sha256};
 use crate::state::{Access, Entry, LockedEntry, Lost, Peek, Stamp, StateError, Store};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -48,7 +48,13 @@ pub(super) struct Refresher {
     unsaved: Unsaved,
     /// True while the store's files are worked on, so that a request that waited in vain blames the right side.
     in_store: AtomicBool,
+    /// The file's refresh token is marked as spent.
+    is_marked: AtomicBool,
 }
+
+/// The refusal to send a spent first token.
+const SPENT: &str = "the file's refresh_token was used with another token_url or client_id, and is spent: restore these, or \
+                     give the account another refresh_token";
 
 /// The result of a refresh.
 pub(super) struct Obtained {
@@ -94,6 +100,40 @@ pub(super) fn store_key(account: &str, config: &OAuth2) -> String {
     format!("{name}@{}", hex(&grant_identity(account, config)[..8]))
 }
 
+/// Returns the name and the binding of the mark that the file's refresh token is spent, whatever `token_url` and client it
+/// was used with. Without it, a change of these would send the first token a second time, for which many providers revoke
+/// the whole grant.
+fn spent_mark(config: &OAuth2) -> Option<(String, [u8; 32])> {
+    let Grant::RefreshToken { refresh_token } = &config.grant else { return None };
+    let digest = sha256(format!("spent refresh token {}", refresh_token.expose()).as_bytes());
+    Some((format!("spent@{}", hex(&digest[..8])), digest))
+}
+
+async fn is_spent(store: &dyn Store, config: &OAuth2) -> bool {
+    let Some((name, digest)) = spent_mark(config) else { return false };
+    matches!(store.peek(&name, None).await, Ok(Peek::Found(entry, _)) if entry.bound_to == digest)
+}
+
+/// A mark that can't be written is only missing: the grant itself is stored.
+async fn mark_spent(store: &dyn Store, config: &OAuth2, now: SystemTime) {
+    let Some((name, bound_to)) = spent_mark(config) else { return };
+    let mark = Entry {
+        bound_to,
+        revision: 1,
+        refresh_token: None,
+        rotated: true,
+        reusable: false,
+        obtained_at: now,
+        access: None,
+        lost: None,
+    };
+    if let Ok(mut held) = store.lock(&name, STORE_TIME).await
+        && !matches!(held.read().await, Ok(Some(_)))
+    {
+        let _ = held.write(&mark).await;
+    }
+}
+
 impl Refresher {
     pub(super) fn new(account: &str, wire: Arc<dyn Exchange>, tokens: &Tokens) -> Self {
         Self {
@@ -105,6 +145,7 @@ impl Refresher {
             spending: tokens.spending.clone(),
             unsaved: tokens.unsaved.clone(),
             in_store: AtomicBool::new(false),
+            is_marked: AtomicBool::new(false),
         }
     }
 
@@ -154,6 +195,9 @@ impl Refresher {
             return Ok(Obtained { issued, answer: None });
         }
         let token = self.refresh_token(config, entry.as_ref(), nudged)?;
+        if entry.is_none() && is_spent(&*store, config).await {
+            return Err(Failure::needs_login().with_words(Arc::from(SPENT)).into());
+        }
         if let Err(error) = held.prepare().await {
             // Without rotation, the answer has nothing that must not be lost.
             if !entry.as_ref().is_some_and(|entry| entry.reusable) {
@@ -174,7 +218,11 @@ impl Refresher {
         match result {
             Ok(answer) => {
                 let entry = next.after(&answer, began.1);
+                let has_rotated = entry.rotated;
                 self.keep(entry, &key, &mut *held).await;
+                if has_rotated && !self.is_marked.swap(true, Ordering::Relaxed) {
+                    mark_spent(&*store, config, began.1).await;
+                }
                 Ok(obtained(answer, config, began))
             }
             Err(failure) => {

@@ -411,6 +411,19 @@ async fn a_typo_does_not_lose_the_grant() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_token_url_does_not_send_a_spent_first_token() {
+    let world = World::new();
+    assert!(world.renew(&world.process(), &seeded()).await.is_ok());
+    let mut moved = seeded();
+    moved.token_url.set_path("/v2/token");
+    let failure = world.renew(&world.process(), &moved).await.unwrap_err();
+    assert_eq!((failure.words.as_deref(), world.calls()), (Some(SPENT), 1));
+    // The grant is there again when the change is undone.
+    assert!(world.renew(&world.process(), &seeded()).await.is_ok());
+    assert_eq!(world.kept(&seeded()).await, kept("2", 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_renamed_account_goes_on_with_its_grant() {
     let world = World::new();
     assert!(world.renew(&world.process(), &seeded()).await.is_ok());
