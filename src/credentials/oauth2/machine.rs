@@ -290,7 +290,7 @@ impl Machine {
         if self.is_refreshing() || !self.token().is_none_or(is_newer) {
             return None;
         }
-        // The hold goes on: it is the service that refuses, whoever obtained the token.
+        // The hold goes on: the service refuses, regardless of the process that obtained the token.
         let hold = self.hold_of_successor();
         let token = Arc::new(Token::new(issued, now, random, self.generation + 1, hold));
         if !token.is_usable(now) {
