@@ -234,7 +234,7 @@ impl Machine {
         (token.is_used() && !self.is_retired && at < token.usable_until()).then_some(at)
     }
 
-    /// A refresh brought a token. Fails if the token was over when it arrived.
+    /// A token is there. `None` if it was over when it arrived.
     pub(super) fn succeeded(&mut self, issued: Issued, now: Now, random: f64) -> Option<Arc<Token>> {
         let hold = self.hold_of_successor();
         let token = Arc::new(Token::new(issued, now, random, self.generation + 1, hold));
@@ -291,14 +291,7 @@ impl Machine {
             return None;
         }
         // The hold goes on: the service refuses, regardless of the process that obtained the token.
-        let hold = self.hold_of_successor();
-        let token = Arc::new(Token::new(issued, now, random, self.generation + 1, hold));
-        if !token.is_usable(now) {
-            return None;
-        }
-        self.generation += 1;
-        self.state = State::Valid(Arc::clone(&token));
-        Some(token)
+        self.succeeded(issued, now, random)
     }
 
     fn hold_of_successor(&self) -> Duration {

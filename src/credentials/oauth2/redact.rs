@@ -221,6 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn many_words_beside_a_long_token_cost_little() {
+        let mut secrets = Secrets::default();
+        let token: String =
+            (0..240_000_u64).map(|n| char::from(b'a' + (n * n * 7 / 11 % 26) as u8)).collect();
+        secrets.add(&Secret::new(&*token));
+        let began = std::time::Instant::now();
+        assert!(secrets.text(&"one two ".repeat(500)).is_some());
+        // Searching the token anew for each word took half a minute.
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+        let shown = secrets.text(&format!("bad token {}", &token[100..140]));
+        assert_eq!(shown.as_deref(), Some("bad token [redacted]"));
+    }
+
+    #[test]
     fn control_characters_and_length_are_cut() {
         let secrets = Secrets::of(&config());
         assert_eq!(secrets.text("a\u{1b}[31mb\r\nc\u{202e}d").as_deref(), Some("a [31mb  c d"));
