@@ -1,0 +1,110 @@
+//! Services, and where they are.
+
+use super::{Account, UnreadSecret, Webhook};
+use crate::header_name::FieldName;
+use http::{HeaderValue, StatusCode};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connected service.
+#[derive(Debug, PartialEq)]
+pub struct Service {
+    /// Its key under `services`: the first path segment of outbound requests.
+    pub key: String,
+    /// `name`, for display.
+    pub name: Option<String>,
+    /// Its upstream, if it has a `server_url`.
+    pub outbound: Option<Outbound>,
+    /// Its webhook, if it has one.
+    pub webhook: Option<Webhook>,
+}
+
+impl Service {
+    /// Returns its own unreadable secret: a certificate, or a secret of the webhook.
+    pub fn unread(&self) -> Option<&UnreadSecret> {
+        let outbound = self.outbound.as_ref().and_then(|outbound| outbound.unread.as_ref());
+        UnreadSecret::worse(outbound, self.webhook.as_ref().and_then(|webhook| webhook.unread.as_ref()))
+    }
+}
+
+/// The outbound half of a service.
+#[derive(Debug, PartialEq)]
+pub struct Outbound {
+    /// Its account.
+    pub account: Arc<Account>,
+    /// Its URL.
+    pub server_url: ServerUrl,
+    /// Maximum time from the request's arrival to the upstream's response headers. Default 30 s.
+    pub timeout: Duration,
+    /// The detail of the answer on timeout. `None`: a default sentence.
+    pub timeout_message: Option<String>,
+    /// The whole answer on timeout, if the operator replaces attache's.
+    pub timeout_response: Option<TimeoutResponse>,
+    /// Maximum pause within a started response. Default 60 s.
+    pub idle_timeout: Duration,
+    /// True if a request is sent once more after the upstream refused its token. Default true.
+    pub retry_on_401: bool,
+    /// `tls.ca`: the only roots trusted for this service; `None` is the system's.
+    pub ca: Option<CaBundle>,
+    /// The file of `tls.ca`, if it can't be read.
+    pub unread: Option<UnreadSecret>,
+    /// True if a *name* may resolve to a loopback, private or link-local address.
+    pub private_network: bool,
+}
+
+/// `server_url` or `forward_to`: an http or https URL without query, fragment and user info.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerUrl {
+    /// True for https.
+    pub tls: bool,
+    /// The host.
+    pub host: Host,
+    /// The port, with the scheme's default filled in.
+    pub port: u16,
+    /// The value of `Host`: the host, and the port unless it is the scheme's default.
+    pub authority: String,
+    /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash.
+    pub path: String,
+}
+
+/// Returns the address at which a connection to `ip` arrives: the unspecified address leads to this host.
+pub fn destination(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// A URL's host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A name, lowercase, to be resolved.
+    Name(String),
+    /// An address literal.
+    Ip(IpAddr),
+}
+
+/// `timeout_response`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeoutResponse {
+    /// `status`, 200 to 599. Default 504.
+    pub status: StatusCode,
+    /// `content_type`. Default `text/plain; charset=utf-8`.
+    pub content_type: HeaderValue,
+    /// `body`. Default: the service's `timeout_message`, or its default.
+    pub body: Option<String>,
+    /// `headers`.
+    pub headers: Vec<(FieldName, HeaderValue)>,
+}
+
+/// `tls.ca`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaBundle {
+    /// The file that it was read from.
+    pub path: PathBuf,
+    /// The certificates in DER, at least one.
+    pub certificates: Vec<Vec<u8>>,
+}
