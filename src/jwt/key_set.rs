@@ -242,7 +242,9 @@ impl Material {
             ("RSA", _) => rsa(&bytes(key, "n")?, &bytes(key, "e")?),
             ("EC", Some("P-256")) => Ok(Self::P256(point(key, 32, &ECDH_P256)?)),
             ("EC", Some("P-384")) => Ok(Self::P384(point(key, 48, &ECDH_P384)?)),
-            _ => Ok(Self::Ed25519(Some(bytes(key, "x")?).filter(|x| x.len() == 32).ok_or(KeyFault::Malformed)?)),
+            _ => Ok(Self::Ed25519(
+                Some(bytes(key, "x")?).filter(|x| x.len() == 32).ok_or(KeyFault::Malformed)?,
+            )),
         }
     }
 

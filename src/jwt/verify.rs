@@ -23,8 +23,8 @@ const MAX_TRIED: usize = 8;
 /// The end of the year 9999, in seconds. A later time is a mistake of the issuer, such as milliseconds.
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
-/// Why a token proves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+/// Why a token proves nothing, in the order in which it is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum JwtRefusal {
     /// It is not a signed token in compact form, or a claim has the wrong type.
     #[error("it is malformed")]
@@ -32,9 +32,6 @@ pub enum JwtRefusal {
     /// It is larger than [`MAX_TOKEN`].
     #[error("it is larger than 16 KiB")]
     TooLarge,
-    /// Its `alg` is unknown, `none`, a shared secret's, or not one of its key's.
-    #[error("its algorithm is not one of the issuer's key")]
-    Algorithm,
     /// It has a `crit` header.
     #[error("it requires an extension (`crit`)")]
     Critical,
@@ -47,6 +44,9 @@ pub enum JwtRefusal {
     /// The issuer has no key with its `kid`.
     #[error("the issuer has no such key")]
     UnknownKey,
+    /// Its `alg` is unknown, `none`, a shared secret's, or not one of its key's.
+    #[error("its algorithm is not one of the issuer's key")]
+    Algorithm,
     /// No key of the issuer made its signature.
     #[error("its signature is wrong")]
     BadSignature,
@@ -69,11 +69,11 @@ impl JwtRefusal {
     pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::TooLarge,
-        Self::Algorithm,
         Self::Critical,
         Self::WrongIssuer,
         Self::KeysUnavailable,
         Self::UnknownKey,
+        Self::Algorithm,
         Self::BadSignature,
         Self::MissingClaim,
         Self::WrongAudience,
