@@ -99,6 +99,11 @@ impl Config {
         self.all_accounts().filter_map(|account| Some((&*account.name, account.unread.as_ref()?))).collect()
     }
 
+    /// Returns the issuers with a file or secret that can't be read.
+    pub fn unread_issuers(&self) -> BTreeMap<&str, &UnreadSecret> {
+        self.issuers.values().filter_map(|issuer| Some((&*issuer.key, issuer.unread.as_ref()?))).collect()
+    }
+
     /// Returns the services with their own unreadable secret: a certificate, or a secret of the webhook.
     pub fn unread_services(&self) -> BTreeMap<&str, &UnreadSecret> {
         self.services.values().filter_map(|service| Some((&*service.key, service.unread()?))).collect()
