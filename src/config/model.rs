@@ -4,6 +4,7 @@
 
 mod account;
 mod custom;
+mod issuer;
 mod listen;
 mod param;
 mod service;
@@ -16,6 +17,7 @@ pub use account::{
     SelfSigned, SignedAssertion, TokenTls,
 };
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
+pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{Listen, ListenAddr};
 pub use param::Param;
 pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, TimeoutResponse, destination};
@@ -61,6 +63,8 @@ pub struct Config {
     pub log: Log,
     /// The store of refresh tokens. Never `None` if a grant has one to store.
     pub state: Option<StateStore>,
+    /// Issuers of tokens by their key under `issuers`.
+    pub issuers: BTreeMap<String, Arc<Issuer>>,
     /// Reusable accounts by their key under `accounts`.
     pub accounts: BTreeMap<String, Arc<Account>>,
     /// Users by their key under `users`.
@@ -93,6 +97,11 @@ impl Config {
     /// Returns the accounts with a secret that can't be read.
     pub fn unread_accounts(&self) -> BTreeMap<&str, &UnreadSecret> {
         self.all_accounts().filter_map(|account| Some((&*account.name, account.unread.as_ref()?))).collect()
+    }
+
+    /// Returns the issuers with a file or secret that can't be read.
+    pub fn unread_issuers(&self) -> BTreeMap<&str, &UnreadSecret> {
+        self.issuers.values().filter_map(|issuer| Some((&*issuer.key, issuer.unread.as_ref()?))).collect()
     }
 
     /// Returns the services with their own unreadable secret: a certificate, or a secret of the webhook.

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod custom;
+mod issuers;
 mod json;
 mod reference;
 mod rules;

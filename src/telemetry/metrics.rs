@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::error_code::ErrorCode;
 
 pub use activity::{Activity, Counts, STEP, STEPS};
-pub use exposition::{AccountRow, Exposition};
+pub use exposition::{AccountRow, Exposition, IssuerRow};
 pub use histogram::Histogram;
 pub use refusal::WebhookRefusal;
 

@@ -6,6 +6,7 @@
 mod accounts;
 mod advice;
 mod identity;
+mod issuers;
 mod limits;
 mod loops;
 mod oauth2;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The maps to which several files may contribute.
-const MERGED: [&str; 3] = ["accounts", "users", "services"];
+const MERGED: [&str; 4] = ["issuers", "accounts", "users", "services"];
 
 /// Keys that each of several files may have.
 const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
@@ -110,10 +111,10 @@ pub(super) fn effective(sources: &[Source]) -> Option<Effective> {
     Some(Effective::new(&tree, sources, root))
 }
 
-/// Builds one root for all files: `accounts`, `users` and `services` by key, every other key from one file.
+/// Builds one root for all files: the sections of [`MERGED`] by key, every other key from one file.
 fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> Option<NodeId> {
     let mut top: Vec<Entry> = Vec::new();
-    let mut merged: [Option<(NodeId, Vec<Entry>)>; 3] = [const { None }; 3];
+    let mut merged: [Option<(NodeId, Vec<Entry>)>; MERGED.len()] = [const { None }; MERGED.len()];
     let mut seen: HashMap<(usize, String), Span> = HashMap::new();
     let mut mappings = 0;
     for root in roots {
@@ -229,6 +230,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
 
     let kept = !state.is_absent() || decoder.is_misspelt(&map, "state");
     let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with);
+    let issuers = named(decoder, &map, "issuers", |at, name| issuers::issuer(decoder, at, name));
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
@@ -272,6 +274,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         drain,
         log,
         state: state.checked().ok()?,
+        issuers: all(issuers)?,
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,

@@ -1,6 +1,7 @@
 //! The keys at the top of the file, and those of its small sections.
 
 use super::accounts::ACCOUNT;
+use super::issuers::ISSUER;
 use super::services::{SERVICE, SERVICE_SETTINGS};
 use super::webhooks::WEBHOOK_SETTINGS;
 use super::{Kind, Shape, key};
@@ -8,8 +9,8 @@ use super::{Kind, Shape, key};
 /// The whole file.
 pub(in crate::config) static ROOT: Shape = Shape {
     name: "file",
-    doc: "The top of the file. In a folder each key is in one file; `accounts`, \
-             `users` and `services` may be divided among several. Keys that begin with \
+    doc: "The top of the file. In a folder each key is in one file; `issuers`, \
+             `accounts`, `users` and `services` may be divided among several. Keys that begin with \
              `x-` are ignored.",
     example: "{ services: { … } }",
     keys: &[
@@ -57,6 +58,12 @@ pub(in crate::config) static ROOT: Shape = Shape {
         )
         .default("false"),
         key("defaults", Kind::Map(&DEFAULTS), "Defaults for keys that services and webhooks leave out."),
+        key(
+            "issuers",
+            Kind::Names(&Kind::Map(&ISSUER)),
+            "The issuers of tokens (JWT) that prove who a client is, by name.",
+        )
+        .also(&["jwt_issuers", "jwt_providers"]),
         key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.")
             .also(&["credentials"]),
         key(
