@@ -20,7 +20,7 @@ pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{Listen, ListenAddr};
 pub use param::Param;
-pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, TimeoutResponse, destination};
+pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,

@@ -9,14 +9,13 @@ mod finding;
 pub(super) use finding::{Finding, failure};
 
 use super::super::file;
-use crate::config::model::{CaBundle, Config, Grant, Jwks, OAuth2, ServerUrl};
+use crate::config::model::{Config, Grant, Jwks, OAuth2, ServerUrl, ServiceTls};
 use crate::credentials::oauth2::{Failure, TokenClient, Tokens, inspect};
 use crate::issuers::JwksClient;
 use crate::state::FileStore;
 use crate::telemetry::logging;
-use crate::transport::Transport;
 use crate::transport::reach::reach;
-use crate::transport::tls::TlsClient;
+use crate::transport::{Transport, Upstream};
 use finding::Kind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,22 +162,24 @@ fn keys_of(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
 }
 
 fn reach_all(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
-    let client = |tls: bool, ca: Option<&CaBundle>| tls.then(|| transport.tls().for_ca(ca));
-    let mut add = |kind, name: &str, url: &ServerUrl, private_network, client: Option<Arc<TlsClient>>| {
+    let mut add = |kind, name: &str, url: &ServerUrl, upstream: Upstream| {
         let (name, url, transport) = (name.to_owned(), url.clone(), Arc::clone(transport));
         tasks.add(async move {
-            let reached = reach(transport.names(), &url, private_network, client.as_deref(), REACH).await;
+            let reached = reach(&transport, &upstream, REACH).await;
             Finding::of_upstream(kind, &name, &url, reached)
         });
     };
     for (name, service) in &config.services {
         if let Some(outbound) = &service.outbound {
             let url = &outbound.server_url;
-            add(Kind::Service, name, url, outbound.private_network, client(url.tls, outbound.ca.as_ref()));
+            let upstream = transport.upstream("", url, &outbound.tls, outbound.private_network);
+            add(Kind::Service, name, url, upstream);
         }
         // The receiver's address may be private, and its TLS is not checked.
         if let Some(webhook) = &service.webhook {
-            add(Kind::Webhook, name, &webhook.forward_to, true, None);
+            let url = &webhook.forward_to;
+            let plain = ServerUrl { tls: false, ..url.clone() };
+            add(Kind::Webhook, name, url, transport.upstream("", &plain, &ServiceTls::default(), true));
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::credentials::oauth2::{Cause, Failure, Inspected};
 use crate::error_chain::Chain;
 use crate::issuers::FetchFailure;
 use crate::jwt::key_set::KeySet;
+use crate::transport::ConnectError;
 use crate::transport::names::NoAddress;
 use crate::transport::reach::{Reached, Unreachable};
 use serde_json::{Value, json};
@@ -135,7 +136,7 @@ impl Finding {
             }
             Err(error) => {
                 let help = match error {
-                    Unreachable::NoAddress(NoAddress::Denied) => {
+                    Unreachable::Connect(ConnectError::NoAddress(NoAddress::Denied)) => {
                         Some("`private_network: true` on the service allows it".to_owned())
                     }
                     _ => None,
