@@ -7,6 +7,7 @@
 mod accounts;
 mod custom;
 mod json;
+mod listen;
 mod reference;
 mod rules;
 mod services;
