@@ -8,6 +8,7 @@ mod accounts;
 mod custom;
 mod issuers;
 mod json;
+mod listen;
 mod reference;
 mod rules;
 mod services;

@@ -8,6 +8,8 @@ mod advice;
 mod identity;
 mod issuers;
 mod limits;
+mod listen;
+mod listen_tls;
 mod loops;
 mod oauth2;
 mod services;
@@ -96,6 +98,7 @@ pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
         View::Scalar { .. } | View::Sequence(_) => None,
     };
     let found = roots.into_iter().find_map(|root| below(below(root, "listen")?, "admin"))?;
+    let found = below(found, "address").unwrap_or(found);
     match tree.view(found) {
         View::Scalar { text, .. } => scalar::listen_addr(text).ok(),
         View::Mapping(_) | View::Sequence(_) => None,
@@ -200,7 +203,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (_, _) = (map.get("version"), map.get("$schema"));
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
-    let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous);
+    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
