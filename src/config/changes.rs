@@ -172,6 +172,8 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         tls,
         private_network,
         unread,
+        hosts,
+        rewrite_links,
     } = before;
     let names_one = !account.is_inline() && !after.account.is_inline();
     (if names_one { account.name == after.account.name } else { same_account(account, &after.account) })
@@ -184,6 +186,8 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *retry_on_401 == after.retry_on_401
         && *tls == after.tls
         && *private_network == after.private_network
+        && *hosts == after.hosts
+        && *rewrite_links == after.rewrite_links
         && *unread == after.unread
 }
 
@@ -268,6 +272,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         listen,
         public_url,
         via,
+        http_proxy,
         threads,
         identity_headers,
         assertion,
@@ -294,6 +299,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("listen", *listen != after.listen),
         ("public_url", *public_url != after.public_url),
         ("via", *via != after.via),
+        ("http_proxy", *http_proxy != after.http_proxy),
         ("threads", *threads != after.threads),
         ("identity_headers", identity_headers),
         ("identity", *assertion != after.assertion),

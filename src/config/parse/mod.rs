@@ -5,6 +5,7 @@
 
 mod accounts;
 mod advice;
+mod hosts;
 mod identity;
 mod issuers;
 mod limits;
@@ -204,6 +205,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous);
+    let http_proxy = map.get("http_proxy").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
@@ -245,7 +247,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (service_at, webhook_at) = (of("service"), of("webhook"));
     let service_defaults = service_at.as_ref().and_then(|at| decoder.mapping(at));
     let webhook_defaults = webhook_at.as_ref().and_then(|at| decoder.mapping(at));
+    let hosts = hosts::Hosts::default();
     let context = services::Context {
+        hosts: &hosts,
         accounts: &accounts,
         users: &users,
         listeners: &listeners,
@@ -267,6 +271,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     Some(Config {
         listen: listen?,
         via,
+        http_proxy,
         public_url,
         threads,
         identity_headers: identity_headers?,
