@@ -7,6 +7,7 @@ mod caller;
 mod custom;
 mod listen;
 mod param;
+mod rights;
 mod service;
 mod unread;
 mod webhook;
@@ -20,6 +21,7 @@ pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use listen::{Listen, ListenAddr};
 pub use param::Param;
+pub use rights::{PathPattern, Rights};
 pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, TimeoutResponse, destination};
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{

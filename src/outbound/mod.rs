@@ -1,6 +1,7 @@
 //! Outbound routing: from a request target to its service.
 
 pub mod path;
+pub mod rights;
 
 use crate::error_code::ErrorCode;
 use crate::plan::{Plan, Refusal};
