@@ -248,12 +248,11 @@ fn same_rights(before: &CallerServices, after: &CallerServices) -> bool {
         (CallerServices::Named(before), CallerServices::Named(after)) => {
             before.len() == after.len()
                 && before.iter().zip(after).all(|((name, before), (other, after))| {
-                    let CallerRight { methods, paths, account } = before;
+                    let CallerRight { rights, account } = before;
                     let account_of =
                         |account: &Option<Arc<Account>>| account.as_ref().map(|a| a.name.clone());
                     name == other
-                        && *methods == after.methods
-                        && *paths == after.paths
+                        && *rights == after.rights
                         && account_of(account) == account_of(&after.account)
                 })
         }

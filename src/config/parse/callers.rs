@@ -4,10 +4,10 @@ use super::{Named, keys, limits, optional, refer, top, urls};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
     Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Listen,
-    Service,
+    PathPattern, Rights, Service,
 };
 use crate::config::problem::Finding;
-use crate::config::scalar;
+use crate::config::scalar::{self, Invalid};
 use crate::config::source::Span;
 use crate::config::tree::View;
 use http::Method;
@@ -220,11 +220,8 @@ fn right(decoder: &Decoder<'_>, at: &At<'_>, service: &str, context: &Context<'_
     let methods = optional(map.get("methods"), |at| methods(decoder, at));
     let paths = optional(map.get("paths"), |at| paths(decoder, at));
     let account = optional(map.get("account"), |at| account(decoder, at, service, context));
-    Some(CallerRight {
-        methods: methods.or(Vec::new())?,
-        paths: paths.or(Vec::new())?,
-        account: account.checked().ok()?,
-    })
+    let rights = Rights { methods: methods.or(Vec::new())?, paths: paths.or(Vec::new())? };
+    Some(CallerRight { rights, account: account.checked().ok()? })
 }
 
 fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
@@ -235,9 +232,10 @@ fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
     if all.is_empty() { decoder.empty(at) } else { all.into_iter().collect() }
 }
 
-fn paths(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> {
-    let all: Vec<Option<String>> =
-        decoder.sequence(at)?.map(|item| decoder.string(&item).map(str::to_owned)).collect();
+fn paths(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<PathPattern>> {
+    let parse = |text: &str| PathPattern::parse(text).map_err(|label| Invalid { label, help: None });
+    let read = |item: At<'_>| decoder.parsed(&item, "invalid_path", "a path that can be allowed", parse);
+    let all: Vec<Option<PathPattern>> = decoder.sequence(at)?.map(read).collect();
     if all.is_empty() { decoder.empty(at) } else { all.into_iter().collect() }
 }
 
