@@ -10,7 +10,13 @@ const MOST: usize = 50;
 pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
     let unread = |config: &Config| {
         let (accounts, services) = (config.unread_accounts(), config.unread_services());
-        accounts.into_iter().chain(services).map(|(name, unread)| (name.to_owned(), unread.clone())).collect()
+        let callers = config.unread_callers();
+        accounts
+            .into_iter()
+            .chain(services)
+            .chain(callers)
+            .map(|(name, unread)| (name.to_owned(), unread.clone()))
+            .collect()
     };
     let (before, now): (Vec<_>, Vec<_>) = (unread(before), unread(now));
     if now.is_empty() && !before.is_empty() {
@@ -29,7 +35,7 @@ pub(super) fn log(problems: &Problems) {
             help = problem.help.as_deref(),
             file = %problem.file,
             line = problem.line(),
-            "a secret can't be read: its account or webhook keeps the last value, or answers 503 credential_unavailable"
+            "a secret can't be read: its account, webhook or caller keeps the last value, or is unavailable"
         );
     }
     match unread.count() {

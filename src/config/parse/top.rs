@@ -41,7 +41,7 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
         decoder.report(
             Finding::error("anonymous_callers", decoder.place(at), message)
                 .label("not a loopback address")
-                .help("listen on 127.0.0.1 or `unix:/path`, or set `allow_anonymous_callers: true`"),
+                .help("define `callers`, or listen on 127.0.0.1 or `unix:/path`, or set `allow_anonymous_callers: true`"),
         );
     }
     let listeners = [("outbound", &outbound), ("webhooks", &webhooks), ("admin", &admin)];
@@ -64,7 +64,7 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
     Some(Listen { outbound: outbound?.0, webhooks: webhooks?.0, admin: admin?.0 })
 }
 
-fn stays_on_this_machine(addr: &ListenAddr) -> bool {
+pub(super) fn stays_on_this_machine(addr: &ListenAddr) -> bool {
     match addr {
         ListenAddr::Tcp(addr) => addr.ip().is_loopback(),
         ListenAddr::Unix(_) => true,
