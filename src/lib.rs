@@ -32,6 +32,7 @@ pub mod error_code;
 pub(crate) mod fetch;
 pub mod header_name;
 pub mod jwt;
+pub mod limits;
 pub mod message;
 pub mod outbound;
 pub mod plan;
