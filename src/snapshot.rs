@@ -10,6 +10,7 @@ mod handover;
 use crate::config::model::{Account, Authorization, Config};
 use crate::credentials::oauth2::{Now, TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
+use crate::issuers::Issuers;
 use crate::outbound::Routes;
 use crate::route::{Parts, Route};
 use crate::telemetry::metrics::{Direction, ServiceStats};
@@ -67,6 +68,8 @@ pub struct Snapshot {
     pub assertion: Option<Signer>,
     /// The header names that no caller may send.
     pub reserved: Reserved,
+    /// The issuers of tokens.
+    pub issuers: Issuers,
     /// Accounts by name, including those written in place.
     pub accounts: BTreeMap<String, RunningAccount>,
     unmatched: [Arc<ServiceStats>; 2],
@@ -123,6 +126,7 @@ impl Snapshot {
             ),
             reserved: Reserved::of(&config),
             assertion: config.assertion.as_ref().map(Signer::new),
+            issuers: Issuers::new(&config, previous.map(|previous| &previous.issuers)),
             accounts,
             unmatched: previous.map_or_else(Default::default, |previous| previous.unmatched.clone()),
             config: Arc::new(config),

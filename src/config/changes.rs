@@ -43,6 +43,8 @@ pub(crate) struct Changes {
     /// A service counts as unchanged if only its named account or its user changes; an account written in place is part
     /// of it, and so are its webhook keys.
     pub(crate) services: Named,
+    /// Issuers under `issuers`. One whose key file has changed is changed.
+    pub(crate) issuers: Named,
     /// Accounts under `accounts`. One with a different secret is changed.
     pub(crate) accounts: Named,
     /// Users under `users`.
@@ -78,6 +80,7 @@ impl Changes {
     pub(crate) fn between(before: &Config, after: &Config) -> Self {
         Self {
             services: named(&before.services, &after.services, same_service),
+            issuers: named(&before.issuers, &after.issuers, |before, after| before == after),
             accounts: named(&before.accounts, &after.accounts, same_account),
             users: named(&before.users, &after.users, |before, after| before == after),
             callers: callers(before, after),
@@ -106,6 +109,9 @@ impl Changes {
         };
         for name in both(&before.services, &after.services).filter(|name| differs(&["services", name])) {
             add(&mut self.services, name);
+        }
+        for name in both(&before.issuers, &after.issuers).filter(|name| differs(&["issuers", name])) {
+            add(&mut self.issuers, name);
         }
         for name in both(&before.accounts, &after.accounts).filter(|name| differs(&["accounts", name])) {
             add(&mut self.accounts, name);
@@ -317,6 +323,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         drain,
         log,
         state,
+        issuers: _,
         accounts: _,
         users: _,
         services: _,
@@ -354,6 +361,10 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
 impl Changes {
     pub(crate) fn services_field(&self) -> Option<String> {
         field(&self.services)
+    }
+
+    pub(crate) fn issuers_field(&self) -> Option<String> {
+        field(&self.issuers)
     }
 
     pub(crate) fn accounts_field(&self) -> Option<String> {

@@ -5,6 +5,7 @@
 mod account;
 mod caller;
 mod custom;
+mod issuer;
 mod listen;
 mod param;
 mod rights;
@@ -19,6 +20,7 @@ pub use account::{
 };
 pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
+pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{Listen, ListenAddr};
 pub use param::Param;
 pub use rights::{PathPattern, Rights};
@@ -65,6 +67,8 @@ pub struct Config {
     pub log: Log,
     /// The store of refresh tokens. Never `None` if a grant has one to store.
     pub state: Option<StateStore>,
+    /// Issuers of tokens by their key under `issuers`.
+    pub issuers: BTreeMap<String, Arc<Issuer>>,
     /// Reusable accounts by their key under `accounts`.
     pub accounts: BTreeMap<String, Arc<Account>>,
     /// Users by their key under `users`.

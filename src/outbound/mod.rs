@@ -1,5 +1,6 @@
 //! Outbound routing: from a request target to its service.
 
+pub mod callers;
 pub mod path;
 pub mod rights;
 

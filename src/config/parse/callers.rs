@@ -3,8 +3,8 @@
 use super::{Named, keys, limits, optional, refer, top, urls};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
-    Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Listen,
-    PathPattern, Rights, Service,
+    Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Issuer,
+    Listen, PathPattern, Rights, Service,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar::{self, Invalid};
@@ -28,8 +28,7 @@ const WORDS: keys::Words = keys::Words {
 pub(super) struct Context<'a> {
     pub(super) accounts: &'a Named<Account>,
     pub(super) services: &'a Named<Service>,
-    /// Returns the name of an issuer.
-    pub(super) issuer: &'a dyn Fn(&At<'_>) -> Option<String>,
+    pub(super) issuers: &'a Named<Issuer>,
     /// True if `listen.outbound` verifies client certificates.
     pub(super) has_client_ca: bool,
 }
@@ -84,9 +83,11 @@ fn tokens(decoder: &Decoder<'_>, at: &At<'_>, proofs: &mut Proofs) -> Option<Vec
 
 fn jwt(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, proofs: &mut Proofs) -> Option<CallerJwt> {
     let map = decoder.mapping(at)?;
-    let issuer = decoder.required(&map, "issuer").and_then(|at| (context.issuer)(&at));
+    let issuer = decoder
+        .required(&map, "issuer")
+        .and_then(|at| refer(decoder, &at, "issuer", context.issuers, "define it under `issuers`"));
     let subject = decoder.required(&map, "subject").and_then(|at| decoder.string(&at).map(str::to_owned));
-    let jwt = CallerJwt { issuer: issuer?, subject: subject? };
+    let jwt = CallerJwt { issuer: issuer?.key.clone(), subject: subject? };
     let place = decoder.key(at);
     match proofs.subjects.insert(jwt.clone(), place) {
         None => Some(jwt),

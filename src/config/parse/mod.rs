@@ -7,6 +7,7 @@ mod accounts;
 mod advice;
 mod callers;
 mod identity;
+mod issuers;
 mod keys;
 mod limits;
 mod loops;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The maps to which several files may contribute.
-const MERGED: [&str; 4] = ["accounts", "users", "callers", "services"];
+const MERGED: [&str; 5] = ["issuers", "accounts", "users", "callers", "services"];
 
 /// Keys that each of several files may have.
 const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
@@ -115,7 +116,7 @@ pub(super) fn effective(sources: &[Source]) -> Option<Effective> {
 /// Builds one root for all files: the sections of [`MERGED`] by key, every other key from one file.
 fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> Option<NodeId> {
     let mut top: Vec<Entry> = Vec::new();
-    let mut merged = [const { None::<(NodeId, Vec<Entry>)> }; MERGED.len()];
+    let mut merged: [Option<(NodeId, Vec<Entry>)>; MERGED.len()] = [const { None }; MERGED.len()];
     let mut seen: HashMap<(usize, String), Span> = HashMap::new();
     let mut mappings = 0;
     for root in roots {
@@ -233,6 +234,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
 
     let kept = !state.is_absent() || decoder.is_misspelt(&map, "state");
     let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with);
+    let issuers = named(decoder, &map, "issuers", |at, name| issuers::issuer(decoder, at, name));
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
@@ -266,7 +268,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let context = callers::Context {
         accounts: &accounts,
         services: &services,
-        issuer: &|_| None,
+        issuers: &issuers,
         has_client_ca: false,
     };
     let callers =
@@ -285,6 +287,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         drain,
         log,
         state: state.checked().ok()?,
+        issuers: all(issuers)?,
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,
@@ -351,7 +354,11 @@ fn refer<T>(
     if named.is_unreadable {
         return None;
     }
-    let code = if kind == "user" { "unknown_user" } else { "unknown_account" };
+    let code = match kind {
+        "user" => "unknown_user",
+        "issuer" => "unknown_issuer",
+        _ => "unknown_account",
+    };
     // Not a name, so it may be a misplaced credential that belongs in an account.
     decoder.parsed_or_hidden(at, code, &format!("the name of an entry of `{kind}s`"), scalar::name)?;
     let message = format!("{at} refers to unknown {kind} `{name}`");

@@ -56,7 +56,8 @@ pub(super) fn is_of_another(certificate: &CertificateDer<'static>, pem: &str) ->
     matches!(tried, Err(rustls::Error::InconsistentKeys(_)))
 }
 
-fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
+/// Reads the path of a file of trusted certificates.
+pub(super) fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
     let (path, found) = certificates(decoder, at)?;
     // A bundle without certificates trusts nothing. It was read offline, or its owner is unavailable.
     let found = found.unwrap_or_default();
@@ -106,7 +107,7 @@ fn armor(pem: &mut String, label: &str, der: &[u8]) {
 }
 
 /// Reads a path.
-fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
+pub(super) fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
     let text = decoder.string(at)?;
     if text.contains(['\n', '\0']) || text.contains("-----BEGIN") {
         decoder.hide(at.node);
@@ -155,6 +156,11 @@ fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<PrivateKeyDer<'stati
         None => decoder.secrets.block(),
     }
     found.map_or(Given::Absent, Given::Value)
+}
+
+/// Returns the failure of a file without usable content, still without a label.
+pub(super) fn unusable(bytes: &[u8], code: &'static str, message: String) -> Failure {
+    Failure { fault: fault(bytes), ..Failure::malformed(code, message, "", None) }
 }
 
 /// Returns the fault of a file without usable content.

@@ -25,12 +25,14 @@ use crate::message::Fields;
 use crate::plan::Refusal;
 use crate::route::Route;
 use crate::telemetry::metrics::CallerRefusal;
-use crate::x509::San;
 use http::{Method, StatusCode};
 use proof::Proof;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokens::TokenNumber;
+
+/// A name of a certificate.
+pub type San = String;
 
 /// The parts of a request that may prove its caller.
 pub struct Shown<'a> {
@@ -75,10 +77,8 @@ const NO_PROOF: [(&str, &str); 1] = [("WWW-Authenticate", "Bearer realm=\"attach
 const INVALID_PROOF: [(&str, &str); 1] =
     [("WWW-Authenticate", "Bearer realm=\"attache\", error=\"invalid_token\"")];
 /// The challenges of a 407. Clients of HTTP proxies know `Basic`.
-const PROXY: [(&str, &str); 2] = [
-    ("Proxy-Authenticate", "Basic realm=\"attache\""),
-    ("Proxy-Authenticate", "Bearer realm=\"attache\""),
-];
+const PROXY: [(&str, &str); 2] =
+    [("Proxy-Authenticate", "Basic realm=\"attache\""), ("Proxy-Authenticate", "Bearer realm=\"attache\"")];
 
 impl Callers {
     /// Returns the caller that a request proves.
@@ -139,9 +139,7 @@ impl Callers {
                 Some(caller) => Ok(Proven { caller, token: None }),
                 None => Err(CallerRefusal::JwtSubject.into()),
             },
-            Err(refused) => {
-                Err(Unproven { newer_keys: refused.newer_keys, ..of_jwt(refused.reason).into() })
-            }
+            Err(refused) => Err(Unproven { newer_keys: refused.newer_keys, ..of_jwt(refused.reason).into() }),
         }
     }
 
@@ -194,7 +192,9 @@ fn looks_like_jwt(text: &[u8]) -> bool {
 
 fn of_jwt(reason: JwtRefusal) -> CallerRefusal {
     match reason {
-        JwtRefusal::Malformed | JwtRefusal::TooLarge | JwtRefusal::MissingClaim => CallerRefusal::JwtMalformed,
+        JwtRefusal::Malformed | JwtRefusal::TooLarge | JwtRefusal::MissingClaim => {
+            CallerRefusal::JwtMalformed
+        }
         JwtRefusal::Algorithm | JwtRefusal::Critical => CallerRefusal::JwtAlgorithm,
         JwtRefusal::WrongIssuer => CallerRefusal::JwtIssuer,
         JwtRefusal::KeysUnavailable | JwtRefusal::UnknownKey => CallerRefusal::JwtKey,

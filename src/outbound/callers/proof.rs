@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn the_form_of_the_request_decides_which_counts() {
-        let all = [("Proxy-Authorization", "Bearer c"), ("Authorization", "Bearer b"), ("X-Attache-Token", "a")];
+        let all =
+            [("Proxy-Authorization", "Bearer c"), ("Authorization", "Bearer b"), ("X-Attache-Token", "a")];
         let field = |list: &[_], absolute| of(list, absolute).unwrap().unwrap().0;
         assert_eq!((field(&all, false), field(&all, true)), ("a".to_owned(), "c".to_owned()));
         assert_eq!((field(&all[..2], false), field(&all[..2], true)), ("b".to_owned(), "c".to_owned()));

@@ -47,7 +47,8 @@ impl Callers {
             is_proof(word) || after.is_some_and(|after| !after.is_empty() && is_proof(after))
         };
         let mut words = field.value.split(|&b| !is_word_byte(b) && b != b'=');
-        words.any(is_part) || is_place && proof::pair(field.value).is_some_and(|pair| is_pair_of(&pair, is_proof))
+        words.any(is_part)
+            || is_place && proof::pair(field.value).is_some_and(|pair| is_pair_of(&pair, is_proof))
     }
 }
 

@@ -36,7 +36,12 @@ pub struct Tokens {
 
 impl Tokens {
     /// Adds the tokens of a caller.
-    pub(super) fn add(&mut self, caller: CallerNumber, tokens: &[ApiKey], stats: impl Fn(&ApiKey) -> Arc<KeyStats>) {
+    pub(super) fn add(
+        &mut self,
+        caller: CallerNumber,
+        tokens: &[ApiKey],
+        stats: impl Fn(&ApiKey) -> Arc<KeyStats>,
+    ) {
         for token in tokens {
             let number = self.all.len() as u32;
             self.all.push(Token {
