@@ -100,6 +100,16 @@ impl Snapshot {
             let stats = outbound_stats.get(service.key.as_str()).copied().cloned().unwrap_or_default();
             Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats, &mut parts)))
         }));
+        let outbound = || {
+            let services = config.services.values();
+            services.filter_map(|service| Some((service.key.as_str(), service.outbound.as_ref()?)))
+        };
+        let hosts =
+            outbound().flat_map(|(key, outbound)| outbound.hosts.iter().map(move |host| (&**host, key)));
+        let mut routes = routes.with_hosts(hosts);
+        if config.http_proxy {
+            routes = routes.with_http_proxy(outbound().map(|(key, outbound)| (&outbound.server_url, key)));
+        }
 
         let endpoints_before: HashMap<&str, &Arc<Endpoint>> = previous
             .iter()

@@ -183,6 +183,8 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         private_network,
         allow_plaintext,
         unread,
+        hosts,
+        rewrite_links,
     } = before;
     let names_one = !account.is_inline() && !after.account.is_inline();
     (if names_one { account.name == after.account.name } else { same_account(account, &after.account) })
@@ -195,6 +197,8 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *ca == after.ca
         && *private_network == after.private_network
         && *allow_plaintext == after.allow_plaintext
+        && *hosts == after.hosts
+        && *rewrite_links == after.rewrite_links
         && *unread == after.unread
 }
 
@@ -314,6 +318,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         listen,
         public_url,
         via,
+        http_proxy,
         threads,
         identity_headers,
         assertion,
@@ -342,6 +347,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("listen", *listen != after.listen),
         ("public_url", *public_url != after.public_url),
         ("via", *via != after.via),
+        ("http_proxy", *http_proxy != after.http_proxy),
         ("threads", *threads != after.threads),
         ("identity_headers", identity_headers),
         ("identity", *assertion != after.assertion),

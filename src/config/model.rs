@@ -48,6 +48,8 @@ pub struct Config {
     /// `via`: true if outbound requests carry `Via: 1.1 attache` (RFC 9110 section 7.6.3). Default false, because some
     /// servers switch compression off for it.
     pub via: bool,
+    /// `http_proxy`: true if a request in absolute form is matched against the server URLs.
+    pub http_proxy: bool,
     /// Worker threads; `None` is one per core. A change needs a restart.
     pub threads: Option<NonZeroUsize>,
     /// The headers that tell the receivers a webhook's identity.

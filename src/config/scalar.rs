@@ -398,6 +398,27 @@ pub(super) fn is_loopback(host: Option<&url::Host<&str>>) -> bool {
     }
 }
 
+/// Parses a name of `hosts`, as it is compared with `Host`: in lowercase, and in ASCII.
+pub(super) fn host(text: &str) -> Result<String, Invalid> {
+    if text.contains("://") || text.contains('/') {
+        return invalid_try("a host name is expected, not a URL", "write it like `mailer.internal`");
+    }
+    if text.contains('*') {
+        return invalid_try("patterns are not supported", "list each name");
+    }
+    if text.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())) {
+        return invalid_try("a port does not belong here", "remove it: the name counts with any port");
+    }
+    match url::Host::parse(text.strip_suffix('.').unwrap_or(text)) {
+        Ok(url::Host::Domain(name)) => check_host(&name).map(|()| name),
+        Ok(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => invalid_try(
+            "an address is not a name",
+            "a request by an address is found by its path, as `/SERVICE/…`",
+        ),
+        Err(_) => check_host(text).and_then(|()| invalid("this is not a host name")),
+    }
+}
+
 /// Checks a host name: labels of RFC 1123 section 2.1, and `_`, which internal names use.
 fn check_host(name: &str) -> Result<(), Invalid> {
     let label = |label: &str| {

@@ -6,6 +6,7 @@
 mod accounts;
 mod advice;
 mod callers;
+mod hosts;
 mod identity;
 mod issuers;
 mod keys;
@@ -205,6 +206,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let has_callers = map.get("callers").is_some() || decoder.is_misspelt(&map, "callers");
     let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
     let caller_rules = callers::rules(decoder, &map, listen.as_ref(), anonymous);
+    let http_proxy = map.get("http_proxy").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
@@ -246,7 +248,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (service_at, webhook_at) = (of("service"), of("webhook"));
     let service_defaults = service_at.as_ref().and_then(|at| decoder.mapping(at));
     let webhook_defaults = webhook_at.as_ref().and_then(|at| decoder.mapping(at));
+    let hosts = hosts::Hosts::default();
     let context = services::Context {
+        hosts: &hosts,
         accounts: &accounts,
         users: &users,
         listeners: &listeners,
@@ -277,6 +281,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     Some(Config {
         listen: listen?,
         via,
+        http_proxy,
         public_url,
         threads,
         identity_headers: identity_headers?,

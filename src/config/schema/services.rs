@@ -31,6 +31,13 @@ pub(super) static SERVICE: Shape = Shape {
             "proxy_pass",
             "backend",
         ]),
+        key(
+            "hosts",
+            Kind::List(&Kind::Text),
+            "Names by which a request's `Host` reaches the service as well: the whole path is then below its \
+             `server_url`. Each name belongs to one service.",
+        )
+        .also(&["server_names", "domains", "hostnames", "virtual_hosts"]),
         key("webhook", Kind::Map(&WEBHOOK), "The calls that it sends to a receiver.").also(&["webhooks"]),
     ],
     extends: Some(&SERVICE_SETTINGS),
@@ -92,6 +99,13 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         )
         .default("true"),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
+        key(
+            "rewrite_links",
+            Kind::Bool,
+            "True rewrites the links in `Location`, `Content-Location`, `Refresh` and `Link` that lead below \
+             `server_url`, so that a client that follows them comes back through attache.",
+        )
+        .default("true"),
         key(
             "private_network",
             Kind::Bool,

@@ -58,6 +58,13 @@ pub(in crate::config) static ROOT: Shape = Shape {
              response.",
         )
         .default("false"),
+        key(
+            "http_proxy",
+            Kind::Bool,
+            "True lets programs use `listen.outbound` as their HTTP proxy: `GET http://HOST/PATH` is sent to the service \
+             whose `server_url` has that host and the longest such path, by https if that says so.",
+        )
+        .default("false"),
         key("defaults", Kind::Map(&DEFAULTS), "Defaults for keys that services and webhooks leave out."),
         key(
             "issuers",

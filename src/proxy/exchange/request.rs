@@ -157,7 +157,8 @@ fn count(record: &Record, dropped: &Dropped) {
 }
 
 fn outbound(head: &RequestHead, record: &mut Record) -> Result<Plan, NotForwarded> {
-    let planned = record.snapshot.routes.plan(&head.target);
+    let call = outbound::Call { target: &head.target, fields: &head.fields, absolute: head.absolute };
+    let planned = record.snapshot.routes.plan(&call);
     if let Err(Refusal { service: Some(service), .. }) = &planned {
         record.route = record.snapshot.routes.get(service).cloned();
     }
