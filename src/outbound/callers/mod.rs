@@ -53,6 +53,8 @@ pub struct Proven {
     pub caller: CallerNumber,
     /// Its token, if a token is the proof.
     pub token: Option<TokenNumber>,
+    /// True if a header field is the proof, not a certificate.
+    pub by_field: bool,
 }
 
 /// A request that proves no caller.
@@ -103,7 +105,7 @@ impl Callers {
         match (by_field, by_certificate) {
             (Some(proven), Some(caller)) if proven.caller != caller => Err(CallerRefusal::TwoCallers.into()),
             (Some(proven), _) => Ok(proven),
-            (None, Some(caller)) => Ok(Proven { caller, token: None }),
+            (None, Some(caller)) => Ok(Proven { caller, token: None, by_field: false }),
             (None, None) if shown.certificate.is_some_and(|names| !names.is_empty()) => {
                 Err(CallerRefusal::UnknownCertificate.into())
             }
@@ -124,7 +126,9 @@ impl Callers {
         if let Some(number) = self.tokens().find(&proof.text) {
             let token = self.tokens().get(number);
             let reason = match token.validity_at(now) {
-                Validity::Valid => return Ok(Proven { caller: token.caller, token: Some(number) }),
+                Validity::Valid => {
+                    return Ok(Proven { caller: token.caller, token: Some(number), by_field: true });
+                }
                 Validity::NotYetValid => CallerRefusal::TokenNotYetValid,
                 Validity::Expired => CallerRefusal::TokenExpired,
                 Validity::Disabled => CallerRefusal::TokenDisabled,
@@ -136,14 +140,14 @@ impl Callers {
         }
         match issuers.verify(&proof.text, now) {
             Ok(verified) => match self.of_subject(&verified.issuer, &verified.claims.subject) {
-                Some(caller) => Ok(Proven { caller, token: None }),
+                Some(caller) => Ok(Proven { caller, token: None, by_field: true }),
                 None => Err(CallerRefusal::JwtSubject.into()),
             },
             Err(refused) => Err(Unproven { newer_keys: refused.newer_keys, ..of_jwt(refused.reason).into() }),
         }
     }
 
-    /// Returns what a proven caller may do with a request for a service. `rest` is the path below the service's
+    /// Checks what a proven caller may do with a request for a service. `rest` is the path below the service's
     /// `server_url`, as received.
     ///
     /// # Errors

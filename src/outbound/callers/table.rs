@@ -25,6 +25,10 @@ pub struct Callers {
     subjects: HashMap<Box<str>, HashMap<Box<str>, CallerNumber>>,
     /// The requests that prove no caller.
     unproven: Arc<CallerStats>,
+    /// Time of the last logged request that lacks a proof or a right, in milliseconds since the start.
+    last_warning: AtomicU64,
+    /// Number of such requests since then that were not logged.
+    not_logged: AtomicU64,
 }
 
 /// A caller.
@@ -67,6 +71,8 @@ impl Callers {
             certificates: HashMap::new(),
             subjects: HashMap::new(),
             unproven: previous.map(|previous| Arc::clone(&previous.unproven)).unwrap_or_default(),
+            last_warning: AtomicU64::new(0),
+            not_logged: AtomicU64::new(0),
         };
         for (caller, number) in configured.values().zip(0..) {
             let running = RunningCaller::new(caller, before.get(&*caller.key).copied(), &mut route);
@@ -125,6 +131,11 @@ impl Callers {
     /// Returns every caller, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &RunningCaller> {
         self.all.iter()
+    }
+
+    /// Returns the time of the last logged request without a proof or a right, and the number of those since then.
+    pub fn warnings(&self) -> (&AtomicU64, &AtomicU64) {
+        (&self.last_warning, &self.not_logged)
     }
 
     /// Returns the counts of the requests that prove no caller.
