@@ -4,7 +4,7 @@
 //! but no formatting.
 
 use crate::config::model::{
-    Account, Authorization, KeyIn, Outbound, ServerUrl, TimeoutResponse, UnreadSecret, Webhook,
+    Account, Authorization, KeyIn, Outbound, ServerUrl, ServiceTls, TimeoutResponse, UnreadSecret, Webhook,
 };
 use crate::credentials::Credential;
 use crate::header_name::{FieldName, fold};
@@ -38,6 +38,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// The deadline, from arrival to response headers.
     pub timeout: Duration,
+    /// Maximum time for one connection. `None`: until the deadline.
+    pub connect_timeout: Option<Duration>,
     /// The statuses by which the upstream refuses the account's token; empty if the account has none. Not stored in the
     /// token source, because a source outlives reloads that change only this.
     pub token_refused_by: Vec<StatusCode>,
@@ -77,10 +79,11 @@ impl Route {
             upstream: Arc::new(parts.transport.upstream(
                 &sharing(service, outbound, account),
                 &outbound.server_url,
-                outbound.ca.as_ref(),
+                &outbound.tls,
                 outbound.private_network,
             )),
             timeout: outbound.timeout,
+            connect_timeout: outbound.connect_timeout,
             token_refused_by: match &account.authorization {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
@@ -126,6 +129,7 @@ impl Route {
             replaced: parts.names(replaced),
             upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
+            connect_timeout: None,
             token_refused_by: Vec::new(),
             retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
@@ -167,7 +171,7 @@ impl<'t> Parts<'t> {
     /// Returns the upstream of a receiver. A receiver is in a private network and is sent no credential, so the
     /// webhooks of several services with the same receiver share its connections.
     fn receiver(&mut self, url: &ServerUrl) -> Arc<Upstream> {
-        let make = || Arc::new(self.transport.upstream("", url, None, true));
+        let make = || Arc::new(self.transport.upstream("", url, &ServiceTls::default(), true));
         Arc::clone(self.receivers.entry(url.clone()).or_insert_with(make))
     }
 

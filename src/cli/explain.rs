@@ -7,6 +7,7 @@
 mod listener;
 mod report;
 mod request_id;
+mod transport;
 
 use super::file::{self, File};
 use super::status::Admin;

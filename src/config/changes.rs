@@ -175,11 +175,12 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         account,
         server_url,
         timeout,
+        connect_timeout,
         timeout_message,
         timeout_response,
         idle_timeout,
         retry_on_401,
-        ca,
+        tls,
         private_network,
         allow_plaintext,
         unread,
@@ -190,11 +191,12 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
     (if names_one { account.name == after.account.name } else { same_account(account, &after.account) })
         && *server_url == after.server_url
         && *timeout == after.timeout
+        && *connect_timeout == after.connect_timeout
         && *timeout_message == after.timeout_message
         && *timeout_response == after.timeout_response
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
-        && *ca == after.ca
+        && *tls == after.tls
         && *private_network == after.private_network
         && *allow_plaintext == after.allow_plaintext
         && *hosts == after.hosts

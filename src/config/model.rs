@@ -24,7 +24,7 @@ pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{Listen, ListenAddr};
 pub use param::Param;
 pub use rights::{PathPattern, Rights};
-pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, TimeoutResponse, destination};
+pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
@@ -107,6 +107,11 @@ impl Config {
     /// Returns the accounts with a secret that can't be read.
     pub fn unread_accounts(&self) -> BTreeMap<&str, &UnreadSecret> {
         self.all_accounts().filter_map(|account| Some((&*account.name, account.unread.as_ref()?))).collect()
+    }
+
+    /// Returns the issuers with a file or secret that can't be read.
+    pub fn unread_issuers(&self) -> BTreeMap<&str, &UnreadSecret> {
+        self.issuers.values().filter_map(|issuer| Some((&*issuer.key, issuer.unread.as_ref()?))).collect()
     }
 
     /// Returns the services with their own unreadable secret: a certificate, or a secret of the webhook.

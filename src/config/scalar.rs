@@ -295,6 +295,24 @@ fn base_url(text: &str, remedies: (&str, &str)) -> Result<ServerUrl, Invalid> {
     Ok(ServerUrl { tls, host, port, authority, path: path.trim_end_matches('/').to_owned() })
 }
 
+/// Parses `tls.server_name`: a host name or an address, in lower case.
+pub(super) fn server_name(text: &str) -> Result<String, Invalid> {
+    if text.contains(['/', ':']) && text.parse::<IpAddr>().is_err() {
+        return invalid_try(
+            "a name without scheme, port and path is expected",
+            "write it like `api.example.com`",
+        );
+    }
+    if text.contains('*') {
+        return invalid("a certificate may have a `*`, the name that it is for has none");
+    }
+    let name = text.to_ascii_lowercase();
+    match name.parse::<IpAddr>() {
+        Ok(_) => Ok(name),
+        Err(_) => check_host(&name).map(|()| name),
+    }
+}
+
 /// Parses `token_url`: http or https, no user info, no fragment.
 pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
     scheme(text)?;

@@ -58,7 +58,7 @@ pub(crate) struct RequestFailure(#[from] FetchError);
 
 impl FetchFailure {
     /// Returns what the operator can do.
-    pub(super) fn help(&self) -> &'static str {
+    pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::Token(..) => "`jwks.token` names a file that attache can read",
             Self::Request(RequestFailure(FetchError::Tls(_))) => {

@@ -13,7 +13,7 @@ mod fetch;
 mod fetched;
 mod schedule;
 
-pub(crate) use fetch::JwksClient;
+pub(crate) use fetch::{FetchFailure, JwksClient};
 pub(crate) use fetched::FetchTask;
 pub use fetched::{FetchStatus, Fetched, IssuerStats};
 

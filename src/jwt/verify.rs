@@ -267,3 +267,8 @@ impl<'t> UnverifiedToken<'t> {
 fn decode(part: &[u8]) -> Result<Vec<u8>, JwtRefusal> {
     BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| JwtRefusal::Malformed)
 }
+
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;

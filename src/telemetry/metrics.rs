@@ -25,7 +25,7 @@ use crate::error_code::ErrorCode;
 
 pub use activity::{Activity, Counts, STEP, STEPS};
 pub use caller::{CallerRefusal, CallerStats};
-pub use exposition::{AccountRow, Exposition};
+pub use exposition::{AccountRow, Exposition, IssuerRow};
 pub use histogram::Histogram;
 pub use refusal::WebhookRefusal;
 
