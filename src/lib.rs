@@ -33,6 +33,7 @@ pub(crate) mod fetch;
 pub mod header_name;
 pub mod issuers;
 pub mod jwt;
+pub mod limits;
 pub mod message;
 pub mod outbound;
 pub mod plan;

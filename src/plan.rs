@@ -80,6 +80,8 @@ pub struct Refusal {
     pub retry_after: Option<u32>,
     /// The value of `Allow` for a 405.
     pub allow: Option<Box<str>>,
+    /// Fields of the answer that ask for a proof (RFC 9110 section 11.6).
+    pub challenges: &'static [(&'static str, &'static str)],
     /// A status other than the code's own.
     pub status: Option<StatusCode>,
     /// The answer has no body.
@@ -121,6 +123,7 @@ impl Refusal {
             proxy_status: None,
             retry_after: None,
             allow: None,
+            challenges: &[],
             status: None,
             bodiless: false,
             reason: None,

@@ -229,6 +229,7 @@ fn tell(changes: &Changes, hash: &str) {
         issuers = changes.issuers_field(),
         accounts = changes.accounts_field(),
         users = changes.users_field(),
+        callers = changes.callers_field(),
         keys = changes.keys_field(),
         settings = changes.settings_field(),
         hash,

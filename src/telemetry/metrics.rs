@@ -8,6 +8,7 @@
 //! service would have to be found and removed one by one.
 
 mod activity;
+mod caller;
 mod exposition;
 mod histogram;
 mod process;
@@ -23,6 +24,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::error_code::ErrorCode;
 
 pub use activity::{Activity, Counts, STEP, STEPS};
+pub use caller::{CallerRefusal, CallerStats};
 pub use exposition::{AccountRow, Exposition, IssuerRow};
 pub use histogram::Histogram;
 pub use refusal::WebhookRefusal;

@@ -5,9 +5,11 @@
 
 mod accounts;
 mod advice;
+mod callers;
 mod hosts;
 mod identity;
 mod issuers;
+mod keys;
 mod limits;
 mod listen;
 mod listen_tls;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The maps to which several files may contribute.
-const MERGED: [&str; 4] = ["issuers", "accounts", "users", "services"];
+const MERGED: [&str; 5] = ["issuers", "accounts", "users", "callers", "services"];
 
 /// Keys that each of several files may have.
 const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
@@ -204,7 +206,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (_, _) = (map.get("version"), map.get("$schema"));
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
-    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous);
+    let has_callers = map.get("callers").is_some() || decoder.is_misspelt(&map, "callers");
+    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
+    let caller_rules = callers::rules(decoder, &map, listen.as_ref(), anonymous);
     let http_proxy = map.get("http_proxy").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
@@ -267,6 +271,15 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
+    let mut proofs = callers::Proofs::default();
+    let context = callers::Context {
+        accounts: &accounts,
+        services: &services,
+        issuers: &issuers,
+        has_client_ca: false,
+    };
+    let callers =
+        named(decoder, &map, "callers", |at, name| callers::caller(decoder, at, name, &context, &mut proofs));
     let limits = limits?;
     Some(Config {
         listen: listen?,
@@ -286,6 +299,8 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,
+        callers: Some(all(callers)?).filter(|_| has_callers),
+        caller_rules,
         hash: hash(decoder.sources),
         fingerprint: decoder.secrets.fingerprint(),
         last_values: decoder.secrets.take_read(),
@@ -347,7 +362,11 @@ fn refer<T>(
     if named.is_unreadable {
         return None;
     }
-    let code = if kind == "user" { "unknown_user" } else { "unknown_account" };
+    let code = match kind {
+        "user" => "unknown_user",
+        "issuer" => "unknown_issuer",
+        _ => "unknown_account",
+    };
     // Not a name, so it may be a misplaced credential that belongs in an account.
     decoder.parsed_or_hidden(at, code, &format!("the name of an entry of `{kind}s`"), scalar::name)?;
     let message = format!("{at} refers to unknown {kind} `{name}`");

@@ -150,6 +150,7 @@ fn outbound(
         tls: settings.tls.checked().ok()?.unwrap_or_default(),
         unread: settings.unread,
         private_network: settings.private_network || local,
+        allow_plaintext: settings.allow_plaintext,
         hosts: Vec::new(),
         rewrite_links: settings.rewrite_links,
     })
