@@ -22,6 +22,7 @@ mod harness;
 mod headers;
 mod hostile;
 mod identity;
+mod issuers;
 mod keys;
 mod large_reload;
 mod leaving;
