@@ -315,13 +315,20 @@ pub(super) fn server_name(text: &str) -> Result<String, Invalid> {
 
 /// Parses `token_url`: http or https, no user info, no fragment.
 pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
+    endpoint(text, "use `client_id` and `client_secret`")
+}
+
+/// Parses `jwks.url`: as [`token_url`].
+pub(super) fn jwks_url(text: &str) -> Result<url::Url, Invalid> {
+    endpoint(text, "give a bearer token as `jwks.token`")
+}
+
+/// Parses an endpoint. `credential` says where a credential belongs instead of the URL.
+fn endpoint(text: &str, credential: &'static str) -> Result<url::Url, Invalid> {
     scheme(text)?;
     let Ok(url) = url::Url::parse(text) else { return invalid("this URL is not valid") };
     if !url.username().is_empty() || url.password().is_some() {
-        return invalid_try(
-            "a user or password does not belong in a URL",
-            "use `client_id` and `client_secret`",
-        );
+        return invalid_try("a user or password does not belong in a URL", credential);
     }
     if url.fragment().is_some() {
         return invalid("a fragment is not allowed here");

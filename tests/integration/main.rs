@@ -25,6 +25,7 @@ mod headers;
 mod hostile;
 mod hosts;
 mod identity;
+mod issuers;
 mod keys;
 mod large_reload;
 mod leaving;
