@@ -6,6 +6,7 @@
 
 mod hosts;
 mod http_proxy;
+pub mod links;
 pub mod path;
 
 use crate::config::model::ServerUrl;

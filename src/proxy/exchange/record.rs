@@ -4,9 +4,11 @@
 //! Invariant: every request has its line. The [`Record`] writes it when it is dropped, so a request that a drain or a
 //! panic ended has one too.
 
+use super::request::Planned;
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
 use crate::message::request::RequestHead;
+use crate::outbound::links::Links;
 use crate::plan::Refusal;
 use crate::proxy::Proxy;
 use crate::request_id::RequestId;
@@ -48,6 +50,8 @@ pub(crate) struct Record {
     pub(crate) known_key: Option<KeyNumber>,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) client: Option<IpAddr>,
+    /// The listener's own address; none on a unix socket.
+    pub(crate) listener: Option<SocketAddr>,
     /// The status that was sent.
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<ErrorCode>,
@@ -93,6 +97,7 @@ impl Record {
             known_key: None,
             in_flight: None,
             client: client.map(|client| client.ip().to_canonical()),
+            listener: None,
             status: None,
             code: None,
             phase: None,
@@ -143,6 +148,11 @@ impl Record {
     /// Returns the statistics that count the request.
     pub(crate) fn stats(&self) -> &Arc<ServiceStats> {
         self.route().map_or(self.snapshot.unmatched(self.direction), |route| &route.stats)
+    }
+
+    /// Returns the rules for the links of the response; `None` if they stay as they are.
+    pub(super) fn links<'a>(&'a self, planned: &'a Planned, head: &'a RequestHead) -> Option<Links<'a>> {
+        Links::new(&self.snapshot.routes, &planned.plan, &head.target, &head.fields, self.listener)
     }
 
     /// Subtracts bytes of the response that the client did not get.
