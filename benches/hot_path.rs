@@ -2,7 +2,9 @@
 //!
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
-use attache::config::model::{Account, ApiKey, Authorization, Host, Outbound, ServerUrl, User, Webhook};
+use attache::config::model::{
+    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceTls, User, Webhook,
+};
 use attache::credentials::Credential;
 use attache::header_name::FieldName;
 use attache::message::Fields;
@@ -120,13 +122,14 @@ fn outbound_route() -> Route {
             authority: "api.mailer.example".into(),
             path: "/v3".into(),
         },
+        connect_timeout: None,
         timeout: Duration::from_secs(10),
         timeout_message: None,
         timeout_response: None,
         idle_timeout: Duration::from_secs(60),
         retry_on_401: true,
         unread: None,
-        ca: None,
+        tls: ServiceTls::default(),
         private_network: false,
         hosts: Vec::new(),
         rewrite_links: true,

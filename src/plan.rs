@@ -80,6 +80,8 @@ pub struct Refusal {
     pub retry_after: Option<u32>,
     /// The value of `Allow` for a 405.
     pub allow: Option<Box<str>>,
+    /// Fields of the answer that ask for a proof (RFC 9110 section 11.6).
+    pub challenges: &'static [(&'static str, &'static str)],
     /// A status other than the code's own.
     pub status: Option<StatusCode>,
     /// The answer has no body.
@@ -98,6 +100,7 @@ impl From<HeadError> for Refusal {
                 Self::new(ErrorCode::RequestInvalid, detail).because("malformed_head")
             }
             HeadError::Tls(detail) => Self::new(ErrorCode::RequestInvalid, detail).because("tls"),
+            HeadError::Plain(detail) => Self::new(ErrorCode::RequestInvalid, detail).because("plain_http"),
             HeadError::TooLarge(detail) => {
                 Self::new(ErrorCode::RequestHeadTooLarge, detail).because("head_too_large")
             }
@@ -120,6 +123,7 @@ impl Refusal {
             proxy_status: None,
             retry_after: None,
             allow: None,
+            challenges: &[],
             status: None,
             bodiless: false,
             reason: None,

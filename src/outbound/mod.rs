@@ -4,10 +4,12 @@
 //! own URL in absolute form. As with virtual hosts, a `Host` that is one of these names comes before the path: the whole
 //! path is then the service's own, so no path leads from one host to another service.
 
+pub mod callers;
 mod hosts;
 mod http_proxy;
 pub mod links;
 pub mod path;
+pub mod rights;
 
 use crate::config::model::ServerUrl;
 use crate::error_code::ErrorCode;
@@ -38,6 +40,28 @@ pub struct Call<'a> {
     pub fields: &'a Fields,
     /// The target was in absolute form; `Host` is its authority.
     pub absolute: bool,
+}
+
+/// A request whose service is known.
+#[derive(Clone, Copy)]
+pub struct Located<'a> {
+    /// The service's own route.
+    pub route: &'a Arc<Route>,
+    /// The path below the service's `server_url`, as received: empty, or it starts with a slash.
+    pub rest: &'a [u8],
+    /// `rest` and the query.
+    tail: &'a [u8],
+    form: Form,
+}
+
+impl Located<'_> {
+    /// Decides what to do with the request on `route`, which is one of the service.
+    pub fn plan(&self, route: &Arc<Route>) -> Result<Plan, Refusal> {
+        if let Some(unread) = &route.unavailable {
+            return Err(unavailable(&route.service, unread.fault.as_str()));
+        }
+        Ok(Plan { route: Arc::clone(route), target: route.upstream.target(self.tail), form: self.form })
+    }
 }
 
 impl Routes {
@@ -74,13 +98,24 @@ impl Routes {
         self.by_path.get(service.as_bytes())
     }
 
+    /// Returns true if the client of an HTTP proxy sent the request.
+    pub fn is_proxied(&self, call: &Call<'_>) -> bool {
+        call.absolute && self.by_url.is_some()
+    }
+
     /// Returns true if an HTTP proxy's client may have meant one of the services by this authority.
     pub fn proxies(&self, authority: &str) -> bool {
         self.by_url.as_ref().is_some_and(|servers| servers.has(authority.as_bytes()))
     }
 
-    /// Decides what to do with a request. Pure; one look-up, one allocation (the upstream target).
+    /// Decides what to do with a request of any client. Pure; one look-up, one allocation (the upstream target).
     pub fn plan(&self, call: &Call<'_>) -> Result<Plan, Refusal> {
+        let located = self.locate(call)?;
+        located.plan(located.route)
+    }
+
+    /// Finds the service of a request. Pure; one look-up.
+    pub fn locate<'a>(&'a self, call: &Call<'a>) -> Result<Located<'a>, Refusal> {
         let Some(target) = Target::parse(call.target) else {
             return Err(Refusal::new(
                 ErrorCode::RequestInvalid,
@@ -97,12 +132,9 @@ impl Routes {
             .because("dot_segment"));
         }
         let (route, rest, form) = self.find(call, &target)?;
-        if let Some(unread) = &route.unavailable {
-            return Err(unavailable(&route.service, unread.fault.as_str()));
-        }
         // The rest of the path and the query are adjacent in the received bytes.
         let tail = &call.target[call.target.len() - rest.len() - target.query.len()..];
-        Ok(Plan { route: Arc::clone(route), target: route.upstream.target(tail), form })
+        Ok(Located { route, rest, tail, form })
     }
 
     /// Returns the route of a request, the path below its `server_url`, and the form that named it.
@@ -111,7 +143,7 @@ impl Routes {
         call: &Call<'a>,
         target: &Target<'a>,
     ) -> Result<(&'a Arc<Route>, &'a [u8], Form), Refusal> {
-        let is_proxied = call.absolute && self.by_url.is_some();
+        let is_proxied = self.is_proxied(call);
         if is_proxied || !self.by_host.is_empty() {
             let host = call.fields.get("host").unwrap_or_default();
             if is_proxied && let Some(servers) = &self.by_url {

@@ -80,6 +80,7 @@ impl Report {
         self.add("account", account, "account", format!("{} ({kind})", outbound.account.name));
         self.upstream(asked, &outbound.server_url, plan);
         self.deadline(route.timeout, route.idle_timeout);
+        self.transport(outbound);
         let (status, text) = match &route.timeout_response {
             Some(response) => (response.status.as_u16(), "timeout_response"),
             None => (ErrorCode::ServiceTimeout.status(), route.timeout_message.as_str()),

@@ -6,7 +6,7 @@ use super::{Named, accounts, hosts, loops, optional, refer, tls, urls, webhooks}
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
-    Account, Authorization, CaBundle, Host, Outbound, Service, TimeoutResponse, UnreadSecret, User,
+    Account, Authorization, Host, Outbound, Service, ServiceTls, TimeoutResponse, UnreadSecret, User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -142,13 +142,15 @@ fn outbound(
         account: account.value()?,
         server_url: server_url?,
         timeout: settings.timeout,
+        connect_timeout: settings.connect_timeout,
         timeout_message: settings.timeout_message,
         timeout_response: settings.timeout_response.checked().ok()?,
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
-        ca: settings.ca.checked().ok()?,
+        tls: settings.tls.checked().ok()?.unwrap_or_default(),
         unread: settings.unread,
         private_network: settings.private_network || local,
+        allow_plaintext: settings.allow_plaintext,
         hosts: Vec::new(),
         rewrite_links: settings.rewrite_links,
     })
@@ -157,12 +159,13 @@ fn outbound(
 /// The values of `defaults.service`.
 struct Settings {
     timeout: Duration,
+    connect_timeout: Option<Duration>,
     idle_timeout: Duration,
     timeout_message: Option<String>,
     timeout_response: Given<TimeoutResponse>,
     retry_on_401: bool,
-    ca: Given<CaBundle>,
-    /// Why the certificates can't be read.
+    tls: Given<ServiceTls>,
+    /// A file of `tls` that can't be read.
     unread: Option<UnreadSecret>,
     private_network: bool,
     allow_plaintext: bool,
@@ -172,18 +175,17 @@ struct Settings {
 fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
     let duration = |key, default| map.get(key).and_then(|at| decoder.duration(&at, false)).unwrap_or(default);
     let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
-    let tls = map.get("tls").map(|at| {
-        let ca = || tls::ca(decoder, decoder.mapping(&at)?);
-        decoder.secrets.owned(at.to_string(), ca)
-    });
-    let (ca, unread) = tls.map_or((Given::Absent, None), |(ca, unread)| (ca.into(), unread));
+    let tls =
+        map.get("tls").map(|at| decoder.secrets.owned(at.to_string(), || tls::service_tls(decoder, &at)));
+    let (tls, unread) = tls.map_or((Given::Absent, None), |(tls, unread)| (tls.into(), unread));
     Settings {
         timeout: duration("timeout", DEFAULT_TIMEOUT),
+        connect_timeout: map.get("connect_timeout").and_then(|at| decoder.duration(&at, false)),
         idle_timeout: duration("idle_timeout", DEFAULT_IDLE_TIMEOUT),
         timeout_message: map.get("timeout_message").and_then(|at| decoder.free_text(&at)).map(str::to_owned),
         timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
         retry_on_401: flag("retry_on_401", true),
-        ca,
+        tls,
         unread,
         private_network: flag("private_network", false),
         allow_plaintext: flag("allow_plaintext", false),

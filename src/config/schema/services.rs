@@ -76,6 +76,13 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         .default("30s")
         .also(&["timeout_ms", "deadline", "read_timeout", "request_timeout", "proxy_read_timeout"]),
         key(
+            "connect_timeout",
+            Kind::Duration,
+            "Time limit for one connection to the service: its name, TCP, TLS. Default: what is \
+             left of `timeout`.",
+        )
+        .also(&["connection_timeout", "connect_timeout_ms", "proxy_connect_timeout"]),
+        key(
             "timeout_message",
             Kind::Text,
             "The detail of the answer on timeout. Default: a sentence of attache's.",
@@ -142,13 +149,23 @@ static SERVICE_TLS: Shape = Shape {
     name: "service.tls",
     doc: "TLS of the connections to a service.",
     example: "{ ca: PATH }",
-    keys: &[key(
-        "ca",
-        Kind::Path,
-        "PEM: the only certificates trusted for this service, or the server's own \
-             self-signed one.",
-    )
-    .required()],
+    keys: &[
+        key(
+            "ca",
+            Kind::Path,
+            "PEM: the only certificates trusted for this service, or the server's own \
+             self-signed one. Default: the system's.",
+        ),
+        key("client_certificate", Kind::Path, "PEM: attache's certificate for this service (mutual TLS).")
+            .also(&["cert", "certificate"]),
+        key("client_key", Kind::Path, "PEM: its private key.").also(&["key", "private_key"]),
+        key(
+            "server_name",
+            Kind::Text,
+            "The name for SNI and in the server's certificate, instead of the host of `server_url`; `Host` stays.",
+        )
+        .also(&["sni", "servername"]),
+    ],
     extends: None,
     elsewhere: &[
         ("insecure", "verification cannot be switched off; give the server's certificate as `ca`"),

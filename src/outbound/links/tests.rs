@@ -3,81 +3,52 @@
 use super::dots;
 use super::reference::Parts;
 use super::{Links, Verdict};
-use crate::config::model::{Account, Authorization, Host, Outbound, ServerUrl};
-use crate::credentials::{Credential, QueryCredential};
+use crate::config::{Mode, load};
+use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::message::Fields;
 use crate::outbound::path::{Target, has_dot_segment};
 use crate::outbound::{Call, Routes};
 use crate::plan::Form;
-use crate::route::{Parts as Shared, Route};
-use crate::secret::Secret;
+use crate::snapshot::Snapshot;
 use crate::transport::Transport;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 use url::Url;
 
-/// A service `mailer` below `/v3`, one with a longer path, and one that no client of it may get into.
+/// A service `mailer`, one with a longer path, and one that no client of it may get into.
 struct World {
     routes: Routes,
-}
-
-fn server_url(url: &str) -> ServerUrl {
-    let url = Url::parse(url).expect("a URL");
-    let host = url.host_str().expect("a host");
-    ServerUrl {
-        tls: url.scheme() == "https",
-        host: Host::Name(host.to_owned()),
-        port: url.port_or_known_default().expect("a port"),
-        authority: url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")),
-        path: url.path().trim_end_matches('/').to_owned(),
-    }
-}
-
-fn outbound(url: &str, rewrite_links: bool) -> Outbound {
-    let authorization = Authorization::None;
-    Outbound {
-        account: Arc::new(Account { name: "a".into(), authorization, headers: [].into(), unread: None }),
-        server_url: server_url(url),
-        timeout: Duration::from_secs(10),
-        timeout_message: None,
-        timeout_response: None,
-        idle_timeout: Duration::from_secs(60),
-        retry_on_401: true,
-        unread: None,
-        ca: None,
-        private_network: false,
-        hosts: Vec::new(),
-        rewrite_links,
-    }
+    _runtime: tokio::runtime::Runtime,
 }
 
 impl World {
     fn new(mailer: &str) -> Self {
-        Self::with(mailer, true, &Credential::None)
+        Self::with(mailer, "account: { authorization: none }")
     }
 
-    fn with(mailer: &str, rewrite_links: bool, credential: &Credential) -> Self {
-        let services = [
-            ("mailer", mailer.to_owned()),
-            ("admin", format!("{mailer}/admin")),
-            ("bank", "https://api.bank.example".to_owned()),
-        ];
-        let transport = Transport::new(8);
-        let mut shared = Shared::new(&transport);
-        let routes: Vec<Arc<Route>> = services
-            .iter()
-            .map(|(service, url)| {
-                let (outbound, credential) = (outbound(url, rewrite_links), Arc::new(credential.clone()));
-                Arc::new(Route::outbound(service, &outbound, credential, Arc::default(), &mut shared))
-            })
-            .collect();
-        let urls: Vec<(ServerUrl, &str)> =
-            services.iter().map(|(service, url)| (server_url(url), *service)).collect();
-        let routes = Routes::new(routes)
-            .with_hosts([("mailer.internal", "mailer"), ("bank.internal", "bank")])
-            .with_http_proxy(urls.iter().map(|(url, service)| (url, *service)));
-        Self { routes }
+    fn with(mailer: &str, lines: &str) -> Self {
+        let yaml = format!(
+            "
+http_proxy: true
+services:
+  mailer: {{ server_url: '{mailer}', allow_plaintext: true, hosts: [mailer.internal], {lines} }}
+  admin: {{ server_url: '{mailer}/admin', account: {{ authorization: none }} }}
+  bank: {{ server_url: 'https://api.bank.example', account: {{ authorization: none }}, hosts: [bank.internal] }}
+"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("attache.yaml");
+        std::fs::write(&path, yaml).expect("write");
+        let loaded = load(&path, Mode::Full);
+        let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.problems.render_human(false)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let transport = Arc::new(Transport::new(1));
+        let tokens = Tokens::new(TokenClient::new(&transport), runtime.handle().clone());
+        let snapshot = {
+            let _entered = runtime.enter();
+            Snapshot::build(config, None, &tokens, &transport)
+        };
+        Self { routes: snapshot.routes, _runtime: runtime }
     }
 
     /// Decides about a reference in the response to a request.
@@ -395,9 +366,11 @@ fn a_link_takes_the_form_of_the_proxied_url() {
 
 #[test]
 fn a_query_credential_never_remains_in_a_link() {
-    let credential = Credential::Query(QueryCredential::new("key", &Secret::new("hunter2-hunter2")));
     for rewrite in [true, false] {
-        let world = World::with("https://api.mailer.example/v3", rewrite, &credential);
+        let lines = format!(
+            "rewrite_links: {rewrite}, account: {{ authorization: {{ query: {{ name: key, value: hunter2-hunter2 }} }} }}"
+        );
+        let world = World::with("https://api.mailer.example/v3", &lines);
         for reference in [
             "?key=hunter2-hunter2",
             "c?a=1&key=hunter2-hunter2",
