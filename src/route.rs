@@ -55,6 +55,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// The allowed methods; empty allows all.
     pub methods: Arc<[Method]>,
+    /// True if links in responses are rewritten; outbound only.
+    pub rewrite_links: bool,
     /// Counters and histograms; carried over reloads by name.
     pub stats: Arc<ServiceStats>,
 }
@@ -97,6 +99,7 @@ impl Route {
             timeout_response: outbound.timeout_response.clone(),
             max_body: None,
             methods: parts.methods(&[]),
+            rewrite_links: outbound.rewrite_links,
             stats,
         }
     }
@@ -137,6 +140,7 @@ impl Route {
             timeout_response: None,
             max_body: Some(webhook.max_body),
             methods: parts.methods(&webhook.methods),
+            rewrite_links: false,
             stats,
         }
     }

@@ -29,6 +29,7 @@ mod issuers;
 mod keys;
 mod large_reload;
 mod leaving;
+mod links;
 mod live;
 mod login;
 mod loops;

@@ -43,6 +43,7 @@ impl Request {
         head: RequestHead,
     ) -> Self {
         let mut record = Record::new(&entrance.proxy, entrance.direction, client, arrived);
+        record.listener = entrance.address;
         record.read(&head);
         Self {
             accept: head.fields.get("accept").map(|value| head.fields.share(value)),
