@@ -173,6 +173,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         timeout_response,
         idle_timeout,
         retry_on_401,
+        rules,
         ca,
         private_network,
         allow_plaintext,
@@ -186,6 +187,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *timeout_response == after.timeout_response
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
+        && *rules == after.rules
         && *ca == after.ca
         && *private_network == after.private_network
         && *allow_plaintext == after.allow_plaintext

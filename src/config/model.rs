@@ -9,6 +9,7 @@ mod listen;
 mod param;
 mod rights;
 mod service;
+mod service_rules;
 mod unread;
 mod webhook;
 
@@ -23,6 +24,7 @@ pub use listen::{Listen, ListenAddr};
 pub use param::Param;
 pub use rights::{PathPattern, Rights};
 pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, TimeoutResponse, destination};
+pub use service_rules::ServiceRules;
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,

@@ -147,7 +147,7 @@ pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
 /// Parses a request method.
 pub(super) fn method(text: &str) -> Result<Method, Invalid> {
     match Method::from_bytes(text.as_bytes()) {
-        Ok(Method::CONNECT) => invalid("CONNECT opens a tunnel, which a webhook can't be"),
+        Ok(Method::CONNECT) => invalid("CONNECT opens a tunnel, which is never forwarded"),
         Ok(_) if text.bytes().any(|b| b.is_ascii_lowercase()) => {
             invalid_try("methods are case-sensitive", format!("write `{}`", text.to_ascii_uppercase()))
         }

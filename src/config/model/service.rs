@@ -1,6 +1,6 @@
 //! Services, and where they are.
 
-use super::{Account, UnreadSecret, Webhook};
+use super::{Account, ServiceRules, UnreadSecret, Webhook};
 use crate::header_name::FieldName;
 use http::{HeaderValue, StatusCode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -46,9 +46,11 @@ pub struct Outbound {
     pub idle_timeout: Duration,
     /// True if a request is sent once more after the upstream refused its token. Default true.
     pub retry_on_401: bool,
+    /// `allow`, `set_headers` and the other rules of its requests.
+    pub rules: ServiceRules,
     /// `tls.ca`: the only roots trusted for this service; `None` is the system's.
     pub ca: Option<CaBundle>,
-    /// The file of `tls.ca`, if it can't be read.
+    /// The file of `tls.ca`, or a secret of `set_headers`, that can't be read.
     pub unread: Option<UnreadSecret>,
     /// True if a *name* may resolve to a loopback, private or link-local address.
     pub private_network: bool,

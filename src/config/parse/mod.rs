@@ -6,11 +6,14 @@
 mod accounts;
 mod advice;
 mod callers;
+mod headers;
 mod identity;
 mod keys;
 mod limits;
 mod loops;
 mod oauth2;
+mod rights;
+mod service_rules;
 mod services;
 mod state;
 mod tls;

@@ -2,11 +2,13 @@
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
+use super::service_rules::{check_headers, service_rules};
 use super::{Named, accounts, loops, optional, refer, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
-    Account, Authorization, CaBundle, Host, Outbound, Service, TimeoutResponse, UnreadSecret, User,
+    Account, Authorization, CaBundle, Host, Outbound, Service, ServiceRules, TimeoutResponse, UnreadSecret,
+    User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -126,6 +128,8 @@ fn outbound(
     {
         urls::require_tls(decoder, url_at, "the account's credential", "on the service");
     }
+    let fits =
+        account.as_ref().value().map_or(Some(()), |account| check_headers(decoder, map, account, None));
     if let (Some(url), Some(tls)) = (&server_url, map.own("tls"))
         && !url.tls
     {
@@ -142,6 +146,7 @@ fn outbound(
         timeout_response: settings.timeout_response.checked().ok()?,
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
+        rules: fits.and(settings.rules.value())?,
         ca: settings.ca.checked().ok()?,
         unread: settings.unread,
         private_network: settings.private_network || local,
@@ -156,8 +161,9 @@ struct Settings {
     timeout_message: Option<String>,
     timeout_response: Given<TimeoutResponse>,
     retry_on_401: bool,
+    rules: Given<ServiceRules>,
     ca: Given<CaBundle>,
-    /// Why the certificates can't be read.
+    /// Why the certificates, or the values of `set_headers`, can't be read.
     unread: Option<UnreadSecret>,
     private_network: bool,
     allow_plaintext: bool,
@@ -171,14 +177,16 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         decoder.secrets.owned(at.to_string(), ca)
     });
     let (ca, unread) = tls.map_or((Given::Absent, None), |(ca, unread)| (ca.into(), unread));
+    let (rules, unread_header) = service_rules(decoder, map);
     Settings {
         timeout: duration("timeout", DEFAULT_TIMEOUT),
         idle_timeout: duration("idle_timeout", DEFAULT_IDLE_TIMEOUT),
         timeout_message: map.get("timeout_message").and_then(|at| decoder.free_text(&at)).map(str::to_owned),
         timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
         retry_on_401: flag("retry_on_401", true),
+        rules,
         ca,
-        unread,
+        unread: UnreadSecret::worse(unread.as_ref(), unread_header.as_ref()).cloned(),
         private_network: flag("private_network", false),
         allow_plaintext: flag("allow_plaintext", false),
     }
