@@ -2,14 +2,16 @@
 //!
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
-use attache::config::model::{Account, ApiKey, Authorization, Host, Outbound, ServerUrl, User, Webhook};
+use attache::config::model::{
+    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceRules, User, Webhook,
+};
 use attache::credentials::Credential;
 use attache::header_name::FieldName;
 use attache::message::Fields;
 use attache::outbound::Routes;
 use attache::outbound::path::has_dot_segment;
 use attache::proxy::bench::{clean_request, kept_in_response};
-use attache::route::{Parts, Route};
+use attache::route::{Carried, Parts, Route};
 use attache::secret::{Secret, hex, sha256};
 use attache::signature::{Delivery, Scheme, Trace, Verifier};
 use attache::telemetry::access_log::{AccessLog, Outcome};
@@ -125,15 +127,17 @@ fn outbound_route() -> Route {
         timeout_response: None,
         idle_timeout: Duration::from_secs(60),
         retry_on_401: true,
+        rules: ServiceRules::default(),
         unread: None,
         ca: None,
         private_network: false,
+        allow_plaintext: false,
     };
     Route::outbound(
         "mailer",
         &outbound,
         Arc::new(credential),
-        Arc::default(),
+        Carried::default(),
         &mut Parts::new(&Transport::new(8)),
     )
 }
@@ -141,7 +145,7 @@ fn outbound_route() -> Route {
 fn outbound(c: &mut Criterion) {
     let routes = Routes::new([Arc::new(outbound_route())]);
     let target = b"/mailer/accounts/12345/messages/67890%20x?limit=20&page=3";
-    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(black_box(target)).is_ok()));
+    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(&Method::GET, black_box(target)).is_ok()));
     let route = outbound_route();
     let rest = b"/accounts/12345/messages/67890%20x?limit=20&page=3";
     c.bench_function("path join", |b| b.iter(|| route.upstream.target(black_box(rest))));

@@ -11,7 +11,7 @@ use crate::config::model::{Account, Authorization, Config};
 use crate::credentials::oauth2::{Now, TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
 use crate::outbound::Routes;
-use crate::route::{Parts, Route};
+use crate::route::{Carried, Parts, Route};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
 use crate::webhook::UnknownKeyLimiter;
@@ -74,7 +74,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Prepares `config`, taking over unchanged state from `previous`. No I/O: tokens are requested when needed.
-    pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens, transport: &Transport) -> Self {
+    /// `connections` is the maximum number of connections of a listener.
+    pub fn build(
+        config: Config,
+        previous: Option<&Self>,
+        tokens: &Tokens,
+        transport: &Transport,
+        connections: usize,
+    ) -> Self {
         let handover = previous.map(|previous| Handover::new(previous, &config));
         let accounts: BTreeMap<String, RunningAccount> = config
             .all_accounts()
@@ -85,17 +92,17 @@ impl Snapshot {
             })
             .collect();
 
-        let outbound_stats: HashMap<&str, &Arc<ServiceStats>> = previous
-            .iter()
-            .flat_map(|previous| previous.routes.iter())
-            .map(|route| (route.service.as_str(), &route.stats))
-            .collect();
-        let mut parts = Parts::new(transport);
+        let carried = |service: &str| {
+            let before = previous?.routes.get(service)?;
+            let limits = before.limits.as_ref().map(|limits| Arc::clone(limits.state()));
+            Some(Carried { stats: Arc::clone(&before.stats), limits: limits.unwrap_or_default() })
+        };
+        let mut parts = Parts::new(transport).with_connections(connections);
         let routes = Routes::new(config.services.values().filter_map(|service| {
             let outbound = service.outbound.as_ref()?;
             let credential = Arc::clone(&accounts.get(&outbound.account.name)?.credential);
-            let stats = outbound_stats.get(service.key.as_str()).copied().cloned().unwrap_or_default();
-            Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats, &mut parts)))
+            let carried = carried(&service.key).unwrap_or_default();
+            Some(Arc::new(Route::outbound(&service.key, outbound, credential, carried, &mut parts)))
         }));
 
         let endpoints_before: HashMap<&str, &Arc<Endpoint>> = previous

@@ -7,6 +7,7 @@
 mod listener;
 mod report;
 mod request_id;
+mod rules;
 
 use super::file::{self, File};
 use super::status::Admin;
@@ -200,9 +201,10 @@ impl Asked {
             Err(bad) => return Refusal::from(bad.error).into(),
         };
         match self.direction {
-            Direction::Outbound => {
-                snapshot.routes.plan(&head.target).map_or_else(Decision::from, Decision::Outbound)
-            }
+            Direction::Outbound => snapshot
+                .routes
+                .plan(&head.method, &head.target)
+                .map_or_else(Decision::from, Decision::Outbound),
             Direction::Webhook => match self.call(snapshot, &head, now) {
                 Ok(admitted) => match admitted.action {
                     Action::Forward(plan) => Decision::Webhook(admitted.key, plan),
@@ -268,7 +270,8 @@ fn snapshot(config: Config) -> Result<Snapshot, String> {
     let _entered = runtime.enter();
     let transport = Arc::new(Transport::new(1));
     let tokens = Tokens::new(TokenClient::new(&transport), runtime.handle().clone());
-    Ok(Snapshot::build(config, None, &tokens, &transport))
+    let connections = config.max_connections.map_or(usize::MAX, usize::from);
+    Ok(Snapshot::build(config, None, &tokens, &transport, connections))
 }
 
 /// The path as the access log would show it: without a key.

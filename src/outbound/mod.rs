@@ -6,6 +6,7 @@ pub mod rights;
 use crate::error_code::ErrorCode;
 use crate::plan::{Plan, Refusal};
 use crate::route::Route;
+use http::Method;
 use path::{Target, has_dot_segment};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,8 +31,8 @@ impl Routes {
         self.0.get(service.as_bytes())
     }
 
-    /// Decides what to do with a request for `raw_target`. Pure; one look-up, one allocation (the upstream target).
-    pub fn plan(&self, raw_target: &[u8]) -> Result<Plan, Refusal> {
+    /// Decides what to do with a request of `method` for `raw_target`. Pure; one look-up, one allocation (the upstream target).
+    pub fn plan(&self, method: &Method, raw_target: &[u8]) -> Result<Plan, Refusal> {
         let Some(target) = Target::parse(raw_target) else {
             return Err(Refusal::new(
                 ErrorCode::RequestInvalid,
@@ -54,6 +55,10 @@ impl Routes {
                 "no service has the name that the path begins with; a path is `/SERVICE/…`",
             ));
         };
+        if let Some(rights) = &route.rights {
+            rights::check(rights, method, rest)
+                .map_err(|denied| denied.refusal(rights).of(&route.service))?;
+        }
         if let Some(unread) = &route.unavailable {
             return Err(unavailable(&route.service, unread.fault.as_str()));
         }

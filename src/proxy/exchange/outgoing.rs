@@ -65,6 +65,9 @@ pub(super) fn finish_upstream_request(
     if request.head.websocket {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     }
+    for (name, value) in planned.plan.route.set_headers.iter() {
+        field(&mut out, name.spelling(), value.as_bytes());
+    }
     authorize(&mut out, planned, token)?;
     match (request.record.key(), &planned.delivery) {
         (Some(key), Some(call)) => identify(&mut out, request, planned, key, call)?,

@@ -6,6 +6,7 @@
 
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
+use crate::limits::Permit;
 use crate::message::request::RequestHead;
 use crate::plan::Refusal;
 use crate::proxy::Proxy;
@@ -47,6 +48,8 @@ pub(crate) struct Record {
     /// The key of a webhook call that is known but not valid. Only the access log shows it.
     pub(crate) known_key: Option<KeyNumber>,
     pub(crate) in_flight: Option<InFlight>,
+    /// The permit of the service's limits.
+    pub(crate) permit: Option<Permit>,
     pub(crate) client: Option<IpAddr>,
     /// The status that was sent.
     pub(crate) status: Option<u16>,
@@ -92,6 +95,7 @@ impl Record {
             key: None,
             known_key: None,
             in_flight: None,
+            permit: None,
             client: client.map(|client| client.ip().to_canonical()),
             status: None,
             code: None,
@@ -209,7 +213,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.in_flight = None;
+        (self.in_flight, self.permit) = (None, None);
         if !self.is_ended {
             self.cut();
         }

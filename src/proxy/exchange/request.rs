@@ -4,7 +4,7 @@
 //! destination or credential.
 
 use super::NotForwarded;
-use super::failure::{body_too_large, looping};
+use super::failure::{body_too_large, looping, over_limit};
 use super::headers::{self, Dropped, Unwanted};
 use super::record::{Record, warn_of_refusal};
 use super::resend::is_idempotent;
@@ -130,6 +130,11 @@ pub(super) fn plan(request: &mut Request) -> Result<Planned, NotForwarded> {
             None => refusal,
         }));
     }
+    if let Some(limits) = &plan.route.limits {
+        let permit = limits.begin_at(crate::proxy::uptime(record.arrived));
+        let refused = |exceeded| NotForwarded::refused(over_limit(&plan.route, exceeded));
+        record.permit = Some(permit.map_err(refused)?);
+    }
     let delivery = |caller| {
         Box::new(WebhookCall { caller, reservation: None, body_sha256: None, body: None, permit: None })
     };
@@ -157,7 +162,7 @@ fn count(record: &Record, dropped: &Dropped) {
 }
 
 fn outbound(head: &RequestHead, record: &mut Record) -> Result<Plan, NotForwarded> {
-    let planned = record.snapshot.routes.plan(&head.target);
+    let planned = record.snapshot.routes.plan(&head.method, &head.target);
     if let Err(Refusal { service: Some(service), .. }) = &planned {
         record.route = record.snapshot.routes.get(service).cloned();
     }
