@@ -3,7 +3,7 @@
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
 use attache::config::model::{
-    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceRules, User, Webhook,
+    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceRules, ServiceTls, User, Webhook,
 };
 use attache::credentials::Credential;
 use attache::header_name::FieldName;
@@ -114,7 +114,7 @@ fn outbound_route() -> Route {
         Arc::new(Account { name: "mailer".into(), authorization, headers: [].into(), unread: None });
     let credential = Credential::new(&account, |_| unreachable!("not an OAuth2 account"));
     let outbound = Outbound {
-        account,
+        account: Arc::clone(&account),
         server_url: ServerUrl {
             tls: true,
             host: Host::Name("api.mailer.example".into()),
@@ -122,6 +122,7 @@ fn outbound_route() -> Route {
             authority: "api.mailer.example".into(),
             path: "/v3".into(),
         },
+        connect_timeout: None,
         timeout: Duration::from_secs(10),
         timeout_message: None,
         timeout_response: None,
@@ -129,14 +130,16 @@ fn outbound_route() -> Route {
         retry_on_401: true,
         rules: ServiceRules::default(),
         unread: None,
-        ca: None,
+        tls: ServiceTls::default(),
         private_network: false,
         allow_plaintext: false,
+        hosts: Vec::new(),
+        rewrite_links: true,
     };
     Route::outbound(
         "mailer",
         &outbound,
-        Arc::new(credential),
+        (&account, Arc::new(credential)),
         Carried::default(),
         &mut Parts::new(&Transport::new(8)),
     )
@@ -145,7 +148,11 @@ fn outbound_route() -> Route {
 fn outbound(c: &mut Criterion) {
     let routes = Routes::new([Arc::new(outbound_route())]);
     let target = b"/mailer/accounts/12345/messages/67890%20x?limit=20&page=3";
-    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(&Method::GET, black_box(target)).is_ok()));
+    let fields = Fields::collect([(&b"Host"[..], &b"127.0.0.1:8080"[..])]);
+    let call = attache::outbound::Call { method: &Method::GET, target, fields: &fields, absolute: false };
+    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(black_box(&call)).is_ok()));
+    let routes = routes.with_hosts([("mailer.internal", "mailer")]);
+    c.bench_function("outbound plan with `hosts`", |b| b.iter(|| routes.plan(black_box(&call)).is_ok()));
     let route = outbound_route();
     let rest = b"/accounts/12345/messages/67890%20x?limit=20&page=3";
     c.bench_function("path join", |b| b.iter(|| route.upstream.target(black_box(rest))));

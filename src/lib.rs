@@ -31,6 +31,7 @@ pub mod error_chain;
 pub mod error_code;
 pub(crate) mod fetch;
 pub mod header_name;
+pub mod issuers;
 pub mod jwt;
 pub mod limits;
 pub mod message;

@@ -4,6 +4,7 @@
 
 mod admin_thread;
 mod grants;
+mod issuers;
 mod listen;
 mod reload;
 mod service_manager;
@@ -25,6 +26,7 @@ use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
 use crate::transport::Transport;
 use admin_thread::AdminThread;
 use grants::Grants;
+use issuers::KeyFetches;
 use listen::bind;
 use reload::{Fixed, Reloader};
 use serde_json::{Value, json};
@@ -283,6 +285,8 @@ impl Server {
         let mut background = JoinSet::new();
         background.spawn(grants::watch(state.snapshots.clone()));
         background.spawn(self.grants.seal_again(&state.snapshots.load().config));
+        let mut key_fetches = KeyFetches::default();
+        key_fetches.follow(&state.snapshots.load(), &state.transport);
         let view: Arc<dyn View> = Arc::clone(&state) as _;
         let admin = AdminThread::start(self.admin, view)?;
         let mut serving = JoinSet::new();
@@ -333,7 +337,9 @@ impl Server {
                     if let Some(files) = files {
                         watcher.reread(files);
                     }
+                    key_fetches.follow(&state.snapshots.load(), &state.transport);
                     if is_asked {
+                        state.snapshots.load().issuers.nudge();
                         // After the reload, so that a mended secret is tried and not the one before it.
                         state.snapshots.load().token_sources().for_each(|source| source.nudge());
                     }

@@ -19,7 +19,7 @@ use crate::limits::RateLimit;
 use crate::message::Fields;
 use crate::outbound::path::{Target, has_dot_segment};
 use crate::outbound::{SHORTEST_KEY, UNMATCHED};
-use crate::plan::{Plan, Refusal, Reply};
+use crate::plan::{Form, Plan, Refusal, Reply};
 use crate::telemetry::metrics::WebhookRefusal;
 use address::Client;
 use endpoint::Endpoint;
@@ -230,7 +230,7 @@ pub fn plan(
         KeyIn::Query(name) => endpoint.route.upstream.target(&[rest, &without(target.query, name)].concat()),
         KeyIn::Path | KeyIn::Header(_) => endpoint.route.upstream.target(tail),
     };
-    let plan = Plan { route: Arc::clone(&endpoint.route), target };
+    let plan = Plan { route: Arc::clone(&endpoint.route), target, form: Form::Path };
     Ok(Admitted { key: key.number(), action: Action::Forward(plan) })
 }
 
