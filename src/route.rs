@@ -10,6 +10,7 @@ use crate::config::model::{
 use crate::credentials::Credential;
 use crate::header_name::{FieldName, METHOD_OVERRIDES, PATH_OVERRIDES, fold};
 use crate::limits::{LimitState, Limits};
+use crate::secret::Secret;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
 use http::{HeaderValue, Method, StatusCode};
@@ -113,6 +114,14 @@ impl Route {
             methods: parts.methods(&[]),
             stats: carried.stats,
         }
+    }
+
+    /// Returns the upstream's path prefix as it is sent, if a credential is part of it.
+    pub fn secret_prefix(&self) -> Option<Secret> {
+        let Credential::Path(credential) = &*self.credential else { return None };
+        let prefix = &self.upstream.prefix;
+        let sent = credential.split(prefix, prefix.as_bytes())?.concat();
+        Some(Secret::new(String::from_utf8_lossy(&sent)))
     }
 
     /// Returns its state that outlives reloads, which all routes of a service share.
@@ -253,7 +262,9 @@ fn replaced(credential: &Credential, beside: &[(FieldName, HeaderValue)]) -> Vec
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
         Credential::Jwt(jwt) => vec![fold(jwt.header().as_str())],
         Credential::OAuth2(token) => vec![fold(token.header.as_str())],
-        Credential::None | Credential::Unavailable | Credential::Query { .. } => Vec::new(),
+        Credential::None | Credential::Unavailable | Credential::Query { .. } | Credential::Path(_) => {
+            Vec::new()
+        }
     };
     names.extend(beside.iter().map(|(name, _)| fold(name.as_str())));
     names

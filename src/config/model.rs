@@ -25,7 +25,9 @@ pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{Listen, ListenAddr};
 pub use param::Param;
 pub use rights::{PathPattern, Rights};
-pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
+pub use service::{
+    CREDENTIAL_PLACE, CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination,
+};
 pub use service_rules::ServiceRules;
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{

@@ -258,6 +258,7 @@ fn kind(account: &Account) -> String {
         Authorization::Unavailable => "its secret can't be read".to_owned(),
         Authorization::Headers(_) => "header".to_owned(),
         Authorization::Query { .. } => "query".to_owned(),
+        Authorization::Path(_) => "path".to_owned(),
         Authorization::Jwt(_) => "jwt".to_owned(),
         Authorization::OAuth2(oauth2) => format!("oauth2, {}", oauth2.grant.as_str()),
     }
@@ -282,7 +283,10 @@ fn added_outbound(config: &Config, outbound: &Outbound) -> Vec<(String, String)>
         Authorization::OAuth2(oauth2) => {
             added.push((spelling(&oauth2.header), format!("{}{REDACTED}", oauth2.prefix)));
         }
-        Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => {}
+        Authorization::None
+        | Authorization::Query { .. }
+        | Authorization::Path(_)
+        | Authorization::Unavailable => {}
     }
     added.extend(account.headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
     if config.via {

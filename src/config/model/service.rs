@@ -76,8 +76,19 @@ pub struct ServerUrl {
     pub port: u16,
     /// The value of `Host`: the host, and the port unless it is the scheme's default.
     pub authority: String,
-    /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash.
+    /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash. That of a `server_url`
+    /// may have [`CREDENTIAL_PLACE`] once.
     pub path: String,
+}
+
+/// The text in the path of a `server_url` that an account's `path` credential replaces.
+pub const CREDENTIAL_PLACE: &str = "{credential}";
+
+impl ServerUrl {
+    /// Returns true if the path has a place for a credential.
+    pub fn has_credential(&self) -> bool {
+        self.path.contains(CREDENTIAL_PLACE)
+    }
 }
 
 /// Returns the address at which a connection to `ip` arrives: the unspecified address leads to this host.

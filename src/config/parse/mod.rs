@@ -6,6 +6,7 @@
 mod accounts;
 mod advice;
 mod callers;
+mod credential_place;
 mod headers;
 mod hosts;
 mod identity;

@@ -61,16 +61,8 @@ fn removed(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<FieldName>> {
 }
 
 /// Reports a header of `set_headers` or `remove_headers` in `map` that the credential of `account` sets, in any spelling.
-/// `by` is the place of another account than the service's own.
-pub(super) fn check_headers(
-    decoder: &Decoder<'_>,
-    map: &Map<'_>,
-    account: &Account,
-    by: Option<&At<'_>>,
-) -> Option<()> {
-    let beside = account.headers.iter().map(|(name, _)| name);
-    let own: Vec<&FieldName> = account.authorization.header_names().chain(beside).collect();
-    let is_own = |name: &str| own.iter().any(|own| alike(own.as_str(), name));
+pub(super) fn check_headers(decoder: &Decoder<'_>, map: &Map<'_>, account: &Account) -> Option<()> {
+    let is_own = |name: &str| sets(account, name);
     let mut fine = true;
     let mut report = |at: &At<'_>, place, does: &str| {
         fine = false;
@@ -78,10 +70,7 @@ pub(super) fn check_headers(
         let finding = Finding::error("duplicate_header", place, message)
             .label("the credential replaces the client's header, and comes last")
             .help("remove it, or change the account");
-        decoder.report(match by {
-            Some(by) => finding.secondary(decoder.place(by), "with this account"),
-            None => finding,
-        });
+        decoder.report(finding);
     };
     if let Some(at) = map.get("set_headers")
         && let Some(names) = decoder.names(&at)
@@ -98,4 +87,27 @@ pub(super) fn check_headers(
         }
     }
     fine.then_some(())
+}
+
+/// Reports at `at` an account that a caller opens the service with, and that sets a header of `rules`.
+pub(super) fn check_account(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    rules: &ServiceRules,
+    account: &Account,
+) -> Option<()> {
+    let set = rules.set_headers.iter().map(|(name, _)| name);
+    let Some(name) = set.chain(&rules.remove_headers).find(|name| sets(account, name.as_str())) else {
+        return Some(());
+    };
+    let name = String::from_utf8_lossy(name.spelling());
+    let message = format!("{at}: the account sets `{name}`, and so does the service, or removes it");
+    let finding = Finding::error("duplicate_header", decoder.place(at), message);
+    decoder.reject(finding.label("see `set_headers` and `remove_headers` of the service"))
+}
+
+/// Returns true if the credential of `account` sets the header, in any spelling.
+fn sets(account: &Account, name: &str) -> bool {
+    let beside = account.headers.iter().map(|(name, _)| name);
+    account.authorization.header_names().chain(beside).any(|own| alike(own.as_str(), name))
 }

@@ -3,7 +3,7 @@
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
 use super::service_rules::{check_headers, service_rules};
-use super::{Named, accounts, hosts, loops, optional, refer, tls, urls, webhooks};
+use super::{Named, accounts, credential_place, hosts, loops, optional, refer, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
@@ -132,8 +132,11 @@ fn outbound(
     {
         urls::require_tls(decoder, url_at, "the account's credential", "on the service");
     }
-    let fits =
-        account.as_ref().value().map_or(Some(()), |account| check_headers(decoder, map, account, None));
+    let fits = account.as_ref().value().map_or(Some(()), |account| {
+        let place =
+            server_url.as_ref().and_then(|url| credential_place::check(decoder, url_at, url, account));
+        check_headers(decoder, map, account).and(place)
+    });
     if let (Some(url), Some(tls)) = (&server_url, map.own("tls"))
         && !url.tls
     {
