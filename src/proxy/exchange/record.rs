@@ -60,6 +60,8 @@ pub(crate) struct Record {
     /// Counts the request as one of the caller's.
     pub(crate) caller_permit: Option<Permit>,
     pub(crate) in_flight: Option<InFlight>,
+    /// The permit of the service's limits.
+    pub(crate) permit: Option<Permit>,
     pub(crate) client: Option<IpAddr>,
     /// The client's connection is encrypted.
     pub(crate) is_tls: bool,
@@ -113,6 +115,7 @@ impl Record {
             lacks: None,
             caller_permit: None,
             in_flight: None,
+            permit: None,
             client: client.map(|client| client.ip().to_canonical()),
             is_tls: false,
             listener: None,
@@ -245,7 +248,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.in_flight = None;
+        (self.in_flight, self.permit) = (None, None);
         if !self.is_ended {
             self.cut();
         }
