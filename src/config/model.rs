@@ -100,6 +100,12 @@ impl Config {
         self.services.values().filter_map(|service| Some((&*service.key, service.unread()?))).collect()
     }
 
+    /// Returns the listeners with a certificate, a key or a `client_ca` that can't be read.
+    pub fn unread_listeners(&self) -> BTreeMap<&'static str, &UnreadSecret> {
+        let all = self.listen.all().into_iter();
+        all.filter_map(|(name, listener)| Some((name, listener.tls.as_ref()?.unread.as_ref()?))).collect()
+    }
+
     /// Returns the names and settings of the OAuth2 accounts with a refresh token to store, including those written in
     /// place.
     pub fn rotating(&self) -> impl Iterator<Item = (&str, &OAuth2)> {

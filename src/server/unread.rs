@@ -10,7 +10,13 @@ const MOST: usize = 50;
 pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
     let unread = |config: &Config| {
         let (accounts, services) = (config.unread_accounts(), config.unread_services());
-        accounts.into_iter().chain(services).map(|(name, unread)| (name.to_owned(), unread.clone())).collect()
+        let listeners = config.unread_listeners();
+        accounts
+            .into_iter()
+            .chain(services)
+            .chain(listeners)
+            .map(|(name, unread)| (name.to_owned(), unread.clone()))
+            .collect()
     };
     let (before, now): (Vec<_>, Vec<_>) = (unread(before), unread(now));
     if now.is_empty() && !before.is_empty() {

@@ -25,6 +25,7 @@ mod identity;
 mod keys;
 mod large_reload;
 mod leaving;
+mod listeners;
 mod live;
 mod login;
 mod loops;

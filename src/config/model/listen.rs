@@ -50,6 +50,13 @@ pub struct ClientCa {
     pub revoked: Vec<Vec<u8>>,
 }
 
+impl ListenTls {
+    /// Returns true if handshakes with both have the same outcome.
+    pub fn acts_like(&self, other: &Self) -> bool {
+        self.identity == other.identity && self.client_ca == other.client_ca
+    }
+}
+
 impl Default for Listen {
     fn default() -> Self {
         let [outbound, webhooks, admin] = [8080, 8081, 9090]

@@ -31,6 +31,7 @@ mod peer;
 mod prometheus;
 mod stub;
 mod tls;
+mod tls_client;
 mod token_endpoint;
 mod vendor;
 mod wire;
@@ -45,6 +46,7 @@ pub(crate) use peer::{Peer, curl, node, python, python_client};
 pub(crate) use prometheus::Prometheus;
 pub(crate) use stub::{Received, Step, Stub, app, blackhole, refused, third_party};
 pub(crate) use tls::{CertificateAuthority, Flaw};
+pub(crate) use tls_client::{TlsClient, TlsConnection};
 pub(crate) use token_endpoint::{TokenEndpoint, json, token_endpoint};
 pub(crate) use vendor::{Vendor, hex, mac, vendor, vendor_with, vendor_yaml};
 
