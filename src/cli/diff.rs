@@ -107,6 +107,7 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
         named("services", &changes.services),
         named("accounts", &changes.accounts),
         named("users", &changes.users),
+        named("callers", &changes.callers),
         ("settings", settings.collect()),
     ];
     all.into_iter().filter(|(_, entries)| !entries.is_empty()).collect()
@@ -226,6 +227,7 @@ fn as_json(changes: &Changes, sections: &[Section]) -> Value {
         "services": entries("services"),
         "accounts": entries("accounts"),
         "users": entries("users"),
+        "callers": entries("callers"),
         "keys": { "added": changes.keys.added, "removed": changes.keys.removed, "changed": changes.keys.changed },
         "settings": entries("settings")["changed"],
         "restart_needed": waiting,

@@ -2,7 +2,9 @@
 //!
 //! The meaning is compared, not the text: a changed comment is no difference. Pure.
 
-use super::model::{Account, ApiKey, Config, Outbound, Service, Webhook};
+use super::model::{
+    Account, ApiKey, Caller, CallerRight, CallerServices, Config, Outbound, Service, Webhook,
+};
 use crate::header_name::FieldName;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
@@ -45,6 +47,9 @@ pub(crate) struct Changes {
     pub(crate) accounts: Named,
     /// Users under `users`.
     pub(crate) users: Named,
+    /// Callers under `callers`. A caller counts as unchanged if only an account that it names changes; its tokens are
+    /// part of it.
+    pub(crate) callers: Named,
     /// The keys of all webhooks.
     pub(crate) keys: Keys,
     /// The other top-level keys of the file with a different value, in the order of the documentation.
@@ -75,6 +80,7 @@ impl Changes {
             services: named(&before.services, &after.services, same_service),
             accounts: named(&before.accounts, &after.accounts, same_account),
             users: named(&before.users, &after.users, |before, after| before == after),
+            callers: callers(before, after),
             keys: keys(before, after),
             settings: settings(before, after),
         }
@@ -103,6 +109,11 @@ impl Changes {
         }
         for name in both(&before.accounts, &after.accounts).filter(|name| differs(&["accounts", name])) {
             add(&mut self.accounts, name);
+        }
+        if let (Some(before), Some(after)) = (&before.callers, &after.callers) {
+            for name in both(before, after).filter(|name| differs(&["callers", name])) {
+                add(&mut self.callers, name);
+            }
         }
         for key in ["identity", "state"] {
             if !self.settings.contains(&key) && differs(&[key]) {
@@ -164,6 +175,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         retry_on_401,
         ca,
         private_network,
+        allow_plaintext,
         unread,
     } = before;
     let names_one = !account.is_inline() && !after.account.is_inline();
@@ -176,6 +188,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *retry_on_401 == after.retry_on_401
         && *ca == after.ca
         && *private_network == after.private_network
+        && *allow_plaintext == after.allow_plaintext
         && *unread == after.unread
 }
 
@@ -210,6 +223,42 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         && *replay == after.replay
         && *refusals == after.refusals
         && *unread == after.unread
+}
+
+fn callers(before: &Config, after: &Config) -> Named {
+    let all = |config: &Config| config.callers.clone().unwrap_or_default();
+    named(&all(before), &all(after), same_caller)
+}
+
+// Destructured, so that the compiler reports a new field that is not compared.
+fn same_caller(before: &Caller, after: &Caller) -> bool {
+    let Caller { key: _, tokens, jwt, certificate, services, rate_limit, max_concurrent, unread } = before;
+    *tokens == after.tokens
+        && *jwt == after.jwt
+        && *certificate == after.certificate
+        && same_rights(services, &after.services)
+        && *rate_limit == after.rate_limit
+        && *max_concurrent == after.max_concurrent
+        && *unread == after.unread
+}
+
+fn same_rights(before: &CallerServices, after: &CallerServices) -> bool {
+    match (before, after) {
+        (CallerServices::All, CallerServices::All) => true,
+        (CallerServices::Named(before), CallerServices::Named(after)) => {
+            before.len() == after.len()
+                && before.iter().zip(after).all(|((name, before), (other, after))| {
+                    let CallerRight { methods, paths, account } = before;
+                    let account_of =
+                        |account: &Option<Arc<Account>>| account.as_ref().map(|a| a.name.clone());
+                    name == other
+                        && *methods == after.methods
+                        && *paths == after.paths
+                        && account_of(account) == account_of(&after.account)
+                })
+        }
+        _ => false,
+    }
 }
 
 /// Compares the spelling of a header's name too: some servers require it.
@@ -272,6 +321,8 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         accounts: _,
         users: _,
         services: _,
+        callers: _,
+        caller_rules,
         hash: _,
         fingerprint: _,
         last_values: _,
@@ -293,6 +344,9 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("shutdown", *drain != after.drain),
         ("log", *log != after.log),
         ("state", *state != after.state),
+        // The first `callers` and the last decide if anonymous clients are let in.
+        ("callers", before.callers.is_some() != after.callers.is_some()),
+        ("caller_rules", *caller_rules != after.caller_rules),
     ];
     all.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
 }
@@ -309,6 +363,10 @@ impl Changes {
 
     pub(crate) fn users_field(&self) -> Option<String> {
         field(&self.users)
+    }
+
+    pub(crate) fn callers_field(&self) -> Option<String> {
+        field(&self.callers)
     }
 
     pub(crate) fn keys_field(&self) -> Option<String> {

@@ -3,6 +3,7 @@
 //! A [`Config`] is only built by [`super::load()`]; code that holds one need not check it again.
 
 mod account;
+mod caller;
 mod custom;
 mod listen;
 mod param;
@@ -15,6 +16,7 @@ pub use account::{
     Account, Assertion, Authorization, BearerTokenType, ClientAuth, Grant, OAuth2, PresentedToken,
     SelfSigned, SignedAssertion, TokenTls,
 };
+pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use listen::{ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
@@ -67,6 +69,10 @@ pub struct Config {
     pub users: BTreeMap<String, Arc<User>>,
     /// Services by their key under `services`.
     pub services: BTreeMap<String, Arc<Service>>,
+    /// Callers by their key under `callers`. `None`: every client of `listen.outbound` may use every service.
+    pub callers: Option<BTreeMap<String, Arc<Caller>>>,
+    /// `caller_rules`.
+    pub caller_rules: CallerRules,
     /// Lowercase hex SHA-256 of the configuration's text (not of the secrets that it refers to), for `/status` and
     /// `attache_config_info`.
     pub hash: String,
@@ -104,6 +110,21 @@ impl Config {
     pub fn unread_listeners(&self) -> BTreeMap<&'static str, &UnreadSecret> {
         let all = self.listen.all().into_iter();
         all.filter_map(|(name, listener)| Some((name, listener.tls.as_ref()?.unread.as_ref()?))).collect()
+    }
+
+    /// Returns the callers with a token that can't be read.
+    pub fn unread_callers(&self) -> BTreeMap<&str, &UnreadSecret> {
+        let callers = self.callers.iter().flatten();
+        callers.filter_map(|(key, caller)| Some((&**key, caller.unread.as_ref()?))).collect()
+    }
+
+    /// Returns the accounts that open a service for a caller, each with the service.
+    pub fn caller_accounts(&self) -> impl Iterator<Item = (&str, &Arc<Account>)> {
+        let named = self.callers.iter().flatten().filter_map(|(_, caller)| match &caller.services {
+            CallerServices::Named(named) => Some(named),
+            CallerServices::All => None,
+        });
+        named.flatten().filter_map(|(service, grant)| Some((&**service, grant.account.as_ref()?)))
     }
 
     /// Returns the names and settings of the OAuth2 accounts with a refresh token to store, including those written in

@@ -180,6 +180,26 @@ fn identifier(text: &str, max: usize, label: &'static str) -> Result<(), Invalid
     if first && all && text.len() <= max { Ok(()) } else { invalid(label) }
 }
 
+/// Checks a subject alternative name of a certificate, which is compared exactly.
+pub(super) fn san(text: &str) -> Result<String, Invalid> {
+    if text.contains('*') {
+        return invalid_try("a pattern is not possible", "write the whole name");
+    }
+    let (kind, rest) = text.split_once(':').unwrap_or_default();
+    if matches!(kind, "URI" | "DNS" | "IP" | "email" | "othername") {
+        return invalid_try("the kind is found from the name", format!("write `{rest}`"));
+    }
+    if text.bytes().any(|b| !b.is_ascii_graphic()) {
+        return invalid("a name has only visible ASCII characters");
+    }
+    Ok(text.to_owned())
+}
+
+/// Returns true if a `Bearer` token may hold `byte` (RFC 6750 section 2.1).
+pub(super) fn is_bearer_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
+}
+
 /// Returns true if `text` is one `scope-token` of RFC 6749 section 3.3.
 pub(super) fn is_scope(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')

@@ -5,6 +5,7 @@
 //! `docs/reference.md` are generated from it.
 
 mod accounts;
+mod callers;
 mod custom;
 mod json;
 mod listen;

@@ -396,6 +396,7 @@ fn announce(path: &Path, config: &Config) {
         services = config.services.len(),
         accounts = config.count_accounts(),
         users = config.users.len(),
+        callers = config.callers.as_ref().map(|callers| callers.len()),
         keys = webhooks.map(|webhook| webhook.api_keys.len()).sum::<usize>(),
         "attache {} serving",
         env!("CARGO_PKG_VERSION")

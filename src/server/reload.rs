@@ -228,6 +228,7 @@ fn tell(changes: &Changes, hash: &str) {
         services = changes.services_field(),
         accounts = changes.accounts_field(),
         users = changes.users_field(),
+        callers = changes.callers_field(),
         keys = changes.keys_field(),
         settings = changes.settings_field(),
         hash,

@@ -10,11 +10,12 @@ const MOST: usize = 50;
 pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
     let unread = |config: &Config| {
         let (accounts, services) = (config.unread_accounts(), config.unread_services());
-        let listeners = config.unread_listeners();
+        let callers = config.unread_callers();
         accounts
             .into_iter()
             .chain(services)
-            .chain(listeners)
+            .chain(callers)
+            .chain(config.unread_listeners())
             .map(|(name, unread)| (name.to_owned(), unread.clone()))
             .collect()
     };
@@ -35,7 +36,7 @@ pub(super) fn log(problems: &Problems) {
             help = problem.help.as_deref(),
             file = %problem.file,
             line = problem.line(),
-            "a secret can't be read: its account or webhook keeps the last value, or answers 503 credential_unavailable"
+            "a secret can't be read: its account, webhook or caller keeps the last value, or is unavailable"
         );
     }
     match unread.count() {

@@ -52,6 +52,8 @@ pub struct Outbound {
     pub unread: Option<UnreadSecret>,
     /// True if a *name* may resolve to a loopback, private or link-local address.
     pub private_network: bool,
+    /// True if a credential may be sent over http.
+    pub allow_plaintext: bool,
 }
 
 /// `server_url` or `forward_to`: an http or https URL without query, fragment and user info.

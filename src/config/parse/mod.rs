@@ -5,7 +5,9 @@
 
 mod accounts;
 mod advice;
+mod callers;
 mod identity;
+mod keys;
 mod limits;
 mod listen;
 mod listen_tls;
@@ -35,7 +37,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The maps to which several files may contribute.
-const MERGED: [&str; 3] = ["accounts", "users", "services"];
+const MERGED: [&str; 4] = ["accounts", "users", "callers", "services"];
 
 /// Keys that each of several files may have.
 const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
@@ -113,10 +115,10 @@ pub(super) fn effective(sources: &[Source]) -> Option<Effective> {
     Some(Effective::new(&tree, sources, root))
 }
 
-/// Builds one root for all files: `accounts`, `users` and `services` by key, every other key from one file.
+/// Builds one root for all files: the sections of [`MERGED`] by key, every other key from one file.
 fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> Option<NodeId> {
     let mut top: Vec<Entry> = Vec::new();
-    let mut merged: [Option<(NodeId, Vec<Entry>)>; 3] = [const { None }; 3];
+    let mut merged = [const { None::<(NodeId, Vec<Entry>)> }; MERGED.len()];
     let mut seen: HashMap<(usize, String), Span> = HashMap::new();
     let mut mappings = 0;
     for root in roots {
@@ -202,7 +204,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (_, _) = (map.get("version"), map.get("$schema"));
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
-    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous);
+    let has_callers = map.get("callers").is_some() || decoder.is_misspelt(&map, "callers");
+    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
+    let caller_rules = callers::rules(decoder, &map, listen.as_ref(), anonymous);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
@@ -261,6 +265,17 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
+    let mut proofs = callers::Proofs::default();
+    let context = callers::Context {
+        accounts: &accounts,
+        services: &services,
+        issuer: &|_| None,
+        has_client_ca: listen
+            .as_ref()
+            .is_none_or(|listen| listen.outbound.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())),
+    };
+    let callers =
+        named(decoder, &map, "callers", |at, name| callers::caller(decoder, at, name, &context, &mut proofs));
     let limits = limits?;
     Some(Config {
         listen: listen?,
@@ -278,6 +293,8 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,
+        callers: Some(all(callers)?).filter(|_| has_callers),
+        caller_rules,
         hash: hash(decoder.sources),
         fingerprint: decoder.secrets.fingerprint(),
         last_values: decoder.secrets.take_read(),

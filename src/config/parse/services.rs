@@ -145,6 +145,7 @@ fn outbound(
         ca: settings.ca.checked().ok()?,
         unread: settings.unread,
         private_network: settings.private_network || local,
+        allow_plaintext: settings.allow_plaintext,
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
             "anyOf": [{ "maxProperties": 1 }, { "maxProperties": 2, "required": ["headers"] }],
         }),
         "key_in" => json!({ "minProperties": 1, "maxProperties": 1 }),
-        "api_key" => exactly_one(["sha256", "value"].into_iter()),
+        "api_key" | "token" => exactly_one(["sha256", "value"].into_iter()),
         "jwt" => json!({ "required": ["key"] }),
         "assertion" => exactly_one(["key", "token"].into_iter()),
         "client_assertion" => json!({ "not": { "required": ["key", "token"] } }),

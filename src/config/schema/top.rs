@@ -1,6 +1,7 @@
 //! The keys at the top of the file, and those of its small sections.
 
 use super::accounts::ACCOUNT;
+use super::callers::CALLER;
 use super::listen::LISTEN;
 use super::services::{SERVICE, SERVICE_SETTINGS};
 use super::webhooks::WEBHOOK_SETTINGS;
@@ -10,7 +11,7 @@ use super::{Kind, Shape, key};
 pub(in crate::config) static ROOT: Shape = Shape {
     name: "file",
     doc: "The top of the file. In a folder each key is in one file; `accounts`, \
-             `users` and `services` may be divided among several. Keys that begin with \
+             `users`, `callers` and `services` may be divided among several. Keys that begin with \
              `x-` are ignored.",
     example: "{ services: { … } }",
     keys: &[
@@ -45,8 +46,8 @@ pub(in crate::config) static ROOT: Shape = Shape {
         key(
             "allow_anonymous_callers",
             Kind::Bool,
-            "True allows a `listen.outbound` that other machines can reach. Every client \
-             that reaches it may use every credential.",
+            "True allows a `listen.outbound` that other machines can reach, without `callers`. Every \
+             client that reaches it may use every credential.",
         )
         .default("false"),
         key(
@@ -65,6 +66,19 @@ pub(in crate::config) static ROOT: Shape = Shape {
             Kind::OneOf(&[Kind::Null, Kind::Names(&Kind::OneOf(&[Kind::Map(&USER), Kind::Null]))]),
             "The identities of webhook calls, by name.",
         ),
+        key(
+            "callers",
+            Kind::Names(&Kind::Map(&CALLER)),
+            "The internal programs that may use `listen.outbound`, by name. With it, a request without a \
+             proof or a right is refused.",
+        )
+        .also(&["clients", "consumers"]),
+        key(
+            "caller_rules",
+            Kind::Word(&["enforce", "report"]),
+            "`report` forwards a request that lacks a proof or a right, and logs and counts it.",
+        )
+        .default("enforce"),
         key("services", Kind::Names(&Kind::Map(&SERVICE)), "Connected services by name.").also(&[
             "routes",
             "upstreams",
