@@ -2,7 +2,9 @@
 //!
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
-use attache::config::model::{Account, ApiKey, Authorization, Host, Outbound, ServerUrl, User, Webhook};
+use attache::config::model::{
+    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceTls, User, Webhook,
+};
 use attache::credentials::Credential;
 use attache::header_name::FieldName;
 use attache::message::Fields;
@@ -120,14 +122,17 @@ fn outbound_route() -> Route {
             authority: "api.mailer.example".into(),
             path: "/v3".into(),
         },
+        connect_timeout: None,
         timeout: Duration::from_secs(10),
         timeout_message: None,
         timeout_response: None,
         idle_timeout: Duration::from_secs(60),
         retry_on_401: true,
         unread: None,
-        ca: None,
+        tls: ServiceTls::default(),
         private_network: false,
+        hosts: Vec::new(),
+        rewrite_links: true,
     };
     Route::outbound(
         "mailer",
@@ -141,7 +146,11 @@ fn outbound_route() -> Route {
 fn outbound(c: &mut Criterion) {
     let routes = Routes::new([Arc::new(outbound_route())]);
     let target = b"/mailer/accounts/12345/messages/67890%20x?limit=20&page=3";
-    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(black_box(target)).is_ok()));
+    let fields = Fields::collect([(&b"Host"[..], &b"127.0.0.1:8080"[..])]);
+    let call = attache::outbound::Call { target, fields: &fields, absolute: false };
+    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(black_box(&call)).is_ok()));
+    let routes = routes.with_hosts([("mailer.internal", "mailer")]);
+    c.bench_function("outbound plan with `hosts`", |b| b.iter(|| routes.plan(black_box(&call)).is_ok()));
     let route = outbound_route();
     let rest = b"/accounts/12345/messages/67890%20x?limit=20&page=3";
     c.bench_function("path join", |b| b.iter(|| route.upstream.target(black_box(rest))));

@@ -4,13 +4,14 @@
 //! but no formatting.
 
 use crate::config::model::{
-    Authorization, KeyIn, Outbound, ServerUrl, TimeoutResponse, UnreadSecret, Webhook,
+    Account, Authorization, KeyIn, Outbound, ServerUrl, ServiceTls, TimeoutResponse, UnreadSecret, Webhook,
 };
 use crate::credentials::Credential;
 use crate::header_name::{FieldName, fold};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
 use http::{HeaderValue, Method, StatusCode};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// The deadline, from arrival to response headers.
     pub timeout: Duration,
+    /// Maximum time for one connection. `None`: until the deadline.
+    pub connect_timeout: Option<Duration>,
     /// The statuses by which the upstream refuses the account's token; empty if the account has none. Not stored in the
     /// token source, because a source outlives reloads that change only this.
     pub token_refused_by: Vec<StatusCode>,
@@ -57,30 +60,31 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the outbound route of a service.
+    /// Returns the outbound route of a service that `account` opens: its own, or one for a caller.
     pub fn outbound(
         service: &str,
         outbound: &Outbound,
-        credential: Arc<Credential>,
+        (account, credential): (&Account, Arc<Credential>),
         stats: Arc<ServiceStats>,
         parts: &mut Parts<'_>,
     ) -> Self {
         Self {
             direction: Direction::Outbound,
             service: service.to_owned(),
-            account: Some(outbound.account.name.clone()),
-            headers: Arc::clone(&outbound.account.headers),
-            replaced: parts.names(replaced(&credential, &outbound.account.headers)),
-            unavailable: blocking(outbound.account.unread.as_ref(), outbound.unread.as_ref()),
+            account: Some(account.name.clone()),
+            headers: Arc::clone(&account.headers),
+            replaced: parts.names(replaced(&credential, &account.headers)),
+            unavailable: blocking(account.unread.as_ref(), outbound.unread.as_ref()),
             credential,
             upstream: Arc::new(parts.transport.upstream(
-                service,
+                &sharing(service, outbound, account),
                 &outbound.server_url,
-                outbound.ca.as_ref(),
+                &outbound.tls,
                 outbound.private_network,
             )),
             timeout: outbound.timeout,
-            token_refused_by: match &outbound.account.authorization {
+            connect_timeout: outbound.connect_timeout,
+            token_refused_by: match &account.authorization {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
             },
@@ -125,6 +129,7 @@ impl Route {
             replaced: parts.names(replaced),
             upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
+            connect_timeout: None,
             token_refused_by: Vec::new(),
             retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
@@ -166,7 +171,7 @@ impl<'t> Parts<'t> {
     /// Returns the upstream of a receiver. A receiver is in a private network and is sent no credential, so the
     /// webhooks of several services with the same receiver share its connections.
     fn receiver(&mut self, url: &ServerUrl) -> Arc<Upstream> {
-        let make = || Arc::new(self.transport.upstream("", url, None, true));
+        let make = || Arc::new(self.transport.upstream("", url, &ServiceTls::default(), true));
         Arc::clone(self.receivers.entry(url.clone()).or_insert_with(make))
     }
 
@@ -176,6 +181,15 @@ impl<'t> Parts<'t> {
 
     fn methods(&mut self, methods: &[Method]) -> Arc<[Method]> {
         kept_once(&mut self.methods, methods)
+    }
+}
+
+/// Returns the name of those that share the idle connections of a service: the requests with one account.
+fn sharing<'a>(service: &'a str, outbound: &Outbound, account: &Account) -> Cow<'a, str> {
+    match account.name == outbound.account.name {
+        true => service.into(),
+        // Neither name has a NUL.
+        false => format!("{service}\0{}", account.name).into(),
     }
 }
 

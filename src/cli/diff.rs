@@ -105,6 +105,7 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
     });
     let all = [
         named("services", &changes.services),
+        named("issuers", &changes.issuers),
         named("accounts", &changes.accounts),
         named("users", &changes.users),
         named("callers", &changes.callers),
@@ -225,6 +226,7 @@ fn as_json(changes: &Changes, sections: &[Section]) -> Value {
     json!({
         "same": changes.is_empty(),
         "services": entries("services"),
+        "issuers": entries("issuers"),
         "accounts": entries("accounts"),
         "users": entries("users"),
         "callers": entries("callers"),

@@ -7,6 +7,7 @@
 mod listener;
 mod report;
 mod request_id;
+mod transport;
 
 use super::file::{self, File};
 use super::status::Admin;
@@ -133,6 +134,8 @@ struct Asked {
     method: String,
     /// Path and query.
     target: String,
+    /// The host of the URL, if it has one.
+    authority: Option<String>,
     head: Vec<u8>,
     client: Option<IpAddr>,
 }
@@ -191,7 +194,8 @@ impl Asked {
         }
         head.push_str("\r\n");
         let (method, target) = (method.to_owned(), target.to_owned());
-        Ok(Self { direction, method, target, head: head.into_bytes(), client })
+        let authority = authority.map(str::to_owned);
+        Ok(Self { direction, method, target, authority, head: head.into_bytes(), client })
     }
 
     fn decide(&self, snapshot: &Snapshot, now: SystemTime) -> Decision {
@@ -201,7 +205,10 @@ impl Asked {
         };
         match self.direction {
             Direction::Outbound => {
-                snapshot.routes.plan(&head.target).map_or_else(Decision::from, Decision::Outbound)
+                // With `http_proxy`, the URL of a service is one that a client of the proxy asks for.
+                let absolute = self.authority.as_ref().is_some_and(|host| snapshot.routes.proxies(host));
+                let call = outbound::Call { target: &head.target, fields: &head.fields, absolute };
+                snapshot.routes.plan(&call).map_or_else(Decision::from, Decision::Outbound)
             }
             Direction::Webhook => match self.call(snapshot, &head, now) {
                 Ok(admitted) => match admitted.action {

@@ -43,6 +43,8 @@ pub(crate) struct Changes {
     /// A service counts as unchanged if only its named account or its user changes; an account written in place is part
     /// of it, and so are its webhook keys.
     pub(crate) services: Named,
+    /// Issuers under `issuers`. One whose key file has changed is changed.
+    pub(crate) issuers: Named,
     /// Accounts under `accounts`. One with a different secret is changed.
     pub(crate) accounts: Named,
     /// Users under `users`.
@@ -78,6 +80,7 @@ impl Changes {
     pub(crate) fn between(before: &Config, after: &Config) -> Self {
         Self {
             services: named(&before.services, &after.services, same_service),
+            issuers: named(&before.issuers, &after.issuers, |before, after| before == after),
             accounts: named(&before.accounts, &after.accounts, same_account),
             users: named(&before.users, &after.users, |before, after| before == after),
             callers: callers(before, after),
@@ -106,6 +109,9 @@ impl Changes {
         };
         for name in both(&before.services, &after.services).filter(|name| differs(&["services", name])) {
             add(&mut self.services, name);
+        }
+        for name in both(&before.issuers, &after.issuers).filter(|name| differs(&["issuers", name])) {
+            add(&mut self.issuers, name);
         }
         for name in both(&before.accounts, &after.accounts).filter(|name| differs(&["accounts", name])) {
             add(&mut self.accounts, name);
@@ -169,26 +175,32 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         account,
         server_url,
         timeout,
+        connect_timeout,
         timeout_message,
         timeout_response,
         idle_timeout,
         retry_on_401,
-        ca,
+        tls,
         private_network,
         allow_plaintext,
         unread,
+        hosts,
+        rewrite_links,
     } = before;
     let names_one = !account.is_inline() && !after.account.is_inline();
     (if names_one { account.name == after.account.name } else { same_account(account, &after.account) })
         && *server_url == after.server_url
         && *timeout == after.timeout
+        && *connect_timeout == after.connect_timeout
         && *timeout_message == after.timeout_message
         && *timeout_response == after.timeout_response
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
-        && *ca == after.ca
+        && *tls == after.tls
         && *private_network == after.private_network
         && *allow_plaintext == after.allow_plaintext
+        && *hosts == after.hosts
+        && *rewrite_links == after.rewrite_links
         && *unread == after.unread
 }
 
@@ -248,12 +260,11 @@ fn same_rights(before: &CallerServices, after: &CallerServices) -> bool {
         (CallerServices::Named(before), CallerServices::Named(after)) => {
             before.len() == after.len()
                 && before.iter().zip(after).all(|((name, before), (other, after))| {
-                    let CallerRight { methods, paths, account } = before;
+                    let CallerRight { rights, account } = before;
                     let account_of =
                         |account: &Option<Arc<Account>>| account.as_ref().map(|a| a.name.clone());
                     name == other
-                        && *methods == after.methods
-                        && *paths == after.paths
+                        && *rights == after.rights
                         && account_of(account) == account_of(&after.account)
                 })
         }
@@ -309,6 +320,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         listen,
         public_url,
         via,
+        http_proxy,
         threads,
         identity_headers,
         assertion,
@@ -318,6 +330,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         drain,
         log,
         state,
+        issuers: _,
         accounts: _,
         users: _,
         services: _,
@@ -336,6 +349,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("listen", *listen != after.listen),
         ("public_url", *public_url != after.public_url),
         ("via", *via != after.via),
+        ("http_proxy", *http_proxy != after.http_proxy),
         ("threads", *threads != after.threads),
         ("identity_headers", identity_headers),
         ("identity", *assertion != after.assertion),
@@ -355,6 +369,10 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
 impl Changes {
     pub(crate) fn services_field(&self) -> Option<String> {
         field(&self.services)
+    }
+
+    pub(crate) fn issuers_field(&self) -> Option<String> {
+        field(&self.issuers)
     }
 
     pub(crate) fn accounts_field(&self) -> Option<String> {

@@ -5,8 +5,10 @@
 mod account;
 mod caller;
 mod custom;
+mod issuer;
 mod listen;
 mod param;
+mod rights;
 mod service;
 mod unread;
 mod webhook;
@@ -18,9 +20,11 @@ pub use account::{
 };
 pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
+pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
-pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, TimeoutResponse, destination};
+pub use rights::{PathPattern, Rights};
+pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
@@ -44,6 +48,8 @@ pub struct Config {
     /// `via`: true if outbound requests carry `Via: 1.1 attache` (RFC 9110 section 7.6.3). Default false, because some
     /// servers switch compression off for it.
     pub via: bool,
+    /// `http_proxy`: true if a request in absolute form is matched against the server URLs.
+    pub http_proxy: bool,
     /// Worker threads; `None` is one per core. A change needs a restart.
     pub threads: Option<NonZeroUsize>,
     /// The headers that tell the receivers a webhook's identity.
@@ -63,6 +69,8 @@ pub struct Config {
     pub log: Log,
     /// The store of refresh tokens. Never `None` if a grant has one to store.
     pub state: Option<StateStore>,
+    /// Issuers of tokens by their key under `issuers`.
+    pub issuers: BTreeMap<String, Arc<Issuer>>,
     /// Reusable accounts by their key under `accounts`.
     pub accounts: BTreeMap<String, Arc<Account>>,
     /// Users by their key under `users`.
@@ -99,6 +107,11 @@ impl Config {
     /// Returns the accounts with a secret that can't be read.
     pub fn unread_accounts(&self) -> BTreeMap<&str, &UnreadSecret> {
         self.all_accounts().filter_map(|account| Some((&*account.name, account.unread.as_ref()?))).collect()
+    }
+
+    /// Returns the issuers with a file or secret that can't be read.
+    pub fn unread_issuers(&self) -> BTreeMap<&str, &UnreadSecret> {
+        self.issuers.values().filter_map(|issuer| Some((&*issuer.key, issuer.unread.as_ref()?))).collect()
     }
 
     /// Returns the services with their own unreadable secret: a certificate, or a secret of the webhook.

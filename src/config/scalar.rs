@@ -295,6 +295,24 @@ fn base_url(text: &str, remedies: (&str, &str)) -> Result<ServerUrl, Invalid> {
     Ok(ServerUrl { tls, host, port, authority, path: path.trim_end_matches('/').to_owned() })
 }
 
+/// Parses `tls.server_name`: a host name or an address, in lower case.
+pub(super) fn server_name(text: &str) -> Result<String, Invalid> {
+    if text.contains(['/', ':']) && text.parse::<IpAddr>().is_err() {
+        return invalid_try(
+            "a name without scheme, port and path is expected",
+            "write it like `api.example.com`",
+        );
+    }
+    if text.contains('*') {
+        return invalid("a certificate may have a `*`, the name that it is for has none");
+    }
+    let name = text.to_ascii_lowercase();
+    match name.parse::<IpAddr>() {
+        Ok(_) => Ok(name),
+        Err(_) => check_host(&name).map(|()| name),
+    }
+}
+
 /// Parses `token_url`: http or https, no user info, no fragment.
 pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
     scheme(text)?;
@@ -395,6 +413,27 @@ pub(super) fn is_loopback(host: Option<&url::Host<&str>>) -> bool {
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         Some(url::Host::Domain(name)) => *name == "localhost",
         None => false,
+    }
+}
+
+/// Parses a name of `hosts`, as it is compared with `Host`: in lowercase, and in ASCII.
+pub(super) fn host(text: &str) -> Result<String, Invalid> {
+    if text.contains("://") || text.contains('/') {
+        return invalid_try("a host name is expected, not a URL", "write it like `mailer.internal`");
+    }
+    if text.contains('*') {
+        return invalid_try("patterns are not supported", "list each name");
+    }
+    if text.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())) {
+        return invalid_try("a port does not belong here", "remove it: the name counts with any port");
+    }
+    match url::Host::parse(text.strip_suffix('.').unwrap_or(text)) {
+        Ok(url::Host::Domain(name)) => check_host(&name).map(|()| name),
+        Ok(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => invalid_try(
+            "an address is not a name",
+            "a request by an address is found by its path, as `/SERVICE/…`",
+        ),
+        Err(_) => check_host(text).and_then(|()| invalid("this is not a host name")),
     }
 }
 

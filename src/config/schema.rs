@@ -7,6 +7,7 @@
 mod accounts;
 mod callers;
 mod custom;
+mod issuers;
 mod json;
 mod listen;
 mod reference;

@@ -5,6 +5,7 @@
 mod acceptors;
 mod admin_thread;
 mod grants;
+mod issuers;
 mod listen;
 mod reload;
 mod service_manager;
@@ -29,6 +30,7 @@ use crate::transport::Transport;
 use acceptors::Acceptors;
 use admin_thread::AdminThread;
 use grants::Grants;
+use issuers::KeyFetches;
 use listen::bind;
 use reload::{Fixed, Reloader};
 use serde_json::{Value, json};
@@ -293,6 +295,8 @@ impl Server {
         let mut background = JoinSet::new();
         background.spawn(grants::watch(state.snapshots.clone()));
         background.spawn(self.grants.seal_again(&state.snapshots.load().config));
+        let mut key_fetches = KeyFetches::default();
+        key_fetches.follow(&state.snapshots.load(), &state.transport);
         let view: Arc<dyn View> = Arc::clone(&state) as _;
         let admin = AdminThread::start(self.admin, view)?;
         let mut serving = JoinSet::new();
@@ -344,7 +348,9 @@ impl Server {
                     if let Some(files) = files {
                         watcher.reread(files);
                     }
+                    key_fetches.follow(&state.snapshots.load(), &state.transport);
                     if is_asked {
+                        state.snapshots.load().issuers.nudge();
                         // After the reload, so that a mended secret is tried and not the one before it.
                         state.snapshots.load().token_sources().for_each(|source| source.nudge());
                     }

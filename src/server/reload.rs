@@ -226,6 +226,7 @@ fn tell(changes: &Changes, hash: &str) {
     }
     tracing::info!(
         services = changes.services_field(),
+        issuers = changes.issuers_field(),
         accounts = changes.accounts_field(),
         users = changes.users_field(),
         callers = changes.callers_field(),

@@ -11,13 +11,9 @@ pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
     let unread = |config: &Config| {
         let (accounts, services) = (config.unread_accounts(), config.unread_services());
         let callers = config.unread_callers();
-        accounts
-            .into_iter()
-            .chain(services)
-            .chain(callers)
-            .chain(config.unread_listeners())
-            .map(|(name, unread)| (name.to_owned(), unread.clone()))
-            .collect()
+        let all = accounts.into_iter().chain(config.unread_issuers()).chain(services).chain(callers);
+        let all = all.chain(config.unread_listeners());
+        all.map(|(name, unread)| (name.to_owned(), unread.clone())).collect()
     };
     let (before, now): (Vec<_>, Vec<_>) = (unread(before), unread(now));
     if now.is_empty() && !before.is_empty() {
@@ -36,7 +32,7 @@ pub(super) fn log(problems: &Problems) {
             help = problem.help.as_deref(),
             file = %problem.file,
             line = problem.line(),
-            "a secret can't be read: its account, webhook or caller keeps the last value, or is unavailable"
+            "a secret can't be read: its account, issuer, webhook or caller keeps the last value, or is unavailable"
         );
     }
     match unread.count() {

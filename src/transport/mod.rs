@@ -23,7 +23,7 @@ mod upstream;
 use upstream::Resolved;
 pub use upstream::Upstream;
 
-use crate::config::model::{CaBundle, ServerUrl};
+use crate::config::model::{ServerUrl, ServiceTls};
 use dial::{DialError, dial};
 use names::{Names, NoAddress};
 use pool::{Pool, PoolKey};
@@ -52,7 +52,7 @@ pub(crate) struct Connection {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
+pub enum ConnectError {
     /// The name has no address that may be used.
     #[error("no address")]
     NoAddress(#[source] NoAddress),
@@ -62,8 +62,9 @@ pub(crate) enum ConnectError {
     /// A connection was made, but no trusted TLS on it.
     #[error("no trusted TLS connection")]
     Tls {
+        /// The address that answered.
         address: SocketAddr,
-        #[source]
+        /// The failure of the handshake.
         source: TlsError,
     },
 }
@@ -96,16 +97,16 @@ impl Transport {
     }
 
     /// Prepares `url`. Connections are shared by requests of the same `sharing` (a service's key, or empty), the same
-    /// server and the same trust only, and survive a reload that changes none of them.
+    /// server, and the same trust and identity only, and survive a reload that changes none of them.
     pub fn upstream(
         &self,
         sharing: &str,
         url: &ServerUrl,
-        ca: Option<&CaBundle>,
+        tls: &ServiceTls,
         private_network: bool,
     ) -> Upstream {
-        let client = url.tls.then(|| self.tls.for_ca(ca));
-        Upstream::new(sharing, url, (ca, client), private_network, &self.names)
+        let client = url.tls.then(|| self.tls.for_service(tls));
+        Upstream::new(sharing, url, (tls, client), private_network, &self.names)
     }
 
     /// Prepares the server of `url` for connections that are never pooled, with `client` if it is https. `None`: `url` is
@@ -118,7 +119,7 @@ impl Transport {
     ) -> Option<Upstream> {
         let url = upstream::server_of(url)?;
         let client = url.tls.then(|| Arc::clone(client));
-        Some(Upstream::new("", &url, (None, client), private_network, &self.names))
+        Some(Upstream::new("", &url, (&ServiceTls::default(), client), private_network, &self.names))
     }
 
     /// Returns an idle connection to one of the currently known addresses. Does not wait.
@@ -151,14 +152,24 @@ impl Transport {
                 return Ok(idle);
             }
         }
-        let (stream, address) = match dial(&found.allowed, listener, None).await {
-            Ok(dialled) => dialled,
-            Err(error) => dial_again(upstream, &found, listener, error).await?,
-        };
-        upstream.worked(address);
-        let io = self.secure(upstream, stream, address).await?;
+        let (io, address) = self.open(upstream, &found, listener).await?;
         let key = upstream.key(address);
         Ok((Box::new(ServerStream::new(io)), Connection { address, reused: false, key }))
+    }
+
+    /// Opens a connection to one of the addresses.
+    async fn open(
+        &self,
+        upstream: &Upstream,
+        found: &Resolved,
+        listener: Option<SocketAddr>,
+    ) -> Result<(Io, SocketAddr), ConnectError> {
+        let (stream, address) = match dial(&found.allowed, listener, None).await {
+            Ok(dialled) => dialled,
+            Err(error) => dial_again(upstream, found, listener, error).await?,
+        };
+        upstream.worked(address);
+        Ok((self.secure(upstream, stream, address).await?, address))
     }
 
     async fn secure(

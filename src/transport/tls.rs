@@ -1,8 +1,9 @@
 //! TLS to upstreams: the trusted certificates, and the handshake.
 //!
-//! There is one client configuration per distinct set of roots, in the whole process. It holds the sessions to resume,
-//! so a reload that keeps `tls.ca` keeps them too. A resumed session does not verify the certificate again; therefore
-//! another set of roots needs another configuration.
+//! There is one client configuration per distinct set of roots and client's identity, in the whole process. It holds the
+//! sessions to resume, so a reload that keeps `tls` keeps them too. A resumed session does not verify the certificate
+//! again, and keeps the client's identity; therefore another set of roots, or another identity, needs another
+//! configuration.
 //!
 //! Invariants: verification cannot be switched off. Without a usable root every certificate is refused.
 
@@ -90,8 +91,8 @@ pub fn buffered(stream: TcpStream) -> Buffered {
 #[derive(Default)]
 pub struct TlsClients {
     system: Mutex<Option<Arc<TlsClient>>>,
-    /// By a digest of the certificates. An entry ends with the last service that uses it.
-    by_ca: Mutex<HashMap<[u8; 32], Weak<TlsClient>>>,
+    /// By a digest of the certificates and the client's identity. An entry ends with the last user of it.
+    by_settings: Mutex<HashMap<[u8; 32], Weak<TlsClient>>>,
 }
 
 impl TlsClients {
@@ -104,14 +105,19 @@ impl TlsClients {
                 .get_or_insert_with(|| Arc::new(TlsClient::new(Roots::system(), &[], None, SESSIONS.0)));
             return Arc::clone(client);
         };
-        let digest = digest(&ca.certificates);
-        let mut by_ca = self.by_ca.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = by_ca.get(&digest).and_then(Weak::upgrade) {
+        let make = || TlsClient::new(Arc::new(Roots::of(ca)), &ca.certificates, None, SESSIONS.1);
+        self.shared(digest(&ca.certificates), make)
+    }
+
+    /// Returns the client of `digest`, made by `make` if there is none.
+    fn shared(&self, digest: [u8; 32], make: impl FnOnce() -> TlsClient) -> Arc<TlsClient> {
+        let mut clients = self.by_settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&digest).and_then(Weak::upgrade) {
             return client;
         }
-        by_ca.retain(|_, client| client.strong_count() > 0);
-        let client = Arc::new(TlsClient::new(Arc::new(Roots::of(ca)), &ca.certificates, None, SESSIONS.1));
-        by_ca.insert(digest, Arc::downgrade(&client));
+        clients.retain(|_, client| client.strong_count() > 0);
+        let client = Arc::new(make());
+        clients.insert(digest, Arc::downgrade(&client));
         client
     }
 }

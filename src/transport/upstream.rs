@@ -5,7 +5,7 @@ use super::egress::allowed;
 use super::names::{Name, Names, NoAddress};
 use super::pool::PoolKey;
 use super::tls::{TlsClient, TlsError, server_name};
-use crate::config::model::{CaBundle, Host, ServerUrl};
+use crate::config::model::{Host, ServerUrl, ServiceTls};
 use crate::secret::sha256;
 use http::HeaderValue;
 use rustls_pki_types::ServerName;
@@ -55,7 +55,7 @@ impl Upstream {
     pub(super) fn new(
         sharing: &str,
         url: &ServerUrl,
-        (ca, client): (Option<&CaBundle>, Option<Arc<TlsClient>>),
+        (tls, client): (&ServiceTls, Option<Arc<TlsClient>>),
         private_network: bool,
         names: &Names,
     ) -> Self {
@@ -63,7 +63,8 @@ impl Upstream {
             Host::Name(name) => name.clone(),
             Host::Ip(ip) => ip.to_string(),
         };
-        let group = group(sharing, &host, url.tls, ca);
+        let host = tls.server_name.clone().unwrap_or(host);
+        let group = group(sharing, &host, url.tls.then_some(tls));
         let server = match &url.host {
             Host::Name(name) => Server::Named(names.name(name), url.port),
             Host::Ip(ip) => {
@@ -191,13 +192,16 @@ pub(super) fn server_of(url: &Url) -> Option<ServerUrl> {
     Some(ServerUrl { tls, host, port: url.port_or_known_default()?, authority, path: String::new() })
 }
 
-fn group(sharing: &str, host: &str, tls: bool, ca: Option<&CaBundle>) -> u64 {
-    let mut identity =
-        [sharing.as_bytes(), b"\0", if tls { host.as_bytes() } else { b"" }, &[0, tls.into()]].concat();
-    for certificate in ca.iter().flat_map(|ca| &ca.certificates) {
-        identity.extend_from_slice(&sha256(certificate));
+/// Returns the digest of everything that separates idle connections, except the address. `host` is the name in the
+/// certificate, `tls` is `None` for http.
+fn group(sharing: &str, host: &str, tls: Option<&ServiceTls>) -> u64 {
+    let mut parts: Vec<[u8; 32]> = vec![sha256(sharing.as_bytes())];
+    if let Some(tls) = tls {
+        parts.push(sha256(host.as_bytes()));
+        parts.push(tls.identity.as_ref().map_or([0; 32], |pem| sha256(pem.expose().as_bytes())));
+        parts.extend(tls.ca.iter().flat_map(|ca| &ca.certificates).map(|der| sha256(der)));
     }
-    let digest = sha256(&identity);
+    let digest = sha256(parts.as_flattened());
     u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
 }
 
@@ -205,6 +209,8 @@ fn group(sharing: &str, host: &str, tls: bool, ca: Option<&CaBundle>) -> u64 {
 mod tests {
     use super::super::for_tests;
     use super::*;
+    use crate::config::model::CaBundle;
+    use crate::secret::Secret;
 
     fn upstream(path: &str) -> Upstream {
         let url = ServerUrl {
@@ -214,7 +220,7 @@ mod tests {
             authority: "api.example".into(),
             path: path.into(),
         };
-        for_tests().upstream("mailer", &url, None, false)
+        for_tests().upstream("mailer", &url, &ServiceTls::default(), false)
     }
 
     #[test]
@@ -252,20 +258,22 @@ mod tests {
     #[test]
     fn connections_are_shared_only_where_all_else_is_the_same() {
         let ca = CaBundle { path: "ca.pem".into(), certificates: vec![vec![1]] };
+        let (none, identity) = (ServiceTls::default(), |pem: &str| ServiceTls {
+            identity: Some(Secret::new(pem)),
+            ..ServiceTls::default()
+        });
         let groups = [
-            group("a", "x", true, None),
-            group("b", "x", true, None),
-            group("a", "y", true, None),
-            group("a", "x", false, None),
-            group("a", "x", true, Some(&ca)),
+            group("a", "x", Some(&none)),
+            group("b", "x", Some(&none)),
+            group("a", "y", Some(&none)),
+            group("a", "x", None),
+            group("a", "x", Some(&ServiceTls { ca: Some(ca), ..ServiceTls::default() })),
+            group("a", "x", Some(&identity("one"))),
+            group("a", "x", Some(&identity("two"))),
         ];
         for (at, one) in groups.iter().enumerate() {
             assert!(!groups[at + 1..].contains(one), "{at}");
         }
-        assert_eq!(
-            group("", "x", false, None),
-            group("", "y", false, None),
-            "the address is in the pool's key"
-        );
+        assert_eq!(group("", "x", None), group("", "y", None), "the address is in the pool's key");
     }
 }

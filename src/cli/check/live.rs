@@ -1,5 +1,5 @@
-//! `attache check --live`: requests a token for every OAuth2 account and connects to every service, as `attache run`
-//! would.
+//! `attache check --live`: requests a token for every OAuth2 account, fetches the keys of every issuer and connects to
+//! every service, as `attache run` would.
 //!
 //! Refresh tokens are spent under the store's lock and their successors stored, so a running attache is not affected;
 //! Ctrl-C waits for such an exchange, since interrupting it would lose the grant. No request is sent to a service.
@@ -9,13 +9,13 @@ mod finding;
 pub(super) use finding::{Finding, failure};
 
 use super::super::file;
-use crate::config::model::{CaBundle, Config, Grant, OAuth2, ServerUrl};
+use crate::config::model::{Config, Grant, Jwks, OAuth2, ServerUrl, ServiceTls};
 use crate::credentials::oauth2::{Failure, TokenClient, Tokens, inspect};
+use crate::issuers::JwksClient;
 use crate::state::FileStore;
 use crate::telemetry::logging;
-use crate::transport::Transport;
 use crate::transport::reach::reach;
-use crate::transport::tls::TlsClient;
+use crate::transport::{Transport, Upstream};
 use finding::Kind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,7 @@ async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
     let tokens = Tokens::new(TokenClient::new(&transport), Handle::current());
     let mut tasks = Tasks::default();
     tokens_of(config, &tokens, &mut tasks);
+    keys_of(config, &transport, &mut tasks);
     reach_all(config, &transport, &mut tasks);
     let found = tokio::select! {
         found = tasks.all() => Ok(found),
@@ -150,23 +151,35 @@ fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) ->
     }
 }
 
+/// Fetches the keys of every issuer that has them at a URL.
+fn keys_of(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
+    for (name, issuer) in &config.issuers {
+        if let Jwks::Url(source) = &issuer.jwks {
+            let (name, client) = (name.clone(), JwksClient::new(transport, source));
+            tasks.add(async move { Finding::of_keys(&name, client.fetch().await) });
+        }
+    }
+}
+
 fn reach_all(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
-    let client = |tls: bool, ca: Option<&CaBundle>| tls.then(|| transport.tls().for_ca(ca));
-    let mut add = |kind, name: &str, url: &ServerUrl, private_network, client: Option<Arc<TlsClient>>| {
+    let mut add = |kind, name: &str, url: &ServerUrl, upstream: Upstream| {
         let (name, url, transport) = (name.to_owned(), url.clone(), Arc::clone(transport));
         tasks.add(async move {
-            let reached = reach(transport.names(), &url, private_network, client.as_deref(), REACH).await;
+            let reached = reach(&transport, &upstream, REACH).await;
             Finding::of_upstream(kind, &name, &url, reached)
         });
     };
     for (name, service) in &config.services {
         if let Some(outbound) = &service.outbound {
             let url = &outbound.server_url;
-            add(Kind::Service, name, url, outbound.private_network, client(url.tls, outbound.ca.as_ref()));
+            let upstream = transport.upstream("", url, &outbound.tls, outbound.private_network);
+            add(Kind::Service, name, url, upstream);
         }
         // The receiver's address may be private, and its TLS is not checked.
         if let Some(webhook) = &service.webhook {
-            add(Kind::Webhook, name, &webhook.forward_to, true, None);
+            let url = &webhook.forward_to;
+            let plain = ServerUrl { tls: false, ..url.clone() };
+            add(Kind::Webhook, name, url, transport.upstream("", &plain, &ServiceTls::default(), true));
         }
     }
 }

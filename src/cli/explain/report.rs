@@ -73,11 +73,14 @@ impl Report {
         let Some(service) = config.services.get(&route.service) else { return };
         let Some(outbound) = &service.outbound else { return };
         self.add("service", json!(service.key), "service", named(&service.key, service.name.as_deref()));
+        let form = plan.form.as_str();
+        self.add("named_by", json!(form), "named by", form.to_owned());
         let kind = kind(&outbound.account);
         let account = json!({ "name": outbound.account.name, "authorization": kind });
         self.add("account", account, "account", format!("{} ({kind})", outbound.account.name));
         self.upstream(asked, &outbound.server_url, plan);
         self.deadline(route.timeout, route.idle_timeout);
+        self.transport(outbound);
         let (status, text) = match &route.timeout_response {
             Some(response) => (response.status.as_u16(), "timeout_response"),
             None => (ErrorCode::ServiceTimeout.status(), route.timeout_message.as_str()),

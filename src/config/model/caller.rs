@@ -1,7 +1,6 @@
 //! Callers: the internal programs with a name and rights of their own on `listen.outbound`.
 
-use super::{Account, ApiKey, Rate, UnreadSecret};
-use http::Method;
+use super::{Account, ApiKey, Rate, Rights, UnreadSecret};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -55,10 +54,8 @@ pub enum CallerServices {
 /// The rights of a caller on one service.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CallerRight {
-    /// The allowed methods; empty allows all.
-    pub methods: Vec<Method>,
-    /// The allowed paths below the service, as in the file; empty allows all.
-    pub paths: Vec<String>,
+    /// The allowed methods and paths.
+    pub rights: Rights,
     /// The account that opens the service for this caller, instead of the service's own.
     pub account: Option<Arc<Account>>,
 }

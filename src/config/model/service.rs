@@ -2,6 +2,7 @@
 
 use super::{Account, UnreadSecret, Webhook};
 use crate::header_name::FieldName;
+use crate::secret::Secret;
 use http::{HeaderValue, StatusCode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ pub struct Outbound {
     pub server_url: ServerUrl,
     /// Maximum time from the request's arrival to the upstream's response headers. Default 30 s.
     pub timeout: Duration,
+    /// Maximum time for one connection: name, TCP, TLS. `None`: what is left of `timeout`.
+    pub connect_timeout: Option<Duration>,
     /// The detail of the answer on timeout. `None`: a default sentence.
     pub timeout_message: Option<String>,
     /// The whole answer on timeout, if the operator replaces attache's.
@@ -46,14 +49,18 @@ pub struct Outbound {
     pub idle_timeout: Duration,
     /// True if a request is sent once more after the upstream refused its token. Default true.
     pub retry_on_401: bool,
-    /// `tls.ca`: the only roots trusted for this service; `None` is the system's.
-    pub ca: Option<CaBundle>,
-    /// The file of `tls.ca`, if it can't be read.
+    /// `tls`: trust, the client's identity, and the name in the certificate.
+    pub tls: ServiceTls,
+    /// A file of `tls` that can't be read.
     pub unread: Option<UnreadSecret>,
     /// True if a *name* may resolve to a loopback, private or link-local address.
     pub private_network: bool,
     /// True if a credential may be sent over http.
     pub allow_plaintext: bool,
+    /// `hosts`: the names by which a request's `Host` reaches it, in lowercase.
+    pub hosts: Vec<String>,
+    /// True if links in responses are rewritten so that they lead back through attache. Default true.
+    pub rewrite_links: bool,
 }
 
 /// `server_url` or `forward_to`: an http or https URL without query, fragment and user info.
@@ -100,6 +107,17 @@ pub struct TimeoutResponse {
     pub body: Option<String>,
     /// `headers`.
     pub headers: Vec<(FieldName, HeaderValue)>,
+}
+
+/// `tls` of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceTls {
+    /// `ca`: the only roots trusted for this service; `None` is the system's.
+    pub ca: Option<CaBundle>,
+    /// `client_certificate` and `client_key`, one PEM text.
+    pub identity: Option<Secret>,
+    /// `server_name`: the name for SNI and in the certificate, instead of the URL's host.
+    pub server_name: Option<String>,
 }
 
 /// `tls.ca`.

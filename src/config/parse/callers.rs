@@ -3,11 +3,11 @@
 use super::{Named, keys, limits, optional, refer, urls};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
-    Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Listen,
-    Service,
+    Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Issuer,
+    Listen, PathPattern, Rights, Service,
 };
 use crate::config::problem::Finding;
-use crate::config::scalar;
+use crate::config::scalar::{self, Invalid};
 use crate::config::source::Span;
 use crate::config::tree::View;
 use http::Method;
@@ -28,8 +28,7 @@ const WORDS: keys::Words = keys::Words {
 pub(super) struct Context<'a> {
     pub(super) accounts: &'a Named<Account>,
     pub(super) services: &'a Named<Service>,
-    /// Returns the name of an issuer.
-    pub(super) issuer: &'a dyn Fn(&At<'_>) -> Option<String>,
+    pub(super) issuers: &'a Named<Issuer>,
     /// True if `listen.outbound` verifies client certificates.
     pub(super) has_client_ca: bool,
 }
@@ -84,9 +83,11 @@ fn tokens(decoder: &Decoder<'_>, at: &At<'_>, proofs: &mut Proofs) -> Option<Vec
 
 fn jwt(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, proofs: &mut Proofs) -> Option<CallerJwt> {
     let map = decoder.mapping(at)?;
-    let issuer = decoder.required(&map, "issuer").and_then(|at| (context.issuer)(&at));
+    let issuer = decoder
+        .required(&map, "issuer")
+        .and_then(|at| refer(decoder, &at, "issuer", context.issuers, "define it under `issuers`"));
     let subject = decoder.required(&map, "subject").and_then(|at| decoder.string(&at).map(str::to_owned));
-    let jwt = CallerJwt { issuer: issuer?, subject: subject? };
+    let jwt = CallerJwt { issuer: issuer?.key.clone(), subject: subject? };
     let place = decoder.key(at);
     match proofs.subjects.insert(jwt.clone(), place) {
         None => Some(jwt),
@@ -220,11 +221,8 @@ fn right(decoder: &Decoder<'_>, at: &At<'_>, service: &str, context: &Context<'_
     let methods = optional(map.get("methods"), |at| methods(decoder, at));
     let paths = optional(map.get("paths"), |at| paths(decoder, at));
     let account = optional(map.get("account"), |at| account(decoder, at, service, context));
-    Some(CallerRight {
-        methods: methods.or(Vec::new())?,
-        paths: paths.or(Vec::new())?,
-        account: account.checked().ok()?,
-    })
+    let rights = Rights { methods: methods.or(Vec::new())?, paths: paths.or(Vec::new())? };
+    Some(CallerRight { rights, account: account.checked().ok()? })
 }
 
 fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
@@ -235,9 +233,10 @@ fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
     if all.is_empty() { decoder.empty(at) } else { all.into_iter().collect() }
 }
 
-fn paths(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> {
-    let all: Vec<Option<String>> =
-        decoder.sequence(at)?.map(|item| decoder.string(&item).map(str::to_owned)).collect();
+fn paths(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<PathPattern>> {
+    let parse = |text: &str| PathPattern::parse(text).map_err(|label| Invalid { label, help: None });
+    let read = |item: At<'_>| decoder.parsed(&item, "invalid_path", "a path that can be allowed", parse);
+    let all: Vec<Option<PathPattern>> = decoder.sequence(at)?.map(read).collect();
     if all.is_empty() { decoder.empty(at) } else { all.into_iter().collect() }
 }
 

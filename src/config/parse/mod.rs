@@ -6,7 +6,9 @@
 mod accounts;
 mod advice;
 mod callers;
+mod hosts;
 mod identity;
+mod issuers;
 mod keys;
 mod limits;
 mod listen;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The maps to which several files may contribute.
-const MERGED: [&str; 4] = ["accounts", "users", "callers", "services"];
+const MERGED: [&str; 5] = ["issuers", "accounts", "users", "callers", "services"];
 
 /// Keys that each of several files may have.
 const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
@@ -118,7 +120,7 @@ pub(super) fn effective(sources: &[Source]) -> Option<Effective> {
 /// Builds one root for all files: the sections of [`MERGED`] by key, every other key from one file.
 fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> Option<NodeId> {
     let mut top: Vec<Entry> = Vec::new();
-    let mut merged = [const { None::<(NodeId, Vec<Entry>)> }; MERGED.len()];
+    let mut merged: [Option<(NodeId, Vec<Entry>)>; MERGED.len()] = [const { None }; MERGED.len()];
     let mut seen: HashMap<(usize, String), Span> = HashMap::new();
     let mut mappings = 0;
     for root in roots {
@@ -207,6 +209,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let has_callers = map.get("callers").is_some() || decoder.is_misspelt(&map, "callers");
     let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
     let caller_rules = callers::rules(decoder, &map, listen.as_ref(), anonymous);
+    let http_proxy = map.get("http_proxy").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
@@ -236,6 +239,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
 
     let kept = !state.is_absent() || decoder.is_misspelt(&map, "state");
     let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with);
+    let issuers = named(decoder, &map, "issuers", |at, name| issuers::issuer(decoder, at, name));
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
@@ -247,7 +251,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (service_at, webhook_at) = (of("service"), of("webhook"));
     let service_defaults = service_at.as_ref().and_then(|at| decoder.mapping(at));
     let webhook_defaults = webhook_at.as_ref().and_then(|at| decoder.mapping(at));
+    let hosts = hosts::Hosts::default();
     let context = services::Context {
+        hosts: &hosts,
         accounts: &accounts,
         users: &users,
         listeners: &listeners,
@@ -269,7 +275,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let context = callers::Context {
         accounts: &accounts,
         services: &services,
-        issuer: &|_| None,
+        issuers: &issuers,
         has_client_ca: listen
             .as_ref()
             .is_none_or(|listen| listen.outbound.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())),
@@ -280,6 +286,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     Some(Config {
         listen: listen?,
         via,
+        http_proxy,
         public_url,
         threads,
         identity_headers: identity_headers?,
@@ -290,6 +297,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         drain,
         log,
         state: state.checked().ok()?,
+        issuers: all(issuers)?,
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,
@@ -356,7 +364,11 @@ fn refer<T>(
     if named.is_unreadable {
         return None;
     }
-    let code = if kind == "user" { "unknown_user" } else { "unknown_account" };
+    let code = match kind {
+        "user" => "unknown_user",
+        "issuer" => "unknown_issuer",
+        _ => "unknown_account",
+    };
     // Not a name, so it may be a misplaced credential that belongs in an account.
     decoder.parsed_or_hidden(at, code, &format!("the name of an entry of `{kind}s`"), scalar::name)?;
     let message = format!("{at} refers to unknown {kind} `{name}`");

@@ -2,11 +2,11 @@
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
-use super::{Named, accounts, loops, optional, refer, tls, urls, webhooks};
+use super::{Named, accounts, hosts, loops, optional, refer, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
-    Account, Authorization, CaBundle, Host, Outbound, Service, TimeoutResponse, UnreadSecret, User,
+    Account, Authorization, Host, Outbound, Service, ServiceTls, TimeoutResponse, UnreadSecret, User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -21,6 +21,7 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The parts of the file that a service refers to.
 pub(super) struct Context<'a> {
+    pub(super) hosts: &'a hosts::Hosts,
     pub(super) accounts: &'a Named<Account>,
     pub(super) users: &'a Named<User>,
     pub(super) listeners: &'a Listeners,
@@ -44,7 +45,9 @@ pub(super) fn service(
         optional(map.get("account"), |at| account(decoder, at, key, context.accounts, refresh_tokens));
     let outbound = match map.get("server_url") {
         Some(server_url) => {
-            outbound(decoder, &map, &server_url, account, context.listeners.outbound.as_ref()).into()
+            let hosts = optional(map.get("hosts"), |at| context.hosts.read(decoder, at));
+            let outbound = outbound(decoder, &map, &server_url, account, context.listeners.outbound.as_ref());
+            outbound.and_then(|outbound| Some(Outbound { hosts: hosts.or(Vec::new())?, ..outbound })).into()
         }
         None => without_server_url(decoder, &map).map_or(Given::Invalid, |()| Given::Absent),
     };
@@ -68,7 +71,8 @@ fn without_server_url(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<()> {
         decoder.report(if is_webhook { finding.help(help) } else { finding });
     }
     let settings = map.at.kind.shape().and_then(|shape| shape.extends);
-    let is_setting = |name: &str| settings.is_some_and(|settings| settings.key(name).is_some());
+    let is_setting =
+        |name: &str| name == "hosts" || settings.is_some_and(|settings| settings.key(name).is_some());
     for (_, at) in map.entries().filter(|(name, _)| !misspelt && is_setting(name)) {
         fine = false;
         let message = format!("{at} has no effect without a server_url");
@@ -138,49 +142,54 @@ fn outbound(
         account: account.value()?,
         server_url: server_url?,
         timeout: settings.timeout,
+        connect_timeout: settings.connect_timeout,
         timeout_message: settings.timeout_message,
         timeout_response: settings.timeout_response.checked().ok()?,
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
-        ca: settings.ca.checked().ok()?,
+        tls: settings.tls.checked().ok()?.unwrap_or_default(),
         unread: settings.unread,
         private_network: settings.private_network || local,
         allow_plaintext: settings.allow_plaintext,
+        hosts: Vec::new(),
+        rewrite_links: settings.rewrite_links,
     })
 }
 
 /// The values of `defaults.service`.
 struct Settings {
     timeout: Duration,
+    connect_timeout: Option<Duration>,
     idle_timeout: Duration,
     timeout_message: Option<String>,
     timeout_response: Given<TimeoutResponse>,
     retry_on_401: bool,
-    ca: Given<CaBundle>,
-    /// Why the certificates can't be read.
+    tls: Given<ServiceTls>,
+    /// A file of `tls` that can't be read.
     unread: Option<UnreadSecret>,
     private_network: bool,
     allow_plaintext: bool,
+    rewrite_links: bool,
 }
 
 fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
     let duration = |key, default| map.get(key).and_then(|at| decoder.duration(&at, false)).unwrap_or(default);
     let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
-    let tls = map.get("tls").map(|at| {
-        let ca = || tls::ca(decoder, decoder.mapping(&at)?);
-        decoder.secrets.owned(at.to_string(), ca)
-    });
-    let (ca, unread) = tls.map_or((Given::Absent, None), |(ca, unread)| (ca.into(), unread));
+    let tls =
+        map.get("tls").map(|at| decoder.secrets.owned(at.to_string(), || tls::service_tls(decoder, &at)));
+    let (tls, unread) = tls.map_or((Given::Absent, None), |(tls, unread)| (tls.into(), unread));
     Settings {
         timeout: duration("timeout", DEFAULT_TIMEOUT),
+        connect_timeout: map.get("connect_timeout").and_then(|at| decoder.duration(&at, false)),
         idle_timeout: duration("idle_timeout", DEFAULT_IDLE_TIMEOUT),
         timeout_message: map.get("timeout_message").and_then(|at| decoder.free_text(&at)).map(str::to_owned),
         timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
         retry_on_401: flag("retry_on_401", true),
-        ca,
+        tls,
         unread,
         private_network: flag("private_network", false),
         allow_plaintext: flag("allow_plaintext", false),
+        rewrite_links: flag("rewrite_links", true),
     }
 }
 

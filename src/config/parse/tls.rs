@@ -6,8 +6,9 @@
 
 use super::optional;
 use crate::config::decode::{At, Decoder, Given, Map};
-use crate::config::model::{CaBundle, ReadFault, TokenTls};
+use crate::config::model::{CaBundle, ReadFault, ServiceTls, TokenTls};
 use crate::config::problem::Finding;
+use crate::config::scalar;
 use crate::config::secrets::Failure;
 use crate::secret::Secret;
 use base64::Engine as _;
@@ -18,9 +19,24 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
-/// Reads `tls.ca` of a service.
-pub(super) fn ca(decoder: &Decoder<'_>, map: Map<'_>) -> Option<CaBundle> {
-    bundle(decoder, &decoder.required(&map, "ca")?)
+/// Reads `tls` of a service.
+pub(super) fn service_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<ServiceTls> {
+    let map = decoder.mapping(at)?;
+    if map.len() == 0 {
+        return decoder.empty(at);
+    }
+    let (ca, identity) = trust_and_identity(decoder, &map);
+    let server_name = optional(map.get("server_name"), |at| server_name(decoder, at));
+    Some(ServiceTls {
+        ca: ca.checked().ok()?,
+        identity: identity.checked().ok()?,
+        server_name: server_name.checked().ok()?,
+    })
+}
+
+/// Reads the name in a server's certificate: a DNS name or an address.
+fn server_name(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
+    decoder.parsed(at, "invalid_server_name", "a name that a certificate can have", scalar::server_name)
 }
 
 /// Reads `tls` of an oauth2 account, for the connections to its token endpoint.
@@ -29,17 +45,23 @@ pub(super) fn token_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TokenTls> 
     if map.len() == 0 {
         return decoder.empty(at);
     }
+    let (ca, identity) = trust_and_identity(decoder, &map);
+    Some(TokenTls { ca: ca.checked().ok()?, identity: identity.checked().ok()? })
+}
+
+/// Reads `ca`, and `client_certificate` with `client_key`.
+fn trust_and_identity(decoder: &Decoder<'_>, map: &Map<'_>) -> (Given<CaBundle>, Given<Secret>) {
     let ca = optional(map.get("ca"), |at| bundle(decoder, at));
     let identity = match (map.get("client_certificate"), map.get("client_key")) {
         (None, None) => Given::Absent,
         (Some(certificate), Some(key)) => identity(decoder, &certificate, &key),
         (certificate, _) => {
             let missing = if certificate.is_some() { "client_key" } else { "client_certificate" };
-            decoder.required_or(&map, missing, Some("a client certificate needs its private key"));
+            decoder.required_or(map, missing, Some("a client certificate needs its private key"));
             Given::Invalid
         }
     };
-    Some(TokenTls { ca: ca.checked().ok()?, identity: identity.checked().ok()? })
+    (ca, identity)
 }
 
 /// Reads the first certificate of a PEM file; absent if it can't be read.
@@ -56,7 +78,8 @@ pub(super) fn is_of_another(certificate: &CertificateDer<'static>, pem: &str) ->
     matches!(tried, Err(rustls::Error::InconsistentKeys(_)))
 }
 
-fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
+/// Reads the path of a file of trusted certificates.
+pub(super) fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
     let (path, found) = certificates(decoder, at)?;
     // A bundle without certificates trusts nothing. It was read offline, or its owner is unavailable.
     let found = found.unwrap_or_default();
@@ -155,6 +178,11 @@ fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<PrivateKeyDer<'stati
         None => decoder.secrets.block(),
     }
     found.map_or(Given::Absent, Given::Value)
+}
+
+/// Returns the failure of a file without usable content, still without a label.
+pub(super) fn unusable(bytes: &[u8], code: &'static str, message: String) -> Failure {
+    Failure { fault: fault(bytes), ..Failure::malformed(code, message, "", None) }
 }
 
 /// Returns the fault of a file without usable content.

@@ -31,6 +31,13 @@ pub(super) static SERVICE: Shape = Shape {
             "proxy_pass",
             "backend",
         ]),
+        key(
+            "hosts",
+            Kind::List(&Kind::Text),
+            "Names by which a request's `Host` reaches the service as well: the whole path is then below its \
+             `server_url`. Each name belongs to one service.",
+        )
+        .also(&["server_names", "domains", "hostnames", "virtual_hosts"]),
         key("webhook", Kind::Map(&WEBHOOK), "The calls that it sends to a receiver.").also(&["webhooks"]),
     ],
     extends: Some(&SERVICE_SETTINGS),
@@ -69,6 +76,13 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         .default("30s")
         .also(&["timeout_ms", "deadline", "read_timeout", "request_timeout", "proxy_read_timeout"]),
         key(
+            "connect_timeout",
+            Kind::Duration,
+            "Time limit for one connection to the service: its name, TCP, TLS. Default: what is \
+             left of `timeout`.",
+        )
+        .also(&["connection_timeout", "connect_timeout_ms", "proxy_connect_timeout"]),
+        key(
             "timeout_message",
             Kind::Text,
             "The detail of the answer on timeout. Default: a sentence of attache's.",
@@ -92,6 +106,13 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         )
         .default("true"),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
+        key(
+            "rewrite_links",
+            Kind::Bool,
+            "True rewrites the links in `Location`, `Content-Location`, `Refresh` and `Link` that lead below \
+             `server_url`, so that a client that follows them comes back through attache.",
+        )
+        .default("true"),
         key(
             "private_network",
             Kind::Bool,
@@ -128,13 +149,23 @@ static SERVICE_TLS: Shape = Shape {
     name: "service.tls",
     doc: "TLS of the connections to a service.",
     example: "{ ca: PATH }",
-    keys: &[key(
-        "ca",
-        Kind::Path,
-        "PEM: the only certificates trusted for this service, or the server's own \
-             self-signed one.",
-    )
-    .required()],
+    keys: &[
+        key(
+            "ca",
+            Kind::Path,
+            "PEM: the only certificates trusted for this service, or the server's own \
+             self-signed one. Default: the system's.",
+        ),
+        key("client_certificate", Kind::Path, "PEM: attache's certificate for this service (mutual TLS).")
+            .also(&["cert", "certificate"]),
+        key("client_key", Kind::Path, "PEM: its private key.").also(&["key", "private_key"]),
+        key(
+            "server_name",
+            Kind::Text,
+            "The name for SNI and in the server's certificate, instead of the host of `server_url`; `Host` stays.",
+        )
+        .also(&["sni", "servername"]),
+    ],
     extends: None,
     elsewhere: &[
         ("insecure", "verification cannot be switched off; give the server's certificate as `ca`"),

@@ -2,6 +2,7 @@
 
 use super::accounts::ACCOUNT;
 use super::callers::CALLER;
+use super::issuers::ISSUER;
 use super::listen::LISTEN;
 use super::services::{SERVICE, SERVICE_SETTINGS};
 use super::webhooks::WEBHOOK_SETTINGS;
@@ -10,8 +11,8 @@ use super::{Kind, Shape, key};
 /// The whole file.
 pub(in crate::config) static ROOT: Shape = Shape {
     name: "file",
-    doc: "The top of the file. In a folder each key is in one file; `accounts`, \
-             `users`, `callers` and `services` may be divided among several. Keys that begin with \
+    doc: "The top of the file. In a folder each key is in one file; `issuers`, \
+             `accounts`, `users`, `callers` and `services` may be divided among several. Keys that begin with \
              `x-` are ignored.",
     example: "{ services: { … } }",
     keys: &[
@@ -58,7 +59,20 @@ pub(in crate::config) static ROOT: Shape = Shape {
              response.",
         )
         .default("false"),
+        key(
+            "http_proxy",
+            Kind::Bool,
+            "True lets programs use `listen.outbound` as their HTTP proxy: `GET http://HOST/PATH` is sent to the service \
+             whose `server_url` has that host and the longest such path, by https if that says so.",
+        )
+        .default("false"),
         key("defaults", Kind::Map(&DEFAULTS), "Defaults for keys that services and webhooks leave out."),
+        key(
+            "issuers",
+            Kind::Names(&Kind::Map(&ISSUER)),
+            "The issuers of tokens (JWT) that prove who a client is, by name.",
+        )
+        .also(&["jwt_issuers", "jwt_providers"]),
         key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.")
             .also(&["credentials"]),
         key(

@@ -20,6 +20,9 @@ pub(super) enum UpstreamError {
     /// The response is not valid HTTP.
     #[error("the response is not valid HTTP: {0}")]
     Protocol(&'static str),
+    /// The server ended TLS with an alert. In TLS 1.3 it refuses a client's certificate after the handshake.
+    #[error("the server ended TLS with an alert; does it want another client certificate?")]
+    TlsAlert,
     /// The response stalled.
     #[error("the response stalled")]
     Stalled,
@@ -31,6 +34,7 @@ impl UpstreamError {
         match error.etype() {
             ErrorType::ConnectionClosed | ErrorType::WriteError => Self::Ended,
             ErrorType::ReadError if is_too_large(error) => Self::Protocol("its head is too large"),
+            ErrorType::ReadError if is_alert(error) => Self::TlsAlert,
             ErrorType::ReadError => Self::Ended,
             _ => Self::Protocol("malformed"),
         }
@@ -38,10 +42,17 @@ impl UpstreamError {
 }
 
 fn is_too_large(error: &pingora::Error) -> bool {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause
-        .and_then(std::io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<crate::transport::stream::HeadTooLarge>())
+    cause(error).is_some_and(|inner| inner.is::<crate::transport::stream::HeadTooLarge>())
+}
+
+fn is_alert(error: &pingora::Error) -> bool {
+    let tls = cause(error).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::AlertReceived(_)))
+}
+
+/// Returns the error that the connection's stream gave to the engine.
+fn cause(error: &pingora::Error) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+    error.cause.as_ref()?.downcast_ref::<std::io::Error>()?.get_ref()
 }
 
 /// The deadline passed while the request was in `phase`.
@@ -147,6 +158,13 @@ pub(super) fn looping() -> Refusal {
 pub(super) fn no_response(route: &Route, error: UpstreamError) -> Refusal {
     match error {
         UpstreamError::Ended | UpstreamError::Stalled => unreachable(route, "connection_terminated"),
+        UpstreamError::TlsAlert => Refusal::new(
+            ErrorCode::ServiceTls,
+            "the service ended the TLS connection; attache's log says why",
+        )
+        .of(&route.service)
+        .proxy_status("tls_protocol_error")
+        .because("tls_alert_received"),
         UpstreamError::Protocol(_) => {
             Refusal::new(ErrorCode::ServiceProtocol, "the service's response is not valid HTTP")
                 .of(&route.service)

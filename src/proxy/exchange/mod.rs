@@ -12,6 +12,7 @@
 //! | guarantee | implemented by |
 //! | --- | --- |
 //! | one deadline covers everything up to the response head | one [`timeout_at`] around [`Exchange::until_head`] |
+//! | one connection takes `connect_timeout` at most | [`connect`] |
 //! | work stops when the client leaves | the first arm of every `select!`: [`Client::left`] or [`Client::event`] |
 //! | nothing is executed twice | [`resend`], by the counts of [`crate::transport::stream`] |
 //! | a request of which nothing was written is sent again, whatever its method | the same |
@@ -26,6 +27,8 @@ pub(super) mod answer;
 mod attempt;
 #[doc(hidden)]
 pub mod bench;
+mod caller;
+mod connect;
 mod failure;
 mod headers;
 mod idle;
@@ -50,9 +53,9 @@ use crate::proxy::downstream::client::{Client, ClientError};
 use crate::request_id::RequestId;
 use crate::route::Route;
 use crate::telemetry::metrics::{Direction, Phase};
-use crate::transport::{ConnectError, stream::ServerStream};
 use answer::Answer;
 use attempt::{Answering, Attempt, AttemptError, Upload};
+use caller::CallerProof;
 use failure::UpstreamError;
 use record::{Record, warn_of_upstream};
 use request::{Planned, overridden};
@@ -174,7 +177,8 @@ struct Tries {
 
 impl Exchange<'_> {
     async fn carry_out(&mut self, request: &mut Request) -> Result<End, NotForwarded> {
-        let planned = request::plan(request);
+        let proof = self.caller_proof(request).await?;
+        let planned = request::plan(request, proof.as_ref());
         let limit = planned.as_ref().ok().and_then(|planned| planned.plan.route.max_body);
         self.client.begin(request.head.body, limit.unwrap_or(u64::MAX));
         let mut planned = planned?;
@@ -201,6 +205,29 @@ impl Exchange<'_> {
             return Box::pin(tunnel::open(request, &planned, answering, self.client)).await;
         }
         relay::relay(self.entrance, request, &planned, answering, &mut upload, self.client).await
+    }
+
+    /// Returns the proof of the request's caller. It may be a token that only newer keys of its issuer verify, for which
+    /// the request waits. `None` if the file has no callers.
+    async fn caller_proof(&mut self, request: &Request) -> Result<Option<CallerProof>, NotForwarded> {
+        let (head, record) = (&request.head, &request.record);
+        if record.direction != Direction::Outbound || record.snapshot.callers.is_none() {
+            return Ok(None);
+        }
+        let mut proof = caller::authenticate(head, record, None);
+        let newer = proof.as_mut().and_then(|proof| proof.outcome.as_mut().err()?.newer_keys.take());
+        if let Some(newer) = newer {
+            let deadline = record.arrived + caller::patience(head, record);
+            let fetched = tokio::select! {
+                biased;
+                left = self.client.left() => return Err(NotForwarded::Client(left)),
+                fetched = timeout_at(deadline.into(), Box::pin(newer.fetched())) => fetched,
+            };
+            if fetched == Ok(true) {
+                proof = caller::authenticate(head, record, None);
+            }
+        }
+        Ok(proof)
     }
 
     /// Returns the refusal for a passed deadline.
@@ -241,7 +268,8 @@ impl Exchange<'_> {
         loop {
             let waited_for = self.token(request, planned, &tries).await?;
             request.record.phase = Some(Phase::Connect);
-            let (stream, connection) = self.connect(request, planned, tries.resent).await?;
+            let connected = self.connect(planned, tries.resent).await;
+            let (stream, connection) = connected.map_err(|error| error.refuse(request, planned))?;
             // A connect may lie between the first check of the token and this one.
             let token = match usable(planned, waited_for, &tries) {
                 Some(token) => Some(token),
@@ -295,31 +323,6 @@ impl Exchange<'_> {
         };
         record.token_wait = Some(record.token_wait.unwrap_or_default() + began.elapsed());
         waited.map(Some)
-    }
-
-    async fn connect(
-        &mut self,
-        request: &mut Request,
-        planned: &Planned,
-        fresh: bool,
-    ) -> Result<(Box<ServerStream>, crate::transport::Connection), NotForwarded> {
-        let (proxy, route) = (&self.entrance.proxy, &planned.plan.route);
-        if !fresh && let Some(pooled) = proxy.transport.pooled(&route.upstream).await {
-            return Ok(pooled);
-        }
-        let connected = tokio::select! {
-            biased;
-            left = self.client.left() => return Err(NotForwarded::Client(left)),
-            connected = Box::pin(proxy.transport.connect(&route.upstream, !fresh, self.entrance.address)) => connected,
-        };
-        connected.map_err(|error| {
-            request.record.upstream = error.address().or(request.record.upstream);
-            let refusal = failure::no_connection(route, &error);
-            if !matches!(error, ConnectError::Dial(crate::transport::dial::DialError::Loop(_))) {
-                warn_of_upstream(&request.record, &refusal, &error);
-            }
-            NotForwarded::refused(refusal)
-        })
     }
 
     /// Returns another token if the response refuses the account's, and the request should be sent again with it. The

@@ -83,6 +83,7 @@ fn write_head(client: &mut Client, head: &ResponseHead, outgoing: &Outgoing, req
 /// Records why a response broke off.
 fn note(record: &mut Record, error: UpstreamError) {
     match error {
+        UpstreamError::TlsAlert => record.failed(ErrorCode::ServiceTls, "tls_alert_received"),
         UpstreamError::Ended => record.failed(ErrorCode::ServiceUnreachable, "connection_terminated"),
         UpstreamError::Protocol(_) => record.failed(ErrorCode::ServiceProtocol, "http_protocol_error"),
         UpstreamError::Stalled => {

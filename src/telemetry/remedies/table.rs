@@ -84,6 +84,13 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::RequestInvalid),
+        reasons: &["ambiguous_service"],
+        cause: "The request is one to an HTTP proxy, and two services have the same `server_url`.",
+        action: "Name the service by its path, `/SERVICE/…`, or by one of its `hosts`.",
+        see: "links.md#attache-as-an-http-proxy",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestInvalid),
         reasons: &["dot_segment"],
         cause: "The path has a `.` or `..` segment in some spelling, which could leave the service's prefix.",
         action: "Resolve the path in the client before it is sent.",
@@ -253,8 +260,8 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: Some(ErrorCode::ServiceTls),
         reasons: &["tls_protocol_error", "tls_alert_received"],
-        cause: "The TLS handshake failed: the service speaks no common version or cipher, or no TLS on this port.",
-        action: "Check the port and scheme of `server_url`. attache speaks TLS 1.2 and 1.3.",
+        cause: "The TLS handshake failed: the service speaks no common version or cipher, or no TLS on this port; or it refused the client certificate, or wants one.",
+        action: "Check the port and scheme of `server_url`, and `tls.client_certificate`. attache speaks TLS 1.2 and 1.3.",
         see: "request-path.md#tls",
     },
     Remedy {

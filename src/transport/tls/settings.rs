@@ -1,15 +1,16 @@
-//! Clients for the `tls` of an account: roots of its own, and a client certificate (RFC 8705).
+//! Clients for the `tls` of a service or an account: roots of its own, and a client certificate (RFC 8705).
 
-use super::{PROVIDER, Roots, SESSIONS, TlsClient, TlsClients};
-use crate::config::model::TokenTls;
-use crate::secret::Secret;
+use super::{PROVIDER, Roots, SESSIONS, TlsClient, TlsClients, digest};
+use crate::config::model::{CaBundle, ServiceTls, TokenTls};
+use crate::error_chain::Chain;
+use crate::secret::{Secret, sha256};
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
 
-/// Why there is no client for the `tls` of an account. No text holds a part of a key.
+/// Why there is no client for the `tls` of a service or an account. No text holds a part of a key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSettingsError {
     /// A certificate of `ca` is malformed.
@@ -34,15 +35,39 @@ impl TlsClients {
     ///
     /// [`TlsSettingsError`], if a handshake with these settings cannot succeed.
     pub fn for_account(&self, settings: &TokenTls) -> Result<Arc<TlsClient>, TlsSettingsError> {
-        let ca = settings.ca.as_ref();
+        self.with_identity(settings.ca.as_ref(), settings.identity.as_ref())
+    }
+
+    /// Returns a client for `tls` of a service. The file was checked; one that cannot be used all the same gives a client
+    /// that trusts no server.
+    pub(in super::super) fn for_service(&self, settings: &ServiceTls) -> Arc<TlsClient> {
+        match &settings.identity {
+            None => self.for_ca(settings.ca.as_ref()),
+            identity => self.with_identity(settings.ca.as_ref(), identity.as_ref()).unwrap_or_else(|error| {
+                tracing::error!(error = %Chain(&error), "the `tls` of a service cannot be used");
+                Arc::new(TlsClient::new(Arc::new(RootCertStore::empty()), &[], None, 1))
+            }),
+        }
+    }
+
+    fn with_identity(
+        &self,
+        ca: Option<&CaBundle>,
+        pem: Option<&Secret>,
+    ) -> Result<Arc<TlsClient>, TlsSettingsError> {
         let pinned = ca.map_or(&[][..], |ca| &ca.certificates);
         let mut roots = RootCertStore::empty();
         for der in pinned {
             roots.add(CertificateDer::from_slice(der)).map_err(TlsSettingsError::Root)?;
         }
-        let Some(pem) = &settings.identity else { return Ok(self.for_ca(ca)) };
-        let roots = if ca.is_some() { Arc::new(roots) } else { Roots::system() };
-        Ok(Arc::new(TlsClient::new(roots, pinned, Some(identity(pem)?), SESSIONS.1)))
+        let Some(pem) = pem else { return Ok(self.for_ca(ca)) };
+        let identity = identity(pem)?;
+        let is_own = [u8::from(ca.is_some())];
+        let key = sha256(&[&is_own[..], &digest(pinned), &sha256(pem.expose().as_bytes())].concat());
+        Ok(self.shared(key, || {
+            let roots = if ca.is_some() { Arc::new(roots) } else { Roots::system() };
+            TlsClient::new(roots, pinned, Some(identity), SESSIONS.1)
+        }))
     }
 }
 

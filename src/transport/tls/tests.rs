@@ -149,7 +149,7 @@ fn there_is_one_client_per_set_of_roots() {
     drop(both);
     drop(clients.for_ca(Some(&bundle(&[other.der()]))));
     drop(clients.for_ca(Some(&bundle(&[]))));
-    assert_eq!(clients.by_ca.lock().expect("a lock").len(), 2, "only `single` and the last are left");
+    assert_eq!(clients.by_settings.lock().expect("a lock").len(), 2, "only `single` and the last are left");
 }
 
 #[tokio::test]

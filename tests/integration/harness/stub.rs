@@ -243,6 +243,13 @@ impl Stub {
         self
     }
 
+    /// Speaks TLS as [`Stub::with_tls`], and asks for a client certificate of `ca`.
+    pub(crate) fn with_mutual_tls(mut self, ca: &CertificateAuthority) -> Self {
+        self.scheme = "https";
+        *lock(&self.state.tls) = Some(TlsAcceptor::from(ca.mutual_server(&self.name)));
+        self
+    }
+
     /// Speaks TLS, with `certificate` itself.
     pub(crate) fn with_self_signed_tls(mut self, certificate: &CertificateAuthority) -> Self {
         self.scheme = "https";
