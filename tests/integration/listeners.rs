@@ -283,3 +283,77 @@ async fn a_client_certificate_is_optional_and_one_that_is_not_trusted_fails_the_
         }
     }
 }
+
+/// Replaces the pair atomically, as a Kubernetes volume does: a link to a folder with both files.
+struct Rotation {
+    folder: tempfile::TempDir,
+    number: u32,
+}
+
+impl Rotation {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder"), number: 0 }
+    }
+
+    fn rotate(&mut self, (certificate, key): &(String, String)) {
+        self.number += 1;
+        let version = self.folder.path().join(format!("v{}", self.number));
+        std::fs::create_dir(&version).expect("a folder");
+        std::fs::write(version.join("tls.crt"), certificate).expect("written");
+        std::fs::write(version.join("tls.key"), key).expect("written");
+        let link = self.folder.path().join("next");
+        std::os::unix::fs::symlink(&version, &link).expect("a link");
+        std::fs::rename(link, self.folder.path().join("current")).expect("renamed");
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join("current").join(name).display().to_string()
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_rotate_every_second_fail_no_handshake_and_lose_no_request() {
+    let rounds = if full("certificates that rotate for a minute; five seconds are tried") { 60 } else { 5 };
+    let (third_party, ca, mut rotation) = (third_party(), CertificateAuthority::new(), Rotation::new());
+    rotation.rotate(&ca.leaf_pem("localhost"));
+    let setup = attache().given("third_party", third_party.url());
+    let setup = setup.given("certificate", rotation.path("tls.crt")).given("key", rotation.path("tls.key"));
+    let attache = setup.with(&format!("{LISTEN}{}", mailer(""))).await;
+    let outbound = attache.outbound();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut load = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let (ca_client, stopped) = (TlsClient::of(&ca), stopped.clone());
+        load.spawn(async move {
+            let (mut requests, mut certificates) = (0, std::collections::HashSet::new());
+            let mut kept = ca_client.connect(outbound).await.expect("a handshake");
+            while !*stopped.borrow() {
+                if n % 2 == 0 {
+                    assert_eq!(kept.exchange(get("/mailer/kept")).await.expect("kept alive").status, 200);
+                } else {
+                    let mut new = ca_client.connect(outbound).await.expect("a handshake");
+                    certificates.insert(new.certificate());
+                    assert_eq!(new.exchange(get("/mailer/new")).await.expect("an answer").status, 200);
+                }
+                requests += 1;
+                tokio::time::sleep(ms(5)).await;
+            }
+            (requests, certificates)
+        });
+    }
+    for _ in 0..rounds {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        rotation.rotate(&ca.leaf_pem("localhost"));
+    }
+    let last = attache.applied();
+    eventually("the last pair", async || (attache.applied() >= last.max(2)).then_some(())).await;
+    stop.send_replace(true);
+    let (mut requests, mut certificates) = (0, std::collections::HashSet::new());
+    while let Some(done) = load.join_next().await {
+        let (count, seen) = done.expect("no failed handshake, no lost request");
+        requests += count;
+        certificates.extend(seen);
+    }
+    assert!(requests > rounds * 20, "{requests} requests");
+    assert!(certificates.len() > rounds as usize / 2, "{} certificates were served", certificates.len());
+}
