@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admin;
+mod admin_access;
 mod answers;
 mod assertions;
 mod causes;
@@ -30,6 +31,7 @@ mod keys;
 mod large_reload;
 mod leaving;
 mod links;
+mod listeners;
 mod live;
 mod login;
 mod loops;

@@ -168,9 +168,10 @@ fn problem_line(problem: &Value) -> String {
 /// The state of a credential whose secret can't be read while its last value is in use.
 const DEGRADED: &str = "degraded";
 
-/// Returns the accounts and services with an unreadable secret, in the states for which `is_meant` holds.
+/// Returns the accounts, services and listeners with an unreadable secret, in the states for which `is_meant` holds.
 fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
-    let kinds = [("account", "accounts"), ("issuer", "issuers"), ("service", "services")];
+    let kinds =
+        [("account", "accounts"), ("issuer", "issuers"), ("service", "services"), ("listener", "listeners")];
     let all = kinds.iter().flat_map(|(kind, part)| {
         members(&status[*part]).map(move |(name, of)| (kind, name, &of["credential"]))
     });
