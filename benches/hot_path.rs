@@ -129,16 +129,11 @@ fn outbound_route() -> Route {
         idle_timeout: Duration::from_secs(60),
         retry_on_401: true,
         unread: None,
+        retries: None,
         tls: ServiceTls::default(),
         private_network: false,
     };
-    Route::outbound(
-        "mailer",
-        &outbound,
-        Arc::new(credential),
-        Arc::default(),
-        &mut Parts::new(&Transport::new(8)),
-    )
+    Route::outbound("mailer", &outbound, Arc::new(credential), None, &mut Parts::new(&Transport::new(8)))
 }
 
 fn outbound(c: &mut Criterion) {

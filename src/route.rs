@@ -3,6 +3,8 @@
 //! Everything here is prepared when a snapshot is built, so that a request performs look-ups and reference counting,
 //! but no formatting.
 
+pub mod retries;
+
 use crate::config::model::{
     Authorization, KeyIn, Outbound, ServerUrl, ServiceTls, TimeoutResponse, UnreadSecret, Webhook,
 };
@@ -11,6 +13,7 @@ use crate::header_name::{FieldName, fold};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
 use http::{HeaderValue, Method, StatusCode};
+use retries::Retries;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -42,6 +45,8 @@ pub struct Route {
     /// The statuses by which the upstream refuses the account's token; empty if the account has none. Not stored in the
     /// token source, because a source outlives reloads that change only this.
     pub token_refused_by: Vec<StatusCode>,
+    /// The service's retries, if it has them.
+    pub retries: Option<Box<Retries>>,
     /// True if a request whose token the upstream refused is sent once more, with another token.
     pub retry_on_401: bool,
     /// Maximum pause within a started response.
@@ -59,14 +64,16 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the outbound route of a service.
+    /// Returns the outbound route of a service, with the statistics and the budget of the one `before`.
     pub fn outbound(
         service: &str,
         outbound: &Outbound,
         credential: Arc<Credential>,
-        stats: Arc<ServiceStats>,
+        before: Option<&Self>,
         parts: &mut Parts<'_>,
     ) -> Self {
+        let stats = before.map(|before| Arc::clone(&before.stats)).unwrap_or_default();
+        let before = before.and_then(|before| before.retries.as_deref());
         Self {
             direction: Direction::Outbound,
             service: service.to_owned(),
@@ -87,6 +94,7 @@ impl Route {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
             },
+            retries: outbound.retries.as_ref().map(|settings| Box::new(Retries::new(settings, before))),
             retry_on_401: outbound.retry_on_401,
             idle_timeout: outbound.idle_timeout,
             timeout_message: outbound
@@ -130,6 +138,7 @@ impl Route {
             timeout: webhook.timeout,
             connect_timeout: None,
             token_refused_by: Vec::new(),
+            retries: None,
             retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
             timeout_message: "The webhook's receiver is not answering.".to_owned(),

@@ -85,17 +85,13 @@ impl Snapshot {
             })
             .collect();
 
-        let outbound_stats: HashMap<&str, &Arc<ServiceStats>> = previous
-            .iter()
-            .flat_map(|previous| previous.routes.iter())
-            .map(|route| (route.service.as_str(), &route.stats))
-            .collect();
         let mut parts = Parts::new(transport);
         let routes = Routes::new(config.services.values().filter_map(|service| {
             let outbound = service.outbound.as_ref()?;
             let credential = Arc::clone(&accounts.get(&outbound.account.name)?.credential);
-            let stats = outbound_stats.get(service.key.as_str()).copied().cloned().unwrap_or_default();
-            Some(Arc::new(Route::outbound(&service.key, outbound, credential, stats, &mut parts)))
+            let before = previous.and_then(|previous| previous.routes.get(&service.key));
+            let before = before.map(|before| &**before);
+            Some(Arc::new(Route::outbound(&service.key, outbound, credential, before, &mut parts)))
         }));
 
         let endpoints_before: HashMap<&str, &Arc<Endpoint>> = previous

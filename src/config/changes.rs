@@ -163,6 +163,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         timeout_response,
         idle_timeout,
         retry_on_401,
+        retries,
         tls,
         private_network,
         unread,
@@ -176,6 +177,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *timeout_response == after.timeout_response
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
+        && *retries == after.retries
         && *tls == after.tls
         && *private_network == after.private_network
         && *unread == after.unread

@@ -6,6 +6,7 @@ mod account;
 mod custom;
 mod listen;
 mod param;
+mod retries;
 mod service;
 mod unread;
 mod webhook;
@@ -18,6 +19,7 @@ pub use account::{
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use listen::{Listen, ListenAddr};
 pub use param::Param;
+pub use retries::{Retries, RetryOn};
 pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{

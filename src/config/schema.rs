@@ -8,6 +8,7 @@ mod accounts;
 mod custom;
 mod json;
 mod reference;
+mod retries;
 mod rules;
 mod services;
 mod signed;

@@ -1,6 +1,6 @@
 //! Services, and where they are.
 
-use super::{Account, UnreadSecret, Webhook};
+use super::{Account, Retries, UnreadSecret, Webhook};
 use crate::header_name::FieldName;
 use crate::secret::Secret;
 use http::{HeaderValue, StatusCode};
@@ -49,6 +49,8 @@ pub struct Outbound {
     pub idle_timeout: Duration,
     /// True if a request is sent once more after the upstream refused its token. Default true.
     pub retry_on_401: bool,
+    /// `retries`, if the operator has them.
+    pub retries: Option<Retries>,
     /// `tls`: trust, the client's identity, and the name in the certificate.
     pub tls: ServiceTls,
     /// A file of `tls` that can't be read.

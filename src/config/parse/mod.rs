@@ -9,6 +9,7 @@ mod identity;
 mod limits;
 mod loops;
 mod oauth2;
+mod retries;
 mod services;
 mod state;
 mod tls;

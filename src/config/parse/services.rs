@@ -2,11 +2,11 @@
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
-use super::{Named, accounts, loops, optional, refer, tls, urls, webhooks};
+use super::{Named, accounts, loops, optional, refer, retries, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
-    Account, Authorization, Host, Outbound, Service, ServiceTls, TimeoutResponse, UnreadSecret, User,
+    Account, Authorization, Host, Outbound, Retries, Service, ServiceTls, TimeoutResponse, UnreadSecret, User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -143,6 +143,7 @@ fn outbound(
         timeout_response: settings.timeout_response.checked().ok()?,
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
+        retries: settings.retries.checked().ok()?,
         tls: settings.tls.checked().ok()?.unwrap_or_default(),
         unread: settings.unread,
         private_network: settings.private_network || local,
@@ -157,6 +158,7 @@ struct Settings {
     timeout_message: Option<String>,
     timeout_response: Given<TimeoutResponse>,
     retry_on_401: bool,
+    retries: Given<Retries>,
     tls: Given<ServiceTls>,
     /// A file of `tls` that can't be read.
     unread: Option<UnreadSecret>,
@@ -177,6 +179,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         timeout_message: map.get("timeout_message").and_then(|at| decoder.free_text(&at)).map(str::to_owned),
         timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
         retry_on_401: flag("retry_on_401", true),
+        retries: optional(map.get("retries"), |at| retries::retries(decoder, at)),
         tls,
         unread,
         private_network: flag("private_network", false),

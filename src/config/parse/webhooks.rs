@@ -184,7 +184,8 @@ fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
     Some(Refusals { statuses, bodiless: bodiless? })
 }
 
-fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
+/// Reads a list of methods.
+pub(super) fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
     let mut all = Vec::new();
     let mut count = 0;
     for item in decoder.sequence(at)? {

@@ -1,6 +1,7 @@
 //! The keys of a service.
 
 use super::accounts::ACCOUNT;
+use super::retries::RETRIES;
 use super::webhooks::WEBHOOK;
 use super::{Kind, Shape, key};
 
@@ -47,7 +48,6 @@ pub(super) static SERVICE: Shape = Shape {
         ("header", CREDENTIAL),
         ("oauth2", CREDENTIAL),
         ("credentials", CREDENTIAL),
-        ("retries", "attache does not repeat requests that may have been executed; remove it"),
         ("forward_to", "it belongs below `webhook`"),
         ("user", "it belongs below `webhook`"),
         ("verify", "it belongs below `webhook`"),
@@ -98,6 +98,7 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
              token.",
         )
         .default("true"),
+        key("retries", Kind::Map(&RETRIES), "The repetition of requests that failed. Off by default.").also(&["retry"]),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
         key(
             "private_network",
