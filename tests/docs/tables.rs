@@ -43,3 +43,22 @@ fn the_readme_is_a_front_door() {
         assert!(readme.lines().any(|line| line == command), "{command}");
     }
 }
+
+/// Each "cannot" of the threat model is held by a test.
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let model = Document::read("SECURITY.md");
+    let named: Vec<&str> = model.code_spans().filter(|span| span.contains(".rs::")).collect();
+    assert!(named.len() > 40, "{named:?}");
+    for name in named {
+        let (file, function) = name.split_once("::").expect("a file and a function");
+        let path = if file.contains('/') { file.to_owned() } else { format!("tests/integration/{file}") };
+        let source = Document::read(&path).text;
+        assert!(source.contains(&format!("fn {function}(")), "{name}");
+    }
+    let is_row =
+        |line: &&str| line.starts_with("| ") && !line.starts_with("| cannot") && !line.starts_with("| ---");
+    for row in model.prose().filter(is_row) {
+        assert!(row.contains(".rs::"), "a row without its test: {row}");
+    }
+}
