@@ -132,14 +132,22 @@ fn outbound_route() -> Route {
         retries: None,
         tls: ServiceTls::default(),
         private_network: false,
+        allow_plaintext: false,
+        hosts: Vec::new(),
+        rewrite_links: true,
     };
-    Route::outbound("mailer", &outbound, Arc::new(credential), None, &mut Parts::new(&Transport::new(8)))
+    let account = (&*outbound.account, Arc::new(credential));
+    Route::outbound("mailer", &outbound, account, None, &mut Parts::new(&Transport::new(8)))
 }
 
 fn outbound(c: &mut Criterion) {
     let routes = Routes::new([Arc::new(outbound_route())]);
     let target = b"/mailer/accounts/12345/messages/67890%20x?limit=20&page=3";
-    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(black_box(target)).is_ok()));
+    let fields = Fields::collect([(&b"Host"[..], &b"127.0.0.1:8080"[..])]);
+    let call = attache::outbound::Call { target, fields: &fields, absolute: false };
+    c.bench_function("outbound plan", |b| b.iter(|| routes.plan(black_box(&call)).is_ok()));
+    let routes = routes.with_hosts([("mailer.internal", "mailer")]);
+    c.bench_function("outbound plan with `hosts`", |b| b.iter(|| routes.plan(black_box(&call)).is_ok()));
     let route = outbound_route();
     let rest = b"/accounts/12345/messages/67890%20x?limit=20&page=3";
     c.bench_function("path join", |b| b.iter(|| route.upstream.target(black_box(rest))));

@@ -6,6 +6,10 @@
 pub enum ErrorCode {
     /// No service of that name.
     ServiceUnknown,
+    /// The request proves no caller.
+    CallerUnauthenticated,
+    /// The caller has no right to the request.
+    CallerForbidden,
     /// The request can't be forwarded: a dot segment, ambiguous framing, a malformed head.
     RequestInvalid,
     /// The head, or the rest of the body, did not arrive in time.
@@ -54,8 +58,10 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::ServiceUnknown,
+        Self::CallerUnauthenticated,
+        Self::CallerForbidden,
         Self::RequestInvalid,
         Self::RequestTimeout,
         Self::RequestHeadTooLarge,
@@ -104,6 +110,15 @@ impl ErrorCode {
         match self {
             Self::ServiceUnknown => {
                 ("service_unknown", 404, "destination_not_found", "There is no such service")
+            }
+            Self::CallerUnauthenticated => (
+                "caller_unauthenticated",
+                401,
+                "http_request_denied",
+                "The request does not prove which caller sends it",
+            ),
+            Self::CallerForbidden => {
+                ("caller_forbidden", 403, "http_request_denied", "The caller has no right to the request")
             }
             Self::RequestInvalid => {
                 ("request_invalid", 400, "http_request_error", "The request can't be forwarded")

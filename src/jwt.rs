@@ -1,8 +1,14 @@
-//! JSON Web Tokens that attache signs (RFC 7519, in the compact form of RFC 7515).
+//! JSON Web Tokens (RFC 7519, in the compact form of RFC 7515): those that attache signs, and in [`verify`] those of
+//! other issuers, with the keys of [`key_set`].
 //!
-//! Signing only, with `ring`, which is a dependency already. The `jsonwebtoken` crate was considered: it signs with
-//! `aws-lc-rs`, a second cryptographic library, or with the `rsa` crate, whose private key operations leak their timing
-//! (RUSTSEC-2023-0071); with neither, the signing code would be attache's own anyway.
+//! All with `ring`, which is a dependency already. The `jsonwebtoken` crate was considered: it works with `aws-lc-rs`, a
+//! second cryptographic library, or with the `rsa` crate, whose private key operations leak their timing
+//! (RUSTSEC-2023-0071); with neither, the code for keys and signatures would be attache's own anyway. It also takes the
+//! last of two claims of the same name, and refuses no weak RSA key.
+
+pub mod key_set;
+mod strict_json;
+pub mod verify;
 
 use crate::secret::{Secret, sha256};
 use base64::Engine as _;
@@ -32,6 +38,10 @@ pub enum Algorithm {
     Rs512,
     /// RSASSA-PSS with SHA-256.
     Ps256,
+    /// RSASSA-PSS with SHA-384. Verified only.
+    Ps384,
+    /// RSASSA-PSS with SHA-512. Verified only.
+    Ps512,
     /// ECDSA over P-256 with SHA-256.
     Es256,
     /// ECDSA over P-384 with SHA-384.
@@ -51,6 +61,8 @@ impl Algorithm {
             Self::Rs384 => "RS384",
             Self::Rs512 => "RS512",
             Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",

@@ -18,6 +18,30 @@ pub struct Plan {
     pub route: Arc<Route>,
     /// Path and query to send, in origin form.
     pub target: Vec<u8>,
+    /// The form in which the request names its service.
+    pub form: Form,
+}
+
+/// The form in which a request names its service. Links in the response take the same form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// By the first segment of its path, or, on a webhook, by its key.
+    Path,
+    /// By its `Host`, which is one of the service's `hosts`.
+    Host,
+    /// By the URL of the service itself, in absolute form, as sent to an HTTP proxy.
+    Proxy,
+}
+
+impl Form {
+    /// Returns its name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Host => "host",
+            Self::Proxy => "http_proxy",
+        }
+    }
 }
 
 /// An answer of attache to a handshake request, which is not a delivery.
@@ -56,6 +80,8 @@ pub struct Refusal {
     pub retry_after: Option<u32>,
     /// The value of `Allow` for a 405.
     pub allow: Option<Box<str>>,
+    /// Fields of the answer that ask for a proof (RFC 9110 section 11.6).
+    pub challenges: &'static [(&'static str, &'static str)],
     /// A status other than the code's own.
     pub status: Option<StatusCode>,
     /// The answer has no body.
@@ -74,6 +100,7 @@ impl From<HeadError> for Refusal {
                 Self::new(ErrorCode::RequestInvalid, detail).because("malformed_head")
             }
             HeadError::Tls(detail) => Self::new(ErrorCode::RequestInvalid, detail).because("tls"),
+            HeadError::Plain(detail) => Self::new(ErrorCode::RequestInvalid, detail).because("plain_http"),
             HeadError::TooLarge(detail) => {
                 Self::new(ErrorCode::RequestHeadTooLarge, detail).because("head_too_large")
             }
@@ -96,6 +123,7 @@ impl Refusal {
             proxy_status: None,
             retry_after: None,
             allow: None,
+            challenges: &[],
             status: None,
             bodiless: false,
             reason: None,

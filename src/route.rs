@@ -6,7 +6,7 @@
 pub mod retries;
 
 use crate::config::model::{
-    Authorization, KeyIn, Outbound, ServerUrl, ServiceTls, TimeoutResponse, UnreadSecret, Webhook,
+    Account, Authorization, KeyIn, Outbound, ServerUrl, ServiceTls, TimeoutResponse, UnreadSecret, Webhook,
 };
 use crate::credentials::Credential;
 use crate::header_name::{FieldName, fold};
@@ -14,6 +14,7 @@ use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
 use http::{HeaderValue, Method, StatusCode};
 use retries::Retries;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -64,11 +65,12 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the outbound route of a service, with the statistics and the budget of the one `before`.
+    /// Returns the outbound route of a service that `account` opens: its own, or one for a caller. It has the statistics
+    /// and the budget of the one `before`, which may be that of the service itself.
     pub fn outbound(
         service: &str,
         outbound: &Outbound,
-        credential: Arc<Credential>,
+        (account, credential): (&Account, Arc<Credential>),
         before: Option<&Self>,
         parts: &mut Parts<'_>,
     ) -> Self {
@@ -77,20 +79,20 @@ impl Route {
         Self {
             direction: Direction::Outbound,
             service: service.to_owned(),
-            account: Some(outbound.account.name.clone()),
-            headers: Arc::clone(&outbound.account.headers),
-            replaced: parts.names(replaced(&credential, &outbound.account.headers)),
-            unavailable: blocking(outbound.account.unread.as_ref(), outbound.unread.as_ref()),
+            account: Some(account.name.clone()),
+            headers: Arc::clone(&account.headers),
+            replaced: parts.names(replaced(&credential, &account.headers)),
+            unavailable: blocking(account.unread.as_ref(), outbound.unread.as_ref()),
             credential,
             upstream: Arc::new(parts.transport.upstream(
-                service,
+                &sharing(service, outbound, account),
                 &outbound.server_url,
                 &outbound.tls,
                 outbound.private_network,
             )),
             timeout: outbound.timeout,
             connect_timeout: outbound.connect_timeout,
-            token_refused_by: match &outbound.account.authorization {
+            token_refused_by: match &account.authorization {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
             },
@@ -189,6 +191,15 @@ impl<'t> Parts<'t> {
 
     fn methods(&mut self, methods: &[Method]) -> Arc<[Method]> {
         kept_once(&mut self.methods, methods)
+    }
+}
+
+/// Returns the name of those that share the idle connections of a service: the requests with one account.
+fn sharing<'a>(service: &'a str, outbound: &Outbound, account: &Account) -> Cow<'a, str> {
+    match account.name == outbound.account.name {
+        true => service.into(),
+        // Neither name has a NUL.
+        false => format!("{service}\0{}", account.name).into(),
     }
 }
 

@@ -10,7 +10,9 @@ mod handover;
 use crate::config::model::{Account, Authorization, Config};
 use crate::credentials::oauth2::{Now, TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
+use crate::issuers::Issuers;
 use crate::outbound::Routes;
+use crate::outbound::callers::Callers;
 use crate::route::{Parts, Route};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
@@ -59,6 +61,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// The routes of the outbound services.
     pub routes: Routes,
+    /// The callers. `None`: every client may use every service.
+    pub callers: Option<Box<Callers>>,
     /// The keys of webhooks, with their endpoints.
     pub keys: KeyTable,
     /// Limits guesses at keys.
@@ -67,6 +71,8 @@ pub struct Snapshot {
     pub assertion: Option<Signer>,
     /// The header names that no caller may send.
     pub reserved: Reserved,
+    /// The issuers of tokens.
+    pub issuers: Issuers,
     /// Accounts by name, including those written in place.
     pub accounts: BTreeMap<String, RunningAccount>,
     unmatched: [Arc<ServiceStats>; 2],
@@ -91,8 +97,36 @@ impl Snapshot {
             let credential = Arc::clone(&accounts.get(&outbound.account.name)?.credential);
             let before = previous.and_then(|previous| previous.routes.get(&service.key));
             let before = before.map(|before| &**before);
-            Some(Arc::new(Route::outbound(&service.key, outbound, credential, before, &mut parts)))
+            let account = (&*outbound.account, credential);
+            Some(Arc::new(Route::outbound(&service.key, outbound, account, before, &mut parts)))
         }));
+        let outbound = || {
+            let services = config.services.values();
+            services.filter_map(|service| Some((service.key.as_str(), service.outbound.as_ref()?)))
+        };
+        let hosts =
+            outbound().flat_map(|(key, outbound)| outbound.hosts.iter().map(move |host| (&**host, key)));
+        let mut routes = routes.with_hosts(hosts);
+        if config.http_proxy {
+            routes = routes.with_http_proxy(outbound().map(|(key, outbound)| (&outbound.server_url, key)));
+        }
+
+        let callers_before = previous.and_then(|previous| previous.callers.as_deref());
+        let mut of_callers: HashMap<(String, String), Arc<Route>> = HashMap::new();
+        let callers = Callers::new(&config, callers_before, |service, account| {
+            let known = (service.to_owned(), account.to_owned());
+            if let Some(route) = of_callers.get(&known) {
+                return Some(Arc::clone(route));
+            }
+            let outbound = config.services.get(service)?.outbound.as_ref()?;
+            let credential = Arc::clone(&accounts.get(account)?.credential);
+            let account = (&**config.accounts.get(account)?, credential);
+            let of_service = routes.get(service)?;
+            let route = Route::outbound(service, outbound, account, Some(of_service), &mut parts);
+            let route = Arc::new(route);
+            of_callers.insert(known, Arc::clone(&route));
+            Some(route)
+        });
 
         let endpoints_before: HashMap<&str, &Arc<Endpoint>> = previous
             .iter()
@@ -112,6 +146,7 @@ impl Snapshot {
 
         Self {
             routes,
+            callers: callers.map(Box::new),
             keys,
             unknown_keys: UnknownKeyLimiter::new(
                 config.wrong_keys.as_ref(),
@@ -119,6 +154,7 @@ impl Snapshot {
             ),
             reserved: Reserved::of(&config),
             assertion: config.assertion.as_ref().map(Signer::new),
+            issuers: Issuers::new(&config, previous.map(|previous| &previous.issuers)),
             accounts,
             unmatched: previous.map_or_else(Default::default, |previous| previous.unmatched.clone()),
             config: Arc::new(config),

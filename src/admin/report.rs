@@ -98,6 +98,8 @@ pub struct Parts {
     pub services: BTreeMap<String, ServiceReport>,
     /// Accounts by their name, those written in place included.
     pub accounts: BTreeMap<String, AccountReport>,
+    /// Issuers of tokens by their key.
+    pub issuers: BTreeMap<String, IssuerReport>,
     /// Users by their key.
     pub users: BTreeMap<String, UserReport>,
     /// Webhook keys, by service and id.
@@ -220,6 +222,32 @@ pub struct AccountReport {
     pub token: Option<TokenReport>,
     /// A secret of it that can't be read.
     pub credential: Option<UnreadReport>,
+}
+
+/// An issuer of tokens.
+#[derive(Debug, Serialize)]
+pub struct IssuerReport {
+    /// The claim `iss` of its tokens.
+    pub issuer: String,
+    /// The URL of its keys, without the query; `None` if they are in a file.
+    pub jwks_url: Option<String>,
+    /// The number of its keys that are known.
+    pub keys: usize,
+    /// The end of the last successful fetch.
+    pub fetched_at: Option<Moment>,
+    /// The last fetch, if it failed.
+    pub last_failure: Option<FetchFailureReport>,
+    /// A file or secret of it that can't be read.
+    pub credential: Option<UnreadReport>,
+}
+
+/// A fetch of an issuer's keys that failed.
+#[derive(Debug, Serialize)]
+pub struct FetchFailureReport {
+    /// The time at which it ended.
+    pub at: Moment,
+    /// Why it failed.
+    pub reason: String,
 }
 
 /// An access token, without the token.

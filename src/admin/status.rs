@@ -1,16 +1,17 @@
 //! The snapshot in effect as `/status`, the status page and `/metrics` show it. No secret, no key: key ids stand for keys.
 
 use super::report::{
-    AccountReport, EndpointReport, ErrorReport, FailureReport, KeyReport, Moment, OutboundReport, Parts,
-    ServiceReport, TokenReport, TokenRequestReport, Totals, UnreadReport, UserReport,
+    AccountReport, EndpointReport, ErrorReport, FailureReport, FetchFailureReport, IssuerReport, KeyReport,
+    Moment, OutboundReport, Parts, ServiceReport, TokenReport, TokenRequestReport, Totals, UnreadReport,
+    UserReport,
 };
-use crate::config::model::{Account, ServerUrl, Service, UnreadSecret, Validity};
+use crate::config::model::{Account, Issuer, Jwks, ServerUrl, Service, UnreadSecret, Validity};
 use crate::credentials::oauth2::{Now, TokenSource, TokenState};
 use crate::credentials::{Credential, TokenResult};
 use crate::error_code::ErrorCode;
 use crate::snapshot::Snapshot;
 use crate::telemetry::failures::FailureRow;
-use crate::telemetry::metrics::{AccountRow, Direction, Exposition, Phase, ServiceStats};
+use crate::telemetry::metrics::{AccountRow, Direction, Exposition, IssuerRow, Phase, ServiceStats};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -42,6 +43,11 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Parts {
     Parts {
         services: services.collect(),
         accounts,
+        issuers: config
+            .issuers
+            .values()
+            .map(|issuer| (issuer.key.clone(), describe_issuer(snapshot, issuer)))
+            .collect(),
         users: users.collect(),
         webhooks: describe_keys(snapshot, now),
         endpoints: describe_endpoints(snapshot),
@@ -160,6 +166,22 @@ fn describe_token(source: &TokenSource, now: SystemTime) -> TokenReport {
     }
 }
 
+fn describe_issuer(snapshot: &Snapshot, configured: &Issuer) -> IssuerReport {
+    let running = snapshot.issuers.get(&configured.key);
+    let status = running.and_then(|running| Some(running.status()?.0)).unwrap_or_default();
+    IssuerReport {
+        issuer: configured.issuer.clone(),
+        jwks_url: match &configured.jwks {
+            Jwks::Url(source) => Some(source.shown()),
+            Jwks::File { .. } | Jwks::Unavailable => None,
+        },
+        keys: running.map_or(0, |running| running.count_keys()),
+        fetched_at: status.fetched_at.map(Moment),
+        last_failure: status.failure.map(|(at, reason)| FetchFailureReport { at: Moment(at), reason }),
+        credential: configured.unread.as_ref().map(describe_unread),
+    }
+}
+
 fn describe_keys(snapshot: &Snapshot, now: SystemTime) -> Vec<KeyReport> {
     let keys = snapshot.keys.iter().map(|key| {
         let endpoint = key.endpoint();
@@ -229,6 +251,15 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
             });
         }
     }
+    for issuer in snapshot.issuers.iter() {
+        let status = issuer.status();
+        exposition.issuer(IssuerRow {
+            issuer: issuer.key(),
+            keys: issuer.count_keys(),
+            fetches: status.as_ref().map(|(_, stats)| (stats.succeeded(), stats.failed())),
+            fetched_at: status.and_then(|(status, _)| status.fetched_at),
+        });
+    }
     for key in snapshot.keys.iter() {
         exposition.key(key.service(), key.id(), key.stats(), key.expires_at());
     }
@@ -239,6 +270,9 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     }
     for (account, unread) in snapshot.config.unread_accounts() {
         exposition.unavailable("account", account, !unread.blocks);
+    }
+    for (issuer, unread) in snapshot.config.unread_issuers() {
+        exposition.unavailable("issuer", issuer, !unread.blocks);
     }
     for (service, unread) in snapshot.config.unread_services() {
         exposition.unavailable("service", service, !unread.blocks);

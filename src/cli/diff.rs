@@ -105,8 +105,10 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
     });
     let all = [
         named("services", &changes.services),
+        named("issuers", &changes.issuers),
         named("accounts", &changes.accounts),
         named("users", &changes.users),
+        named("callers", &changes.callers),
         ("settings", settings.collect()),
     ];
     all.into_iter().filter(|(_, entries)| !entries.is_empty()).collect()
@@ -224,8 +226,10 @@ fn as_json(changes: &Changes, sections: &[Section]) -> Value {
     json!({
         "same": changes.is_empty(),
         "services": entries("services"),
+        "issuers": entries("issuers"),
         "accounts": entries("accounts"),
         "users": entries("users"),
+        "callers": entries("callers"),
         "keys": { "added": changes.keys.added, "removed": changes.keys.removed, "changed": changes.keys.changed },
         "settings": entries("settings")["changed"],
         "restart_needed": waiting,

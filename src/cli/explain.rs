@@ -134,6 +134,8 @@ struct Asked {
     method: String,
     /// Path and query.
     target: String,
+    /// The host of the URL, if it has one.
+    authority: Option<String>,
     head: Vec<u8>,
     client: Option<IpAddr>,
 }
@@ -179,9 +181,9 @@ impl Asked {
             ListenAddr::Tcp(address) => authority == Some(&address.to_string()),
             ListenAddr::Unix(_) => false,
         };
-        let direction = if is_at(&config.listen.outbound) {
+        let direction = if is_at(&config.listen.outbound.address) {
             Direction::Outbound
-        } else if is_at(&config.listen.webhooks) || target.starts_with("/webhooks/") {
+        } else if is_at(&config.listen.webhooks.address) || target.starts_with("/webhooks/") {
             Direction::Webhook
         } else {
             Direction::Outbound
@@ -192,7 +194,8 @@ impl Asked {
         }
         head.push_str("\r\n");
         let (method, target) = (method.to_owned(), target.to_owned());
-        Ok(Self { direction, method, target, head: head.into_bytes(), client })
+        let authority = authority.map(str::to_owned);
+        Ok(Self { direction, method, target, authority, head: head.into_bytes(), client })
     }
 
     fn decide(&self, snapshot: &Snapshot, now: SystemTime) -> Decision {
@@ -202,7 +205,10 @@ impl Asked {
         };
         match self.direction {
             Direction::Outbound => {
-                snapshot.routes.plan(&head.target).map_or_else(Decision::from, Decision::Outbound)
+                // With `http_proxy`, the URL of a service is one that a client of the proxy asks for.
+                let absolute = self.authority.as_ref().is_some_and(|host| snapshot.routes.proxies(host));
+                let call = outbound::Call { target: &head.target, fields: &head.fields, absolute };
+                snapshot.routes.plan(&call).map_or_else(Decision::from, Decision::Outbound)
             }
             Direction::Webhook => match self.call(snapshot, &head, now) {
                 Ok(admitted) => match admitted.action {

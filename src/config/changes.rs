@@ -2,7 +2,9 @@
 //!
 //! The meaning is compared, not the text: a changed comment is no difference. Pure.
 
-use super::model::{Account, ApiKey, Config, Outbound, Service, Webhook};
+use super::model::{
+    Account, ApiKey, Caller, CallerRight, CallerServices, Config, Outbound, Service, Webhook,
+};
 use crate::header_name::FieldName;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
@@ -41,10 +43,15 @@ pub(crate) struct Changes {
     /// A service counts as unchanged if only its named account or its user changes; an account written in place is part
     /// of it, and so are its webhook keys.
     pub(crate) services: Named,
+    /// Issuers under `issuers`. One whose key file has changed is changed.
+    pub(crate) issuers: Named,
     /// Accounts under `accounts`. One with a different secret is changed.
     pub(crate) accounts: Named,
     /// Users under `users`.
     pub(crate) users: Named,
+    /// Callers under `callers`. A caller counts as unchanged if only an account that it names changes; its tokens are
+    /// part of it.
+    pub(crate) callers: Named,
     /// The keys of all webhooks.
     pub(crate) keys: Keys,
     /// The other top-level keys of the file with a different value, in the order of the documentation.
@@ -73,8 +80,10 @@ impl Changes {
     pub(crate) fn between(before: &Config, after: &Config) -> Self {
         Self {
             services: named(&before.services, &after.services, same_service),
+            issuers: named(&before.issuers, &after.issuers, |before, after| before == after),
             accounts: named(&before.accounts, &after.accounts, same_account),
             users: named(&before.users, &after.users, |before, after| before == after),
+            callers: callers(before, after),
             keys: keys(before, after),
             settings: settings(before, after),
         }
@@ -101,8 +110,16 @@ impl Changes {
         for name in both(&before.services, &after.services).filter(|name| differs(&["services", name])) {
             add(&mut self.services, name);
         }
+        for name in both(&before.issuers, &after.issuers).filter(|name| differs(&["issuers", name])) {
+            add(&mut self.issuers, name);
+        }
         for name in both(&before.accounts, &after.accounts).filter(|name| differs(&["accounts", name])) {
             add(&mut self.accounts, name);
+        }
+        if let (Some(before), Some(after)) = (&before.callers, &after.callers) {
+            for name in both(before, after).filter(|name| differs(&["callers", name])) {
+                add(&mut self.callers, name);
+            }
         }
         for key in ["identity", "state"] {
             if !self.settings.contains(&key) && differs(&[key]) {
@@ -166,7 +183,10 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         retries,
         tls,
         private_network,
+        allow_plaintext,
         unread,
+        hosts,
+        rewrite_links,
     } = before;
     let names_one = !account.is_inline() && !after.account.is_inline();
     (if names_one { account.name == after.account.name } else { same_account(account, &after.account) })
@@ -180,6 +200,9 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *retries == after.retries
         && *tls == after.tls
         && *private_network == after.private_network
+        && *allow_plaintext == after.allow_plaintext
+        && *hosts == after.hosts
+        && *rewrite_links == after.rewrite_links
         && *unread == after.unread
 }
 
@@ -214,6 +237,41 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         && *replay == after.replay
         && *refusals == after.refusals
         && *unread == after.unread
+}
+
+fn callers(before: &Config, after: &Config) -> Named {
+    let all = |config: &Config| config.callers.clone().unwrap_or_default();
+    named(&all(before), &all(after), same_caller)
+}
+
+// Destructured, so that the compiler reports a new field that is not compared.
+fn same_caller(before: &Caller, after: &Caller) -> bool {
+    let Caller { key: _, tokens, jwt, certificate, services, rate_limit, max_concurrent, unread } = before;
+    *tokens == after.tokens
+        && *jwt == after.jwt
+        && *certificate == after.certificate
+        && same_rights(services, &after.services)
+        && *rate_limit == after.rate_limit
+        && *max_concurrent == after.max_concurrent
+        && *unread == after.unread
+}
+
+fn same_rights(before: &CallerServices, after: &CallerServices) -> bool {
+    match (before, after) {
+        (CallerServices::All, CallerServices::All) => true,
+        (CallerServices::Named(before), CallerServices::Named(after)) => {
+            before.len() == after.len()
+                && before.iter().zip(after).all(|((name, before), (other, after))| {
+                    let CallerRight { rights, account } = before;
+                    let account_of =
+                        |account: &Option<Arc<Account>>| account.as_ref().map(|a| a.name.clone());
+                    name == other
+                        && *rights == after.rights
+                        && account_of(account) == account_of(&after.account)
+                })
+        }
+        _ => false,
+    }
 }
 
 /// Compares the spelling of a header's name too: some servers require it.
@@ -264,6 +322,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         listen,
         public_url,
         via,
+        http_proxy,
         threads,
         identity_headers,
         assertion,
@@ -273,9 +332,12 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         drain,
         log,
         state,
+        issuers: _,
         accounts: _,
         users: _,
         services: _,
+        callers: _,
+        caller_rules,
         hash: _,
         fingerprint: _,
         last_values: _,
@@ -289,6 +351,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("listen", *listen != after.listen),
         ("public_url", *public_url != after.public_url),
         ("via", *via != after.via),
+        ("http_proxy", *http_proxy != after.http_proxy),
         ("threads", *threads != after.threads),
         ("identity_headers", identity_headers),
         ("identity", *assertion != after.assertion),
@@ -297,6 +360,9 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("shutdown", *drain != after.drain),
         ("log", *log != after.log),
         ("state", *state != after.state),
+        // The first `callers` and the last decide if anonymous clients are let in.
+        ("callers", before.callers.is_some() != after.callers.is_some()),
+        ("caller_rules", *caller_rules != after.caller_rules),
     ];
     all.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
 }
@@ -307,12 +373,20 @@ impl Changes {
         field(&self.services)
     }
 
+    pub(crate) fn issuers_field(&self) -> Option<String> {
+        field(&self.issuers)
+    }
+
     pub(crate) fn accounts_field(&self) -> Option<String> {
         field(&self.accounts)
     }
 
     pub(crate) fn users_field(&self) -> Option<String> {
         field(&self.users)
+    }
+
+    pub(crate) fn callers_field(&self) -> Option<String> {
+        field(&self.callers)
     }
 
     pub(crate) fn keys_field(&self) -> Option<String> {

@@ -3,10 +3,13 @@
 //! A [`Config`] is only built by [`super::load()`]; code that holds one need not check it again.
 
 mod account;
+mod caller;
 mod custom;
+mod issuer;
 mod listen;
 mod param;
 mod retries;
+mod rights;
 mod service;
 mod unread;
 mod webhook;
@@ -16,10 +19,13 @@ pub use account::{
     Account, Assertion, Authorization, BearerTokenType, ClientAuth, Grant, OAuth2, PresentedToken,
     SelfSigned, SignedAssertion, TokenTls,
 };
+pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
-pub use listen::{Listen, ListenAddr};
+pub use issuer::{Issuer, Jwks, JwksUrl};
+pub use listen::{ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
 pub use retries::{Retries, RetryOn};
+pub use rights::{PathPattern, Rights};
 pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
@@ -37,13 +43,15 @@ use std::time::Duration;
 /// The whole file.
 #[derive(Debug)]
 pub struct Config {
-    /// The listeners. A change needs a restart.
+    /// The listeners. Another address needs a restart.
     pub listen: Listen,
     /// The external address of the webhook listener, without a trailing slash.
     pub public_url: Option<String>,
     /// `via`: true if outbound requests carry `Via: 1.1 attache` (RFC 9110 section 7.6.3). Default false, because some
     /// servers switch compression off for it.
     pub via: bool,
+    /// `http_proxy`: true if a request in absolute form is matched against the server URLs.
+    pub http_proxy: bool,
     /// Worker threads; `None` is one per core. A change needs a restart.
     pub threads: Option<NonZeroUsize>,
     /// The headers that tell the receivers a webhook's identity.
@@ -63,12 +71,18 @@ pub struct Config {
     pub log: Log,
     /// The store of refresh tokens. Never `None` if a grant has one to store.
     pub state: Option<StateStore>,
+    /// Issuers of tokens by their key under `issuers`.
+    pub issuers: BTreeMap<String, Arc<Issuer>>,
     /// Reusable accounts by their key under `accounts`.
     pub accounts: BTreeMap<String, Arc<Account>>,
     /// Users by their key under `users`.
     pub users: BTreeMap<String, Arc<User>>,
     /// Services by their key under `services`.
     pub services: BTreeMap<String, Arc<Service>>,
+    /// Callers by their key under `callers`. `None`: every client of `listen.outbound` may use every service.
+    pub callers: Option<BTreeMap<String, Arc<Caller>>>,
+    /// `caller_rules`.
+    pub caller_rules: CallerRules,
     /// Lowercase hex SHA-256 of the configuration's text (not of the secrets that it refers to), for `/status` and
     /// `attache_config_info`.
     pub hash: String,
@@ -97,9 +111,29 @@ impl Config {
         self.all_accounts().filter_map(|account| Some((&*account.name, account.unread.as_ref()?))).collect()
     }
 
+    /// Returns the issuers with a file or secret that can't be read.
+    pub fn unread_issuers(&self) -> BTreeMap<&str, &UnreadSecret> {
+        self.issuers.values().filter_map(|issuer| Some((&*issuer.key, issuer.unread.as_ref()?))).collect()
+    }
+
     /// Returns the services with their own unreadable secret: a certificate, or a secret of the webhook.
     pub fn unread_services(&self) -> BTreeMap<&str, &UnreadSecret> {
         self.services.values().filter_map(|service| Some((&*service.key, service.unread()?))).collect()
+    }
+
+    /// Returns the callers with a token that can't be read.
+    pub fn unread_callers(&self) -> BTreeMap<&str, &UnreadSecret> {
+        let callers = self.callers.iter().flatten();
+        callers.filter_map(|(key, caller)| Some((&**key, caller.unread.as_ref()?))).collect()
+    }
+
+    /// Returns the accounts that open a service for a caller, each with the service.
+    pub fn caller_accounts(&self) -> impl Iterator<Item = (&str, &Arc<Account>)> {
+        let named = self.callers.iter().flatten().filter_map(|(_, caller)| match &caller.services {
+            CallerServices::Named(named) => Some(named),
+            CallerServices::All => None,
+        });
+        named.flatten().filter_map(|(service, grant)| Some((&**service, grant.account.as_ref()?)))
     }
 
     /// Returns the names and settings of the OAuth2 accounts with a refresh token to store, including those written in

@@ -180,6 +180,26 @@ fn identifier(text: &str, max: usize, label: &'static str) -> Result<(), Invalid
     if first && all && text.len() <= max { Ok(()) } else { invalid(label) }
 }
 
+/// Checks a subject alternative name of a certificate, which is compared exactly.
+pub(super) fn san(text: &str) -> Result<String, Invalid> {
+    if text.contains('*') {
+        return invalid_try("a pattern is not possible", "write the whole name");
+    }
+    let (kind, rest) = text.split_once(':').unwrap_or_default();
+    if matches!(kind, "URI" | "DNS" | "IP" | "email" | "othername") {
+        return invalid_try("the kind is found from the name", format!("write `{rest}`"));
+    }
+    if text.bytes().any(|b| !b.is_ascii_graphic()) {
+        return invalid("a name has only visible ASCII characters");
+    }
+    Ok(text.to_owned())
+}
+
+/// Returns true if a `Bearer` token may hold `byte` (RFC 6750 section 2.1).
+pub(super) fn is_bearer_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
+}
+
 /// Returns true if `text` is one `scope-token` of RFC 6749 section 3.3.
 pub(super) fn is_scope(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
@@ -393,6 +413,27 @@ pub(super) fn is_loopback(host: Option<&url::Host<&str>>) -> bool {
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         Some(url::Host::Domain(name)) => *name == "localhost",
         None => false,
+    }
+}
+
+/// Parses a name of `hosts`, as it is compared with `Host`: in lowercase, and in ASCII.
+pub(super) fn host(text: &str) -> Result<String, Invalid> {
+    if text.contains("://") || text.contains('/') {
+        return invalid_try("a host name is expected, not a URL", "write it like `mailer.internal`");
+    }
+    if text.contains('*') {
+        return invalid_try("patterns are not supported", "list each name");
+    }
+    if text.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())) {
+        return invalid_try("a port does not belong here", "remove it: the name counts with any port");
+    }
+    match url::Host::parse(text.strip_suffix('.').unwrap_or(text)) {
+        Ok(url::Host::Domain(name)) => check_host(&name).map(|()| name),
+        Ok(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => invalid_try(
+            "an address is not a name",
+            "a request by an address is found by its path, as `/SERVICE/…`",
+        ),
+        Err(_) => check_host(text).and_then(|()| invalid("this is not a host name")),
     }
 }
 

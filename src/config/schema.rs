@@ -5,8 +5,11 @@
 //! `docs/reference.md` are generated from it.
 
 mod accounts;
+mod callers;
 mod custom;
+mod issuers;
 mod json;
+mod listen;
 mod reference;
 mod retries;
 mod rules;

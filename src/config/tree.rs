@@ -335,7 +335,7 @@ impl<'t> Builder<'_, 't> {
             });
         }
         // Below other keys, a name that is not a key of the schema may be a line of a secret.
-        let names = matches!(path.as_str(), "accounts" | "services" | "users");
+        let names = matches!(path.as_str(), "issuers" | "accounts" | "services" | "users");
         for (key, value, before) in repeated {
             let text = self.tree.key(key);
             let shown = names || schema::is_key(text);

@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 /// The standard output of `openssl`, run with these words and this input.
-fn openssl(words: &str, input: &str) -> Vec<u8> {
+pub(super) fn openssl(words: &str, input: &str) -> Vec<u8> {
     let mut child = Command::new("openssl")
         .args(words.split(' '))
         .stdin(Stdio::piped())
@@ -30,11 +30,11 @@ fn pem(words: &str) -> String {
     String::from_utf8(openssl(words, "")).unwrap()
 }
 
-fn rsa(bits: u32) -> String {
+pub(super) fn rsa(bits: u32) -> String {
     pem(&format!("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:{bits}"))
 }
 
-fn curve(name: &str) -> String {
+pub(super) fn curve(name: &str) -> String {
     pem(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:{name}"))
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct RequestHead {
     pub(crate) body: Framing,
     /// The request asks for a WebSocket (RFC 6455 section 4.1).
     pub(crate) websocket: bool,
+    /// The target was in absolute form (RFC 9112 section 3.2.2), as a client sends it to a proxy. `Host` is its authority.
+    pub(crate) absolute: bool,
 }
 
 impl RequestHead {
@@ -52,6 +54,9 @@ pub(crate) enum HeadError {
     /// A TLS handshake instead of a head.
     #[error("{0}")]
     Tls(&'static str),
+    /// A head without the TLS that the listener speaks.
+    #[error("{0}")]
+    Plain(&'static str),
     /// The head has too many fields, or too many bytes.
     #[error("{0}")]
     TooLarge(&'static str),
@@ -114,7 +119,7 @@ pub(crate) fn parse(head: Bytes) -> Result<RequestHead, Box<BadHead>> {
             }));
         }
     };
-    parse(origin_form)
+    parse(origin_form).map(|head| RequestHead { absolute: true, ..head })
 }
 
 /// The result of the checks.
@@ -165,6 +170,7 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdic
         fields,
         body: stated.body,
         websocket,
+        absolute: false,
     }))
 }
 
@@ -172,7 +178,7 @@ fn check_method(method: &str) -> Result<(), HeadError> {
     match method.len() {
         7 if method == "CONNECT" => Err(HeadError::Method(
             "attache does not support CONNECT: it could not add a credential inside a tunnel. Send the request itself to \
-             `/SERVICE/…`",
+             `/SERVICE/…`, or, with `http_proxy: true`, to an `http://` URL",
         )),
         // RFC 9110 section 9.3.8: the server would return the request as received, including the credential.
         5 if method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("TRACK") => {

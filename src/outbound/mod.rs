@@ -1,37 +1,121 @@
-//! Outbound routing: from a request target to its service.
+//! Outbound routing: from a request to its service.
+//!
+//! A service is named by the first segment of the path, by a `Host` that is one of its `hosts`, or, with `http_proxy`, by its
+//! own URL in absolute form. As with virtual hosts, a `Host` that is one of these names comes before the path: the whole
+//! path is then the service's own, so no path leads from one host to another service.
 
+pub mod callers;
+mod hosts;
+mod http_proxy;
 pub mod path;
+pub mod rights;
 
+use crate::config::model::ServerUrl;
 use crate::error_code::ErrorCode;
-use crate::plan::{Plan, Refusal};
+use crate::message::Fields;
+use crate::plan::{Form, Plan, Refusal};
 use crate::route::Route;
+use hosts::Hosts;
+use http_proxy::{Found, Servers};
 use path::{Target, has_dot_segment};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The outbound services, by the first segment of the path.
+/// The outbound services, by the ways in which a request names one.
 #[derive(Default)]
-pub struct Routes(HashMap<Box<[u8]>, Arc<Route>>);
+pub struct Routes {
+    by_path: HashMap<Box<[u8]>, Arc<Route>>,
+    by_host: Hosts,
+    /// With `http_proxy`.
+    by_url: Option<Servers>,
+}
+
+/// The parts of a request that decide about it.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// The target in origin form.
+    pub target: &'a [u8],
+    /// The header fields.
+    pub fields: &'a Fields,
+    /// The target was in absolute form; `Host` is its authority.
+    pub absolute: bool,
+}
+
+/// A request whose service is known.
+#[derive(Clone, Copy)]
+pub struct Located<'a> {
+    /// The service's own route.
+    pub route: &'a Arc<Route>,
+    /// The path below the service's `server_url`, as received: empty, or it starts with a slash.
+    pub rest: &'a [u8],
+    /// `rest` and the query.
+    tail: &'a [u8],
+    form: Form,
+}
+
+impl Located<'_> {
+    /// Decides what to do with the request on `route`, which is one of the service.
+    pub fn plan(&self, route: &Arc<Route>) -> Result<Plan, Refusal> {
+        if let Some(unread) = &route.unavailable {
+            return Err(unavailable(&route.service, unread.fault.as_str()));
+        }
+        Ok(Plan { route: Arc::clone(route), target: route.upstream.target(self.tail), form: self.form })
+    }
+}
 
 impl Routes {
     /// Collects the routes under their services' keys.
     pub fn new(routes: impl IntoIterator<Item = Arc<Route>>) -> Self {
-        Self(routes.into_iter().map(|route| (route.service.as_bytes().into(), route)).collect())
+        let by_path = routes.into_iter().map(|route| (route.service.as_bytes().into(), route)).collect();
+        Self { by_path, ..Self::default() }
+    }
+
+    /// Adds names, each with its service.
+    pub fn with_hosts<'a>(mut self, hosts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let named = hosts.into_iter().filter_map(|(host, service)| {
+            Some((host.as_bytes().into(), Arc::clone(self.by_path.get(service.as_bytes())?)))
+        });
+        self.by_host = Hosts::new(named.collect());
+        self
+    }
+
+    /// Allows requests in absolute form to these URLs, each with its service.
+    pub fn with_http_proxy<'a>(mut self, urls: impl IntoIterator<Item = (&'a ServerUrl, &'a str)>) -> Self {
+        let known =
+            urls.into_iter().filter_map(|(url, service)| Some((url, self.by_path.get(service.as_bytes())?)));
+        self.by_url = Some(Servers::new(known));
+        self
     }
 
     /// Returns every route, in arbitrary order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.0.values()
+        self.by_path.values()
     }
 
     /// Returns the route of a service.
     pub fn get(&self, service: &str) -> Option<&Arc<Route>> {
-        self.0.get(service.as_bytes())
+        self.by_path.get(service.as_bytes())
     }
 
-    /// Decides what to do with a request for `raw_target`. Pure; one look-up, one allocation (the upstream target).
-    pub fn plan(&self, raw_target: &[u8]) -> Result<Plan, Refusal> {
-        let Some(target) = Target::parse(raw_target) else {
+    /// Returns true if the client of an HTTP proxy sent the request.
+    pub fn is_proxied(&self, call: &Call<'_>) -> bool {
+        call.absolute && self.by_url.is_some()
+    }
+
+    /// Returns true if an HTTP proxy's client may have meant one of the services by this authority.
+    pub fn proxies(&self, authority: &str) -> bool {
+        self.by_url.as_ref().is_some_and(|servers| servers.has(authority.as_bytes()))
+    }
+
+    /// Decides what to do with a request of any client. Pure; one look-up, one allocation (the upstream target).
+    pub fn plan(&self, call: &Call<'_>) -> Result<Plan, Refusal> {
+        let located = self.locate(call)?;
+        located.plan(located.route)
+    }
+
+    /// Finds the service of a request. Pure; one look-up.
+    pub fn locate<'a>(&'a self, call: &Call<'a>) -> Result<Located<'a>, Refusal> {
+        let Some(target) = Target::parse(call.target) else {
             return Err(Refusal::new(
                 ErrorCode::RequestInvalid,
                 "the request target must be a path: `/SERVICE/…`, without a fragment",
@@ -46,20 +130,56 @@ impl Routes {
             )
             .because("dot_segment"));
         }
+        let (route, rest, form) = self.find(call, &target)?;
+        // The rest of the path and the query are adjacent in the received bytes.
+        let tail = &call.target[call.target.len() - rest.len() - target.query.len()..];
+        Ok(Located { route, rest, tail, form })
+    }
+
+    /// Returns the route of a request, the path below its `server_url`, and the form that named it.
+    fn find<'a>(
+        &'a self,
+        call: &Call<'a>,
+        target: &Target<'a>,
+    ) -> Result<(&'a Arc<Route>, &'a [u8], Form), Refusal> {
+        let is_proxied = self.is_proxied(call);
+        if is_proxied || !self.by_host.is_empty() {
+            let host = call.fields.get("host").unwrap_or_default();
+            if is_proxied && let Some(servers) = &self.by_url {
+                match servers.find(host, target.path) {
+                    Found::One(route, rest) => return Ok((route, rest, Form::Proxy)),
+                    Found::Tie(one, other) => return Err(ambiguous(&one.service, &other.service)),
+                    Found::None => {}
+                }
+            }
+            if let Some(route) = self.by_host.get(host) {
+                return Ok((route, target.path, Form::Host));
+            }
+            if is_proxied {
+                // Not found by its path: an authority that no service has must lead nowhere.
+                return Err(Refusal::new(
+                    ErrorCode::ServiceUnknown,
+                    "no service has a `server_url` with the host and the path of this URL",
+                ));
+            }
+        }
         let (service, rest) = target.first_segment();
-        let Some(route) = self.0.get(service) else {
+        let Some(route) = self.by_path.get(service) else {
             return Err(Refusal::new(
                 ErrorCode::ServiceUnknown,
                 "no service has the name that the path begins with; a path is `/SERVICE/…`",
             ));
         };
-        if let Some(unread) = &route.unavailable {
-            return Err(unavailable(&route.service, unread.fault.as_str()));
-        }
-        // The rest of the path and the query are adjacent in the received bytes.
-        let tail = &raw_target[raw_target.len() - rest.len() - target.query.len()..];
-        Ok(Plan { route: Arc::clone(route), target: route.upstream.target(tail) })
+        Ok((route, rest, Form::Path))
     }
+}
+
+fn ambiguous(one: &str, other: &str) -> Refusal {
+    let detail = format!(
+        "the services `{one}` and `{other}` have the same `server_url`; name one of them by its path, `/{one}/…` or \
+         `/{other}/…`"
+    );
+    Refusal::new(ErrorCode::RequestInvalid, detail).because("ambiguous_service")
 }
 
 fn unavailable(service: &str, reason: &'static str) -> Refusal {

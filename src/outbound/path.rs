@@ -77,7 +77,7 @@ pub fn has_dot_segment(path: &[u8]) -> bool {
 
 /// Returns the first character, if it is ASCII in some spelling, and the number of its bytes; of any other character,
 /// the first byte.
-fn decoded(bytes: &[u8]) -> (u8, usize) {
+pub(super) fn decoded(bytes: &[u8]) -> (u8, usize) {
     let (first, width) = octet(bytes);
     let more = match first {
         0xc0 | 0xc1 => 1,
@@ -100,7 +100,7 @@ fn decoded(bytes: &[u8]) -> (u8, usize) {
 }
 
 /// Returns the first octet, percent-decoded, and the number of its bytes. A `%` that starts no escape is literal.
-fn octet(bytes: &[u8]) -> (u8, usize) {
+pub(super) fn octet(bytes: &[u8]) -> (u8, usize) {
     let hex = |digit: u8| char::from(digit).to_digit(16);
     match bytes {
         [b'%', high, low, ..] => match (hex(*high), hex(*low)) {

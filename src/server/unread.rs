@@ -10,7 +10,9 @@ const MOST: usize = 50;
 pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
     let unread = |config: &Config| {
         let (accounts, services) = (config.unread_accounts(), config.unread_services());
-        accounts.into_iter().chain(services).map(|(name, unread)| (name.to_owned(), unread.clone())).collect()
+        let callers = config.unread_callers();
+        let all = accounts.into_iter().chain(config.unread_issuers()).chain(services).chain(callers);
+        all.map(|(name, unread)| (name.to_owned(), unread.clone())).collect()
     };
     let (before, now): (Vec<_>, Vec<_>) = (unread(before), unread(now));
     if now.is_empty() && !before.is_empty() {
@@ -29,7 +31,7 @@ pub(super) fn log(problems: &Problems) {
             help = problem.help.as_deref(),
             file = %problem.file,
             line = problem.line(),
-            "a secret can't be read: its account or webhook keeps the last value, or answers 503 credential_unavailable"
+            "a secret can't be read: its account, issuer, webhook or caller keeps the last value, or is unavailable"
         );
     }
     match unread.count() {

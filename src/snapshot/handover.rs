@@ -5,7 +5,7 @@
 //! the token if an origin is new, so no sequence of reloads widens the set.
 
 use super::Snapshot;
-use crate::config::model::{Config, Host};
+use crate::config::model::{Config, Host, ServerUrl};
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
@@ -38,6 +38,12 @@ fn origins(config: &Config) -> HashMap<&str, HashSet<Origin<'_>>> {
     for outbound in config.services.values().filter_map(|service| service.outbound.as_ref()) {
         let url = &outbound.server_url;
         origins.entry(&outbound.account.name).or_default().insert((url.tls, &url.host, url.port));
+    }
+    for (service, account) in config.caller_accounts() {
+        let outbound = config.services.get(service).and_then(|service| service.outbound.as_ref());
+        if let Some(ServerUrl { tls, host, port, .. }) = outbound.map(|outbound| &outbound.server_url) {
+            origins.entry(&account.name).or_default().insert((*tls, host, *port));
+        }
     }
     origins
 }

@@ -8,6 +8,7 @@
 //! service would have to be found and removed one by one.
 
 mod activity;
+mod caller;
 mod exposition;
 mod histogram;
 mod process;
@@ -23,7 +24,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::error_code::ErrorCode;
 
 pub use activity::{Activity, Counts, STEP, STEPS};
-pub use exposition::{AccountRow, Exposition};
+pub use caller::{CallerRefusal, CallerStats};
+pub use exposition::{AccountRow, Exposition, IssuerRow};
 pub use histogram::Histogram;
 pub use refusal::WebhookRefusal;
 

@@ -1,8 +1,8 @@
 //! The webhook of one service, made ready for the request path: who may call, with what, and as whom.
 
-use super::rate::Limit;
 use super::replay::Deliveries;
 use crate::config::model::{KeyIn, Refusals, Replay, User, Webhook};
+use crate::limits::RateLimit;
 use crate::plan::Refusal;
 use crate::route::Route;
 use crate::secret::Secret;
@@ -25,7 +25,7 @@ pub struct Endpoint {
     /// From where calls may come; empty is from everywhere.
     pub allow_from: Vec<IpNet>,
     /// How often each key may be used.
-    pub limit: Option<Limit>,
+    pub limit: Option<RateLimit>,
     /// What a call has to be signed with.
     pub verifier: Option<Verifier>,
     /// What Meta has to show.
@@ -51,7 +51,7 @@ impl Endpoint {
             identity: [value(&webhook.user.key), value(&route.service)],
             key_in: webhook.key_in.clone(),
             allow_from: webhook.allow_from.clone(),
-            limit: webhook.rate_limit.as_ref().map(Limit::new),
+            limit: webhook.rate_limit.as_ref().map(RateLimit::new),
             verifier: webhook.verify.clone(),
             verify_token: webhook.verify_token.clone(),
             replay: webhook.replay.map(|replay| (replay, deliveries.unwrap_or_default())),

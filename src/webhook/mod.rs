@@ -15,16 +15,17 @@ pub mod replay;
 
 use crate::config::model::{KeyIn, Rate, Validity};
 use crate::error_code::ErrorCode;
+use crate::limits::RateLimit;
 use crate::message::Fields;
 use crate::outbound::path::{Target, has_dot_segment};
 use crate::outbound::{SHORTEST_KEY, UNMATCHED};
-use crate::plan::{Plan, Refusal, Reply};
+use crate::plan::{Form, Plan, Refusal, Reply};
 use crate::telemetry::metrics::WebhookRefusal;
 use address::Client;
 use endpoint::Endpoint;
 use http::{Method, header};
 use keys::{Key, KeyNumber, KeyTable};
-use rate::{Budgets, Limit};
+use rate::Budgets;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -80,14 +81,14 @@ pub struct Refused {
 
 /// Limits guesses at keys: each client address has a budget, then gets 429. A valid key uses up none of it.
 pub struct UnknownKeyLimiter {
-    limit: Option<Limit>,
+    limit: Option<RateLimit>,
     budgets: Arc<Budgets>,
 }
 
 impl UnknownKeyLimiter {
     /// Without a `rate`, guesses are not limited. Budgets carry over a reload.
     pub fn new(rate: Option<&Rate>, budgets: Option<&Arc<Budgets>>) -> Self {
-        Self { limit: rate.map(Limit::new), budgets: budgets.cloned().unwrap_or_default() }
+        Self { limit: rate.map(RateLimit::new), budgets: budgets.cloned().unwrap_or_default() }
     }
 
     /// The budgets.
@@ -102,7 +103,7 @@ impl UnknownKeyLimiter {
         mut reason: WebhookRefusal,
         counts_for: Option<&Arc<Endpoint>>,
     ) -> Box<Refused> {
-        let used_up = |limit: &Limit| self.budgets.take_at(limit, call.client.address, call.uptime).err();
+        let used_up = |limit: &RateLimit| self.budgets.take_at(limit, call.client.address, call.uptime).err();
         let refusal = match self.limit.as_ref().and_then(used_up) {
             Some(wait) => {
                 reason = WebhookRefusal::TooManyWrongKeys;
@@ -229,7 +230,7 @@ pub fn plan(
         KeyIn::Query(name) => endpoint.route.upstream.target(&[rest, &without(target.query, name)].concat()),
         KeyIn::Path | KeyIn::Header(_) => endpoint.route.upstream.target(tail),
     };
-    let plan = Plan { route: Arc::clone(&endpoint.route), target };
+    let plan = Plan { route: Arc::clone(&endpoint.route), target, form: Form::Path };
     Ok(Admitted { key: key.number(), action: Action::Forward(plan) })
 }
 

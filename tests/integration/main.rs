@@ -23,6 +23,7 @@ mod handshakes;
 mod harness;
 mod headers;
 mod hostile;
+mod hosts;
 mod identity;
 mod keys;
 mod large_reload;

@@ -1,5 +1,5 @@
-//! `attache check --live`: requests a token for every OAuth2 account and connects to every service, as `attache run`
-//! would.
+//! `attache check --live`: requests a token for every OAuth2 account, fetches the keys of every issuer and connects to
+//! every service, as `attache run` would.
 //!
 //! Refresh tokens are spent under the store's lock and their successors stored, so a running attache is not affected;
 //! Ctrl-C waits for such an exchange, since interrupting it would lose the grant. No request is sent to a service.
@@ -9,8 +9,9 @@ mod finding;
 pub(super) use finding::{Finding, failure};
 
 use super::super::file;
-use crate::config::model::{Config, Grant, OAuth2, ServerUrl, ServiceTls};
+use crate::config::model::{Config, Grant, Jwks, OAuth2, ServerUrl, ServiceTls};
 use crate::credentials::oauth2::{Failure, TokenClient, Tokens, inspect};
+use crate::issuers::JwksClient;
 use crate::state::FileStore;
 use crate::telemetry::logging;
 use crate::transport::reach::reach;
@@ -49,6 +50,7 @@ async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
     let tokens = Tokens::new(TokenClient::new(&transport), Handle::current());
     let mut tasks = Tasks::default();
     tokens_of(config, &tokens, &mut tasks);
+    keys_of(config, &transport, &mut tasks);
     reach_all(config, &transport, &mut tasks);
     let found = tokio::select! {
         found = tasks.all() => Ok(found),
@@ -146,6 +148,16 @@ fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) ->
             Grants::Usable
         }
         Err(error) => Grants::Closed(format!("can't store refresh tokens (state.dir): {error}")),
+    }
+}
+
+/// Fetches the keys of every issuer that has them at a URL.
+fn keys_of(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
+    for (name, issuer) in &config.issuers {
+        if let Jwks::Url(source) = &issuer.jwks {
+            let (name, client) = (name.clone(), JwksClient::new(transport, source));
+            tasks.add(async move { Finding::of_keys(&name, client.fetch().await) });
+        }
     }
 }
 

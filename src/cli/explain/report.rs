@@ -73,6 +73,8 @@ impl Report {
         let Some(service) = config.services.get(&route.service) else { return };
         let Some(outbound) = &service.outbound else { return };
         self.add("service", json!(service.key), "service", named(&service.key, service.name.as_deref()));
+        let form = plan.form.as_str();
+        self.add("named_by", json!(form), "named by", form.to_owned());
         let kind = kind(&outbound.account);
         let account = json!({ "name": outbound.account.name, "authorization": kind });
         self.add("account", account, "account", format!("{} ({kind})", outbound.account.name));

@@ -91,6 +91,13 @@ pub(super) fn page(status: &Value) -> String {
             line("in trouble", format!("account {name}: {trouble}"));
         }
     }
+    for (name, issuer) in members(&status["issuers"]) {
+        let failure = &issuer["last_failure"];
+        if !failure.is_null() {
+            let what = if issuer["keys"] == 0 { "it has no keys" } else { "its last keys are in use" };
+            line("in trouble", format!("issuer {name}: {what}: {}", text(&failure["reason"])));
+        }
+    }
     for part in ["services", "accounts", "users", "webhooks"] {
         let count = status[part].as_object().map(serde_json::Map::len);
         let count = count.or(status[part].as_array().map(Vec::len)).unwrap_or(0);
@@ -162,7 +169,7 @@ const DEGRADED: &str = "degraded";
 
 /// Returns the accounts and services with an unreadable secret, in the states for which `is_meant` holds.
 fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
-    let kinds = [("account", "accounts"), ("service", "services")];
+    let kinds = [("account", "accounts"), ("issuer", "issuers"), ("service", "services")];
     let all = kinds.iter().flat_map(|(kind, part)| {
         members(&status[*part]).map(move |(name, of)| (kind, name, &of["credential"]))
     });

@@ -57,6 +57,12 @@ pub struct Outbound {
     pub unread: Option<UnreadSecret>,
     /// True if a *name* may resolve to a loopback, private or link-local address.
     pub private_network: bool,
+    /// True if a credential may be sent over http.
+    pub allow_plaintext: bool,
+    /// `hosts`: the names by which a request's `Host` reaches it, in lowercase.
+    pub hosts: Vec<String>,
+    /// True if links in responses are rewritten so that they lead back through attache. Default true.
+    pub rewrite_links: bool,
 }
 
 /// `server_url` or `forward_to`: an http or https URL without query, fragment and user info.

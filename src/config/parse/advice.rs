@@ -3,11 +3,11 @@
 //! `run` omits them: an account that is not used yet should not be logged at every reload.
 
 use super::super::decode::{At, Decoder, Map};
-use super::super::model::{AccessLog, Config, Validity};
+use super::super::model::{AccessLog, ApiKey, Config, Validity};
 use super::super::problem::Finding;
 use super::super::secrets::SecretSource;
 use super::super::tree::{NodeId, View};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::SystemTime;
 
 /// Reports accounts and users without a service, webhook keys that have expired at `now`, and a file without services.
@@ -21,7 +21,8 @@ pub(super) fn report(decoder: &Decoder<'_>, root: NodeId, config: &Config, now: 
     }
     let services = config.services.values();
     let outbound = services.clone().filter_map(|service| service.outbound.as_ref());
-    let accounts = outbound.map(|outbound| outbound.account.name.as_str()).collect();
+    let of_callers = config.caller_accounts().map(|(_, account)| account.name.as_str());
+    let accounts = outbound.map(|outbound| outbound.account.name.as_str()).chain(of_callers).collect();
     report_unused(decoder, &root, "accounts", "unused_account", &accounts);
     let webhooks = services.filter_map(|service| service.webhook.as_ref());
     // An inactive user may be kept for its name.
@@ -29,6 +30,7 @@ pub(super) fn report(decoder: &Decoder<'_>, root: NodeId, config: &Config, now: 
     let users = webhooks.map(|webhook| webhook.user.key.as_str()).chain(inactive).collect();
     report_unused(decoder, &root, "users", "unused_user", &users);
     report_expired(decoder, &root, config, now);
+    report_expired_tokens(decoder, &root, config, now);
 }
 
 /// Reports an access log that `run` could not open.
@@ -70,21 +72,55 @@ fn report_expired(decoder: &Decoder<'_>, root: &At<'_>, config: &Config, now: Sy
     for (name, at) in services.entries() {
         let webhook = config.services.get(name).and_then(|service| service.webhook.as_ref());
         let keys = webhook.map(|webhook| webhook.api_keys.as_slice()).unwrap_or_default();
-        if !keys.iter().any(|key| key.validity_at(now) == Validity::Expired) {
+        if keys.is_empty() {
             continue;
         }
         let Some(webhook) = section(decoder, &at, "webhook") else { continue };
         let Some(list) = section(decoder, &webhook, "api_keys") else { continue };
-        for (item, key) in decoder.sequence(&list).into_iter().flatten().zip(keys) {
-            if key.validity_at(now) != Validity::Expired {
-                continue;
-            }
-            let end = section(decoder, &item, "expires_at");
-            let place = decoder.place(end.as_ref().unwrap_or(&item));
-            let finding = Finding::warning("expired_key", place, format!("{item} has expired"));
-            let label = format!("calls with the key `{}` are answered with 404", key.id);
-            decoder.report(finding.label(label).help("remove the key, or set a later time"));
+        let label = |id: &str| format!("calls with the key `{id}` are answered with 404");
+        report_expired_of(decoder, &list, keys, now, ("key", &label));
+    }
+}
+
+fn report_expired_tokens(decoder: &Decoder<'_>, root: &At<'_>, config: &Config, now: SystemTime) {
+    let Some(callers) = section(decoder, root, "callers") else { return };
+    let Some(map) = mapping(decoder, &callers) else { return };
+    for (name, at) in map.entries() {
+        let caller = config.callers.iter().flatten().find(|(key, _)| *key == name);
+        let tokens = caller.map(|(_, caller)| caller.tokens.as_slice()).unwrap_or_default();
+        let Some(list) = section(decoder, &at, "tokens").filter(|_| !tokens.is_empty()) else { continue };
+        let label = |id: &str| format!("requests with the token `{id}` are answered with 401");
+        report_expired_of(decoder, &list, tokens, now, ("token", &label));
+    }
+}
+
+/// Reports the keys of one list that have expired, by their ids: one that can't be read is not in `keys`.
+fn report_expired_of(
+    decoder: &Decoder<'_>,
+    list: &At<'_>,
+    keys: &[ApiKey],
+    now: SystemTime,
+    (what, label): (&str, &dyn Fn(&str) -> String),
+) {
+    let expired: HashSet<&str> = keys
+        .iter()
+        .filter(|key| key.validity_at(now) == Validity::Expired)
+        .map(|key| key.id.as_str())
+        .collect();
+    if expired.is_empty() {
+        return;
+    }
+    for item in decoder.sequence(list).into_iter().flatten() {
+        let Some(id) = section(decoder, &item, "id") else { continue };
+        let View::Scalar { text: id, .. } = decoder.tree.view(id.node) else { continue };
+        if !expired.contains(id) {
+            continue;
         }
+        let end = section(decoder, &item, "expires_at");
+        let place = decoder.place(end.as_ref().unwrap_or(&item));
+        let finding = Finding::warning("expired_key", place, format!("{item} has expired"));
+        let help = format!("remove the {what}, or set a later time");
+        decoder.report(finding.label(label(id)).help(help));
     }
 }
 

@@ -5,8 +5,14 @@
 
 mod accounts;
 mod advice;
+mod callers;
+mod hosts;
 mod identity;
+mod issuers;
+mod keys;
 mod limits;
+mod listen;
+mod listen_tls;
 mod loops;
 mod oauth2;
 mod retries;
@@ -34,7 +40,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The maps to which several files may contribute.
-const MERGED: [&str; 3] = ["accounts", "users", "services"];
+const MERGED: [&str; 5] = ["issuers", "accounts", "users", "callers", "services"];
 
 /// Keys that each of several files may have.
 const OF_EACH_FILE: [&str; 2] = ["version", "$schema"];
@@ -96,6 +102,7 @@ pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
         View::Scalar { .. } | View::Sequence(_) => None,
     };
     let found = roots.into_iter().find_map(|root| below(below(root, "listen")?, "admin"))?;
+    let found = below(found, "address").unwrap_or(found);
     match tree.view(found) {
         View::Scalar { text, .. } => scalar::listen_addr(text).ok(),
         View::Mapping(_) | View::Sequence(_) => None,
@@ -111,10 +118,10 @@ pub(super) fn effective(sources: &[Source]) -> Option<Effective> {
     Some(Effective::new(&tree, sources, root))
 }
 
-/// Builds one root for all files: `accounts`, `users` and `services` by key, every other key from one file.
+/// Builds one root for all files: the sections of [`MERGED`] by key, every other key from one file.
 fn merge(tree: &mut Tree<'_>, roots: &[NodeId], findings: &mut Vec<Finding>) -> Option<NodeId> {
     let mut top: Vec<Entry> = Vec::new();
-    let mut merged: [Option<(NodeId, Vec<Entry>)>; 3] = [const { None }; 3];
+    let mut merged: [Option<(NodeId, Vec<Entry>)>; MERGED.len()] = [const { None }; MERGED.len()];
     let mut seen: HashMap<(usize, String), Span> = HashMap::new();
     let mut mappings = 0;
     for root in roots {
@@ -200,7 +207,10 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (_, _) = (map.get("version"), map.get("$schema"));
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
-    let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous);
+    let has_callers = map.get("callers").is_some() || decoder.is_misspelt(&map, "callers");
+    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
+    let caller_rules = callers::rules(decoder, &map, listen.as_ref(), anonymous);
+    let http_proxy = map.get("http_proxy").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
     let public_url = map.get("public_url").and_then(|at| top::public_url(decoder, &at));
     let threads = map.get("threads").and_then(|at| top::threads(decoder, &at));
@@ -230,6 +240,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
 
     let kept = !state.is_absent() || decoder.is_misspelt(&map, "state");
     let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with);
+    let issuers = named(decoder, &map, "issuers", |at, name| issuers::issuer(decoder, at, name));
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
@@ -241,7 +252,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let (service_at, webhook_at) = (of("service"), of("webhook"));
     let service_defaults = service_at.as_ref().and_then(|at| decoder.mapping(at));
     let webhook_defaults = webhook_at.as_ref().and_then(|at| decoder.mapping(at));
+    let hosts = hosts::Hosts::default();
     let context = services::Context {
+        hosts: &hosts,
         accounts: &accounts,
         users: &users,
         listeners: &listeners,
@@ -259,10 +272,20 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
+    let mut proofs = callers::Proofs::default();
+    let context = callers::Context {
+        accounts: &accounts,
+        services: &services,
+        issuers: &issuers,
+        has_client_ca: false,
+    };
+    let callers =
+        named(decoder, &map, "callers", |at, name| callers::caller(decoder, at, name, &context, &mut proofs));
     let limits = limits?;
     Some(Config {
         listen: listen?,
         via,
+        http_proxy,
         public_url,
         threads,
         identity_headers: identity_headers?,
@@ -273,9 +296,12 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         drain,
         log,
         state: state.checked().ok()?,
+        issuers: all(issuers)?,
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,
+        callers: Some(all(callers)?).filter(|_| has_callers),
+        caller_rules,
         hash: hash(decoder.sources),
         fingerprint: decoder.secrets.fingerprint(),
         last_values: decoder.secrets.take_read(),
@@ -337,7 +363,11 @@ fn refer<T>(
     if named.is_unreadable {
         return None;
     }
-    let code = if kind == "user" { "unknown_user" } else { "unknown_account" };
+    let code = match kind {
+        "user" => "unknown_user",
+        "issuer" => "unknown_issuer",
+        _ => "unknown_account",
+    };
     // Not a name, so it may be a misplaced credential that belongs in an account.
     decoder.parsed_or_hidden(at, code, &format!("the name of an entry of `{kind}s`"), scalar::name)?;
     let message = format!("{at} refers to unknown {kind} `{name}`");

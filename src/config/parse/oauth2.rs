@@ -196,7 +196,8 @@ fn service_account_url(
     Some((url?, text.to_owned()))
 }
 
-fn is_public(url: &url::Url) -> bool {
+/// Returns true for http to another machine.
+pub(super) fn is_public(url: &url::Url) -> bool {
     url.scheme() == "http" && !scalar::is_loopback(url.host().as_ref())
 }
 

@@ -2,7 +2,7 @@
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
-use super::{Named, accounts, loops, optional, refer, retries, tls, urls, webhooks};
+use super::{Named, accounts, hosts, loops, optional, refer, retries, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
@@ -21,6 +21,7 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The parts of the file that a service refers to.
 pub(super) struct Context<'a> {
+    pub(super) hosts: &'a hosts::Hosts,
     pub(super) accounts: &'a Named<Account>,
     pub(super) users: &'a Named<User>,
     pub(super) listeners: &'a Listeners,
@@ -44,7 +45,9 @@ pub(super) fn service(
         optional(map.get("account"), |at| account(decoder, at, key, context.accounts, refresh_tokens));
     let outbound = match map.get("server_url") {
         Some(server_url) => {
-            outbound(decoder, &map, &server_url, account, context.listeners.outbound.as_ref()).into()
+            let hosts = optional(map.get("hosts"), |at| context.hosts.read(decoder, at));
+            let outbound = outbound(decoder, &map, &server_url, account, context.listeners.outbound.as_ref());
+            outbound.and_then(|outbound| Some(Outbound { hosts: hosts.or(Vec::new())?, ..outbound })).into()
         }
         None => without_server_url(decoder, &map).map_or(Given::Invalid, |()| Given::Absent),
     };
@@ -68,7 +71,8 @@ fn without_server_url(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<()> {
         decoder.report(if is_webhook { finding.help(help) } else { finding });
     }
     let settings = map.at.kind.shape().and_then(|shape| shape.extends);
-    let is_setting = |name: &str| settings.is_some_and(|settings| settings.key(name).is_some());
+    let is_setting =
+        |name: &str| name == "hosts" || settings.is_some_and(|settings| settings.key(name).is_some());
     for (_, at) in map.entries().filter(|(name, _)| !misspelt && is_setting(name)) {
         fine = false;
         let message = format!("{at} has no effect without a server_url");
@@ -147,6 +151,9 @@ fn outbound(
         tls: settings.tls.checked().ok()?.unwrap_or_default(),
         unread: settings.unread,
         private_network: settings.private_network || local,
+        allow_plaintext: settings.allow_plaintext,
+        hosts: Vec::new(),
+        rewrite_links: settings.rewrite_links,
     })
 }
 
@@ -164,6 +171,7 @@ struct Settings {
     unread: Option<UnreadSecret>,
     private_network: bool,
     allow_plaintext: bool,
+    rewrite_links: bool,
 }
 
 fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
@@ -184,6 +192,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         unread,
         private_network: flag("private_network", false),
         allow_plaintext: flag("allow_plaintext", false),
+        rewrite_links: flag("rewrite_links", true),
     }
 }
 

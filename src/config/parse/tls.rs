@@ -78,7 +78,8 @@ pub(super) fn is_of_another(certificate: &CertificateDer<'static>, pem: &str) ->
     matches!(tried, Err(rustls::Error::InconsistentKeys(_)))
 }
 
-fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
+/// Reads the path of a file of trusted certificates.
+pub(super) fn bundle(decoder: &Decoder<'_>, at: &At<'_>) -> Option<CaBundle> {
     let (path, found) = certificates(decoder, at)?;
     // A bundle without certificates trusts nothing. It was read offline, or its owner is unavailable.
     let found = found.unwrap_or_default();
@@ -115,7 +116,7 @@ fn identity(decoder: &Decoder<'_>, certificate: &At<'_>, key: &At<'_>) -> Given<
     decoder.reject(finding.secondary(place, "its first certificate is the client's")).into()
 }
 
-fn armor(pem: &mut String, label: &str, der: &[u8]) {
+pub(super) fn armor(pem: &mut String, label: &str, der: &[u8]) {
     pem.push_str(&format!("-----BEGIN {label}-----\n"));
     let text = Zeroizing::new(BASE64_STANDARD.encode(der));
     for (at, digit) in text.chars().enumerate() {
@@ -128,7 +129,7 @@ fn armor(pem: &mut String, label: &str, der: &[u8]) {
 }
 
 /// Reads a path.
-fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
+pub(super) fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
     let text = decoder.string(at)?;
     if text.contains(['\n', '\0']) || text.contains("-----BEGIN") {
         decoder.hide(at.node);
@@ -142,7 +143,7 @@ fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
     Some(decoder.resolve(at, text))
 }
 
-type Certificates = Vec<CertificateDer<'static>>;
+pub(super) type Certificates = Vec<CertificateDer<'static>>;
 
 /// Reads a file's path and the certificates in it; none if they can't be read.
 fn certificates(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(PathBuf, Option<Certificates>)> {
@@ -179,13 +180,18 @@ fn private_key(decoder: &Decoder<'_>, at: &At<'_>) -> Given<PrivateKeyDer<'stati
     found.map_or(Given::Absent, Given::Value)
 }
 
+/// Returns the failure of a file without usable content, still without a label.
+pub(super) fn unusable(bytes: &[u8], code: &'static str, message: String) -> Failure {
+    Failure { fault: fault(bytes), ..Failure::malformed(code, message, "", None) }
+}
+
 /// Returns the fault of a file without usable content.
-fn fault(bytes: &[u8]) -> ReadFault {
+pub(super) fn fault(bytes: &[u8]) -> ReadFault {
     if bytes.trim_ascii().is_empty() { ReadFault::Empty } else { ReadFault::Malformed }
 }
 
 /// Parses at least one certificate, each of them well-formed.
-fn well_formed(at: &At<'_>, pem: &[u8]) -> Result<Certificates, Failure> {
+pub(super) fn well_formed(at: &At<'_>, pem: &[u8]) -> Result<Certificates, Failure> {
     let certificates: Result<Certificates, _> = CertificateDer::pem_slice_iter(pem).collect();
     let mut roots = rustls::RootCertStore::empty();
     let label = match certificates {

@@ -1,27 +1,23 @@
 //! Webhooks: their keys, users and receivers.
 
 use super::services::Context;
-use super::{limits, loops, optional, refer, urls, verify};
+use super::{keys, limits, loops, optional, refer, urls, verify};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Webhook};
 use crate::config::problem::Finding;
 use crate::config::scalar;
-use crate::config::secrets::{Failure, PlainText, placeholder};
-use crate::config::source::Span;
 use crate::config::tree::View;
 use crate::error_code::ErrorCode;
-use crate::secret::Secret;
 use http::Method;
 use ipnet::IpNet;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// State that the webhooks of a file share.
 pub(super) struct All<'a> {
-    /// The place of every key's hash so far: a key must lead to one webhook.
-    seen_keys: HashMap<[u8; 32], Span>,
+    /// A key must lead to one webhook.
+    seen_keys: keys::Seen,
     /// True if the file sets `public_url`.
     public_url: bool,
     /// The headers that attache sets for receivers.
@@ -32,12 +28,9 @@ pub(super) struct All<'a> {
 
 impl<'a> All<'a> {
     pub(super) fn new(public_url: bool, names: &'a Distinct<'a>, assertion: Option<UnreadSecret>) -> Self {
-        Self { seen_keys: HashMap::new(), public_url, names, assertion }
+        Self { seen_keys: keys::Seen::default(), public_url, names, assertion }
     }
 }
-
-/// 22 characters of base64 hold 128 bits.
-const MIN_KEY_LENGTH: usize = 22;
 
 pub(super) fn webhook(
     decoder: &Decoder<'_>,
@@ -196,19 +189,20 @@ pub(super) fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>>
     if count == 0 { decoder.empty(at) } else { Some(all) }
 }
 
+const WORDS: keys::Words = keys::Words {
+    owner: "service",
+    one: "key",
+    other: "webhook key",
+    duplicate: "duplicate_api_key",
+    command: "`attache keys new`",
+    is_sent_in_header: false,
+};
+
 fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All<'_>) -> Option<Vec<ApiKey>> {
-    let mut all = Vec::new();
-    let mut ids: HashMap<String, Span> = HashMap::new();
-    let (mut fine, mut unread) = (true, false);
-    for item in decoder.sequence(at)? {
-        let key = api_key(decoder, &item, &mut ids, webhooks);
-        fine &= !key.is_invalid();
-        unread |= key.is_absent();
-        all.extend(key.value());
-    }
-    if all.is_empty() && unread {
+    let keys::List { keys, has_unread } = keys::keys(decoder, at, &WORDS, &mut webhooks.seen_keys)?;
+    if keys.is_empty() && has_unread {
         decoder.secrets.block();
-    } else if all.is_empty() && fine {
+    } else if keys.is_empty() {
         // A valid first step: `attache keys new` reads the file, and prints the first key.
         let finding = Finding::warning("no_api_keys", decoder.key(at), format!("{at} is empty"));
         decoder.report(
@@ -217,125 +211,5 @@ fn api_keys(decoder: &Decoder<'_>, at: &At<'_>, webhooks: &mut All<'_>) -> Optio
                 .help("`attache keys new --service NAME` makes a key"),
         );
     }
-    fine.then_some(all)
-}
-
-/// Reads a key; absent if its value can't be read.
-fn api_key(
-    decoder: &Decoder<'_>,
-    at: &At<'_>,
-    ids: &mut HashMap<String, Span>,
-    webhooks: &mut All<'_>,
-) -> Given<ApiKey> {
-    let Some(map) = decoder.mapping(at) else { return Given::Invalid };
-    let disabled = map.get("disabled").map_or(Some(false), |at| decoder.bool(&at));
-    let id = decoder.required(&map, "id").and_then(|at| id(decoder, &at, ids));
-    let key = key(decoder, &map, webhooks);
-    let instant = |key| {
-        map.get(key).map(|at| (decoder.parsed(&at, "invalid_time", "a point in time", scalar::instant), at))
-    };
-    let (not_before, expires_at) = (instant("not_before"), instant("expires_at"));
-    if let (Some((Some(from), _)), Some((Some(to), end))) = (&not_before, &expires_at)
-        && from >= to
-    {
-        let message = format!("{end} is not after its not_before");
-        decoder.report(
-            Finding::error("out_of_range", decoder.place(end), message).label("this key is never valid"),
-        );
-    }
-    let (Some(id), Some(disabled)) = (id, disabled) else { return Given::Invalid };
-    let not_before = not_before.and_then(|(time, _)| time);
-    let expires_at = expires_at.and_then(|(time, _)| time);
-    key.map(|(sha256, value)| ApiKey { id, sha256, value, not_before, expires_at, disabled })
-}
-
-fn id(decoder: &Decoder<'_>, at: &At<'_>, ids: &mut HashMap<String, Span>) -> Option<String> {
-    let id = decoder.string(at)?;
-    decoder.parsed_or_hidden(at, "invalid_name", "a valid id", scalar::key_id)?;
-    let place = decoder.place(at);
-    match ids.get(id) {
-        Some(first) => {
-            let finding = Finding::error(
-                "duplicate_id",
-                place,
-                format!("{at} is not unique: the service already has a key `{id}`"),
-            );
-            decoder.reject(finding.label("used again here").secondary(*first, "first used here"))
-        }
-        None => {
-            ids.insert(id.to_owned(), place);
-            Some(id.to_owned())
-        }
-    }
-}
-
-/// A key's hash, and the key itself if the file has it.
-type HashAndValue = ([u8; 32], Option<Secret>);
-
-fn key(decoder: &Decoder<'_>, map: &Map<'_>, webhooks: &mut All<'_>) -> Given<HashAndValue> {
-    let (sha256, value, place) = match hash_and_value(decoder, map) {
-        Given::Value(found) => found,
-        Given::Absent => return Given::Absent,
-        Given::Invalid => return Given::Invalid,
-    };
-    let at = map.at;
-    if let Some(first) = webhooks.seen_keys.get(&sha256) {
-        let finding = Finding::error(
-            "duplicate_api_key",
-            place,
-            format!("{at} is already used by another webhook key"),
-        );
-        let finding = finding.label("used again here").secondary(*first, "first used here");
-        if value.is_some() && map.get("value").is_some_and(|at| decoder.is_delivered(&at)) {
-            decoder.report(finding.tolerated());
-            return Given::Absent;
-        }
-        return decoder.reject(finding).into();
-    }
-    webhooks.seen_keys.insert(sha256, place);
-    Given::Value((sha256, value))
-}
-
-/// Reads the hash or the value, with its place.
-fn hash_and_value(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<([u8; 32], Option<Secret>, Span)> {
-    let at = map.at;
-    match (map.get("sha256"), map.get("value")) {
-        (Some(hash), None) => {
-            let sha256 = decoder.parsed_or_hidden(&hash, "invalid_hash", "a SHA-256", scalar::sha256);
-            Given::from(sha256).map(|sha256| (sha256, None, decoder.place(&hash)))
-        }
-        (None, Some(value)) => {
-            let better = "give its `sha256` instead: `attache keys new` prints both";
-            let accept = |text: &str| {
-                if text.chars().count() >= MIN_KEY_LENGTH {
-                    return Ok(Secret::new(text));
-                }
-                let message = format!("{value} is short enough to be guessed");
-                let (label, help) = ("a key has at least 22 characters", "`attache keys new` creates one");
-                Err(Failure::malformed("weak_key", message, label, Some(help)))
-            };
-            let secret = match decoder.secret_as(&value, PlainText::Warn(better), &accept) {
-                // The key is only listed.
-                Given::Absent if decoder.secrets.offline => Given::Value(Secret::new(placeholder(&value))),
-                found => found,
-            };
-            secret.map(|secret| (secret.sha256(), Some(secret), decoder.place(&value)))
-        }
-        (Some(_), Some(value)) => {
-            let finding = Finding::error(
-                "conflicting_keys",
-                decoder.key(&value),
-                format!("{at} has both `sha256` and `value`"),
-            );
-            decoder.reject(finding.label("set only one of them")).into()
-        }
-        // The unknown key's message says it.
-        (None, None) if map.entries().any(|(name, _)| matches!(name, "key" | "secret" | "token")) => {
-            Given::Invalid
-        }
-        (None, None) => {
-            let finding = Finding::error("missing_key", decoder.place(at), format!("{at} has no `sha256`"));
-            decoder.reject(finding.label("`sha256` is missing").help("`attache keys new` prints one")).into()
-        }
-    }
+    Some(keys)
 }

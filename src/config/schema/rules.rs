@@ -28,11 +28,12 @@ pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
             "anyOf": [{ "maxProperties": 1 }, { "maxProperties": 2, "required": ["headers"] }],
         }),
         "key_in" => json!({ "minProperties": 1, "maxProperties": 1 }),
-        "api_key" => exactly_one(["sha256", "value"].into_iter()),
+        "api_key" | "token" => exactly_one(["sha256", "value"].into_iter()),
         "jwt" => json!({ "required": ["key"] }),
         "assertion" => exactly_one(["key", "token"].into_iter()),
         "client_assertion" => json!({ "not": { "required": ["key", "token"] } }),
         "service" => service(shape),
+        "jwks" => jwks(),
         "oauth2.tls" => json!({
             "minProperties": 1,
             "dependencies": { "client_certificate": ["client_key"], "client_key": ["client_certificate"] },
@@ -87,6 +88,12 @@ fn conditions(shape: &'static Shape) -> Vec<Value> {
 
 fn exactly_one(names: impl Iterator<Item = &'static str>) -> Value {
     json!({ "oneOf": names.map(|name| json!({ "required": [name] })).collect::<Vec<_>>() })
+}
+
+fn jwks() -> Value {
+    let mut rules = exactly_one(["url", "file"].into_iter());
+    rules["dependencies"] = json!({ "ca": ["url"], "token": ["url"] });
+    rules
 }
 
 fn service(shape: &'static Shape) -> Value {

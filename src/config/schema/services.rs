@@ -32,6 +32,13 @@ pub(super) static SERVICE: Shape = Shape {
             "proxy_pass",
             "backend",
         ]),
+        key(
+            "hosts",
+            Kind::List(&Kind::Text),
+            "Names by which a request's `Host` reaches the service as well: the whole path is then below its \
+             `server_url`. Each name belongs to one service.",
+        )
+        .also(&["server_names", "domains", "hostnames", "virtual_hosts"]),
         key("webhook", Kind::Map(&WEBHOOK), "The calls that it sends to a receiver.").also(&["webhooks"]),
     ],
     extends: Some(&SERVICE_SETTINGS),
@@ -100,6 +107,13 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         .default("true"),
         key("retries", Kind::Map(&RETRIES), "The repetition of requests that failed. Off by default.").also(&["retry"]),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
+        key(
+            "rewrite_links",
+            Kind::Bool,
+            "True rewrites the links in `Location`, `Content-Location`, `Refresh` and `Link` that lead below \
+             `server_url`, so that a client that follows them comes back through attache.",
+        )
+        .default("true"),
         key(
             "private_network",
             Kind::Bool,

@@ -1,6 +1,9 @@
 //! The keys at the top of the file, and those of its small sections.
 
 use super::accounts::ACCOUNT;
+use super::callers::CALLER;
+use super::issuers::ISSUER;
+use super::listen::LISTEN;
 use super::services::{SERVICE, SERVICE_SETTINGS};
 use super::webhooks::WEBHOOK_SETTINGS;
 use super::{Kind, Shape, key};
@@ -8,14 +11,14 @@ use super::{Kind, Shape, key};
 /// The whole file.
 pub(in crate::config) static ROOT: Shape = Shape {
     name: "file",
-    doc: "The top of the file. In a folder each key is in one file; `accounts`, \
-             `users` and `services` may be divided among several. Keys that begin with \
+    doc: "The top of the file. In a folder each key is in one file; `issuers`, \
+             `accounts`, `users`, `callers` and `services` may be divided among several. Keys that begin with \
              `x-` are ignored.",
     example: "{ services: { … } }",
     keys: &[
         key("version", Kind::Integer(1, 1), "The version of this schema.").default("1"),
         key("$schema", Kind::Text, "The JSON Schema of the file, for editors."),
-        key("listen", Kind::Map(&LISTEN), "The addresses to listen on. A change needs a restart."),
+        key("listen", Kind::Map(&LISTEN), "The listeners. Another address needs a restart."),
         key("public_url", Kind::Url, "The external URL of `listen.webhooks`, which `attache urls` prints.")
             .also(&["base_url", "external_url"]),
         key(
@@ -44,8 +47,8 @@ pub(in crate::config) static ROOT: Shape = Shape {
         key(
             "allow_anonymous_callers",
             Kind::Bool,
-            "True allows a `listen.outbound` that other machines can reach. Every client \
-             that reaches it may use every credential.",
+            "True allows a `listen.outbound` that other machines can reach, without `callers`. Every \
+             client that reaches it may use every credential.",
         )
         .default("false"),
         key(
@@ -56,7 +59,20 @@ pub(in crate::config) static ROOT: Shape = Shape {
              response.",
         )
         .default("false"),
+        key(
+            "http_proxy",
+            Kind::Bool,
+            "True lets programs use `listen.outbound` as their HTTP proxy: `GET http://HOST/PATH` is sent to the service \
+             whose `server_url` has that host and the longest such path, by https if that says so.",
+        )
+        .default("false"),
         key("defaults", Kind::Map(&DEFAULTS), "Defaults for keys that services and webhooks leave out."),
+        key(
+            "issuers",
+            Kind::Names(&Kind::Map(&ISSUER)),
+            "The issuers of tokens (JWT) that prove who a client is, by name.",
+        )
+        .also(&["jwt_issuers", "jwt_providers"]),
         key("accounts", Kind::Names(&Kind::Map(&ACCOUNT)), "Reusable credentials by name.")
             .also(&["credentials"]),
         key(
@@ -64,6 +80,19 @@ pub(in crate::config) static ROOT: Shape = Shape {
             Kind::OneOf(&[Kind::Null, Kind::Names(&Kind::OneOf(&[Kind::Map(&USER), Kind::Null]))]),
             "The identities of webhook calls, by name.",
         ),
+        key(
+            "callers",
+            Kind::Names(&Kind::Map(&CALLER)),
+            "The internal programs that may use `listen.outbound`, by name. With it, a request without a \
+             proof or a right is refused.",
+        )
+        .also(&["clients", "consumers"]),
+        key(
+            "caller_rules",
+            Kind::Word(&["enforce", "report"]),
+            "`report` forwards a request that lacks a proof or a right, and logs and counts it.",
+        )
+        .default("enforce"),
         key("services", Kind::Names(&Kind::Map(&SERVICE)), "Connected services by name.").also(&[
             "routes",
             "upstreams",
@@ -75,30 +104,17 @@ pub(in crate::config) static ROOT: Shape = Shape {
     elsewhere: &[
         ("webhook", "it belongs under `services.NAME`"),
         ("webhooks", "it belongs under `services.NAME`, as `webhook`"),
-        ("tls", NO_TLS),
-        ("ssl", NO_TLS),
-        ("https", NO_TLS),
+        ("tls", TLS),
+        ("ssl", TLS),
+        ("https", TLS),
     ],
 };
 
-const NO_TLS: &str = "listeners speak no TLS: put nginx or another TLS terminator before `listen.webhooks` \
-                      (docs/operations.md); the `tls` of a service is about its server";
+const TLS: &str = "for a listener it belongs below `listen.NAME`, beside `address`; for a service below \
+                   `services.NAME`";
 
 /// One of `trusted_proxies`.
 const PROXY: Kind = Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])]);
-
-static LISTEN: Shape = Shape {
-    name: "listen",
-    doc: "The addresses to listen on: `ADDRESS:PORT` or `unix:/path`.",
-    example: "{ outbound: 127.0.0.1:8080 }",
-    keys: &[
-        key("outbound", Kind::Listener, "The address for internal programs.").default("127.0.0.1:8080"),
-        key("webhooks", Kind::Listener, "The address for third parties.").default("127.0.0.1:8081"),
-        key("admin", Kind::Listener, "The address for metrics, health and status.").default("127.0.0.1:9090"),
-    ],
-    extends: None,
-    elsewhere: &[],
-};
 
 static IDENTITY_HEADERS: Shape = Shape {
     name: "identity_headers",

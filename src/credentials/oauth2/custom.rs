@@ -128,14 +128,15 @@ fn write_json(value: &JsonParam, out: &mut String, secrets: &mut Secrets) {
 
 /// Gives the answer that came at `now` the members of RFC 6749: the token as `access_token`, its lifetime as
 /// `expires_in`, a refusal as `error`. The others stay, since they may explain a refusal. An answer that is not JSON stays
-/// as it is.
-pub(super) fn normalise(raw: &mut Raw, response: &CustomResponse, now: SystemTime) {
+/// as it is. Returns true if `expires_at` says that the token is over: no default stands in for that.
+pub(super) fn normalise(raw: &mut Raw, response: &CustomResponse, now: SystemTime) -> bool {
     if raw.encoding().is_some() {
-        return;
+        return false;
     }
     let text = String::from_utf8_lossy(&raw.body);
-    let Ok(answer) = serde_json::from_str::<Value>(text.trim_start_matches('\u{feff}')) else { return };
-    let found = members(&answer, response, now);
+    let Ok(answer) = serde_json::from_str::<Value>(text.trim_start_matches('\u{feff}')) else { return false };
+    let left = left(&answer, response, now);
+    let found = members(&answer, response, left);
     let mut members = match answer {
         Value::Object(members) => members,
         _ => Members::new(),
@@ -145,17 +146,22 @@ pub(super) fn normalise(raw: &mut Raw, response: &CustomResponse, now: SystemTim
     }
     members.extend(found);
     raw.body = Value::Object(members).to_string().into_bytes();
+    left == Some(0)
 }
 
-/// Returns the members that the pointers find.
-fn members(answer: &Value, response: &CustomResponse, now: SystemTime) -> Members {
+/// Returns the seconds that are left at `now` of the token in the answer, if `expires_at` says so.
+fn left(answer: &Value, response: &CustomResponse, now: SystemTime) -> Option<u64> {
+    seconds_until(answer.pointer(response.expires_at.as_deref()?)?, now)
+}
+
+/// Returns the members that the pointers find. `left`: the seconds until `expires_at`.
+fn members(answer: &Value, response: &CustomResponse, left: Option<u64>) -> Members {
     let mut found = Members::new();
     let mut add =
         |name: &str, value: Option<Value>| found.extend(value.map(|value| (name.to_owned(), value)));
     let at = |pointer: &str| answer.pointer(pointer).cloned();
     add("access_token", at(&response.token).filter(Value::is_string));
-    let ends = response.expires_at.as_deref().and_then(at).and_then(|end| seconds_until(&end, now));
-    add("expires_in", ends.map(Value::from).or_else(|| at(&response.expires_in)));
+    add("expires_in", left.map(Value::from).or_else(|| at(&response.expires_in)));
     // Some report success as the number 0.
     add(
         "error",
@@ -168,6 +174,7 @@ fn members(answer: &Value, response: &CustomResponse, now: SystemTime) -> Member
 }
 
 /// Returns the seconds from `now` to a time that is RFC 3339, or in Unix seconds as a number or a text. 0 if it is over.
+/// 1970 and earlier is no time: it is the zero value of many languages.
 fn seconds_until(end: &Value, now: SystemTime) -> Option<u64> {
     let seconds = |seconds: f64| {
         (seconds.is_finite() && seconds >= 0.0)
@@ -182,6 +189,7 @@ fn seconds_until(end: &Value, now: SystemTime) -> Option<u64> {
         },
         _ => return None,
     };
+    end.duration_since(UNIX_EPOCH).ok().filter(|since| !since.is_zero())?;
     Some(end.duration_since(now).unwrap_or_default().as_secs())
 }
 

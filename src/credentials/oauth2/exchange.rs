@@ -16,11 +16,15 @@ use async_trait::async_trait;
 use http::{HeaderValue, Method, header};
 use oauth2::TokenResponse as _;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use url::Url;
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 256 * 1024;
+
+/// The words beside a token that `expires_at` says is over.
+const OVER: &str = "the end that `response.expires_at` points to has passed: is the clock right?";
 
 /// A token as it came.
 #[derive(Debug, Clone)]
@@ -116,8 +120,13 @@ impl TokenClient {
             max_body: MAX_ANSWER,
         };
         let mut raw = self.send(&request, config.token_timeout, secrets).await?;
-        custom::normalise(&mut raw, &grant.response, SystemTime::now());
-        verdict::read(&raw, secrets)
+        let is_over = custom::normalise(&mut raw, &grant.response, SystemTime::now());
+        match verdict::read(&raw, secrets)? {
+            Reply::Members(members) if is_over && response::text(&members, "access_token").is_some() => {
+                Err(Failure::from(Unavailability::Expired).with_words(Arc::from(OVER)))
+            }
+            reply => Ok(reply),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::error::{Cause, Failure, Unavailability};
 use super::exchange::{Answer, Exchange};
 use super::machine::{Demand, Machine};
-use super::refresh::store_key;
+use super::refresh::{Refresher, store_key};
 use super::stub::{self, Memory};
 use super::token::Issued;
 use super::*;
@@ -238,7 +238,7 @@ async fn an_exchange_goes_on_when_its_caller_is_interrupted() {
         held.write(&entry).await.unwrap();
     }
     let tokens = tokens(memory.clone(), &clock);
-    let refresher = Arc::new(super::refresh::Refresher::new("erp", idp.clone(), &tokens));
+    let refresher = Arc::new(Refresher::new("erp", idp.clone(), tokens.memories.of("erp", &config), &tokens));
     let config2 = config.clone();
     let mut running = tokio::task::JoinSet::new();
     running.spawn(async move {

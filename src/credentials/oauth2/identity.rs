@@ -80,6 +80,18 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
     sha256(&fields.0)
 }
 
+/// Returns a digest of the fields that prove to the endpoint who asks: grant, client and `token_url`. A refused password
+/// is refused as long as this is the same, whatever else changes.
+pub(super) fn proof_identity(config: &OAuth2) -> [u8; 32] {
+    let mut fields = Fields(Zeroizing::new(Vec::with_capacity(256)));
+    fields.push("proof");
+    fields.grant(&config.grant);
+    fields.push(config.token_url.as_str());
+    fields.optional(config.client_id.as_deref());
+    fields.client_auth(&config.client_auth);
+    sha256(&fields.0)
+}
+
 /// Returns the digest to which an account's refresh token is bound: one obtained for anything else is not this
 /// account's. The client's secret is not part of it: it may rotate while the grant goes on.
 pub(super) fn grant_identity(account: &str, config: &OAuth2) -> [u8; 32] {

@@ -2,6 +2,7 @@
 
 use super::details::{Claims, Details};
 use super::error::{Failure, Unavailability};
+use super::exchange::Exchange;
 use super::redact::MAX_TEXT;
 use super::refresh::{EXCHANGE_LIMIT, Refresher, STORE_TIME};
 use super::tokens::Tokens;
@@ -44,11 +45,22 @@ pub struct Inspected {
 ///
 /// If there is none.
 pub async fn inspect(account: &str, config: &OAuth2, tokens: &Tokens) -> Result<Inspected, Failure> {
-    if let Err(error) = tokens.client.with_tls(&config.tls) {
+    let wire = tokens.client.with_tls(&config.tls).map_err(|error| {
         let words = error.source().map(|cause| Arc::from(cause.to_string()));
-        return Err(Failure::from(Unavailability::Tls).with_words(words));
-    }
-    let refresher = Arc::new(Refresher::new(account, tokens.wire(account, config), tokens));
+        Failure::from(Unavailability::Tls).with_words(words)
+    })?;
+    inspect_by(account, config, Arc::new(wire), tokens).await
+}
+
+/// Obtains a token by this way to the endpoint.
+pub(super) async fn inspect_by(
+    account: &str,
+    config: &OAuth2,
+    wire: Arc<dyn Exchange>,
+    tokens: &Tokens,
+) -> Result<Inspected, Failure> {
+    let memory = tokens.memories.of(account, config);
+    let refresher = Arc::new(Refresher::new(account, wire, memory, tokens));
     let begun = Instant::now();
     let refreshed = timeout(EXCHANGE_LIMIT + STORE_TIME, refresher.refresh(config, None, true)).await;
     let obtained =

@@ -31,11 +31,12 @@ pub(super) struct Machine {
     state: State,
     /// Number of tokens so far.
     generation: u64,
-    nudged_at: Option<Instant>,
     /// Another source serves the account: this one does nothing by itself any more.
     is_retired: bool,
     /// The last token, which is over. It must not come back from the store: the wall clock may have been set back.
     over: Option<Secret>,
+    /// `over` is new to [`Machine::newly_over`].
+    is_newly_over: bool,
 }
 
 /// See the module's documentation.
@@ -104,11 +105,21 @@ pub(super) enum GrantSource {
 }
 
 impl Machine {
-    /// Returns a machine that begins with another source's token, to be replaced once it is used.
-    pub(super) fn inheriting(token: &Token, now: Now) -> Self {
+    /// Returns a machine of an account of which this much is known: the refusal of its grant, and a token that is over.
+    pub(super) fn knowing(refused: Option<Arc<Failure>>, over: Option<Secret>) -> Self {
+        let needs_login = |failure| State::NeedsLogin { old: None, failure, retry_at: None };
+        Self { state: refused.map(needs_login).unwrap_or_default(), over, ..Self::default() }
+    }
+
+    /// Begins with another source's token, to be replaced once it is used. `same_kind`: this source would get the same
+    /// token, so that the hold goes on: a service may refuse them all.
+    pub(super) fn inherit(&mut self, token: &Token, same_kind: bool, now: Now) {
+        let token = Arc::new(token.inherited(same_kind));
         let (refused_at, replace_at) = (now.instant, now.instant);
-        let state = State::Suspect { token: Arc::new(token.inherited()), refused_at, replace_at };
-        Self { state, ..Self::default() }
+        match &mut self.state {
+            State::NeedsLogin { old, .. } => *old = Some(Old { token, refused_at: Some(refused_at) }),
+            _ => self.state = State::Suspect { token, refused_at, replace_at },
+        }
     }
 
     /// Returns the token to use, which may be over.
@@ -320,21 +331,16 @@ impl Machine {
         }
     }
 
-    /// The operator asks to forget pauses (SIGHUP): at most once in [`schedule::NUDGE`]. Returns true if a refused grant
-    /// may be tried again.
+    /// The operator asks to forget pauses (SIGHUP). Returns true if the next refresh may try a refused grant again.
     pub(super) fn nudge(&mut self, now: Now) -> bool {
-        if self.nudged_at.is_some_and(|at| now.instant < at + schedule::NUDGE) {
-            return false;
-        }
         self.drop_what_is_over(now);
         match &mut self.state {
             State::Backoff { old, .. } => self.state = without_pause(old.take(), now),
             State::NeedsLogin { .. } => self.refresh(),
-            State::Empty | State::Valid(_) | State::Suspect { .. } | State::Refreshing { .. } => {
-                return false;
-            }
+            // A new source: the store's refusal is not known yet.
+            State::Empty => {}
+            State::Valid(_) | State::Suspect { .. } | State::Refreshing { .. } => return false,
         }
-        self.nudged_at = Some(now.instant);
         true
     }
 
@@ -345,9 +351,10 @@ impl Machine {
         }
     }
 
-    /// A token of the source's own is wanted though there is an inherited one.
+    /// A token of the source's own is wanted though there is an inherited one, and may be requested.
     pub(super) fn wants_own(&self) -> bool {
-        self.token().is_none_or(|token| token.is_inherited())
+        let is_refused = matches!(self.state, State::NeedsLogin { retry_at: None, .. });
+        !is_refused && self.token().is_none_or(|token| token.is_inherited())
     }
 
     /// Starts a refresh, unless one is under way.
@@ -376,8 +383,16 @@ impl Machine {
         self.over = Some(token);
     }
 
+    /// Returns the token that became over since the last call.
+    pub(super) fn newly_over(&mut self) -> Option<Secret> {
+        std::mem::take(&mut self.is_newly_over).then(|| self.over.clone())?
+    }
+
     fn drop_token(&mut self) {
-        self.over = self.token().map(|token| token.secret().clone()).or_else(|| self.over.take());
+        if let Some(token) = self.token() {
+            self.over = Some(token.secret().clone());
+            self.is_newly_over = true;
+        }
         match &mut self.state {
             State::Empty => {}
             State::Valid(_) | State::Suspect { .. } => self.state = State::Empty,

@@ -25,6 +25,7 @@ mod identity;
 mod inspect;
 mod login;
 mod machine;
+mod memory;
 mod owner;
 mod redact;
 mod refresh;

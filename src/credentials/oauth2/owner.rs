@@ -153,7 +153,19 @@ impl Owner {
             Message::Retire => self.machine.retire(),
             Message::DropInherited => self.machine.drop_inherited(),
             Message::Look => self.start_look(),
-            Message::Nudge => self.nudged |= self.machine.nudge(now),
+            Message::Nudge => self.nudge(now),
+        }
+    }
+
+    fn nudge(&mut self, now: Now) {
+        let memory = &self.inner.memory;
+        if !memory.may_be_nudged(now.instant) {
+            return;
+        }
+        let (forgot, nudged) = (memory.forget(), self.machine.nudge(now));
+        self.nudged |= nudged;
+        if forgot || nudged {
+            memory.note_nudge(now.instant);
         }
     }
 
@@ -324,8 +336,11 @@ impl Owner {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let inner = &self.inner;
+        if let Some(over) = self.machine.newly_over() {
+            inner.memory.note_over(over);
+        }
         let token = self.machine.token().filter(|token| !token.is_inherited() || inner.may_inherit());
         let current = inner.current.load();
         let is_same = match (&*current, token) {

@@ -14,8 +14,9 @@
 use super::clock::Clock;
 use super::error::{Cause, Failure, Unavailability};
 use super::exchange::{Answer, Exchange};
-use super::identity::{grant_identity, token_identity};
+use super::identity::{grant_identity, proof_identity, token_identity};
 use super::machine::GrantSource;
+use super::memory::AccountMemory;
 use super::schedule;
 use super::token::Issued;
 use super::tokens::{StoreSlot, Tokens, Unsaved};
@@ -39,6 +40,7 @@ pub(super) const STORE_TIME: Duration = Duration::from_secs(5);
 pub(super) struct Refresher {
     account: Box<str>,
     wire: Arc<dyn Exchange>,
+    memory: Arc<AccountMemory>,
     clock: Clock,
     runtime: Handle,
     store: StoreSlot,
@@ -135,10 +137,16 @@ async fn mark_spent(store: &dyn Store, config: &OAuth2, now: SystemTime) {
 }
 
 impl Refresher {
-    pub(super) fn new(account: &str, wire: Arc<dyn Exchange>, tokens: &Tokens) -> Self {
+    pub(super) fn new(
+        account: &str,
+        wire: Arc<dyn Exchange>,
+        memory: Arc<AccountMemory>,
+        tokens: &Tokens,
+    ) -> Self {
         Self {
             account: account.into(),
             wire,
+            memory,
             clock: tokens.clock.clone(),
             runtime: tokens.runtime.clone(),
             store: tokens.store.clone(),
@@ -169,12 +177,42 @@ impl Refresher {
             let ended = self.runtime.spawn(work).await;
             return ended.unwrap_or_else(|_| Err(Unavailability::Interrupted.into()));
         }
+        if !nudged && let Some(refused) = self.memory.refusal(proof_identity(config)) {
+            return Err(Failure::needs_login().with_words(reason(&refused)).into());
+        }
+        self.check_pause(config)?;
         let began = (Instant::now(), self.clock.now().wall);
-        let asked = timeout(config.token_timeout, self.wire.exchange(config, None)).await;
-        let answer = asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()));
+        let answer = self.exchange(config, None, config.token_timeout).await;
         answer
             .map(|answer| obtained(answer, config, began))
             .map_err(|failure| Failed { failure, asked: true })
+    }
+
+    /// Sends the token request, and notes what its answer says beyond this source.
+    async fn exchange(
+        &self,
+        config: &OAuth2,
+        token: Option<&Secret>,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        let asked = timeout(limit, self.wire.exchange(config, token)).await;
+        let result = asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()));
+        let proof = proof_identity(config);
+        match &result {
+            Ok(_) => self.memory.note_success(proof),
+            Err(failure) => {
+                self.memory.note_pause(proof, failure, Instant::now());
+                if matches!(failure.cause, Cause::GrantGone { .. }) && !config.grant.refreshes() {
+                    self.memory.note_refusal(proof, failure);
+                }
+            }
+        }
+        result
+    }
+
+    /// Fails if the endpoint has asked for a pause that is not over, be it by the answer to another source of the account.
+    fn check_pause(&self, config: &OAuth2) -> Result<(), Failure> {
+        self.memory.pause(proof_identity(config), Instant::now()).map_or(Ok(()), Err)
     }
 
     async fn refresh_stored(
@@ -195,6 +233,7 @@ impl Refresher {
             return Ok(Obtained { issued, answer: None });
         }
         let token = self.refresh_token(config, entry.as_ref(), nudged)?;
+        self.check_pause(config)?;
         if entry.is_none() && is_spent(&*store, config).await {
             return Err(Failure::needs_login().with_words(Arc::from(SPENT)).into());
         }
@@ -212,8 +251,7 @@ impl Refresher {
             return Err(Unavailability::Interrupted.into());
         }
         let began = (Instant::now(), self.clock.now().wall);
-        let asked = timeout(EXCHANGE_LIMIT, self.wire.exchange(config, Some(&token))).await;
-        let result = asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()));
+        let result = self.exchange(config, Some(&token), EXCHANGE_LIMIT).await;
         let next = Next { config, account: &self.account, spent: token, entry };
         match result {
             Ok(answer) => {
@@ -386,12 +424,7 @@ impl Next<'_> {
         if let Some(successor) = failure.successor.clone().filter(|successor| *successor != self.spent) {
             return Some(self.rotated_to(Some(successor), now));
         }
-        let Cause::GrantGone { code: Some(code) } = &failure.cause else { return None };
-        let reason = match &failure.words {
-            Some(words) if words.contains(&**code) => words.to_string(),
-            Some(words) => format!("{code}: {words}"),
-            None => code.to_string(),
-        };
+        let reason = reason(failure)?.to_string();
         let entry = self.rotated_to(None, now);
         // The refresh token was not proved to be reusable.
         Some(Entry { lost: Some(Lost { reason, at: now }), reusable: false, ..entry })
@@ -416,6 +449,16 @@ impl Next<'_> {
             lost: None,
         }
     }
+}
+
+/// Returns the code and the words of a refused grant.
+fn reason(failure: &Failure) -> Option<Arc<str>> {
+    let Cause::GrantGone { code: Some(code) } = &failure.cause else { return None };
+    Some(match &failure.words {
+        Some(words) if words.contains(&**code) => Arc::clone(words),
+        Some(words) => format!("{code}: {words}").into(),
+        None => Arc::clone(code),
+    })
 }
 
 fn obtained(answer: Answer, config: &OAuth2, (began, asked_at): (Instant, SystemTime)) -> Obtained {

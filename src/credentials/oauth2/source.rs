@@ -6,7 +6,9 @@
 use super::clock::{Clock, Now};
 use super::error::{Failure, TokenError, Unavailability};
 use super::exchange::Exchange;
+use super::identity::{proof_identity, token_identity};
 use super::machine::Machine;
+use super::memory::AccountMemory;
 use super::owner::{Message, Owner};
 use super::refresh::Refresher;
 use super::status::{LastOutcome, TokenState, TokenStatus};
@@ -40,6 +42,7 @@ pub(super) struct Inner {
     pub(super) account: Box<str>,
     pub(super) config: ArcSwap<OAuth2>,
     pub(super) refresher: Arc<Refresher>,
+    pub(super) memory: Arc<AccountMemory>,
     pub(super) clock: Clock,
     pub(super) runtime: Handle,
     pub(super) stats: Arc<AccountStats>,
@@ -72,19 +75,24 @@ impl TokenSource {
         stats: Arc<AccountStats>,
         tokens: &Tokens,
     ) -> Arc<Self> {
+        let memory = tokens.memories.of(account, &config);
+        let refused = memory.refusal(proof_identity(&config));
+        let status = refused.as_deref().map(|failure| refused_before(failure, tokens.clock.now()));
+        let machine = Machine::knowing(refused, memory.over());
         let inner = Inner {
             account: account.into(),
+            memory: Arc::clone(&memory),
             config: ArcSwap::from_pointee(config),
-            refresher: Arc::new(Refresher::new(account, wire, tokens)),
+            refresher: Arc::new(Refresher::new(account, wire, memory, tokens)),
             clock: tokens.clock.clone(),
             runtime: tokens.runtime.clone(),
             stats,
             current: ArcSwapOption::empty(),
-            status: Mutex::default(),
+            status: Mutex::new(status.unwrap_or_default()),
             inherited_is_dropped: AtomicBool::new(false),
         };
         let (mailbox, messages) = unbounded_channel();
-        let idle = Mutex::new(Some((Machine::default(), messages)));
+        let idle = Mutex::new(Some((machine, messages)));
         Arc::new(Self { inner: Arc::new(inner), mailbox, idle })
     }
 
@@ -104,7 +112,9 @@ impl TokenSource {
         let token = predecessor.inner.current.load_full().filter(|token| token.is_usable(now));
         let Some(token) = token.filter(|_| kind(predecessor) == kind(self)) else { return };
         if let Some((machine, _)) = &mut *lock(&self.idle) {
-            *machine = Machine::inheriting(&token, now);
+            let same_kind =
+                token_identity(&predecessor.inner.config.load()) == token_identity(&self.inner.config.load());
+            machine.inherit(&token, same_kind, now);
             self.inner.current.store(machine.token().cloned());
             self.inner.update(|status| status.expires_at = Some(token.expires_at()));
         }
@@ -216,8 +226,9 @@ impl TokenSource {
 
     /// Forgets pauses, at most once a minute, as SIGHUP asks for. Returns at once.
     pub fn nudge(&self) {
-        // Without a task there is no pause.
-        if lock(&self.idle).is_none() {
+        // Without a task there is no pause but those of the account. The store may know a refusal.
+        let has_task = lock(&self.idle).is_none();
+        if has_task || self.inner.memory.holds_back() || self.inner.config.load().grant.refreshes() {
             self.send(Message::Nudge);
         }
     }
@@ -294,6 +305,13 @@ impl Inner {
     pub(super) fn may_inherit(&self) -> bool {
         !self.inherited_is_dropped.load(Ordering::SeqCst)
     }
+}
+
+/// Returns the state of a new source whose account was refused by an earlier one's request.
+fn refused_before(failure: &Failure, now: Now) -> Published {
+    let (result, reason) = (failure.result(), Some(failure.to_string()));
+    let last = Some(LastOutcome { result, reason, at: now.wall, took: None });
+    Published { needs_login: true, last, ..Published::default() }
 }
 
 fn told(reason: Unavailability) -> TokenError {

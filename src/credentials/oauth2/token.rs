@@ -61,10 +61,11 @@ impl Token {
     }
 
     /// Returns the same token for another source, which did not obtain it: its generation is 0.
-    pub(super) fn inherited(&self) -> Self {
+    pub(super) fn inherited(&self, keeps_hold: bool) -> Self {
         Self {
             secret: self.secret.clone(),
             generation: 0,
+            hold: if keeps_hold { self.hold } else { Duration::ZERO },
             used: AtomicBool::new(self.is_used()),
             accepted: AtomicBool::new(self.is_accepted()),
             ..*self
@@ -121,7 +122,8 @@ impl Token {
     pub(super) fn next_hold(&self, refused_at: Instant) -> Duration {
         let is_fresh = refused_at < self.born + self.hold.max(schedule::MIN_HOLD);
         match (self.is_inherited(), is_fresh) {
-            (true, _) => Duration::ZERO,
+            // Replaced for a change of the account, whatever the services say.
+            (true, _) => self.hold,
             (false, true) => schedule::next_hold(self.hold),
             (false, false) => schedule::MIN_HOLD,
         }

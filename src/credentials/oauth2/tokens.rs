@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::error::{Failure, Unavailability};
 use super::exchange::{Answer, Exchange};
+use super::memory::AccountMemories;
 use super::refresh::{EXCHANGE_LIMIT, STORE_TIME, is_overtaken, store_key};
 use super::wire::TokenClient;
 use crate::config::model::{Config, OAuth2};
@@ -30,6 +31,8 @@ pub struct Tokens {
     pub(super) spending: TaskTracker,
     /// The newest entries that could not be written, by their name in the store.
     pub(super) unsaved: Unsaved,
+    /// What is known of each account, whichever source serves it.
+    pub(super) memories: AccountMemories,
     pub(super) clock: Clock,
 }
 
@@ -48,6 +51,7 @@ impl Tokens {
             store: StoreSlot::default(),
             spending: TaskTracker::new(),
             unsaved: Unsaved::default(),
+            memories: AccountMemories::default(),
             clock,
         }
     }

@@ -38,6 +38,7 @@ impl Answer {
         if let Some(allow) = &refusal.allow {
             headers.push((text("Allow"), Bytes::copy_from_slice(allow.as_bytes())));
         }
+        headers.extend(refusal.challenges.iter().map(|(name, value)| (text(name), text(value))));
         headers.push((text("Cache-Control"), text("no-store")));
         if refusal.bodiless {
             return Self { status, headers, body: Bytes::new() };

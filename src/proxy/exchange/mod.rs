@@ -28,6 +28,7 @@ pub(super) mod answer;
 mod attempt;
 #[doc(hidden)]
 pub mod bench;
+mod caller;
 mod connect;
 mod failure;
 mod headers;
@@ -56,6 +57,7 @@ use crate::route::Route;
 use crate::telemetry::metrics::{Direction, Phase};
 use answer::Answer;
 use attempt::{Answering, Attempt, AttemptError, Upload};
+use caller::CallerProof;
 use failure::UpstreamError;
 use record::{Record, warn_of_upstream};
 use request::{Planned, overridden};
@@ -193,7 +195,8 @@ impl Tries {
 
 impl Exchange<'_> {
     async fn carry_out(&mut self, request: &mut Request) -> Result<End, NotForwarded> {
-        let planned = request::plan(request);
+        let proof = self.caller_proof(request).await?;
+        let planned = request::plan(request, proof.as_ref());
         let limit = planned.as_ref().ok().and_then(|planned| planned.plan.route.max_body);
         self.client.begin(request.head.body, limit.unwrap_or(u64::MAX));
         let mut planned = planned?;
@@ -220,6 +223,29 @@ impl Exchange<'_> {
             return Box::pin(tunnel::open(request, &planned, answering, self.client)).await;
         }
         relay::relay(self.entrance, request, &planned, answering, &mut upload, self.client).await
+    }
+
+    /// Returns the proof of the request's caller. It may be a token that only newer keys of its issuer verify, for which
+    /// the request waits. `None` if the file has no callers.
+    async fn caller_proof(&mut self, request: &Request) -> Result<Option<CallerProof>, NotForwarded> {
+        let (head, record) = (&request.head, &request.record);
+        if record.direction != Direction::Outbound || record.snapshot.callers.is_none() {
+            return Ok(None);
+        }
+        let mut proof = caller::authenticate(head, record, None);
+        let newer = proof.as_mut().and_then(|proof| proof.outcome.as_mut().err()?.newer_keys.take());
+        if let Some(newer) = newer {
+            let deadline = record.arrived + caller::patience(head, record);
+            let fetched = tokio::select! {
+                biased;
+                left = self.client.left() => return Err(NotForwarded::Client(left)),
+                fetched = timeout_at(deadline.into(), Box::pin(newer.fetched())) => fetched,
+            };
+            if fetched == Ok(true) {
+                proof = caller::authenticate(head, record, None);
+            }
+        }
+        Ok(proof)
     }
 
     /// Returns the refusal for a passed deadline.

@@ -4,9 +4,13 @@
 //! Invariant: every request has its line. The [`Record`] writes it when it is dropped, so a request that a drain or a
 //! panic ended has one too.
 
+use super::caller::reported;
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
+use crate::limits::Permit;
 use crate::message::request::RequestHead;
+use crate::outbound::callers::tokens::TokenNumber;
+use crate::outbound::callers::{CallerNumber, Callers};
 use crate::plan::Refusal;
 use crate::proxy::Proxy;
 use crate::request_id::RequestId;
@@ -14,7 +18,7 @@ use crate::route::Route;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::Outcome;
 use crate::telemetry::failures::Failure;
-use crate::telemetry::metrics::{Direction, InFlight, LastError, Phase, ServiceStats};
+use crate::telemetry::metrics::{CallerRefusal, Direction, InFlight, LastError, Phase, ServiceStats};
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::keys::{Key, KeyNumber};
 use bytes::Bytes;
@@ -46,8 +50,17 @@ pub(crate) struct Record {
     pub(crate) key: Option<KeyNumber>,
     /// The key of a webhook call that is known but not valid. Only the access log shows it.
     pub(crate) known_key: Option<KeyNumber>,
+    /// The caller of an outbound request; the owner of its token if that is not valid now.
+    pub(crate) caller: Option<CallerNumber>,
+    pub(crate) caller_token: Option<TokenNumber>,
+    /// The proof or the right that the request lacks.
+    pub(crate) lacks: Option<CallerRefusal>,
+    /// Counts the request as one of the caller's.
+    pub(crate) caller_permit: Option<Permit>,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) client: Option<IpAddr>,
+    /// The client's connection is encrypted.
+    pub(crate) is_tls: bool,
     /// The status that was sent.
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<ErrorCode>,
@@ -91,8 +104,13 @@ impl Record {
             route: None,
             key: None,
             known_key: None,
+            caller: None,
+            caller_token: None,
+            lacks: None,
+            caller_permit: None,
             in_flight: None,
             client: client.map(|client| client.ip().to_canonical()),
+            is_tls: false,
             status: None,
             code: None,
             phase: None,
@@ -134,6 +152,14 @@ impl Record {
     /// Returns the called webhook, if the key was valid.
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         self.key().map(Key::endpoint)
+    }
+
+    fn caller_key(&self) -> Option<&str> {
+        Some(&self.snapshot.callers.as_ref()?.get(self.caller?).key)
+    }
+
+    fn token_id(&self) -> Option<&str> {
+        Some(&self.snapshot.callers.as_ref()?.tokens().get(self.caller_token?).id)
     }
 
     fn route(&self) -> Option<&Arc<Route>> {
@@ -183,7 +209,7 @@ impl Record {
             direction: self.direction,
             service: route.map(|route| &*route.service).or(key.map(Key::service)).map(Into::into),
             account: route.and_then(|route| route.account.as_deref()).map(Into::into),
-            key_id: key.map(|key| key.id().into()),
+            key_id: key.map(Key::id).or(self.token_id()).map(Into::into),
             status,
             code: self.code,
             reason: self.reason.clone(),
@@ -232,9 +258,9 @@ impl Drop for Record {
             direction: self.direction,
             service: service.unwrap_or_default(),
             account: route.and_then(|route| route.account.as_deref()),
-            caller: None,
+            caller: self.caller_key(),
             user: key.and_then(|key| key.endpoint().identity[0].to_str().ok()),
-            key_id: key.or(known).map(|key| key.id()),
+            key_id: key.or(known).map(Key::id).or(self.token_id()),
             method: &self.method,
             path: &self.path,
             status,
@@ -250,7 +276,7 @@ impl Drop for Record {
             traceparent: self.traceparent.as_deref().and_then(|value| std::str::from_utf8(value).ok()),
             client: self.client,
             phase: self.phase.filter(|_| has_failed),
-            reason: self.reason.as_deref(),
+            reason: self.reason.as_deref().or(reported(self.lacks)),
             delivery_id: self.delivery_id.as_deref(),
         });
     }
@@ -278,6 +304,21 @@ pub(super) fn warn_of_upstream(record: &Record, refusal: &Refusal, cause: &dyn s
         upstream = record.upstream.map(tracing::field::display),
         request_id = record.id.as_str(),
         "an upstream failed"
+    );
+}
+
+/// Logs that a request lacks a proof or a right, which `caller_rules: report` forwards.
+pub(super) fn warn_of_caller(callers: &Callers, record: &Record, service: &str) {
+    let (last, left_out) = callers.warnings();
+    let Some(not_logged) = sampled(last, left_out, uptime()) else { return };
+    tracing::warn!(
+        service,
+        caller = record.caller_key(),
+        reason = reported(record.lacks),
+        client = record.client.map(tracing::field::display),
+        request_id = record.id.as_str(),
+        not_logged = (not_logged > 0).then_some(not_logged),
+        "a request lacks a proof or a right, and `caller_rules: enforce` would refuse it"
     );
 }
 

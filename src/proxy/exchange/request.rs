@@ -4,6 +4,7 @@
 //! destination or credential.
 
 use super::NotForwarded;
+use super::caller::{self, CallerProof};
 use super::failure::{body_too_large, looping};
 use super::headers::{self, Dropped, Unwanted};
 use super::record::{Record, warn_of_refusal};
@@ -92,13 +93,14 @@ impl Planned {
 /// # Errors
 ///
 /// The answer, if it is not forwarded.
-pub(super) fn plan(request: &mut Request) -> Result<Planned, NotForwarded> {
+pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result<Planned, NotForwarded> {
     let Request { head, record, .. } = request;
-    // An external client does not choose the id, since it appears in attache's log.
-    let own_id = head.fields.get("x-request-id").filter(|_| record.direction == Direction::Outbound);
-    record.id = RequestId::from_caller(own_id);
+    // An external client does not choose the id, since it appears in attache's log. It must not be a credential.
+    let is_fit =
+        |id: &&[u8]| record.direction == Direction::Outbound && !proof.is_some_and(|proof| proof.is_in(id));
+    record.id = RequestId::from_caller(head.fields.get("x-request-id").filter(is_fit));
     let (planned, caller) = match record.direction {
-        Direction::Outbound => (outbound(head, record), None),
+        Direction::Outbound => (outbound(head, record, proof), None),
         Direction::Webhook => {
             let (planned, caller) = webhook(head, record);
             (planned, Some(caller))
@@ -109,13 +111,19 @@ pub(super) fn plan(request: &mut Request) -> Result<Planned, NotForwarded> {
     let plan = match planned {
         Ok(plan) => plan,
         Err(stop) => {
-            // The fields of a refused request are not cleaned, but its attempts at spoofing count.
+            // The fields of a refused request are not cleaned, but its attempts at spoofing count. A proof is none.
+            if proof.is_some() {
+                head.fields.retain(|field| !field.is("x-attache-token"));
+            }
             count(record, &Dropped::of(&head.fields, &snapshot.reserved, forwarded));
             return Err(stop);
         }
     };
     record.in_flight = Some(plan.route.stats.started());
     record.route = Some(Arc::clone(&plan.route));
+    if let (Some(callers), Some(proof)) = (&snapshot.callers, proof) {
+        caller::clean(callers, head, record, proof, &plan.route);
+    }
     let (too_large, looping) = (is_too_large(&plan, head.body), headers::is_looping(&head.fields));
     let replaced = &plan.route.replaced;
     let unwanted = Unwanted { reserved: &snapshot.reserved, replaced, forwarded };
@@ -156,19 +164,29 @@ fn count(record: &Record, dropped: &Dropped) {
     }
 }
 
-fn outbound(head: &RequestHead, record: &mut Record) -> Result<Plan, NotForwarded> {
-    let planned = record.snapshot.routes.plan(&head.target);
+fn outbound(
+    head: &RequestHead,
+    record: &mut Record,
+    proof: Option<&CallerProof>,
+) -> Result<Plan, NotForwarded> {
+    let call = outbound::Call { target: &head.target, fields: &head.fields, absolute: head.absolute };
+    let snapshot = Arc::clone(&record.snapshot);
+    let planned = match (&snapshot.callers, proof) {
+        (Some(callers), Some(proof)) => caller::plan(callers, (head, &call), record, proof),
+        _ => snapshot.routes.plan(&call),
+    };
     if let Err(Refusal { service: Some(service), .. }) = &planned {
         record.route = record.snapshot.routes.get(service).cloned();
     }
     let is_known = planned.is_ok() || record.route.is_some();
-    record.path = outbound::log_path(&head.target, is_known).to_vec();
+    record.path = caller::log_path(outbound::log_path(&head.target, is_known), proof);
     planned.map_err(NotForwarded::refused)
 }
 
 fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, NotForwarded>, Caller) {
     let snapshot = Arc::clone(&record.snapshot);
-    let caller = Caller::of(record.client, &head.fields, &snapshot.config.trusted_proxies);
+    let trusted = &snapshot.config.trusted_proxies;
+    let caller = Caller::of(record.client, record.is_tls, &head.fields, trusted);
     record.client = caller.address;
     let call = webhook::Call {
         method: &head.method,

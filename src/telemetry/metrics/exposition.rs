@@ -22,7 +22,9 @@ use crate::error_code::ErrorCode;
 pub struct Exposition<'a> {
     services: Vec<(&'a str, Direction, &'a Used)>,
     accounts: Vec<AccountRow<'a>>,
-    /// The label and the name of each account or service with an unreadable secret, and whether another value serves.
+    issuers: Vec<IssuerRow<'a>>,
+    /// The label and the name of each account, issuer or service with an unreadable secret, and whether another value
+    /// serves.
     unavailable: Vec<(&'static str, &'a str, bool)>,
     keys: Vec<KeyRow<'a>>,
     replays: Vec<ReplayRow<'a>>,
@@ -49,6 +51,19 @@ pub struct AccountRow<'a> {
     pub expiry: Option<SystemTime>,
     /// The durations of token requests.
     pub duration: &'a Histogram,
+}
+
+/// The metrics of one issuer of tokens.
+#[derive(Debug)]
+pub struct IssuerRow<'a> {
+    /// Its key under `issuers`.
+    pub issuer: &'a str,
+    /// Number of its keys that are known.
+    pub keys: usize,
+    /// Number of fetches that succeeded, and of those that failed; `None` if its keys are in a file.
+    pub fetches: Option<(u64, u64)>,
+    /// The end of the last successful fetch.
+    pub fetched_at: Option<SystemTime>,
 }
 
 #[derive(Debug)]
@@ -96,7 +111,13 @@ impl<'a> Exposition<'a> {
         self
     }
 
-    /// Adds an `account` or a `service` with an unreadable secret. It is degraded if its last value, or another one of a
+    /// Adds an issuer of tokens.
+    pub fn issuer(&mut self, row: IssuerRow<'a>) -> &mut Self {
+        self.issuers.push(row);
+        self
+    }
+
+    /// Adds an `account`, an `issuer` or a `service` with an unreadable secret. It is degraded if its last value, or another one of a
     /// list, serves instead.
     pub fn unavailable(&mut self, label: &'static str, name: &'a str, is_degraded: bool) -> &mut Self {
         self.unavailable.push((label, name, is_degraded));
@@ -154,6 +175,7 @@ impl<'a> Exposition<'a> {
     pub(super) fn render_with(&mut self, process: &Process) -> String {
         self.services.sort_by_key(|(service, direction, _)| (*service, *direction));
         self.accounts.sort_by_key(|row| row.account);
+        self.issuers.sort_by_key(|row| row.issuer);
         self.unavailable.sort_unstable();
         self.keys.sort_by_key(|row| (row.service, row.key_id));
         self.replays.sort_by_key(|row| row.service);
@@ -162,6 +184,7 @@ impl<'a> Exposition<'a> {
         self.write_services(&mut text);
         self.write_refusals(&mut text);
         self.write_accounts(&mut text);
+        self.write_issuers(&mut text);
         self.write_keys(&mut text);
         self.write_connections(&mut text);
         self.write_config(&mut text);
@@ -339,7 +362,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_credential_unavailable",
-            "1 while a secret of the account or the service can't be read, even while its last value is in use.",
+            "1 while a secret of the account, the issuer or the service can't be read, even while its last value is in use.",
             MetricType::GAUGE,
             self.unavailable.iter().map(|&(label, name, _)| gauge(&[(label, name)], 1.0)),
         );
@@ -357,6 +380,34 @@ impl<'a> Exposition<'a> {
             "Seconds a request to the token endpoint took.",
             MetricType::HISTOGRAM,
             self.accounts.iter().map(|row| histogram(&[("account", row.account)], row.duration)),
+        );
+    }
+
+    fn write_issuers(&self, text: &mut Text) {
+        text.family(
+            "attache_issuer_keys",
+            "Keys of the issuer that are known; with 0, its tokens are refused.",
+            MetricType::GAUGE,
+            self.issuers.iter().map(|row| gauge(&[("issuer", row.issuer)], row.keys as f64)),
+        );
+        text.family(
+            "attache_issuer_fetches_total",
+            "Fetches of the issuer's keys, by result.",
+            MetricType::COUNTER,
+            self.issuers.iter().filter_map(|row| Some((row.issuer, row.fetches?))).flat_map(
+                |(issuer, (ok, failed))| {
+                    [("ok", ok), ("failed", failed)]
+                        .map(|(result, count)| counter(&[("issuer", issuer), ("result", result)], count))
+                },
+            ),
+        );
+        text.family(
+            "attache_issuer_last_fetch_timestamp_seconds",
+            "When the issuer's keys were last fetched with success, in Unix seconds.",
+            MetricType::GAUGE,
+            self.issuers
+                .iter()
+                .filter_map(|row| Some(gauge(&[("issuer", row.issuer)], unix_seconds(row.fetched_at?)))),
         );
     }
 

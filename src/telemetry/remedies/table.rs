@@ -77,6 +77,13 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::RequestInvalid),
+        reasons: &["ambiguous_service"],
+        cause: "The request is one to an HTTP proxy, and two services have the same `server_url`.",
+        action: "Name the service by its path, `/SERVICE/…`, or by one of its `hosts`.",
+        see: "links.md#attache-as-an-http-proxy",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestInvalid),
         reasons: &["dot_segment"],
         cause: "The path has a `.` or `..` segment in some spelling, which could leave the service's prefix.",
         action: "Resolve the path in the client before it is sent.",

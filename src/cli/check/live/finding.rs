@@ -3,6 +3,8 @@
 use crate::config::model::{OAuth2, ServerUrl};
 use crate::credentials::oauth2::{Cause, Failure, Inspected};
 use crate::error_chain::Chain;
+use crate::issuers::FetchFailure;
+use crate::jwt::key_set::KeySet;
 use crate::transport::ConnectError;
 use crate::transport::names::NoAddress;
 use crate::transport::reach::{Reached, Unreachable};
@@ -24,6 +26,7 @@ pub(in super::super) struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Account,
+    Issuer,
     Service,
     Webhook,
 }
@@ -91,6 +94,28 @@ impl Finding {
         finding
     }
 
+    pub(super) fn of_keys(name: &str, fetched: Result<KeySet, FetchFailure>) -> Self {
+        let keys = match fetched {
+            Ok(keys) => keys,
+            Err(failure) => {
+                let text = format!("no keys: {}", Chain(&failure));
+                return Self {
+                    help: Some(failure.help().to_owned()),
+                    ..Self::failed(Kind::Issuer, name, text)
+                };
+            }
+        };
+        let count = keys.len();
+        let mut finding =
+            Self::new(Kind::Issuer, name, format!("{count} key{}", if count == 1 { "" } else { "s" }));
+        if !keys.skipped().is_empty() {
+            finding.severity = Some(Severity::Warning);
+            finding.text.push_str("; others are not used");
+            finding.details.extend(keys.skipped().iter().map(ToString::to_string));
+        }
+        finding
+    }
+
     pub(super) fn of_upstream(
         kind: Kind,
         name: &str,
@@ -154,7 +179,11 @@ impl Finding {
         };
         Some(json!({
             "severity": severity,
-            "code": if self.kind == Kind::Account { "live_token" } else { "live_service" },
+            "code": match self.kind {
+                Kind::Account => "live_token",
+                Kind::Issuer => "live_keys",
+                Kind::Service | Kind::Webhook => "live_service",
+            },
             "file": null,
             "line": null,
             "column": null,
@@ -168,6 +197,7 @@ impl Kind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Account => "account",
+            Self::Issuer => "issuer",
             Self::Service => "service",
             Self::Webhook => "webhook",
         }

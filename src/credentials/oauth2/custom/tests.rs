@@ -74,13 +74,19 @@ fn answers_get_the_members_of_the_rfc() {
         ),
         (&github, json!({ "token": "t", "expires_at": "soon" }), json!({ "access_token": "t" })),
         (&github, json!({ "token": "t", "expires_at": -1 }), json!({ "access_token": "t" })),
+        (&github, json!({ "token": "t", "expires_at": 0 }), json!({ "access_token": "t" })),
+        (
+            &github,
+            json!({ "token": "t", "expires_at": "0001-01-01T00:00:00Z" }),
+            json!({ "access_token": "t" }),
+        ),
         (&github, json!({ "token": "t", "expires_at": 1e300 }), json!({ "access_token": "t" })),
         // The end is preferred, if it is there.
         (&github, json!({ "token": "t", "expires_in": 5 }), json!({ "access_token": "t", "expires_in": 5 })),
         (&github, json!({ "token": { "secret": "t" } }), json!({})),
         (&github, json!(["t"]), json!({})),
     ] {
-        let found = Value::Object(members(&answer, response, now()));
+        let found = Value::Object(members(&answer, response, left(&answer, response, now())));
         assert_eq!(found, expected, "{answer}");
     }
 }
@@ -103,6 +109,26 @@ fn the_members_of_an_answer_stay_as_an_explanation_except_those_with_a_meaning_o
     let mut html = raw("<html>");
     normalise(&mut html, &CustomResponse::default(), now());
     assert_eq!(html.body, b"<html>");
+}
+
+#[tokio::test]
+async fn a_token_whose_end_has_come_is_none() {
+    let is_over = Cause::Unavailable(Unavailability::Expired);
+    for (answer, expected) in [
+        (json!({ "token": "t", "expires_at": "2020-01-01T00:00:00Z" }), is_over.clone()),
+        (json!({ "token": "t", "expires_at": 1_577_836_800 }), is_over.clone()),
+        (json!({ "token": "t", "expires_at": "1577836800", "expires_in": 3600 }), is_over),
+        (json!({ "expires_at": 1_577_836_800 }), Cause::Unavailable(Unavailability::NoToken)),
+        (json!({ "expires_at": 1_577_836_800, "message": "no" }), Cause::Rejected { code: "no".into() }),
+    ] {
+        let stub = Stub::answering(http("200 OK", JSON, &answer.to_string())).await;
+        let mut grant = grant(Method::POST, CustomParams::Form(Vec::new()));
+        grant.response = pointers("/token", Some("/expires_at"), "/message");
+        let config = account(&stub, grant);
+        let failure = stub.exchange(&config).await.unwrap_err();
+        assert_eq!(failure.cause, expected, "{answer}");
+        assert!(!failure.words.unwrap_or_default().contains("\"t\""));
+    }
 }
 
 #[tokio::test]

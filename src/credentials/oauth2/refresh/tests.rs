@@ -90,7 +90,7 @@ impl World {
 
     /// A process whose account is new, or has changed.
     fn account(&self, tokens: &Tokens) -> Arc<Refresher> {
-        Arc::new(Refresher::new("erp", self.idp.clone(), tokens))
+        refresher("erp", self.idp.clone(), tokens)
     }
 
     async fn entry(&self, config: &OAuth2) -> Option<Entry> {
@@ -121,6 +121,11 @@ impl World {
     fn now(&self) -> SystemTime {
         self.clock.now().wall
     }
+}
+
+fn refresher(account: &str, wire: Arc<dyn Exchange>, tokens: &Tokens) -> Arc<Refresher> {
+    let memory = tokens.memories.of(account, &seeded());
+    Arc::new(Refresher::new(account, wire, memory, tokens))
 }
 
 fn token(result: Result<Obtained, Failed>) -> Result<String, Failure> {
@@ -365,7 +370,7 @@ async fn a_login_counts_before_an_entry_that_could_not_be_written() {
 async fn without_a_store_nothing_is_spent() {
     let idp: Arc<Idp> = Arc::default();
     let tokens = Tokens::new(stub::client(), Handle::current());
-    let process = Arc::new(Refresher::new("erp", idp.clone(), &tokens));
+    let process = refresher("erp", idp.clone(), &tokens);
     let failure = token(process.refresh(&seeded(), None, false).await).unwrap_err();
     assert_eq!(failure.cause, Cause::Unavailable(Unavailability::State));
     assert_eq!(idp.calls.load(Ordering::SeqCst), 0);
@@ -385,7 +390,7 @@ async fn a_refresh_token_beside_a_token_that_cannot_be_sent_is_kept() {
     let tokens = Tokens::new(stub::client(), Handle::current());
     tokens.store.set(Arc::new(Memory::default()));
     let client: TokenClient = stub::client();
-    let process = Arc::new(Refresher::new("erp", Arc::new(client), &tokens));
+    let process = refresher("erp", Arc::new(client), &tokens);
     let refused =
         async |config: &OAuth2| token(process.refresh(config, None, false).await).unwrap_err().cause;
     config.bearer_token_type = BearerTokenType::IdToken;
@@ -427,7 +432,7 @@ async fn another_token_url_does_not_send_a_spent_first_token() {
 async fn a_renamed_account_goes_on_with_its_grant() {
     let world = World::new();
     assert!(world.renew(&world.process(), &seeded()).await.is_ok());
-    let renamed = Arc::new(Refresher::new("crm", world.idp.clone(), &world.tokens()));
+    let renamed = refresher("crm", world.idp.clone(), &world.tokens());
     assert!(world.renew(&renamed, &seeded()).await.is_ok());
     assert_eq!(world.kept(&seeded()).await, kept("2", 2));
     let (one, other) = (store_key("erp", &device()), store_key("crm", &device()));

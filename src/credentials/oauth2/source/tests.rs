@@ -1,5 +1,6 @@
 //! The source against a token endpoint that is a closure, on a paused clock.
 
+mod changes;
 mod counting;
 mod inheriting;
 mod refusals;
@@ -10,8 +11,10 @@ use super::super::schedule::MIN_HOLD;
 use super::super::stub;
 use super::*;
 use crate::config::model::ClientAuth;
+use crate::header_name::FieldName;
 use crate::secret::Secret;
 use async_trait::async_trait;
+use http::HeaderValue;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 use tokio::time::Instant;

@@ -1,0 +1,248 @@
+//! Callers: which internal program sends a request, and what it may do. Pure: the head, the certificate and the time are
+//! arguments.
+//!
+//! Invariants:
+//! - One request proves at most one caller. Proofs of two callers are a refusal.
+//! - A field that counts as the proof and does not prove a caller is a refusal; no other field is looked at. Under
+//!   `caller_rules: report` it is logged and counted instead.
+//! - No field that holds a token of any caller is forwarded ([`Callers::holds_proof`]).
+
+pub mod proof;
+mod strip;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod tokens;
+
+pub use table::{CallerNumber, Callers, RunningCaller};
+
+use super::rights::{self, Denied};
+use crate::config::model::{CallerRules, Validity};
+use crate::error_code::ErrorCode;
+use crate::issuers::{Issuers, NewerKeys};
+use crate::jwt::verify::JwtRefusal;
+use crate::message::Fields;
+use crate::plan::Refusal;
+use crate::route::Route;
+use crate::telemetry::metrics::CallerRefusal;
+use http::{Method, StatusCode};
+use proof::Proof;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokens::TokenNumber;
+
+/// A name of a certificate.
+pub type San = String;
+
+/// The parts of a request that may prove its caller.
+pub struct Shown<'a> {
+    /// All header fields, as received.
+    pub fields: &'a Fields,
+    /// The target was in absolute form.
+    pub absolute_form: bool,
+    /// The names of the client's certificate.
+    pub certificate: Option<&'a [San]>,
+    /// The time of the clock.
+    pub now: SystemTime,
+}
+
+/// A caller that a request proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proven {
+    /// The caller.
+    pub caller: CallerNumber,
+    /// Its token, if a token is the proof.
+    pub token: Option<TokenNumber>,
+    /// True if a header field is the proof, not a certificate.
+    pub by_field: bool,
+}
+
+/// A request that proves no caller.
+pub struct Unproven {
+    /// Why.
+    pub reason: CallerRefusal,
+    /// A caller's token that is not valid now.
+    pub token: Option<TokenNumber>,
+    /// Keys of an issuer that may make the proof valid.
+    pub newer_keys: Option<NewerKeys>,
+}
+
+impl From<CallerRefusal> for Unproven {
+    fn from(reason: CallerRefusal) -> Self {
+        Self { reason, token: None, newer_keys: None }
+    }
+}
+
+/// The challenge of a 401 without a proof (RFC 6750 section 3 wants at least one parameter).
+const NO_PROOF: [(&str, &str); 1] = [("WWW-Authenticate", "Bearer realm=\"attache\"")];
+/// The challenge of a 401 with a proof that is not valid.
+const INVALID_PROOF: [(&str, &str); 1] =
+    [("WWW-Authenticate", "Bearer realm=\"attache\", error=\"invalid_token\"")];
+/// The challenges of a 407. Clients of HTTP proxies know `Basic`.
+const PROXY: [(&str, &str); 2] =
+    [("Proxy-Authenticate", "Basic realm=\"attache\""), ("Proxy-Authenticate", "Bearer realm=\"attache\"")];
+
+impl Callers {
+    /// Returns the caller that a request proves.
+    ///
+    /// # Errors
+    ///
+    /// Why it proves none.
+    pub fn authenticate(&self, issuers: &Issuers, shown: &Shown<'_>) -> Result<Proven, Unproven> {
+        let by_certificate = self.by_certificate(shown.certificate.unwrap_or_default())?;
+        let by_field = match proof::shown(shown.fields, shown.absolute_form)? {
+            None => None,
+            Some(proof) => match self.by_text(issuers, &proof, shown.now) {
+                // Beside a certificate, an unknown `Authorization` is the client's own for the provider.
+                Err(Unproven { reason, .. })
+                    if by_certificate.is_some() && is_unknown(reason) && proof.is_shared() =>
+                {
+                    None
+                }
+                outcome => Some(outcome?),
+            },
+        };
+        match (by_field, by_certificate) {
+            (Some(proven), Some(caller)) if proven.caller != caller => Err(CallerRefusal::TwoCallers.into()),
+            (Some(proven), _) => Ok(proven),
+            (None, Some(caller)) => Ok(Proven { caller, token: None, by_field: false }),
+            (None, None) if shown.certificate.is_some_and(|names| !names.is_empty()) => {
+                Err(CallerRefusal::UnknownCertificate.into())
+            }
+            (None, None) => Err(CallerRefusal::NoProof.into()),
+        }
+    }
+
+    fn by_certificate(&self, names: &[San]) -> Result<Option<CallerNumber>, CallerRefusal> {
+        let mut found = names.iter().filter_map(|name| self.of_certificate(name));
+        let first = found.next();
+        match found.all(|other| Some(other) == first) {
+            true => Ok(first),
+            false => Err(CallerRefusal::TwoCallers),
+        }
+    }
+
+    fn by_text(&self, issuers: &Issuers, proof: &Proof<'_>, now: SystemTime) -> Result<Proven, Unproven> {
+        if let Some(number) = self.tokens().find(&proof.text) {
+            let token = self.tokens().get(number);
+            let reason = match token.validity_at(now) {
+                Validity::Valid => {
+                    return Ok(Proven { caller: token.caller, token: Some(number), by_field: true });
+                }
+                Validity::NotYetValid => CallerRefusal::TokenNotYetValid,
+                Validity::Expired => CallerRefusal::TokenExpired,
+                Validity::Disabled => CallerRefusal::TokenDisabled,
+            };
+            return Err(Unproven { token: Some(number), ..reason.into() });
+        }
+        if issuers.is_empty() || !looks_like_jwt(&proof.text) {
+            return Err(CallerRefusal::UnknownToken.into());
+        }
+        match issuers.verify(&proof.text, now) {
+            Ok(verified) => match self.of_subject(&verified.issuer, &verified.claims.subject) {
+                Some(caller) => Ok(Proven { caller, token: None, by_field: true }),
+                None => Err(CallerRefusal::JwtSubject.into()),
+            },
+            Err(refused) => Err(Unproven { newer_keys: refused.newer_keys, ..of_jwt(refused.reason).into() }),
+        }
+    }
+
+    /// Checks what a proven caller may do with a request for a service. `rest` is the path below the service's
+    /// `server_url`, as received.
+    ///
+    /// # Errors
+    ///
+    /// The right that it lacks.
+    pub fn authorize(
+        &self,
+        caller: CallerNumber,
+        service: &str,
+        (method, rest): (&Method, &[u8]),
+    ) -> Result<(), CallerRefusal> {
+        let Some(rights) = self.get(caller).rights(service) else { return Err(CallerRefusal::Service) };
+        match rights.map_or(Ok(()), |rights| rights::check(rights, method, rest)) {
+            Ok(()) => Ok(()),
+            Err(Denied::Method) => Err(CallerRefusal::Method),
+            Err(Denied::Path | Denied::AmbiguousPath) => Err(CallerRefusal::Path),
+        }
+    }
+
+    /// Returns true if a request without a proof or a right is refused.
+    pub fn enforces(&self) -> bool {
+        self.rules() == CallerRules::Enforce
+    }
+
+    /// Returns the route that opens a service for a caller, if it is not the service's own.
+    pub fn route(&self, caller: CallerNumber, service: &str) -> Option<&Arc<Route>> {
+        self.get(caller).route(service)
+    }
+}
+
+/// Returns true if nothing says that a text is meant for attache.
+fn is_unknown(reason: CallerRefusal) -> bool {
+    matches!(
+        reason,
+        CallerRefusal::UnknownToken
+            | CallerRefusal::JwtMalformed
+            | CallerRefusal::JwtIssuer
+            | CallerRefusal::JwtAudience
+    )
+}
+
+/// Returns true if a text may be a signed JWT in compact form.
+fn looks_like_jwt(text: &[u8]) -> bool {
+    text.iter().filter(|&&b| b == b'.').count() == 2
+}
+
+fn of_jwt(reason: JwtRefusal) -> CallerRefusal {
+    match reason {
+        JwtRefusal::Malformed | JwtRefusal::TooLarge | JwtRefusal::MissingClaim => {
+            CallerRefusal::JwtMalformed
+        }
+        JwtRefusal::Algorithm | JwtRefusal::Critical => CallerRefusal::JwtAlgorithm,
+        JwtRefusal::WrongIssuer => CallerRefusal::JwtIssuer,
+        JwtRefusal::KeysUnavailable | JwtRefusal::UnknownKey => CallerRefusal::JwtKey,
+        JwtRefusal::BadSignature => CallerRefusal::JwtSignature,
+        JwtRefusal::WrongAudience => CallerRefusal::JwtAudience,
+        JwtRefusal::Expired => CallerRefusal::JwtExpired,
+        JwtRefusal::NotYetValid => CallerRefusal::JwtNotYetValid,
+    }
+}
+
+/// Returns the answer to a request that proves no caller, or exceeds its caller's rights.
+pub fn refusal(reason: CallerRefusal) -> Refusal {
+    let (code, detail, challenges): (_, &str, &'static [(&str, &str)]) = match reason {
+        CallerRefusal::NoProof | CallerRefusal::UnknownCertificate => (
+            ErrorCode::CallerUnauthenticated,
+            "the request shows no caller: send a token as `X-Attache-Token: TOKEN` or `Authorization: Bearer TOKEN`",
+            &NO_PROOF,
+        ),
+        CallerRefusal::Service => {
+            (ErrorCode::CallerForbidden, "the caller has no right on this service", &[])
+        }
+        CallerRefusal::Method => {
+            (ErrorCode::CallerForbidden, "the caller has no right to this method on this service", &[])
+        }
+        CallerRefusal::Path => {
+            (ErrorCode::CallerForbidden, "the caller has no right to this path of this service", &[])
+        }
+        CallerRefusal::RateLimited => {
+            (ErrorCode::RateLimited, "the rate limit of this caller is exceeded", &[])
+        }
+        CallerRefusal::Overloaded => {
+            (ErrorCode::Overloaded, "this caller has its maximum number of requests in progress", &[])
+        }
+        // A client learns no more than that its proof is not valid.
+        _ => (ErrorCode::CallerUnauthenticated, "the request's token proves no caller", &INVALID_PROOF),
+    };
+    Refusal { challenges, ..Refusal::new(code, detail).because(reason.as_str()) }
+}
+
+/// Returns the refusal of a request in absolute form that a service's authority led to: a client of an HTTP proxy
+/// expects 407, and sends its proof only then.
+pub fn for_proxy_client(refusal: Refusal) -> Refusal {
+    if refusal.code != ErrorCode::CallerUnauthenticated {
+        return refusal;
+    }
+    Refusal { status: Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED), challenges: &PROXY, ..refusal }
+}

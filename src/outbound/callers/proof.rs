@@ -1,0 +1,230 @@
+//! The proof that a request shows: a token or a JWT in one of three header fields.
+//!
+//! The first field that is present counts, in the order of the form of the request. It is read strictly: a field that
+//! occurs twice, a list, a quoted text or another scheme is a refusal, never a reason to look at the next field.
+//! `Authorization` alone may be meant for the provider, so it is present only with the scheme `Bearer`.
+
+use crate::message::Fields;
+use crate::telemetry::metrics::CallerRefusal;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use std::borrow::Cow;
+
+/// A field that may hold a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofField {
+    /// `X-Attache-Token: T`.
+    Token,
+    /// `Authorization: Bearer T`.
+    Authorization,
+    /// `Proxy-Authorization: Bearer T`, or the password of `Basic`.
+    ProxyAuthorization,
+}
+
+/// The order for a request in origin form.
+const ORIGIN_FORM: [ProofField; 3] =
+    [ProofField::Token, ProofField::Authorization, ProofField::ProxyAuthorization];
+/// The order for a request in absolute form, which a client of an HTTP proxy sends.
+const ABSOLUTE_FORM: [ProofField; 3] =
+    [ProofField::ProxyAuthorization, ProofField::Token, ProofField::Authorization];
+
+impl ProofField {
+    /// Returns the name of the field, in lowercase.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "x-attache-token",
+            Self::Authorization => "authorization",
+            Self::ProxyAuthorization => "proxy-authorization",
+        }
+    }
+}
+
+/// A text that may prove a caller. No `Debug`: it is a credential.
+pub struct Proof<'a> {
+    /// The token or JWT.
+    pub text: Cow<'a, [u8]>,
+    /// The field that holds it.
+    pub field: ProofField,
+}
+
+impl Proof<'_> {
+    /// Returns true if the field may also hold a credential for the provider.
+    pub(super) fn is_shared(&self) -> bool {
+        self.field == ProofField::Authorization
+    }
+}
+
+/// Returns the proof that counts; `None` if no field could hold one.
+///
+/// # Errors
+///
+/// If the field that counts is not one proof in the form of its scheme.
+pub fn shown(fields: &Fields, absolute_form: bool) -> Result<Option<Proof<'_>>, CallerRefusal> {
+    let order = if absolute_form { ABSOLUTE_FORM } else { ORIGIN_FORM };
+    for field in order {
+        if let Some(text) = read(fields, field)? {
+            return Ok(Some(Proof { text, field }));
+        }
+    }
+    Ok(None)
+}
+
+fn read(fields: &Fields, field: ProofField) -> Result<Option<Cow<'_, [u8]>>, CallerRefusal> {
+    let mut values = fields.all(field.name());
+    let Some(first) = values.next() else { return Ok(None) };
+    let is_single = values.next().is_none();
+    if field == ProofField::Authorization && !fields.all(field.name()).any(|value| is_bearer(value)) {
+        return Ok(None);
+    }
+    if !is_single {
+        return Err(CallerRefusal::RepeatedProof);
+    }
+    let text = match field {
+        ProofField::Token => Some(Cow::Borrowed(first)).filter(|text| is_token(text)),
+        ProofField::Authorization => bearer(first).map(Cow::Borrowed),
+        ProofField::ProxyAuthorization => {
+            bearer(first).map(Cow::Borrowed).or_else(|| password(first).map(Cow::Owned))
+        }
+    };
+    text.map(Some).ok_or(CallerRefusal::MalformedProof)
+}
+
+/// Splits credentials after their scheme (RFC 9110 section 11.4). Schemes have no case.
+fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
+    let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    value.split_at(value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len()))
+}
+
+fn is_bearer(value: &[u8]) -> bool {
+    split_scheme(value).0.eq_ignore_ascii_case(b"bearer")
+}
+
+/// Returns the one text after a scheme and at least one space.
+fn after<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (found, rest) = split_scheme(value);
+    let text = &rest[rest.iter().take_while(|&&b| b == b' ').count()..];
+    (found.eq_ignore_ascii_case(scheme) && text.len() < rest.len() && is_token(text)).then_some(text)
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    after(value, b"bearer")
+}
+
+/// Returns user and password of Basic credentials (RFC 7617 section 2).
+pub(super) fn pair(value: &[u8]) -> Option<Vec<u8>> {
+    BASE64_STANDARD.decode(after(value, b"basic")?).ok()
+}
+
+fn password(value: &[u8]) -> Option<Vec<u8>> {
+    let pair = pair(value)?;
+    let colon = pair.iter().position(|&b| b == b':')?;
+    let password = pair[colon + 1..].to_vec();
+    (!password.is_empty()).then_some(password)
+}
+
+/// Returns true if `text` is a `b64token` (RFC 6750 section 2.1). It has no space, comma or quote.
+fn is_token(text: &[u8]) -> bool {
+    let end = text.iter().rposition(|&b| b != b'=').map_or(0, |at| at + 1);
+    end > 0 && text[..end].iter().all(|&b| is_word_byte(b))
+}
+
+/// Returns true if a token may hold the byte anywhere; `=` it may hold only at its end.
+pub(super) fn is_word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(list: &[(&str, &str)], absolute_form: bool) -> Result<Option<(String, ProofField)>, CallerRefusal> {
+        let fields = Fields::collect(list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        let text = |proof: Proof<'_>| (String::from_utf8_lossy(&proof.text).into_owned(), proof.field);
+        shown(&fields, absolute_form).map(|proof| proof.map(text))
+    }
+
+    fn origin(list: &[(&str, &str)]) -> Result<Option<(String, ProofField)>, CallerRefusal> {
+        of(list, false)
+    }
+
+    #[test]
+    fn each_way_shows_its_token() {
+        use ProofField::*;
+        for (name, value, field) in [
+            ("X-Attache-Token", "T.1-_~+/==", Token),
+            ("x-attache-TOKEN", "T.1-_~+/==", Token),
+            ("Authorization", "Bearer T.1-_~+/==", Authorization),
+            ("authorization", "bEARER   T.1-_~+/==", Authorization),
+            ("Proxy-Authorization", "Bearer T.1-_~+/==", ProxyAuthorization),
+            ("Proxy-Authorization", "basic YTpULjEtX34rLz09", ProxyAuthorization),
+            ("Proxy-Authorization", "Basic OlQuMS1ffisvPT0=", ProxyAuthorization),
+        ] {
+            let shown = Ok(Some(("T.1-_~+/==".to_owned(), field)));
+            assert_eq!(origin(&[(name, value)]), shown, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn the_form_of_the_request_decides_which_counts() {
+        let all =
+            [("Proxy-Authorization", "Bearer c"), ("Authorization", "Bearer b"), ("X-Attache-Token", "a")];
+        let field = |list: &[_], absolute| of(list, absolute).unwrap().unwrap().0;
+        assert_eq!((field(&all, false), field(&all, true)), ("a".to_owned(), "c".to_owned()));
+        assert_eq!((field(&all[..2], false), field(&all[..2], true)), ("b".to_owned(), "c".to_owned()));
+        assert_eq!(field(&all[1..], true), "a");
+    }
+
+    #[test]
+    fn an_authorization_of_another_scheme_is_none() {
+        for value in ["Basic YTpi", "Digest x", "", "\"Bearer T\"", "Bearers T", "T", "Basic a, Bearer T"] {
+            assert_eq!(origin(&[("Authorization", value)]), Ok(None), "{value}");
+        }
+        assert_eq!(origin(&[("Authorization", "Basic YTpi"), ("Authorization", "Basic YTpi")]), Ok(None));
+        assert_eq!(origin(&[("X_Attache_Token", "T"), ("X-Attache-Token-2", "T")]), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_exactly_one_proof_is_refused() {
+        for (name, value) in [
+            ("Authorization", "Bearer"),
+            ("Authorization", "Bearer\tT"),
+            ("Authorization", "Bearer a, Bearer b"),
+            ("Authorization", "Bearer a,b"),
+            ("Authorization", "Bearer a b"),
+            ("Authorization", "Bearer \"T\""),
+            ("Authorization", "Bearer,T"),
+            ("Authorization", "Bearer=T"),
+            ("Authorization", "Bearer =="),
+            ("Authorization", "Bearer T=T"),
+            ("Authorization", "Bearer \u{e9}"),
+            ("X-Attache-Token", ""),
+            ("X-Attache-Token", "Bearer T"),
+            ("X-Attache-Token", "a,b"),
+            ("X-Attache-Token", "'T'"),
+            ("Proxy-Authorization", ""),
+            ("Proxy-Authorization", "T"),
+            ("Proxy-Authorization", "Digest T"),
+            ("Proxy-Authorization", "Basic YQ=="),
+            ("Proxy-Authorization", "Basic YTo="),
+            ("Proxy-Authorization", "Basic !"),
+            ("Proxy-Authorization", "Basic YTpU YTpU"),
+        ] {
+            assert_eq!(origin(&[(name, value)]), Err(CallerRefusal::MalformedProof), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_counts_and_occurs_twice_is_refused() {
+        for (name, one, other) in [
+            ("Authorization", "Bearer T", "Bearer T"),
+            ("Authorization", "Bearer T", "Basic YTpi"),
+            ("Authorization", "Basic YTpi", "Bearer T"),
+            ("X-Attache-Token", "T", "T"),
+            ("Proxy-Authorization", "Bearer T", "Basic YTpU"),
+        ] {
+            assert_eq!(origin(&[(name, one), (name, other)]), Err(CallerRefusal::RepeatedProof), "{name}");
+        }
+        let behind = [("X-Attache-Token", "T"), ("Authorization", "Bearer a"), ("Authorization", "Bearer b")];
+        assert_eq!(origin(&behind), Ok(Some(("T".to_owned(), ProofField::Token))));
+    }
+}

@@ -1,0 +1,74 @@
+//! The fields that hold a proof, which are not forwarded.
+//!
+//! Not only the field that counts is removed: every field that holds a token of any caller, alone, behind a scheme, in a
+//! list or as a part of Basic credentials, valid or not; every field that holds the text that was shown; and a JWT that
+//! an issuer made for attache.
+
+use super::proof::{self, ProofField, is_word_byte};
+use super::{Callers, looks_like_jwt};
+use crate::header_name::same;
+use crate::issuers::Issuers;
+use crate::jwt::verify::JwtRefusal;
+use crate::message::Field;
+use std::time::SystemTime;
+
+/// Minimum length of a token in a field that is no place for one; the parser refuses shorter values. Fewer texts are
+/// hashed.
+const SHORTEST: usize = 22;
+
+impl Callers {
+    /// Returns true if the field must not be forwarded. `shown` is the text of the proof that counts.
+    pub fn holds_proof(
+        &self,
+        issuers: &Issuers,
+        field: &Field<'_>,
+        shown: Option<&[u8]>,
+        now: SystemTime,
+    ) -> bool {
+        let name = field.name_str();
+        // Nothing but a proof belongs into these.
+        if [ProofField::Token, ProofField::ProxyAuthorization].iter().any(|proof| same(name, proof.name())) {
+            return true;
+        }
+        let is_place = same(name, ProofField::Authorization.name());
+        let shortest = if is_place { 1 } else { SHORTEST };
+        if field.value.len() < shortest {
+            return false;
+        }
+        if shown.is_some_and(|text| text.len() >= shortest && contains(field.value, text)) {
+            return true;
+        }
+        let is_proof = |text: &[u8]| {
+            text.len() >= shortest && (self.tokens().find(text).is_some() || is_jwt(issuers, text, now))
+        };
+        let is_part = |word: &[u8]| {
+            // `name=TOKEN`, as in a cookie.
+            let after = word.iter().position(|&b| b == b'=').map(|at| &word[at + 1..]);
+            is_proof(word) || after.is_some_and(|after| !after.is_empty() && is_proof(after))
+        };
+        let mut words = field.value.split(|&b| !is_word_byte(b) && b != b'=');
+        words.any(is_part)
+            || is_place && proof::pair(field.value).is_some_and(|pair| is_pair_of(&pair, is_proof))
+    }
+}
+
+fn contains(value: &[u8], text: &[u8]) -> bool {
+    !text.is_empty() && memchr::memmem::find(value, text).is_some()
+}
+
+/// Returns true if the user, the password, or both are a proof.
+fn is_pair_of(pair: &[u8], is_proof: impl Fn(&[u8]) -> bool) -> bool {
+    let colon = pair.iter().position(|&b| b == b':').unwrap_or(pair.len());
+    let (user, password) = (&pair[..colon], pair.get(colon + 1..).unwrap_or_default());
+    [user, password].into_iter().any(|part| !part.is_empty() && is_proof(part))
+}
+
+/// Returns true if an issuer made the JWT for attache. One for another audience may be the client's own.
+fn is_jwt(issuers: &Issuers, text: &[u8], now: SystemTime) -> bool {
+    !issuers.is_empty()
+        && looks_like_jwt(text)
+        && match issuers.verify(text, now) {
+            Ok(_) => true,
+            Err(refused) => matches!(refused.reason, JwtRefusal::Expired | JwtRefusal::NotYetValid),
+        }
+}

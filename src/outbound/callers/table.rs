@@ -1,0 +1,224 @@
+//! The callers of a snapshot, prepared for the request path.
+
+use super::San;
+use super::tokens::Tokens;
+use crate::config::model::{Caller, CallerRules, CallerServices, Config, Rights};
+use crate::limits::{Exceeded, LimitState, Limits, Permit};
+use crate::route::Route;
+use crate::telemetry::metrics::{CallerRefusal, CallerStats};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Identifies a caller of one [`Callers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerNumber(u32);
+
+/// See the module's documentation.
+pub struct Callers {
+    rules: CallerRules,
+    all: Vec<RunningCaller>,
+    tokens: Tokens,
+    certificates: HashMap<San, CallerNumber>,
+    /// By issuer and subject.
+    subjects: HashMap<Box<str>, HashMap<Box<str>, CallerNumber>>,
+    /// The requests that prove no caller.
+    unproven: Arc<CallerStats>,
+    /// Time of the last logged request that lacks a proof or a right, in milliseconds since the start.
+    last_warning: AtomicU64,
+    /// Number of such requests since then that were not logged.
+    not_logged: AtomicU64,
+}
+
+/// A caller.
+pub struct RunningCaller {
+    /// Its key under `callers`.
+    pub key: Box<str>,
+    /// Its counts.
+    pub stats: Arc<CallerStats>,
+    services: RunningServices,
+    limits: Limits,
+}
+
+enum RunningServices {
+    All,
+    Named(HashMap<Box<str>, RunningRight>),
+}
+
+struct RunningRight {
+    rights: Rights,
+    /// The route with the account for this caller.
+    route: Option<Arc<Route>>,
+    requests: Arc<AtomicU64>,
+}
+
+impl Callers {
+    /// Prepares the callers of `config`; `None` if it has no `callers`. Counts and the state of limits go on from
+    /// `previous`, by name. `route` makes the route of a service with the account of that name.
+    pub fn new(
+        config: &Config,
+        previous: Option<&Self>,
+        mut route: impl FnMut(&str, &str) -> Option<Arc<Route>>,
+    ) -> Option<Self> {
+        let configured = config.callers.as_ref()?;
+        let before: HashMap<&str, &RunningCaller> =
+            previous.iter().flat_map(|previous| &previous.all).map(|caller| (&*caller.key, caller)).collect();
+        let mut callers = Self {
+            rules: config.caller_rules,
+            all: Vec::with_capacity(configured.len()),
+            tokens: Tokens::default(),
+            certificates: HashMap::new(),
+            subjects: HashMap::new(),
+            unproven: previous.map(|previous| Arc::clone(&previous.unproven)).unwrap_or_default(),
+            last_warning: AtomicU64::new(0),
+            not_logged: AtomicU64::new(0),
+        };
+        for (caller, number) in configured.values().zip(0..) {
+            let running = RunningCaller::new(caller, before.get(&*caller.key).copied(), &mut route);
+            running.stats.retain(|service| config.services.contains_key(service));
+            callers.all.push(running);
+            callers.add_proofs(caller, CallerNumber(number), previous);
+        }
+        Some(callers)
+    }
+
+    fn add_proofs(&mut self, caller: &Caller, number: CallerNumber, previous: Option<&Self>) {
+        self.tokens.add(number, &caller.tokens, |token| {
+            let before = previous.and_then(|previous| {
+                let before = previous.tokens.get(previous.tokens.find_hash(&token.sha256)?);
+                let is_same = *before.id == *token.id && *previous.get(before.caller).key == *caller.key;
+                is_same.then(|| Arc::clone(&before.stats))
+            });
+            before.unwrap_or_default()
+        });
+        if let Some(san) = caller.certificate.clone() {
+            self.certificates.insert(san, number);
+        }
+        if let Some(jwt) = &caller.jwt {
+            let of_issuer = self.subjects.entry(jwt.issuer.as_str().into()).or_default();
+            of_issuer.insert(jwt.subject.as_str().into(), number);
+        }
+    }
+
+    pub(super) fn rules(&self) -> CallerRules {
+        self.rules
+    }
+
+    /// Returns the tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    pub(super) fn of_certificate(&self, name: &San) -> Option<CallerNumber> {
+        self.certificates.get(name).copied()
+    }
+
+    pub(super) fn of_subject(&self, issuer: &str, subject: &str) -> Option<CallerNumber> {
+        self.subjects.get(issuer)?.get(subject).copied()
+    }
+
+    /// Returns the caller with this number, which is one of this table's.
+    pub fn get(&self, number: CallerNumber) -> &RunningCaller {
+        &self.all[number.0 as usize]
+    }
+
+    /// Returns the caller with this key.
+    pub fn named(&self, key: &str) -> Option<CallerNumber> {
+        (0..).zip(&self.all).find(|(_, caller)| *caller.key == *key).map(|(number, _)| CallerNumber(number))
+    }
+
+    /// Returns every caller, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = &RunningCaller> {
+        self.all.iter()
+    }
+
+    /// Returns the time of the last logged request without a proof or a right, and the number of those since then.
+    pub fn warnings(&self) -> (&AtomicU64, &AtomicU64) {
+        (&self.last_warning, &self.not_logged)
+    }
+
+    /// Returns the counts of the requests that prove no caller.
+    pub fn unproven(&self) -> &CallerStats {
+        &self.unproven
+    }
+}
+
+impl RunningCaller {
+    fn new(
+        caller: &Caller,
+        before: Option<&Self>,
+        route: &mut impl FnMut(&str, &str) -> Option<Arc<Route>>,
+    ) -> Self {
+        let stats = before.map(|before| Arc::clone(&before.stats)).unwrap_or_default();
+        let state =
+            before.map_or_else(Arc::<LimitState>::default, |before| Arc::clone(before.limits.state()));
+        let services = match &caller.services {
+            CallerServices::All => RunningServices::All,
+            CallerServices::Named(named) => {
+                let right = |(service, right): (&String, &crate::config::model::CallerRight)| {
+                    let route = right.account.as_ref().and_then(|account| route(service, &account.name));
+                    let requests = stats.requests(service);
+                    (service.as_str().into(), RunningRight { rights: right.rights.clone(), route, requests })
+                };
+                RunningServices::Named(named.iter().map(right).collect())
+            }
+        };
+        let max_concurrent = caller.max_concurrent.map(std::num::NonZeroU32::get);
+        let limits = Limits::new(caller.rate_limit.as_ref(), max_concurrent, state);
+        Self { key: caller.key.as_str().into(), stats, services, limits }
+    }
+
+    /// Returns the rights on a service: `Some(None)` without restriction, `None` without a right.
+    pub fn rights(&self, service: &str) -> Option<Option<&Rights>> {
+        match &self.services {
+            RunningServices::All => Some(None),
+            RunningServices::Named(named) => named.get(service).map(|right| Some(&right.rights)),
+        }
+    }
+
+    pub(super) fn route(&self, service: &str) -> Option<&Arc<Route>> {
+        match &self.services {
+            RunningServices::All => None,
+            RunningServices::Named(named) => named.get(service)?.route.as_ref(),
+        }
+    }
+
+    /// Returns the routes with an account for this caller.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let named = match &self.services {
+            RunningServices::All => None,
+            RunningServices::Named(named) => Some(named),
+        };
+        named.into_iter().flat_map(HashMap::values).filter_map(|right| right.route.as_ref())
+    }
+
+    /// Begins a request at `uptime`, the time since the start of the process.
+    ///
+    /// # Errors
+    ///
+    /// The limit that it exceeds, and the time to wait if that is known.
+    pub fn begin_at(&self, uptime: Duration) -> Result<Permit, (CallerRefusal, Option<Duration>)> {
+        self.limits.begin_at(uptime).map_err(|exceeded| match exceeded {
+            Exceeded::Rate(wait) => (CallerRefusal::RateLimited, Some(wait)),
+            Exceeded::Concurrency => (CallerRefusal::Overloaded, None),
+        })
+    }
+
+    /// Returns the number of its requests in progress.
+    pub fn in_progress(&self) -> u32 {
+        self.limits.state().in_progress()
+    }
+
+    /// Counts a request that was let in.
+    pub fn count(&self, service: &str) {
+        let named = match &self.services {
+            RunningServices::All => None,
+            RunningServices::Named(named) => named.get(service),
+        };
+        match named {
+            Some(right) => right.requests.fetch_add(1, Relaxed),
+            None => self.stats.requests(service).fetch_add(1, Relaxed),
+        };
+    }
+}

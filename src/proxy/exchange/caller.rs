@@ -1,0 +1,175 @@
+//! The caller of an outbound request: its proof, what it may do, and the fields that stay here.
+
+use super::record::{Record, warn_of_caller};
+use crate::message::request::RequestHead;
+use crate::outbound::callers::{self, Callers, Proven, San, Shown, Unproven, proof};
+use crate::outbound::rights::METHOD_OVERRIDES;
+use crate::outbound::{Call, Located};
+use crate::plan::{Plan, Refusal};
+use crate::route::Route;
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::CallerRefusal;
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a request shows of its caller. No `Debug`: the text is a credential.
+pub(super) struct CallerProof {
+    pub(super) outcome: Result<Proven, Unproven>,
+    /// The text of the field that counts.
+    text: Option<Bytes>,
+}
+
+/// Reads the proof of a request. `None` if the file has no callers.
+pub(super) fn authenticate(
+    head: &RequestHead,
+    record: &Record,
+    certificate: Option<&[San]>,
+) -> Option<CallerProof> {
+    let Snapshot { callers: Some(callers), issuers, .. } = &*record.snapshot else { return None };
+    let shown = Shown { fields: &head.fields, absolute_form: head.absolute, certificate, now: record.time };
+    let text = proof::shown(&head.fields, head.absolute).ok().flatten().map(|proof| match proof.text {
+        Cow::Borrowed(text) => head.fields.share(text),
+        Cow::Owned(text) => text.into(),
+    });
+    Some(CallerProof { outcome: callers.authenticate(issuers, &shown), text })
+}
+
+/// Maximum time for which a request waits for the keys of an issuer.
+const MAX_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Returns the time from arrival for which a request may wait for the keys of an issuer. Its deadline is the service's,
+/// which the target names.
+pub(super) fn patience(head: &RequestHead, record: &Record) -> Duration {
+    let call = Call { target: &head.target, fields: &head.fields, absolute: head.absolute };
+    let located = record.snapshot.routes.locate(&call);
+    located.map_or(MAX_PATIENCE, |located| located.route.timeout.min(MAX_PATIENCE))
+}
+
+impl CallerProof {
+    /// Returns true if `text` holds what was shown.
+    pub(super) fn is_in(&self, text: &[u8]) -> bool {
+        self.text.as_deref().is_some_and(|shown| memchr::memmem::find(text, shown).is_some())
+    }
+}
+
+/// Decides what to do with a request on a listener with callers. A request that lacks a proof or a right is refused, or
+/// under `caller_rules: report` noted in `record`.
+pub(super) fn plan(
+    callers: &Callers,
+    (head, call): (&RequestHead, &Call<'_>),
+    record: &mut Record,
+    proof: &CallerProof,
+) -> Result<Plan, Refusal> {
+    let snapshot = Arc::clone(&record.snapshot);
+    let proven = match &proof.outcome {
+        Ok(proven) => {
+            (record.caller, record.caller_token) = (Some(proven.caller), proven.token);
+            Some(proven.caller)
+        }
+        Err(unproven) => {
+            lack_proof(callers, unproven, record);
+            if callers.enforces() {
+                let refusal = callers::refusal(unproven.reason);
+                let is_proxied = snapshot.routes.is_proxied(call);
+                return Err(if is_proxied { callers::for_proxy_client(refusal) } else { refusal });
+            }
+            None
+        }
+    };
+    let located = snapshot.routes.locate(call)?;
+    let Located { route, rest, .. } = located;
+    let Some(number) = proven else {
+        warn_of_caller(callers, record, &route.service);
+        return located.plan(route);
+    };
+    let caller = callers.get(number);
+    if let Err(reason) = callers.authorize(number, &route.service, (&head.method, rest)) {
+        caller.stats.refused(reason);
+        record.lacks = Some(reason);
+        if callers.enforces() {
+            return Err(callers::refusal(reason).of(&route.service));
+        }
+        warn_of_caller(callers, record, &route.service);
+    }
+    match caller.begin_at(crate::proxy::uptime(record.arrived)) {
+        Ok(permit) => record.caller_permit = Some(permit),
+        Err((reason, wait)) => {
+            caller.stats.refused(reason);
+            let refusal = callers::refusal(reason).of(&route.service);
+            return Err(refusal.retry_after(wait.unwrap_or_default()));
+        }
+    }
+    note_use(callers, record);
+    caller.count(&route.service);
+    located.plan(callers.route(number, &route.service).unwrap_or(route))
+}
+
+fn lack_proof(callers: &Callers, unproven: &Unproven, record: &mut Record) {
+    record.lacks = Some(unproven.reason);
+    let stats = match unproven.token.map(|number| callers.tokens().get(number)) {
+        // A caller's token that is not valid now. Only log and metrics show whose it is.
+        Some(token) => {
+            (record.caller, record.caller_token) = (Some(token.caller), unproven.token);
+            token.stats.refused_at(record.time);
+            &callers.get(token.caller).stats
+        }
+        None => callers.unproven(),
+    };
+    stats.refused(unproven.reason);
+}
+
+fn note_use(callers: &Callers, record: &Record) {
+    if let Some(number) = record.caller_token {
+        callers.tokens().get(number).stats.used_at(record.time);
+    }
+}
+
+/// Removes the fields that hold a proof of any caller, and where the caller's methods or paths are restricted, those that
+/// could state another one.
+pub(super) fn clean(
+    callers: &Callers,
+    head: &mut RequestHead,
+    record: &Record,
+    proof: &CallerProof,
+    route: &Route,
+) {
+    let issuers = &record.snapshot.issuers;
+    // An unknown `Authorization` may be the client's own for the provider.
+    let text = proof.text.as_deref().filter(|_| proof.outcome.as_ref().is_ok_and(|proven| proven.by_field));
+    let rights = record.caller.filter(|_| callers.enforces() && proof.outcome.is_ok());
+    let rights = rights.and_then(|caller| callers.get(caller).rights(&route.service)).flatten();
+    let is_override = |name: &str| {
+        rights.is_some_and(|rights| {
+            !rights.methods.is_empty()
+                && METHOD_OVERRIDES.iter().any(|folded| crate::header_name::same(name, folded))
+        })
+    };
+    head.fields.retain(|field| {
+        !callers.holds_proof(issuers, &field, text, record.time) && !is_override(field.name_str())
+    });
+}
+
+/// The text in place of a proof in a path.
+const TOKEN: &[u8] = b"{token}";
+
+/// Returns a path as the access log may show it: without the text of the proof.
+pub(super) fn log_path(path: &[u8], proof: Option<&CallerProof>) -> Vec<u8> {
+    let Some(text) = proof.and_then(|proof| proof.text.as_deref()).filter(|text| text.len() >= 8) else {
+        return path.to_vec();
+    };
+    let (mut shown, mut rest) = (Vec::with_capacity(path.len()), path);
+    while let Some(at) = memchr::memmem::find(rest, text) {
+        shown.extend_from_slice(&rest[..at]);
+        shown.extend_from_slice(TOKEN);
+        rest = &rest[at + text.len()..];
+    }
+    shown.extend_from_slice(rest);
+    shown
+}
+
+/// Returns the reason for the access log of a request that lacks a proof or a right and was forwarded all the same.
+pub(super) fn reported(lacks: Option<CallerRefusal>) -> Option<&'static str> {
+    lacks.map(CallerRefusal::as_str)
+}
