@@ -190,6 +190,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         idle_timeout,
         retry_on_401,
         rules,
+        retries,
         tls,
         private_network,
         allow_plaintext,
@@ -207,6 +208,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
         && *rules == after.rules
+        && *retries == after.retries
         && *tls == after.tls
         && *private_network == after.private_network
         && *allow_plaintext == after.allow_plaintext

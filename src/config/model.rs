@@ -8,6 +8,7 @@ mod custom;
 mod issuer;
 mod listen;
 mod param;
+mod retries;
 mod rights;
 mod service;
 mod service_rules;
@@ -24,6 +25,7 @@ pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{AdminTokens, ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
+pub use retries::{Retries, RetryOn};
 pub use rights::{PathPattern, Rights};
 pub use service::{
     CREDENTIAL_PLACE, CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination,

@@ -48,6 +48,7 @@ mod readme;
 mod refused;
 mod reload;
 mod replays;
+mod retries;
 mod selftest;
 mod service_manager;
 mod signatures;

@@ -255,6 +255,18 @@ impl<'a> Exposition<'a> {
                 })
             }),
         );
+        text.family(
+            "attache_retries_total",
+            "Attempts after a failed one, as `retries` allow, and those that the budget refused.",
+            MetricType::COUNTER,
+            self.services.iter().flat_map(|&(service, _, used)| {
+                let counts = used.failures.get().into_iter().flat_map(|failures| &failures.retries);
+                ["sent", "over_budget"].into_iter().zip(counts).filter_map(move |(result, count)| {
+                    let labels = [("service", service), ("result", result)];
+                    Some(count.load(Relaxed)).filter(|count| *count > 0).map(|count| counter(&labels, count))
+                })
+            }),
+        );
     }
 
     fn write_refusals(&self, text: &mut Text) {
