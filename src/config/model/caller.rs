@@ -1,6 +1,7 @@
 //! Callers: the internal programs with a name and rights of their own on `listen.outbound`.
 
 use super::{Account, ApiKey, Rate, Rights, UnreadSecret};
+use crate::x509::San;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub struct Caller {
     /// `jwt`: a JWT of an issuer with this subject proves the caller.
     pub jwt: Option<CallerJwt>,
     /// `certificate.san`: a client certificate with this name proves the caller.
-    pub certificate: Option<String>,
+    pub certificate: Option<San>,
     /// `services`: what the caller may use.
     pub services: CallerServices,
     /// `rate_limit`.

@@ -1,6 +1,6 @@
 //! Callers: their proofs, and their rights.
 
-use super::{Named, keys, limits, optional, refer, top, urls};
+use super::{Named, keys, limits, optional, refer, urls};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
     Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Issuer,
@@ -10,6 +10,7 @@ use crate::config::problem::Finding;
 use crate::config::scalar::{self, Invalid};
 use crate::config::source::Span;
 use crate::config::tree::View;
+use crate::x509::San;
 use http::Method;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -38,7 +39,7 @@ pub(super) struct Context<'a> {
 pub(super) struct Proofs {
     tokens: keys::Seen,
     subjects: HashMap<CallerJwt, Span>,
-    certificates: HashMap<String, Span>,
+    certificates: HashMap<San, Span>,
 }
 
 /// Reads a caller.
@@ -104,7 +105,7 @@ fn certificate(
     at: &At<'_>,
     context: &Context<'_>,
     proofs: &mut Proofs,
-) -> Option<String> {
+) -> Option<San> {
     let map = decoder.mapping(at)?;
     if !context.has_client_ca {
         let message = format!("{at} needs `listen.outbound.tls.client_ca`");
@@ -279,7 +280,7 @@ pub(super) fn rules(
     if let Some(listen) = listen
         && rules == CallerRules::Report
         && !anonymous
-        && !top::stays_on_this_machine(&listen.outbound)
+        && !listen.outbound.address.stays_on_this_machine()
     {
         let message = format!(
             "{at} lets every client use every credential, and listen.outbound is reachable from other machines"

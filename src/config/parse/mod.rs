@@ -11,6 +11,8 @@ mod identity;
 mod issuers;
 mod keys;
 mod limits;
+mod listen;
+mod listen_tls;
 mod loops;
 mod oauth2;
 mod services;
@@ -99,6 +101,7 @@ pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
         View::Scalar { .. } | View::Sequence(_) => None,
     };
     let found = roots.into_iter().find_map(|root| below(below(root, "listen")?, "admin"))?;
+    let found = below(found, "address").unwrap_or(found);
     match tree.view(found) {
         View::Scalar { text, .. } => scalar::listen_addr(text).ok(),
         View::Mapping(_) | View::Sequence(_) => None,
@@ -204,7 +207,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let has_callers = map.get("callers").is_some() || decoder.is_misspelt(&map, "callers");
-    let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
+    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
     let caller_rules = callers::rules(decoder, &map, listen.as_ref(), anonymous);
     let http_proxy = map.get("http_proxy").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
@@ -268,13 +271,12 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
+    let outbound_tls = listen.as_ref().map(|listen| listen.outbound.tls.as_ref());
+    // A listener with a problem was reported at its own place.
+    let has_client_ca = outbound_tls.is_none_or(|tls| tls.is_some_and(|tls| tls.client_ca.is_some()));
     let mut proofs = callers::Proofs::default();
-    let context = callers::Context {
-        accounts: &accounts,
-        services: &services,
-        issuers: &issuers,
-        has_client_ca: false,
-    };
+    let context =
+        callers::Context { accounts: &accounts, services: &services, issuers: &issuers, has_client_ca };
     let callers =
         named(decoder, &map, "callers", |at, name| callers::caller(decoder, at, name, &context, &mut proofs));
     let limits = limits?;

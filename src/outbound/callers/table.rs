@@ -1,11 +1,11 @@
 //! The callers of a snapshot, prepared for the request path.
 
-use super::San;
 use super::tokens::Tokens;
 use crate::config::model::{Caller, CallerRules, CallerServices, Config, Rights};
 use crate::limits::{Exceeded, LimitState, Limits, Permit};
 use crate::route::Route;
 use crate::telemetry::metrics::{CallerRefusal, CallerStats};
+use crate::x509::San;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

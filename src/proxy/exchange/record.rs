@@ -59,6 +59,8 @@ pub(crate) struct Record {
     pub(crate) caller_permit: Option<Permit>,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) client: Option<IpAddr>,
+    /// The client's connection is encrypted.
+    pub(crate) is_tls: bool,
     /// The status that was sent.
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<ErrorCode>,
@@ -108,6 +110,7 @@ impl Record {
             caller_permit: None,
             in_flight: None,
             client: client.map(|client| client.ip().to_canonical()),
+            is_tls: false,
             status: None,
             code: None,
             phase: None,
