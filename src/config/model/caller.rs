@@ -70,3 +70,13 @@ pub enum CallerRules {
     /// Such a request is forwarded, logged and counted.
     Report,
 }
+
+impl CallerRules {
+    /// Returns the word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Report => "report",
+        }
+    }
+}

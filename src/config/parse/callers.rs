@@ -72,7 +72,7 @@ pub(super) fn caller(
     if caller.is_unprovable() && caller.unread.is_none() {
         let message = format!("{at} has no proof, so no request is this caller's");
         let finding = Finding::warning("caller_without_proof", decoder.key(at), message);
-        let help = format!("`attache keys new --caller {key}` makes a token");
+        let help = "`attache keys new --caller NAME` makes a token";
         decoder.report(finding.label("`tokens`, `jwt` and `certificate` are missing").help(help));
     }
     Some(caller)
