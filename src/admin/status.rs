@@ -144,6 +144,7 @@ fn describe_account(snapshot: &Snapshot, account: &Account, now: SystemTime) -> 
         Some(Credential::OAuth2(token)) => ("oauth2", Some(describe_token(&token.source, now))),
         Some(Credential::Headers(_)) => ("header", None),
         Some(Credential::Query(_)) => ("query", None),
+        Some(Credential::Path(_)) => ("path", None),
         Some(Credential::Jwt(_)) => ("jwt", None),
         Some(Credential::Unavailable) => ("unavailable", None),
         Some(Credential::None) | None => ("none", None),

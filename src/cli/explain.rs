@@ -7,6 +7,7 @@
 mod listener;
 mod report;
 mod request_id;
+mod rules;
 mod transport;
 
 use super::file::{self, File};
@@ -207,7 +208,12 @@ impl Asked {
             Direction::Outbound => {
                 // With `http_proxy`, the URL of a service is one that a client of the proxy asks for.
                 let absolute = self.authority.as_ref().is_some_and(|host| snapshot.routes.proxies(host));
-                let call = outbound::Call { target: &head.target, fields: &head.fields, absolute };
+                let call = outbound::Call {
+                    method: &head.method,
+                    target: &head.target,
+                    fields: &head.fields,
+                    absolute,
+                };
                 snapshot.routes.plan(&call).map_or_else(Decision::from, Decision::Outbound)
             }
             Direction::Webhook => match self.call(snapshot, &head, now) {
@@ -275,7 +281,8 @@ fn snapshot(config: Config) -> Result<Snapshot, String> {
     let _entered = runtime.enter();
     let transport = Arc::new(Transport::new(1));
     let tokens = Tokens::new(TokenClient::new(&transport), runtime.handle().clone());
-    Ok(Snapshot::build(config, None, &tokens, &transport))
+    let connections = config.max_connections.map_or(usize::MAX, usize::from);
+    Ok(Snapshot::build(config, None, &tokens, &transport, connections))
 }
 
 /// The path as the access log would show it: without a key.

@@ -180,6 +180,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         timeout_response,
         idle_timeout,
         retry_on_401,
+        rules,
         tls,
         private_network,
         allow_plaintext,
@@ -196,6 +197,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *timeout_response == after.timeout_response
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
+        && *rules == after.rules
         && *tls == after.tls
         && *private_network == after.private_network
         && *allow_plaintext == after.allow_plaintext

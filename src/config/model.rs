@@ -10,6 +10,7 @@ mod listen;
 mod param;
 mod rights;
 mod service;
+mod service_rules;
 mod unread;
 mod webhook;
 
@@ -24,7 +25,10 @@ pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
 pub use rights::{PathPattern, Rights};
-pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
+pub use service::{
+    CREDENTIAL_PLACE, CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination,
+};
+pub use service_rules::ServiceRules;
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,

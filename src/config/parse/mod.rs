@@ -6,6 +6,8 @@
 mod accounts;
 mod advice;
 mod callers;
+mod credential_place;
+mod headers;
 mod hosts;
 mod identity;
 mod issuers;
@@ -15,6 +17,8 @@ mod listen;
 mod listen_tls;
 mod loops;
 mod oauth2;
+mod rights;
+mod service_rules;
 mod services;
 mod state;
 mod tls;

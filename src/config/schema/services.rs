@@ -1,6 +1,7 @@
 //! The keys of a service.
 
 use super::accounts::ACCOUNT;
+use super::rights::{ALLOW, MAX_BODY, MAX_CONCURRENT, RATE_LIMIT, REMOVE_HEADERS, SET_HEADERS};
 use super::webhooks::WEBHOOK;
 use super::{Kind, Shape, key};
 
@@ -105,6 +106,12 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
              token.",
         )
         .default("true"),
+        ALLOW,
+        SET_HEADERS,
+        REMOVE_HEADERS,
+        MAX_BODY,
+        RATE_LIMIT,
+        MAX_CONCURRENT,
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
         key(
             "rewrite_links",
