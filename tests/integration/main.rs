@@ -4,6 +4,7 @@ mod access_log;
 mod admin;
 mod answers;
 mod assertions;
+mod callers;
 mod causes;
 mod client_certificates;
 mod commands;
