@@ -5,6 +5,7 @@ mod admin;
 mod admin_access;
 mod answers;
 mod assertions;
+mod callers;
 mod causes;
 mod client_certificates;
 mod commands;

@@ -37,7 +37,7 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
         decoder.report(
             Finding::error("anonymous_callers", *place, message)
                 .label("not a loopback address")
-                .help("define `callers`, or listen on 127.0.0.1 or `unix:/path`, or set `allow_anonymous_callers: true`"),
+                .help("define `callers`, listen on 127.0.0.1 or `unix:/path`, or set `allow_anonymous_callers: true`"),
         );
     }
     report_collisions(decoder, [("outbound", &outbound), ("webhooks", &webhooks), ("admin", &admin)]);

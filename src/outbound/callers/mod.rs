@@ -25,14 +25,12 @@ use crate::message::Fields;
 use crate::plan::Refusal;
 use crate::route::Route;
 use crate::telemetry::metrics::CallerRefusal;
+use crate::x509::San;
 use http::{Method, StatusCode};
 use proof::Proof;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokens::TokenNumber;
-
-/// A name of a certificate.
-pub type San = String;
 
 /// The parts of a request that may prove its caller.
 pub struct Shown<'a> {

@@ -3,12 +3,13 @@
 use super::record::{Record, warn_of_caller};
 use crate::header_name::same;
 use crate::message::request::RequestHead;
-use crate::outbound::callers::{self, Callers, Proven, San, Shown, Unproven, proof};
+use crate::outbound::callers::{self, Callers, Proven, Shown, Unproven, proof};
 use crate::outbound::{Call, Located};
 use crate::plan::{Plan, Refusal};
 use crate::route::{Route, overrides};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CallerRefusal;
+use crate::x509::PeerCertificate;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,9 +26,10 @@ pub(super) struct CallerProof {
 pub(super) fn authenticate(
     head: &RequestHead,
     record: &Record,
-    certificate: Option<&[San]>,
+    certificate: Option<&PeerCertificate>,
 ) -> Option<CallerProof> {
     let Snapshot { callers: Some(callers), issuers, .. } = &*record.snapshot else { return None };
+    let certificate = certificate.map(PeerCertificate::sans);
     let shown = Shown { fields: &head.fields, absolute_form: head.absolute, certificate, now: record.time };
     let text = proof::shown(&head.fields, head.absolute).ok().flatten().map(|proof| match proof.text {
         Cow::Borrowed(text) => head.fields.share(text),

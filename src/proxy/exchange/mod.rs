@@ -232,7 +232,8 @@ impl Exchange<'_> {
         if record.direction != Direction::Outbound || record.snapshot.callers.is_none() {
             return Ok(None);
         }
-        let mut proof = caller::authenticate(head, record, None);
+        let certificate = self.client.certificate(record.time).cloned();
+        let mut proof = caller::authenticate(head, record, certificate.as_deref());
         let newer = proof.as_mut().and_then(|proof| proof.outcome.as_mut().err()?.newer_keys.take());
         if let Some(newer) = newer {
             let deadline = record.arrived + caller::patience(head, record);
@@ -242,7 +243,7 @@ impl Exchange<'_> {
                 fetched = timeout_at(deadline.into(), Box::pin(newer.fetched())) => fetched,
             };
             if fetched == Ok(true) {
-                proof = caller::authenticate(head, record, None);
+                proof = caller::authenticate(head, record, certificate.as_deref());
             }
         }
         Ok(proof)
