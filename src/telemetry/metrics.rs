@@ -114,6 +114,8 @@ struct Failures {
     last: Mutex<Option<Box<LastError>>>,
     errors: [AtomicU64; ErrorCode::ALL.len()],
     timeouts: [AtomicU64; Phase::TIMED.len()],
+    /// Answers of the provider with the status 429.
+    rate_limited: AtomicU64,
     refused: OnceLock<Box<[AtomicU64; WebhookRefusal::ALL.len()]>>,
 }
 
@@ -184,6 +186,11 @@ impl ServiceStats {
         if let Some(count) = self.used().failures().timeouts.get(phase as usize) {
             count.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Counts an answer of the provider with the status 429.
+    pub fn rate_limited_by_provider(&self) {
+        self.used().failures().rate_limited.fetch_add(1, Relaxed);
     }
 
     /// Counts a webhook call that was refused.

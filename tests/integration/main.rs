@@ -46,6 +46,7 @@ mod reload;
 mod replays;
 mod selftest;
 mod service_manager;
+mod service_rules;
 mod signatures;
 mod smuggling;
 mod status;
