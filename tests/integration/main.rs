@@ -52,6 +52,7 @@ mod replays;
 mod retries;
 mod selftest;
 mod service_manager;
+mod service_rules;
 mod signatures;
 mod smuggling;
 mod status;
