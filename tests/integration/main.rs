@@ -1,6 +1,7 @@
 //! attache's contract, from outside.
 
 mod access_log;
+mod activation;
 mod admin;
 mod admin_access;
 mod answers;
