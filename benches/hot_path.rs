@@ -130,6 +130,7 @@ fn outbound_route() -> Route {
         retry_on_401: true,
         rules: ServiceRules::default(),
         unread: None,
+        retries: None,
         tls: ServiceTls::default(),
         private_network: false,
         allow_plaintext: false,

@@ -3,6 +3,8 @@
 //! Everything here is prepared when a snapshot is built, so that a request performs look-ups and reference counting,
 //! but no formatting.
 
+pub mod retries;
+
 use crate::config::model::{
     Account, Authorization, KeyIn, Outbound, Rights, ServerUrl, ServiceRules, ServiceTls, TimeoutResponse,
     UnreadSecret, Webhook,
@@ -14,6 +16,7 @@ use crate::secret::Secret;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
 use http::{HeaderValue, Method, StatusCode};
+use retries::{Retries, RetryBudget};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -53,6 +56,8 @@ pub struct Route {
     /// The statuses by which the upstream refuses the account's token; empty if the account has none. Not stored in the
     /// token source, because a source outlives reloads that change only this.
     pub token_refused_by: Vec<StatusCode>,
+    /// The service's retries, if it has them.
+    pub retries: Option<Box<Retries>>,
     /// True if a request whose token the upstream refused is sent once more, with another token.
     pub retry_on_401: bool,
     /// Maximum pause within a started response.
@@ -72,7 +77,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the outbound route of a service that `account` opens: its own, or one for a caller.
+    /// Returns the outbound route of a service that `account` opens: its own, or one for a caller. It has the statistics
+    /// and the budget of the one `before`, which may be that of the service itself.
     pub fn outbound(
         service: &str,
         outbound: &Outbound,
@@ -105,6 +111,10 @@ impl Route {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
             },
+            retries: outbound
+                .retries
+                .as_ref()
+                .map(|settings| Box::new(Retries::new(settings, &carried.retries))),
             retry_on_401: outbound.retry_on_401,
             idle_timeout: outbound.idle_timeout,
             timeout_message: outbound
@@ -130,7 +140,12 @@ impl Route {
     /// Returns its state that outlives reloads, which all routes of a service share.
     pub fn carried(&self) -> Carried {
         let limits = self.limits.as_ref().map(|limits| Arc::clone(limits.state()));
-        Carried { stats: Arc::clone(&self.stats), limits: limits.unwrap_or_default() }
+        let retries = self.retries.as_ref().map(|retries| Arc::clone(&retries.budget));
+        Carried {
+            stats: Arc::clone(&self.stats),
+            limits: limits.unwrap_or_default(),
+            retries: retries.unwrap_or_default(),
+        }
     }
 
     /// Returns the route of a webhook to its receiver.
@@ -166,6 +181,7 @@ impl Route {
             timeout: webhook.timeout,
             connect_timeout: None,
             token_refused_by: Vec::new(),
+            retries: None,
             retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
             timeout_message: "The webhook's receiver is not answering.".to_owned(),
@@ -185,6 +201,8 @@ pub struct Carried {
     pub stats: Arc<ServiceStats>,
     /// The state of `rate_limit` and `max_concurrent`.
     pub limits: Arc<LimitState>,
+    /// The budget of `retries`.
+    pub retries: Arc<RetryBudget>,
 }
 
 /// Values that the routes of one snapshot share, each stored once. 10,000 webhooks with one receiver share their

@@ -109,6 +109,8 @@ pub struct Parts {
     /// What becomes of a request that lacks a proof or a right; only with callers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_rules: Option<&'static str>,
+    /// The listeners with TLS, by their name.
+    pub listeners: BTreeMap<&'static str, ListenerReport>,
     /// Webhooks by their service.
     #[serde(skip)]
     pub endpoints: BTreeMap<String, EndpointReport>,
@@ -204,6 +206,17 @@ pub struct FailureReport {
     pub count: u64,
     /// The time of the first of them.
     pub first_at: Moment,
+}
+
+/// TLS of a listener.
+#[derive(Debug, Serialize)]
+pub struct ListenerReport {
+    /// The end of the certificate's validity.
+    pub certificate_expires_at: Option<Moment>,
+    /// True if clients may present a certificate.
+    pub client_certificates: bool,
+    /// A file that can't be read.
+    pub credential: Option<UnreadReport>,
 }
 
 /// A secret that can't be read.

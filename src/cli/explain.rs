@@ -11,7 +11,7 @@ mod rules;
 mod transport;
 
 use super::file::{self, File};
-use super::status::Admin;
+use super::status::{Admin, AdminProof};
 use super::stdout;
 use crate::config::Mode;
 use crate::config::model::{Config, ListenAddr};
@@ -68,9 +68,12 @@ pub struct ExplainArgs {
     /// failures of the running attache]
     #[arg(long, value_name = "PATH", requires = "request")]
     log: Option<PathBuf>,
-    /// The admin listener that is asked: HOST:PORT or unix:/path [default: listen.admin of the file, else 127.0.0.1:9090]
+    /// The admin listener that is asked: HOST:PORT, https://HOST:PORT or unix:/path [default: listen.admin of the file, else
+    /// 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS", requires = "request", conflicts_with = "log", value_parser = Admin::parse)]
     admin: Option<Admin>,
+    #[command(flatten)]
+    proof: AdminProof,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,

@@ -11,6 +11,7 @@ mod issuers;
 mod json;
 mod listen;
 mod reference;
+mod retries;
 mod rights;
 mod rules;
 mod services;

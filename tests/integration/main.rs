@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admin;
+mod admin_access;
 mod answers;
 mod assertions;
 mod callers;
@@ -31,6 +32,7 @@ mod keys;
 mod large_reload;
 mod leaving;
 mod links;
+mod listeners;
 mod live;
 mod login;
 mod loops;
@@ -47,6 +49,7 @@ mod readme;
 mod refused;
 mod reload;
 mod replays;
+mod retries;
 mod selftest;
 mod service_manager;
 mod signatures;

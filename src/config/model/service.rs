@@ -1,6 +1,6 @@
 //! Services, and where they are.
 
-use super::{Account, ServiceRules, UnreadSecret, Webhook};
+use super::{Account, Retries, ServiceRules, UnreadSecret, Webhook};
 use crate::header_name::FieldName;
 use crate::secret::Secret;
 use http::{HeaderValue, StatusCode};
@@ -51,6 +51,8 @@ pub struct Outbound {
     pub retry_on_401: bool,
     /// `allow`, `set_headers` and the other rules of its requests.
     pub rules: ServiceRules,
+    /// `retries`, if the operator has them.
+    pub retries: Option<Retries>,
     /// `tls`: trust, the client's identity, and the name in the certificate.
     pub tls: ServiceTls,
     /// A file of `tls`, or a secret of `set_headers`, that can't be read.

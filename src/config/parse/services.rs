@@ -3,12 +3,12 @@
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
 use super::service_rules::{check_headers, service_rules};
-use super::{Named, accounts, credential_place, hosts, loops, optional, refer, tls, urls, webhooks};
+use super::{Named, accounts, credential_place, hosts, loops, optional, refer, retries, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
-    Account, Authorization, Host, Outbound, Service, ServiceRules, ServiceTls, TimeoutResponse, UnreadSecret,
-    User,
+    Account, Authorization, Host, Outbound, Retries, Service, ServiceRules, ServiceTls, TimeoutResponse,
+    UnreadSecret, User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -155,6 +155,7 @@ fn outbound(
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
         rules: fits.and(settings.rules.value())?,
+        retries: settings.retries.checked().ok()?,
         tls: settings.tls.checked().ok()?.unwrap_or_default(),
         unread: settings.unread,
         private_network: settings.private_network || local,
@@ -173,6 +174,7 @@ struct Settings {
     timeout_response: Given<TimeoutResponse>,
     retry_on_401: bool,
     rules: Given<ServiceRules>,
+    retries: Given<Retries>,
     tls: Given<ServiceTls>,
     /// A file of `tls`, or a secret of `set_headers`, that can't be read.
     unread: Option<UnreadSecret>,
@@ -196,6 +198,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
         retry_on_401: flag("retry_on_401", true),
         rules,
+        retries: optional(map.get("retries"), |at| retries::retries(decoder, at)),
         tls,
         unread: UnreadSecret::worse(unread.as_ref(), unread_header.as_ref()).cloned(),
         private_network: flag("private_network", false),

@@ -1,6 +1,7 @@
 //! The keys of a service.
 
 use super::accounts::ACCOUNT;
+use super::retries::RETRIES;
 use super::rights::{ALLOW, MAX_BODY, MAX_CONCURRENT, RATE_LIMIT, REMOVE_HEADERS, SET_HEADERS};
 use super::webhooks::WEBHOOK;
 use super::{Kind, Shape, key};
@@ -55,7 +56,6 @@ pub(super) static SERVICE: Shape = Shape {
         ("header", CREDENTIAL),
         ("oauth2", CREDENTIAL),
         ("credentials", CREDENTIAL),
-        ("retries", "attache does not repeat requests that may have been executed; remove it"),
         ("forward_to", "it belongs below `webhook`"),
         ("user", "it belongs below `webhook`"),
         ("verify", "it belongs below `webhook`"),
@@ -112,6 +112,7 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         MAX_BODY,
         RATE_LIMIT,
         MAX_CONCURRENT,
+        key("retries", Kind::Map(&RETRIES), "The repetition of requests that failed. Off by default.").also(&["retry"]),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
         key(
             "rewrite_links",

@@ -46,7 +46,7 @@ services:
         let tokens = Tokens::new(TokenClient::new(&transport), runtime.handle().clone());
         let snapshot = {
             let _entered = runtime.enter();
-            Snapshot::build(config, None, &tokens, &transport)
+            Snapshot::build(config, None, &tokens, &transport, 1024)
         };
         Self { routes: snapshot.routes, _runtime: runtime }
     }
@@ -55,7 +55,12 @@ services:
     fn decide(&self, form: Form, asked: &str, reference: &[u8]) -> Verdict {
         let host = host(form);
         let fields = Fields::collect([(&b"Host"[..], host.as_bytes())]);
-        let call = Call { target: asked.as_bytes(), fields: &fields, absolute: form == Form::Proxy };
+        let call = Call {
+            method: &http::Method::GET,
+            target: asked.as_bytes(),
+            fields: &fields,
+            absolute: form == Form::Proxy,
+        };
         let plan = self.routes.plan(&call).unwrap_or_else(|refusal| panic!("{asked}: {}", refusal.detail));
         assert_eq!((plan.form, plan.route.service.as_str()), (form, "mailer"));
         let listener = Some(([127, 0, 0, 1], 8080).into());
@@ -119,7 +124,12 @@ services:
             return;
         }
         let fields = Fields::collect([(&b"Host"[..], authority.as_bytes())]);
-        let call = Call { target: path.as_bytes(), fields: &fields, absolute: form == Form::Proxy };
+        let call = Call {
+            method: &http::Method::GET,
+            target: path.as_bytes(),
+            fields: &fields,
+            absolute: form == Form::Proxy,
+        };
         if let Ok(plan) = self.routes.plan(&call) {
             assert_eq!(plan.route.service, "mailer", "{of:?} leads astray: {authority} {path}");
         }
@@ -396,7 +406,7 @@ fn every_link_of_a_field_is_rewritten() {
     use crate::message::Field;
     let world = World::new("https://api.mailer.example/v3");
     let fields = Fields::collect([(&b"Host"[..], ATTACHE.as_bytes())]);
-    let call = Call { target: b"/mailer/a", fields: &fields, absolute: false };
+    let call = Call { method: &http::Method::GET, target: b"/mailer/a", fields: &fields, absolute: false };
     let plan = world.routes.plan(&call).unwrap_or_else(|_| panic!("a plan"));
     let links = Links::new(&world.routes, &plan, b"/mailer/a", &fields, None).expect("links");
     let edit = |name: &str, value: &str| {

@@ -81,7 +81,7 @@ pub(crate) struct Record {
     pub(crate) response_headers: Option<Duration>,
     pub(crate) token_wait: Option<Duration>,
     pub(crate) upstream: Option<SocketAddr>,
-    /// Number of times the request was sent.
+    /// Number of attempts; one without a connection counts too.
     pub(crate) attempts: u32,
     pub(crate) delivery_id: Option<String>,
     traceparent: Option<Bytes>,
