@@ -104,13 +104,13 @@ pub struct Parts {
     pub users: BTreeMap<String, UserReport>,
     /// Webhook keys, by service and id.
     pub webhooks: Vec<KeyReport>,
-    /// The listeners with TLS, by their name.
-    pub listeners: BTreeMap<&'static str, ListenerReport>,
     /// Callers by their key. `None`: every client of `listen.outbound` may use every service.
     pub callers: Option<BTreeMap<String, CallerReport>>,
     /// What becomes of a request that lacks a proof or a right; only with callers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_rules: Option<&'static str>,
+    /// The listeners with TLS, by their name.
+    pub listeners: BTreeMap<&'static str, ListenerReport>,
     /// Webhooks by their service.
     #[serde(skip)]
     pub endpoints: BTreeMap<String, EndpointReport>,

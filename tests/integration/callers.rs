@@ -418,7 +418,6 @@ fn without_right(t: &Tokens) -> Vec<Attempt> {
         "/erp/contacts/%25252e%25252e/admin",
         "/erp/contacts/.../admin",
         "/erp/contacts/%u002e%u002e/admin",
-        "/erp/contacts/..%c1%9cadmin%c0%80",
         "/erp/contacts/%EF%BC%8E%EF%BC%8E/admin",
     ] {
         all.push(attempt(target, with(get(target)), 403, "caller_path"));
@@ -576,9 +575,12 @@ async fn a_field_that_holds_a_token_is_not_forwarded_and_the_clients_own_is() {
         assert_eq!(at.open.requests().pop().expect("a request").header("authorization"), None);
     }
     // Neither the path in the log nor the request id shows it.
-    let request = get(format!("/open/{}", t.admin)).header("X-Attache-Token", t.good.as_str());
-    let answer = at.attache.send(request.header("X-Request-Id", t.good.as_str())).await;
-    assert_ne!(answer.request_id(), t.good);
+    for token in [&t.good, &t.admin] {
+        let request = get(format!("/bank/a,{token}/x")).header("X-Attache-Token", t.good.as_str());
+        let answer = at.attache.send(request.header("X-Request-Id", token.as_str())).await;
+        assert_ne!(answer.request_id(), token);
+        at.attache.access_log_line("the path", |line| line["path"] == "/bank/a,{token}/x").await;
+    }
     let metrics = at.attache.metrics().await;
     let spoofed = [("direction", "outbound"), ("service", "open"), ("kind", "identity")];
     assert_eq!(

@@ -122,7 +122,7 @@ mod tests {
         let link = query.link(Table::Accounts, 1);
         assert_eq!(link, "?q=a%26b+c&show=problems&services=3&accounts=2#accounts");
         let again = Query::parse(link.trim_start_matches('?').split('#').next().unwrap());
-        assert_eq!((again.pages, again.filter), ([2, 1, 0], "a&b c".to_owned()));
+        assert_eq!((again.pages, again.filter), ([2, 1, 0, 0], "a&b c".to_owned()));
     }
 
     #[test]

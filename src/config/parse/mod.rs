@@ -278,12 +278,15 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
-    let outbound_tls = listen.as_ref().map(|listen| listen.outbound.tls.as_ref());
-    // A listener with a problem was reported at its own place.
-    let has_client_ca = outbound_tls.is_none_or(|tls| tls.is_some_and(|tls| tls.client_ca.is_some()));
     let mut proofs = callers::Proofs::default();
-    let context =
-        callers::Context { accounts: &accounts, services: &services, issuers: &issuers, has_client_ca };
+    let context = callers::Context {
+        accounts: &accounts,
+        services: &services,
+        issuers: &issuers,
+        has_client_ca: listen
+            .as_ref()
+            .is_none_or(|listen| listen.outbound.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())),
+    };
     let callers =
         named(decoder, &map, "callers", |at, name| callers::caller(decoder, at, name, &context, &mut proofs));
     let limits = limits?;

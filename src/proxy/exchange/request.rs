@@ -190,7 +190,7 @@ fn outbound(
         record.route = record.snapshot.routes.get(service).cloned();
     }
     let is_known = planned.is_ok() || record.route.is_some();
-    record.path = caller::log_path(outbound::log_path(&head.target, is_known), proof);
+    record.path = caller::log_path(outbound::log_path(&head.target, is_known), record, proof);
     planned.map_err(NotForwarded::refused)
 }
 

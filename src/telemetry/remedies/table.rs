@@ -115,7 +115,7 @@ pub const REMEDIES: &[Remedy] = &[
         code: Some(ErrorCode::CallerUnauthenticated),
         reasons: &["unknown_token"],
         cause: "No caller has this token.",
-        action: "Compare its SHA-256 with `callers`: `printf %s TOKEN | sha256sum`. A token meant for the provider needs `X-Attache-Token` beside it.",
+        action: "Compare its SHA-256 with those in `callers`. A token meant for the provider needs `X-Attache-Token` beside it.",
         see: "callers.md#how-a-caller-proves-itself",
     },
     Remedy {
