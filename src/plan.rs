@@ -100,6 +100,7 @@ impl From<HeadError> for Refusal {
                 Self::new(ErrorCode::RequestInvalid, detail).because("malformed_head")
             }
             HeadError::Tls(detail) => Self::new(ErrorCode::RequestInvalid, detail).because("tls"),
+            HeadError::Plain(detail) => Self::new(ErrorCode::RequestInvalid, detail).because("plain_http"),
             HeadError::TooLarge(detail) => {
                 Self::new(ErrorCode::RequestHeadTooLarge, detail).because("head_too_large")
             }

@@ -65,6 +65,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// The allowed methods of a webhook.
     pub methods: Arc<[Method]>,
+    /// True if links in responses are rewritten; outbound only.
+    pub rewrite_links: bool,
     /// Counters and histograms; carried over reloads by name.
     pub stats: Arc<ServiceStats>,
 }
@@ -112,6 +114,7 @@ impl Route {
             timeout_response: outbound.timeout_response.clone(),
             max_body: rules.max_body,
             methods: parts.methods(&[]),
+            rewrite_links: outbound.rewrite_links,
             stats: carried.stats,
         }
     }
@@ -169,6 +172,7 @@ impl Route {
             timeout_response: None,
             max_body: Some(webhook.max_body),
             methods: parts.methods(&webhook.methods),
+            rewrite_links: false,
             stats,
         }
     }

@@ -182,9 +182,9 @@ impl Asked {
             ListenAddr::Tcp(address) => authority == Some(&address.to_string()),
             ListenAddr::Unix(_) => false,
         };
-        let direction = if is_at(&config.listen.outbound) {
+        let direction = if is_at(&config.listen.outbound.address) {
             Direction::Outbound
-        } else if is_at(&config.listen.webhooks) || target.starts_with("/webhooks/") {
+        } else if is_at(&config.listen.webhooks.address) || target.starts_with("/webhooks/") {
             Direction::Webhook
         } else {
             Direction::Outbound

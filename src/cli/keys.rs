@@ -186,7 +186,7 @@ impl ProposedUser {
 
 /// Returns the address at which a client on this machine reaches the webhook listener.
 fn local(config: &Config) -> Option<SocketAddr> {
-    let ListenAddr::Tcp(address) = config.listen.webhooks else { return None };
+    let ListenAddr::Tcp(address) = config.listen.webhooks.address else { return None };
     let ip = match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),

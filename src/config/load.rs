@@ -72,7 +72,7 @@ pub fn admin_address(path: Option<&Path>) -> ListenAddr {
     let path = path.map(Path::to_owned).or_else(|| default_path().ok());
     let found =
         path.and_then(|path| parse::admin_address(&read_texts(&path, &mut Files::new(&path)).sources));
-    found.unwrap_or_else(|| Listen::default().admin)
+    found.unwrap_or_else(|| Listen::default().admin.address)
 }
 
 /// As [`load()`] offline, with the effective file if it has no errors.

@@ -22,7 +22,7 @@ pub use account::{
 pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use issuer::{Issuer, Jwks, JwksUrl};
-pub use listen::{Listen, ListenAddr};
+pub use listen::{ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
 pub use rights::{PathPattern, Rights};
 pub use service::{
@@ -45,7 +45,7 @@ use std::time::Duration;
 /// The whole file.
 #[derive(Debug)]
 pub struct Config {
-    /// The listeners. A change needs a restart.
+    /// The listeners. Another address needs a restart.
     pub listen: Listen,
     /// The external address of the webhook listener, without a trailing slash.
     pub public_url: Option<String>,

@@ -9,6 +9,7 @@ mod callers;
 mod custom;
 mod issuers;
 mod json;
+mod listen;
 mod reference;
 mod rights;
 mod rules;

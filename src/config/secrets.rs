@@ -11,10 +11,12 @@
 mod decode;
 mod deliver;
 mod text;
+mod together;
 
 pub(super) use decode::PlainText;
 pub(super) use deliver::Failure;
 pub(super) use text::{has_placeholder, is_utf16, placeholder};
+pub(super) use together::Mismatch;
 
 use super::model::{ReadFault, UnreadSecret};
 use crate::secret::sha256;

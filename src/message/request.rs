@@ -54,6 +54,9 @@ pub(crate) enum HeadError {
     /// A TLS handshake instead of a head.
     #[error("{0}")]
     Tls(&'static str),
+    /// A head without the TLS that the listener speaks.
+    #[error("{0}")]
+    Plain(&'static str),
     /// The head has too many fields, or too many bytes.
     #[error("{0}")]
     TooLarge(&'static str),

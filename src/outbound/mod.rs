@@ -7,6 +7,7 @@
 pub mod callers;
 mod hosts;
 mod http_proxy;
+pub mod links;
 pub mod path;
 pub mod rights;
 

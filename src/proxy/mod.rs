@@ -25,6 +25,7 @@ pub(crate) use serve::{Listener, serve};
 pub use exchange::bench;
 
 use crate::snapshot::Handle;
+use crate::socket::Acceptor;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::failures::RecentFailures;
 use crate::telemetry::metrics::Direction;
@@ -54,4 +55,6 @@ pub(crate) struct Entrance {
     /// The listener's own address; none on a unix socket.
     pub(crate) address: Option<SocketAddr>,
     pub(crate) table: Arc<Table>,
+    /// The TLS settings of the listener.
+    pub(crate) acceptor: Arc<Acceptor>,
 }

@@ -1,19 +1,18 @@
 //! Accepts connections, reads the head of each request, and hands it to the exchange.
 
 use super::downstream::client::Client;
-use super::downstream::socket::Socket;
 use super::downstream::table::{Admission, Ticket};
 use super::exchange::{self, End, Request};
 use super::{Entrance, uptime};
 use crate::message::request::{self, BadHead, HeadError, MAX_HEAD, RequestHead};
-
+use crate::socket::{HandshakeError, Socket};
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
@@ -29,6 +28,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Interval at which idle connections are checked.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
+/// An accepted connection.
+struct Arrival {
+    socket: Socket,
+    /// None on a unix socket.
+    peer: Option<SocketAddr>,
+}
 
 /// A bound listener.
 pub(crate) enum Listener {
@@ -47,17 +53,17 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<Client> {
+    async fn accept(&self) -> io::Result<Arrival> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // The last segment of a response must not wait for an acknowledgement.
                 stream.set_nodelay(true)?;
-                Ok(Client::new(Socket::Tcp(stream), Some(peer)))
+                Ok(Arrival { socket: Socket::Tcp(stream), peer: Some(peer) })
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Client::new(Socket::Unix(stream), None))
+                Ok(Arrival { socket: Socket::Unix(stream), peer: None })
             }
         }
     }
@@ -76,12 +82,12 @@ pub(crate) async fn serve(
     let mut expiry = interval(EXPIRE_EVERY);
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Set while accepting is paused; holds the connection to admit afterwards.
-    let mut pause: Option<(tokio::time::Instant, Option<Client>)> = None;
+    let mut pause: Option<(tokio::time::Instant, Option<Arrival>)> = None;
     loop {
         let resume = pause.as_ref().map(|(at, _)| *at);
         let waiting = tokio::select! {
             accepted = listener.accept(), if resume.is_none() => match accepted {
-                Ok(client) => Some((client, true)),
+                Ok(arrival) => Some((arrival, true)),
                 Err(error) => {
                     warnings.give(|| tracing::warn!(%error, "connections cannot be accepted"));
                     pause = Some((tokio::time::Instant::now() + ACCEPT_PAUSE, None));
@@ -89,7 +95,7 @@ pub(crate) async fn serve(
                 }
             },
             () = sleep_until(resume.unwrap_or_else(tokio::time::Instant::now)), if resume.is_some() => {
-                pause.take().and_then(|(_, client)| Some((client?, false)))
+                pause.take().and_then(|(_, arrival)| Some((arrival?, false)))
             }
             () = begun(&mut draining) => break,
             // Reaps finished connections.
@@ -99,10 +105,11 @@ pub(crate) async fn serve(
                 None
             }
         };
-        if let Some((client, may_wait)) = waiting
-            && let Some((client, wait)) = admit(client, may_wait, &entrance, &mut connections, &mut warnings)
+        if let Some((arrival, may_wait)) = waiting
+            && let Some((arrival, wait)) =
+                admit(arrival, may_wait, &entrance, &mut connections, &mut warnings)
         {
-            pause = Some((tokio::time::Instant::now() + wait, Some(client)));
+            pause = Some((tokio::time::Instant::now() + wait, Some(arrival)));
         }
     }
     drop(listener);
@@ -127,19 +134,19 @@ async fn begun(draining: &mut watch::Receiver<bool>) {
 
 /// Admits or refuses a new connection. Returns the connection if it should wait a moment.
 fn admit(
-    client: Client,
+    arrival: Arrival,
     may_wait: bool,
     entrance: &Arc<Entrance>,
     connections: &mut JoinSet<()>,
     warnings: &mut Warnings,
-) -> Option<(Client, Duration)> {
+) -> Option<(Arrival, Duration)> {
     let table = &entrance.table;
     match table.admit(uptime(Instant::now()), may_wait) {
         Admission::Admitted(ticket) => {
             let (slot, entrance) = (ticket.slot(), Arc::clone(entrance));
-            slot.served_by(connections.spawn(connection(client, ticket, entrance)));
+            slot.served_by(connections.spawn(connection(arrival, ticket, entrance)));
         }
-        Admission::Wait(wait) => return Some((client, wait)),
+        Admission::Wait(wait) => return Some((arrival, wait)),
         Admission::Full => warnings.give(|| {
             tracing::warn!(
                 listener = table.listener,
@@ -175,7 +182,14 @@ enum Next {
 }
 
 /// Serves one connection, one request after another.
-async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entrance>) {
+async fn connection(arrival: Arrival, mut ticket: Ticket, entrance: Arc<Entrance>) {
+    let mut client = if entrance.acceptor.is_tls() {
+        // Boxed, so that a plain connection does not hold the memory of a handshake.
+        let Some(client) = Box::pin(secure(arrival, &mut ticket, &entrance)).await else { return };
+        client
+    } else {
+        Client::new(arrival.socket, arrival.peer)
+    };
     loop {
         let head = match next(&mut client, &ticket).await {
             Next::Head(head) => head,
@@ -193,7 +207,8 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
             return;
         }
         client.start();
-        let request = Request::new(&entrance, client.peer, arrived, head);
+        let mut request = Request::new(&entrance, client.peer, arrived, head);
+        request.record.is_tls = client.is_tls();
         // Boxed, so that an idle connection does not hold the memory of an exchange.
         let end = Box::pin(exchange::serve(&entrance, &mut client, request)).await;
         if end == End::Abort {
@@ -209,6 +224,50 @@ async fn connection(mut client: Client, mut ticket: Ticket, entrance: Arc<Entran
             End::Close => return client.close().await,
             End::Abort => {}
         }
+    }
+}
+
+/// Performs the TLS handshake, within the time for a head. A client that speaks plain HTTP gets an answer that says so.
+async fn secure(arrival: Arrival, ticket: &mut Ticket, entrance: &Arc<Entrance>) -> Option<Client> {
+    let Arrival { socket, peer } = arrival;
+    let (began, has_begun) = oneshot::channel();
+    let accepting = entrance.acceptor.accept(socket, || {
+        // The receiver is dropped only with the handshake.
+        let _ = began.send(ticket.reading());
+    });
+    let late = async {
+        match has_begun.await {
+            Ok(true) => sleep(HEAD_TIME).await,
+            // It was evicted.
+            Ok(false) => {}
+            // The first byte never comes; the table ends the connection.
+            Err(_) => pending().await,
+        }
+    };
+    let accepted = tokio::select! {
+        accepted = accepting => accepted,
+        () = late => return None,
+    };
+    match accepted {
+        Ok(socket) => ticket.secured().then(|| Client::new(socket, peer)),
+        Err(HandshakeError::Plain(socket)) => {
+            let mut client = Client::new(socket, peer);
+            if ticket.active(uptime(Instant::now())) {
+                let error = HeadError::Plain("this is plain HTTP, and the port speaks TLS: use https://");
+                let bad = BadHead { error, method: "-".to_owned(), target: Vec::new(), accept: None };
+                exchange::refuse_head(entrance, &mut client, Instant::now(), bad).await;
+                client.close().await;
+            }
+            None
+        }
+        Err(HandshakeError::Failed(error, socket)) => {
+            let listener = entrance.table.listener;
+            tracing::debug!(listener, client = ?peer, %error, "a TLS handshake failed");
+            // The alert must not be lost to a reset.
+            Client::new(socket, peer).close().await;
+            None
+        }
+        Err(HandshakeError::Left) => None,
     }
 }
 

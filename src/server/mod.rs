@@ -2,6 +2,7 @@
 //!
 //! Everything started here is owned here and ends before [`run`] returns: the runtime is dropped with its tasks.
 
+mod acceptors;
 mod admin_thread;
 mod grants;
 mod issuers;
@@ -16,14 +17,17 @@ use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogForm
 use crate::config::watch::Watcher;
 use crate::config::{self, Files, Mode, Problems};
 use crate::credentials::oauth2::{TokenClient, Tokens};
+use crate::error_chain::Chain;
 use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
+use crate::socket::SettingsError;
 use crate::state::StateError;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::failures::RecentFailures;
 use crate::telemetry::logging::{self, Logging};
 use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
 use crate::transport::Transport;
+use acceptors::Acceptors;
 use admin_thread::AdminThread;
 use grants::Grants;
 use issuers::KeyFetches;
@@ -104,6 +108,8 @@ pub fn run(options: Options) -> i32 {
 enum StartError {
     #[error("can't listen on {address}: {cause}; `listen.{listener}` sets the address")]
     Bind { listener: &'static str, address: String, cause: io::Error },
+    #[error("can't speak TLS on `listen.{listener}`: {}", Chain(cause))]
+    Tls { listener: &'static str, cause: SettingsError },
     #[error("can't start: {0}")]
     Io(#[from] io::Error),
     #[error("can't open the access log {}: {cause}", path.display())]
@@ -158,6 +164,7 @@ struct State {
     transport: Arc<Transport>,
     /// The connections of the outbound listener and of the webhook listener.
     tables: [Arc<Table>; 2],
+    acceptors: Acceptors,
     /// Maximum number of file descriptors of the process.
     descriptors: usize,
     access_log: Arc<AccessLog>,
@@ -215,12 +222,14 @@ impl Server {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let listen = &config.listen;
-        let outbound = bind("outbound", &listen.outbound)?;
-        let webhooks = bind("webhooks", &listen.webhooks)?;
-        let admin = bind("admin", &listen.admin)?;
-        let sockets = [&listen.outbound, &listen.webhooks, &listen.admin]
+        let acceptors = Acceptors::new(listen)?;
+        let outbound = bind("outbound", &listen.outbound.address)?;
+        let webhooks = bind("webhooks", &listen.webhooks.address)?;
+        let admin = bind("admin", &listen.admin.address)?;
+        let sockets = listen
+            .all()
             .into_iter()
-            .filter_map(|address| match address {
+            .filter_map(|(_, listener)| match &listener.address {
                 ListenAddr::Unix(path) => Some(path.clone()),
                 ListenAddr::Tcp(_) => None,
             })
@@ -239,6 +248,7 @@ impl Server {
         let state = Arc::new(State {
             snapshots: Handle::new(snapshot),
             tables: ["outbound", "webhooks"].map(|listener| Arc::new(Table::new(listener, limit))),
+            acceptors,
             transport,
             descriptors,
             access_log: Arc::new(access_log),
@@ -291,12 +301,13 @@ impl Server {
         let admin = AdminThread::start(self.admin, view)?;
         let mut serving = JoinSet::new();
         let cut = CancellationToken::new();
-        let directions = [Direction::Outbound, Direction::Webhook];
-        for ((listener, direction), table) in
-            [self.outbound, self.webhooks].into_iter().zip(directions).zip(&state.tables)
-        {
+        let Acceptors { outbound, webhooks, admin: _ } = &state.acceptors;
+        let listeners =
+            [(self.outbound, Direction::Outbound, outbound), (self.webhooks, Direction::Webhook, webhooks)];
+        for ((listener, direction, acceptor), table) in listeners.into_iter().zip(&state.tables) {
             let (proxy, table) = (Arc::clone(&proxy), Arc::clone(table));
-            let entrance = Arc::new(Entrance { proxy, direction, address: listener.address(), table });
+            let (address, acceptor) = (listener.address(), Arc::clone(acceptor));
+            let entrance = Arc::new(Entrance { proxy, direction, address, table, acceptor });
             let cut = cut.clone().cancelled_owned();
             serving.spawn(serve(listener, entrance, state.draining.clone(), cut));
         }

@@ -4,7 +4,7 @@ use super::grants::Grants;
 use super::{State, connection_limit, is_json, level};
 use crate::admin::report::{Moment, ReloadReport};
 use crate::config::changes::{Changes, RestartKey};
-use crate::config::model::{AccessLog, Config, LastValues, Listen};
+use crate::config::model::{AccessLog, Config, LastValues, ListenAddr};
 use crate::config::{self, Files, Loaded, Mode, Problems};
 use crate::credentials::oauth2::{Now, TokenSource, Tokens};
 use crate::snapshot::Snapshot;
@@ -38,7 +38,7 @@ pub(super) struct Reloader {
 
 /// Resources that were bound and opened at the start, and stay unchanged.
 pub(super) struct Fixed {
-    listen: Listen,
+    listen: [ListenAddr; 3],
     threads: Option<NonZeroUsize>,
     access: AccessLog,
 }
@@ -60,7 +60,7 @@ struct Prepared {
 
 impl Fixed {
     pub(super) fn of(config: &Config) -> Self {
-        Self { listen: config.listen.clone(), threads: config.threads, access: config.log.access.clone() }
+        Self { listen: addresses(config), threads: config.threads, access: config.log.access.clone() }
     }
 }
 
@@ -175,7 +175,9 @@ impl Reloader {
         for table in &self.state.tables {
             table.set_limit(limit);
         }
+        let listen = next.config.listen.clone();
         let old = self.state.snapshots.swap(next);
+        self.state.acceptors.follow(&old.config.listen, &listen);
         old.retire_sources(&self.state.snapshots.load());
         *self.state.loaded_at.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
         while self.background.try_join_next().is_some() {}
@@ -205,13 +207,18 @@ impl Reloader {
     /// Returns the keys of `config` that differ from those at the start of the process, and so wait for the next start.
     fn waiting(&self, config: &Config) -> Vec<&'static str> {
         let changed = |key: &RestartKey| match key {
-            RestartKey::Listen => config.listen != self.fixed.listen,
+            RestartKey::Listen => addresses(config) != self.fixed.listen,
             RestartKey::Threads => config.threads != self.fixed.threads,
             RestartKey::AccessLog => config.log.access != self.fixed.access,
             RestartKey::StateDir => self.grants.moves(config),
         };
         RestartKey::ALL.into_iter().filter(changed).map(RestartKey::as_str).collect()
     }
+}
+
+/// Returns the addresses of the listeners.
+fn addresses(config: &Config) -> [ListenAddr; 3] {
+    config.listen.all().map(|(_, listener)| listener.address.clone())
 }
 
 fn tell(changes: &Changes, hash: &str) {

@@ -13,7 +13,7 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 pub struct Client {
     /// Its address; `None` if no trusted source states it.
     pub address: Option<IpAddr>,
-    /// The scheme it used, which only a proxy can say.
+    /// True if it used https: to a trusted proxy, or to the listener.
     pub https: bool,
     /// True if a trusted proxy speaks for it.
     pub forwarded: bool,
@@ -22,14 +22,18 @@ pub struct Client {
 impl Client {
     /// Reads `X-Forwarded-For` from the right for as long as trusted proxies wrote it: the first address that is none of
     /// theirs is the client's; entries left of it may be forged. `peer` is the other end of the connection, `None` on a
-    /// unix socket. Without trusted proxies, nothing is read.
-    pub fn of(peer: Option<IpAddr>, fields: &Fields, trusted: &TrustedProxies) -> Self {
+    /// unix socket, and `is_tls` is true if it is encrypted. Without trusted proxies, nothing is read.
+    pub fn of(peer: Option<IpAddr>, is_tls: bool, fields: &Fields, trusted: &TrustedProxies) -> Self {
         let peer = peer.map(|address| address.to_canonical());
         if !peer.map_or(trusted.unix, |address| contains(&trusted.networks, address)) {
-            return Self { address: peer, https: false, forwarded: false };
+            return Self { address: peer, https: is_tls, forwarded: false };
         }
         let mut protos = fields.all(FORWARDED_PROTO);
-        let https = matches!((protos.next(), protos.next()), (Some(one), None) if one == b"https");
+        let https = match (protos.next(), protos.next()) {
+            (None, _) => is_tls,
+            (Some(one), None) => one == b"https",
+            (Some(_), Some(_)) => false,
+        };
         let mut address = peer;
         for entry in entries(fields) {
             address = parse(entry);
@@ -71,7 +75,7 @@ mod tests {
     fn client(peer: &str, lines: &[&'static str]) -> Option<String> {
         let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().expect("a network")], unix: true };
         let fields = Fields::collect(lines.iter().map(|line| (FORWARDED_FOR.as_bytes(), line.as_bytes())));
-        Client::of(peer.parse().ok(), &fields, &trusted).address.map(|address| address.to_string())
+        Client::of(peer.parse().ok(), false, &fields, &trusted).address.map(|address| address.to_string())
     }
 
     #[test]

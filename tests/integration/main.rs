@@ -28,6 +28,7 @@ mod identity;
 mod keys;
 mod large_reload;
 mod leaving;
+mod links;
 mod live;
 mod login;
 mod loops;

@@ -12,12 +12,12 @@ pub(super) fn other(asked: &Asked, config: &Config) -> Option<String> {
     let first = asked.target.strip_prefix('/')?.split(['/', '?', '#']).next()?;
     // The rest of the path may be a key.
     let (name, address, path) = match asked.direction {
-        _ if ADMIN.contains(&first) => ("admin", &config.listen.admin, format!("/{first}")),
+        _ if ADMIN.contains(&first) => ("admin", &config.listen.admin.address, format!("/{first}")),
         Direction::Outbound if first == "webhooks" => {
-            ("webhooks", &config.listen.webhooks, "/webhooks/…".to_owned())
+            ("webhooks", &config.listen.webhooks.address, "/webhooks/…".to_owned())
         }
         Direction::Webhook if config.services.get(first)?.outbound.is_some() => {
-            ("outbound", &config.listen.outbound, format!("/{first}/…"))
+            ("outbound", &config.listen.outbound.address, format!("/{first}/…"))
         }
         _ => return None,
     };

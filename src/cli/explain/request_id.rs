@@ -262,7 +262,8 @@ impl Report {
             Ok(config) => config,
             Err(problem) => return self.add("now", Value::Null, "now", format!("not known: {problem}")),
         };
-        let url = match &config.listen.outbound {
+        let url = match &config.listen.outbound.address {
+            // The scheme is not looked at.
             ListenAddr::Tcp(address) => format!("http://{address}{path}"),
             ListenAddr::Unix(_) => path.to_owned(),
         };

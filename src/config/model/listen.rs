@@ -1,24 +1,67 @@
 //! The listeners.
 
+use super::{ApiKey, CaBundle, UnreadSecret};
+use crate::secret::Secret;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// `listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// The address for internal programs. Default `127.0.0.1:8080`.
-    pub outbound: ListenAddr,
-    /// The address for third parties. Default `127.0.0.1:8081`.
-    pub webhooks: ListenAddr,
-    /// The address for metrics, health and status. Default `127.0.0.1:9090`.
-    pub admin: ListenAddr,
+    /// The listener for internal programs. Default `127.0.0.1:8080`.
+    pub outbound: Listener,
+    /// The listener for third parties. Default `127.0.0.1:8081`.
+    pub webhooks: Listener,
+    /// The listener for metrics, health and status. Default `127.0.0.1:9090`.
+    pub admin: Listener,
+    /// `admin.tokens`.
+    pub admin_tokens: Vec<ApiKey>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The address. A change needs a restart.
+    pub address: ListenAddr,
+    /// `tls`. `None`: the listener speaks plain HTTP. Boxed, because most do.
+    pub tls: Option<Box<ListenTls>>,
+}
+
+/// `tls` of a listener. A change takes effect for new connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenTls {
+    /// The certificate chain and its key, in PEM. `None` only if no secret is read (`check --offline`).
+    pub identity: Option<Secret>,
+    /// The end of the certificate's validity.
+    pub not_after: Option<SystemTime>,
+    /// `client_ca`: the authorities of client certificates, which are optional.
+    pub client_ca: Option<ClientCa>,
+    /// A file that could not be read, or a pair that does not fit. The last one stays in use.
+    pub unread: Option<UnreadSecret>,
+}
+
+/// `client_ca` of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// The certificates of the authorities.
+    pub authorities: CaBundle,
+    /// The certificate revocation lists of the same file, in DER.
+    pub revoked: Vec<Vec<u8>>,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        let [outbound, webhooks, admin] =
-            [8080, 8081, 9090].map(|port| ListenAddr::Tcp((Ipv4Addr::LOCALHOST, port).into()));
-        Self { outbound, webhooks, admin }
+        let [outbound, webhooks, admin] = [8080, 8081, 9090]
+            .map(|port| Listener { address: ListenAddr::Tcp((Ipv4Addr::LOCALHOST, port).into()), tls: None });
+        Self { outbound, webhooks, admin, admin_tokens: Vec::new() }
+    }
+}
+
+impl Listen {
+    /// Returns the listeners with their names in the file.
+    pub fn all(&self) -> [(&'static str, &Listener); 3] {
+        [("outbound", &self.outbound), ("webhooks", &self.webhooks), ("admin", &self.admin)]
     }
 }
 
@@ -29,4 +72,14 @@ pub enum ListenAddr {
     Tcp(SocketAddr),
     /// `unix:/run/attache/outbound.sock`.
     Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// Returns true if only programs on this machine reach the address.
+    pub fn stays_on_this_machine(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Callers: their proofs, and their rights.
 
-use super::{Named, credential_place, keys, limits, optional, refer, service_rules, top, urls};
+use super::{Named, credential_place, keys, limits, optional, refer, service_rules, urls};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
     Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Issuer,
@@ -283,7 +283,7 @@ pub(super) fn rules(
     if let Some(listen) = listen
         && rules == CallerRules::Report
         && !anonymous
-        && !top::stays_on_this_machine(&listen.outbound)
+        && !listen.outbound.address.stays_on_this_machine()
     {
         let message = format!(
             "{at} lets every client use every credential, and listen.outbound is reachable from other machines"

@@ -38,8 +38,8 @@ impl Listeners {
             ListenAddr::Unix(_) => None,
         };
         Self {
-            outbound: listener("listen.outbound", "outbound", &listen.outbound),
-            webhooks: listener("listen.webhooks", "webhooks", &listen.webhooks),
+            outbound: listener("listen.outbound", "outbound", &listen.outbound.address),
+            webhooks: listener("listen.webhooks", "webhooks", &listen.webhooks.address),
         }
     }
 }

@@ -13,6 +13,8 @@ mod identity;
 mod issuers;
 mod keys;
 mod limits;
+mod listen;
+mod listen_tls;
 mod loops;
 mod oauth2;
 mod rights;
@@ -103,6 +105,7 @@ pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
         View::Scalar { .. } | View::Sequence(_) => None,
     };
     let found = roots.into_iter().find_map(|root| below(below(root, "listen")?, "admin"))?;
+    let found = below(found, "address").unwrap_or(found);
     match tree.view(found) {
         View::Scalar { text, .. } => scalar::listen_addr(text).ok(),
         View::Mapping(_) | View::Sequence(_) => None,
@@ -208,7 +211,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let has_callers = map.get("callers").is_some() || decoder.is_misspelt(&map, "callers");
-    let listen = top::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
+    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
     let caller_rules = callers::rules(decoder, &map, listen.as_ref(), anonymous);
     let http_proxy = map.get("http_proxy").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());

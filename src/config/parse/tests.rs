@@ -69,9 +69,9 @@ fn headers(config: &Config) -> Vec<(String, String)> {
 #[test]
 fn keys_left_out_have_their_defaults() {
     let config = good("services: {}");
-    assert_eq!(config.listen.outbound, ListenAddr::Tcp("127.0.0.1:8080".parse().unwrap()));
-    assert_eq!(config.listen.webhooks, ListenAddr::Tcp("127.0.0.1:8081".parse().unwrap()));
-    assert_eq!(config.listen.admin, ListenAddr::Tcp("127.0.0.1:9090".parse().unwrap()));
+    assert_eq!(config.listen.outbound.address, ListenAddr::Tcp("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(config.listen.webhooks.address, ListenAddr::Tcp("127.0.0.1:8081".parse().unwrap()));
+    assert_eq!(config.listen.admin.address, ListenAddr::Tcp("127.0.0.1:9090".parse().unwrap()));
     let names = config.identity_headers.all().map(|name| name.spelling().clone());
     assert_eq!(names, ["X-Attache-User", "X-Attache-Service", "X-Attache-Key-Id"]);
     assert_eq!(config.drain, Duration::from_secs(30));

@@ -116,7 +116,7 @@ fn identity(decoder: &Decoder<'_>, certificate: &At<'_>, key: &At<'_>) -> Given<
     decoder.reject(finding.secondary(place, "its first certificate is the client's")).into()
 }
 
-fn armor(pem: &mut String, label: &str, der: &[u8]) {
+pub(super) fn armor(pem: &mut String, label: &str, der: &[u8]) {
     pem.push_str(&format!("-----BEGIN {label}-----\n"));
     let text = Zeroizing::new(BASE64_STANDARD.encode(der));
     for (at, digit) in text.chars().enumerate() {
@@ -143,7 +143,7 @@ pub(super) fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
     Some(decoder.resolve(at, text))
 }
 
-type Certificates = Vec<CertificateDer<'static>>;
+pub(super) type Certificates = Vec<CertificateDer<'static>>;
 
 /// Reads a file's path and the certificates in it; none if they can't be read.
 fn certificates(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(PathBuf, Option<Certificates>)> {
@@ -186,12 +186,12 @@ pub(super) fn unusable(bytes: &[u8], code: &'static str, message: String) -> Fai
 }
 
 /// Returns the fault of a file without usable content.
-fn fault(bytes: &[u8]) -> ReadFault {
+pub(super) fn fault(bytes: &[u8]) -> ReadFault {
     if bytes.trim_ascii().is_empty() { ReadFault::Empty } else { ReadFault::Malformed }
 }
 
 /// Parses at least one certificate, each of them well-formed.
-fn well_formed(at: &At<'_>, pem: &[u8]) -> Result<Certificates, Failure> {
+pub(super) fn well_formed(at: &At<'_>, pem: &[u8]) -> Result<Certificates, Failure> {
     let certificates: Result<Certificates, _> = CertificateDer::pem_slice_iter(pem).collect();
     let mut roots = rustls::RootCertStore::empty();
     let label = match certificates {

@@ -1,87 +1,15 @@
-//! The top of the file: listeners, identity headers, log, shutdown, users.
+//! The top of the file: identity headers, log, shutdown, users.
 
 use super::urls;
 use crate::config::decode::{At, Decoder};
 use crate::config::header::{Distinct, Purpose, Use};
-use crate::config::model::{AccessLog, IdentityHeaders, Listen, ListenAddr, Log, LogFormat, LogLevel, User};
+use crate::config::model::{AccessLog, IdentityHeaders, Log, LogFormat, LogLevel, User};
 use crate::config::problem::Finding;
-use crate::config::scalar;
 use crate::header_name::FieldName;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
-
-/// Reads `listen`, and enforces that only local programs may use credentials without authentication.
-pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool) -> Option<Listen> {
-    let map = match at {
-        Some(at) => Some(decoder.mapping(at)?),
-        None => None,
-    };
-    let default = Listen::default();
-    let read = |key, default| {
-        let at = map.as_ref().and_then(|map| map.get(key));
-        match &at {
-            Some(given) => decoder
-                .parsed(given, "invalid_address", "an address to listen on", scalar::listen_addr)
-                .map(|addr| (addr, at)),
-            None => Some((default, None)),
-        }
-    };
-    let outbound = read("outbound", default.outbound);
-    let webhooks = read("webhooks", default.webhooks);
-    let admin = read("admin", default.admin);
-    if let Some((addr, Some(at))) = &outbound
-        && !anonymous
-        && !stays_on_this_machine(addr)
-    {
-        let message = format!(
-            "{at} is reachable from other machines, and every client that reaches it may use every credential"
-        );
-        decoder.report(
-            Finding::error("anonymous_callers", decoder.place(at), message)
-                .label("not a loopback address")
-                .help("define `callers`, or listen on 127.0.0.1 or `unix:/path`, or set `allow_anonymous_callers: true`"),
-        );
-    }
-    let listeners = [("outbound", &outbound), ("webhooks", &webhooks), ("admin", &admin)];
-    for (i, (name, one)) in listeners.iter().enumerate() {
-        for (other_name, other) in &listeners[i + 1..] {
-            if let (Some((a, at)), Some((b, other_at))) = (one, other)
-                && collide(a, b)
-                && let Some(mark) = other_at.as_ref().or(at.as_ref())
-            {
-                let message = format!("listen.{name} and listen.{other_name} are the same address");
-                let finding =
-                    Finding::error("duplicate_address", decoder.place(mark), message).label("already taken");
-                decoder.report(match (at, other_at) {
-                    (Some(first), Some(_)) => finding.secondary(decoder.place(first), "taken here"),
-                    _ => finding.help("the other one is the default"),
-                });
-            }
-        }
-    }
-    Some(Listen { outbound: outbound?.0, webhooks: webhooks?.0, admin: admin?.0 })
-}
-
-pub(super) fn stays_on_this_machine(addr: &ListenAddr) -> bool {
-    match addr {
-        ListenAddr::Tcp(addr) => addr.ip().is_loopback(),
-        ListenAddr::Unix(_) => true,
-    }
-}
-
-fn collide(a: &ListenAddr, b: &ListenAddr) -> bool {
-    match (a, b) {
-        (ListenAddr::Tcp(a), ListenAddr::Tcp(b)) => {
-            let covers = a.ip() == b.ip()
-                || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
-            a.port() == b.port() && a.port() != 0 && covers
-        }
-        (ListenAddr::Unix(a), ListenAddr::Unix(b)) => a == b,
-        (ListenAddr::Tcp(_), ListenAddr::Unix(_)) | (ListenAddr::Unix(_), ListenAddr::Tcp(_)) => false,
-    }
-}
 
 pub(super) fn public_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
     let url = urls::bare_url(decoder, at)?;

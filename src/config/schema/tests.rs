@@ -57,11 +57,10 @@ fn every_default_is_a_value_of_its_kind() {
 
 #[test]
 fn the_default_listeners_are_those_of_the_table() {
-    let Listen { outbound, webhooks, admin } = Listen::default();
-    for (name, address) in [("outbound", outbound), ("webhooks", webhooks), ("admin", admin)] {
+    for (name, listener) in Listen::default().all() {
         let listen = ROOT.key("listen").unwrap().kind.shape().unwrap();
         let declared = listen.key(name).unwrap().default.unwrap();
-        assert_eq!(scalar::listen_addr(declared), Ok(address), "listen.{name}");
+        assert_eq!(scalar::listen_addr(declared).as_ref(), Ok(&listener.address), "listen.{name}");
     }
 }
 

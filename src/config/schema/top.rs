@@ -3,6 +3,7 @@
 use super::accounts::ACCOUNT;
 use super::callers::CALLER;
 use super::issuers::ISSUER;
+use super::listen::LISTEN;
 use super::services::{SERVICE, SERVICE_SETTINGS};
 use super::webhooks::WEBHOOK_SETTINGS;
 use super::{Kind, Shape, key};
@@ -17,7 +18,7 @@ pub(in crate::config) static ROOT: Shape = Shape {
     keys: &[
         key("version", Kind::Integer(1, 1), "The version of this schema.").default("1"),
         key("$schema", Kind::Text, "The JSON Schema of the file, for editors."),
-        key("listen", Kind::Map(&LISTEN), "The addresses to listen on. A change needs a restart."),
+        key("listen", Kind::Map(&LISTEN), "The listeners. Another address needs a restart."),
         key("public_url", Kind::Url, "The external URL of `listen.webhooks`, which `attache urls` prints.")
             .also(&["base_url", "external_url"]),
         key(
@@ -103,30 +104,17 @@ pub(in crate::config) static ROOT: Shape = Shape {
     elsewhere: &[
         ("webhook", "it belongs under `services.NAME`"),
         ("webhooks", "it belongs under `services.NAME`, as `webhook`"),
-        ("tls", NO_TLS),
-        ("ssl", NO_TLS),
-        ("https", NO_TLS),
+        ("tls", TLS),
+        ("ssl", TLS),
+        ("https", TLS),
     ],
 };
 
-const NO_TLS: &str = "listeners speak no TLS: put nginx or another TLS terminator before `listen.webhooks` \
-                      (docs/operations.md); the `tls` of a service is about its server";
+const TLS: &str = "for a listener it belongs below `listen.NAME`, beside `address`; for a service below \
+                   `services.NAME`";
 
 /// One of `trusted_proxies`.
 const PROXY: Kind = Kind::OneOf(&[Kind::Network, Kind::Word(&["unix"])]);
-
-static LISTEN: Shape = Shape {
-    name: "listen",
-    doc: "The addresses to listen on: `ADDRESS:PORT` or `unix:/path`.",
-    example: "{ outbound: 127.0.0.1:8080 }",
-    keys: &[
-        key("outbound", Kind::Listener, "The address for internal programs.").default("127.0.0.1:8080"),
-        key("webhooks", Kind::Listener, "The address for third parties.").default("127.0.0.1:8081"),
-        key("admin", Kind::Listener, "The address for metrics, health and status.").default("127.0.0.1:9090"),
-    ],
-    extends: None,
-    elsewhere: &[],
-};
 
 static IDENTITY_HEADERS: Shape = Shape {
     name: "identity_headers",

@@ -105,7 +105,7 @@ impl Decoder<'_> {
 
     /// Returns the failure to read. Adds the resolved path if the message does not contain it. A name or path that may
     /// be the secret itself is not quoted.
-    fn unread(&self, at: &At<'_>, reference: Reference<'_>, error: ReadError) -> Failure {
+    pub(super) fn unread(&self, at: &At<'_>, reference: Reference<'_>, error: ReadError) -> Failure {
         let ReadError { fault, reason, path } = error;
         let code = match reference {
             Reference::Certificate(_) => "unreadable_file",

@@ -9,16 +9,18 @@
 //!   nothing for [`STALL`] is disconnected, during heads and bodies alike.
 //! - A FIN counts as leaving if it can be detected: behind [`MAX_EARLY`] unread bytes only a reset can.
 
-use super::socket::Socket;
 use crate::message::Framing;
 use crate::message::chunked::{ChunkError, Chunks};
+use crate::socket::Socket;
+use crate::x509::PeerCertificate;
 use bytes::{Buf, Bytes, BytesMut};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::time::{Sleep, timeout};
 
@@ -126,6 +128,17 @@ impl Client {
         }
     }
 
+    /// Returns true if the connection is encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.socket.is_tls()
+    }
+
+    /// Returns the certificate that the client has proved to have. `None` on a plain connection, without a certificate,
+    /// after its end, and once its authority is no longer in `client_ca`.
+    pub(crate) fn certificate(&mut self, now: SystemTime) -> Option<&Arc<PeerCertificate>> {
+        self.socket.certificate(now)
+    }
+
     // Heads.
 
     /// Bytes that were read and not consumed.
@@ -192,7 +205,7 @@ impl Client {
                 return Ok(event);
             }
             // The input is full: only a reset can be detected now.
-            if self.output.is_empty() {
+            if !self.has_output() {
                 self.socket.broken().await;
                 return Err(ClientError::Left);
             }
@@ -214,7 +227,7 @@ impl Client {
 
     /// Polls for an event. `None`: the input is full.
     fn poll_event(&mut self, cx: &mut Context<'_>, wants: Wants) -> Poll<Result<Option<Event>, ClientError>> {
-        if !self.output.is_empty() {
+        if self.has_output() {
             let drained = self.poll_drain(cx)?;
             if wants.room && (drained.is_ready() || self.has_room()) {
                 return Poll::Ready(Ok(Some(Event::Room)));
@@ -319,6 +332,11 @@ impl Client {
         self.output.len()
     }
 
+    /// Returns true if output is queued, or waits encrypted.
+    fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.socket.holds_output()
+    }
+
     /// Writes the whole queue.
     pub(crate) async fn flush(&mut self) -> Result<(), ClientError> {
         poll_fn(|cx| self.poll_drain(cx)).await
@@ -333,14 +351,32 @@ impl Client {
                     self.stall = None;
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(ClientError::Left)),
-                Poll::Pending => {
-                    let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
-                    ready!(stall.as_mut().poll(cx));
-                    return Poll::Ready(Err(ClientError::Stalled));
-                }
+                Poll::Pending => return self.poll_stall(cx),
             }
         }
-        Poll::Ready(Ok(()))
+        if self.socket.holds_output() { self.poll_encrypted(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Writes what TLS holds: it takes more than the network does.
+    #[cold]
+    fn poll_encrypted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        let before = self.socket.sent();
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        if self.socket.sent() > before {
+            self.stall = None;
+        }
+        match flushed {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(ClientError::Left)),
+            Poll::Pending => self.poll_stall(cx),
+        }
+    }
+
+    /// Pending until the client has taken nothing for [`STALL`].
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(ClientError::Stalled))
     }
 
     // Its end.
@@ -374,6 +410,8 @@ impl Drop for Client {
     fn drop(&mut self) {
         if self.is_busy {
             self.socket.reset_on_close();
+        } else {
+            self.socket.close_notify();
         }
     }
 }

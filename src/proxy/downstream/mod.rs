@@ -5,5 +5,4 @@
 //! [`crate::message::chunked`] for bodies.
 
 pub(crate) mod client;
-pub(crate) mod socket;
 pub(crate) mod table;

@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_millis(10);
 enum Kind {
     /// No byte was received yet.
     New,
-    /// Part of the first head was received.
+    /// Part of the first head, or of the TLS handshake before it, was received.
     Opening,
     /// The connection waits for another request.
     Idle,
@@ -282,6 +282,12 @@ impl Ticket {
     pub(crate) fn reading(&self) -> bool {
         let since = Duration::from_micros(self.slot.state().since);
         self.go(if self.is_first { Kind::Opening } else { Kind::Reading }, since)
+    }
+
+    /// Records the end of a handshake: no byte of a request was received yet. The first one is due since the connection was
+    /// accepted. False: the connection was evicted.
+    pub(crate) fn secured(&self) -> bool {
+        self.go(Kind::New, Duration::from_micros(self.slot.state().since))
     }
 
     /// Records a complete head.

@@ -286,7 +286,7 @@ impl Exchange<'_> {
             let mut attempt =
                 Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
             attempt.sent_token = token;
-            let outcome = attempt.response(upload, self.client, &request.head, record).await;
+            let outcome = attempt.response(upload, self.client, (&request.head, planned), record).await;
             match outcome {
                 Ok(answering) => match self.successor(request, planned, &answering, upload, &tries).await? {
                     Some(token) => tries.successor = Some(token),

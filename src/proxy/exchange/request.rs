@@ -43,6 +43,7 @@ impl Request {
         head: RequestHead,
     ) -> Self {
         let mut record = Record::new(&entrance.proxy, entrance.direction, client, arrived);
+        record.listener = entrance.address;
         record.read(&head);
         Self {
             accept: head.fields.get("accept").map(|value| head.fields.share(value)),
@@ -195,7 +196,8 @@ fn outbound(
 
 fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, NotForwarded>, Caller) {
     let snapshot = Arc::clone(&record.snapshot);
-    let caller = Caller::of(record.client, &head.fields, &snapshot.config.trusted_proxies);
+    let trusted = &snapshot.config.trusted_proxies;
+    let caller = Caller::of(record.client, record.is_tls, &head.fields, trusted);
     record.client = caller.address;
     let call = webhook::Call {
         method: &head.method,

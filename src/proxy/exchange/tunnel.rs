@@ -44,8 +44,9 @@ pub(super) async fn open(
         return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
     let out = client.queue();
+    let links = request.record.links(planned, &request.head);
     status_line(out, head.status, &head.reason);
-    write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
+    write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true), links);
     field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
     out.extend_from_slice(b"\r\n");
     request.record.status = Some(head.status);
