@@ -1,6 +1,7 @@
 //! attache's contract, from outside.
 
 mod access_log;
+mod activation;
 mod admin;
 mod admin_access;
 mod answers;
@@ -52,6 +53,7 @@ mod replays;
 mod retries;
 mod selftest;
 mod service_manager;
+mod service_rules;
 mod signatures;
 mod smuggling;
 mod status;

@@ -218,6 +218,9 @@ impl Exchange<'_> {
         }
         let record = &mut request.record;
         record.response_headers = Some(record.arrived.elapsed());
+        if answering.head.status == 429 && record.direction == Direction::Outbound {
+            record.stats().rate_limited_by_provider();
+        }
         self.settle(&mut planned, answering.head.status);
         if answering.head.status == 101 {
             return Box::pin(tunnel::open(request, &planned, answering, self.client)).await;

@@ -303,6 +303,15 @@ impl<'a> Exposition<'a> {
 
     fn write_refusals(&self, text: &mut Text) {
         text.family(
+            "attache_service_rate_limited_total",
+            "Answers of the provider with the status 429.",
+            MetricType::COUNTER,
+            self.services.iter().filter_map(|&(service, _, used)| {
+                let count = used.failures.get()?.rate_limited.load(Relaxed);
+                (count > 0).then(|| counter(&[("service", service)], count))
+            }),
+        );
+        text.family(
             "attache_webhook_refused_total",
             "Webhook calls that were refused, by reason.",
             MetricType::COUNTER,

@@ -30,7 +30,7 @@ pub const REMEDIES: &[Remedy] = &[
         code: None,
         reasons: &["body_too_large"],
         cause: "The client's body exceeded `max_body` after the response head was sent.",
-        action: "Raise the webhook's `max_body`, or lower what the provider sends.",
+        action: "Raise `max_body` of the service or the webhook, or lower what is sent.",
         see: "",
     },
     Remedy {
@@ -317,15 +317,15 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: Some(ErrorCode::RequestTooLarge),
         reasons: &["body_too_large"],
-        cause: "The body is larger than the webhook's `max_body`.",
+        cause: "The body is larger than `max_body` of the service or the webhook.",
         action: "Raise `max_body`, if the size is legitimate.",
         see: "",
     },
     Remedy {
         code: Some(ErrorCode::MethodDenied),
         reasons: &["method"],
-        cause: "The method is `CONNECT` or `TRACE`, or not one of the webhook's `methods`.",
-        action: "Use a method that `Allow` names, or add it to `methods`.",
+        cause: "The method is `CONNECT` or `TRACE`, or not one of the webhook's or the service's `methods`.",
+        action: "Use a method that `Allow` names, or add it to `methods`; a service has them below `allow`.",
         see: "",
     },
     Remedy {
@@ -334,6 +334,20 @@ pub const REMEDIES: &[Remedy] = &[
         cause: "The client's address, `client`, is in none of the networks of `allow_from`.",
         action: "Add the provider's network. If `client` is your own proxy's address, add that to `trusted_proxies`.",
         see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestDenied),
+        reasons: &["path"],
+        cause: "The path is none of the `paths` that `allow` of the service has.",
+        action: "`attache explain METHOD URL` shows the paths; add this one if it may be used. They are compared byte for byte, below `server_url`.",
+        see: "rights.md#paths",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestDenied),
+        reasons: &["ambiguous_path"],
+        cause: "The path begins as an allowed one, and has a segment that the service could read as `..`, in whatever spelling.",
+        action: "Resolve and encode the path in the client: no segment of dots, no encoding that is no UTF-8. A client that means another path is refused rightly.",
+        see: "rights.md#paths",
     },
     Remedy {
         code: Some(ErrorCode::RateLimited),
@@ -345,8 +359,8 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: Some(ErrorCode::RateLimited),
         reasons: &["rate_limited"],
-        cause: "More calls with this key than its `rate_limit` allows.",
-        action: "Raise `rate_limit`, if the provider is right to send so many. It may retry after `Retry-After`.",
+        cause: "More calls with this webhook key, or more requests to this service, than `rate_limit` allows.",
+        action: "Raise `rate_limit`, if so many are right. The client may retry after `Retry-After`.",
         see: "",
     },
     Remedy {
@@ -663,6 +677,13 @@ pub const REMEDIES: &[Remedy] = &[
         cause: "Too many bodies were being read for this webhook at once.",
         action: "Lower `max_body`, or make the receiver faster. The provider may retry after `Retry-After`.",
         see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::Overloaded),
+        reasons: &["max_concurrent"],
+        cause: "As many requests to the service were in progress as its `max_concurrent` allows.",
+        action: "Look at the service: when it is slow, requests pile up. Raise `max_concurrent` if it takes more. The client may retry after `Retry-After`.",
+        see: "rights.md#limits",
     },
     Remedy {
         code: Some(ErrorCode::Overloaded),
