@@ -6,7 +6,7 @@
 use crate::config::model::{
     Account, Authorization, KeyIn, Outbound, ServerUrl, ServiceTls, TimeoutResponse, UnreadSecret, Webhook,
 };
-use crate::credentials::Credential;
+use crate::credentials::{Credential, Redaction};
 use crate::header_name::{FieldName, fold};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
@@ -55,6 +55,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// The allowed methods; empty allows all.
     pub methods: Arc<[Method]>,
+    /// `redact_responses`; outbound only.
+    pub redaction: Option<Box<Redaction>>,
     /// True if links in responses are rewritten; outbound only.
     pub rewrite_links: bool,
     /// Counters and histograms; carried over reloads by name.
@@ -70,12 +72,18 @@ impl Route {
         stats: Arc<ServiceStats>,
         parts: &mut Parts<'_>,
     ) -> Self {
+        let redaction = outbound.redact_responses;
+        let redaction = redaction.map(|scope| Box::new(Redaction::new(scope, &credential, &account.headers)));
+        let mut names = replaced(&credential, &account.headers);
+        if redaction.as_ref().is_some_and(|redaction| redaction.searches_bodies()) {
+            names.push("accept-encoding".to_owned());
+        }
         Self {
             direction: Direction::Outbound,
             service: service.to_owned(),
             account: Some(account.name.clone()),
             headers: Arc::clone(&account.headers),
-            replaced: parts.names(replaced(&credential, &account.headers)),
+            replaced: parts.names(names),
             unavailable: blocking(account.unread.as_ref(), outbound.unread.as_ref()),
             credential,
             upstream: Arc::new(parts.transport.upstream(
@@ -99,6 +107,7 @@ impl Route {
             timeout_response: outbound.timeout_response.clone(),
             max_body: None,
             methods: parts.methods(&[]),
+            redaction,
             rewrite_links: outbound.rewrite_links,
             stats,
         }
@@ -140,6 +149,7 @@ impl Route {
             timeout_response: None,
             max_body: Some(webhook.max_body),
             methods: parts.methods(&webhook.methods),
+            redaction: None,
             rewrite_links: false,
             stats,
         }

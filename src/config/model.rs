@@ -24,7 +24,9 @@ pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
 pub use rights::{PathPattern, Rights};
-pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
+pub use service::{
+    CaBundle, Host, Outbound, RedactionScope, ServerUrl, Service, ServiceTls, TimeoutResponse, destination,
+};
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,

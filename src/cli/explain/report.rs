@@ -2,7 +2,7 @@
 
 use super::{Asked, Decision, Denied, listener, log_path};
 use crate::config::effective::printable;
-use crate::config::model::{Account, Authorization, Config, Rate, ServerUrl, Webhook};
+use crate::config::model::{Account, Authorization, Config, Rate, RedactionScope, ServerUrl, Webhook};
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
 use crate::plan::Plan;
@@ -87,6 +87,17 @@ impl Report {
         };
         let value = json!({ "status": status, "text": text });
         self.add("on_timeout", value, "on time-out", format!("{status} {}", printable(text)));
+        self.only("rewrite_links", json!(route.rewrite_links));
+        if !route.rewrite_links {
+            self.line("links", "stay as they are".to_owned());
+        }
+        if let Some(scope) = outbound.redact_responses {
+            let parts = match scope {
+                RedactionScope::Headers => "header fields",
+                RedactionScope::Body => "header fields and bodies of text",
+            };
+            self.add("redacted", json!(parts), "redacted", format!("copies of the credential in {parts}"));
+        }
         self.only("max_body", json!(route.max_body));
         self.headers(added_outbound(config, &outbound.account), &route.replaced);
         if let Authorization::Query { name, .. } = &outbound.account.authorization {
