@@ -4,12 +4,13 @@
 mod list;
 mod socket;
 
-use super::guard::Arrival;
+use super::guard::{Arrival, Proof};
+use crate::socket::{Acceptor, HandshakeError, Socket};
 use std::future::{Future, pending};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -20,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use list::{ConnectionList, InProgress, ListEntry, ListedConnection};
 use socket::TimedSocket;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -62,7 +63,7 @@ impl Bounds {
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A connection that knows where it arrived.
-pub(crate) trait Arrived {
+pub(crate) trait Arrived: Into<Socket> {
     /// Returns where.
     fn arrival(&self) -> Arrival;
 }
@@ -81,15 +82,17 @@ impl Arrived for UnixStream {
 
 pub(super) async fn serve<L: axum::serve::Listener<Io: Arrived>>(
     listener: L,
+    acceptor: Arc<Acceptor>,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    serve_within(Bounds::ADMIN, listener, router, shutdown).await;
+    serve_within(Bounds::ADMIN, listener, acceptor, router, shutdown).await;
 }
 
 pub(super) async fn serve_within<L: axum::serve::Listener<Io: Arrived>>(
     bounds: Bounds,
     mut listener: L,
+    acceptor: Arc<Acceptor>,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -105,7 +108,8 @@ pub(super) async fn serve_within<L: axum::serve::Listener<Io: Arrived>>(
             (io, _) = listener.accept() => {
                 let Some(entry) = list.add(Instant::now()) else { continue };
                 let listed = Arc::clone(&entry.connection);
-                let connection = connection(io, router.clone(), bounds, stopped.clone(), entry);
+                let accepting = Accepting { arrival: io.arrival(), socket: io.into(), acceptor: Arc::clone(&acceptor) };
+                let connection = connection(accepting, router.clone(), bounds, stopped.clone(), entry);
                 listed.served_by(connections.spawn(connection));
                 // A head that has arrived is read before another connection may take the place of this one.
                 tokio::task::yield_now().await;
@@ -118,23 +122,61 @@ pub(super) async fn serve_within<L: axum::serve::Listener<Io: Arrived>>(
     let _ = timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} }).await;
 }
 
+/// An accepted connection before its handshake.
+struct Accepting {
+    arrival: Arrival,
+    socket: Socket,
+    acceptor: Arc<Acceptor>,
+}
+
+impl Accepting {
+    /// Performs the TLS handshake, if the listener speaks TLS.
+    async fn secured(self) -> Option<Socket> {
+        match self.acceptor.accept(self.socket, || {}).await {
+            Ok(socket) => Some(socket),
+            Err(HandshakeError::Plain(mut socket)) => {
+                // A client that does not read it has no answer.
+                let _ = socket.write_all(PLAIN).await;
+                let _ = socket.shutdown().await;
+                // The answer must not be lost to a reset.
+                let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
+                None
+            }
+            Err(HandshakeError::Failed(error, mut socket)) => {
+                tracing::debug!(listener = "admin", %error, "a TLS handshake failed");
+                let _ = socket.shutdown().await;
+                None
+            }
+            Err(HandshakeError::Left) => None,
+        }
+    }
+}
+
+/// The answer to plain HTTP on a listener with TLS.
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 67\r\n\
+    Connection: close\r\n\r\nthis is plain HTTP, and the port speaks TLS: open it with https://\n";
+
 /// Serves one connection until it ends, is too old, or the listener stops. A client's fault is no one's news.
 async fn connection(
-    io: impl AsyncRead + AsyncWrite + Arrived + Unpin + Send + 'static,
+    accepting: Accepting,
     router: Router,
     bounds: Bounds,
     mut stopped: watch::Receiver<()>,
     entry: ListEntry,
 ) {
-    let (arrival, router) = (io.arrival(), TowerToHyperService::new(router));
+    let (arrival, router) = (accepting.arrival, TowerToHyperService::new(router));
+    let Ok(Some(mut socket)) = timeout(bounds.first_head, accepting.secured()).await else { return };
+    let certificate = socket.certificate(SystemTime::now()).cloned();
     let listed = Arc::clone(&entry.connection);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let _in_progress = listed.begin();
         request.extensions_mut().insert(arrival);
+        let valid = certificate.clone().filter(|certificate| SystemTime::now() <= certificate.not_after());
+        request.extensions_mut().insert(Proof(valid));
         let response = router.call(request);
         async move { response.await.map(|response| response.map(|body| AnswerBody { body, _in_progress })) }
     });
-    let socket = TimedSocket::new(io, Arc::clone(&entry.connection), bounds);
+    let socket = TimedSocket::new(socket, Arc::clone(&entry.connection), bounds);
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

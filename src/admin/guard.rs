@@ -1,7 +1,9 @@
 //! Access to the status page and to `/status`.
 //!
-//! The admin listener has no tokens yet, so both are served only to connections that come from the same machine: over a unix
-//! socket, from a loopback address to a loopback address, or from an address of the machine to the same address, which is
+//! With `listen.admin.tokens` or a `client_ca`, a request for anything but health, metrics and the JWKS proves who sends it: by
+//! `Authorization: Bearer`, by the token as the password of `Basic`, which a browser asks for, or by a client certificate.
+//!
+//! Without them, both are served only to connections that come from the same machine: over a unix socket, from a loopback address to a loopback address, or from an address of the machine to the same address, which is
 //! what the system chooses for a connection to one's own address. The addresses of the connection count, not that of the
 //! listener. So a listener on `0.0.0.0` in a container serves them to `kubectl port-forward`, which connects within the pod,
 //! and to no other machine. A packet from outside may reach a loopback address (`route_localnet`, CVE-2020-8558), so the
@@ -13,16 +15,32 @@
 //! to the browser (DNS rebinding), but its `Host` is its name: only addresses and `localhost` are taken. A reverse proxy in
 //! front therefore sends the upstream's address as `Host`, which nginx does by default.
 //!
+//! A request that proves who sends it may have any `Host`: a browser sends a password or a certificate only to the origin that
+//! it was entered for.
+//!
 //! Rejected: a list of names in the file. Names get onto it that others control, and a proxy can set the header.
 
-use axum::extract::{Extension, Request};
-use axum::http::header::{HOST, HeaderName};
+use super::View;
+use crate::config::model::{AdminTokens, Listen};
+use crate::secret::Secret;
+use crate::x509::PeerCertificate;
+use axum::extract::{Extension, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderName, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+use zeroize::Zeroizing;
+
+/// The answer to a request without a proof.
+const UNPROVED: &str = "unauthorized: send one of listen.admin.tokens as `Authorization: Bearer TOKEN`, or as a password; or a \
+                        client certificate\n";
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -55,33 +73,107 @@ impl Arrival {
     }
 }
 
+/// What a client of the listener has to prove.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// True if a token or a certificate is asked for.
+    pub(crate) is_required: bool,
+    /// The tokens.
+    pub(crate) tokens: AdminTokens,
+}
+
+impl Access {
+    /// Returns the access that the file configures.
+    pub(crate) fn of(listen: &Listen) -> Self {
+        Self { is_required: listen.admin_asks(), tokens: listen.admin_tokens.clone() }
+    }
+}
+
+/// The certificate that the client of a connection has proved to have.
+#[derive(Debug, Clone)]
+pub(super) struct Proof(pub(super) Option<Arc<PeerCertificate>>);
+
 /// The reason why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Denial {
+    Unproved,
     Remote,
     Host,
     CrossSite,
 }
 
 /// Passes a request on if it may see what attache does.
-pub(super) async fn admit(Extension(arrival): Extension<Arrival>, request: Request, next: Next) -> Response {
-    match check(arrival, request.uri(), request.headers()) {
+pub(super) async fn admit(
+    State(view): State<Arc<dyn View>>,
+    Extension(arrival): Extension<Arrival>,
+    Extension(Proof(certificate)): Extension<Proof>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let access = view.access();
+    let proved = access.is_required.then(|| proves(&access, certificate.is_some(), request.headers()));
+    match check(arrival, proved, request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(denial) => denial.into_response(),
     }
 }
 
-fn check(arrival: Arrival, uri: &Uri, headers: &HeaderMap) -> Result<(), Denial> {
-    if !arrival.is_local() {
-        return Err(Denial::Remote);
+/// Passes a request on unless it lacks a proof that is asked for.
+pub(super) async fn admit_proved(
+    State(view): State<Arc<dyn View>>,
+    Extension(Proof(certificate)): Extension<Proof>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let access = view.access();
+    if access.is_required && !proves(&access, certificate.is_some(), request.headers()) {
+        return Denial::Unproved.into_response();
+    }
+    next.run(request).await
+}
+
+/// Returns true if the client has a certificate, or the request a token. A second `Authorization` is one too many.
+fn proves(access: &Access, has_certificate: bool, headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let token = match (fields.next(), fields.next()) {
+        (Some(field), None) => token(field.as_bytes()),
+        _ => None,
+    };
+    has_certificate
+        || token.is_some_and(|token| access.tokens.admit(token.expose().as_bytes(), SystemTime::now()))
+}
+
+/// Returns the token in `Bearer TOKEN`, or the password in `Basic` (RFC 7617), whatever the user.
+fn token(field: &[u8]) -> Option<Secret> {
+    let text = std::str::from_utf8(field).ok()?;
+    let (scheme, value) = text.split_once(' ')?;
+    let value = value.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Secret::new(value));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = Zeroizing::new(BASE64_STANDARD.decode(value).ok()?);
+    let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+    Some(Secret::new(password))
+}
+
+/// Decides on a request. `proved` is `None` if no proof is asked for.
+fn check(arrival: Arrival, proved: Option<bool>, uri: &Uri, headers: &HeaderMap) -> Result<(), Denial> {
+    match proved {
+        Some(false) => return Err(Denial::Unproved),
+        None if !arrival.is_local() => return Err(Denial::Remote),
+        _ => {}
     }
     if arrival == Arrival::Unix {
         // No browser opens one.
         return Ok(());
     }
     let named = |host: &str| !host.parse::<Authority>().is_ok_and(|host| is_local(host.host()));
-    if uri.authority().is_some_and(|authority| !is_local(authority.host()))
-        || headers.get_all(HOST).iter().any(|host| host.to_str().map_or(true, named))
+    if proved.is_none()
+        && (uri.authority().is_some_and(|authority| !is_local(authority.host()))
+            || headers.get_all(HOST).iter().any(|host| host.to_str().map_or(true, named)))
     {
         return Err(Denial::Host);
     }
@@ -108,10 +200,18 @@ fn is_local(host: &str) -> bool {
 impl IntoResponse for Denial {
     fn into_response(self) -> Response {
         match self {
+            Self::Unproved => {
+                let mut response = (StatusCode::UNAUTHORIZED, UNPROVED).into_response();
+                for challenge in ["Bearer realm=\"attache\"", "Basic realm=\"attache\", charset=\"UTF-8\""] {
+                    response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+                }
+                return response;
+            }
             Self::Remote => (
                 StatusCode::NOT_FOUND,
                 "not found: /status and the status page are served to clients on the same machine only; use \
-                 `ssh -L 9090:127.0.0.1:9090 HOST` or `kubectl port-forward`, and open http://127.0.0.1:9090/\n",
+                 `ssh -L 9090:127.0.0.1:9090 HOST` or `kubectl port-forward`, and open http://127.0.0.1:9090/, or \
+                 give listen.admin tokens\n",
             ),
             Self::Host => (
                 StatusCode::FORBIDDEN,
@@ -142,7 +242,7 @@ mod tests {
         let fields = fields
             .iter()
             .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_static(value)));
-        check(arrival, &path.parse().unwrap(), &fields.collect())
+        check(arrival, None, &path.parse().unwrap(), &fields.collect())
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::socket::Acceptor;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
@@ -26,9 +27,10 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+pub use guard::Access;
 use live::Live;
 use page::Query;
 use report::Report;
@@ -58,6 +60,9 @@ pub trait View: Send + Sync + 'static {
     /// Returns the report that `/status` and the status page show.
     fn report(&self) -> Report;
 
+    /// Returns what clients have to prove.
+    fn access(&self) -> Access;
+
     /// The JSON Web Key Set at `/.well-known/jwks.json`: what assertions are checked with.
     fn key_set(&self) -> serde_json::Value;
 
@@ -69,15 +74,17 @@ pub trait View: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Serves the view on a TCP or unix listener until `shutdown`, then for a second what is being answered. Every
+/// Serves the view on a TCP or unix listener, with TLS if `acceptor` says so, until `shutdown`, then for a second what is being answered. Every
 /// connection ends with it.
 pub(crate) async fn serve<L: axum::serve::Listener<Io: connections::Arrived>>(
     listener: L,
+    acceptor: Arc<Acceptor>,
     view: Arc<dyn View>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let live = Arc::new(Live::default());
-    let served = connections::serve(listener, router(Arc::clone(&view), Arc::clone(&live)), shutdown);
+    let served =
+        connections::serve(listener, acceptor, router(Arc::clone(&view), Arc::clone(&live)), shutdown);
     tokio::select! {
         () = served => {}
         () = live.run(view) => {}
@@ -101,17 +108,20 @@ fn router(view: Arc<dyn View>, live: Arc<Live>) -> Router {
         .route("/", get(status_page))
         .route("/events", get(events))
         .route("/status", get(status))
-        .layer(from_fn(guard::admit));
-    Router::new()
-        .merge(guarded)
+        .layer(from_fn_with_state(Arc::clone(&view), guard::admit));
+    let proved = Router::new()
         .route("/page.css", get(async || ([(CONTENT_TYPE, page::CSS_TYPE)], page::CSS)))
         .route("/page.js", get(async || ([(CONTENT_TYPE, page::SCRIPT_TYPE)], page::SCRIPT)))
         .route("/icon.svg", get(async || ([(CONTENT_TYPE, page::ICON_TYPE)], page::ICON)))
+        .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
+        .layer(from_fn_with_state(Arc::clone(&view), guard::admit_proved));
+    Router::new()
+        .merge(guarded)
+        .merge(proved)
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/.well-known/jwks.json", get(key_set))
-        .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))
         .layer(map_response(with_common_fields))
         .with_state(Admin {

@@ -104,6 +104,8 @@ pub struct Parts {
     pub users: BTreeMap<String, UserReport>,
     /// Webhook keys, by service and id.
     pub webhooks: Vec<KeyReport>,
+    /// The listeners with TLS, by their name.
+    pub listeners: BTreeMap<&'static str, ListenerReport>,
     /// Webhooks by their service.
     #[serde(skip)]
     pub endpoints: BTreeMap<String, EndpointReport>,
@@ -199,6 +201,17 @@ pub struct FailureReport {
     pub count: u64,
     /// The time of the first of them.
     pub first_at: Moment,
+}
+
+/// TLS of a listener.
+#[derive(Debug, Serialize)]
+pub struct ListenerReport {
+    /// The end of the certificate's validity.
+    pub certificate_expires_at: Option<Moment>,
+    /// True if clients may present a certificate.
+    pub client_certificates: bool,
+    /// A file that can't be read.
+    pub credential: Option<UnreadReport>,
 }
 
 /// A secret that can't be read.

@@ -2,10 +2,10 @@
 
 use super::report::{
     AccountReport, EndpointReport, ErrorReport, FailureReport, FetchFailureReport, IssuerReport, KeyReport,
-    Moment, OutboundReport, Parts, ServiceReport, TokenReport, TokenRequestReport, Totals, UnreadReport,
-    UserReport,
+    ListenerReport, Moment, OutboundReport, Parts, ServiceReport, TokenReport, TokenRequestReport, Totals,
+    UnreadReport, UserReport,
 };
-use crate::config::model::{Account, Issuer, Jwks, ServerUrl, Service, UnreadSecret, Validity};
+use crate::config::model::{Account, Config, Issuer, Jwks, ServerUrl, Service, UnreadSecret, Validity};
 use crate::credentials::oauth2::{Now, TokenSource, TokenState};
 use crate::credentials::{Credential, TokenResult};
 use crate::error_code::ErrorCode;
@@ -51,7 +51,23 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Parts {
         users: users.collect(),
         webhooks: describe_keys(snapshot, now),
         endpoints: describe_endpoints(snapshot),
+        listeners: describe_listeners(config),
     }
+}
+
+/// Describes the listeners with TLS.
+fn describe_listeners(config: &Config) -> BTreeMap<&'static str, ListenerReport> {
+    let all = config.listen.all().into_iter();
+    let with_tls = all.filter_map(|(name, listener)| {
+        let tls = listener.tls.as_ref()?;
+        let report = ListenerReport {
+            certificate_expires_at: tls.not_after.map(Moment),
+            client_certificates: tls.client_ca.is_some(),
+            credential: tls.unread.as_ref().map(describe_unread),
+        };
+        Some((name, report))
+    });
+    with_tls.collect()
 }
 
 fn describe_service(
@@ -140,6 +156,7 @@ fn describe_account(snapshot: &Snapshot, account: &Account, now: SystemTime) -> 
         Some(Credential::OAuth2(token)) => ("oauth2", Some(describe_token(&token.source, now))),
         Some(Credential::Headers(_)) => ("header", None),
         Some(Credential::Query(_)) => ("query", None),
+        Some(Credential::Path(_)) => ("path", None),
         Some(Credential::Jwt(_)) => ("jwt", None),
         Some(Credential::Unavailable) => ("unavailable", None),
         Some(Credential::None) | None => ("none", None),
@@ -276,6 +293,14 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     }
     for (service, unread) in snapshot.config.unread_services() {
         exposition.unavailable("service", service, !unread.blocks);
+    }
+    for (listener, unread) in snapshot.config.unread_listeners() {
+        exposition.unavailable("listener", listener, !unread.blocks);
+    }
+    for (name, listener) in snapshot.config.listen.all() {
+        if let Some(not_after) = listener.tls.as_ref().and_then(|tls| tls.not_after) {
+            exposition.certificate(name, not_after);
+        }
     }
     exposition.config_hash(&snapshot.config.hash);
 }

@@ -11,7 +11,9 @@ use tokio::task::JoinSet;
 use super::connections::{Bounds, serve_within};
 use super::page::Query;
 use super::report::Report;
-use super::{DOCUMENTS, View, router, serve, testing};
+use crate::socket::Acceptor;
+
+use super::{Access, DOCUMENTS, View, router, serve, testing};
 
 #[derive(Default)]
 struct Stub {
@@ -36,6 +38,10 @@ impl View for Stub {
         testing::empty()
     }
 
+    fn access(&self) -> Access {
+        Access::default()
+    }
+
     fn key_set(&self) -> serde_json::Value {
         serde_json::json!({ "keys": [] })
     }
@@ -47,6 +53,11 @@ impl View for Stub {
         self.scrapes.fetch_add(1, Relaxed);
         format!("attache_config_info{{hash=\"abc\"}} 1\n{}", "#".repeat(self.more_metrics))
     }
+}
+
+/// A listener without TLS.
+fn plain() -> Arc<Acceptor> {
+    Arc::new(Acceptor::new(None).unwrap())
 }
 
 /// An admin listener on a port of its own, until it is dropped.
@@ -63,7 +74,7 @@ async fn running() -> Running {
     let view = Arc::new(Stub::default());
     let (stop, stopped) = oneshot::channel::<()>();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, Arc::clone(&view) as Arc<dyn View>, async {
+    tasks.spawn(serve(listener, plain(), Arc::clone(&view) as Arc<dyn View>, async {
         let _ = stopped.await;
     }));
     Running { view, address, stop, tasks }
@@ -77,7 +88,7 @@ async fn running_within(bounds: Bounds, more_metrics: usize) -> Running {
     let (stop, stopped) = oneshot::channel::<()>();
     let mut tasks = JoinSet::new();
     let router = router(Arc::clone(&view) as Arc<dyn View>, Arc::default());
-    tasks.spawn(serve_within(bounds, listener, router, async {
+    tasks.spawn(serve_within(bounds, listener, plain(), router, async {
         let _ = stopped.await;
     }));
     Running { view, address, stop, tasks }
@@ -261,7 +272,7 @@ async fn a_unix_socket_serves_too() {
     let path = dir.path().join("admin.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, Arc::new(Stub::default()), pending()));
+    tasks.spawn(serve(listener, plain(), Arc::new(Stub::default()), pending()));
     let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = exchange(UnixStream::connect(&path).await.unwrap(), request).await;
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");

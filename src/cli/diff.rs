@@ -97,9 +97,7 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
         let waits = |field: &Field| {
             let path =
                 if field.path.is_empty() { (*key).to_owned() } else { format!("{key}.{}", field.path) };
-            RestartKey::ALL.map(RestartKey::as_str).into_iter().any(|waiting| {
-                path.strip_prefix(waiting).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
+            RestartKey::ALL.into_iter().any(|waiting| waiting.covers(&path))
         };
         Entry { sign: '~', name: (*key).to_owned(), needs_restart: fields.iter().any(waits), fields }
     });

@@ -7,10 +7,11 @@
 mod listener;
 mod report;
 mod request_id;
+mod rules;
 mod transport;
 
 use super::file::{self, File};
-use super::status::Admin;
+use super::status::{Admin, AdminProof};
 use super::stdout;
 use crate::config::Mode;
 use crate::config::model::{Config, ListenAddr};
@@ -62,9 +63,12 @@ pub struct ExplainArgs {
     /// failures of the running attache]
     #[arg(long, value_name = "PATH", requires = "request")]
     log: Option<PathBuf>,
-    /// The admin listener that is asked: HOST:PORT or unix:/path [default: listen.admin of the file, else 127.0.0.1:9090]
+    /// The admin listener that is asked: HOST:PORT, https://HOST:PORT or unix:/path [default: listen.admin of the file, else
+    /// 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS", requires = "request", conflicts_with = "log", value_parser = Admin::parse)]
     admin: Option<Admin>,
+    #[command(flatten)]
+    proof: AdminProof,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -207,7 +211,12 @@ impl Asked {
             Direction::Outbound => {
                 // With `http_proxy`, the URL of a service is one that a client of the proxy asks for.
                 let absolute = self.authority.as_ref().is_some_and(|host| snapshot.routes.proxies(host));
-                let call = outbound::Call { target: &head.target, fields: &head.fields, absolute };
+                let call = outbound::Call {
+                    method: &head.method,
+                    target: &head.target,
+                    fields: &head.fields,
+                    absolute,
+                };
                 snapshot.routes.plan(&call).map_or_else(Decision::from, Decision::Outbound)
             }
             Direction::Webhook => match self.call(snapshot, &head, now) {
@@ -275,7 +284,8 @@ fn snapshot(config: Config) -> Result<Snapshot, String> {
     let _entered = runtime.enter();
     let transport = Arc::new(Transport::new(1));
     let tokens = Tokens::new(TokenClient::new(&transport), runtime.handle().clone());
-    Ok(Snapshot::build(config, None, &tokens, &transport))
+    let connections = config.max_connections.map_or(usize::MAX, usize::from);
+    Ok(Snapshot::build(config, None, &tokens, &transport, connections))
 }
 
 /// The path as the access log would show it: without a key.

@@ -8,8 +8,8 @@ mod judge;
 use super::stdout;
 use crate::config;
 use crate::config::effective::printable;
-pub(super) use client::Admin;
 use client::Unreachable;
+pub(super) use client::{Admin, AdminClient, AdminProof};
 use judge::{Verdict, judge};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -34,6 +34,7 @@ const UNREACHABLE: i32 = 2;
   attache status
   attache status --admin unix:/run/attache/admin.sock --format json
   attache status --admin 127.0.0.1:9090 --timeout 2s     as a container's health check
+  attache status --admin https://attache.internal:9090 --ca ca.crt --token-file token
   attache status --wait-for-hash $(cat attache.yaml | sha256sum | cut -d' ' -f1) --timeout 2m
 
 In a health check, use --admin: a changed listen.admin takes effect at a restart, and until then
@@ -47,9 +48,12 @@ pub struct StatusArgs {
     /// The time limit [default: 5s, with --wait-for-hash 1m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// The admin listener: HOST:PORT or unix:/path [default: listen.admin of the file, else 127.0.0.1:9090]
+    /// The admin listener: HOST:PORT, https://HOST:PORT or unix:/path [default: listen.admin of the file, else
+    /// 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS", value_parser = Admin::parse)]
     admin: Option<Admin>,
+    #[command(flatten)]
+    proof: AdminProof,
     /// The format of the answer
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -80,6 +84,13 @@ pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
     // An invalid or missing file is not a failure: the running process may serve an earlier one.
     let of_file = || Admin::from(&config::admin_address(path));
     let admin = args.admin.clone().unwrap_or_else(of_file);
+    let client = match args.proof.client(admin) {
+        Ok(client) => client,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            return UNREACHABLE;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -89,7 +100,7 @@ pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
     };
     let limit =
         args.timeout.unwrap_or(if args.wait_for_hash.is_some() { Duration::from_secs(60) } else { ANSWER });
-    match runtime.block_on(ask(&admin, args.wait_for_hash.as_deref(), limit)) {
+    match runtime.block_on(ask(&client, args.wait_for_hash.as_deref(), limit)) {
         Ok((status, verdict)) => print(args.format, &status, &verdict),
         Err(error) => {
             let help = if args.admin.is_some() {
@@ -97,6 +108,7 @@ pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
             } else {
                 "; if listen.admin was changed since the start, give the earlier one with --admin ADDRESS"
             };
+            let admin = &client.admin;
             eprintln!("error: the admin listener at {admin} can't be reached: {error}{help}");
             UNREACHABLE
         }
@@ -104,7 +116,11 @@ pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
 }
 
 /// Requests the status once, or until `hash` is served. Returns the last answer, or the last failure if there was none.
-async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Value, Verdict), Unreachable> {
+async fn ask(
+    admin: &AdminClient,
+    hash: Option<&str>,
+    limit: Duration,
+) -> Result<(Value, Verdict), Unreachable> {
     let end = Instant::now() + limit;
     let (mut last, mut printed) = (Err(Unreachable::Late), Vec::new());
     loop {
@@ -142,7 +158,7 @@ async fn ask(admin: &Admin, hash: Option<&str>, limit: Duration) -> Result<(Valu
 /// # Errors
 ///
 /// A sentence, if it can't be reached.
-pub(super) fn failures(admin: &Admin) -> Result<Vec<Value>, String> {
+pub(super) fn failures(admin: &AdminClient) -> Result<Vec<Value>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
     let answer = runtime.block_on(async { timeout(ANSWER, document(admin)).await });
@@ -151,12 +167,12 @@ pub(super) fn failures(admin: &Admin) -> Result<Vec<Value>, String> {
             Value::Array(failures) => Ok(failures),
             _ => Ok(Vec::new()),
         },
-        Err(error) => Err(format!("the admin listener at {admin} can't be reached: {error}")),
+        Err(error) => Err(format!("the admin listener at {} can't be reached: {error}", admin.admin)),
     }
 }
 
 /// Returns the document at `/status`, and true if `/readyz` succeeds.
-async fn document(admin: &Admin) -> Result<(Value, bool), Unreachable> {
+async fn document(admin: &AdminClient) -> Result<(Value, bool), Unreachable> {
     let (code, body) = admin.get("/status").await?;
     if code != 200 {
         let said = String::from_utf8_lossy(&body);

@@ -26,6 +26,15 @@ impl RestartKey {
     /// Every key.
     pub(crate) const ALL: [Self; 4] = [Self::Listen, Self::Threads, Self::AccessLog, Self::StateDir];
 
+    /// Returns true if a change of the field at this path waits for the next start.
+    pub(crate) fn covers(self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix(self.as_str()) else { return false };
+        // Certificates and tokens of a listener are taken up by a reload.
+        let is_reloaded = self == Self::Listen
+            && rest.split('.').nth(2).is_some_and(|key| key == "tls" || key.starts_with("tokens"));
+        (rest.is_empty() || rest.starts_with('.')) && !is_reloaded
+    }
+
     /// Returns its path in the file.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -180,6 +189,8 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         timeout_response,
         idle_timeout,
         retry_on_401,
+        rules,
+        retries,
         tls,
         private_network,
         allow_plaintext,
@@ -197,6 +208,8 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *timeout_response == after.timeout_response
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
+        && *rules == after.rules
+        && *retries == after.retries
         && *tls == after.tls
         && *private_network == after.private_network
         && *allow_plaintext == after.allow_plaintext

@@ -66,13 +66,13 @@ pub fn check(path: &Path, mode: Mode, now: SystemTime) -> Loaded {
     load_with(path, mode, &LastValues::default(), Some(now))
 }
 
-/// Returns `listen.admin` if it can be determined, even if other parts are invalid: a process may serve an earlier
+/// Returns the address of `listen.admin`, and true if it speaks TLS, if they can be determined, even if other parts are invalid: a process may serve an earlier
 /// state of the file. Without a `path`, of the file that `run` would use. Else the default.
-pub fn admin_address(path: Option<&Path>) -> ListenAddr {
+pub fn admin_address(path: Option<&Path>) -> (ListenAddr, bool) {
     let path = path.map(Path::to_owned).or_else(|| default_path().ok());
     let found =
         path.and_then(|path| parse::admin_address(&read_texts(&path, &mut Files::new(&path)).sources));
-    found.unwrap_or_else(|| Listen::default().admin.address)
+    found.unwrap_or_else(|| (Listen::default().admin.address, false))
 }
 
 /// As [`load()`] offline, with the effective file if it has no errors.

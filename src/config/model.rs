@@ -8,8 +8,10 @@ mod custom;
 mod issuer;
 mod listen;
 mod param;
+mod retries;
 mod rights;
 mod service;
+mod service_rules;
 mod unread;
 mod webhook;
 
@@ -21,12 +23,15 @@ pub use account::{
 pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use issuer::{Issuer, Jwks, JwksUrl};
-pub use listen::{ClientCa, Listen, ListenAddr, ListenTls, Listener};
+pub use listen::{AdminTokens, ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
+pub use retries::{Retries, RetryOn};
 pub use rights::{PathPattern, Rights};
 pub use service::{
-    CaBundle, Host, Outbound, RedactionScope, ServerUrl, Service, ServiceTls, TimeoutResponse, destination,
+    CREDENTIAL_PLACE, CaBundle, Host, Outbound, RedactionScope, ServerUrl, Service, ServiceTls,
+    TimeoutResponse, destination,
 };
+pub use service_rules::ServiceRules;
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
@@ -119,6 +124,17 @@ impl Config {
     /// Returns the services with their own unreadable secret: a certificate, or a secret of the webhook.
     pub fn unread_services(&self) -> BTreeMap<&str, &UnreadSecret> {
         self.services.values().filter_map(|service| Some((&*service.key, service.unread()?))).collect()
+    }
+
+    /// Returns the listeners with a certificate, a key or a `client_ca` that can't be read.
+    pub fn unread_listeners(&self) -> BTreeMap<&'static str, &UnreadSecret> {
+        let all = self.listen.all().into_iter();
+        let found = all.filter_map(|(name, listener)| {
+            let tls = listener.tls.as_ref().and_then(|tls| tls.unread.as_ref());
+            let tokens = self.listen.admin_tokens.unread.as_ref().filter(|_| name == "admin");
+            Some((name, UnreadSecret::worse(tls, tokens)?))
+        });
+        found.collect()
     }
 
     /// Returns the callers with a token that can't be read.

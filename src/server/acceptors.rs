@@ -37,7 +37,11 @@ impl Acceptors {
         for ((acceptor, (_, before)), (listener, now)) in
             acceptors.into_iter().zip(before.all()).zip(now.all())
         {
-            if before.tls == now.tls {
+            let same = match (&before.tls, &now.tls) {
+                (Some(before), Some(now)) => before.acts_like(now),
+                (before, now) => before.is_none() && now.is_none(),
+            };
+            if same {
                 continue;
             }
             match acceptor.replace(now.tls.as_deref()) {

@@ -2,6 +2,7 @@
 
 use crate::admin::{self, View};
 use crate::proxy::Listener;
+use crate::socket::Acceptor;
 use crate::telemetry::metrics::STEP;
 use std::io;
 use std::sync::Arc;
@@ -28,7 +29,11 @@ impl AdminThread {
     /// # Errors
     ///
     /// If the thread or its runtime cannot be created.
-    pub(super) fn start(listener: Listener, view: Arc<dyn View>) -> io::Result<Self> {
+    pub(super) fn start(
+        listener: Listener,
+        acceptor: Arc<Acceptor>,
+        view: Arc<dyn View>,
+    ) -> io::Result<Self> {
         let bound = match listener {
             Listener::Tcp(listener) => Bound::Tcp(listener.into_std()?),
             Listener::Unix(listener) => Bound::Unix(listener.into_std()?),
@@ -42,10 +47,10 @@ impl AdminThread {
             let served = async {
                 match bound {
                     Bound::Tcp(listener) => {
-                        admin::serve(TcpListener::from_std(listener)?, view, stopped).await
+                        admin::serve(TcpListener::from_std(listener)?, acceptor, view, stopped).await
                     }
                     Bound::Unix(listener) => {
-                        admin::serve(UnixListener::from_std(listener)?, view, stopped).await
+                        admin::serve(UnixListener::from_std(listener)?, acceptor, view, stopped).await
                     }
                 }
                 io::Result::Ok(())

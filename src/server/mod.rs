@@ -12,7 +12,7 @@ mod service_manager;
 mod unread;
 
 use crate::admin::report::{Build, ConfigReport, Moment, ReloadReport, Report};
-use crate::admin::{View, status};
+use crate::admin::{Access, View, status};
 use crate::config::model::{AccessLog as AccessLogTo, Config, ListenAddr, LogFormat, LogLevel};
 use crate::config::watch::Watcher;
 use crate::config::{self, Files, Mode, Problems};
@@ -243,7 +243,7 @@ impl Server {
         let limit = connection_limit(&config, descriptors);
         let hash = config.hash.clone();
         let (for_build, connections) = (tokens.clone(), Arc::clone(&transport));
-        let build = move || Snapshot::build(config, None, &for_build, &connections);
+        let build = move || Snapshot::build(config, None, &for_build, &connections, limit);
         let snapshot = tokio::task::spawn_blocking(build).await.map_err(io::Error::from)?;
         let state = Arc::new(State {
             snapshots: Handle::new(snapshot),
@@ -298,7 +298,7 @@ impl Server {
         let mut key_fetches = KeyFetches::default();
         key_fetches.follow(&state.snapshots.load(), &state.transport);
         let view: Arc<dyn View> = Arc::clone(&state) as _;
-        let admin = AdminThread::start(self.admin, view)?;
+        let admin = AdminThread::start(self.admin, Arc::clone(&state.acceptors.admin), view)?;
         let mut serving = JoinSet::new();
         let cut = CancellationToken::new();
         let Acceptors { outbound, webhooks, admin: _ } = &state.acceptors;
@@ -456,6 +456,10 @@ impl View for State {
             at,
             ready: self.ready(),
         }
+    }
+
+    fn access(&self) -> Access {
+        Access::of(&self.snapshots.load().config.listen)
     }
 
     fn key_set(&self) -> Value {

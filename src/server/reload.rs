@@ -188,6 +188,7 @@ impl Reloader {
     async fn prepare(&self, config: Config) -> Result<Prepared, JoinError> {
         let current = self.state.snapshots.load();
         let (tokens, transport) = (self.tokens.clone(), Arc::clone(&self.state.transport));
+        let descriptors = self.state.descriptors;
         let prepare = move || {
             // The fingerprint covers the text too: a changed comment changes the hash, which `status --wait-for-hash`
             // may wait for.
@@ -195,7 +196,8 @@ impl Reloader {
                 return Prepared { changes: Changes::default(), next: None, cold: Vec::new() };
             }
             let changes = Changes::between(&current.config, &config);
-            let next = Snapshot::build(config, Some(&current), &tokens, &transport);
+            let connections = connection_limit(&config, descriptors);
+            let next = Snapshot::build(config, Some(&current), &tokens, &transport, connections);
             let cold = next.changed_sources(&current, Now::system());
             Prepared { changes, next: Some(next), cold }
         };

@@ -12,6 +12,7 @@ pub(super) fn log_change(problems: &Problems, before: &Config, now: &Config) {
         let (accounts, services) = (config.unread_accounts(), config.unread_services());
         let callers = config.unread_callers();
         let all = accounts.into_iter().chain(config.unread_issuers()).chain(services).chain(callers);
+        let all = all.chain(config.unread_listeners());
         all.map(|(name, unread)| (name.to_owned(), unread.clone())).collect()
     };
     let (before, now): (Vec<_>, Vec<_>) = (unread(before), unread(now));

@@ -190,3 +190,6 @@ impl AsyncWrite for Socket {
         each!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admin;
+mod admin_access;
 mod answers;
 mod assertions;
 mod causes;
@@ -25,10 +26,12 @@ mod headers;
 mod hostile;
 mod hosts;
 mod identity;
+mod issuers;
 mod keys;
 mod large_reload;
 mod leaving;
 mod links;
+mod listeners;
 mod live;
 mod login;
 mod loops;
@@ -46,6 +49,7 @@ mod redaction;
 mod refused;
 mod reload;
 mod replays;
+mod retries;
 mod selftest;
 mod service_manager;
 mod signatures;

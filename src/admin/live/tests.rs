@@ -30,6 +30,10 @@ impl View for Counting {
         report
     }
 
+    fn access(&self) -> crate::admin::Access {
+        crate::admin::Access::default()
+    }
+
     fn key_set(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

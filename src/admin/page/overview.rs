@@ -1,7 +1,7 @@
 //! The build, the configuration in effect, and the outcome of the last reload.
 
 use super::section::{Parts, Section};
-use super::table::{Tone, mark};
+use super::table::{self, Tone, mark};
 use super::words;
 use crate::admin::report::Report;
 use maud::{Markup, html};
@@ -69,6 +69,14 @@ pub(super) fn configuration(report: &Report) -> Section {
                 }
                 @if !config.restart_needed.is_empty() {
                     div { dt { "Needs a restart" } dd { @for key in &config.restart_needed { code { (key) } " " } } }
+                }
+                @for (name, listener) in &report.parts.listeners {
+                    @if let Some(end) = listener.certificate_expires_at {
+                        div { dt { "Certificate, " (name) } dd {
+                            @if end.0 <= report.at { (mark(Tone::Bad, "expired")) " " }
+                            "valid until " (words::clock(end)) (table::unread(listener.credential.as_ref()))
+                        } }
+                    }
                 }
             }
             @if !reload.drawn.is_empty() {

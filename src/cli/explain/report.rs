@@ -2,7 +2,7 @@
 
 use super::{Asked, Decision, Denied, listener, log_path};
 use crate::config::effective::printable;
-use crate::config::model::{Account, Authorization, Config, Rate, RedactionScope, ServerUrl, Webhook};
+use crate::config::model::{Account, Authorization, Config, Outbound, RedactionScope, ServerUrl, Webhook};
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
 use crate::plan::Plan;
@@ -98,8 +98,8 @@ impl Report {
             };
             self.add("redacted", json!(parts), "redacted", format!("copies of the credential in {parts}"));
         }
-        self.only("max_body", json!(route.max_body));
-        self.headers(added_outbound(config, &outbound.account), &route.replaced);
+        self.rules(&outbound.rules);
+        self.headers(added_outbound(config, outbound), &route.replaced);
         if let Authorization::Query { name, .. } = &outbound.account.authorization {
             let line = format!("{name}={REDACTED}, instead of every parameter of that name");
             self.add("query", json!([{ "name": name, "value": REDACTED }]), "query", line);
@@ -145,10 +145,8 @@ impl Report {
         let methods: Vec<&str> = webhook.methods.iter().map(http::Method::as_str).collect();
         self.add("methods", json!(methods), "methods", methods.join(", "));
         self.add("max_body", json!(webhook.max_body), "body", format!("{} bytes at most", webhook.max_body));
-        if let Some(Rate { requests, per, burst }) = &webhook.rate_limit {
-            let line = format!("{requests} per {per:?} with one key, {burst} at once");
-            let value = json!({ "requests": requests, "per_ms": per.as_millis() as u64, "burst": burst });
-            self.add("rate_limit", value, "rate", line);
+        if let Some(rate) = &webhook.rate_limit {
+            self.rate(rate, "with one key");
         }
         let networks: Vec<String> = webhook.allow_from.iter().map(ToString::to_string).collect();
         if !networks.is_empty() {
@@ -271,6 +269,7 @@ fn kind(account: &Account) -> String {
         Authorization::Unavailable => "its secret can't be read".to_owned(),
         Authorization::Headers(_) => "header".to_owned(),
         Authorization::Query { .. } => "query".to_owned(),
+        Authorization::Path(_) => "path".to_owned(),
         Authorization::Jwt(_) => "jwt".to_owned(),
         Authorization::OAuth2(oauth2) => format!("oauth2, {}", oauth2.grant.as_str()),
     }
@@ -281,8 +280,10 @@ fn spelling(name: &FieldName) -> String {
     String::from_utf8_lossy(name.spelling()).into_owned()
 }
 
-fn added_outbound(config: &Config, account: &Account) -> Vec<(String, String)> {
-    let mut added = Vec::new();
+fn added_outbound(config: &Config, outbound: &Outbound) -> Vec<(String, String)> {
+    let account = &outbound.account;
+    let set = outbound.rules.set_headers.iter();
+    let mut added: Vec<_> = set.map(|(name, _)| (spelling(name), REDACTED.to_owned())).collect();
     match &account.authorization {
         Authorization::Headers(headers) => {
             added.extend(headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
@@ -293,9 +294,15 @@ fn added_outbound(config: &Config, account: &Account) -> Vec<(String, String)> {
         Authorization::OAuth2(oauth2) => {
             added.push((spelling(&oauth2.header), format!("{}{REDACTED}", oauth2.prefix)));
         }
-        Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => {}
+        Authorization::None
+        | Authorization::Query { .. }
+        | Authorization::Path(_)
+        | Authorization::Unavailable => {}
     }
     added.extend(account.headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
+    if outbound.redact_responses == Some(RedactionScope::Body) {
+        added.push(("Accept-Encoding".to_owned(), "identity".to_owned()));
+    }
     if config.via {
         added.push(("Via".to_owned(), "1.1 attache".to_owned()));
     }

@@ -118,11 +118,13 @@ fn find(id: &str, args: &ExplainArgs, path: Option<&Path>, config: Option<&Confi
         }
     }
     let admin = args.admin.clone().unwrap_or_else(|| Admin::from(&config::admin_address(path)));
+    let shown = admin.to_string();
+    let admin = args.proof.client(admin)?;
     let failures = status::failures(&admin).map_err(|error| format!("{searched}{error}; {help}{note}"))?;
     let found = failures.into_iter().find(|failure| failure["request_id"] == id);
     found.ok_or_else(|| {
         format!(
-            "{searched}request {id} is not among the last failures of the attache at {admin}; {help}{note}"
+            "{searched}request {id} is not among the last failures of the attache at {shown}; {help}{note}"
         )
     })
 }

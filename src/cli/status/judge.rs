@@ -138,14 +138,15 @@ fn failure_line(failure: &Value, count: u64) -> String {
     format!("{at} {service} {code} ({}) {id}{count}", causes.join(", "))
 }
 
-/// Returns why an account's requests fail, if they do.
+/// Returns why an account's requests fail, or will once its token has expired.
 fn trouble(account: &Value) -> Option<String> {
     let token = &account["token"];
-    let state = token["state"].as_str()?;
-    if !matches!(state, "failing" | "needs_login") {
-        return None;
-    }
     let last = &token["last_request"];
+    let state = match token["state"].as_str()? {
+        state @ ("failing" | "needs_login") => state,
+        _ if last["result"].as_str().is_some_and(|result| result != "ok") => "renewal failed",
+        _ => return None,
+    };
     let reason = last["reason"].as_str().or(last["result"].as_str());
     Some(reason.map_or_else(|| state.to_owned(), |reason| format!("{state}, {reason}")))
 }
@@ -167,9 +168,10 @@ fn problem_line(problem: &Value) -> String {
 /// The state of a credential whose secret can't be read while its last value is in use.
 const DEGRADED: &str = "degraded";
 
-/// Returns the accounts and services with an unreadable secret, in the states for which `is_meant` holds.
+/// Returns the accounts, services and listeners with an unreadable secret, in the states for which `is_meant` holds.
 fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
-    let kinds = [("account", "accounts"), ("issuer", "issuers"), ("service", "services")];
+    let kinds =
+        [("account", "accounts"), ("issuer", "issuers"), ("service", "services"), ("listener", "listeners")];
     let all = kinds.iter().flat_map(|(kind, part)| {
         members(&status[*part]).map(move |(name, of)| (kind, name, &of["credential"]))
     });

@@ -1,4 +1,4 @@
-use super::client::Admin;
+use super::client::{Admin, AdminProof};
 use super::judge::{Verdict, judge, page};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -65,7 +65,13 @@ fn the_page_shows_problems() {
         "credential": { "state": "degraded", "reason": "secret_missing", "at": "accounts.a.authorization" },
         "token": { "state": "needs_login", "last_request": { "result": "rejected", "reason": "invalid_grant" } },
     });
+    status["accounts"]["b"] = json!({
+        "token": { "state": "valid",
+            "last_request": { "result": "unavailable", "reason": "the token endpoint can't be reached" } },
+    });
+    status["accounts"]["c"] = json!({ "token": { "state": "valid", "last_request": { "result": "ok" } } });
     let page = page(&status);
+    assert!(!page.contains("account c"), "{page}");
     for part in [
         "version       0.1.0 (abc)",
         "a.yaml:3:4: error: x is wrong",
@@ -73,6 +79,7 @@ fn the_page_shows_problems() {
         "needed for threads",
         "degraded      account a (degraded: secret_missing)\n              the last value is in use; a restart would lose it\n",
         "account a: needs_login, invalid_grant",
+        "account b: renewal failed, the token endpoint can't be reached",
         "services      1",
     ] {
         assert!(page.contains(part), "{part}:\n{page}");
@@ -131,6 +138,7 @@ fn a_wrong_hash_leads_to_check() {
 fn an_address_is_tcp_or_a_socket() {
     assert_eq!(Admin::parse("localhost:9090"), Ok(Admin::Tcp("localhost:9090".into())));
     assert_eq!(Admin::parse("http://[::1]:9090/"), Ok(Admin::Tcp("[::1]:9090".into())));
+    assert_eq!(Admin::parse("https://a.example:9090"), Ok(Admin::Tls("a.example:9090".into())));
     assert_eq!(Admin::parse("unix:/run/a.sock"), Ok(Admin::Unix("/run/a.sock".into())));
     for wrong in ["localhost", ":9090", "a:b"] {
         assert!(Admin::parse(wrong).is_err(), "{wrong}");
@@ -141,6 +149,7 @@ fn an_address_is_tcp_or_a_socket() {
 async fn the_host_is_localhost_whatever_the_address_is_called() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = Admin::Tcp(listener.local_addr().unwrap().to_string());
+    let admin = AdminProof::default().client(admin).unwrap();
     let answered = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = Vec::new();

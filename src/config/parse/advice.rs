@@ -7,6 +7,7 @@ use super::super::model::{AccessLog, ApiKey, Config, Validity};
 use super::super::problem::Finding;
 use super::super::secrets::SecretSource;
 use super::super::tree::{NodeId, View};
+use super::listen_advice;
 use std::collections::{BTreeSet, HashSet};
 use std::time::SystemTime;
 
@@ -30,6 +31,7 @@ pub(super) fn report(decoder: &Decoder<'_>, root: NodeId, config: &Config, now: 
     let users = webhooks.map(|webhook| webhook.user.key.as_str()).chain(inactive).collect();
     report_unused(decoder, &root, "users", "unused_user", &users);
     report_expired(decoder, &root, config, now);
+    listen_advice::report(decoder, &root, config, now);
     report_expired_tokens(decoder, &root, config, now);
 }
 

@@ -1,6 +1,6 @@
 //! Callers: their proofs, and their rights.
 
-use super::{Named, keys, limits, optional, refer, urls};
+use super::{Named, credential_place, keys, limits, optional, refer, service_rules, urls};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
     Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Issuer,
@@ -256,6 +256,10 @@ fn account(decoder: &Decoder<'_>, at: &At<'_>, service: &str, context: &Context<
                 .label("the service's `server_url` is http")
                 .help("`allow_plaintext: true` on the service would allow it"),
         );
+    }
+    if let Some(outbound) = service.and_then(|service| service.outbound.as_ref()) {
+        credential_place::check(decoder, at, &outbound.server_url, &account)?;
+        service_rules::check_account(decoder, at, &outbound.rules, &account)?;
     }
     Some(account)
 }

@@ -1,8 +1,8 @@
 //! `listen`: the addresses, and that only local programs may use credentials without authentication.
 
-use super::listen_tls;
+use super::{keys, listen_tls};
 use crate::config::decode::{At, Decoder};
-use crate::config::model::{Listen, ListenAddr, Listener};
+use crate::config::model::{AdminTokens, Listen, ListenAddr, Listener};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::source::Span;
@@ -25,6 +25,10 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
     let outbound = read("outbound", default.outbound);
     let webhooks = read("webhooks", default.webhooks);
     let admin = read("admin", default.admin);
+    let tokens = match map.as_ref().and_then(|map| map.get("admin")) {
+        Some(at) => admin_tokens(decoder, &at),
+        None => Some(AdminTokens::default()),
+    };
     if let Some((listener, Some(place))) = &outbound
         && !anonymous
         && !listener.address.stays_on_this_machine()
@@ -37,7 +41,32 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
         );
     }
     report_collisions(decoder, [("outbound", &outbound), ("webhooks", &webhooks), ("admin", &admin)]);
-    Some(Listen { outbound: outbound?.0, webhooks: webhooks?.0, admin: admin?.0, admin_tokens: Vec::new() })
+    Some(Listen { outbound: outbound?.0, webhooks: webhooks?.0, admin: admin?.0, admin_tokens: tokens? })
+}
+
+const WORDS: keys::Words = keys::Words {
+    owner: "listener",
+    one: "token",
+    other: "token of the listener",
+    duplicate: "duplicate_token",
+    command: "`openssl rand -hex 32`",
+    is_sent_in_header: true,
+};
+
+/// Reads `tokens` of the admin listener. They are required even if none of them can be read.
+fn admin_tokens(decoder: &Decoder<'_>, at: &At<'_>) -> Option<AdminTokens> {
+    if !matches!(decoder.tree.view(at.node), View::Mapping(_)) {
+        return Some(AdminTokens::default());
+    }
+    let map = decoder.mapping(at)?;
+    let Some(at) = map.get("tokens") else { return Some(AdminTokens::default()) };
+    let read = || keys::keys(decoder, &at, &WORDS, &mut keys::Seen::default());
+    let (list, unread) = decoder.secrets.owned(at.to_string(), read);
+    let keys::List { keys, has_unread } = list?;
+    if keys.is_empty() && !has_unread {
+        return decoder.empty(&at);
+    }
+    Some(AdminTokens { tokens: keys, are_required: true, unread })
 }
 
 /// Reads one listener: an address, or a mapping.

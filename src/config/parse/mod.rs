@@ -6,15 +6,21 @@
 mod accounts;
 mod advice;
 mod callers;
+mod credential_place;
+mod headers;
 mod hosts;
 mod identity;
 mod issuers;
 mod keys;
 mod limits;
 mod listen;
+mod listen_advice;
 mod listen_tls;
 mod loops;
 mod oauth2;
+mod retries;
+mod rights;
+mod service_rules;
 mod services;
 mod state;
 mod tls;
@@ -91,8 +97,8 @@ pub(super) fn parse(
     (config, Problems::new(sources, &redaction, findings))
 }
 
-/// Returns `listen.admin` of a configuration that may have problems elsewhere.
-pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
+/// Returns the address of `listen.admin`, and true if it speaks TLS, of a configuration that may have problems elsewhere.
+pub(super) fn admin_address(sources: &[Source]) -> Option<(ListenAddr, bool)> {
     let mut tree = Tree::default();
     let read = sources.iter().zip(0..).map(|(source, file)| tree.read(file, source, &mut Vec::new()));
     let roots: Vec<NodeId> = read.collect::<Vec<_>>().into_iter().flatten().collect();
@@ -101,9 +107,10 @@ pub(super) fn admin_address(sources: &[Source]) -> Option<ListenAddr> {
         View::Scalar { .. } | View::Sequence(_) => None,
     };
     let found = roots.into_iter().find_map(|root| below(below(root, "listen")?, "admin"))?;
+    let is_tls = below(found, "tls").is_some();
     let found = below(found, "address").unwrap_or(found);
     match tree.view(found) {
-        View::Scalar { text, .. } => scalar::listen_addr(text).ok(),
+        View::Scalar { text, .. } => scalar::listen_addr(text).ok().map(|address| (address, is_tls)),
         View::Mapping(_) | View::Sequence(_) => None,
     }
 }
@@ -276,7 +283,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts: &accounts,
         services: &services,
         issuers: &issuers,
-        has_client_ca: false,
+        has_client_ca: listen
+            .as_ref()
+            .is_none_or(|listen| listen.outbound.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())),
     };
     let callers =
         named(decoder, &map, "callers", |at, name| callers::caller(decoder, at, name, &context, &mut proofs));

@@ -43,11 +43,43 @@ static WITH_TLS: Shape = Shape {
 
 static ADMIN: Shape = Shape {
     name: "listener.admin",
-    doc: "The admin listener with TLS.",
-    example: "{ address: 0.0.0.0:9090, tls: { certificate: PATH, key: PATH } }",
-    keys: &[],
+    doc: "The admin listener with TLS, or with tokens.",
+    example: "{ address: 0.0.0.0:9090, tokens: [{ id: ops, sha256: … }] }",
+    keys: &[key(
+        "tokens",
+        Kind::List(&Kind::Map(&ADMIN_TOKEN)),
+        "The tokens of operators. With them, or with `tls.client_ca`, everything but `/livez`, `/readyz`, `/metrics` \
+             and the JWKS asks for one.",
+    )
+    .also(&["token", "api_keys"])],
     extends: Some(&WITH_TLS),
-    elsewhere: &[],
+    elsewhere: &[("password", TOKEN_HASH), ("users", TOKEN_HASH)],
+};
+
+const TOKEN_HASH: &str =
+    "give the hash of a token: `tokens: [{ id: NAME, sha256: … }]`; `printf %s TOKEN | sha256sum` prints it";
+
+static ADMIN_TOKEN: Shape = Shape {
+    name: "listener.admin.token",
+    doc: "A token of an operator, sent as `Authorization: Bearer TOKEN`, or as the password of `Basic`.",
+    example: "{ id: ops, sha256: … }",
+    keys: &[
+        key("id", Kind::Text, "The name of the token.").required().also(&["name"]),
+        key("sha256", Kind::Sha256, "The SHA-256 of the token.").also(&["hash"]),
+        key("value", Kind::Secret, "Instead of `sha256`: the token itself, of at least 22 characters."),
+        key("not_before", Kind::Time, "The token is valid from this time.").also(&["valid_from"]),
+        key("expires_at", Kind::Time, "The token is valid until this time.").also(&[
+            "expires",
+            "not_after",
+            "valid_until",
+            "expiry",
+        ]),
+        key("disabled", Kind::Bool, "True refuses the token at any time.")
+            .default("false")
+            .also(&["revoked"]),
+    ],
+    extends: None,
+    elsewhere: &[("key", TOKEN_HASH), ("secret", TOKEN_HASH), ("token", TOKEN_HASH)],
 };
 
 static LISTEN_TLS: Shape = Shape {

@@ -546,3 +546,33 @@ fn no_text_shows_a_token() {
         assert!(refusal.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
     }
 }
+
+/// Tokens of other libraries, with their key sets; `tests/peers/vectors/tokens.*` write them.
+#[test]
+fn tokens_that_other_libraries_sign_are_good() {
+    for name in ["jose-npm", "pyjwt"] {
+        let path = format!("{}/tests/tokens/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let file: Value = serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
+        let text = |key: &str| file[key].as_str().expect("text").to_owned();
+        let keys = KeySet::parse(file["jwks"].to_string().as_bytes()).expect("a key set");
+        let now = at(file["now"].as_u64().expect("a time"));
+        let tokens = file["tokens"].as_array().expect("tokens");
+        assert_eq!((keys.len(), tokens.len()), (9, 9), "{name}");
+        for token in tokens {
+            let parts = token["parts"].as_array().expect("parts").iter();
+            let parts: Vec<&str> = parts.map(|part| part.as_str().expect("text")).collect();
+            let compact = parts.join(".");
+            let verify = |audience: &str, now| {
+                let token = UnverifiedToken::parse(compact.as_bytes())?;
+                token.verify(&keys, &text("issuer"), &[audience.to_owned()], now)
+            };
+            let found = verify(&text("audience"), now).map(|claims| claims.subject);
+            assert_eq!(found, Ok(text("subject")), "{name} {}", token["alg"]);
+            assert_eq!(verify("vault", now).err(), Some(JwtRefusal::WrongAudience));
+            assert_eq!(
+                verify(&text("audience"), now + Duration::from_secs(7200)).err(),
+                Some(JwtRefusal::Expired)
+            );
+        }
+    }
+}

@@ -10,12 +10,16 @@ const SHORTEST: usize = 8;
 
 /// Returns true if the account's credential is part of the URL.
 pub(super) fn is_in_url(credential: &Credential) -> bool {
-    matches!(credential, Credential::Query(_))
+    matches!(credential, Credential::Query(_) | Credential::Path(_))
 }
 
 /// Returns `link` without the credential, in any of its percent-encodings; `None` if it holds none.
 pub(super) fn removed(credential: &Credential, link: &[u8]) -> Option<Vec<u8>> {
-    let Credential::Query(query) = credential else { return None };
+    let query = match credential {
+        Credential::Query(query) => query,
+        Credential::Path(path) => return redacted(link, &path.value()),
+        _ => return None,
+    };
     let without = without_parameter(link, |part| query.is(part));
     let value = query.value();
     let redacted = redacted(without.as_deref().unwrap_or(link), &value);

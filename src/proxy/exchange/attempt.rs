@@ -243,7 +243,7 @@ impl Attempt {
 
     fn broken(&self) -> BrokenConnection {
         let (written, read) = self.wire.counts();
-        BrokenConnection { written, read, reused: self.connection.reused }
+        BrokenConnection { written, read, reused: self.connection.reused, forwarded_1xx: self.forwarded_1xx }
     }
 
     /// Reads the final response head. Interim responses are forwarded to clients that know them (RFC 9110 section

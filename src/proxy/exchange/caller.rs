@@ -1,12 +1,12 @@
 //! The caller of an outbound request: its proof, what it may do, and the fields that stay here.
 
 use super::record::{Record, warn_of_caller};
+use crate::header_name::same;
 use crate::message::request::RequestHead;
 use crate::outbound::callers::{self, Callers, Proven, San, Shown, Unproven, proof};
-use crate::outbound::rights::METHOD_OVERRIDES;
 use crate::outbound::{Call, Located};
 use crate::plan::{Plan, Refusal};
-use crate::route::Route;
+use crate::route::{Route, overrides};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CallerRefusal;
 use bytes::Bytes;
@@ -42,7 +42,8 @@ const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// Returns the time from arrival for which a request may wait for the keys of an issuer. Its deadline is the service's,
 /// which the target names.
 pub(super) fn patience(head: &RequestHead, record: &Record) -> Duration {
-    let call = Call { target: &head.target, fields: &head.fields, absolute: head.absolute };
+    let call =
+        Call { method: &head.method, target: &head.target, fields: &head.fields, absolute: head.absolute };
     let located = record.snapshot.routes.locate(&call);
     located.map_or(MAX_PATIENCE, |located| located.route.timeout.min(MAX_PATIENCE))
 }
@@ -140,12 +141,8 @@ pub(super) fn clean(
     let text = proof.text.as_deref().filter(|_| proof.outcome.as_ref().is_ok_and(|proven| proven.by_field));
     let rights = record.caller.filter(|_| callers.enforces() && proof.outcome.is_ok());
     let rights = rights.and_then(|caller| callers.get(caller).rights(&route.service)).flatten();
-    let is_override = |name: &str| {
-        rights.is_some_and(|rights| {
-            !rights.methods.is_empty()
-                && METHOD_OVERRIDES.iter().any(|folded| crate::header_name::same(name, folded))
-        })
-    };
+    let is_override =
+        |name: &str| rights.is_some_and(|rights| overrides(rights).any(|folded| same(name, folded)));
     head.fields.retain(|field| {
         !callers.holds_proof(issuers, &field, text, record.time) && !is_override(field.name_str())
     });

@@ -58,6 +58,8 @@ pub(crate) struct Record {
     /// Counts the request as one of the caller's.
     pub(crate) caller_permit: Option<Permit>,
     pub(crate) in_flight: Option<InFlight>,
+    /// The permit of the service's limits.
+    pub(crate) permit: Option<Permit>,
     pub(crate) client: Option<IpAddr>,
     /// The client's connection is encrypted.
     pub(crate) is_tls: bool,
@@ -77,7 +79,7 @@ pub(crate) struct Record {
     pub(crate) response_headers: Option<Duration>,
     pub(crate) token_wait: Option<Duration>,
     pub(crate) upstream: Option<SocketAddr>,
-    /// Number of times the request was sent.
+    /// Number of attempts; one without a connection counts too.
     pub(crate) attempts: u32,
     pub(crate) delivery_id: Option<String>,
     traceparent: Option<Bytes>,
@@ -111,6 +113,7 @@ impl Record {
             lacks: None,
             caller_permit: None,
             in_flight: None,
+            permit: None,
             client: client.map(|client| client.ip().to_canonical()),
             is_tls: false,
             listener: None,
@@ -238,7 +241,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.in_flight = None;
+        (self.in_flight, self.permit) = (None, None);
         if !self.is_ended {
             self.cut();
         }

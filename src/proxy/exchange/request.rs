@@ -5,7 +5,7 @@
 
 use super::NotForwarded;
 use super::caller::{self, CallerProof};
-use super::failure::{body_too_large, looping};
+use super::failure::{body_too_large, looping, over_limit};
 use super::headers::{self, Dropped, Unwanted};
 use super::record::{Record, warn_of_refusal};
 use super::resend::is_idempotent;
@@ -139,6 +139,11 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
             None => refusal,
         }));
     }
+    if let Some(limits) = &plan.route.limits {
+        let permit = limits.begin_at(crate::proxy::uptime(record.arrived));
+        let refused = |exceeded| NotForwarded::refused(over_limit(&plan.route, exceeded));
+        record.permit = Some(permit.map_err(refused)?);
+    }
     let delivery = |caller| {
         Box::new(WebhookCall { caller, reservation: None, body_sha256: None, body: None, permit: None })
     };
@@ -170,7 +175,12 @@ fn outbound(
     record: &mut Record,
     proof: Option<&CallerProof>,
 ) -> Result<Plan, NotForwarded> {
-    let call = outbound::Call { target: &head.target, fields: &head.fields, absolute: head.absolute };
+    let call = outbound::Call {
+        method: &head.method,
+        target: &head.target,
+        fields: &head.fields,
+        absolute: head.absolute,
+    };
     let snapshot = Arc::clone(&record.snapshot);
     let planned = match (&snapshot.callers, proof) {
         (Some(callers), Some(proof)) => caller::plan(callers, (head, &call), record, proof),

@@ -26,6 +26,7 @@ pub struct Exposition<'a> {
     /// The label and the name of each account, issuer or service with an unreadable secret, and whether another value
     /// serves.
     unavailable: Vec<(&'static str, &'a str, bool)>,
+    certificates: Vec<(&'static str, SystemTime)>,
     keys: Vec<KeyRow<'a>>,
     replays: Vec<ReplayRow<'a>>,
     connections: Vec<ConnectionRow<'a>>,
@@ -117,10 +118,16 @@ impl<'a> Exposition<'a> {
         self
     }
 
-    /// Adds an `account`, an `issuer` or a `service` with an unreadable secret. It is degraded if its last value, or another one of a
+    /// Adds an `account`, an `issuer`, a `service` or a `listener` with an unreadable secret. It is degraded if its last value, or another one of a
     /// list, serves instead.
     pub fn unavailable(&mut self, label: &'static str, name: &'a str, is_degraded: bool) -> &mut Self {
         self.unavailable.push((label, name, is_degraded));
+        self
+    }
+
+    /// Adds the end of the validity of a listener's certificate.
+    pub fn certificate(&mut self, listener: &'static str, not_after: SystemTime) -> &mut Self {
+        self.certificates.push((listener, not_after));
         self
     }
 
@@ -187,6 +194,7 @@ impl<'a> Exposition<'a> {
         self.write_issuers(&mut text);
         self.write_keys(&mut text);
         self.write_connections(&mut text);
+        self.write_certificates(&mut text);
         self.write_config(&mut text);
         write_process(process, &mut text);
         text.out
@@ -244,6 +252,18 @@ impl<'a> Exposition<'a> {
             self.timeouts().into_iter().flat_map(|(service, counts)| {
                 Phase::TIMED.into_iter().zip(counts).map(move |(phase, count)| {
                     counter(&[("service", service), ("phase", phase.as_str())], count)
+                })
+            }),
+        );
+        text.family(
+            "attache_retries_total",
+            "Attempts after a failed one, as `retries` allow, and those that the budget refused.",
+            MetricType::COUNTER,
+            self.services.iter().flat_map(|&(service, _, used)| {
+                let counts = used.failures.get().into_iter().flat_map(|failures| &failures.retries);
+                ["sent", "over_budget"].into_iter().zip(counts).filter_map(move |(result, count)| {
+                    let labels = [("service", service), ("result", result)];
+                    Some(count.load(Relaxed)).filter(|count| *count > 0).map(|count| counter(&labels, count))
                 })
             }),
         );
@@ -350,7 +370,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_credential_unavailable",
-            "1 while a secret of the account, the issuer or the service can't be read, even while its last value is in use.",
+            "1 while a secret of the account, the issuer, the service or the listener can't be read, even while its last value is in use.",
             MetricType::GAUGE,
             self.unavailable.iter().map(|&(label, name, _)| gauge(&[(label, name)], 1.0)),
         );
@@ -445,6 +465,17 @@ impl<'a> Exposition<'a> {
             "Connections that were closed at once because their listener was at its limit.",
             MetricType::COUNTER,
             self.connections.iter().map(|row| counter(&[("listener", row.listener)], row.refused)),
+        );
+    }
+
+    fn write_certificates(&self, text: &mut Text) {
+        text.family(
+            "attache_listener_certificate_expiry_timestamp_seconds",
+            "When the certificate of the listener expires, in Unix seconds.",
+            MetricType::GAUGE,
+            self.certificates
+                .iter()
+                .map(|&(listener, not_after)| gauge(&[("listener", listener)], unix_seconds(not_after))),
         );
     }
 

@@ -63,9 +63,16 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::RequestInvalid),
+        reasons: &["plain_http"],
+        cause: "The client speaks plain HTTP on a port that speaks TLS.",
+        action: "Use `https://` in the client.",
+        see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestInvalid),
         reasons: &["tls"],
         cause: "The client speaks TLS on a port that does not.",
-        action: "Use `http://` in the client, or a TLS proxy in front of attache.",
+        action: "Use `http://` in the client, or give the listener a certificate (`listen.NAME.tls`).",
         see: "",
     },
     Remedy {

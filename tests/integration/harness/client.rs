@@ -118,7 +118,15 @@ impl Request {
         head
     }
 
-    async fn write(&self, host: SocketAddr, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    pub(super) fn method_name(&self) -> &str {
+        &self.method
+    }
+
+    pub(super) async fn write(
+        &self,
+        host: SocketAddr,
+        stream: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
         let mut first = self.head(host);
         match &self.body {
             Body::None => stream.write_all(&first).await?,
@@ -310,7 +318,7 @@ impl Connection {
     }
 }
 
-async fn read(
+pub(super) async fn read(
     reader: &mut Reader,
     stream: &mut (impl tokio::io::AsyncRead + Unpin),
     method: &str,

@@ -31,11 +31,12 @@ mod peer;
 mod prometheus;
 mod stub;
 mod tls;
+mod tls_client;
 mod token_endpoint;
 mod vendor;
 mod wire;
 
-pub(crate) use attache::{Attache, Finished, Setup, attache, attache_for, command, mailer};
+pub(crate) use attache::{Attache, Finished, Metrics, Setup, attache, attache_for, command, mailer};
 pub(crate) use client::{Connection, Request, Response, get, post, request, send, try_send};
 pub(crate) use haproxy::Haproxy;
 pub(crate) use interactive::{Interactive, interactive};
@@ -45,6 +46,7 @@ pub(crate) use peer::{Peer, curl, go, node, python, python_client};
 pub(crate) use prometheus::Prometheus;
 pub(crate) use stub::{Received, Step, Stub, app, blackhole, refused, third_party};
 pub(crate) use tls::{CertificateAuthority, Flaw};
+pub(crate) use tls_client::TlsClient;
 pub(crate) use token_endpoint::{TokenEndpoint, json, token_endpoint};
 pub(crate) use vendor::{Vendor, hex, mac, vendor, vendor_with, vendor_yaml};
 
