@@ -146,8 +146,6 @@ mod tests {
             let text = STANDARD.encode(format!("{before}{secret} and more"));
             let found = redacted(secret, &text);
             assert!(found.contains("[redacted]"), "{before}: {text}");
-            // At most a digit at each end holds a few of its bits.
-            assert!(found.len() < text.len() - secret.len(), "{before}: {found}");
         }
         assert!(spellings(b"1234567").is_empty());
     }

@@ -118,12 +118,12 @@ async fn query_credentials_and_tokens_are_found() {
     let attache = attache_with(&echo, &key, &format!("{account}\nredact_responses: body")).await;
     assert_eq!(attache.send(get("/mailer/x?a=1")).await.text(), "/x?a=1&key=[redacted] []");
 
-    let endpoint = token_endpoint();
+    let endpoint = token_endpoint().issues(&secret("token/of+the=test"));
     let yaml = "
         accounts:
           erp:
             authorization:
-              oauth2: { grant: client_credentials, token_url: '{{tokens}}/token', client_id: a, client_secret: { env: KEY } }
+              oauth2: { grant: client_credentials, token_url: '{{tokens}}', client_id: a, client_secret: { env: KEY } }
         services:
           mailer: { account: erp, server_url: '{{third_party}}', redact_responses: body }";
     let setup = crate::harness::attache().given("third_party", echo.url()).given("tokens", endpoint.url());
