@@ -138,6 +138,11 @@ impl Route {
         }
     }
 
+    /// Returns true if a credential is part of the upstream's path prefix.
+    pub fn has_credential_place(&self) -> bool {
+        matches!(&*self.credential, Credential::Path(_))
+    }
+
     /// Returns the upstream's path prefix as it is sent, if a credential is part of it.
     pub fn secret_prefix(&self) -> Option<Secret> {
         let Credential::Path(credential) = &*self.credential else { return None };

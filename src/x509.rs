@@ -2,7 +2,7 @@
 //!
 //! Nothing is verified here. A [`PeerCertificate`] is built only of a certificate that a handshake has verified.
 
-use crate::secret::sha256;
+use ring::digest::{SHA256, digest};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -129,6 +129,12 @@ pub fn is_issued_by(issued: &[u8], issuer: &[u8]) -> bool {
         (Ok((_, issued)), Ok((_, issuer))) => issued.issuer().as_raw() == issuer.subject().as_raw(),
         _ => true,
     }
+}
+
+fn sha256(der: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, der).as_ref());
+    out
 }
 
 /// IA5 allows control characters, which no name has.

@@ -135,6 +135,25 @@ fn the_unit_is_confined() {
 }
 
 #[test]
+fn the_socket_units_have_the_addresses_of_the_first_file() {
+    let text = std::fs::read_to_string("config/debian/attache.yaml").expect("the file is there");
+    for listener in ["outbound", "webhooks", "admin"] {
+        let unit =
+            std::fs::read_to_string(format!("config/systemd/attache-{listener}.socket")).expect("a unit");
+        let value = |key: &str| {
+            unit.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+                .expect("a value")
+                .to_owned()
+        };
+        assert_eq!(value("FileDescriptorName"), listener);
+        assert_eq!(value("Service"), "attache.service");
+        let address = value("ListenStream");
+        assert!(text.contains(&format!("{listener}: {address}")), "{listener}: {address}");
+    }
+}
+
+#[test]
 fn the_first_file_of_a_package_is_valid_as_it_is_and_uncommented() {
     let text = std::fs::read_to_string("config/debian/attache.yaml").expect("the file is there");
     check(&text);

@@ -3,6 +3,7 @@
 //! Pure functions from text to value; an error is the label for the text. Errors never quote the text.
 
 use super::model::{CREDENTIAL_PLACE, Host, ListenAddr, ServerUrl};
+use crate::x509::San;
 use http::Method;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -180,19 +181,16 @@ fn identifier(text: &str, max: usize, label: &'static str) -> Result<(), Invalid
     if first && all && text.len() <= max { Ok(()) } else { invalid(label) }
 }
 
-/// Checks a subject alternative name of a certificate, which is compared exactly.
-pub(super) fn san(text: &str) -> Result<String, Invalid> {
+/// Parses a subject alternative name of a certificate, which is compared exactly.
+pub(super) fn san(text: &str) -> Result<San, Invalid> {
     if text.contains('*') {
         return invalid_try("a pattern is not possible", "write the whole name");
     }
     let (kind, rest) = text.split_once(':').unwrap_or_default();
-    if matches!(kind, "URI" | "DNS" | "IP" | "email" | "othername") {
-        return invalid_try("the kind is found from the name", format!("write `{rest}`"));
+    if matches!(kind, "URI" | "DNS" | "email") {
+        return invalid_try("the kind is told by the name itself", format!("write `{rest}`"));
     }
-    if text.bytes().any(|b| !b.is_ascii_graphic()) {
-        return invalid("a name has only visible ASCII characters");
-    }
-    Ok(text.to_owned())
+    San::parse(text).map_or_else(|| invalid("a name has only visible ASCII characters"), Ok)
 }
 
 /// Returns true if a `Bearer` token may hold `byte` (RFC 6750 section 2.1).

@@ -4,6 +4,7 @@ use super::fetched::FetchTask;
 use super::*;
 use crate::config::model::{JwksUrl, PresentedToken};
 use crate::jwt::verify::testing::{TestKey, with};
+use crate::secret::Secret;
 use crate::transport::for_tests;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
@@ -339,6 +340,17 @@ async fn the_token_is_read_for_each_fetch() {
     }
     assert_eq!(server.requests().len(), 2);
     assert_eq!(topology.verify(&self::token(1, &json!({}))).await, good());
+}
+
+#[tokio::test]
+async fn a_token_that_no_header_can_hold_is_not_sent() {
+    let server = Server::start().await;
+    let token = Some(PresentedToken::Fixed(Secret::new("a\u{1}b")));
+    let topology = Topology::of(JwksUrl { token, ..server.source() });
+    assert_eq!(topology.verify(&self::token(1, &json!({}))).await, Err(JwtRefusal::KeysUnavailable));
+    let failure = topology.failure();
+    assert_eq!(failure.as_deref(), Some("the token has a character that a header cannot have"));
+    assert_eq!(server.requests().len(), 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Everything started here is owned here and ends before [`run`] returns: the runtime is dropped with its tasks.
 
 mod acceptors;
+mod activation;
 mod admin_thread;
 mod grants;
 mod issuers;
@@ -28,6 +29,7 @@ use crate::telemetry::logging::{self, Logging};
 use crate::telemetry::metrics::{Direction, Exposition, ReloadResult, Reloads};
 use crate::transport::Transport;
 use acceptors::Acceptors;
+use activation::{ActivationError, PassedSockets};
 use admin_thread::AdminThread;
 use grants::Grants;
 use issuers::KeyFetches;
@@ -110,6 +112,10 @@ enum StartError {
     Bind { listener: &'static str, address: String, cause: io::Error },
     #[error("can't speak TLS on `listen.{listener}`: {}", Chain(cause))]
     Tls { listener: &'static str, cause: SettingsError },
+    #[error("can't use the socket that was passed for `listen.{listener}`: {cause}")]
+    Passed { listener: &'static str, cause: ActivationError },
+    #[error("can't use the sockets that were passed: {0}")]
+    Activation(#[from] ActivationError),
     #[error("can't start: {0}")]
     Io(#[from] io::Error),
     #[error("can't open the access log {}: {cause}", path.display())]
@@ -126,6 +132,7 @@ fn start(
     log: Option<Logging>,
 ) -> Result<(), StartError> {
     unread::log(problems);
+    let passed = PassedSockets::take()?;
     let threads = config
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -137,7 +144,7 @@ fn start(
         .enable_all()
         .build()?;
     let drain = runtime.block_on(async {
-        let server = Server::new(path, config, problems, log).await?;
+        let server = Server::new(path, config, problems, log, passed).await?;
         server.serve(files).await
     });
     // Blocking work (reading a file) must not delay the exit.
@@ -210,6 +217,7 @@ impl Server {
         config: Config,
         problems: &Problems,
         log: Option<Logging>,
+        mut passed: PassedSockets,
     ) -> Result<Self, StartError> {
         let access_log = match &config.log.access {
             AccessLogTo::Off => AccessLog::off(),
@@ -223,13 +231,24 @@ impl Server {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let listen = &config.listen;
         let acceptors = Acceptors::new(listen)?;
-        let outbound = bind("outbound", &listen.outbound.address)?;
-        let webhooks = bind("webhooks", &listen.webhooks.address)?;
-        let admin = bind("admin", &listen.admin.address)?;
-        let sockets = listen
-            .all()
+        let (mut listeners, mut own) = (Vec::new(), Vec::new());
+        for (name, configured) in listen.all() {
+            let passed = passed.listener(name, &configured.address)?;
+            if passed.is_none() {
+                own.push(&configured.address);
+            }
+            listeners.push(match passed {
+                Some(listener) => listener,
+                None => bind(name, &configured.address)?,
+            });
+        }
+        let Ok([outbound, webhooks, admin]) = <[Listener; 3]>::try_from(listeners) else {
+            unreachable!("there are three listeners")
+        };
+        // A socket of the service manager stays for the next process.
+        let sockets = own
             .into_iter()
-            .filter_map(|(_, listener)| match &listener.address {
+            .filter_map(|address| match address {
                 ListenAddr::Unix(path) => Some(path.clone()),
                 ListenAddr::Tcp(_) => None,
             })

@@ -32,7 +32,7 @@ pub(super) fn log(problems: &Problems) {
             help = problem.help.as_deref(),
             file = %problem.file,
             line = problem.line(),
-            "a secret can't be read: its account, issuer, webhook or caller keeps the last value, or is unavailable"
+            "a secret can't be read: its account, issuer, webhook, caller or listener keeps the last value, or is unavailable"
         );
     }
     match unread.count() {

@@ -116,6 +116,8 @@ struct Failures {
     timeouts: [AtomicU64; Phase::TIMED.len()],
     /// Retries, and those that the budget refused.
     retries: [AtomicU64; 2],
+    /// Answers of the provider with the status 429.
+    rate_limited: AtomicU64,
     refused: OnceLock<Box<[AtomicU64; WebhookRefusal::ALL.len()]>>,
 }
 
@@ -191,6 +193,11 @@ impl ServiceStats {
     /// Counts a retry of `retries`, or, if it is not within the budget, a refused one.
     pub fn retried(&self, is_within_budget: bool) {
         self.used().failures().retries[usize::from(!is_within_budget)].fetch_add(1, Relaxed);
+    }
+
+    /// Counts an answer of the provider with the status 429.
+    pub fn rate_limited_by_provider(&self) {
+        self.used().failures().rate_limited.fetch_add(1, Relaxed);
     }
 
     /// Counts a webhook call that was refused.

@@ -1,10 +1,12 @@
 //! attache's contract, from outside.
 
 mod access_log;
+mod activation;
 mod admin;
 mod admin_access;
 mod answers;
 mod assertions;
+mod callers;
 mod causes;
 mod client_certificates;
 mod commands;
@@ -52,6 +54,7 @@ mod replays;
 mod retries;
 mod selftest;
 mod service_manager;
+mod service_rules;
 mod signatures;
 mod smuggling;
 mod status;

@@ -2,6 +2,7 @@
 
 use super::{ApiKey, CaBundle, UnreadSecret, Validity};
 use crate::secret::{Secret, sha256};
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -108,6 +109,15 @@ pub enum ListenAddr {
     Tcp(SocketAddr),
     /// `unix:/run/attache/outbound.sock`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl ListenAddr {

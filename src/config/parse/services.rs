@@ -3,7 +3,9 @@
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
 use super::service_rules::{check_headers, service_rules};
-use super::{Named, accounts, credential_place, hosts, loops, optional, refer, retries, tls, urls, webhooks};
+use super::{
+    Named, accounts, credential_place, hosts, loops, optional, redaction, refer, retries, tls, urls, webhooks,
+};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
@@ -14,15 +16,11 @@ use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
 use crate::header_name::FieldName;
-use crate::secret::MIN_REDACTED;
 use http::{HeaderValue, StatusCode, header};
 use std::sync::Arc;
 use std::time::Duration;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The values of `redact_responses`.
-const SCOPES: [(&str, RedactionScope); 2] =
-    [("headers", RedactionScope::Headers), ("body", RedactionScope::Body)];
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The parts of the file that a service refers to.
@@ -147,10 +145,8 @@ fn outbound(
         let help = "use an https `server_url`, or remove it";
         decoder.no_use(&tls, "an http server_url", "this connection does not use TLS", help);
     }
-    if let (Some(_), Given::Value(account)) = (settings.redact_responses, &account)
-        && account.authorization.shortest().is_some_and(|length| length < MIN_REDACTED)
-    {
-        short_credential(decoder, map, &account.name);
+    if let Given::Value(account) = &account {
+        redaction::check_service(decoder, map, settings.redact_responses, account);
     }
     // `localhost` is never resolved, so no name server decides where it leads.
     let local = server_url.as_ref().is_some_and(|url| url.host == Host::Name("localhost".to_owned()));
@@ -215,21 +211,8 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         private_network: flag("private_network", false),
         allow_plaintext: flag("allow_plaintext", false),
         rewrite_links: flag("rewrite_links", true),
-        redact_responses: map.get("redact_responses").and_then(|at| decoder.one_of(&at, &SCOPES)),
+        redact_responses: map.get("redact_responses").and_then(|at| redaction::scope(decoder, &at)),
     }
-}
-
-/// Reports a credential that could be a part of any word, and so is never looked for.
-fn short_credential(decoder: &Decoder<'_>, map: &Map<'_>, account: &str) {
-    let Some(at) = map.get("redact_responses") else { return };
-    let message = format!("{at} can't look for a credential of fewer than {MIN_REDACTED} characters");
-    let finding = Finding::error("short_credential", decoder.place(&at), message);
-    let finding = finding.label(format!("the account `{account}` has one"));
-    let finding = match map.own("account") {
-        Some(account) => finding.secondary(decoder.place(&account), "the account"),
-        None => finding,
-    };
-    decoder.report(finding.help("use a longer credential, or remove `redact_responses`"));
 }
 
 /// Reports problems of `defaults.service`, even if no service uses it.

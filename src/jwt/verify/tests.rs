@@ -89,7 +89,7 @@ fn a_projected_token_of_kubernetes_proves_the_service_account() {
         "sub": "system:serviceaccount:billing:default",
     });
     let token = RSA.0.token(&json!({ "alg": "RS256", "kid": "rsa" }), &claims);
-    let found = verify(&token).ok().expect("is good");
+    let found = verify(&token).expect("is good");
     assert_eq!(found.subject, "system:serviceaccount:billing:default");
     assert_eq!(found.expires_at, at(NOW + 3607));
     assert_eq!(found.all["kubernetes.io"]["namespace"], "billing");
@@ -451,7 +451,7 @@ fn without_a_key_id_a_bounded_number_of_keys_is_tried() {
 fn newer_keys_are_fetched_for_tokens_that_could_be_good() {
     let newer = |header: &Value, more: Value| {
         let token = P256.token(header, &with(&claims(), &more));
-        let token = UnverifiedToken::parse(token.as_bytes()).ok().expect("is well-formed");
+        let token = UnverifiedToken::parse(token.as_bytes()).expect("is well-formed");
         let audiences = ["attache".to_owned()];
         let refusal =
             token.verify(&set(&[ED25519.jwk()]), ISSUER, &audiences, at(NOW)).err().expect("is refused");

@@ -17,22 +17,21 @@ pub mod tokens;
 pub use table::{CallerNumber, Callers, RunningCaller};
 
 use super::rights::{self, Denied};
+use super::{Call, Routes};
 use crate::config::model::{CallerRules, Validity};
 use crate::error_code::ErrorCode;
 use crate::issuers::{Issuers, NewerKeys};
 use crate::jwt::verify::JwtRefusal;
 use crate::message::Fields;
-use crate::plan::Refusal;
+use crate::plan::{Plan, Refusal};
 use crate::route::Route;
 use crate::telemetry::metrics::CallerRefusal;
+use crate::x509::San;
 use http::{Method, StatusCode};
 use proof::Proof;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokens::TokenNumber;
-
-/// A name of a certificate.
-pub type San = String;
 
 /// The parts of a request that may prove its caller.
 pub struct Shown<'a> {
@@ -165,6 +164,41 @@ impl Callers {
             Err(Denied::Method) => Err(CallerRefusal::Method),
             Err(Denied::Path | Denied::AmbiguousPath) => Err(CallerRefusal::Path),
         }
+    }
+
+    /// Decides what to do with a request, without its limits and counts. Returns the plan, the caller, and what the
+    /// request lacks under `caller_rules: report`.
+    ///
+    /// # Errors
+    ///
+    /// The answer, if it is not forwarded.
+    pub fn decide(
+        &self,
+        routes: &Routes,
+        call: &Call<'_>,
+        proven: Result<CallerNumber, CallerRefusal>,
+    ) -> Result<(Plan, Option<CallerNumber>, Option<CallerRefusal>), Refusal> {
+        let caller = match proven {
+            Err(reason) if self.enforces() => return Err(self.unproven_refusal(routes, call, reason)),
+            proven => proven,
+        };
+        let located = routes.locate(call)?;
+        let Ok(caller) = caller else {
+            return Ok((located.plan(located.route)?, None, caller.err()));
+        };
+        let service = &located.route.service;
+        let lacks = self.authorize(caller, service, (call.method, located.rest)).err();
+        if let Some(reason) = lacks.filter(|_| self.enforces()) {
+            return Err(refusal(reason).of(service));
+        }
+        let route = self.route(caller, service).unwrap_or(located.route);
+        Ok((located.plan(route)?, Some(caller), lacks))
+    }
+
+    /// Returns the answer to a request that proves no caller.
+    pub fn unproven_refusal(&self, routes: &Routes, call: &Call<'_>, reason: CallerRefusal) -> Refusal {
+        let refusal = refusal(reason);
+        if routes.is_proxied(call) { for_proxy_client(refusal) } else { refusal }
     }
 
     /// Returns true if a request without a proof or a right is refused.

@@ -129,7 +129,7 @@ fn is_token(text: &[u8]) -> bool {
 }
 
 /// Returns true if a token may hold the byte anywhere; `=` it may hold only at its end.
-pub(super) fn is_word_byte(byte: u8) -> bool {
+pub fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)
 }
 

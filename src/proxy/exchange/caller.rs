@@ -3,12 +3,13 @@
 use super::record::{Record, warn_of_caller};
 use crate::header_name::same;
 use crate::message::request::RequestHead;
-use crate::outbound::callers::{self, Callers, Proven, San, Shown, Unproven, proof};
-use crate::outbound::{Call, Located};
+use crate::outbound::callers::{self, Callers, Proven, Shown, Unproven, proof};
+use crate::outbound::{Call, Located, SHORTEST_KEY};
 use crate::plan::{Plan, Refusal};
 use crate::route::{Route, overrides};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CallerRefusal;
+use crate::x509::PeerCertificate;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,9 +26,10 @@ pub(super) struct CallerProof {
 pub(super) fn authenticate(
     head: &RequestHead,
     record: &Record,
-    certificate: Option<&[San]>,
+    certificate: Option<&PeerCertificate>,
 ) -> Option<CallerProof> {
     let Snapshot { callers: Some(callers), issuers, .. } = &*record.snapshot else { return None };
+    let certificate = certificate.map(PeerCertificate::sans);
     let shown = Shown { fields: &head.fields, absolute_form: head.absolute, certificate, now: record.time };
     let text = proof::shown(&head.fields, head.absolute).ok().flatten().map(|proof| match proof.text {
         Cow::Borrowed(text) => head.fields.share(text),
@@ -49,9 +51,16 @@ pub(super) fn patience(head: &RequestHead, record: &Record) -> Duration {
 }
 
 impl CallerProof {
+    /// Returns true if `text` holds what was shown, or is a token of any caller.
+    pub(super) fn is_token(&self, record: &Record, text: &[u8]) -> bool {
+        let callers = record.snapshot.callers.as_deref().filter(|_| text.len() >= SHORTEST_KEY);
+        self.is_in(text) || callers.is_some_and(|callers| callers.tokens().find(text).is_some())
+    }
+
     /// Returns true if `text` holds what was shown.
     pub(super) fn is_in(&self, text: &[u8]) -> bool {
-        self.text.as_deref().is_some_and(|shown| memchr::memmem::find(text, shown).is_some())
+        let shown = self.text.as_deref().filter(|shown| !shown.is_empty());
+        shown.is_some_and(|shown| memchr::memmem::find(text, shown).is_some())
     }
 }
 
@@ -72,9 +81,7 @@ pub(super) fn plan(
         Err(unproven) => {
             lack_proof(callers, unproven, record);
             if callers.enforces() {
-                let refusal = callers::refusal(unproven.reason);
-                let is_proxied = snapshot.routes.is_proxied(call);
-                return Err(if is_proxied { callers::for_proxy_client(refusal) } else { refusal });
+                return Err(callers.unproven_refusal(&snapshot.routes, call, unproven.reason));
             }
             None
         }
@@ -148,21 +155,25 @@ pub(super) fn clean(
     });
 }
 
-/// The text in place of a proof in a path.
+/// The text in place of a token in a path.
 const TOKEN: &[u8] = b"{token}";
 
-/// Returns a path as the access log may show it: without the text of the proof.
-pub(super) fn log_path(path: &[u8], proof: Option<&CallerProof>) -> Vec<u8> {
-    let Some(text) = proof.and_then(|proof| proof.text.as_deref()).filter(|text| text.len() >= 8) else {
-        return path.to_vec();
-    };
-    let (mut shown, mut rest) = (Vec::with_capacity(path.len()), path);
-    while let Some(at) = memchr::memmem::find(rest, text) {
-        shown.extend_from_slice(&rest[..at]);
-        shown.extend_from_slice(TOKEN);
-        rest = &rest[at + text.len()..];
+/// Returns a path as the access log may show it: without the text that the request shows as its proof, and without a
+/// token of any caller. A word as long as a token costs a hash.
+pub(super) fn log_path(path: &[u8], record: &Record, proof: Option<&CallerProof>) -> Vec<u8> {
+    let Some(proof) = proof else { return path.to_vec() };
+    let is_proof = |word: &[u8]| word.len() >= SHORTEST_KEY && proof.is_token(record, word);
+    let mut shown = Vec::with_capacity(path.len());
+    for word in path.split_inclusive(|b| !proof::is_word_byte(*b) || *b == b'/') {
+        let (text, end) = match word.split_last() {
+            Some((end, text)) if !proof::is_word_byte(*end) || *end == b'/' => {
+                (text, std::slice::from_ref(end))
+            }
+            _ => (word, &[][..]),
+        };
+        shown.extend_from_slice(if is_proof(text) { TOKEN } else { text });
+        shown.extend_from_slice(end);
     }
-    shown.extend_from_slice(rest);
     shown
 }
 

@@ -219,6 +219,9 @@ impl Exchange<'_> {
         }
         let record = &mut request.record;
         record.response_headers = Some(record.arrived.elapsed());
+        if answering.head.status == 429 && record.direction == Direction::Outbound {
+            record.stats().rate_limited_by_provider();
+        }
         self.settle(&mut planned, answering.head.status);
         if answering.head.status == 101 {
             return Box::pin(tunnel::open(request, &planned, answering, self.client)).await;
@@ -233,7 +236,8 @@ impl Exchange<'_> {
         if record.direction != Direction::Outbound || record.snapshot.callers.is_none() {
             return Ok(None);
         }
-        let mut proof = caller::authenticate(head, record, None);
+        let certificate = self.client.certificate(record.time).cloned();
+        let mut proof = caller::authenticate(head, record, certificate.as_deref());
         let newer = proof.as_mut().and_then(|proof| proof.outcome.as_mut().err()?.newer_keys.take());
         if let Some(newer) = newer {
             let deadline = record.arrived + caller::patience(head, record);
@@ -243,7 +247,7 @@ impl Exchange<'_> {
                 fetched = timeout_at(deadline.into(), Box::pin(newer.fetched())) => fetched,
             };
             if fetched == Ok(true) {
-                proof = caller::authenticate(head, record, None);
+                proof = caller::authenticate(head, record, certificate.as_deref());
             }
         }
         Ok(proof)

@@ -11,7 +11,8 @@ async fn reloader(folder: &Path) -> Reloader {
     std::fs::write(&path, FILE).unwrap();
     let config = config::load(&path, Mode::Full).config.unwrap();
     let fixed = Fixed::of(&config);
-    let server = Server::new(&path, config, &Problems::default(), None).await.unwrap();
+    let passed = crate::server::activation::PassedSockets::take().unwrap();
+    let server = Server::new(&path, config, &Problems::default(), None, passed).await.unwrap();
     let Server { state, tokens, grants, log, .. } = server;
     Reloader { path, state, tokens, grants, log, fixed, background: JoinSet::new() }
 }

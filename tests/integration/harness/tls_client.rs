@@ -62,6 +62,13 @@ impl TlsClient {
         Self { config: Arc::new(config) }
     }
 
+    /// The same client, which resumes no session.
+    pub(crate) fn forgetful(&self) -> Self {
+        let mut config = (*self.config).clone();
+        config.resumption = rustls::client::Resumption::disabled();
+        Self { config: Arc::new(config) }
+    }
+
     /// Connects to attache under the name `localhost`.
     pub(crate) async fn connect(&self, to: SocketAddr) -> io::Result<TlsConnection> {
         let tcp = within(PATIENCE, "a connection", TcpStream::connect(to)).await?;
