@@ -3,11 +3,13 @@
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
 use attache::config::model::{
-    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceRules, ServiceTls, User, Webhook,
+    Account, ApiKey, Authorization, Host, Outbound, RedactionScope, ServerUrl, ServiceRules, ServiceTls,
+    User, Webhook,
 };
-use attache::credentials::Credential;
+use attache::credentials::{Credential, Redaction};
 use attache::header_name::FieldName;
 use attache::message::Fields;
+use attache::message::redact::RedactedStream;
 use attache::outbound::Routes;
 use attache::outbound::path::has_dot_segment;
 use attache::proxy::bench::{clean_request, kept_in_response};
@@ -22,7 +24,7 @@ use attache::webhook::endpoint::Endpoint;
 use attache::webhook::identity::Reserved;
 use attache::webhook::keys::KeyTable;
 use attache::webhook::{self, Call, UnknownKeyLimiter};
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ring::hmac;
 use std::hint::black_box;
@@ -136,6 +138,7 @@ fn outbound_route() -> Route {
         allow_plaintext: false,
         hosts: Vec::new(),
         rewrite_links: true,
+        redact_responses: None,
     };
     Route::outbound(
         "mailer",
@@ -198,6 +201,32 @@ fn header_cleaning(c: &mut Criterion) {
     });
 }
 
+/// Measures the search for copies of a credential in 64 KiB of JSON, without one and with one in each KiB.
+fn redaction(c: &mut Criterion) {
+    let credential = Credential::Headers(
+        [(
+            FieldName::from_static("Authorization"),
+            HeaderValue::from_static("Bearer tok_51H8vQ2eZvKYlo2C/0+abc"),
+        )]
+        .into(),
+    );
+    let redaction = Redaction::new(RedactionScope::Body, &credential, &[]);
+    let redactor = redaction.redactor(&credential, None).expect("a credential");
+    let plain = br#"{"id":"msg_01H8","subject":"Quarterly report","token":"tok_other","n":42},"#.repeat(900);
+    let mut copies = plain.clone();
+    for at in (0..copies.len() - 64).step_by(1024) {
+        copies[at..at + 29].copy_from_slice(b"tok_51H8vQ2eZvKYlo2C/0+abc   ");
+    }
+    let mut group = c.benchmark_group("redaction");
+    for (name, body) in [("64 KiB without a copy", &plain), ("64 KiB with 64 copies", &copies)] {
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| RedactedStream::new(Arc::clone(&redactor)).add(black_box(body)).len());
+        });
+    }
+    group.finish();
+}
+
 /// Measures the metrics of one request, from its start to its end.
 fn metrics(c: &mut Criterion) {
     let stats: Arc<ServiceStats> = Arc::default();
@@ -239,5 +268,5 @@ fn access_log(c: &mut Criterion) {
     c.bench_function("access_log", |b| b.iter(|| log.write(black_box(&outcome))));
 }
 
-criterion_group!(benches, keys, outbound, paths, header_cleaning, signatures, access_log, metrics);
+criterion_group!(benches, keys, outbound, paths, header_cleaning, redaction, signatures, access_log, metrics);
 criterion_main!(benches);

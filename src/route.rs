@@ -9,7 +9,7 @@ use crate::config::model::{
     Account, Authorization, KeyIn, Outbound, Rights, ServerUrl, ServiceRules, ServiceTls, TimeoutResponse,
     UnreadSecret, Webhook,
 };
-use crate::credentials::Credential;
+use crate::credentials::{Credential, Redaction};
 use crate::header_name::{FieldName, METHOD_OVERRIDES, PATH_OVERRIDES, fold};
 use crate::limits::{LimitState, Limits};
 use crate::secret::Secret;
@@ -70,6 +70,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// The allowed methods of a webhook.
     pub methods: Arc<[Method]>,
+    /// `redact_responses`; outbound only.
+    pub redaction: Option<Box<Redaction>>,
     /// True if links in responses are rewritten; outbound only.
     pub rewrite_links: bool,
     /// Counters and histograms; carried over reloads by name.
@@ -88,12 +90,18 @@ impl Route {
     ) -> Self {
         let rules = &outbound.rules;
         let max_concurrent = rules.max_concurrent.map(NonZeroU32::get).or(parts.max_concurrent);
+        let redaction = outbound.redact_responses;
+        let redaction = redaction.map(|scope| Box::new(Redaction::new(scope, &credential, &account.headers)));
+        let mut names = [replaced(&credential, &account.headers), dropped(rules)].concat();
+        if redaction.as_ref().is_some_and(|redaction| redaction.searches_bodies()) {
+            names.push("accept-encoding".to_owned());
+        }
         Self {
             direction: Direction::Outbound,
             service: service.to_owned(),
             account: Some(account.name.clone()),
             headers: Arc::clone(&account.headers),
-            replaced: parts.names([replaced(&credential, &account.headers), dropped(rules)].concat()),
+            replaced: parts.names(names),
             set_headers: Arc::clone(&rules.set_headers),
             rights: (rules.allow != Rights::default()).then(|| Box::new(rules.allow.clone())),
             limits: Some(Limits::new(rules.rate_limit.as_ref(), max_concurrent, carried.limits)),
@@ -124,9 +132,15 @@ impl Route {
             timeout_response: outbound.timeout_response.clone(),
             max_body: rules.max_body,
             methods: parts.methods(&[]),
+            redaction,
             rewrite_links: outbound.rewrite_links,
             stats: carried.stats,
         }
+    }
+
+    /// Returns true if a credential is part of the upstream's path prefix.
+    pub fn has_credential_place(&self) -> bool {
+        matches!(&*self.credential, Credential::Path(_))
     }
 
     /// Returns the upstream's path prefix as it is sent, if a credential is part of it.
@@ -188,6 +202,7 @@ impl Route {
             timeout_response: None,
             max_body: Some(webhook.max_body),
             methods: parts.methods(&webhook.methods),
+            redaction: None,
             rewrite_links: false,
             stats,
         }

@@ -60,6 +60,19 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// Minimum length of a secret that is looked for in a text: a shorter one may be a part of any word.
+pub const MIN_REDACTED: usize = 8;
+
+/// Returns a header's credential without the name of its scheme (RFC 9110 section 11.4): `abc` of `Bearer abc`.
+pub fn without_scheme(value: &[u8]) -> &[u8] {
+    match value.iter().position(|&b| b == b' ') {
+        Some(end) if value[..end].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-') => {
+            value[end..].trim_ascii_start()
+        }
+        _ => value,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

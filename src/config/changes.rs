@@ -197,6 +197,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         unread,
         hosts,
         rewrite_links,
+        redact_responses,
     } = before;
     let names_one = !account.is_inline() && !after.account.is_inline();
     (if names_one { account.name == after.account.name } else { same_account(account, &after.account) })
@@ -214,6 +215,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *allow_plaintext == after.allow_plaintext
         && *hosts == after.hosts
         && *rewrite_links == after.rewrite_links
+        && *redact_responses == after.redact_responses
         && *unread == after.unread
 }
 

@@ -28,7 +28,8 @@ pub use param::Param;
 pub use retries::{Retries, RetryOn};
 pub use rights::{PathPattern, Rights};
 pub use service::{
-    CREDENTIAL_PLACE, CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination,
+    CREDENTIAL_PLACE, CaBundle, Host, Outbound, RedactionScope, ServerUrl, Service, ServiceTls,
+    TimeoutResponse, destination,
 };
 pub use service_rules::ServiceRules;
 pub use unread::{ReadFault, UnreadSecret};

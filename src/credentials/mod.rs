@@ -5,6 +5,7 @@
 //! [`oauth2::TokenSource`]. The alternative, a trait object with an `apply` that awaits, would hide from the proxy
 //! whether a request has to wait for a token endpoint.
 
+mod copies;
 mod jwt;
 pub mod oauth2;
 mod path;
@@ -12,6 +13,7 @@ mod query;
 mod sign;
 mod stats;
 
+pub use copies::Redaction;
 pub use jwt::{JwtCredential, SignedToken};
 pub use path::PathCredential;
 pub use query::QueryCredential;

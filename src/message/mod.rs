@@ -9,6 +9,7 @@ pub(crate) mod chunked;
 pub mod fields;
 pub mod framing;
 pub(crate) mod proxy_status;
+pub mod redact;
 pub(crate) mod request;
 pub mod response;
 mod retry_after;

@@ -4,7 +4,7 @@
 //! rebinding) names its own host, which no service has.
 
 use super::hosts::split;
-use crate::config::model::{Host, ServerUrl};
+use crate::config::model::{CREDENTIAL_PLACE, Host, ServerUrl};
 use crate::route::Route;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -82,8 +82,20 @@ impl Servers {
     }
 }
 
-/// Returns the rest of `path` if it is below the path of the service's URL.
+/// Returns the rest of `path` if it is below the path of the service's URL. Anything stands for a credential in it: a
+/// client that must have one is given a placeholder.
 fn below<'a>(path: &'a [u8], route: &Route) -> Option<&'a [u8]> {
-    let rest = path.strip_prefix(route.upstream.prefix.as_bytes())?;
+    let prefix = route.upstream.prefix.as_str();
+    let rest = match prefix.split_once(CREDENTIAL_PLACE) {
+        None => path.strip_prefix(prefix.as_bytes())?,
+        Some((before, after)) => {
+            let rest = path.strip_prefix(before.as_bytes())?;
+            let segment = rest.split(|&b| b == b'/').next().unwrap_or_default().len();
+            let last = after.split('/').next().unwrap_or_default();
+            // What follows the credential in its segment is the end of the segment.
+            let begin = segment.checked_sub(last.len())?;
+            rest[begin..].strip_prefix(after.as_bytes())?
+        }
+    };
     (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
 }

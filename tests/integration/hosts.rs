@@ -142,3 +142,27 @@ async fn an_http_proxy_matches_the_authority_and_the_longest_path() {
     assert!(connect.header("allow").is_some_and(|allow| allow.contains("GET")));
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("http_proxy")), "{problem}");
 }
+
+/// As with a Telegram library, whose URL cannot be without a token.
+#[tokio::test]
+async fn a_placeholder_stands_for_a_credential_in_the_path() {
+    let third_party = third_party();
+    let yaml = "
+        http_proxy: true
+        services:
+          telegram:
+            account: { authorization: { path: { env: TOKEN } } }
+            server_url: '{{third_party}}/bot{credential}/v1'";
+    let token = format!("123:{}", secret("telegram"));
+    let setup = attache().given("third_party", third_party.url()).env("TOKEN", &token);
+    let attache = setup.with(yaml).await;
+    let at = third_party.address();
+    let answer = attache.send(get(format!("http://{at}/botPLACEHOLDER/v1/getMe?x=1"))).await;
+    assert_eq!((answer.status, last(&third_party)), (200, format!("/bot{token}/v1/getMe?x=1")));
+    let line = attache.access_log_line("its line", |line| line["service"] == "telegram").await;
+    assert_eq!(line["path"], "/bot{credential}/v1/getMe");
+    for path in ["/bot/a/v1/getMe", "/xbotPLACEHOLDER/v1/getMe", "/botPLACEHOLDER/v2", "/botPLACEHOLDER"] {
+        let answer = attache.send(get(format!("http://{at}{path}"))).await;
+        answer.problem("service_unknown", 404, "destination_not_found");
+    }
+}

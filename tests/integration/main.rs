@@ -47,6 +47,7 @@ mod peers;
 mod provider_examples;
 mod providers;
 mod readme;
+mod redaction;
 mod refused;
 mod reload;
 mod replays;

@@ -2,7 +2,9 @@
 
 use super::{Asked, Decision, Denied, Sender, listener, log_path};
 use crate::config::effective::printable;
-use crate::config::model::{Account, Authorization, Config, Outbound, Rate, ServerUrl, Webhook};
+use crate::config::model::{
+    Account, Authorization, Config, Outbound, Rate, RedactionScope, ServerUrl, Webhook,
+};
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
 use crate::plan::Plan;
@@ -92,6 +94,17 @@ impl Report {
         };
         let value = json!({ "status": status, "text": text });
         self.add("on_timeout", value, "on time-out", format!("{status} {}", printable(text)));
+        self.only("rewrite_links", json!(route.rewrite_links));
+        if !route.rewrite_links {
+            self.line("links", "stay as they are".to_owned());
+        }
+        if let Some(scope) = outbound.redact_responses {
+            let parts = match scope {
+                RedactionScope::Headers => "header fields",
+                RedactionScope::Body => "header fields and bodies of text",
+            };
+            self.add("redacted", json!(parts), "redacted", format!("copies of the credential in {parts}"));
+        }
         self.rules(&outbound.rules);
         self.headers(added_outbound(config, outbound, account), &route.replaced);
         if let Authorization::Query { name, .. } = &account.authorization {
@@ -329,6 +342,9 @@ fn added_outbound(config: &Config, outbound: &Outbound, account: &Account) -> Ve
         | Authorization::Unavailable => {}
     }
     added.extend(account.headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
+    if outbound.redact_responses == Some(RedactionScope::Body) {
+        added.push(("Accept-Encoding".to_owned(), "identity".to_owned()));
+    }
     if config.via {
         added.push(("Via".to_owned(), "1.1 attache".to_owned()));
     }

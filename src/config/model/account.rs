@@ -3,7 +3,7 @@
 use super::{CaBundle, CustomGrant, Param, UnreadSecret};
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
-use crate::secret::Secret;
+use crate::secret::{Secret, without_scheme};
 use http::{HeaderValue, StatusCode};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +55,18 @@ pub enum Authorization {
 }
 
 impl Authorization {
+    /// Returns the length of its shortest fixed credential, without the name of a scheme such as `Bearer`. `None` if it has
+    /// none, or it is not known.
+    pub fn shortest(&self) -> Option<usize> {
+        match self {
+            Self::Headers(headers) => {
+                headers.iter().map(|(_, value)| without_scheme(value.as_bytes()).len()).min()
+            }
+            Self::Query { value, .. } | Self::Path(value) => Some(value.expose().len()),
+            Self::None | Self::Unavailable | Self::Jwt(_) | Self::OAuth2(_) => None,
+        }
+    }
+
     /// Returns the names of the headers that it sets.
     pub fn header_names(&self) -> impl Iterator<Item = &FieldName> {
         let (many, one) = match self {

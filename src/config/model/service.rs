@@ -63,8 +63,19 @@ pub struct Outbound {
     pub allow_plaintext: bool,
     /// `hosts`: the names by which a request's `Host` reaches it, in lowercase.
     pub hosts: Vec<String>,
+    /// `redact_responses`: where copies of the credential are replaced. `None`: nowhere.
+    pub redact_responses: Option<RedactionScope>,
     /// True if links in responses are rewritten so that they lead back through attache. Default true.
     pub rewrite_links: bool,
+}
+
+/// `redact_responses`: the parts of a response that are searched for copies of the credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedactionScope {
+    /// The header fields.
+    Headers,
+    /// The header fields, and a body of text.
+    Body,
 }
 
 /// `server_url` or `forward_to`: an http or https URL without query, fragment and user info.

@@ -1,6 +1,6 @@
 //! Callers: their proofs, and their rights.
 
-use super::{Named, credential_place, keys, limits, optional, refer, rights, service_rules, urls};
+use super::{Named, credential_place, keys, limits, optional, redaction, refer, rights, service_rules, urls};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
     Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Issuer,
@@ -243,6 +243,7 @@ fn account(decoder: &Decoder<'_>, at: &At<'_>, service: &str, context: &Context<
     if let Some(outbound) = service.and_then(|service| service.outbound.as_ref()) {
         credential_place::check(decoder, at, &outbound.server_url, &account)?;
         service_rules::check_account(decoder, at, &outbound.rules, &account)?;
+        redaction::check_account(decoder, at, outbound.redact_responses, &account)?;
     }
     Some(account)
 }

@@ -18,6 +18,7 @@ mod listen_advice;
 mod listen_tls;
 mod loops;
 mod oauth2;
+mod redaction;
 mod retries;
 mod rights;
 mod service_rules;

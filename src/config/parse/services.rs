@@ -3,12 +3,14 @@
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
 use super::service_rules::{check_headers, service_rules};
-use super::{Named, accounts, credential_place, hosts, loops, optional, refer, retries, tls, urls, webhooks};
+use super::{
+    Named, accounts, credential_place, hosts, loops, optional, redaction, refer, retries, tls, urls, webhooks,
+};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
-    Account, Authorization, Host, Outbound, Retries, Service, ServiceRules, ServiceTls, TimeoutResponse,
-    UnreadSecret, User,
+    Account, Authorization, Host, Outbound, RedactionScope, Retries, Service, ServiceRules, ServiceTls,
+    TimeoutResponse, UnreadSecret, User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -143,6 +145,9 @@ fn outbound(
         let help = "use an https `server_url`, or remove it";
         decoder.no_use(&tls, "an http server_url", "this connection does not use TLS", help);
     }
+    if let Given::Value(account) = &account {
+        redaction::check_service(decoder, map, settings.redact_responses, account);
+    }
     // `localhost` is never resolved, so no name server decides where it leads.
     let local = server_url.as_ref().is_some_and(|url| url.host == Host::Name("localhost".to_owned()));
     Some(Outbound {
@@ -162,6 +167,7 @@ fn outbound(
         allow_plaintext: settings.allow_plaintext,
         hosts: Vec::new(),
         rewrite_links: settings.rewrite_links,
+        redact_responses: settings.redact_responses,
     })
 }
 
@@ -181,6 +187,7 @@ struct Settings {
     private_network: bool,
     allow_plaintext: bool,
     rewrite_links: bool,
+    redact_responses: Option<RedactionScope>,
 }
 
 fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
@@ -204,6 +211,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         private_network: flag("private_network", false),
         allow_plaintext: flag("allow_plaintext", false),
         rewrite_links: flag("rewrite_links", true),
+        redact_responses: map.get("redact_responses").and_then(|at| redaction::scope(decoder, &at)),
     }
 }
 

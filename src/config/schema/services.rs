@@ -122,6 +122,12 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         )
         .default("true"),
         key(
+            "redact_responses",
+            Kind::Word(&["headers", "body"]),
+            "Replaces copies of the credential in responses by `[redacted]`: in header fields, or also in bodies of text. \
+             Best effort. The credential has at least 8 characters.",
+        ),
+        key(
             "private_network",
             Kind::Bool,
             "True allows the host's name to resolve to a loopback, private or link-local \

@@ -78,13 +78,17 @@ fn without_blanks(link: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Maximum number of links in one field; a head has room for 20,000, each of which costs a microsecond or two.
+const MAX_LINKS: usize = 500;
+
 /// `Link` (RFC 8288 section 3): several links, each with parameters, of which `anchor` is a reference too. A malformed
 /// remainder is dropped, and so is a parameter with `<` or `>` in it, which simple parsers take for another link.
 pub(super) fn list(value: &[u8], mut decide: impl FnMut(&[u8]) -> Verdict) -> Option<Cow<'_, [u8]>> {
-    let (mut out, mut changed) = (Vec::with_capacity(value.len()), false);
+    let (mut out, mut changed, mut count) = (Vec::with_capacity(value.len()), false, 0);
     let mut rest = without_commas(value);
     while !rest.is_empty() {
-        let Some((link, after)) = target(rest) else {
+        count += 1;
+        let Some((link, after)) = target(rest).filter(|_| count <= MAX_LINKS) else {
             changed = true;
             break;
         };

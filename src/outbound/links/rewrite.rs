@@ -29,12 +29,12 @@ impl Links<'_> {
         let raw = if parts.path.is_empty() { &b"/"[..] } else { parts.path };
         let resolved = dots::remove(Cow::Borrowed(raw));
         if origin.is(&own)
-            && let Some(rest) = below(&resolved.path, self.route.upstream.prefix.as_bytes())
+            && let Some(rest) = below(&resolved.path, &self.prefix())
         {
             if !self.leads_back(&resolved.path) {
                 return self.outside(&resolved.path, &parts);
             }
-            return self.inside(&resolved.path, rest, &parts);
+            return self.inside(rest, &parts);
         }
         let has_dots = resolved.path.len() != raw.len();
         let is_absolute = parts.scheme.is_some() || !self.route.upstream.is_tls();
@@ -51,8 +51,8 @@ impl Links<'_> {
             // The same resource.
             return Verdict::Keep;
         }
-        let Resolved { path, was_odd } = dots::remove(merged(path_of(self.sent), parts.path));
-        let Some(rest) = below(&path, self.route.upstream.prefix.as_bytes()) else {
+        let Resolved { path, was_odd } = dots::remove(merged(path_of(&self.target()), parts.path));
+        let Some(rest) = below(&path, &self.prefix()) else {
             return self.outside(&path, parts);
         };
         if !self.leads_back(&path) {
@@ -63,15 +63,15 @@ impl Links<'_> {
         let meant: Cow<'_, [u8]> = match self.form {
             Form::Path => [b"/", self.route.service.as_bytes(), rest].concat().into(),
             Form::Host => rest.into(),
-            Form::Proxy => (&*path).into(),
+            Form::Proxy => [self.asked_prefix(), rest].concat().into(),
         };
         let stays = !was_odd && !by_client.was_odd && by_client.path == meant;
-        if stays { Verdict::Keep } else { self.inside(&path, rest, parts) }
+        if stays { Verdict::Keep } else { self.inside(rest, parts) }
     }
 
     /// Returns a link that lies below `server_url` in the form of the request.
-    fn inside(&self, path: &[u8], rest: &[u8], parts: &Parts<'_>) -> Verdict {
-        let mut link = Vec::with_capacity(path.len() + self.route.service.len() + 16);
+    fn inside(&self, rest: &[u8], parts: &Parts<'_>) -> Verdict {
+        let mut link = Vec::with_capacity(rest.len() + self.route.service.len() + 64);
         match self.form {
             Form::Path => link.extend_from_slice(&[b"/", self.route.service.as_bytes(), rest].concat()),
             // Two slashes at the beginning would be a host.
@@ -80,7 +80,7 @@ impl Links<'_> {
             Form::Host => link.extend_from_slice(rest),
             Form::Proxy => {
                 let authority = self.route.upstream.authority.as_bytes();
-                link.extend_from_slice(&[b"http://", authority, path].concat());
+                link.extend_from_slice(&[b"http://", authority, self.asked_prefix(), rest].concat());
             }
         }
         append(&mut link, parts);
@@ -109,6 +109,29 @@ impl Links<'_> {
         }
     }
 
+    /// Returns the path of `server_url` as it is sent, with a credential that is part of it.
+    fn prefix(&self) -> Cow<'_, [u8]> {
+        match self.route.secret_prefix() {
+            Some(prefix) => Cow::Owned(prefix.expose().as_bytes().to_vec()),
+            None => Cow::Borrowed(self.route.upstream.prefix.as_bytes()),
+        }
+    }
+
+    /// Returns the target as it was sent, but for a credential in its query.
+    fn target(&self) -> Cow<'_, [u8]> {
+        let prefix = self.route.upstream.prefix.len();
+        match self.route.secret_prefix() {
+            Some(sent) => Cow::Owned([sent.expose().as_bytes(), &self.sent[prefix..]].concat()),
+            None => Cow::Borrowed(self.sent),
+        }
+    }
+
+    /// Returns the path of `server_url` as a client of the HTTP proxy spelled it.
+    fn asked_prefix(&self) -> &[u8] {
+        let below = self.sent.len() - self.route.upstream.prefix.len();
+        &self.asked[..self.asked.len().saturating_sub(below)]
+    }
+
     fn origin(&self) -> Option<Origin> {
         Origin::parse(self.route.upstream.is_tls(), self.route.upstream.authority.as_bytes())
     }
@@ -117,7 +140,7 @@ impl Links<'_> {
     fn base(&self) -> Option<Url> {
         let scheme = if self.route.upstream.is_tls() { "https" } else { "http" };
         let authority = self.route.upstream.authority.to_str().ok()?;
-        Url::parse(&format!("{scheme}://{authority}{}", String::from_utf8_lossy(self.sent))).ok()
+        Url::parse(&format!("{scheme}://{authority}{}", String::from_utf8_lossy(&self.target()))).ok()
     }
 }
 
@@ -167,7 +190,7 @@ fn append(link: &mut Vec<u8>, parts: &Parts<'_>) {
 }
 
 /// Returns a link with each byte percent-encoded that no URI has and that could end one.
-pub(super) fn encoded(link: &[u8]) -> Vec<u8> {
+fn encoded(link: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(link.len());
     for &byte in link {
         if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {

@@ -27,12 +27,14 @@ impl World {
     }
 
     fn with(mailer: &str, lines: &str) -> Self {
+        let longer =
+            if mailer.contains('{') { "https://api.other.example" } else { &format!("{mailer}/admin") };
         let yaml = format!(
             "
 http_proxy: true
 services:
   mailer: {{ server_url: '{mailer}', allow_plaintext: true, hosts: [mailer.internal], {lines} }}
-  admin: {{ server_url: '{mailer}/admin', account: {{ authorization: none }} }}
+  admin: {{ server_url: '{longer}', account: {{ authorization: none }} }}
   bank: {{ server_url: 'https://api.bank.example', account: {{ authorization: none }}, hosts: [bank.internal] }}
 "
         );
@@ -397,6 +399,47 @@ fn a_query_credential_never_remains_in_a_link() {
                 }
                 other => panic!("{reference}: {other:?}"),
             }
+        }
+    }
+}
+
+/// As with Telegram, whose links hold the token.
+#[test]
+fn a_path_credential_never_remains_in_a_link() {
+    let token = "123456:hunter2-hunter2";
+    for (rewrite, form, asked) in [
+        (true, Form::Path, "/mailer/a/b"),
+        (true, Form::Host, "/a/b"),
+        (true, Form::Proxy, "/botANYTHING/a/b"),
+        (false, Form::Path, "/mailer/a/b"),
+    ] {
+        let lines = format!("rewrite_links: {rewrite}, account: {{ authorization: {{ path: '{token}' }} }}");
+        let world = World::with("https://api.mailer.example/bot{credential}", &lines);
+        let link = |reference: &str| match world.decide(form, asked, reference.as_bytes()) {
+            Verdict::Keep => reference.to_owned(),
+            Verdict::Replace(link) => String::from_utf8(link).expect("ASCII"),
+            Verdict::Drop => "-".to_owned(),
+        };
+        for reference in [
+            "/bot123456:hunter2-hunter2/c",
+            "/bot123456%3Ahunter2%2Dhunter2/c",
+            "https://api.mailer.example/bot123456:hunter2-hunter2/c",
+            "../../bot123456:hunter2-hunter2/c",
+            "/file/bot123456:hunter2-hunter2/c",
+            "https://cdn.example/?token=123456%253Ahunter2-hunter2",
+        ] {
+            assert!(!link(reference).contains("hunter2"), "{form:?} {reference}: {}", link(reference));
+        }
+        let below = link("/bot123456:hunter2-hunter2/c?d");
+        match form {
+            _ if !rewrite => assert_eq!(below, "/bot%5Bredacted%5D/c?d"),
+            Form::Path => assert_eq!(below, "/mailer/c?d"),
+            Form::Host => assert_eq!(below, "/c?d"),
+            Form::Proxy => assert_eq!(below, "http://api.mailer.example/botANYTHING/c?d"),
+        }
+        assert_eq!(link("c"), "c");
+        if rewrite {
+            assert_eq!(link("/other"), "https://api.mailer.example/other");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Reading and writing go on at the same time: a write never waits (see [`crate::transport::stream`]), the client's
 //! body is read only while there is room, and every turn detects that the client has left.
 
+use super::edits::Edits;
 use super::failure::UpstreamError;
 use super::headers::ResponseFilter;
 use super::idle::Idle;
@@ -14,14 +15,13 @@ use super::resend::{BrokenConnection, Replay};
 use crate::credentials::oauth2::Token;
 use crate::message::framing::ResponseFraming;
 use crate::message::request::RequestHead;
-use crate::message::writer::{field, status_line};
-use crate::message::{Fields, Framing, ResponseHead, Version, proxy_status};
-use crate::outbound::links::{Links, is_link};
+use crate::message::writer::status_line;
+use crate::message::{Framing, ResponseHead, Version};
 use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
 use crate::telemetry::metrics::Phase;
 use crate::transport::stream::{BEHIND, ServerStream, Wire};
 use crate::transport::{Connection, Transport};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
 use std::sync::Arc;
@@ -296,7 +296,10 @@ impl Attempt {
                         return Err(AttemptError::Upstream(error, self.broken()));
                     }
                     if request.version == Version::Http11 {
-                        self.pass_interim_on(client, &head, record.links(planned, request));
+                        let edits = Edits::of(record, planned, request, self.sent_token.as_deref());
+                        self.forwarded_1xx |= head.status != 100;
+                        self.is_invited = true;
+                        pass_interim_on(client, &head, &edits);
                     }
                     stall.touch();
                 }
@@ -326,17 +329,6 @@ impl Attempt {
             () = self.wire.falls_below(full), if waits_for_room => Turn::HasRoom,
             () = stall.elapsed(), if waits_for_client => Turn::UploadStalled,
         })
-    }
-
-    /// Queues an interim response for a client that knows them, without hop-by-hop fields.
-    fn pass_interim_on(&mut self, client: &mut Client, head: &ResponseHead, links: Option<Links<'_>>) {
-        self.is_invited = true;
-        self.forwarded_1xx |= head.status != 100;
-        let filter = ResponseFilter::new(&head.fields, false);
-        let out = client.queue();
-        status_line(out, head.status, &head.reason);
-        write_fields(out, &head.fields, &filter, links);
-        out.extend_from_slice(b"\r\n");
     }
 
     /// Parses the head that the session has read, strictly: the session's own parser is too lenient to decide where the
@@ -420,27 +412,11 @@ pub(super) enum RelayTurn<'a> {
     Failed(UpstreamError),
 }
 
-/// Writes the fields of a response that are forwarded.
-pub(super) fn write_fields(
-    out: &mut BytesMut,
-    fields: &Fields,
-    filter: &ResponseFilter,
-    links: Option<Links<'_>>,
-) {
-    for one in fields.iter().filter(|one| filter.keeps(one)) {
-        if one.is("x-attache-request-id") {
-            continue;
-        }
-        if one.is("proxy-status") {
-            if let Some(value) = proxy_status::foreign(one.value) {
-                field(out, one.name, &value);
-            }
-        } else if let Some(links) = links.filter(|_| is_link(&one)) {
-            if let Some(value) = links.edit(&one) {
-                field(out, one.name, &value);
-            }
-        } else {
-            field(out, one.name, one.value);
-        }
-    }
+/// Queues an interim response for a client that knows them, without hop-by-hop fields.
+fn pass_interim_on(client: &mut Client, head: &ResponseHead, edits: &Edits<'_>) {
+    let filter = ResponseFilter::new(&head.fields, false);
+    let out = client.queue();
+    status_line(out, head.status, &edits.reason(&head.reason));
+    edits.write_fields(out, &head.fields, &filter);
+    out.extend_from_slice(b"\r\n");
 }

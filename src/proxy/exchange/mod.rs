@@ -30,6 +30,7 @@ mod attempt;
 pub mod bench;
 mod caller;
 mod connect;
+mod edits;
 mod failure;
 mod headers;
 mod idle;

@@ -65,6 +65,9 @@ pub(super) fn finish_upstream_request(
     if request.head.websocket {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     }
+    if route.redaction.as_ref().is_some_and(|redaction| redaction.searches_bodies()) {
+        field(&mut out, b"Accept-Encoding", b"identity");
+    }
     for (name, value) in planned.plan.route.set_headers.iter() {
         field(&mut out, name.spelling(), value.as_bytes());
     }

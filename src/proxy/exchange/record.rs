@@ -5,14 +5,12 @@
 //! panic ended has one too.
 
 use super::caller::reported;
-use super::request::Planned;
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
 use crate::limits::Permit;
 use crate::message::request::RequestHead;
 use crate::outbound::callers::tokens::TokenNumber;
 use crate::outbound::callers::{CallerNumber, Callers};
-use crate::outbound::links::Links;
 use crate::plan::Refusal;
 use crate::proxy::Proxy;
 use crate::request_id::RequestId;
@@ -177,11 +175,6 @@ impl Record {
     /// Returns the statistics that count the request.
     pub(crate) fn stats(&self) -> &Arc<ServiceStats> {
         self.route().map_or(self.snapshot.unmatched(self.direction), |route| &route.stats)
-    }
-
-    /// Returns the rules for the links of the response; `None` if they stay as they are.
-    pub(super) fn links<'a>(&'a self, planned: &'a Planned, head: &'a RequestHead) -> Option<Links<'a>> {
-        Links::new(&self.snapshot.routes, &planned.plan, &head.target, &head.fields, self.listener)
     }
 
     /// Subtracts bytes of the response that the client did not get.

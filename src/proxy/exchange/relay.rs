@@ -5,7 +5,8 @@
 //! lingering close.
 
 use super::answer::REQUEST_ID;
-use super::attempt::{Answering, Attempt, RelayTurn, Upload, write_fields};
+use super::attempt::{Answering, Attempt, RelayTurn, Upload};
+use super::edits::Edits;
 use super::failure::UpstreamError;
 use super::headers::ResponseFilter;
 use super::idle::Idle;
@@ -14,6 +15,7 @@ use super::request::{Planned, Request};
 use super::{End, NotForwarded};
 use crate::error_code::ErrorCode;
 use crate::message::framing::ResponseFraming;
+use crate::message::redact::RedactedStream;
 use crate::message::writer::{Outgoing, Persistence, date, field, status_line};
 use crate::message::{Framing, ResponseHead};
 use crate::proxy::Entrance;
@@ -33,17 +35,19 @@ pub(super) async fn relay(
     upload: &mut Upload,
     client: &mut Client,
 ) -> Result<End, NotForwarded> {
-    let Answering { mut attempt, head, framing } = answering;
+    let Answering { mut attempt, head, mut framing } = answering;
+    let mut edits = Edits::of(&request.record, planned, &request.head, attempt.sent_token.as_deref());
+    let redacted = edits.body(planned, &head, &mut framing).map_err(NotForwarded::refused)?;
     // Bytes that a client sent for a declined tunnel must not be parsed as another request.
     let keep = request.keeps_alive && !request.head.websocket && !entrance.table.is_draining();
     let persistence = if keep { Persistence::KeepAlive } else { Persistence::Close };
     let outgoing = Outgoing::new(framing.body, framing.announced, request.head.version, persistence);
-    write_head(client, &head, &outgoing, request, planned);
+    write_head(client, &head, &outgoing, request, &edits);
     let record = &mut request.record;
     record.status = Some(head.status);
     record.phase = Some(Phase::Body);
     let idle_timeout = planned.plan.route.idle_timeout;
-    let mut relayed = Relayed { outgoing, record };
+    let mut relayed = Relayed { outgoing, record, redacted };
     match relayed.body(&mut attempt, framing, upload, client, idle_timeout).await {
         Ok(()) => {}
         Err(RelayError::Client(error)) => {
@@ -74,12 +78,11 @@ fn write_head(
     head: &ResponseHead,
     outgoing: &Outgoing,
     request: &Request,
-    planned: &Planned,
+    edits: &Edits<'_>,
 ) {
     let out = client.queue();
-    let links = request.record.links(planned, &request.head);
-    status_line(out, head.status, &head.reason);
-    write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, false), links);
+    status_line(out, head.status, &edits.reason(&head.reason));
+    edits.write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, false));
     if !head.fields.contains("date") {
         date(out);
     }
@@ -116,6 +119,8 @@ impl From<ClientError> for RelayError {
 struct Relayed<'a> {
     outgoing: Outgoing,
     record: &'a mut Record,
+    /// Replaces copies of the credential. Boxed, because few responses need it.
+    redacted: Option<Box<RedactedStream>>,
 }
 
 impl Relayed<'_> {
@@ -149,6 +154,9 @@ impl Relayed<'_> {
                 RelayTurn::Failed(error) => return Err(RelayError::Server(error)),
             }
         }
+        if let Some(mut redacted) = self.redacted.take() {
+            self.write(&redacted.end(), client).await?;
+        }
         Ok(())
     }
 
@@ -166,6 +174,8 @@ impl Relayed<'_> {
     }
 
     async fn write(&mut self, part: &[u8], client: &mut Client) -> Result<(), ClientError> {
+        let redacted = self.redacted.as_mut().map(|redacted| redacted.add(part));
+        let part = redacted.as_deref().unwrap_or(part);
         if part.is_empty() {
             return Ok(());
         }

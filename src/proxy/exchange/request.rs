@@ -12,7 +12,7 @@ use super::resend::is_idempotent;
 use crate::message::Framing;
 use crate::message::request::RequestHead;
 use crate::outbound;
-use crate::plan::{Plan, Refusal};
+use crate::plan::{Form, Plan, Refusal};
 use crate::proxy::Entrance;
 use crate::request_id::RequestId;
 use crate::telemetry::metrics::{Direction, WebhookRefusal};
@@ -190,7 +190,15 @@ fn outbound(
         record.route = record.snapshot.routes.get(service).cloned();
     }
     let is_known = planned.is_ok() || record.route.is_some();
-    record.path = caller::log_path(outbound::log_path(&head.target, is_known), record, proof);
+    // A client of the HTTP proxy may have put a token in the place of the credential.
+    let shown = match (&planned, &record.route) {
+        (Ok(plan), _) if plan.form == Form::Proxy && plan.route.has_credential_place() => &plan.target[..],
+        (Err(_), Some(route)) if head.absolute && route.has_credential_place() => {
+            route.upstream.prefix.as_bytes()
+        }
+        _ => &head.target,
+    };
+    record.path = caller::log_path(outbound::log_path(shown, is_known), record, proof);
     planned.map_err(NotForwarded::refused)
 }
 

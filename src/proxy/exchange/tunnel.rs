@@ -3,7 +3,8 @@
 //! It ends after the service's idle time without a byte, and when the client reads nothing for [`STALL`].
 
 use super::answer::REQUEST_ID;
-use super::attempt::{Answering, write_fields};
+use super::attempt::Answering;
+use super::edits::Edits;
 use super::failure::no_response;
 use super::headers::ResponseFilter;
 use super::record::Record;
@@ -44,9 +45,9 @@ pub(super) async fn open(
         return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
     let out = client.queue();
-    let links = request.record.links(planned, &request.head);
-    status_line(out, head.status, &head.reason);
-    write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true), links);
+    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_deref());
+    status_line(out, head.status, &edits.reason(&head.reason));
+    edits.write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
     field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
     out.extend_from_slice(b"\r\n");
     request.record.status = Some(head.status);

@@ -463,6 +463,13 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::ServiceProtocol),
+        reasons: &["compressed_body"],
+        cause: "The service compressed its response although it was asked for no coding, so `redact_responses: body` can't search it.",
+        action: "Use `redact_responses: headers` for this service, or remove it.",
+        see: "redaction.md",
+    },
+    Remedy {
+        code: Some(ErrorCode::ServiceProtocol),
         reasons: &["http_protocol_error"],
         cause: "The service's response is not valid HTTP/1.1, or its framing is ambiguous.",
         action: "Check that the port of `server_url` speaks HTTP; attache's log says what is malformed.",

@@ -1,0 +1,169 @@
+//! The spellings in which a service may send a credential back, and what finds them in a response.
+
+use super::{Credential, oauth2::Token};
+use crate::config::model::RedactionScope;
+use crate::header_name::FieldName;
+use crate::message::redact::Redactor;
+use crate::secret::{MIN_REDACTED, sha256, without_scheme};
+use arc_swap::ArcSwapOption;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// All but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `redact_responses`, prepared for one account.
+pub struct Redaction {
+    /// The parts of a response that are searched.
+    scope: RedactionScope,
+    /// The account's headers beside a token.
+    beside: Vec<Vec<u8>>,
+    /// Finds the credential, if it is fixed.
+    fixed: Option<Arc<Redactor>>,
+    /// Finds the last token, which is known by its hash.
+    of_token: ArcSwapOption<([u8; 32], Arc<Redactor>)>,
+}
+
+impl Redaction {
+    /// Prepares the search for copies of a credential, and of the headers beside it.
+    pub fn new(scope: RedactionScope, credential: &Credential, beside: &[(FieldName, HeaderValue)]) -> Self {
+        let of_header = |(_, value): &(FieldName, HeaderValue)| spellings(without_scheme(value.as_bytes()));
+        let beside: Vec<Vec<u8>> = beside.iter().flat_map(of_header).collect();
+        let own: Vec<Vec<u8>> = match credential {
+            Credential::Headers(headers) => headers.iter().flat_map(of_header).collect(),
+            Credential::Query(query) => spellings(&query.value()),
+            Credential::Path(path) => spellings(&path.value()),
+            Credential::None | Credential::Unavailable | Credential::Jwt(_) | Credential::OAuth2(_) => {
+                Vec::new()
+            }
+        };
+        let fixed = Redactor::new([own, beside.clone()].concat()).map(Arc::new);
+        Self { scope, beside, fixed, of_token: ArcSwapOption::empty() }
+    }
+
+    /// Returns true if bodies are searched, which must come without a coding.
+    pub fn searches_bodies(&self) -> bool {
+        self.scope == RedactionScope::Body
+    }
+
+    /// Returns what finds the credential that a request carried; `None` if it carried none.
+    pub fn redactor(&self, credential: &Credential, token: Option<&Token>) -> Option<Arc<Redactor>> {
+        match (credential, token) {
+            (Credential::OAuth2(_), Some(token)) => self.of(token.secret().expose().as_bytes()),
+            (Credential::Jwt(jwt), _) => {
+                let token = jwt.token_at(SystemTime::now()).ok()?;
+                self.of(without_scheme(token.header_value().as_bytes()))
+            }
+            _ => self.fixed.clone(),
+        }
+    }
+
+    fn of(&self, token: &[u8]) -> Option<Arc<Redactor>> {
+        let hash = sha256(token);
+        if let Some(last) = self.of_token.load().as_deref().filter(|last| last.0 == hash) {
+            return Some(Arc::clone(&last.1));
+        }
+        let redactor = Arc::new(Redactor::new([spellings(token), self.beside.clone()].concat())?);
+        self.of_token.store(Some(Arc::new((hash, Arc::clone(&redactor)))));
+        Some(redactor)
+    }
+}
+
+/// Returns the spellings of a secret: itself, percent-encoded, in a string of JSON, in HTML, and in base64 at any place of
+/// a longer text. None if it is too short.
+fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
+    if secret.len() < MIN_REDACTED {
+        return Vec::new();
+    }
+    let encoded = percent_encode(secret, RESERVED).to_string();
+    let mut all = vec![secret.to_vec(), lower_escapes(&encoded), encoded.into_bytes()];
+    all.push(replaced(secret, &[(b'\\', b"\\\\"), (b'"', b"\\\""), (b'/', b"\\/")]));
+    all.push(replaced(secret, &[(b'\\', b"\\\\"), (b'"', b"\\\"")]));
+    all.push(replaced(secret, &[(b'&', b"&amp;"), (b'<', b"&lt;"), (b'>', b"&gt;"), (b'"', b"&quot;")]));
+    for before in 0..3 {
+        all.extend(in_base64(&[&vec![0; before], secret].concat(), before));
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Returns the digits that stand for the text behind its first bytes alone, in both alphabets.
+fn in_base64(text: &[u8], before: usize) -> [Vec<u8>; 2] {
+    let (begin, end) = ((before * 8).div_ceil(6), text.len() * 8 / 6);
+    [STANDARD_NO_PAD.encode(text), URL_SAFE_NO_PAD.encode(text)]
+        .map(|digits| digits.as_bytes()[begin..end].to_vec())
+}
+
+fn lower_escapes(encoded: &str) -> Vec<u8> {
+    let mut out = encoded.as_bytes().to_vec();
+    let escapes: Vec<usize> = encoded.match_indices('%').map(|(at, _)| at).collect();
+    for at in escapes {
+        out[at..at + 3].make_ascii_lowercase();
+    }
+    out
+}
+
+fn replaced(secret: &[u8], table: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(secret.len());
+    for byte in secret {
+        match table.iter().find(|(from, _)| from == byte) {
+            Some((_, to)) => out.extend_from_slice(to),
+            None => out.push(*byte),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::STANDARD;
+
+    fn redacted(secret: &str, text: &str) -> String {
+        let redactor = Redactor::new(spellings(secret.as_bytes())).expect("a secret");
+        String::from_utf8(redactor.whole(text.as_bytes()).into_owned()).expect("text")
+    }
+
+    #[test]
+    fn a_credential_is_found_in_each_spelling() {
+        let secret = "s3cr+t/\"&=x";
+        for copy in [
+            secret,
+            "s3cr%2Bt%2F%22%26%3Dx",
+            "s3cr%2bt%2f%22%26%3dx",
+            "s3cr+t\\/\\\"&=x",
+            "s3cr+t/\\\"&=x",
+            "s3cr+t/&quot;&amp;=x",
+        ] {
+            assert_eq!(redacted(secret, &format!("a{copy}b")), "a[redacted]b", "{copy}");
+        }
+        for before in ["", "u", "us", "user:", "a longer text "] {
+            let text = STANDARD.encode(format!("{before}{secret} and more"));
+            let found = redacted(secret, &text);
+            assert!(found.contains("[redacted]"), "{before}: {text}");
+        }
+        assert!(spellings(b"1234567").is_empty());
+    }
+
+    #[test]
+    fn a_scheme_is_no_part_of_the_credential() {
+        let headers = |value: &'static str| {
+            Credential::Headers([(FieldName::from_static("X-Key"), HeaderValue::from_static(value))].into())
+        };
+        for (value, copy, expected) in [
+            ("Bearer abcdefgh", "Bearer abcdefgh", "Bearer [redacted]"),
+            ("Bearer abcdefgh", "abcdefgh", "[redacted]"),
+            ("key=abcd efgh", "key=abcd efgh", "[redacted]"),
+        ] {
+            let credential = headers(value);
+            let redaction = Redaction::new(RedactionScope::Headers, &credential, &[]);
+            let redactor = redaction.redactor(&credential, None).expect("a redactor");
+            assert_eq!(&*redactor.whole(copy.as_bytes()), expected.as_bytes(), "{value}");
+        }
+    }
+}
