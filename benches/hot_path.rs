@@ -3,7 +3,7 @@
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
 use attache::config::model::{
-    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceTls, User, Webhook,
+    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceRules, ServiceTls, User, Webhook,
 };
 use attache::credentials::Credential;
 use attache::header_name::FieldName;
@@ -11,7 +11,7 @@ use attache::message::Fields;
 use attache::outbound::Routes;
 use attache::outbound::path::has_dot_segment;
 use attache::proxy::bench::{clean_request, kept_in_response};
-use attache::route::{Parts, Route};
+use attache::route::{Carried, Parts, Route};
 use attache::secret::{Secret, hex, sha256};
 use attache::signature::{Delivery, Scheme, Trace, Verifier};
 use attache::telemetry::access_log::{AccessLog, Outcome};
@@ -114,7 +114,7 @@ fn outbound_route() -> Route {
         Arc::new(Account { name: "mailer".into(), authorization, headers: [].into(), unread: None });
     let credential = Credential::new(&account, |_| unreachable!("not an OAuth2 account"));
     let outbound = Outbound {
-        account,
+        account: Arc::clone(&account),
         server_url: ServerUrl {
             tls: true,
             host: Host::Name("api.mailer.example".into()),
@@ -128,17 +128,20 @@ fn outbound_route() -> Route {
         timeout_response: None,
         idle_timeout: Duration::from_secs(60),
         retry_on_401: true,
+        rules: ServiceRules::default(),
         unread: None,
+        retries: None,
         tls: ServiceTls::default(),
         private_network: false,
+        allow_plaintext: false,
         hosts: Vec::new(),
         rewrite_links: true,
     };
     Route::outbound(
         "mailer",
         &outbound,
-        Arc::new(credential),
-        Arc::default(),
+        (&account, Arc::new(credential)),
+        Carried::default(),
         &mut Parts::new(&Transport::new(8)),
     )
 }
@@ -147,7 +150,7 @@ fn outbound(c: &mut Criterion) {
     let routes = Routes::new([Arc::new(outbound_route())]);
     let target = b"/mailer/accounts/12345/messages/67890%20x?limit=20&page=3";
     let fields = Fields::collect([(&b"Host"[..], &b"127.0.0.1:8080"[..])]);
-    let call = attache::outbound::Call { target, fields: &fields, absolute: false };
+    let call = attache::outbound::Call { method: &Method::GET, target, fields: &fields, absolute: false };
     c.bench_function("outbound plan", |b| b.iter(|| routes.plan(black_box(&call)).is_ok()));
     let routes = routes.with_hosts([("mailer.internal", "mailer")]);
     c.bench_function("outbound plan with `hosts`", |b| b.iter(|| routes.plan(black_box(&call)).is_ok()));

@@ -110,6 +110,14 @@ pub fn is_framing(name: &str) -> bool {
     framing_names().any(|framing| same(name, framing)) || in_family(name, PROXY_FAMILY)
 }
 
+/// Headers by which some servers read another method than that of the request line, folded. Where methods are
+/// restricted, they are not forwarded.
+pub const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
+/// Headers by which some servers read another path than that of the request line, or a second one (RFC 4918 section
+/// 10.3), folded. Where paths are restricted, they are not forwarded.
+pub const PATH_OVERRIDES: [&str; 4] = ["x-original-url", "x-rewrite-url", "x-override-url", "destination"];
+
 /// Families whose names only attache may set, on every route.
 const RESERVED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
 

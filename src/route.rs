@@ -3,17 +3,24 @@
 //! Everything here is prepared when a snapshot is built, so that a request performs look-ups and reference counting,
 //! but no formatting.
 
+pub mod retries;
+
 use crate::config::model::{
-    Account, Authorization, KeyIn, Outbound, ServerUrl, ServiceTls, TimeoutResponse, UnreadSecret, Webhook,
+    Account, Authorization, KeyIn, Outbound, Rights, ServerUrl, ServiceRules, ServiceTls, TimeoutResponse,
+    UnreadSecret, Webhook,
 };
 use crate::credentials::Credential;
-use crate::header_name::{FieldName, fold};
+use crate::header_name::{FieldName, METHOD_OVERRIDES, PATH_OVERRIDES, fold};
+use crate::limits::{LimitState, Limits};
+use crate::secret::Secret;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::{Transport, Upstream};
 use http::{HeaderValue, Method, StatusCode};
+use retries::{Retries, RetryBudget};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +39,14 @@ pub struct Route {
     /// The account's headers beside its credential. Not stored in the credential, whose token source outlives a reload
     /// that changes only these.
     pub headers: Arc<[(FieldName, HeaderValue)]>,
-    /// Folded names of the headers that attache sets: the client's fields under any spelling of them are dropped.
+    /// `set_headers` of the service. They come before those of the account.
+    pub set_headers: Arc<[(FieldName, HeaderValue)]>,
+    /// Folded names of the headers that attache sets or removes: the client's fields under any spelling of them are dropped.
     pub replaced: Arc<[String]>,
+    /// The requests that are allowed; `None` allows all.
+    pub rights: Option<Box<Rights>>,
+    /// The rate, and the number of requests at the same time. `None` on webhooks.
+    pub limits: Option<Limits>,
     /// The upstream.
     pub upstream: Arc<Upstream>,
     /// The deadline, from arrival to response headers.
@@ -43,6 +56,8 @@ pub struct Route {
     /// The statuses by which the upstream refuses the account's token; empty if the account has none. Not stored in the
     /// token source, because a source outlives reloads that change only this.
     pub token_refused_by: Vec<StatusCode>,
+    /// The service's retries, if it has them.
+    pub retries: Option<Box<Retries>>,
     /// True if a request whose token the upstream refused is sent once more, with another token.
     pub retry_on_401: bool,
     /// Maximum pause within a started response.
@@ -53,27 +68,35 @@ pub struct Route {
     pub timeout_response: Option<TimeoutResponse>,
     /// Maximum size of a request body, in bytes.
     pub max_body: Option<u64>,
-    /// The allowed methods; empty allows all.
+    /// The allowed methods of a webhook.
     pub methods: Arc<[Method]>,
+    /// True if links in responses are rewritten; outbound only.
+    pub rewrite_links: bool,
     /// Counters and histograms; carried over reloads by name.
     pub stats: Arc<ServiceStats>,
 }
 
 impl Route {
-    /// Returns the outbound route of a service that `account` opens: its own, or one for a caller.
+    /// Returns the outbound route of a service that `account` opens: its own, or one for a caller. It has the statistics
+    /// and the budget of the one `before`, which may be that of the service itself.
     pub fn outbound(
         service: &str,
         outbound: &Outbound,
         (account, credential): (&Account, Arc<Credential>),
-        stats: Arc<ServiceStats>,
+        carried: Carried,
         parts: &mut Parts<'_>,
     ) -> Self {
+        let rules = &outbound.rules;
+        let max_concurrent = rules.max_concurrent.map(NonZeroU32::get).or(parts.max_concurrent);
         Self {
             direction: Direction::Outbound,
             service: service.to_owned(),
             account: Some(account.name.clone()),
             headers: Arc::clone(&account.headers),
-            replaced: parts.names(replaced(&credential, &account.headers)),
+            replaced: parts.names([replaced(&credential, &account.headers), dropped(rules)].concat()),
+            set_headers: Arc::clone(&rules.set_headers),
+            rights: (rules.allow != Rights::default()).then(|| Box::new(rules.allow.clone())),
+            limits: Some(Limits::new(rules.rate_limit.as_ref(), max_concurrent, carried.limits)),
             unavailable: blocking(account.unread.as_ref(), outbound.unread.as_ref()),
             credential,
             upstream: Arc::new(parts.transport.upstream(
@@ -88,6 +111,10 @@ impl Route {
                 Authorization::OAuth2(config) => config.retry_on.clone(),
                 _ => Vec::new(),
             },
+            retries: outbound
+                .retries
+                .as_ref()
+                .map(|settings| Box::new(Retries::new(settings, &carried.retries))),
             retry_on_401: outbound.retry_on_401,
             idle_timeout: outbound.idle_timeout,
             timeout_message: outbound
@@ -95,9 +122,29 @@ impl Route {
                 .clone()
                 .unwrap_or_else(|| format!("The service {service} is not answering.")),
             timeout_response: outbound.timeout_response.clone(),
-            max_body: None,
+            max_body: rules.max_body,
             methods: parts.methods(&[]),
-            stats,
+            rewrite_links: outbound.rewrite_links,
+            stats: carried.stats,
+        }
+    }
+
+    /// Returns the upstream's path prefix as it is sent, if a credential is part of it.
+    pub fn secret_prefix(&self) -> Option<Secret> {
+        let Credential::Path(credential) = &*self.credential else { return None };
+        let prefix = &self.upstream.prefix;
+        let sent = credential.split(prefix, prefix.as_bytes())?.concat();
+        Some(Secret::new(String::from_utf8_lossy(&sent)))
+    }
+
+    /// Returns its state that outlives reloads, which all routes of a service share.
+    pub fn carried(&self) -> Carried {
+        let limits = self.limits.as_ref().map(|limits| Arc::clone(limits.state()));
+        let retries = self.retries.as_ref().map(|retries| Arc::clone(&retries.budget));
+        Carried {
+            stats: Arc::clone(&self.stats),
+            limits: limits.unwrap_or_default(),
+            retries: retries.unwrap_or_default(),
         }
     }
 
@@ -126,20 +173,36 @@ impl Route {
             }),
             unavailable,
             headers: Arc::clone(&parts.no_headers),
+            set_headers: Arc::clone(&parts.no_headers),
+            rights: None,
+            limits: None,
             replaced: parts.names(replaced),
             upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
             connect_timeout: None,
             token_refused_by: Vec::new(),
+            retries: None,
             retry_on_401: false,
             idle_timeout: Duration::from_secs(60),
             timeout_message: "The webhook's receiver is not answering.".to_owned(),
             timeout_response: None,
             max_body: Some(webhook.max_body),
             methods: parts.methods(&webhook.methods),
+            rewrite_links: false,
             stats,
         }
     }
+}
+
+/// State of an outbound route that outlives reloads, by the service's key.
+#[derive(Clone, Default)]
+pub struct Carried {
+    /// Counters and histograms.
+    pub stats: Arc<ServiceStats>,
+    /// The state of `rate_limit` and `max_concurrent`.
+    pub limits: Arc<LimitState>,
+    /// The budget of `retries`.
+    pub retries: Arc<RetryBudget>,
 }
 
 /// Values that the routes of one snapshot share, each stored once. 10,000 webhooks with one receiver share their
@@ -152,6 +215,8 @@ pub struct Parts<'t> {
     no_credential: Arc<Credential>,
     no_headers: Arc<[(FieldName, HeaderValue)]>,
     unavailable: Arc<Credential>,
+    /// Maximum number of requests at the same time of a service that does not set one.
+    max_concurrent: Option<u32>,
 }
 
 impl<'t> Parts<'t> {
@@ -165,7 +230,15 @@ impl<'t> Parts<'t> {
             no_credential: Arc::new(Credential::None),
             no_headers: [].into(),
             unavailable: Arc::new(Credential::Unavailable),
+            max_concurrent: None,
         }
+    }
+
+    /// Sets the maximum number of connections of a listener. A service that sets no `max_concurrent` may have half as
+    /// many requests at the same time.
+    pub fn with_connections(self, connections: usize) -> Self {
+        let half = u32::try_from(connections / 2).unwrap_or(u32::MAX).max(1);
+        Self { max_concurrent: Some(half), ..self }
     }
 
     /// Returns the upstream of a receiver. A receiver is in a private network and is sent no credential, so the
@@ -211,8 +284,26 @@ fn replaced(credential: &Credential, beside: &[(FieldName, HeaderValue)]) -> Vec
         Credential::Headers(headers) => headers.iter().map(|(name, _)| fold(name.as_str())).collect(),
         Credential::Jwt(jwt) => vec![fold(jwt.header().as_str())],
         Credential::OAuth2(token) => vec![fold(token.header.as_str())],
-        Credential::None | Credential::Unavailable | Credential::Query { .. } => Vec::new(),
+        Credential::None | Credential::Unavailable | Credential::Query { .. } | Credential::Path(_) => {
+            Vec::new()
+        }
     };
     names.extend(beside.iter().map(|(name, _)| fold(name.as_str())));
     names
+}
+
+/// Returns the folded names of the client's headers that the rules of a service replace or remove. Where methods or paths
+/// are restricted, headers that could state another one go as well.
+fn dropped(rules: &ServiceRules) -> Vec<String> {
+    let set = rules.set_headers.iter().map(|(name, _)| name);
+    let mut names: Vec<String> = set.chain(&rules.remove_headers).map(|name| fold(name.as_str())).collect();
+    names.extend(overrides(&rules.allow).map(str::to_owned));
+    names
+}
+
+/// Returns the folded names of the headers that could state another method or path than those that `rights` allow.
+pub fn overrides(rights: &Rights) -> impl Iterator<Item = &'static str> {
+    let methods: &[&str] = if rights.methods.is_empty() { &[] } else { &METHOD_OVERRIDES };
+    let paths: &[&str] = if rights.paths.is_empty() { &[] } else { &PATH_OVERRIDES };
+    methods.iter().chain(paths).copied()
 }

@@ -80,7 +80,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Prepares `config`, taking over unchanged state from `previous`. No I/O: tokens are requested when needed.
-    pub fn build(config: Config, previous: Option<&Self>, tokens: &Tokens, transport: &Transport) -> Self {
+    /// `connections` is the maximum number of connections of a listener.
+    pub fn build(
+        config: Config,
+        previous: Option<&Self>,
+        tokens: &Tokens,
+        transport: &Transport,
+        connections: usize,
+    ) -> Self {
         let handover = previous.map(|previous| Handover::new(previous, &config));
         let accounts: BTreeMap<String, RunningAccount> = config
             .all_accounts()
@@ -91,18 +98,14 @@ impl Snapshot {
             })
             .collect();
 
-        let outbound_stats: HashMap<&str, &Arc<ServiceStats>> = previous
-            .iter()
-            .flat_map(|previous| previous.routes.iter())
-            .map(|route| (route.service.as_str(), &route.stats))
-            .collect();
-        let mut parts = Parts::new(transport);
+        let carried = |service: &str| previous?.routes.get(service).map(|before| before.carried());
+        let mut parts = Parts::new(transport).with_connections(connections);
         let routes = Routes::new(config.services.values().filter_map(|service| {
             let outbound = service.outbound.as_ref()?;
             let credential = Arc::clone(&accounts.get(&outbound.account.name)?.credential);
-            let stats = outbound_stats.get(service.key.as_str()).copied().cloned().unwrap_or_default();
+            let carried = carried(&service.key).unwrap_or_default();
             let account = (&*outbound.account, credential);
-            Some(Arc::new(Route::outbound(&service.key, outbound, account, stats, &mut parts)))
+            Some(Arc::new(Route::outbound(&service.key, outbound, account, carried, &mut parts)))
         }));
         let outbound = || {
             let services = config.services.values();
@@ -125,8 +128,9 @@ impl Snapshot {
             let outbound = config.services.get(service)?.outbound.as_ref()?;
             let credential = Arc::clone(&accounts.get(account)?.credential);
             let account = (&**config.accounts.get(account)?, credential);
-            let stats = Arc::clone(&routes.get(service)?.stats);
-            let route = Arc::new(Route::outbound(service, outbound, account, stats, &mut parts));
+            let route =
+                Route::outbound(service, outbound, account, routes.get(service)?.carried(), &mut parts);
+            let route = Arc::new(route);
             of_callers.insert(known, Arc::clone(&route));
             Some(route)
         });

@@ -104,6 +104,11 @@ pub struct Parts {
     pub users: BTreeMap<String, UserReport>,
     /// Webhook keys, by service and id.
     pub webhooks: Vec<KeyReport>,
+    /// Callers by their key. `None`: every client of `listen.outbound` may use every service.
+    pub callers: Option<BTreeMap<String, CallerReport>>,
+    /// What becomes of a request that lacks a proof or a right; only with callers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller_rules: Option<&'static str>,
     /// The listeners with TLS, by their name.
     pub listeners: BTreeMap<&'static str, ListenerReport>,
     /// Webhooks by their service.
@@ -323,6 +328,62 @@ pub struct KeyReport {
     pub last_refused_at: Option<Moment>,
     /// Good until then.
     pub expires_at: Option<Moment>,
+}
+
+/// A caller.
+#[derive(Debug, Serialize)]
+pub struct CallerReport {
+    /// Its tokens, by their ids.
+    pub tokens: Vec<CallerTokenReport>,
+    /// The issuer and the subject of the JWTs that prove it.
+    pub jwt: Option<CallerJwtReport>,
+    /// The name in the certificates that prove it.
+    pub certificate: Option<String>,
+    /// What it may use, by service; `*` for every service.
+    pub services: BTreeMap<String, RightReport>,
+    /// A token that can't be read.
+    pub credential: Option<UnreadReport>,
+    /// Requests in progress.
+    pub in_flight: u32,
+    /// Requests that were let in, since the start.
+    pub requests: u64,
+    /// Requests that lacked a right or exceeded a limit, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// A token of a caller, without the token.
+#[derive(Debug, Serialize)]
+pub struct CallerTokenReport {
+    /// The id.
+    pub id: String,
+    /// `active`, `not_yet_valid`, `expired`, `disabled`.
+    pub state: &'static str,
+    /// The time at which it last let a request in.
+    pub last_used_at: Option<Moment>,
+    /// The time at which a request with it was last refused.
+    pub last_refused_at: Option<Moment>,
+    /// The token is valid until then.
+    pub expires_at: Option<Moment>,
+}
+
+/// `jwt` of a caller.
+#[derive(Debug, Serialize)]
+pub struct CallerJwtReport {
+    /// The key of the issuer.
+    pub issuer: String,
+    /// The claim `sub`.
+    pub subject: String,
+}
+
+/// The rights on one service.
+#[derive(Debug, Default, Serialize)]
+pub struct RightReport {
+    /// The allowed methods; empty allows all.
+    pub methods: Vec<String>,
+    /// The allowed paths; empty allows all.
+    pub paths: Vec<String>,
+    /// The account that opens the service for the caller, if it is not the service's own.
+    pub account: Option<String>,
 }
 
 /// A webhook, for the status page.

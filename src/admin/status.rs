@@ -1,5 +1,7 @@
 //! The snapshot in effect as `/status`, the status page and `/metrics` show it. No secret, no key: key ids stand for keys.
 
+mod callers;
+
 use super::report::{
     AccountReport, EndpointReport, ErrorReport, FailureReport, FetchFailureReport, IssuerReport, KeyReport,
     ListenerReport, Moment, OutboundReport, Parts, ServiceReport, TokenReport, TokenRequestReport, Totals,
@@ -50,6 +52,8 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Parts {
             .collect(),
         users: users.collect(),
         webhooks: describe_keys(snapshot, now),
+        callers: callers::describe(snapshot, now),
+        caller_rules: snapshot.callers.as_ref().map(|callers| callers.rules().as_str()),
         endpoints: describe_endpoints(snapshot),
         listeners: describe_listeners(config),
     }
@@ -156,6 +160,7 @@ fn describe_account(snapshot: &Snapshot, account: &Account, now: SystemTime) -> 
         Some(Credential::OAuth2(token)) => ("oauth2", Some(describe_token(&token.source, now))),
         Some(Credential::Headers(_)) => ("header", None),
         Some(Credential::Query(_)) => ("query", None),
+        Some(Credential::Path(_)) => ("path", None),
         Some(Credential::Jwt(_)) => ("jwt", None),
         Some(Credential::Unavailable) => ("unavailable", None),
         Some(Credential::None) | None => ("none", None),
@@ -279,6 +284,7 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     for key in snapshot.keys.iter() {
         exposition.key(key.service(), key.id(), key.stats(), key.expires_at());
     }
+    callers::expose(snapshot, exposition);
     for endpoint in snapshot.keys.endpoints() {
         if let Some((_, deliveries)) = &endpoint.replay {
             exposition.deliveries(endpoint.service(), deliveries.len(), deliveries.forgotten_early());
@@ -289,6 +295,9 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     }
     for (issuer, unread) in snapshot.config.unread_issuers() {
         exposition.unavailable("issuer", issuer, !unread.blocks);
+    }
+    for (caller, unread) in snapshot.config.unread_callers() {
+        exposition.unavailable("caller", caller, !unread.blocks);
     }
     for (service, unread) in snapshot.config.unread_services() {
         exposition.unavailable("service", service, !unread.blocks);

@@ -24,7 +24,7 @@ pub struct CheckArgs {
     pub offline: bool,
     /// Also request a token for every OAuth2 account, and connect to every service without sending a request. The
     /// results are printed on stdout, or on stderr with a --format other than human; failures are added to the
-    /// problems, with the code live_token or live_service and without a place
+    /// problems, with the code live_token, live_keys or live_service and without a place
     #[arg(long, conflicts_with = "offline")]
     pub live: bool,
     /// Fail if there are warnings

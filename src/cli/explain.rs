@@ -7,6 +7,7 @@
 mod listener;
 mod report;
 mod request_id;
+mod rules;
 mod transport;
 
 use super::file::{self, File};
@@ -17,9 +18,10 @@ use crate::config::model::{Config, ListenAddr};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::message::request::{self, RequestHead};
 use crate::outbound;
+use crate::outbound::callers::{CallerNumber, Shown};
 use crate::plan::{Plan, Refusal, Reply};
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{Direction, WebhookRefusal};
+use crate::telemetry::metrics::{CallerRefusal, Direction, WebhookRefusal};
 use crate::transport::Transport;
 use crate::webhook::address::Client;
 use crate::webhook::keys::KeyNumber;
@@ -35,6 +37,7 @@ use std::time::{Duration, SystemTime};
 #[command(after_help = "Examples:
   attache explain GET http://127.0.0.1:8080/mailer/messages
   attache explain POST /mailer/messages --format json
+  attache explain --caller billing GET /erp/contacts
   attache explain POST https://hooks.example.com/webhooks/whk_…
   attache explain POST /webhooks/mailer --header 'X-Api-Key: whk_…' --client 203.0.113.7
   attache explain --request 01a2186d-a00b-712f-89c8-9b85b0a839be
@@ -52,11 +55,14 @@ pub struct ExplainArgs {
     /// A header of the request, as `NAME: VALUE`; may be repeated
     #[arg(long = "header", value_name = "HEADER", value_parser = parse_header)]
     headers: Vec<(String, String)>,
+    /// The caller that sends the request, as if it had proved itself [default: what its headers prove]
+    #[arg(long, value_name = "NAME")]
+    caller: Option<String>,
     /// The address that the request comes from [default: one that allow_from has]
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
     /// Why a request failed: the id in X-Attache-Request-Id and in the body of its answer
-    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "client"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "client", "caller"])]
     request: Option<String>,
     /// The access log in which the id is looked for; `-` is standard input [default: the file of log.access, then the last
     /// failures of the running attache]
@@ -107,6 +113,7 @@ pub fn run(args: &ExplainArgs, path: Option<&Path>) -> i32 {
     };
     let explained = Asked::new(args, &config).and_then(|asked| {
         let snapshot = snapshot(*config)?;
+        let asked = asked.sent_by(args.caller.as_deref(), &snapshot)?;
         let decision = asked.decide(&snapshot, SystemTime::now());
         Ok((Report::new(&asked, &snapshot, &decision), i32::from(matches!(decision, Decision::Refusal(_)))))
     });
@@ -141,14 +148,24 @@ struct Asked {
     authority: Option<String>,
     head: Vec<u8>,
     client: Option<IpAddr>,
+    /// The caller that is taken as proved.
+    caller: Option<CallerNumber>,
 }
 
 /// What becomes of it.
 enum Decision {
-    Outbound(Plan),
+    Outbound(Plan, Option<Sender>),
     Webhook(KeyNumber, Plan),
     Reply(KeyNumber, Reply),
     Refusal(Box<Denied>),
+}
+
+/// Who sends an outbound request, where the file has callers.
+struct Sender {
+    /// The key of the caller; `None` if none is proved.
+    caller: Option<String>,
+    /// What `caller_rules: report` lets through.
+    lacks: Option<CallerRefusal>,
 }
 
 /// A refusal, with what the access log would know of it.
@@ -198,7 +215,7 @@ impl Asked {
         head.push_str("\r\n");
         let (method, target) = (method.to_owned(), target.to_owned());
         let authority = authority.map(str::to_owned);
-        Ok(Self { direction, method, target, authority, head: head.into_bytes(), client })
+        Ok(Self { direction, method, target, authority, head: head.into_bytes(), client, caller: None })
     }
 
     fn decide(&self, snapshot: &Snapshot, now: SystemTime) -> Decision {
@@ -210,8 +227,13 @@ impl Asked {
             Direction::Outbound => {
                 // With `http_proxy`, the URL of a service is one that a client of the proxy asks for.
                 let absolute = self.authority.as_ref().is_some_and(|host| snapshot.routes.proxies(host));
-                let call = outbound::Call { target: &head.target, fields: &head.fields, absolute };
-                snapshot.routes.plan(&call).map_or_else(Decision::from, Decision::Outbound)
+                let call = outbound::Call {
+                    method: &head.method,
+                    target: &head.target,
+                    fields: &head.fields,
+                    absolute,
+                };
+                self.outbound(snapshot, &head, &call, now)
             }
             Direction::Webhook => match self.call(snapshot, &head, now) {
                 Ok(admitted) => match admitted.action {
@@ -230,6 +252,47 @@ impl Asked {
                 }
             },
         }
+    }
+
+    /// Decides about an outbound request as `attache run` would, without counting it.
+    fn outbound(
+        &self,
+        snapshot: &Snapshot,
+        head: &RequestHead,
+        call: &outbound::Call<'_>,
+        now: SystemTime,
+    ) -> Decision {
+        let Some(callers) = &snapshot.callers else {
+            return match snapshot.routes.plan(call) {
+                Ok(plan) => Decision::Outbound(plan, None),
+                Err(refusal) => refusal.into(),
+            };
+        };
+        let shown = Shown { fields: &head.fields, absolute_form: call.absolute, certificate: None, now };
+        let proven = match self.caller {
+            Some(caller) => Ok(caller),
+            None => callers.authenticate(&snapshot.issuers, &shown).map(|proven| proven.caller),
+        };
+        let decided = callers.decide(&snapshot.routes, call, proven.map_err(|unproven| unproven.reason));
+        match decided {
+            Ok((plan, caller, lacks)) => {
+                let sender =
+                    Sender { caller: caller.map(|caller| callers.get(caller).key.to_string()), lacks };
+                Decision::Outbound(plan, Some(sender))
+            }
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// Takes the caller of that name as proved.
+    fn sent_by(self, caller: Option<&str>, snapshot: &Snapshot) -> Result<Self, String> {
+        let Some(name) = caller else { return Ok(self) };
+        let Some(callers) = &snapshot.callers else { return Err("the file has no `callers`".to_owned()) };
+        let unknown = || match file::nearest(name, callers.iter().map(|caller| &*caller.key)) {
+            Some(known) => format!("there is no caller `{name}`; did you mean `{known}`?"),
+            None => format!("there is no caller `{name}`"),
+        };
+        Ok(Self { caller: Some(callers.named(name).ok_or_else(unknown)?), ..self })
     }
 
     fn call(
@@ -278,7 +341,8 @@ fn snapshot(config: Config) -> Result<Snapshot, String> {
     let _entered = runtime.enter();
     let transport = Arc::new(Transport::new(1));
     let tokens = Tokens::new(TokenClient::new(&transport), runtime.handle().clone());
-    Ok(Snapshot::build(config, None, &tokens, &transport))
+    let connections = config.max_connections.map_or(usize::MAX, usize::from);
+    Ok(Snapshot::build(config, None, &tokens, &transport, connections))
 }
 
 /// The path as the access log would show it: without a key.
@@ -291,7 +355,7 @@ fn log_path(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> String {
             let key = match decision {
                 Decision::Webhook(key, _) | Decision::Reply(key, _) => Some(*key),
                 Decision::Refusal(denied) => denied.key,
-                Decision::Outbound(_) => None,
+                Decision::Outbound(..) => None,
             };
             let endpoint = key.map(|key| &**snapshot.keys.get(key).endpoint());
             webhook::log_path(&snapshot.keys, target, endpoint)

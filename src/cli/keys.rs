@@ -1,8 +1,10 @@
-//! `attache keys new`: a new webhook key, shown once, and the lines for the configuration.
+//! `attache keys new`: a new webhook key or token of a caller, shown once, and the lines for the configuration.
 //!
 //! attache stores only the hash, so this command writes nothing to the file: the operator gives the key to the third
 //! party and adds the hash to the configuration. (A command that edits the file would have to keep its comments and
 //! would race with the deployment.)
+
+mod caller;
 
 use super::file::{self, File};
 use super::stdout;
@@ -25,7 +27,8 @@ const PLACEHOLDER: &str = "https://YOUR-PUBLIC-HOST";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache keys new --service mailer
-  attache keys new --service mailer --id 2026-12 --expires 90d")]
+  attache keys new --service mailer --id 2026-12 --expires 90d
+  attache keys new --caller billing")]
 pub struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,
@@ -33,18 +36,22 @@ pub struct KeysArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum KeysCommand {
-    /// Create a new webhook key; it is shown once
+    /// Create a new webhook key, or a new token of a caller; it is shown once
     New(NewArgs),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache keys new --service mailer
-  attache keys new --service mailer --id 2026-12 --expires 90d")]
+  attache keys new --service mailer --id 2026-12 --expires 90d
+  attache keys new --caller billing")]
 struct NewArgs {
     /// The service of the webhook
-    #[arg(long, value_name = "NAME")]
-    service: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "caller", conflicts_with = "caller")]
+    service: Option<String>,
+    /// The caller that the token proves
+    #[arg(long, value_name = "NAME", value_parser = caller::parse_name)]
+    caller: Option<String>,
     /// The name of the key in logs and metrics [default: the year and month, as 2026-11]
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     id: Option<String>,
@@ -61,13 +68,23 @@ pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
         Ok(File::Missing(_)) => None,
         Err(status) => return status,
     };
+    if let Some(caller) = &args.caller {
+        return finish(caller::page(caller, args, config.as_deref(), Timestamp::now()));
+    }
+    let service = args.service.as_deref().unwrap_or_default();
     let public_url = config.as_deref().and_then(|c| c.public_url.as_deref());
     if public_url.is_none() {
         let why = if config.is_some() { "the file has no public_url" } else { "no file was found" };
         eprintln!("note: {why}; replace {PLACEHOLDER} by your address");
     }
-    let made = plan(args, config.as_deref(), Timestamp::now())
-        .and_then(|entry| page(&args.service, &entry, &fresh()?, public_url));
+    finish(
+        plan(args, config.as_deref(), Timestamp::now())
+            .and_then(|entry| page(service, &entry, &fresh("whk_")?, public_url)),
+    )
+}
+
+/// Prints the page; returns the exit status.
+fn finish(made: Result<String, String>) -> i32 {
     match made {
         Ok(page) => stdout::write(page.as_bytes()),
         Err(problem) => {
@@ -78,12 +95,12 @@ pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
 }
 
 /// Returns 256 random bits; the prefix lets secret scanners recognise them.
-fn fresh() -> Result<Secret, String> {
+fn fresh(prefix: &str) -> Result<Secret, String> {
     let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
     ring::rand::SystemRandom::new()
         .fill(bytes.as_mut_slice())
         .map_err(|_| "the system provides no random bytes".to_owned())?;
-    Ok(Secret::new(format!("whk_{}", URL_SAFE_NO_PAD.encode(bytes.as_slice()))))
+    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes.as_slice()))))
 }
 
 /// The decisions that do not depend on the key.
@@ -103,32 +120,41 @@ struct Entry {
 }
 
 fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry, String> {
-    let service = config.map(|config| find(config, &args.service)).transpose()?;
+    let name = args.service.as_deref().unwrap_or_default();
+    let service = config.map(|config| find(config, name)).transpose()?;
     let webhook = service.and_then(|service| service.webhook.as_ref());
     let taken: Vec<&str> = webhook.iter().flat_map(|w| &w.api_keys).map(|key| key.id.as_str()).collect();
-    let id = match &args.id {
-        Some(id) if taken.contains(&id.as_str()) => {
-            return Err(format!("services.{}.webhook already has a key with the id `{id}`", args.service));
-        }
-        Some(id) => id.clone(),
-        None => free_id(&now.strftime("%Y-%m").to_string(), &taken),
-    };
-    let expires_at = match args.expires {
-        None => None,
-        Some(Expiry::At(at)) if at <= now => return Err(format!("--expires {at} is in the past")),
-        Some(Expiry::At(at)) => Some(at),
-        Some(Expiry::In(span)) => Some(
-            now.checked_add(span)
-                .and_then(|at| at.round(Unit::Second))
-                .map_err(|_| "--expires is too far in the future".to_owned())?,
-        ),
-    };
+    let id = new_id(args, &taken, now, &format!("services.{name}.webhook already has a key"))?;
+    let expires_at = new_expiry(args, now)?;
     // Without a file, nothing is known to be missing.
     let first = service.is_some() && webhook.is_none();
     let key_in = webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default();
     let none = webhook.is_some_and(|webhook| webhook.api_keys.is_empty());
-    let user = ProposedUser::new(config, &args.service);
+    let user = ProposedUser::new(config, name);
     Ok(Entry { id, expires_at, first, user, none, key_in, local: config.and_then(local) })
+}
+
+/// Returns the id of a new key. `taken_by` begins the message about one that exists.
+fn new_id(args: &NewArgs, taken: &[&str], now: Timestamp, taken_by: &str) -> Result<String, String> {
+    match &args.id {
+        Some(id) if taken.contains(&id.as_str()) => Err(format!("{taken_by} with the id `{id}`")),
+        Some(id) => Ok(id.clone()),
+        None => Ok(free_id(&now.strftime("%Y-%m").to_string(), taken)),
+    }
+}
+
+/// Returns the end of the validity of a new key.
+fn new_expiry(args: &NewArgs, now: Timestamp) -> Result<Option<Timestamp>, String> {
+    match args.expires {
+        None => Ok(None),
+        Some(Expiry::At(at)) if at <= now => Err(format!("--expires {at} is in the past")),
+        Some(Expiry::At(at)) => Ok(Some(at)),
+        Some(Expiry::In(span)) => now
+            .checked_add(span)
+            .and_then(|at| at.round(Unit::Second))
+            .map(Some)
+            .map_err(|_| "--expires is too far in the future".to_owned()),
+    }
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
@@ -186,7 +212,12 @@ impl ProposedUser {
 
 /// Returns the address at which a client on this machine reaches the webhook listener.
 fn local(config: &Config) -> Option<SocketAddr> {
-    let ListenAddr::Tcp(address) = config.listen.webhooks.address else { return None };
+    from_here(&config.listen.webhooks.address)
+}
+
+/// Returns the address at which a client on this machine reaches a listener.
+fn from_here(address: &ListenAddr) -> Option<SocketAddr> {
+    let ListenAddr::Tcp(address) = address else { return None };
     let ip = match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -315,12 +346,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn args(expires: Option<Expiry>) -> NewArgs {
-        NewArgs { service: "mailer".into(), id: None, expires }
+        NewArgs { service: Some("mailer".into()), caller: None, id: None, expires }
     }
 
     #[test]
     fn a_key_has_256_bits_and_is_unique() {
-        let (a, b) = (fresh().unwrap(), fresh().unwrap());
+        let (a, b) = (fresh("whk_").unwrap(), fresh("whk_").unwrap());
         assert_eq!(a.expose().len(), "whk_".len() + 43);
         assert!(a != b);
     }
@@ -346,8 +377,7 @@ mod tests {
         let now: Timestamp = "2026-11-23T10:00:00.25Z".parse().unwrap();
         let args = args(Some(Expiry::In(Duration::from_secs(86_400))));
         let entry = plan(&args, None, now).unwrap();
-        let page =
-            page(&args.service, &entry, &Secret::new("whk_abc"), Some("https://hooks.example")).unwrap();
+        let page = page("mailer", &entry, &Secret::new("whk_abc"), Some("https://hooks.example")).unwrap();
         assert!(page.starts_with("key: whk_abc\nurl: https://hooks.example/webhooks/whk_abc\n"), "{page}");
         let yaml = page.split_once("api_keys:\n").unwrap().1;
         let items: Vec<BTreeMap<String, String>> = serde_yaml::from_str(yaml).unwrap();

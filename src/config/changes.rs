@@ -189,6 +189,8 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         timeout_response,
         idle_timeout,
         retry_on_401,
+        rules,
+        retries,
         tls,
         private_network,
         allow_plaintext,
@@ -205,6 +207,8 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *timeout_response == after.timeout_response
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
+        && *rules == after.rules
+        && *retries == after.retries
         && *tls == after.tls
         && *private_network == after.private_network
         && *allow_plaintext == after.allow_plaintext
@@ -345,6 +349,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         services: _,
         callers: _,
         caller_rules,
+        allow_anonymous_callers,
         hash: _,
         fingerprint: _,
         last_values: _,
@@ -370,6 +375,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         // The first `callers` and the last decide if anonymous clients are let in.
         ("callers", before.callers.is_some() != after.callers.is_some()),
         ("caller_rules", *caller_rules != after.caller_rules),
+        ("allow_anonymous_callers", *allow_anonymous_callers != after.allow_anonymous_callers),
     ];
     all.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
 }

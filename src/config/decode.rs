@@ -457,6 +457,7 @@ fn example(kind: &Kind) -> Option<String> {
         Kind::List(Kind::Map(shape)) => Some(format!("[{}]", shape.example)),
         Kind::List(Kind::Network) => Some("[203.0.113.0/24]".to_owned()),
         Kind::List(Kind::Method) => Some("[POST]".to_owned()),
+        Kind::List(Kind::PathPattern) => Some("[/contacts*]".to_owned()),
         Kind::List(Kind::Integer(from, _)) => Some(format!("[{from}]")),
         Kind::List(_) => Some("[A, B]".to_owned()),
         Kind::Names(Kind::Map(shape)) => Some(format!("{{ NAME: {} }}", shape.example)),

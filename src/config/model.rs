@@ -8,8 +8,10 @@ mod custom;
 mod issuer;
 mod listen;
 mod param;
+mod retries;
 mod rights;
 mod service;
+mod service_rules;
 mod unread;
 mod webhook;
 
@@ -23,8 +25,12 @@ pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{AdminTokens, ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
+pub use retries::{Retries, RetryOn};
 pub use rights::{PathPattern, Rights};
-pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination};
+pub use service::{
+    CREDENTIAL_PLACE, CaBundle, Host, Outbound, ServerUrl, Service, ServiceTls, TimeoutResponse, destination,
+};
+pub use service_rules::ServiceRules;
 pub use unread::{ReadFault, UnreadSecret};
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
@@ -81,6 +87,8 @@ pub struct Config {
     pub callers: Option<BTreeMap<String, Arc<Caller>>>,
     /// `caller_rules`.
     pub caller_rules: CallerRules,
+    /// `allow_anonymous_callers`.
+    pub allow_anonymous_callers: bool,
     /// Lowercase hex SHA-256 of the configuration's text (not of the secrets that it refers to), for `/status` and
     /// `attache_config_info`.
     pub hash: String,
@@ -128,6 +136,13 @@ impl Config {
             Some((name, UnreadSecret::worse(tls, tokens)?))
         });
         found.collect()
+    }
+
+    /// Returns true if a client without a proof may use services on an address that other machines reach, and the file
+    /// does not say so.
+    pub fn exposes_services_at(&self, outbound: &ListenAddr) -> bool {
+        let is_open = self.callers.is_none() || self.caller_rules == CallerRules::Report;
+        is_open && !self.allow_anonymous_callers && !outbound.stays_on_this_machine()
     }
 
     /// Returns the callers with a token that can't be read.

@@ -2,7 +2,8 @@
 //!
 //! Pure functions from text to value; an error is the label for the text. Errors never quote the text.
 
-use super::model::{Host, ListenAddr, ServerUrl};
+use super::model::{CREDENTIAL_PLACE, Host, ListenAddr, ServerUrl};
+use crate::x509::San;
 use http::Method;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -147,7 +148,7 @@ pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
 /// Parses a request method.
 pub(super) fn method(text: &str) -> Result<Method, Invalid> {
     match Method::from_bytes(text.as_bytes()) {
-        Ok(Method::CONNECT) => invalid("CONNECT opens a tunnel, which a webhook can't be"),
+        Ok(Method::CONNECT) => invalid("CONNECT opens a tunnel, which is never forwarded"),
         Ok(_) if text.bytes().any(|b| b.is_ascii_lowercase()) => {
             invalid_try("methods are case-sensitive", format!("write `{}`", text.to_ascii_uppercase()))
         }
@@ -180,19 +181,16 @@ fn identifier(text: &str, max: usize, label: &'static str) -> Result<(), Invalid
     if first && all && text.len() <= max { Ok(()) } else { invalid(label) }
 }
 
-/// Checks a subject alternative name of a certificate, which is compared exactly.
-pub(super) fn san(text: &str) -> Result<String, Invalid> {
+/// Parses a subject alternative name of a certificate, which is compared exactly.
+pub(super) fn san(text: &str) -> Result<San, Invalid> {
     if text.contains('*') {
         return invalid_try("a pattern is not possible", "write the whole name");
     }
     let (kind, rest) = text.split_once(':').unwrap_or_default();
-    if matches!(kind, "URI" | "DNS" | "IP" | "email" | "othername") {
-        return invalid_try("the kind is found from the name", format!("write `{rest}`"));
+    if matches!(kind, "URI" | "DNS" | "email") {
+        return invalid_try("the kind is told by the name itself", format!("write `{rest}`"));
     }
-    if text.bytes().any(|b| !b.is_ascii_graphic()) {
-        return invalid("a name has only visible ASCII characters");
-    }
-    Ok(text.to_owned())
+    San::parse(text).map_or_else(|| invalid("a name has only visible ASCII characters"), Ok)
 }
 
 /// Returns true if a `Bearer` token may hold `byte` (RFC 6750 section 2.1).
@@ -244,10 +242,28 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
     }
 }
 
-/// Parses `server_url`, whose credentials belong in an account.
+/// Parses `server_url`, whose credentials belong in an account. Its path may have a place for one.
 pub(super) fn server_url(text: &str) -> Result<ServerUrl, Invalid> {
-    base_url(text, ("use an account with `basic`", "a credential in the query is an account with `query`"))
+    let remedies = ("use an account with `basic`", "a credential in the query is an account with `query`");
+    let Some(at) = text.find(CREDENTIAL_PLACE) else { return base_url(text, remedies) };
+    if text.matches(CREDENTIAL_PLACE).count() > 1 {
+        return invalid("`{credential}` stands once in a URL");
+    }
+    // The text is checked as it is with a credential, which is a part of one segment.
+    let (before, after) = (&text[..at], &text[at + CREDENTIAL_PLACE.len()..]);
+    let mut url = base_url(&format!("{before}{STAND_IN}{after}"), remedies)?;
+    if url.path.matches(STAND_IN).count() != 1 {
+        return invalid_try(
+            "`{credential}` does not stand in the path",
+            "write it like `https://api.telegram.org/bot{credential}`",
+        );
+    }
+    url.path = url.path.replace(STAND_IN, CREDENTIAL_PLACE);
+    Ok(url)
 }
+
+/// Stands for a credential while a URL is checked.
+const STAND_IN: &str = "attache-credential";
 
 /// Parses `forward_to` or `public_url`, to which no account belongs.
 pub(super) fn bare_url(text: &str) -> Result<ServerUrl, Invalid> {
@@ -315,13 +331,20 @@ pub(super) fn server_name(text: &str) -> Result<String, Invalid> {
 
 /// Parses `token_url`: http or https, no user info, no fragment.
 pub(super) fn token_url(text: &str) -> Result<url::Url, Invalid> {
+    endpoint(text, "use `client_id` and `client_secret`")
+}
+
+/// Parses `jwks.url`: as [`token_url`].
+pub(super) fn jwks_url(text: &str) -> Result<url::Url, Invalid> {
+    endpoint(text, "give a bearer token as `jwks.token`")
+}
+
+/// Parses an endpoint. `credential` says where a credential belongs instead of the URL.
+fn endpoint(text: &str, credential: &'static str) -> Result<url::Url, Invalid> {
     scheme(text)?;
     let Ok(url) = url::Url::parse(text) else { return invalid("this URL is not valid") };
     if !url.username().is_empty() || url.password().is_some() {
-        return invalid_try(
-            "a user or password does not belong in a URL",
-            "use `client_id` and `client_secret`",
-        );
+        return invalid_try("a user or password does not belong in a URL", credential);
     }
     if url.fragment().is_some() {
         return invalid("a fragment is not allowed here");

@@ -11,6 +11,8 @@ mod issuers;
 mod json;
 mod listen;
 mod reference;
+mod retries;
+mod rights;
 mod rules;
 mod services;
 mod signed;
@@ -95,6 +97,8 @@ pub(super) enum Kind {
     Header,
     /// A request method.
     Method,
+    /// A path, or the beginning of one with `*` at its end.
+    PathPattern,
     /// An address or a network.
     Network,
     /// `127.0.0.1:8080` or `unix:/path`.
@@ -153,10 +157,11 @@ impl Shape {
     }
 
     /// Returns true if a secret may be in the place of one of its keys: directly, or below the one key that it
-    /// requires.
+    /// requires. The values below names of the operator's own, as in `set_headers`, are in no such place.
     pub(super) fn holds_secret(&self) -> bool {
         self.keys().any(|key| {
-            key.kind.is_secret() || (key.required && key.kind.shape().is_some_and(Self::holds_secret))
+            (key.kind.is_secret() && key.kind.named().is_none())
+                || (key.required && key.kind.shape().is_some_and(Self::holds_secret))
         })
     }
 }

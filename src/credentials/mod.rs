@@ -7,11 +7,13 @@
 
 mod jwt;
 pub mod oauth2;
+mod path;
 mod query;
 mod sign;
 mod stats;
 
 pub use jwt::{JwtCredential, SignedToken};
+pub use path::PathCredential;
 pub use query::QueryCredential;
 pub use stats::{AccountStats, TokenResult};
 
@@ -32,6 +34,8 @@ pub enum Credential {
     Headers(Box<[(FieldName, HeaderValue)]>),
     /// A query parameter with a fixed value.
     Query(QueryCredential),
+    /// A part of the path of the service's `server_url`.
+    Path(PathCredential),
     /// A token that attache signs.
     Jwt(Arc<JwtCredential>),
     /// A token that is requested, kept and renewed.
@@ -61,6 +65,7 @@ impl Credential {
             Authorization::Unavailable => Self::Unavailable,
             Authorization::Headers(headers) => Self::Headers(headers.iter().map(sensitive).collect()),
             Authorization::Query { name, value } => Self::Query(QueryCredential::new(name, value)),
+            Authorization::Path(value) => Self::Path(PathCredential::new(value)),
             Authorization::Jwt(config) => Self::Jwt(Arc::new(JwtCredential::new(config))),
             Authorization::OAuth2(config) => Self::OAuth2(OAuth2Credential {
                 source: token_source(config),
@@ -78,6 +83,7 @@ impl fmt::Debug for Credential {
             Self::Unavailable => "Unavailable",
             Self::Headers(_) => "Headers([secret])",
             Self::Query(_) => "Query([secret])",
+            Self::Path(_) => "Path([secret])",
             Self::Jwt(_) => "Jwt([secret])",
             Self::OAuth2(_) => "OAuth2([secret])",
         })

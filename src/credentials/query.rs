@@ -26,6 +26,25 @@ impl QueryCredential {
         Self { name: name.as_bytes().into(), pair: Secret::new(pair) }
     }
 
+    /// Returns true if a parameter of a query is the credential: its name and its value, in any spelling.
+    pub fn is(&self, parameter: &[u8]) -> bool {
+        let mut parts = parameter.splitn(2, |b| *b == b'=');
+        let name = parts.next().unwrap_or_default();
+        let value = parts.next().unwrap_or_default();
+        Decoded(name).eq(self.name.iter().copied()) && Decoded(value).eq(self.decoded())
+    }
+
+    /// Returns the value, decoded. It is a secret.
+    pub fn value(&self) -> Vec<u8> {
+        self.decoded().collect()
+    }
+
+    fn decoded(&self) -> impl Iterator<Item = u8> {
+        let pair = self.pair.expose().as_bytes();
+        let value = pair.iter().position(|b| *b == b'=').map_or(&[][..], |end| &pair[end + 1..]);
+        Decoded(value)
+    }
+
     /// The query to send instead of `query` (raw, without its `?`): every parameter of the credential's name
     /// removed, names compared after percent and plus decoding, and the credential appended. One allocation.
     pub fn replace(&self, query: Option<&[u8]>) -> Vec<u8> {

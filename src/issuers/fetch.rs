@@ -28,6 +28,9 @@ pub(crate) enum FetchFailure {
     /// The file of `token` can't be read.
     #[error("the token file {} can't be used", .0.display())]
     Token(PathBuf, #[source] io::Error),
+    /// The value of `token` has characters that a header cannot have.
+    #[error("the token has a character that a header cannot have")]
+    UnfitToken,
     /// There is no answer.
     #[error("no answer")]
     Request(#[source] RequestFailure),
@@ -60,6 +63,7 @@ impl FetchFailure {
     /// Returns what the operator can do.
     pub(crate) fn help(&self) -> &'static str {
         match self {
+            Self::UnfitToken => "give the token itself as `jwks.token`: visible ASCII in one line",
             Self::Token(..) => "`jwks.token` names a file that attache can read",
             Self::Request(RequestFailure(FetchError::Tls(_))) => {
                 "set `jwks.ca` to the certificate authority of the server"
@@ -119,7 +123,7 @@ impl JwksClient {
         let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
         let mut headers = vec![(FieldName::from_static("Accept"), accept)];
         if let Some(token) = token {
-            headers.push((FieldName::from_static("Authorization"), bearer(&token)));
+            headers.push((FieldName::from_static("Authorization"), bearer(&token)?));
         }
         let request = HttpRequest {
             method: &Method::GET,
@@ -143,12 +147,12 @@ impl JwksClient {
     }
 }
 
-/// Returns the value of `Authorization`. A token is visible ASCII: the readers refuse anything else.
-fn bearer(token: &Secret) -> HeaderValue {
+/// Returns the value of `Authorization`.
+fn bearer(token: &Secret) -> Result<HeaderValue, FetchFailure> {
     let text = Zeroizing::new(format!("Bearer {}", token.expose()));
-    let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| FetchFailure::UnfitToken)?;
     value.set_sensitive(true);
-    value
+    Ok(value)
 }
 
 /// Reads the token in a file, less the line break at its end.

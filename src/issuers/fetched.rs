@@ -86,6 +86,12 @@ impl Fetched {
         self.asked.notify_one();
     }
 
+    /// Tells of each fetch that ends from now on.
+    #[cfg(test)]
+    pub(super) fn fetches(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
+    }
+
     /// Asks for newer keys. Returns the fetch to wait for; `None` if none is allowed now.
     pub(super) fn ask(&self) -> Option<watch::Receiver<u64>> {
         let mut schedule = self.schedule();

@@ -226,3 +226,6 @@ impl Keys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@ pub(super) struct Schedule {
     failures: u32,
     /// The time of the next fetch; `None` is at once.
     next: Option<Instant>,
+    /// The operator asked for a fetch after the one under way.
+    again: bool,
 }
 
 impl Schedule {
@@ -46,14 +48,18 @@ impl Schedule {
     pub(super) fn succeeded(&mut self, now: Instant, random: f64) {
         (self.is_running, self.failures) = (false, 0);
         // Instances that started together must not fetch together.
-        self.next = Some(now + REFRESH.mul_f64(1.0 - 0.1 * random.clamp(0.0, 1.0)));
+        self.schedule(now + REFRESH.mul_f64(1.0 - 0.1 * random.clamp(0.0, 1.0)));
     }
 
     pub(super) fn failed(&mut self, now: Instant, random: f64) {
         let (first, last) = BACK_OFF;
         let pause = first.saturating_mul(1 << self.failures.min(16)).min(last);
         (self.is_running, self.failures) = (false, self.failures.saturating_add(1));
-        self.next = Some(now + pause.mul_f64(1.0 - 0.1 * random.clamp(0.0, 1.0)));
+        self.schedule(now + pause.mul_f64(1.0 - 0.1 * random.clamp(0.0, 1.0)));
+    }
+
+    fn schedule(&mut self, at: Instant) {
+        self.next = if std::mem::take(&mut self.again) { None } else { Some(at) };
     }
 
     /// Asks for a fetch because of an unknown key. Returns true if one is under way or begins now.
@@ -68,9 +74,9 @@ impl Schedule {
         self.is_running || is_allowed
     }
 
-    /// Asks for a fetch because the operator wants one.
+    /// Asks for a fetch that begins from now on, because the operator wants one.
     pub(super) fn nudge(&mut self) {
-        self.next = None;
+        (self.next, self.again) = (None, self.is_running);
     }
 }
 
@@ -143,5 +149,12 @@ mod tests {
         schedule.succeeded(now, 0.0);
         schedule.nudge();
         assert!(schedule.begin(now));
+        // The one under way may have begun too early.
+        schedule.nudge();
+        assert!(!schedule.begin(now));
+        schedule.succeeded(now, 0.0);
+        assert!(schedule.begin(now));
+        schedule.failed(now, 0.0);
+        assert!(!schedule.begin(now));
     }
 }

@@ -269,6 +269,6 @@ fn decode(part: &[u8]) -> Result<Vec<u8>, JwtRefusal> {
 }
 
 #[cfg(test)]
-pub(super) mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,13 @@ pub mod framing;
 pub(crate) mod proxy_status;
 pub(crate) mod request;
 pub mod response;
+mod retry_after;
 pub(crate) mod writer;
 
 pub use fields::{Field, Fields};
 pub use framing::Framing;
 pub use response::ResponseHead;
+pub(crate) use retry_after::retry_after;
 
 /// The protocol version of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

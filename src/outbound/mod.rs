@@ -7,6 +7,7 @@
 pub mod callers;
 mod hosts;
 mod http_proxy;
+pub mod links;
 pub mod path;
 pub mod rights;
 
@@ -16,6 +17,7 @@ use crate::message::Fields;
 use crate::plan::{Form, Plan, Refusal};
 use crate::route::Route;
 use hosts::Hosts;
+use http::Method;
 use http_proxy::{Found, Servers};
 use path::{Target, has_dot_segment};
 use std::collections::HashMap;
@@ -33,6 +35,8 @@ pub struct Routes {
 /// The parts of a request that decide about it.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
+    /// The method.
+    pub method: &'a Method,
     /// The target in origin form.
     pub target: &'a [u8],
     /// The header fields.
@@ -48,6 +52,7 @@ pub struct Located<'a> {
     pub route: &'a Arc<Route>,
     /// The path below the service's `server_url`, as received: empty, or it starts with a slash.
     pub rest: &'a [u8],
+    method: &'a Method,
     /// `rest` and the query.
     tail: &'a [u8],
     form: Form,
@@ -56,6 +61,10 @@ pub struct Located<'a> {
 impl Located<'_> {
     /// Decides what to do with the request on `route`, which is one of the service.
     pub fn plan(&self, route: &Arc<Route>) -> Result<Plan, Refusal> {
+        if let Some(rights) = &route.rights {
+            rights::check(rights, self.method, self.rest)
+                .map_err(|denied| denied.refusal(rights).of(&route.service))?;
+        }
         if let Some(unread) = &route.unavailable {
             return Err(unavailable(&route.service, unread.fault.as_str()));
         }
@@ -133,7 +142,7 @@ impl Routes {
         let (route, rest, form) = self.find(call, &target)?;
         // The rest of the path and the query are adjacent in the received bytes.
         let tail = &call.target[call.target.len() - rest.len() - target.query.len()..];
-        Ok(Located { route, rest, tail, form })
+        Ok(Located { route, rest, method: call.method, tail, form })
     }
 
     /// Returns the route of a request, the path below its `server_url`, and the form that named it.

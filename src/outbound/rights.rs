@@ -7,15 +7,9 @@
 //! is refused even if few servers would read it so.
 
 use crate::config::model::{PathPattern, Rights};
+use crate::error_code::ErrorCode;
+use crate::plan::Refusal;
 use http::Method;
-
-/// Headers by which some servers read another method than that of the request line, folded. Where methods are
-/// restricted, they are not forwarded.
-pub const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
-
-/// Headers by which some servers read another path than that of the request line, or a second one (RFC 4918 section
-/// 10.3), folded. Where paths are restricted, they are not forwarded.
-pub const PATH_OVERRIDES: [&str; 4] = ["x-original-url", "x-rewrite-url", "x-override-url", "destination"];
 
 /// Number of times that a path is decoded. One that still holds an escape is refused.
 const MAX_DECODED: usize = 4;
@@ -29,6 +23,29 @@ pub enum Denied {
     Path,
     /// The path matches, but a server could read it as another one.
     AmbiguousPath,
+}
+
+impl Denied {
+    /// Returns the answer, without the service or caller whose `rights` these are.
+    pub fn refusal(self, rights: &Rights) -> Refusal {
+        match self {
+            Self::Method => {
+                let allow = allow(&rights.methods);
+                let detail = format!("only {allow} may be used here");
+                let refusal = Refusal::new(ErrorCode::MethodDenied, detail).because("method");
+                Refusal { allow: Some(allow.into()), ..refusal }
+            }
+            Self::Path => {
+                let detail = "this path may not be used; the service's `paths` allow others";
+                Refusal::new(ErrorCode::RequestDenied, detail).because("path")
+            }
+            Self::AmbiguousPath => {
+                let detail =
+                    "the path is spelled so that the service could read another one that may not be used";
+                Refusal::new(ErrorCode::RequestDenied, detail).because("ambiguous_path")
+            }
+        }
+    }
 }
 
 /// Checks a request. `rest` is the path below the service's `server_url`, as received: empty, or it starts with a slash.

@@ -262,7 +262,7 @@ impl Server {
         let limit = connection_limit(&config, descriptors);
         let hash = config.hash.clone();
         let (for_build, connections) = (tokens.clone(), Arc::clone(&transport));
-        let build = move || Snapshot::build(config, None, &for_build, &connections);
+        let build = move || Snapshot::build(config, None, &for_build, &connections, limit);
         let snapshot = tokio::task::spawn_blocking(build).await.map_err(io::Error::from)?;
         let state = Arc::new(State {
             snapshots: Handle::new(snapshot),

@@ -87,7 +87,7 @@ impl Phase {
 }
 
 /// The statistics of one direction of one service. 16 bytes until its first request, since a file may name 100,000
-/// unused services. Afterwards about 470 bytes, 350 more with the first failure, 900 more per status class of a service
+/// unused services. Afterwards about 470 bytes, 370 more with the first failure, 900 more per status class of a service
 /// with more than five statuses, and up to 2,000 while the last five minutes have requests.
 ///
 /// Every update is a few relaxed atomic operations.
@@ -114,6 +114,10 @@ struct Failures {
     last: Mutex<Option<Box<LastError>>>,
     errors: [AtomicU64; ErrorCode::ALL.len()],
     timeouts: [AtomicU64; Phase::TIMED.len()],
+    /// Retries, and those that the budget refused.
+    retries: [AtomicU64; 2],
+    /// Answers of the provider with the status 429.
+    rate_limited: AtomicU64,
     refused: OnceLock<Box<[AtomicU64; WebhookRefusal::ALL.len()]>>,
 }
 
@@ -184,6 +188,16 @@ impl ServiceStats {
         if let Some(count) = self.used().failures().timeouts.get(phase as usize) {
             count.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Counts a retry of `retries`, or, if it is not within the budget, a refused one.
+    pub fn retried(&self, is_within_budget: bool) {
+        self.used().failures().retries[usize::from(!is_within_budget)].fetch_add(1, Relaxed);
+    }
+
+    /// Counts an answer of the provider with the status 429.
+    pub fn rate_limited_by_provider(&self) {
+        self.used().failures().rate_limited.fetch_add(1, Relaxed);
     }
 
     /// Counts a webhook call that was refused.

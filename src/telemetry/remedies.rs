@@ -47,7 +47,7 @@ pub fn find(code: Option<&str>, reason: &str) -> Option<&'static Remedy> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::{Phase, WebhookRefusal};
+    use crate::telemetry::metrics::{CallerRefusal, Phase, WebhookRefusal};
     use std::fmt::Write as _;
 
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/access-log.md");
@@ -87,6 +87,13 @@ mod tests {
     fn every_code_and_every_refusal_has_a_row() {
         for code in ErrorCode::ALL {
             assert!(REMEDIES.iter().any(|row| row.code == Some(code)), "{}", code.as_str());
+        }
+        for refusal in CallerRefusal::ALL {
+            let reason = refusal.as_str();
+            assert!(
+                REMEDIES.iter().any(|row| row.code.is_some() && row.reasons.contains(&reason)),
+                "{reason}"
+            );
         }
         for refusal in WebhookRefusal::ALL {
             // Its reason in the log is that of the secret.

@@ -70,6 +70,17 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Returns true if another attempt may fare better: neither the configuration nor a certificate is at fault.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::NoAddress(error) => matches!(error, NoAddress::NameServer(_)),
+            Self::Dial(error) => {
+                !matches!(error, DialError::Loop(_) | DialError::OutOfDescriptors(_) | DialError::Empty)
+            }
+            Self::Tls { source, .. } => matches!(source, TlsError::Closed(_) | TlsError::Io(_)),
+        }
+    }
+
     /// Returns the address that failed, if there is one.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {

@@ -84,6 +84,11 @@ impl Upstream {
         }
     }
 
+    /// Returns true if requests are sent by https.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Returns the target on the upstream for `rest` (empty, or `/…`, with its query): always below the prefix, always
     /// in origin form.
     pub fn target(&self, rest: &[u8]) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use crate::documents::Document;
 use attache::error_code::ErrorCode;
+use attache::jwt::verify::JwtRefusal;
 use attache::telemetry::metrics::{Phase, WebhookRefusal};
 
 #[test]
@@ -30,6 +31,15 @@ fn every_phase_and_every_refusal_is_explained() {
     for value in phases.chain(WebhookRefusal::ALL.into_iter().map(WebhookRefusal::as_str)) {
         let row = |line: &str| line.starts_with('|') && line.contains(&format!("`{value}`"));
         assert!(log.lines().any(row), "{value}");
+    }
+}
+
+#[test]
+fn every_refusal_of_a_token_is_explained() {
+    let page = Document::read("docs/issuers.md").text;
+    for refusal in JwtRefusal::ALL {
+        let start = format!("| `{}` |", refusal.as_str());
+        assert!(page.lines().any(|line| line.starts_with(&start)), "{start}");
     }
 }
 

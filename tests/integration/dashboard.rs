@@ -21,6 +21,9 @@ const YAML: &str = "
       admin: 127.0.0.1:0
     {{more}}
     state: { dir: '{{state}}', key: { env: STATE_KEY } }
+    issuers:
+      fetched: { issuer: 'https://id.example', audience: attache, jwks: { url: '{{keys}}/keys' } }
+      unread: { issuer: 'https://id.example', audience: attache, jwks: { file: '{{key_set}}' } }
     accounts:
       erp:
         authorization:
@@ -57,31 +60,43 @@ const YAML: &str = "
           verify: { scheme: github, secrets: [{ env: KEY }, { env: NOT_SET }] }
           api_keys: [{ id: third, value: a-third-key-that-is-no-secret }]";
 
+const KEY_SET: &str = include_str!("../config_cases/secrets/jwks.json");
+
 /// An attache that has seen something of everything.
 struct Topology {
     attache: Attache,
     key: String,
     calls: usize,
     client: TlsClient,
-    _stubs: [Stub; 4],
+    _stubs: [Stub; 5],
     _endpoint: TokenEndpoint,
 }
 
 impl Topology {
     async fn start() -> Self {
-        let stubs = [third_party(), third_party().hangs(), third_party().answers(503, "down"), app()];
+        let keys = third_party().answers(200, KEY_SET);
+        let stubs = [third_party(), third_party().hangs(), third_party().answers(503, "down"), app(), keys];
         let endpoint = token_endpoint().issues_each_for(2, |nth| format!("{}-{nth}", secret("token")));
-        let (key, [third_party, hangs, broken, app]) = (webhook_key(), &stubs);
+        let (key, [third_party, hangs, broken, app, keys]) = (webhook_key(), &stubs);
         let mut setup = attache().folder("state").given("token_url", endpoint.url()).given("more", "");
-        for (name, stub) in [("third_party", third_party), ("hangs", hangs), ("broken", broken), ("app", app)]
-        {
+        let stubs_by_name = [
+            ("third_party", third_party),
+            ("hangs", hangs),
+            ("broken", broken),
+            ("app", app),
+            ("keys", keys),
+        ];
+        for (name, stub) in stubs_by_name {
             setup = setup.given(name, stub.url());
         }
         let ca = CertificateAuthority::new();
         let (certificate, certificate_key) = ca.leaf_pem("localhost");
         let setup = setup.file("certificate", &certificate).file("certificate_key", &certificate_key);
-        let setup = setup.given("sha256", sha256_hex(&key)).env("KEY", secret("key"));
+        let setup =
+            setup.file("key_set", KEY_SET).given("sha256", sha256_hex(&key)).env("KEY", secret("key"));
         let mut attache = setup.env("STATE_KEY", "0123456789abcdefghijkl").with(YAML).await;
+        // Its last keys serve.
+        std::fs::remove_file(attache.path_of("key_set")).expect("the file");
         attache.give("more", "threads: 1");
         attache.reload(YAML, "needs_restart").await;
         Self { attache, key, calls: 0, client: TlsClient::of(&ca), _stubs: stubs, _endpoint: endpoint }

@@ -322,3 +322,13 @@ async fn the_header_beside_a_token_is_there_when_a_request_is_sent_again() {
     assert_ne!(tokens[1], tokens[2]);
     assert!(received.iter().all(|request| request.all("client-id") == ["hof5gwx0su6owfnys0yan9c87zr6t"]));
 }
+
+/// core.telegram.org/bots/api#making-requests
+#[tokio::test]
+async fn telegram_gets_the_token_in_the_path() {
+    let (third_party, token) = (third_party(), format!("110201543:{}", secret("bot")));
+    let example = example("telegram").at("https://api.telegram.org", &third_party);
+    let attache = example.secret("telegram-bot-token", &token).start().await;
+    let received = sent(&attache, &third_party, "/telegram/getMe").await;
+    assert_eq!((received.target(), received.header("authorization")), (format!("/bot{token}/getMe"), None));
+}

@@ -5,6 +5,7 @@
 //! with its id. Everything that comes from the configuration or from a request is escaped by the template.
 
 mod accounts;
+mod callers;
 mod chart;
 mod failures;
 mod layout;
@@ -25,7 +26,7 @@ use section::Section;
 
 /// The sections of one rendering, in their order on the page.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rendered([Section; 6]);
+pub(super) struct Rendered([Section; 7]);
 
 impl Rendered {
     /// Renders what the query asks for.
@@ -35,6 +36,7 @@ impl Rendered {
             overview::configuration(report),
             services::section(report, query),
             accounts::section(report, query),
+            callers::section(report, query),
             webhooks::section(report, query),
             failures::section(report, query),
         ])

@@ -12,17 +12,19 @@ const MAX_FILTER: usize = 100;
 pub(super) enum Table {
     Services,
     Accounts,
+    Callers,
     Webhooks,
 }
 
 impl Table {
-    const ALL: [Self; 3] = [Self::Services, Self::Accounts, Self::Webhooks];
+    const ALL: [Self; 4] = [Self::Services, Self::Accounts, Self::Callers, Self::Webhooks];
 
     /// The id of its section, and the name of its parameter.
     pub(super) fn id(self) -> &'static str {
         match self {
             Self::Services => "services",
             Self::Accounts => "accounts",
+            Self::Callers => "callers",
             Self::Webhooks => "webhooks",
         }
     }
@@ -35,7 +37,7 @@ pub(in crate::admin) struct Query {
     filter: String,
     /// `show=problems`: only rows that need attention.
     only_problems: bool,
-    /// `services`, `accounts`, `webhooks`: the page of each table, from 0.
+    /// `services`, `accounts`, `callers`, `webhooks`: the page of each table, from 0.
     pages: [usize; Table::ALL.len()],
 }
 
@@ -120,7 +122,7 @@ mod tests {
         let link = query.link(Table::Accounts, 1);
         assert_eq!(link, "?q=a%26b+c&show=problems&services=3&accounts=2#accounts");
         let again = Query::parse(link.trim_start_matches('?').split('#').next().unwrap());
-        assert_eq!((again.pages, again.filter), ([2, 1, 0], "a&b c".to_owned()));
+        assert_eq!((again.pages, again.filter), ([2, 1, 0, 0], "a&b c".to_owned()));
     }
 
     #[test]

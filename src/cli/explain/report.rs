@@ -1,8 +1,8 @@
 //! What `attache explain` prints: the same facts for people and for programs. No secret is among them.
 
-use super::{Asked, Decision, Denied, listener, log_path};
+use super::{Asked, Decision, Denied, Sender, listener, log_path};
 use crate::config::effective::printable;
-use crate::config::model::{Account, Authorization, Config, Rate, ServerUrl, Webhook};
+use crate::config::model::{Account, Authorization, Config, Outbound, Rate, ServerUrl, Webhook};
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
 use crate::plan::Plan;
@@ -33,7 +33,7 @@ impl Report {
     pub(super) fn new(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> Self {
         let mut report = Self::default();
         let outcome = match decision {
-            Decision::Outbound(_) | Decision::Webhook(..) => "forwarded",
+            Decision::Outbound(..) | Decision::Webhook(..) => "forwarded",
             Decision::Reply(..) => "answered",
             Decision::Refusal(_) => "refused",
         };
@@ -44,7 +44,10 @@ impl Report {
         report.only("method", json!(asked.method));
         report.only("path", json!(path));
         match decision {
-            Decision::Outbound(plan) => report.outbound(asked, &snapshot.config, plan),
+            Decision::Outbound(plan, sender) => {
+                report.sender(snapshot, sender.as_ref(), plan);
+                report.outbound(asked, &snapshot.config, plan);
+            }
             Decision::Webhook(key, plan) => report.webhook(asked, snapshot, *key, plan),
             Decision::Reply(key, reply) => {
                 report.identity(snapshot, *key);
@@ -75,9 +78,11 @@ impl Report {
         self.add("service", json!(service.key), "service", named(&service.key, service.name.as_deref()));
         let form = plan.form.as_str();
         self.add("named_by", json!(form), "named by", form.to_owned());
-        let kind = kind(&outbound.account);
-        let account = json!({ "name": outbound.account.name, "authorization": kind });
-        self.add("account", account, "account", format!("{} ({kind})", outbound.account.name));
+        let named = route.account.as_ref().filter(|name| **name != outbound.account.name);
+        let account = named.and_then(|name| config.accounts.get(name)).unwrap_or(&outbound.account);
+        let kind = kind(account);
+        let value = json!({ "name": account.name, "authorization": kind });
+        self.add("account", value, "account", format!("{} ({kind})", account.name));
         self.upstream(asked, &outbound.server_url, plan);
         self.deadline(route.timeout, route.idle_timeout);
         self.transport(outbound);
@@ -87,11 +92,47 @@ impl Report {
         };
         let value = json!({ "status": status, "text": text });
         self.add("on_timeout", value, "on time-out", format!("{status} {}", printable(text)));
-        self.only("max_body", json!(route.max_body));
-        self.headers(added_outbound(config, &outbound.account), &route.replaced);
-        if let Authorization::Query { name, .. } = &outbound.account.authorization {
+        self.rules(&outbound.rules);
+        self.headers(added_outbound(config, outbound, account), &route.replaced);
+        if let Authorization::Query { name, .. } = &account.authorization {
             let line = format!("{name}={REDACTED}, instead of every parameter of that name");
             self.add("query", json!([{ "name": name, "value": REDACTED }]), "query", line);
+        }
+    }
+
+    /// The caller of a request, and its rights on the service.
+    fn sender(&mut self, snapshot: &Snapshot, sender: Option<&Sender>, plan: &Plan) {
+        let (Some(callers), Some(sender)) = (&snapshot.callers, sender) else { return };
+        let name = sender.caller.as_deref();
+        self.add("caller", json!(name), "caller", name.unwrap_or("none").to_owned());
+        if let Some(lacks) = sender.lacks {
+            let line = format!("{} (caller_rules: report lets it through)", lacks.as_str());
+            self.add("lacks", json!(lacks.as_str()), "lacks", line);
+        }
+        let Some(caller) = name.and_then(|name| callers.named(name)).map(|number| callers.get(number)) else {
+            return;
+        };
+        if let Some(Some(rights)) = caller.rights(&plan.route.service) {
+            let methods: Vec<&str> = rights.methods.iter().map(http::Method::as_str).collect();
+            let paths: Vec<String> = rights.paths.iter().map(ToString::to_string).collect();
+            let all = |list: &str| if list.is_empty() { "all".to_owned() } else { list.to_owned() };
+            let line = format!("methods: {}; paths: {}", all(&methods.join(", ")), all(&paths.join(", ")));
+            self.add("caller_rights", json!({ "methods": methods, "paths": paths }), "rights", line);
+        }
+        let Some(configured) = snapshot.config.callers.as_ref().and_then(|all| all.get(&*caller.key)) else {
+            return;
+        };
+        if let Some(Rate { requests, per, burst }) = &configured.rate_limit {
+            let value = json!({ "requests": requests, "per_ms": per.as_millis() as u64, "burst": burst });
+            self.add(
+                "caller_rate_limit",
+                value,
+                "its rate",
+                format!("{requests} per {per:?}, {burst} at once"),
+            );
+        }
+        if let Some(most) = configured.max_concurrent {
+            self.add("caller_max_concurrent", json!(most), "its limit", format!("{most} requests at a time"));
         }
     }
 
@@ -134,10 +175,8 @@ impl Report {
         let methods: Vec<&str> = webhook.methods.iter().map(http::Method::as_str).collect();
         self.add("methods", json!(methods), "methods", methods.join(", "));
         self.add("max_body", json!(webhook.max_body), "body", format!("{} bytes at most", webhook.max_body));
-        if let Some(Rate { requests, per, burst }) = &webhook.rate_limit {
-            let line = format!("{requests} per {per:?} with one key, {burst} at once");
-            let value = json!({ "requests": requests, "per_ms": per.as_millis() as u64, "burst": burst });
-            self.add("rate_limit", value, "rate", line);
+        if let Some(rate) = &webhook.rate_limit {
+            self.rate(rate, "with one key");
         }
         let networks: Vec<String> = webhook.allow_from.iter().map(ToString::to_string).collect();
         if !networks.is_empty() {
@@ -260,6 +299,7 @@ fn kind(account: &Account) -> String {
         Authorization::Unavailable => "its secret can't be read".to_owned(),
         Authorization::Headers(_) => "header".to_owned(),
         Authorization::Query { .. } => "query".to_owned(),
+        Authorization::Path(_) => "path".to_owned(),
         Authorization::Jwt(_) => "jwt".to_owned(),
         Authorization::OAuth2(oauth2) => format!("oauth2, {}", oauth2.grant.as_str()),
     }
@@ -270,8 +310,9 @@ fn spelling(name: &FieldName) -> String {
     String::from_utf8_lossy(name.spelling()).into_owned()
 }
 
-fn added_outbound(config: &Config, account: &Account) -> Vec<(String, String)> {
-    let mut added = Vec::new();
+fn added_outbound(config: &Config, outbound: &Outbound, account: &Account) -> Vec<(String, String)> {
+    let set = outbound.rules.set_headers.iter();
+    let mut added: Vec<_> = set.map(|(name, _)| (spelling(name), REDACTED.to_owned())).collect();
     match &account.authorization {
         Authorization::Headers(headers) => {
             added.extend(headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
@@ -282,7 +323,10 @@ fn added_outbound(config: &Config, account: &Account) -> Vec<(String, String)> {
         Authorization::OAuth2(oauth2) => {
             added.push((spelling(&oauth2.header), format!("{}{REDACTED}", oauth2.prefix)));
         }
-        Authorization::None | Authorization::Query { .. } | Authorization::Unavailable => {}
+        Authorization::None
+        | Authorization::Query { .. }
+        | Authorization::Path(_)
+        | Authorization::Unavailable => {}
     }
     added.extend(account.headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
     if config.via {

@@ -1,7 +1,8 @@
 //! The settings of a service's connections.
 
 use super::report::Report;
-use crate::config::model::Outbound;
+use crate::config::model::{Outbound, Retries, RetryOn};
+use http::Method;
 use serde_json::json;
 
 impl Report {
@@ -10,6 +11,16 @@ impl Report {
         if let Some(limit) = outbound.connect_timeout {
             let line = format!("{limit:?} for one connection");
             self.add("connect_timeout_ms", json!(limit.as_millis() as u64), "connecting", line);
+        }
+        if let Some(Retries { attempts, on, methods }) = &outbound.retries {
+            let on: Vec<&str> = on.iter().map(RetryOn::as_str).collect();
+            let named =
+                methods.as_ref().map(|methods| methods.iter().map(Method::as_str).collect::<Vec<_>>());
+            let of =
+                named.as_ref().map_or_else(|| "idempotent requests".to_owned(), |names| names.join(", "));
+            let line = format!("{attempts} attempts of {of}, after {}", on.join(", "));
+            let value = json!({ "attempts": attempts, "on": on, "methods": named });
+            self.add("retries", value, "retries", line);
         }
         let tls = &outbound.tls;
         if let Some(ca) = &tls.ca {

@@ -138,14 +138,15 @@ fn failure_line(failure: &Value, count: u64) -> String {
     format!("{at} {service} {code} ({}) {id}{count}", causes.join(", "))
 }
 
-/// Returns why an account's requests fail, if they do.
+/// Returns why an account's requests fail, or will once its token has expired.
 fn trouble(account: &Value) -> Option<String> {
     let token = &account["token"];
-    let state = token["state"].as_str()?;
-    if !matches!(state, "failing" | "needs_login") {
-        return None;
-    }
     let last = &token["last_request"];
+    let state = match token["state"].as_str()? {
+        state @ ("failing" | "needs_login") => state,
+        _ if last["result"].as_str().is_some_and(|result| result != "ok") => "renewal failed",
+        _ => return None,
+    };
     let reason = last["reason"].as_str().or(last["result"].as_str());
     Some(reason.map_or_else(|| state.to_owned(), |reason| format!("{state}, {reason}")))
 }

@@ -65,7 +65,13 @@ fn the_page_shows_problems() {
         "credential": { "state": "degraded", "reason": "secret_missing", "at": "accounts.a.authorization" },
         "token": { "state": "needs_login", "last_request": { "result": "rejected", "reason": "invalid_grant" } },
     });
+    status["accounts"]["b"] = json!({
+        "token": { "state": "valid",
+            "last_request": { "result": "unavailable", "reason": "the token endpoint can't be reached" } },
+    });
+    status["accounts"]["c"] = json!({ "token": { "state": "valid", "last_request": { "result": "ok" } } });
     let page = page(&status);
+    assert!(!page.contains("account c"), "{page}");
     for part in [
         "version       0.1.0 (abc)",
         "a.yaml:3:4: error: x is wrong",
@@ -73,6 +79,7 @@ fn the_page_shows_problems() {
         "needed for threads",
         "degraded      account a (degraded: secret_missing)\n              the last value is in use; a restart would lose it\n",
         "account a: needs_login, invalid_grant",
+        "account b: renewal failed, the token endpoint can't be reached",
         "services      1",
     ] {
         assert!(page.contains(part), "{part}:\n{page}");

@@ -46,6 +46,8 @@ pub enum Authorization {
         /// Its value, not yet percent-encoded.
         value: Secret,
     },
+    /// `path`: a part of the path of the service's `server_url`, not yet percent-encoded.
+    Path(Secret),
     /// `jwt`: a token that attache signs.
     Jwt(Box<SelfSigned>),
     /// `oauth2`: a token that attache requests, stores and renews.
@@ -59,7 +61,7 @@ impl Authorization {
             Self::Headers(headers) => (&headers[..], None),
             Self::Jwt(jwt) => (&[][..], Some(&jwt.header)),
             Self::OAuth2(oauth2) => (&[][..], Some(&oauth2.header)),
-            Self::None | Self::Query { .. } | Self::Unavailable => (&[][..], None),
+            Self::None | Self::Query { .. } | Self::Path(_) | Self::Unavailable => (&[][..], None),
         };
         many.iter().map(|(name, _)| name).chain(one)
     }

@@ -1,6 +1,7 @@
 //! Callers: the internal programs with a name and rights of their own on `listen.outbound`.
 
 use super::{Account, ApiKey, Rate, Rights, UnreadSecret};
+use crate::x509::San;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub struct Caller {
     /// `jwt`: a JWT of an issuer with this subject proves the caller.
     pub jwt: Option<CallerJwt>,
     /// `certificate.san`: a client certificate with this name proves the caller.
-    pub certificate: Option<String>,
+    pub certificate: Option<San>,
     /// `services`: what the caller may use.
     pub services: CallerServices,
     /// `rate_limit`.
@@ -68,4 +69,14 @@ pub enum CallerRules {
     Enforce,
     /// Such a request is forwarded, logged and counted.
     Report,
+}
+
+impl CallerRules {
+    /// Returns the word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Report => "report",
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Services, and where they are.
 
-use super::{Account, UnreadSecret, Webhook};
+use super::{Account, Retries, ServiceRules, UnreadSecret, Webhook};
 use crate::header_name::FieldName;
 use crate::secret::Secret;
 use http::{HeaderValue, StatusCode};
@@ -49,9 +49,13 @@ pub struct Outbound {
     pub idle_timeout: Duration,
     /// True if a request is sent once more after the upstream refused its token. Default true.
     pub retry_on_401: bool,
+    /// `allow`, `set_headers` and the other rules of its requests.
+    pub rules: ServiceRules,
+    /// `retries`, if the operator has them.
+    pub retries: Option<Retries>,
     /// `tls`: trust, the client's identity, and the name in the certificate.
     pub tls: ServiceTls,
-    /// A file of `tls` that can't be read.
+    /// A file of `tls`, or a secret of `set_headers`, that can't be read.
     pub unread: Option<UnreadSecret>,
     /// True if a *name* may resolve to a loopback, private or link-local address.
     pub private_network: bool,
@@ -74,8 +78,19 @@ pub struct ServerUrl {
     pub port: u16,
     /// The value of `Host`: the host, and the port unless it is the scheme's default.
     pub authority: String,
-    /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash.
+    /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash. That of a `server_url`
+    /// may have [`CREDENTIAL_PLACE`] once.
     pub path: String,
+}
+
+/// The text in the path of a `server_url` that an account's `path` credential replaces.
+pub const CREDENTIAL_PLACE: &str = "{credential}";
+
+impl ServerUrl {
+    /// Returns true if the path has a place for a credential.
+    pub fn has_credential(&self) -> bool {
+        self.path.contains(CREDENTIAL_PLACE)
+    }
 }
 
 /// Returns the address at which a connection to `ip` arrives: the unspecified address leads to this host.

@@ -135,6 +135,7 @@ fn of_kind(
         "basic" => basic(decoder, at),
         "bearer" => bearer(decoder, at),
         "query" => query(decoder, at),
+        "path" => path(decoder, at),
         "jwt" => oauth2::jwt(decoder, at).map(Box::new).map(Authorization::Jwt),
         "oauth2" => oauth2::oauth2(decoder, at, refresh_tokens).map(Box::new).map(Authorization::OAuth2),
         _ => {
@@ -252,4 +253,15 @@ fn query(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
     let name = decoder.required(&map, "name").and_then(|at| decoder.string(&at)).map(str::to_owned);
     let value = decoder.required(&map, "value").and_then(|at| decoder.secret(&at, PlainText::WARN));
     Some(Authorization::Query { name: name?, value: value? })
+}
+
+fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
+    let found = decoder.secret_as(at, PlainText::WARN, &|text| {
+        if !text.bytes().all(|b| b == b'.') {
+            return Ok(Secret::new(text));
+        }
+        let message = format!("the secret of {at} can't be sent in a path");
+        Err(Failure::malformed("invalid_secret", message, "a segment of dots leads to another path", None))
+    });
+    decoder.or_block(found, || Secret::new(placeholder(at))).map(Authorization::Path)
 }

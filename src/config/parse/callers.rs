@@ -1,16 +1,16 @@
 //! Callers: their proofs, and their rights.
 
-use super::{Named, keys, limits, optional, refer, urls};
+use super::{Named, credential_place, keys, limits, optional, refer, rights, service_rules, urls};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{
     Account, ApiKey, Authorization, Caller, CallerJwt, CallerRight, CallerRules, CallerServices, Issuer,
-    Listen, PathPattern, Rights, Service,
+    Listen, Service,
 };
 use crate::config::problem::Finding;
-use crate::config::scalar::{self, Invalid};
+use crate::config::scalar;
 use crate::config::source::Span;
 use crate::config::tree::View;
-use http::Method;
+use crate::x509::San;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(super) struct Context<'a> {
 pub(super) struct Proofs {
     tokens: keys::Seen,
     subjects: HashMap<CallerJwt, Span>,
-    certificates: HashMap<String, Span>,
+    certificates: HashMap<San, Span>,
 }
 
 /// Reads a caller.
@@ -71,7 +71,7 @@ pub(super) fn caller(
     if caller.is_unprovable() && caller.unread.is_none() {
         let message = format!("{at} has no proof, so no request is this caller's");
         let finding = Finding::warning("caller_without_proof", decoder.key(at), message);
-        let help = format!("`attache keys new --caller {key}` makes a token");
+        let help = "`attache keys new --caller NAME` makes a token";
         decoder.report(finding.label("`tokens`, `jwt` and `certificate` are missing").help(help));
     }
     Some(caller)
@@ -104,7 +104,7 @@ fn certificate(
     at: &At<'_>,
     context: &Context<'_>,
     proofs: &mut Proofs,
-) -> Option<String> {
+) -> Option<San> {
     let map = decoder.mapping(at)?;
     if !context.has_client_ca {
         let message = format!("{at} needs `listen.outbound.tls.client_ca`");
@@ -218,26 +218,9 @@ fn right(decoder: &Decoder<'_>, at: &At<'_>, service: &str, context: &Context<'_
         return Some(CallerRight::default());
     }
     let map = decoder.mapping(at)?;
-    let methods = optional(map.get("methods"), |at| methods(decoder, at));
-    let paths = optional(map.get("paths"), |at| paths(decoder, at));
+    let rights = rights::rights(decoder, &map);
     let account = optional(map.get("account"), |at| account(decoder, at, service, context));
-    let rights = Rights { methods: methods.or(Vec::new())?, paths: paths.or(Vec::new())? };
-    Some(CallerRight { rights, account: account.checked().ok()? })
-}
-
-fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
-    let read = |item: At<'_>| {
-        decoder.parsed(&item, "invalid_method", "a method that can be allowed", scalar::method)
-    };
-    let all: Vec<Option<Method>> = decoder.sequence(at)?.map(read).collect();
-    if all.is_empty() { decoder.empty(at) } else { all.into_iter().collect() }
-}
-
-fn paths(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<PathPattern>> {
-    let parse = |text: &str| PathPattern::parse(text).map_err(|label| Invalid { label, help: None });
-    let read = |item: At<'_>| decoder.parsed(&item, "invalid_path", "a path that can be allowed", parse);
-    let all: Vec<Option<PathPattern>> = decoder.sequence(at)?.map(read).collect();
-    if all.is_empty() { decoder.empty(at) } else { all.into_iter().collect() }
+    Some(CallerRight { rights: rights?, account: account.checked().ok()? })
 }
 
 /// Reads the account that opens the service for one caller. It has to fit the service as the service's own has.
@@ -256,6 +239,10 @@ fn account(decoder: &Decoder<'_>, at: &At<'_>, service: &str, context: &Context<
                 .label("the service's `server_url` is http")
                 .help("`allow_plaintext: true` on the service would allow it"),
         );
+    }
+    if let Some(outbound) = service.and_then(|service| service.outbound.as_ref()) {
+        credential_place::check(decoder, at, &outbound.server_url, &account)?;
+        service_rules::check_account(decoder, at, &outbound.rules, &account)?;
     }
     Some(account)
 }

@@ -80,7 +80,7 @@ fn key_set(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Jwks> {
 }
 
 fn from_url(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Jwks> {
-    let url = decoder.parsed(at, "invalid_url", "a valid URL", scalar::token_url);
+    let url = decoder.parsed(at, "invalid_url", "a valid URL", scalar::jwks_url);
     if url.as_ref().is_some_and(oauth2::is_public) {
         let message = format!("{at} would be fetched over http, where the keys can be replaced");
         let finding = Finding::error("plaintext_keys", decoder.place(at), message);

@@ -34,11 +34,10 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
         && !listener.address.stays_on_this_machine()
     {
         let message = "listen.outbound is reachable from other machines, and every client that reaches it may use every credential";
-        decoder.report(
-            Finding::error("anonymous_callers", *place, message)
-                .label("not a loopback address")
-                .help("define `callers`, or listen on 127.0.0.1 or `unix:/path`, or set `allow_anonymous_callers: true`"),
-        );
+        decoder
+            .report(Finding::error("anonymous_callers", *place, message).label("not a loopback address").help(
+            "define `callers`, listen on 127.0.0.1 or `unix:/path`, or set `allow_anonymous_callers: true`",
+        ));
     }
     report_collisions(decoder, [("outbound", &outbound), ("webhooks", &webhooks), ("admin", &admin)]);
     Some(Listen { outbound: outbound?.0, webhooks: webhooks?.0, admin: admin?.0, admin_tokens: tokens? })

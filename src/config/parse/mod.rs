@@ -6,6 +6,8 @@
 mod accounts;
 mod advice;
 mod callers;
+mod credential_place;
+mod headers;
 mod hosts;
 mod identity;
 mod issuers;
@@ -16,6 +18,9 @@ mod listen_advice;
 mod listen_tls;
 mod loops;
 mod oauth2;
+mod retries;
+mod rights;
+mod service_rules;
 mod services;
 mod state;
 mod tls;
@@ -305,6 +310,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         services: all(services)?,
         callers: Some(all(callers)?).filter(|_| has_callers),
         caller_rules,
+        allow_anonymous_callers: anonymous,
         hash: hash(decoder.sources),
         fingerprint: decoder.secrets.fingerprint(),
         last_values: decoder.secrets.take_read(),

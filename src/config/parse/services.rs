@@ -2,11 +2,13 @@
 
 use super::loops::{Listener, Listeners};
 use super::oauth2::RefreshTokens;
-use super::{Named, accounts, hosts, loops, optional, refer, tls, urls, webhooks};
+use super::service_rules::{check_headers, service_rules};
+use super::{Named, accounts, credential_place, hosts, loops, optional, refer, retries, tls, urls, webhooks};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
-    Account, Authorization, Host, Outbound, Service, ServiceTls, TimeoutResponse, UnreadSecret, User,
+    Account, Authorization, Host, Outbound, Retries, Service, ServiceRules, ServiceTls, TimeoutResponse,
+    UnreadSecret, User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -130,6 +132,11 @@ fn outbound(
     {
         urls::require_tls(decoder, url_at, "the account's credential", "on the service");
     }
+    let fits = account.as_ref().value().map_or(Some(()), |account| {
+        let place =
+            server_url.as_ref().and_then(|url| credential_place::check(decoder, url_at, url, account));
+        check_headers(decoder, map, account).and(place)
+    });
     if let (Some(url), Some(tls)) = (&server_url, map.own("tls"))
         && !url.tls
     {
@@ -147,6 +154,8 @@ fn outbound(
         timeout_response: settings.timeout_response.checked().ok()?,
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
+        rules: fits.and(settings.rules.value())?,
+        retries: settings.retries.checked().ok()?,
         tls: settings.tls.checked().ok()?.unwrap_or_default(),
         unread: settings.unread,
         private_network: settings.private_network || local,
@@ -164,8 +173,10 @@ struct Settings {
     timeout_message: Option<String>,
     timeout_response: Given<TimeoutResponse>,
     retry_on_401: bool,
+    rules: Given<ServiceRules>,
+    retries: Given<Retries>,
     tls: Given<ServiceTls>,
-    /// A file of `tls` that can't be read.
+    /// A file of `tls`, or a secret of `set_headers`, that can't be read.
     unread: Option<UnreadSecret>,
     private_network: bool,
     allow_plaintext: bool,
@@ -178,6 +189,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
     let tls =
         map.get("tls").map(|at| decoder.secrets.owned(at.to_string(), || tls::service_tls(decoder, &at)));
     let (tls, unread) = tls.map_or((Given::Absent, None), |(tls, unread)| (tls.into(), unread));
+    let (rules, unread_header) = service_rules(decoder, map);
     Settings {
         timeout: duration("timeout", DEFAULT_TIMEOUT),
         connect_timeout: map.get("connect_timeout").and_then(|at| decoder.duration(&at, false)),
@@ -185,8 +197,10 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         timeout_message: map.get("timeout_message").and_then(|at| decoder.free_text(&at)).map(str::to_owned),
         timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
         retry_on_401: flag("retry_on_401", true),
+        rules,
+        retries: optional(map.get("retries"), |at| retries::retries(decoder, at)),
         tls,
-        unread,
+        unread: UnreadSecret::worse(unread.as_ref(), unread_header.as_ref()).cloned(),
         private_network: flag("private_network", false),
         allow_plaintext: flag("allow_plaintext", false),
         rewrite_links: flag("rewrite_links", true),

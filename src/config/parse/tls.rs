@@ -131,7 +131,7 @@ pub(super) fn armor(pem: &mut String, label: &str, der: &[u8]) {
 /// Reads a path.
 pub(super) fn path(decoder: &Decoder<'_>, at: &At<'_>) -> Option<PathBuf> {
     let text = decoder.string(at)?;
-    if text.contains(['\n', '\0']) || text.contains("-----BEGIN") {
+    if text.contains(['\n', '\0']) || text.contains("-----BEGIN") || text.trim_start().starts_with('{') {
         decoder.hide(at.node);
         let finding = Finding::error("invalid_path", decoder.place(at), format!("{at} is not a path"));
         return decoder.reject(

@@ -1,7 +1,7 @@
 //! Webhooks: their keys, users and receivers.
 
 use super::services::Context;
-use super::{keys, limits, loops, optional, refer, urls, verify};
+use super::{keys, limits, loops, optional, refer, rights, urls, verify};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Webhook};
@@ -102,7 +102,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
         user: optional(map.get("user"), |at| {
             refer(decoder, at, "user", context.users, "define it under `users`")
         }),
-        methods: optional(map.get("methods"), |at| methods(decoder, at)),
+        methods: optional(map.get("methods"), |at| rights::methods(decoder, at)),
         max_body: map
             .get("max_body")
             .and_then(|at| decoder.parsed(&at, "invalid_size", "a size", scalar::size)),
@@ -175,17 +175,6 @@ fn refusals(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Refusals> {
         }
     }
     Some(Refusals { statuses, bodiless: bodiless? })
-}
-
-fn methods(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Method>> {
-    let mut all = Vec::new();
-    let mut count = 0;
-    for item in decoder.sequence(at)? {
-        count += 1;
-        let method = decoder.parsed(&item, "invalid_method", "a method that can be allowed", scalar::method);
-        all.extend(method.filter(|m| !all.contains(m)));
-    }
-    if count == 0 { decoder.empty(at) } else { Some(all) }
 }
 
 const WORDS: keys::Words = keys::Words {

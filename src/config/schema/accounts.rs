@@ -46,6 +46,11 @@ static AUTHORIZATION: Shape = Shape {
         key("bearer", Kind::Secret, "A fixed bearer token: `Authorization: Bearer TOKEN` (RFC 6750).")
             .also(&["token"]),
         key("query", Kind::Map(&QUERY), "A query parameter with a fixed value."),
+        key(
+            "path",
+            Kind::Secret,
+            "A secret that replaces `{credential}` in the path of the service's `server_url`, percent-encoded.",
+        ),
         key("jwt", Kind::Map(&JWT), "A token that attache signs (RFC 7519)."),
         key("oauth2", Kind::Map(&OAUTH2), "A token that attache requests, stores and renews."),
     ],

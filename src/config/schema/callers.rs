@@ -96,8 +96,8 @@ static CERTIFICATE: Shape = Shape {
     keys: &[key(
         "san",
         Kind::Text,
-        "A subject alternative name of the certificate, compared exactly: a URI, a DNS name, \
-             an address or an e-mail address.",
+        "A subject alternative name of the certificate, compared exactly: a URI, a DNS name or an e-mail \
+             address.",
     )
     .required()
     .also(&["uri", "dns", "name"])],

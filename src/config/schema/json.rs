@@ -107,6 +107,7 @@ fn kind(of: &Kind, fewest: usize) -> Value {
         | Kind::Path
         | Kind::Header
         | Kind::Method
+        | Kind::PathPattern
         | Kind::Network
         | Kind::Listener
         | Kind::Sha256
@@ -139,6 +140,7 @@ fn scalar(of: &Kind) -> Value {
             "this is not a header name, or one that belongs to the connection",
         ),
         Kind::Method => pattern("^[!#$%&'*+.^_`|~0-9A-Z-]+$", "write it like POST"),
+        Kind::PathPattern => pattern("^([*]|/[^*?#;\\\\\\s]*[*]?)$", "write it like /contacts* or /orders/1"),
         Kind::Network => {
             pattern("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "write it like 203.0.113.0/24 or 192.0.2.1")
         }

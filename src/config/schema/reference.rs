@@ -55,6 +55,7 @@ fn value(kind: &Kind) -> String {
         Kind::Path => "path".to_owned(),
         Kind::Header => "header name".to_owned(),
         Kind::Method => "method".to_owned(),
+        Kind::PathPattern => "path, or its beginning and `*`".to_owned(),
         Kind::Network => "address or network".to_owned(),
         Kind::Listener => "`ADDRESS:PORT` or `unix:/path`".to_owned(),
         Kind::Sha256 => "64 hexadecimal digits".to_owned(),

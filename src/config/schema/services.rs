@@ -1,6 +1,8 @@
 //! The keys of a service.
 
 use super::accounts::ACCOUNT;
+use super::retries::RETRIES;
+use super::rights::{ALLOW, MAX_BODY, MAX_CONCURRENT, RATE_LIMIT, REMOVE_HEADERS, SET_HEADERS};
 use super::webhooks::WEBHOOK;
 use super::{Kind, Shape, key};
 
@@ -54,7 +56,6 @@ pub(super) static SERVICE: Shape = Shape {
         ("header", CREDENTIAL),
         ("oauth2", CREDENTIAL),
         ("credentials", CREDENTIAL),
-        ("retries", "attache does not repeat requests that may have been executed; remove it"),
         ("forward_to", "it belongs below `webhook`"),
         ("user", "it belongs below `webhook`"),
         ("verify", "it belongs below `webhook`"),
@@ -105,6 +106,13 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
              token.",
         )
         .default("true"),
+        ALLOW,
+        SET_HEADERS,
+        REMOVE_HEADERS,
+        MAX_BODY,
+        RATE_LIMIT,
+        MAX_CONCURRENT,
+        key("retries", Kind::Map(&RETRIES), "The repetition of requests that failed. Off by default.").also(&["retry"]),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
         key(
             "rewrite_links",

@@ -90,9 +90,9 @@ pub(in crate::config) static ROOT: Shape = Shape {
         key(
             "caller_rules",
             Kind::Word(&["enforce", "report"]),
-            "`report` forwards a request that lacks a proof or a right, and logs and counts it.",
-        )
-        .default("enforce"),
+            "`report` forwards a request that lacks a proof or a right, and logs and counts it. Default: \
+             `enforce`.",
+        ),
         key("services", Kind::Names(&Kind::Map(&SERVICE)), "Connected services by name.").also(&[
             "routes",
             "upstreams",

@@ -167,6 +167,7 @@ fn secrets_of(account: &Account) -> Vec<String> {
         }
         Authorization::Headers(all) => sent(all),
         Authorization::Query { value, .. } => vec![text(value)],
+        Authorization::Path(value) => vec![text(value)],
         Authorization::OAuth2(oauth2) => {
             let mut all: Vec<String> = oauth2.client_auth.secrets().iter().map(text).collect();
             assert!(

@@ -40,6 +40,7 @@ mod status;
 mod stub;
 mod token;
 mod tokens;
+mod unsaved;
 mod verdict;
 mod wire;
 mod words;

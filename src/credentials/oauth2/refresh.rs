@@ -19,12 +19,13 @@ use super::machine::GrantSource;
 use super::memory::AccountMemory;
 use super::schedule;
 use super::token::Issued;
-use super::tokens::{StoreSlot, Tokens, Unsaved};
+use super::tokens::{StoreSlot, Tokens};
+use super::unsaved::{LockedGrant, Unsaved};
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::{Secret, hex, sha256};
-use crate::state::{Access, Entry, LockedEntry, Lost, Peek, Stamp, StateError, Store};
+use crate::state::{Access, Entry, Lost, Peek, Stamp, StateError, Store};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
@@ -46,7 +47,7 @@ pub(super) struct Refresher {
     store: StoreSlot,
     /// The exchanges that spend a refresh token.
     spending: TaskTracker,
-    /// Entries that could not be written: they are at least kept in memory.
+    /// Entries that could not be written, and their locks.
     unsaved: Unsaved,
     /// True while the store's files are worked on, so that a request that waited in vain blames the right side.
     in_store: AtomicBool,
@@ -224,9 +225,9 @@ impl Refresher {
         let in_store = InStore::new(&self.in_store);
         let (store, key) = (self.store()?, store_key(&self.account, config));
         // Another process may hold it for a whole token request.
-        let mut held = store.lock(&key, EXCHANGE_LIMIT + STORE_TIME).await.map_err(|e| unusable(&e))?;
-        let entry = held.read().await.map_err(|e| unusable(&e))?;
-        let entry = self.newest(entry, &key, &mut *held).await;
+        let limit = EXCHANGE_LIMIT + STORE_TIME;
+        let mut grant = self.unsaved.lock(&store, &key, limit).await.map_err(|e| unusable(&e))?;
+        let entry = grant.read().await.map_err(|e| unusable(&e))?;
         // The name says so already, but in eight bytes only.
         let entry = entry.filter(|entry| entry.bound_to == grant_identity(&self.account, config));
         if let Some(issued) = self.stored(entry.as_ref(), config, replacing) {
@@ -237,7 +238,7 @@ impl Refresher {
         if entry.is_none() && is_spent(&*store, config).await {
             return Err(Failure::needs_login().with_words(Arc::from(SPENT)).into());
         }
-        if let Err(error) = held.prepare().await {
+        if let Err(error) = grant.prepare().await {
             // Without rotation, the answer has nothing that must not be lost.
             if !entry.as_ref().is_some_and(|entry| entry.reusable) {
                 return Err(unusable(&error).into());
@@ -257,7 +258,7 @@ impl Refresher {
             Ok(answer) => {
                 let entry = next.after(&answer, began.1);
                 let has_rotated = entry.rotated;
-                self.keep(entry, &key, &mut *held).await;
+                self.keep(entry, &mut grant).await;
                 if has_rotated && !self.is_marked.swap(true, Ordering::Relaxed) {
                     mark_spent(&*store, config, began.1).await;
                 }
@@ -265,7 +266,7 @@ impl Refresher {
             }
             Err(failure) => {
                 if let Some(entry) = next.after_failure(&failure, self.clock.now().wall) {
-                    self.keep(entry, &key, &mut *held).await;
+                    self.keep(entry, &mut grant).await;
                 }
                 Err(Failed { failure, asked: true })
             }
@@ -286,8 +287,10 @@ impl Refresher {
             Ok(store) => (store, store_key(&self.account, config)),
             Err(failure) => return Looked::Failed(failure),
         };
-        if let Err(failure) = self.store_unsaved(&*store, &key).await {
-            return Looked::Failed(failure);
+        self.unsaved.store_all(&store, Duration::ZERO).await;
+        if self.unsaved.contains(&key) {
+            // The entry on the disk is an old one.
+            return Looked::Unchanged;
         }
         if waits {
             // Whether it can be taken does not matter.
@@ -348,53 +351,22 @@ impl Refresher {
         self.store.get().ok_or_else(|| Unavailability::State.into())
     }
 
-    /// Tries again to store an entry that could not be stored: until then the one on the disk is spent.
-    async fn store_unsaved(&self, store: &dyn Store, key: &str) -> Result<(), Failure> {
-        if !self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key) {
-            return Ok(());
-        }
-        let mut held = store.lock(key, Duration::ZERO).await.map_err(|e| unusable(&e))?;
-        let kept = held.read().await.map_err(|e| unusable(&e))?;
-        self.newest(kept, key, &mut *held).await;
-        Ok(())
-    }
-
-    /// Returns the stored entry, or the one that could not be stored earlier if that is newer; it is stored now.
-    async fn newest(&self, kept: Option<Entry>, key: &str, held: &mut dyn LockedEntry) -> Option<Entry> {
-        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        let Some(unsaved) = unsaved else { return kept };
-        if is_overtaken(&unsaved, kept.as_ref()) {
-            return kept;
-        }
-        self.keep(unsaved.clone(), key, held).await;
-        Some(unsaved)
-    }
-
     /// Stores the entry. One that can't be written is kept in memory.
-    async fn keep(&self, entry: Entry, key: &str, held: &mut dyn LockedEntry) {
-        let Err(error) = held.write(&entry).await else { return };
-        if entry.reusable {
-            tracing::warn!(target: "attache", account = &*self.account, %error, "the account's token could not be stored");
+    async fn keep(&self, entry: Entry, grant: &mut LockedGrant) {
+        let is_reusable = entry.reusable;
+        let Err(error) = grant.write(entry).await else { return };
+        let account = &*self.account;
+        if is_reusable {
+            tracing::warn!(target: "attache", account, %error, "the account's token could not be stored");
         } else {
             tracing::error!(
                 target: "attache",
-                account = &*self.account,
+                account,
                 %error,
                 "the account's refresh token could not be stored: it is lost if attache ends now"
             );
         }
-        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        unsaved.insert(key.into(), entry);
     }
-}
-
-/// Returns true if the stored entry is newer than one that could not be stored.
-pub(super) fn is_overtaken(unsaved: &Entry, kept: Option<&Entry>) -> bool {
-    kept.is_some_and(|kept| {
-        // A login counts on from the last entry that was written, however many could not be written since.
-        let signed_in = kept.refresh_token != unsaved.refresh_token && kept.obtained_at > unsaved.obtained_at;
-        kept.bound_to != unsaved.bound_to || kept.revision > unsaved.revision || signed_in
-    })
 }
 
 /// The entry that follows on a token request.

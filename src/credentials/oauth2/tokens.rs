@@ -4,15 +4,15 @@ use super::clock::Clock;
 use super::error::{Failure, Unavailability};
 use super::exchange::{Answer, Exchange};
 use super::memory::AccountMemories;
-use super::refresh::{EXCHANGE_LIMIT, STORE_TIME, is_overtaken, store_key};
+use super::refresh::{EXCHANGE_LIMIT, STORE_TIME, store_key};
+use super::unsaved::Unsaved;
 use super::wire::TokenClient;
 use crate::config::model::{Config, OAuth2};
 use crate::secret::Secret;
-use crate::state::{Entry, StateError, Store};
+use crate::state::Store;
 use async_trait::async_trait;
-use std::collections::HashMap;
 use std::error::Error as _;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -29,14 +29,12 @@ pub struct Tokens {
     /// The exchanges that spend a refresh token: each runs to its end, whatever becomes of its account, and the process
     /// waits for them before it ends.
     pub(super) spending: TaskTracker,
-    /// The newest entries that could not be written, by their name in the store.
+    /// The newest entries that could not be written.
     pub(super) unsaved: Unsaved,
     /// What is known of each account, whichever source serves it.
     pub(super) memories: AccountMemories,
     pub(super) clock: Clock,
 }
-
-pub(super) type Unsaved = Arc<Mutex<HashMap<Box<str>, Entry>>>;
 
 impl Tokens {
     /// Returns what accounts need, with an empty slot for the store.
@@ -66,20 +64,11 @@ impl Tokens {
 
     /// Tries a last time to store what could not be stored. Returns false if some of it is lost.
     async fn store_unsaved(&self) -> bool {
-        let unsaved = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
-        let Some(store) = self.store.get().filter(|_| !unsaved.is_empty()) else { return unsaved.is_empty() };
-        let mut all_stored = true;
-        for (key, entry) in unsaved {
-            let stored = async {
-                let mut held = store.lock(&key, STORE_TIME).await?;
-                if !is_overtaken(&entry, held.read().await?.as_ref()) {
-                    held.write(&entry).await?;
-                }
-                Ok::<_, StateError>(())
-            };
-            all_stored &= stored.await.is_ok();
+        match self.store.get() {
+            Some(store) => self.unsaved.store_all(&store, STORE_TIME).await,
+            // No store, no grant.
+            None => true,
         }
-        all_stored
     }
 
     /// Returns the names under which the store keeps the grants of a configuration.

@@ -11,21 +11,21 @@ use ring::signature::{
 use serde_json::{Value, json};
 
 /// A private key that signs with any algorithm of its kind.
-pub(in super::super) struct TestKey(SigningKey);
+pub(crate) struct TestKey(SigningKey);
 
 impl TestKey {
-    pub(in super::super) fn from_pem(pem: &str) -> Self {
+    pub(crate) fn from_pem(pem: &str) -> Self {
         Self(SigningKey::from_pem(pem, None).expect("a key"))
     }
 
-    pub(in super::super) fn ed25519(seed: u8) -> Self {
+    pub(crate) fn ed25519(seed: u8) -> Self {
         let pair = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a key");
         let pair = std::sync::Arc::new(Pair::Ed25519(pair));
         Self(SigningKey { algorithm: Algorithm::EdDsa, pair, digest: [seed; 32] })
     }
 
     /// Returns the public key as a JWK without `kid` and `alg`.
-    pub(in super::super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         use ring::signature::KeyPair as _;
         match &*self.0.pair {
             Pair::Rsa(pair) => {
@@ -45,7 +45,7 @@ impl TestKey {
     }
 
     /// Signs with the algorithm of this name; another kind of key signs with its own.
-    pub(in super::super) fn sign(&self, algorithm: &str, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, algorithm: &str, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &*self.0.pair {
             Pair::Rsa(pair) => {
@@ -69,25 +69,25 @@ impl TestKey {
     }
 
     /// Returns the token of these texts, which need not be JSON.
-    pub(in super::super) fn token_of(&self, algorithm: &str, header: &[u8], claims: &[u8]) -> String {
+    pub(crate) fn token_of(&self, algorithm: &str, header: &[u8], claims: &[u8]) -> String {
         let message = format!("{}.{}", encode(header), encode(claims));
         let signature = self.sign(algorithm, message.as_bytes());
         format!("{message}.{}", encode(&signature))
     }
 
     /// Returns a well-formed token.
-    pub(in super::super) fn token(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn token(&self, header: &Value, claims: &Value) -> String {
         let algorithm = header["alg"].as_str().unwrap_or_default();
         self.token_of(algorithm, header.to_string().as_bytes(), claims.to_string().as_bytes())
     }
 }
 
-pub(in super::super) fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Returns `object` with the members of `more`; `null` removes one.
-pub(in super::super) fn with(object: &Value, more: &Value) -> Value {
+pub(crate) fn with(object: &Value, more: &Value) -> Value {
     let mut all = object.as_object().expect("an object").clone();
     for (name, value) in more.as_object().expect("an object") {
         match value {

@@ -89,7 +89,7 @@ fn a_projected_token_of_kubernetes_proves_the_service_account() {
         "sub": "system:serviceaccount:billing:default",
     });
     let token = RSA.0.token(&json!({ "alg": "RS256", "kid": "rsa" }), &claims);
-    let found = verify(&token).ok().expect("is good");
+    let found = verify(&token).expect("is good");
     assert_eq!(found.subject, "system:serviceaccount:billing:default");
     assert_eq!(found.expires_at, at(NOW + 3607));
     assert_eq!(found.all["kubernetes.io"]["namespace"], "billing");
@@ -451,7 +451,7 @@ fn without_a_key_id_a_bounded_number_of_keys_is_tried() {
 fn newer_keys_are_fetched_for_tokens_that_could_be_good() {
     let newer = |header: &Value, more: Value| {
         let token = P256.token(header, &with(&claims(), &more));
-        let token = UnverifiedToken::parse(token.as_bytes()).ok().expect("is well-formed");
+        let token = UnverifiedToken::parse(token.as_bytes()).expect("is well-formed");
         let audiences = ["attache".to_owned()];
         let refusal =
             token.verify(&set(&[ED25519.jwk()]), ISSUER, &audiences, at(NOW)).err().expect("is refused");
@@ -544,5 +544,35 @@ fn no_text_shows_a_token() {
     assert_eq!(format!("{:?}", keys()), "KeySet(4 keys)");
     for refusal in JwtRefusal::ALL {
         assert!(refusal.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+    }
+}
+
+/// Tokens of other libraries, with their key sets; `tests/peers/vectors/tokens.*` write them.
+#[test]
+fn tokens_that_other_libraries_sign_are_good() {
+    for name in ["jose-npm", "pyjwt"] {
+        let path = format!("{}/tests/tokens/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let file: Value = serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
+        let text = |key: &str| file[key].as_str().expect("text").to_owned();
+        let keys = KeySet::parse(file["jwks"].to_string().as_bytes()).expect("a key set");
+        let now = at(file["now"].as_u64().expect("a time"));
+        let tokens = file["tokens"].as_array().expect("tokens");
+        assert_eq!((keys.len(), tokens.len()), (9, 9), "{name}");
+        for token in tokens {
+            let parts = token["parts"].as_array().expect("parts").iter();
+            let parts: Vec<&str> = parts.map(|part| part.as_str().expect("text")).collect();
+            let compact = parts.join(".");
+            let verify = |audience: &str, now| {
+                let token = UnverifiedToken::parse(compact.as_bytes())?;
+                token.verify(&keys, &text("issuer"), &[audience.to_owned()], now)
+            };
+            let found = verify(&text("audience"), now).map(|claims| claims.subject);
+            assert_eq!(found, Ok(text("subject")), "{name} {}", token["alg"]);
+            assert_eq!(verify("vault", now).err(), Some(JwtRefusal::WrongAudience));
+            assert_eq!(
+                verify(&text("audience"), now + Duration::from_secs(7200)).err(),
+                Some(JwtRefusal::Expired)
+            );
+        }
     }
 }

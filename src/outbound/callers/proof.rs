@@ -73,7 +73,7 @@ fn read(fields: &Fields, field: ProofField) -> Result<Option<Cow<'_, [u8]>>, Cal
     let mut values = fields.all(field.name());
     let Some(first) = values.next() else { return Ok(None) };
     let is_single = values.next().is_none();
-    if field == ProofField::Authorization && !fields.all(field.name()).any(|value| is_bearer(value)) {
+    if field == ProofField::Authorization && !fields.all(field.name()).any(is_bearer) {
         return Ok(None);
     }
     if !is_single {
@@ -129,7 +129,7 @@ fn is_token(text: &[u8]) -> bool {
 }
 
 /// Returns true if a token may hold the byte anywhere; `=` it may hold only at its end.
-pub(super) fn is_word_byte(byte: u8) -> bool {
+pub fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)
 }
 

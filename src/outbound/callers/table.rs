@@ -1,11 +1,11 @@
 //! The callers of a snapshot, prepared for the request path.
 
-use super::San;
-use super::tokens::Tokens;
+use super::tokens::{Token, Tokens};
 use crate::config::model::{Caller, CallerRules, CallerServices, Config, Rights};
 use crate::limits::{Exceeded, LimitState, Limits, Permit};
 use crate::route::Route;
 use crate::telemetry::metrics::{CallerRefusal, CallerStats};
+use crate::x509::San;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -101,13 +101,22 @@ impl Callers {
         }
     }
 
-    pub(super) fn rules(&self) -> CallerRules {
+    /// Returns what becomes of a request that lacks a proof or a right.
+    pub fn rules(&self) -> CallerRules {
         self.rules
     }
 
     /// Returns the tokens.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Returns the tokens of a caller, in the order of the file.
+    pub fn tokens_of(&self, caller: CallerNumber) -> impl Iterator<Item = &Token> {
+        let all = self.tokens.slice();
+        // They were added caller by caller.
+        let start = all.partition_point(|token| token.caller.0 < caller.0);
+        all[start..].iter().take_while(move |token| token.caller == caller)
     }
 
     pub(super) fn of_certificate(&self, name: &San) -> Option<CallerNumber> {

@@ -79,9 +79,8 @@ impl Tokens {
         self.all.iter()
     }
 
-    /// Returns true if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+    pub(super) fn slice(&self) -> &[Token] {
+        &self.all
     }
 }
 

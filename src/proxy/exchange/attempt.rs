@@ -9,12 +9,14 @@ use super::headers::ResponseFilter;
 use super::idle::Idle;
 use super::outgoing::Head;
 use super::record::Record;
+use super::request::Planned;
 use super::resend::{BrokenConnection, Replay};
 use crate::credentials::oauth2::Token;
 use crate::message::framing::ResponseFraming;
 use crate::message::request::RequestHead;
 use crate::message::writer::{field, status_line};
 use crate::message::{Fields, Framing, ResponseHead, Version, proxy_status};
+use crate::outbound::links::{Links, is_link};
 use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
 use crate::telemetry::metrics::Phase;
 use crate::transport::stream::{BEHIND, ServerStream, Wire};
@@ -241,7 +243,7 @@ impl Attempt {
 
     fn broken(&self) -> BrokenConnection {
         let (written, read) = self.wire.counts();
-        BrokenConnection { written, read, reused: self.connection.reused }
+        BrokenConnection { written, read, reused: self.connection.reused, forwarded_1xx: self.forwarded_1xx }
     }
 
     /// Reads the final response head. Interim responses are forwarded to clients that know them (RFC 9110 section
@@ -250,7 +252,7 @@ impl Attempt {
         mut self,
         upload: &mut Upload,
         client: &mut Client,
-        request: &RequestHead,
+        (request, planned): (&RequestHead, &Planned),
         record: &mut Record,
     ) -> Result<Answering, AttemptError> {
         let to_head = request.method == http::Method::HEAD;
@@ -293,7 +295,9 @@ impl Attempt {
                         let error = UpstreamError::Protocol("too many interim responses");
                         return Err(AttemptError::Upstream(error, self.broken()));
                     }
-                    self.pass_interim_on(client, &head, request.version);
+                    if request.version == Version::Http11 {
+                        self.pass_interim_on(client, &head, record.links(planned, request));
+                    }
                     stall.touch();
                 }
             }
@@ -325,16 +329,13 @@ impl Attempt {
     }
 
     /// Queues an interim response for a client that knows them, without hop-by-hop fields.
-    fn pass_interim_on(&mut self, client: &mut Client, head: &ResponseHead, version: Version) {
-        if version == Version::Http10 {
-            return;
-        }
+    fn pass_interim_on(&mut self, client: &mut Client, head: &ResponseHead, links: Option<Links<'_>>) {
         self.is_invited = true;
         self.forwarded_1xx |= head.status != 100;
         let filter = ResponseFilter::new(&head.fields, false);
         let out = client.queue();
         status_line(out, head.status, &head.reason);
-        write_fields(out, &head.fields, &filter);
+        write_fields(out, &head.fields, &filter, links);
         out.extend_from_slice(b"\r\n");
     }
 
@@ -420,15 +421,26 @@ pub(super) enum RelayTurn<'a> {
 }
 
 /// Writes the fields of a response that are forwarded.
-pub(super) fn write_fields(out: &mut BytesMut, fields: &Fields, filter: &ResponseFilter) {
+pub(super) fn write_fields(
+    out: &mut BytesMut,
+    fields: &Fields,
+    filter: &ResponseFilter,
+    links: Option<Links<'_>>,
+) {
     for one in fields.iter().filter(|one| filter.keeps(one)) {
         if one.is("x-attache-request-id") {
             continue;
         }
-        if !one.is("proxy-status") {
+        if one.is("proxy-status") {
+            if let Some(value) = proxy_status::foreign(one.value) {
+                field(out, one.name, &value);
+            }
+        } else if let Some(links) = links.filter(|_| is_link(&one)) {
+            if let Some(value) = links.edit(&one) {
+                field(out, one.name, &value);
+            }
+        } else {
             field(out, one.name, one.value);
-        } else if let Some(value) = proxy_status::foreign(one.value) {
-            field(out, one.name, &value);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The caller of an outbound request: its proof, what it may do, and the fields that stay here.
 
 use super::record::{Record, warn_of_caller};
+use crate::header_name::same;
 use crate::message::request::RequestHead;
-use crate::outbound::callers::{self, Callers, Proven, San, Shown, Unproven, proof};
-use crate::outbound::rights::METHOD_OVERRIDES;
-use crate::outbound::{Call, Located};
+use crate::outbound::callers::{self, Callers, Proven, Shown, Unproven, proof};
+use crate::outbound::{Call, Located, SHORTEST_KEY};
 use crate::plan::{Plan, Refusal};
-use crate::route::Route;
+use crate::route::{Route, overrides};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CallerRefusal;
+use crate::x509::PeerCertificate;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,9 +26,10 @@ pub(super) struct CallerProof {
 pub(super) fn authenticate(
     head: &RequestHead,
     record: &Record,
-    certificate: Option<&[San]>,
+    certificate: Option<&PeerCertificate>,
 ) -> Option<CallerProof> {
     let Snapshot { callers: Some(callers), issuers, .. } = &*record.snapshot else { return None };
+    let certificate = certificate.map(PeerCertificate::sans);
     let shown = Shown { fields: &head.fields, absolute_form: head.absolute, certificate, now: record.time };
     let text = proof::shown(&head.fields, head.absolute).ok().flatten().map(|proof| match proof.text {
         Cow::Borrowed(text) => head.fields.share(text),
@@ -42,15 +44,23 @@ const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// Returns the time from arrival for which a request may wait for the keys of an issuer. Its deadline is the service's,
 /// which the target names.
 pub(super) fn patience(head: &RequestHead, record: &Record) -> Duration {
-    let call = Call { target: &head.target, fields: &head.fields, absolute: head.absolute };
+    let call =
+        Call { method: &head.method, target: &head.target, fields: &head.fields, absolute: head.absolute };
     let located = record.snapshot.routes.locate(&call);
     located.map_or(MAX_PATIENCE, |located| located.route.timeout.min(MAX_PATIENCE))
 }
 
 impl CallerProof {
+    /// Returns true if `text` holds what was shown, or is a token of any caller.
+    pub(super) fn is_token(&self, record: &Record, text: &[u8]) -> bool {
+        let callers = record.snapshot.callers.as_deref().filter(|_| text.len() >= SHORTEST_KEY);
+        self.is_in(text) || callers.is_some_and(|callers| callers.tokens().find(text).is_some())
+    }
+
     /// Returns true if `text` holds what was shown.
     pub(super) fn is_in(&self, text: &[u8]) -> bool {
-        self.text.as_deref().is_some_and(|shown| memchr::memmem::find(text, shown).is_some())
+        let shown = self.text.as_deref().filter(|shown| !shown.is_empty());
+        shown.is_some_and(|shown| memchr::memmem::find(text, shown).is_some())
     }
 }
 
@@ -71,9 +81,7 @@ pub(super) fn plan(
         Err(unproven) => {
             lack_proof(callers, unproven, record);
             if callers.enforces() {
-                let refusal = callers::refusal(unproven.reason);
-                let is_proxied = snapshot.routes.is_proxied(call);
-                return Err(if is_proxied { callers::for_proxy_client(refusal) } else { refusal });
+                return Err(callers.unproven_refusal(&snapshot.routes, call, unproven.reason));
             }
             None
         }
@@ -140,32 +148,32 @@ pub(super) fn clean(
     let text = proof.text.as_deref().filter(|_| proof.outcome.as_ref().is_ok_and(|proven| proven.by_field));
     let rights = record.caller.filter(|_| callers.enforces() && proof.outcome.is_ok());
     let rights = rights.and_then(|caller| callers.get(caller).rights(&route.service)).flatten();
-    let is_override = |name: &str| {
-        rights.is_some_and(|rights| {
-            !rights.methods.is_empty()
-                && METHOD_OVERRIDES.iter().any(|folded| crate::header_name::same(name, folded))
-        })
-    };
+    let is_override =
+        |name: &str| rights.is_some_and(|rights| overrides(rights).any(|folded| same(name, folded)));
     head.fields.retain(|field| {
         !callers.holds_proof(issuers, &field, text, record.time) && !is_override(field.name_str())
     });
 }
 
-/// The text in place of a proof in a path.
+/// The text in place of a token in a path.
 const TOKEN: &[u8] = b"{token}";
 
-/// Returns a path as the access log may show it: without the text of the proof.
-pub(super) fn log_path(path: &[u8], proof: Option<&CallerProof>) -> Vec<u8> {
-    let Some(text) = proof.and_then(|proof| proof.text.as_deref()).filter(|text| text.len() >= 8) else {
-        return path.to_vec();
-    };
-    let (mut shown, mut rest) = (Vec::with_capacity(path.len()), path);
-    while let Some(at) = memchr::memmem::find(rest, text) {
-        shown.extend_from_slice(&rest[..at]);
-        shown.extend_from_slice(TOKEN);
-        rest = &rest[at + text.len()..];
+/// Returns a path as the access log may show it: without the text that the request shows as its proof, and without a
+/// token of any caller. A word as long as a token costs a hash.
+pub(super) fn log_path(path: &[u8], record: &Record, proof: Option<&CallerProof>) -> Vec<u8> {
+    let Some(proof) = proof else { return path.to_vec() };
+    let is_proof = |word: &[u8]| word.len() >= SHORTEST_KEY && proof.is_token(record, word);
+    let mut shown = Vec::with_capacity(path.len());
+    for word in path.split_inclusive(|b| !proof::is_word_byte(*b) || *b == b'/') {
+        let (text, end) = match word.split_last() {
+            Some((end, text)) if !proof::is_word_byte(*end) || *end == b'/' => {
+                (text, std::slice::from_ref(end))
+            }
+            _ => (word, &[][..]),
+        };
+        shown.extend_from_slice(if is_proof(text) { TOKEN } else { text });
+        shown.extend_from_slice(end);
     }
-    shown.extend_from_slice(rest);
     shown
 }
 

@@ -55,6 +55,15 @@ impl Exchange<'_> {
 }
 
 impl NoConnection {
+    /// Returns true if another attempt may fare better.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Failed(error) => error.is_passing(),
+            Self::Client(_) => false,
+        }
+    }
+
     /// Records the failure, and returns the answer to the client.
     pub(super) fn refuse(self, request: &mut Request, planned: &Planned) -> NotForwarded {
         let (record, route) = (&mut request.record, &planned.plan.route);

@@ -4,12 +4,17 @@
 //! and so a key or a credential.
 
 use crate::error_code::ErrorCode;
+use crate::limits::Exceeded;
 use crate::message::chunked::ChunkError;
 use crate::plan::Refusal;
 use crate::route::Route;
 use crate::telemetry::metrics::Phase;
 use crate::transport::{ConnectError, dial::DialError, names::NoAddress, tls::TlsError};
 use pingora::ErrorType;
+use std::time::Duration;
+
+/// `Retry-After` where the time is not known.
+const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// A failure of an established connection to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +95,24 @@ pub(super) fn body_too_large(route: &Route) -> Refusal {
     )
     .of(&route.service)
     .because("body_too_large")
+}
+
+/// The request exceeds a limit of its service.
+pub(super) fn over_limit(route: &Route, exceeded: Exceeded) -> Refusal {
+    let refusal = match exceeded {
+        Exceeded::Rate(wait) => {
+            Refusal::new(ErrorCode::RateLimited, "the rate limit of the service is exceeded")
+                .retry_after(wait)
+                .because("rate_limited")
+        }
+        Exceeded::Concurrency => Refusal::new(
+            ErrorCode::Overloaded,
+            "as many requests to the service are in progress as are allowed",
+        )
+        .retry_after(COME_AGAIN)
+        .because("max_concurrent"),
+    };
+    refusal.of(&route.service)
 }
 
 /// An internal fault of attache.

@@ -16,6 +16,7 @@
 //! | work stops when the client leaves | the first arm of every `select!`: [`Client::left`] or [`Client::event`] |
 //! | nothing is executed twice | [`resend`], by the counts of [`crate::transport::stream`] |
 //! | a request of which nothing was written is sent again, whatever its method | the same |
+//! | retries do not multiply an outage, and end before the deadline | [`retry`], by the budget of [`crate::route::retries`] |
 //! | a response ends where attache decides | [`attempt`] parses the raw head strictly; [`crate::message::framing`] decides; [`relay`] writes new framing |
 //! | a client that does not read is disconnected | [`crate::proxy::downstream::client`] |
 //! | a stalled response is aborted | [`idle`], in [`relay`] and [`tunnel`] |
@@ -37,6 +38,7 @@ pub(super) mod record;
 mod relay;
 mod request;
 mod resend;
+mod retry;
 mod tunnel;
 
 pub(super) use request::Request;
@@ -59,6 +61,8 @@ use caller::CallerProof;
 use failure::UpstreamError;
 use record::{Record, warn_of_upstream};
 use request::{Planned, overridden};
+use resend::BrokenConnection;
+use retry::FailedAttempt;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -169,10 +173,24 @@ struct Exchange<'a> {
 /// State that outlives one attempt.
 #[derive(Default)]
 struct Tries {
-    /// The request was sent again because its connection was stale. The next connection is not taken from the pool.
-    resent: bool,
+    /// The request was sent again because its connection was stale.
+    is_resent: bool,
+    /// The next connection is not taken from the pool.
+    is_fresh: bool,
+    /// Number of attempts that failed and that `retries` may repeat.
+    failed: u32,
     /// The token that replaces a refused one.
     successor: Option<Arc<Token>>,
+}
+
+impl Tries {
+    /// Returns true if the request is sent again because its connection was stale.
+    fn resend(&mut self, broken: &BrokenConnection, planned: &Planned, upload: &Upload) -> bool {
+        let may_resend = !self.is_resent && broken.allows_resend(planned.is_idempotent, &upload.replay);
+        self.is_resent |= may_resend;
+        self.is_fresh |= may_resend;
+        may_resend
+    }
 }
 
 impl Exchange<'_> {
@@ -200,6 +218,9 @@ impl Exchange<'_> {
         }
         let record = &mut request.record;
         record.response_headers = Some(record.arrived.elapsed());
+        if answering.head.status == 429 && record.direction == Direction::Outbound {
+            record.stats().rate_limited_by_provider();
+        }
         self.settle(&mut planned, answering.head.status);
         if answering.head.status == 101 {
             return Box::pin(tunnel::open(request, &planned, answering, self.client)).await;
@@ -214,7 +235,8 @@ impl Exchange<'_> {
         if record.direction != Direction::Outbound || record.snapshot.callers.is_none() {
             return Ok(None);
         }
-        let mut proof = caller::authenticate(head, record, None);
+        let certificate = self.client.certificate(record.time).cloned();
+        let mut proof = caller::authenticate(head, record, certificate.as_deref());
         let newer = proof.as_mut().and_then(|proof| proof.outcome.as_mut().err()?.newer_keys.take());
         if let Some(newer) = newer {
             let deadline = record.arrived + caller::patience(head, record);
@@ -224,7 +246,7 @@ impl Exchange<'_> {
                 fetched = timeout_at(deadline.into(), Box::pin(newer.fetched())) => fetched,
             };
             if fetched == Ok(true) {
-                proof = caller::authenticate(head, record, None);
+                proof = caller::authenticate(head, record, certificate.as_deref());
             }
         }
         Ok(proof)
@@ -265,37 +287,75 @@ impl Exchange<'_> {
             // Verifying a large body may have used up the time. Then nothing is sent.
             return std::future::pending().await;
         }
+        Self::count_for_retries(planned);
         loop {
-            let waited_for = self.token(request, planned, &tries).await?;
-            request.record.phase = Some(Phase::Connect);
-            let connected = self.connect(planned, tries.resent).await;
-            let (stream, connection) = connected.map_err(|error| error.refuse(request, planned))?;
-            // A connect may lie between the first check of the token and this one.
-            let token = match usable(planned, waited_for, &tries) {
-                Some(token) => Some(token),
-                None => self.token(request, planned, &tries).await?,
-            };
-            let head = outgoing::finish_upstream_request(request, planned, token.as_deref())?;
-            let record = &mut request.record;
-            record.upstream = Some(connection.address);
-            record.attempts += 1;
-            record.phase = Some(Phase::Send);
-            let mut attempt =
-                Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
-            attempt.sent_token = token;
-            let outcome = attempt.response(upload, self.client, &request.head, record).await;
-            match outcome {
-                Ok(answering) => match self.successor(request, planned, &answering, upload, &tries).await? {
-                    Some(token) => tries.successor = Some(token),
-                    None => return Ok(answering),
-                },
-                Err(error) => {
-                    let may_resend = matches!(&error, AttemptError::Upstream(UpstreamError::Ended, broken)
-                        if !tries.resent && broken.allows_resend(planned.is_idempotent, &upload.replay));
-                    if !may_resend {
-                        return Err(attempt_failed(&request.record, &planned.plan.route, error));
+            if let Some(answering) = self.attempt(request, planned, upload, &mut tries).await? {
+                return Ok(answering);
+            }
+        }
+    }
+
+    /// Makes one attempt. `None`: it failed, and another may follow.
+    async fn attempt(
+        &mut self,
+        request: &mut Request,
+        planned: &Planned,
+        upload: &mut Upload,
+        tries: &mut Tries,
+    ) -> Result<Option<Answering>, NotForwarded> {
+        let waited_for = self.token(request, planned, tries).await?;
+        let began = Instant::now();
+        request.record.phase = Some(Phase::Connect);
+        request.record.attempts += 1;
+        let (stream, connection) = match self.connect(planned, tries.is_fresh).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                let failed = FailedAttempt::of_connection(&error, began);
+                let retries = self.retries(request, planned, upload, tries, failed).await?;
+                return if retries { Ok(None) } else { Err(error.refuse(request, planned)) };
+            }
+        };
+        // A connect may lie between the first check of the token and this one.
+        let token = match usable(planned, waited_for, tries) {
+            Some(token) => Some(token),
+            None => self.token(request, planned, tries).await?,
+        };
+        let head = outgoing::finish_upstream_request(request, planned, token.as_deref())?;
+        let record = &mut request.record;
+        record.upstream = Some(connection.address);
+        record.phase = Some(Phase::Send);
+        let mut attempt = Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
+        attempt.sent_token = token;
+        match attempt.response(upload, self.client, (&request.head, planned), record).await {
+            Ok(answering) => {
+                if let Some(token) = self.successor(request, planned, &answering, upload, tries).await? {
+                    tries.successor = Some(token);
+                    return Ok(None);
+                }
+                let failed = FailedAttempt::of_response(&answering, began);
+                let retries = self.retries(request, planned, upload, tries, failed).await?;
+                Ok(if retries { None } else { Some(answering) })
+            }
+            Err(error) => {
+                let resends = match &error {
+                    AttemptError::Upstream(UpstreamError::Ended, broken) => {
+                        tries.resend(broken, planned, upload)
+                            || self
+                                .retries(
+                                    request,
+                                    planned,
+                                    upload,
+                                    tries,
+                                    FailedAttempt::of_broken(broken, began),
+                                )
+                                .await?
                     }
-                    (tries.resent, tries.resent) = (true, true);
+                    _ => false,
+                };
+                if resends {
+                    Ok(None)
+                } else {
+                    Err(attempt_failed(&request.record, &planned.plan.route, error))
                 }
             }
         }

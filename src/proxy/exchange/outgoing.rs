@@ -65,6 +65,9 @@ pub(super) fn finish_upstream_request(
     if request.head.websocket {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     }
+    for (name, value) in planned.plan.route.set_headers.iter() {
+        field(&mut out, name.spelling(), value.as_bytes());
+    }
     authorize(&mut out, planned, token)?;
     match (request.record.key(), &planned.delivery) {
         (Some(key), Some(call)) => identify(&mut out, request, planned, key, call)?,
@@ -88,6 +91,11 @@ fn request_line(out: &mut BytesMut, request: &Request, planned: &Planned) -> Res
             out.extend_from_slice(b"?");
             out.extend_from_slice(&credential.replace(parts.next()));
         }
+        Credential::Path(credential) => {
+            let parts = credential.split(&planned.plan.route.upstream.prefix, target);
+            let parts = parts.ok_or_else(|| NotForwarded::refused(internal("no_credential_place")))?;
+            parts.into_iter().for_each(|part| out.extend_from_slice(part));
+        }
         _ => out.extend_from_slice(target),
     }
     // Both halves were checked at their source. A line that ends early would start another request.
@@ -102,7 +110,7 @@ fn request_line(out: &mut BytesMut, request: &Request, planned: &Planned) -> Res
 fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Result<(), NotForwarded> {
     let route = &planned.plan.route;
     match &*route.credential {
-        Credential::None | Credential::Query(_) => {}
+        Credential::None | Credential::Query(_) | Credential::Path(_) => {}
         // Such a request was refused when it was planned.
         Credential::Unavailable => return Err(NotForwarded::refused(internal("no_credential"))),
         Credential::Headers(headers) => {

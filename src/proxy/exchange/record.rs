@@ -5,12 +5,14 @@
 //! panic ended has one too.
 
 use super::caller::reported;
+use super::request::Planned;
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
 use crate::limits::Permit;
 use crate::message::request::RequestHead;
 use crate::outbound::callers::tokens::TokenNumber;
 use crate::outbound::callers::{CallerNumber, Callers};
+use crate::outbound::links::Links;
 use crate::plan::Refusal;
 use crate::proxy::Proxy;
 use crate::request_id::RequestId;
@@ -58,9 +60,13 @@ pub(crate) struct Record {
     /// Counts the request as one of the caller's.
     pub(crate) caller_permit: Option<Permit>,
     pub(crate) in_flight: Option<InFlight>,
+    /// The permit of the service's limits.
+    pub(crate) permit: Option<Permit>,
     pub(crate) client: Option<IpAddr>,
     /// The client's connection is encrypted.
     pub(crate) is_tls: bool,
+    /// The listener's own address; none on a unix socket.
+    pub(crate) listener: Option<SocketAddr>,
     /// The status that was sent.
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<ErrorCode>,
@@ -75,7 +81,7 @@ pub(crate) struct Record {
     pub(crate) response_headers: Option<Duration>,
     pub(crate) token_wait: Option<Duration>,
     pub(crate) upstream: Option<SocketAddr>,
-    /// Number of times the request was sent.
+    /// Number of attempts; one without a connection counts too.
     pub(crate) attempts: u32,
     pub(crate) delivery_id: Option<String>,
     traceparent: Option<Bytes>,
@@ -109,8 +115,10 @@ impl Record {
             lacks: None,
             caller_permit: None,
             in_flight: None,
+            permit: None,
             client: client.map(|client| client.ip().to_canonical()),
             is_tls: false,
+            listener: None,
             status: None,
             code: None,
             phase: None,
@@ -169,6 +177,11 @@ impl Record {
     /// Returns the statistics that count the request.
     pub(crate) fn stats(&self) -> &Arc<ServiceStats> {
         self.route().map_or(self.snapshot.unmatched(self.direction), |route| &route.stats)
+    }
+
+    /// Returns the rules for the links of the response; `None` if they stay as they are.
+    pub(super) fn links<'a>(&'a self, planned: &'a Planned, head: &'a RequestHead) -> Option<Links<'a>> {
+        Links::new(&self.snapshot.routes, &planned.plan, &head.target, &head.fields, self.listener)
     }
 
     /// Subtracts bytes of the response that the client did not get.
@@ -235,7 +248,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.in_flight = None;
+        (self.in_flight, self.permit) = (None, None);
         if !self.is_ended {
             self.cut();
         }

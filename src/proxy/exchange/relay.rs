@@ -38,7 +38,7 @@ pub(super) async fn relay(
     let keep = request.keeps_alive && !request.head.websocket && !entrance.table.is_draining();
     let persistence = if keep { Persistence::KeepAlive } else { Persistence::Close };
     let outgoing = Outgoing::new(framing.body, framing.announced, request.head.version, persistence);
-    write_head(client, &head, &outgoing, request);
+    write_head(client, &head, &outgoing, request, planned);
     let record = &mut request.record;
     record.status = Some(head.status);
     record.phase = Some(Phase::Body);
@@ -69,10 +69,17 @@ pub(super) async fn relay(
     Ok(if keep { End::KeepAlive } else { End::Close })
 }
 
-fn write_head(client: &mut Client, head: &ResponseHead, outgoing: &Outgoing, request: &Request) {
+fn write_head(
+    client: &mut Client,
+    head: &ResponseHead,
+    outgoing: &Outgoing,
+    request: &Request,
+    planned: &Planned,
+) {
     let out = client.queue();
+    let links = request.record.links(planned, &request.head);
     status_line(out, head.status, &head.reason);
-    write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, false));
+    write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, false), links);
     if !head.fields.contains("date") {
         date(out);
     }

@@ -5,7 +5,7 @@
 
 use super::NotForwarded;
 use super::caller::{self, CallerProof};
-use super::failure::{body_too_large, looping};
+use super::failure::{body_too_large, looping, over_limit};
 use super::headers::{self, Dropped, Unwanted};
 use super::record::{Record, warn_of_refusal};
 use super::resend::is_idempotent;
@@ -43,6 +43,7 @@ impl Request {
         head: RequestHead,
     ) -> Self {
         let mut record = Record::new(&entrance.proxy, entrance.direction, client, arrived);
+        record.listener = entrance.address;
         record.read(&head);
         Self {
             accept: head.fields.get("accept").map(|value| head.fields.share(value)),
@@ -96,9 +97,9 @@ impl Planned {
 pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result<Planned, NotForwarded> {
     let Request { head, record, .. } = request;
     // An external client does not choose the id, since it appears in attache's log. It must not be a credential.
-    let is_fit =
-        |id: &&[u8]| record.direction == Direction::Outbound && !proof.is_some_and(|proof| proof.is_in(id));
-    record.id = RequestId::from_caller(head.fields.get("x-request-id").filter(is_fit));
+    let own_id = head.fields.get("x-request-id").filter(|_| record.direction == Direction::Outbound);
+    let is_fit = |id: &&[u8]| !proof.is_some_and(|proof| proof.is_token(record, id));
+    record.id = RequestId::from_caller(own_id.filter(is_fit));
     let (planned, caller) = match record.direction {
         Direction::Outbound => (outbound(head, record, proof), None),
         Direction::Webhook => {
@@ -138,6 +139,11 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
             None => refusal,
         }));
     }
+    if let Some(limits) = &plan.route.limits {
+        let permit = limits.begin_at(crate::proxy::uptime(record.arrived));
+        let refused = |exceeded| NotForwarded::refused(over_limit(&plan.route, exceeded));
+        record.permit = Some(permit.map_err(refused)?);
+    }
     let delivery = |caller| {
         Box::new(WebhookCall { caller, reservation: None, body_sha256: None, body: None, permit: None })
     };
@@ -169,7 +175,12 @@ fn outbound(
     record: &mut Record,
     proof: Option<&CallerProof>,
 ) -> Result<Plan, NotForwarded> {
-    let call = outbound::Call { target: &head.target, fields: &head.fields, absolute: head.absolute };
+    let call = outbound::Call {
+        method: &head.method,
+        target: &head.target,
+        fields: &head.fields,
+        absolute: head.absolute,
+    };
     let snapshot = Arc::clone(&record.snapshot);
     let planned = match (&snapshot.callers, proof) {
         (Some(callers), Some(proof)) => caller::plan(callers, (head, &call), record, proof),
@@ -179,7 +190,7 @@ fn outbound(
         record.route = record.snapshot.routes.get(service).cloned();
     }
     let is_known = planned.is_ok() || record.route.is_some();
-    record.path = caller::log_path(outbound::log_path(&head.target, is_known), proof);
+    record.path = caller::log_path(outbound::log_path(&head.target, is_known), record, proof);
     planned.map_err(NotForwarded::refused)
 }
 

@@ -6,7 +6,7 @@
 //!    it.
 //! 3. The upstream refused its token, and so states that it did not act: once, with another token.
 //!
-//! Everything else is answered with 502. A reused connection without a response byte proves nothing: a server may
+//! A service with `retries` has more of them (see [`super::retry`]). Everything else is answered with 502. A reused connection without a response byte proves nothing: a server may
 //! receive a request, act on it, and close.
 
 use crate::message::Fields;
@@ -25,6 +25,8 @@ pub(super) struct BrokenConnection {
     pub(super) read: u64,
     /// The connection was taken from the pool.
     pub(super) reused: bool,
+    /// A 1xx other than 100 was forwarded to the client.
+    pub(super) forwarded_1xx: bool,
 }
 
 impl BrokenConnection {
@@ -94,7 +96,8 @@ impl Replay {
 mod tests {
     use super::*;
 
-    const STALE: BrokenConnection = BrokenConnection { written: 100, read: 0, reused: true };
+    const STALE: BrokenConnection =
+        BrokenConnection { written: 100, read: 0, reused: true, forwarded_1xx: false };
 
     #[test]
     fn a_request_that_may_have_been_acted_upon_is_not_sent_again() {
@@ -108,7 +111,7 @@ mod tests {
             !BrokenConnection { reused: false, ..STALE }.allows_resend(true, &body),
             "the connection was fresh"
         );
-        assert!(!BrokenConnection { read: 1, written: 100, reused: true }.allows_resend(false, &body));
+        assert!(!BrokenConnection { read: 1, ..STALE }.allows_resend(false, &body));
     }
 
     #[test]

@@ -44,12 +44,15 @@ pub(super) async fn open(
         return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
     let out = client.queue();
+    let links = request.record.links(planned, &request.head);
     status_line(out, head.status, &head.reason);
-    write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
+    write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true), links);
     field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
     out.extend_from_slice(b"\r\n");
     request.record.status = Some(head.status);
     request.record.phase = Some(Phase::Body);
+    // A tunnel is no request in progress: `max_concurrent` does not count it.
+    request.record.permit = None;
     // The session may have read beyond the 101.
     if let Some(Ok(Some(part))) = poll_once(answering.attempt.session().read_body_ref()).await {
         request.record.bytes_out = part.len() as u64;

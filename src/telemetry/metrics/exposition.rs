@@ -13,7 +13,8 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::process::Process;
 use super::{
-    Direction, Histogram, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, Used, WebhookRefusal,
+    CallerStats, Direction, Histogram, KeyStats, Phase, ReloadResult, Reloads, ServiceStats, Used,
+    WebhookRefusal,
 };
 use crate::error_code::ErrorCode;
 
@@ -28,6 +29,8 @@ pub struct Exposition<'a> {
     unavailable: Vec<(&'static str, &'a str, bool)>,
     certificates: Vec<(&'static str, SystemTime)>,
     keys: Vec<KeyRow<'a>>,
+    callers: Vec<(&'a str, &'a CallerStats)>,
+    tokens: Vec<TokenRow<'a>>,
     replays: Vec<ReplayRow<'a>>,
     connections: Vec<ConnectionRow<'a>>,
     reloads: Option<&'a Reloads>,
@@ -73,6 +76,14 @@ struct KeyRow<'a> {
     key_id: &'a str,
     last_used: Option<SystemTime>,
     last_refused: Option<SystemTime>,
+    expires_at: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct TokenRow<'a> {
+    caller: &'a str,
+    token_id: &'a str,
+    last_used: Option<SystemTime>,
     expires_at: Option<SystemTime>,
 }
 
@@ -144,6 +155,24 @@ impl<'a> Exposition<'a> {
         self
     }
 
+    /// Adds a caller; `caller` is empty for requests that prove none.
+    pub fn caller(&mut self, caller: &'a str, stats: &'a CallerStats) -> &mut Self {
+        self.callers.push((caller, stats));
+        self
+    }
+
+    /// Adds a token of a caller, by its id.
+    pub fn caller_token(
+        &mut self,
+        caller: &'a str,
+        token_id: &'a str,
+        stats: &KeyStats,
+        expires_at: Option<SystemTime>,
+    ) -> &mut Self {
+        self.tokens.push(TokenRow { caller, token_id, last_used: stats.last_used(), expires_at });
+        self
+    }
+
     /// Adds a service that remembers its deliveries.
     pub fn deliveries(&mut self, service: &'a str, remembered: usize, forgotten_early: u64) -> &mut Self {
         self.replays.push(ReplayRow { service, remembered, forgotten_early });
@@ -185,6 +214,8 @@ impl<'a> Exposition<'a> {
         self.issuers.sort_by_key(|row| row.issuer);
         self.unavailable.sort_unstable();
         self.keys.sort_by_key(|row| (row.service, row.key_id));
+        self.callers.sort_unstable_by_key(|(caller, _)| *caller);
+        self.tokens.sort_by_key(|row| (row.caller, row.token_id));
         self.replays.sort_by_key(|row| row.service);
         self.connections.sort_by_key(|row| row.listener);
         let mut text = Text::default();
@@ -193,6 +224,7 @@ impl<'a> Exposition<'a> {
         self.write_accounts(&mut text);
         self.write_issuers(&mut text);
         self.write_keys(&mut text);
+        self.write_callers(&mut text);
         self.write_connections(&mut text);
         self.write_certificates(&mut text);
         self.write_config(&mut text);
@@ -255,9 +287,30 @@ impl<'a> Exposition<'a> {
                 })
             }),
         );
+        text.family(
+            "attache_retries_total",
+            "Attempts after a failed one, as `retries` allow, and those that the budget refused.",
+            MetricType::COUNTER,
+            self.services.iter().flat_map(|&(service, _, used)| {
+                let counts = used.failures.get().into_iter().flat_map(|failures| &failures.retries);
+                ["sent", "over_budget"].into_iter().zip(counts).filter_map(move |(result, count)| {
+                    let labels = [("service", service), ("result", result)];
+                    Some(count.load(Relaxed)).filter(|count| *count > 0).map(|count| counter(&labels, count))
+                })
+            }),
+        );
     }
 
     fn write_refusals(&self, text: &mut Text) {
+        text.family(
+            "attache_service_rate_limited_total",
+            "Answers of the provider with the status 429.",
+            MetricType::COUNTER,
+            self.services.iter().filter_map(|&(service, _, used)| {
+                let count = used.failures.get()?.rate_limited.load(Relaxed);
+                (count > 0).then(|| counter(&[("service", service)], count))
+            }),
+        );
         text.family(
             "attache_webhook_refused_total",
             "Webhook calls that were refused, by reason.",
@@ -434,6 +487,44 @@ impl<'a> Exposition<'a> {
             "When the webhook key expires, in Unix seconds; absent for a key that doesn't.",
             MetricType::GAUGE,
             self.keys.iter().filter_map(|row| labelled(row, row.expires_at)),
+        );
+    }
+
+    fn write_callers(&self, text: &mut Text) {
+        text.family(
+            "attache_caller_requests_total",
+            "Requests of a caller that its rights and limits let in.",
+            MetricType::COUNTER,
+            self.callers.iter().flat_map(|&(caller, stats)| {
+                let counts = stats.counts().into_iter();
+                counts
+                    .map(move |(service, count)| counter(&[("caller", caller), ("service", &service)], count))
+            }),
+        );
+        text.family(
+            "attache_caller_refused_total",
+            "Requests that lack a proof or a right or exceed a limit; the caller is empty if none is proved. With `caller_rules: report`, those without a proof or a right were forwarded.",
+            MetricType::COUNTER,
+            self.callers.iter().flat_map(|&(caller, stats)| {
+                stats.refusals().map(move |(reason, count)| {
+                    counter(&[("caller", caller), ("reason", reason.as_str())], count)
+                })
+            }),
+        );
+        let labelled = |row: &TokenRow<'_>, time: Option<SystemTime>| {
+            Some(gauge(&[("caller", row.caller), ("token_id", row.token_id)], unix_seconds(time?)))
+        };
+        text.family(
+            "attache_caller_token_last_used_timestamp_seconds",
+            "When the token last let a request of its caller in, in Unix seconds; absent before its first use.",
+            MetricType::GAUGE,
+            self.tokens.iter().filter_map(|row| labelled(row, row.last_used)),
+        );
+        text.family(
+            "attache_caller_token_expiry_timestamp_seconds",
+            "When the token of a caller expires, in Unix seconds; absent for one that doesn't.",
+            MetricType::GAUGE,
+            self.tokens.iter().filter_map(|row| labelled(row, row.expires_at)),
         );
     }
 

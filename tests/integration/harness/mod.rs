@@ -42,7 +42,7 @@ pub(crate) use haproxy::Haproxy;
 pub(crate) use interactive::{Interactive, interactive};
 pub(crate) use leaks::{assert_no_leak, secret, sha256_hex, webhook_key};
 pub(crate) use nginx::Nginx;
-pub(crate) use peer::{Peer, curl, node, python, python_client};
+pub(crate) use peer::{Peer, curl, go, node, python, python_client};
 pub(crate) use prometheus::Prometheus;
 pub(crate) use stub::{Received, Step, Stub, app, blackhole, refused, third_party};
 pub(crate) use tls::{CertificateAuthority, Flaw};

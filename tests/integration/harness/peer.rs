@@ -100,6 +100,14 @@ pub(crate) async fn node(script: &str, arguments: &[&str], environment: &[(&str,
     finish(command).await
 }
 
+/// Runs a program in Go that ends by itself. It has no dependencies, so it needs no module.
+pub(crate) async fn go(source: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut command = bare(&program("go"));
+    command.envs([("GO111MODULE", "off"), ("GOFLAGS", ""), ("CGO_ENABLED", "0")]);
+    command.arg("run").arg(peers().join(source)).args(arguments).envs(environment.iter().copied());
+    finish(command).await
+}
+
 /// Runs a script in Python that ends by itself.
 pub(crate) async fn python(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
     let mut command = bare(&python_program());

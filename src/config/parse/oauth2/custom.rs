@@ -5,6 +5,7 @@ use super::{assertion, request};
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::{ClientAuth, CustomGrant, CustomParams, CustomResponse, JsonParam, Param};
 use crate::config::parse::accounts::plain_text_of;
+use crate::config::parse::headers::headers;
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::schema::is_source;
@@ -165,9 +166,8 @@ fn request(
         }
         _ => None,
     };
-    let headers = map
-        .get("headers")
-        .map_or(Some(Vec::new()), |at| request::headers(decoder, &at, plain_text_of, refused));
+    let headers =
+        map.get("headers").map_or(Some(Vec::new()), |at| headers(decoder, &at, plain_text_of, refused));
     format?;
     let method = match verb? {
         Verb::Post => Method::POST,

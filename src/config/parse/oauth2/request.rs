@@ -3,7 +3,7 @@
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::header::Purpose;
 use crate::config::model::Param;
-use crate::config::parse::accounts::header_value;
+use crate::config::parse::headers::headers;
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::secrets::PlainText;
@@ -179,39 +179,6 @@ pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(F
             same(name, "content-type").then_some(("a token request is always a form", None))
         }
     })
-}
-
-/// Reads extra headers of the token request, each value a secret. `plain_text` says how one in plain text is treated,
-/// `refused` returns label and help for a name that can't be set here.
-pub(super) fn headers(
-    decoder: &Decoder<'_>,
-    at: &At<'_>,
-    plain_text: impl Fn(&str) -> PlainText<'static>,
-    refused: impl Fn(&str) -> Option<(&'static str, Option<&'static str>)>,
-) -> Option<Vec<(FieldName, HeaderValue)>> {
-    let mut all: Vec<(FieldName, HeaderValue)> = Vec::new();
-    for (text, at) in decoder.names(at)?.entries() {
-        let value = header_value(decoder, &at, plain_text(text));
-        let is_set = |name: &FieldName| all.iter().any(|(before, _)| name == before);
-        let (label, help) = match Purpose::Sent.parse(text) {
-            Ok(name) => match refused(name.as_str()) {
-                Some(said) => said,
-                None if is_set(&name) => ("this header is set already", None),
-                None => {
-                    all.extend(value.map(|value| (name, value)));
-                    continue;
-                }
-            },
-            Err(invalid) => (invalid.label, None),
-        };
-        let message = format!("{at} is not a header name that can be set");
-        let finding = Finding::error("invalid_header", decoder.key(&at), message).label(label);
-        decoder.report(match help {
-            Some(help) => finding.help(help),
-            None => finding,
-        });
-    }
-    Some(all)
 }
 
 /// Reads `header`, which carries the token.

@@ -342,7 +342,6 @@ async fn an_entry_that_could_not_be_written_is_kept_in_memory_and_written_later(
     assert_eq!(world.renew(&process, &seeded()).await.unwrap(), "access-1");
     let again = process.refresh(&seeded(), Some(&Secret::new("access-1")), false).await;
     assert_eq!(token(again).unwrap(), "access-2");
-    assert_eq!(world.kept(&seeded()).await, None);
     world.memory.fails_to_write.store(false, Ordering::SeqCst);
     // The account has changed meanwhile.
     let config = OAuth2 { client_auth: ClientAuth::Post(vec![Secret::new("new")]), ..seeded() };
@@ -352,13 +351,60 @@ async fn an_entry_that_could_not_be_written_is_kept_in_memory_and_written_later(
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_other_process_sends_a_token_whose_successor_could_not_be_written() {
+    let world = World::new();
+    let (tokens, other) = (world.tokens(), world.process());
+    let process = world.account(&tokens);
+    world.memory.fails_to_write.store(true, Ordering::SeqCst);
+    assert_eq!(world.renew(&process, &seeded()).await.unwrap(), "access-1");
+    let failure = token(other.refresh(&seeded(), None, true).await).unwrap_err();
+    assert_eq!(failure.cause, Cause::Unavailable(Unavailability::Locked));
+    // It can't be written yet, and the look of another account tries as well.
+    assert!(matches!(looks(&process, &seeded()).await, Looked::Unchanged));
+    world.memory.fails_to_write.store(false, Ordering::SeqCst);
+    assert!(is_gone(&looks(&world.account(&tokens), &device()).await));
+    assert_eq!(token(other.refresh(&seeded(), None, false).await).unwrap(), "access-1");
+    assert_eq!((world.kept(&seeded()).await, world.calls()), (kept("1", 1), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lock_of_an_entry_that_could_not_be_written_ends_with_its_process() {
+    let world = World::new();
+    let process = world.process();
+    world.memory.fails_to_write.store(true, Ordering::SeqCst);
+    assert!(world.renew(&process, &seeded()).await.is_ok());
+    drop(process);
+    world.memory.fails_to_write.store(false, Ordering::SeqCst);
+    // Lost with the process, which cannot be known.
+    let failure = token(world.process().refresh(&seeded(), None, false).await).unwrap_err();
+    assert!(matches!(failure.cause, Cause::GrantGone { code: Some(_) }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_written_goes_to_the_store_of_a_changed_key() {
+    let world = World::new();
+    let tokens = world.tokens();
+    let process = world.account(&tokens);
+    world.memory.fails_to_write.store(true, Ordering::SeqCst);
+    assert!(world.renew(&process, &seeded()).await.is_ok());
+    let changed = Arc::new(Memory::default());
+    tokens.store.set(changed.clone());
+    assert!(tokens.finish().await);
+    let stored = changed.slot(&store_key("erp", &seeded())).lock().await.0.clone();
+    assert_eq!(stored.unwrap().refresh_token, Some(Secret::new("1")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_login_counts_before_an_entry_that_could_not_be_written() {
     let world = World::new();
     let process = world.process();
+    // Only an entry whose refresh token is not spent leaves the lock to others.
+    world.idp.keeps.store(true, Ordering::SeqCst);
     world.write(&device(), Entry { revision: 0, ..stub::entry("erp", &device(), "0", world.now()) }).await;
     world.memory.fails_to_write.store(true, Ordering::SeqCst);
     assert!(world.renew(&process, &device()).await.is_ok());
     world.memory.fails_to_write.store(false, Ordering::SeqCst);
+    world.idp.keeps.store(false, Ordering::SeqCst);
     *world.idp.valid.lock().unwrap() = 70;
     let login = stub::entry("erp", &device(), "70", world.now() + Duration::from_secs(60));
     world.write(&device(), login).await;

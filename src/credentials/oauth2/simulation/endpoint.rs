@@ -2,6 +2,7 @@
 
 use super::super::error::{Cause, Failure, Unavailability};
 use super::super::exchange::{Answer, Exchange};
+use super::super::schedule;
 use super::super::stub;
 use super::Random;
 use crate::config::model::OAuth2;
@@ -95,6 +96,9 @@ struct Records {
     /// Refresh tokens that were spent, and those of them whose answer may not have arrived.
     spent: HashSet<String>,
     answer_lost: HashSet<String>,
+    /// Refresh tokens that came by rotation, and those of them whose refusal has arrived.
+    rotated: HashSet<String>,
+    refused: HashSet<String>,
     is_revoked: bool,
     last_issued: Option<Instant>,
     /// Refreshes under way, by their source.
@@ -104,7 +108,8 @@ struct Records {
 /// The outcome of a request, for the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    Token,
+    /// With a token, which is not renewed for so long.
+    Token(Duration),
     Unavailable(Option<Duration>),
     Rejected,
     Gone,
@@ -199,6 +204,7 @@ impl Provider {
                 records.number += 1;
                 let token = format!("refresh-{}", records.number);
                 records.spent.insert(sent);
+                records.rotated.insert(token.clone());
                 records.refresh = Some(token.clone());
                 next = Some(Secret::new(token));
             }
@@ -208,16 +214,22 @@ impl Provider {
     }
 
     /// A process was killed: what its sources were asking for is lost, and so is a token that it had not stored yet.
-    pub(super) fn killed(&self, sources: &[usize], stored: Option<String>) {
+    pub(super) fn killed(&self, sources: &[usize], stored: Option<String>, knows_refusal: bool) {
         let mut records = self.records.lock().unwrap();
+        if !knows_refusal {
+            records.refused.clear();
+        }
         let asking: Vec<String> =
             sources.iter().filter_map(|source| records.under_way.remove(source)).collect();
         records.answer_lost.extend(asking.into_iter().chain(stored));
     }
 
-    /// A token could not be stored: another process may spend the one before it again.
-    pub(super) fn lost_a_write(&self, stored: Option<String>) {
-        self.records.lock().unwrap().answer_lost.extend(stored);
+    /// The refusal of a refresh token has arrived.
+    fn refused(&self, refresh: &Secret) {
+        let mut records = self.records.lock().unwrap();
+        if records.rotated.contains(refresh.expose()) {
+            records.refused.insert(refresh.expose().to_owned());
+        }
     }
 
     fn ended(&self, source: usize, is_lost: bool) {
@@ -234,6 +246,8 @@ pub(super) struct Pace {
     failures: u32,
     /// How long the machine had slept then.
     slept: Duration,
+    /// The token may be replaced before its time: a service refused it, or the clock has changed.
+    pub(super) is_suspect: bool,
     /// A pause may be cut short: SIGHUP, or a login.
     pub(super) is_excused: bool,
     pub(super) requests: u64,
@@ -245,6 +259,8 @@ impl Pace {
         let now = Instant::now();
         self.requests += 1;
         let excused = std::mem::take(&mut self.is_excused);
+        // One that turns true while the request is under way may concern its token: the clock has changed.
+        let was_suspect = std::mem::take(&mut self.is_suspect);
         // A token that another process got shows that the endpoint works.
         let issued = provider.records.lock().unwrap().last_issued;
         let still = |(ended, _): &(Instant, Ended)| !excused && issued.is_none_or(|issued| issued <= *ended);
@@ -253,7 +269,8 @@ impl Pace {
             return;
         };
         let least = match how {
-            Ended::Token => Duration::ZERO,
+            Ended::Token(_) if was_suspect => Duration::ZERO,
+            Ended::Token(least) => least,
             Ended::Unavailable(retry_after) => {
                 let pause = 500 * 2_u64.pow(self.failures.saturating_sub(1).min(6));
                 let pause = Duration::from_millis(pause.min(30_000)).mul_f64(0.8);
@@ -274,7 +291,7 @@ impl Pace {
 
     fn ends(&mut self, how: Ended, slept: Duration) {
         self.slept = slept;
-        self.failures = if matches!(how, Ended::Token | Ended::Gone) { 0 } else { self.failures + 1 };
+        self.failures = if matches!(how, Ended::Token(_) | Ended::Gone) { 0 } else { self.failures + 1 };
         self.last = Some((Instant::now(), how));
     }
 }
@@ -310,8 +327,13 @@ impl Exchange for Wire {
         if let Some(refresh_token) = refresh_token {
             let mut records = provider.records.lock().unwrap();
             provider.must(records.under_way.is_empty(), || "invariant 3: two refreshes of one grant".into());
+            let is_refused = records.refused.contains(refresh_token.expose());
+            provider.must(!is_refused, || {
+                format!("invariant 7: {} was refused, and is sent again", refresh_token.expose())
+            });
             records.under_way.insert(self.source, refresh_token.expose().to_owned());
         }
+        let began = Instant::now();
         let mut under_way = UnderWay { wire: self, is_committed: false };
         let half = provider.traits.latency.mul_f64(0.5 + provider.random.fraction()) / 2;
         sleep(half).await;
@@ -329,8 +351,13 @@ impl Exchange for Wire {
             return Err(Unavailability::Transport.into());
         }
         under_way.is_committed = false;
+        if let (Some(refresh_token), Err(Failure { cause: Cause::GrantGone { .. }, .. })) =
+            (refresh_token, &result)
+        {
+            provider.refused(refresh_token);
+        }
         let how = match &result {
-            Ok(_) => Ended::Token,
+            Ok(_) => Ended::Token(least_use(provider.traits.lifetime, began.elapsed())),
             Err(Failure { cause: Cause::Rejected { .. }, .. }) => Ended::Rejected,
             Err(Failure { cause: Cause::GrantGone { .. }, .. }) => Ended::Gone,
             Err(Failure { retry_after, .. }) => Ended::Unavailable(*retry_after),
@@ -338,6 +365,12 @@ impl Exchange for Wire {
         self.pace.lock().unwrap().ends(how, provider.time.slept());
         result
     }
+}
+
+/// Returns the least time for which a token is used that took so long to get, and then at most 40 ms to store.
+fn least_use(lifetime: Duration, took: Duration) -> Duration {
+    let took = took + Duration::from_millis(40);
+    schedule::renew_after(lifetime, took, 0.0).saturating_sub(took)
 }
 
 impl Wire {

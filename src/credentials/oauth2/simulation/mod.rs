@@ -15,8 +15,9 @@
 //! 2. A usable token is not lost before its successor is there, and no request waits while there is one.
 //! 3. At most one refresh of a grant is under way over all processes.
 //! 4. A refresh token that was spent is not sent again, unless the answer to it was lost.
-//! 5. The endpoint is asked no more often than the schedule allows.
+//! 5. The endpoint is asked no more often than the schedule allows, after a failure and after a token.
 //! 6. Every request is answered, and all is well again once the world is.
+//! 7. A refused refresh token that came by rotation is not sent again.
 
 mod endpoint;
 mod run;

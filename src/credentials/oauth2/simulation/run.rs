@@ -3,6 +3,7 @@
 use super::super::clock::{Clock, Now};
 use super::super::error::TokenError;
 use super::super::identity::{grant_identity, token_identity};
+use super::super::inspect::inspect_by;
 use super::super::schedule;
 use super::super::source::TokenSource;
 use super::super::stub;
@@ -47,6 +48,8 @@ impl AddAssign for Totals {
 
 struct Process {
     source: Arc<TokenSource>,
+    /// Those of earlier snapshots, which long requests hold.
+    old: Vec<Arc<TokenSource>>,
     tokens: Tokens,
     config: OAuth2,
     is_dead: Arc<AtomicBool>,
@@ -65,6 +68,8 @@ pub(super) struct Run {
     processes: Vec<Process>,
     requests: Arc<AtomicU64>,
     sources: usize,
+    /// `check --live` beside the processes.
+    checks: JoinSet<()>,
     /// The machine sleeps now and then; otherwise its clock is set.
     sleeps: bool,
     totals: Totals,
@@ -92,9 +97,9 @@ impl Run {
             stored: random.chance(75),
         };
         let provider = Arc::new(Provider::new(traits, Arc::new(Time::new()), random.clone()));
-        let (disk, processes, requests, sources) = Default::default();
+        let (disk, processes, requests, sources, checks) = Default::default();
         let (totals, sleeps) = (Totals::default(), provider.traits.stored || random.chance(50));
-        let mut run = Self { random, provider, disk, processes, requests, sources, sleeps, totals };
+        let mut run = Self { random, provider, disk, processes, requests, sources, checks, sleeps, totals };
         run.sign_in();
         for nth in 0..PROCESSES {
             let process = run.process(nth);
@@ -123,7 +128,8 @@ impl Run {
         let config = self.config();
         let (mut paces, mut sources) = (Vec::new(), Vec::new());
         let source = self.source(&config, &tokens, &is_dead, &mut paces, &mut sources);
-        Process { source, tokens, config, is_dead, paces, sources, seen: None, waiting: JoinSet::new() }
+        let (old, seen, waiting) = Default::default();
+        Process { source, old, tokens, config, is_dead, paces, sources, seen, waiting }
     }
 
     fn source(
@@ -183,17 +189,20 @@ impl Run {
             55..63 => self.set_mode(),
             63..70 => self.reload(nth),
             70..76 => self.kill(nth),
-            76..80 => self.processes[nth].waiting.abort_all(),
+            76..78 => self.processes[nth].waiting.abort_all(),
+            78..80 => self.check_live(),
             80..84 => self.nudge(nth),
             84..88 => self.break_disk(),
             // A clock that is set back after a token was stored is beyond what stored times can tell, and so is one that
             // is set on a machine that sleeps.
             88..94 if self.sleeps => {
                 self.provider.time.sleep_machine(Duration::from_secs(self.random.below(7200)));
+                self.suspect();
             }
             88..94 => {
                 let fast = if self.random.chance(50) { 0 } else { self.random.below(7200) };
                 self.provider.time.set_fast(Duration::from_secs(fast));
+                self.suspect();
             }
             // The command waits for the lock, as a refresh does.
             _ if self.provider.traits.stored && !self.disk.is_locked() => {
@@ -218,8 +227,9 @@ impl Run {
 
     /// A panic in a request is one in the run.
     fn collect(&mut self) {
-        for process in &mut self.processes {
-            while let Some(ended) = process.waiting.try_join_next() {
+        let waiting = self.processes.iter_mut().map(|process| &mut process.waiting);
+        for waiting in waiting.chain([&mut self.checks]) {
+            while let Some(ended) = waiting.try_join_next() {
                 rethrow(ended);
             }
         }
@@ -227,7 +237,13 @@ impl Run {
 
     fn request(&mut self, nth: usize) {
         let (provider, requests) = (self.provider.clone(), self.requests.clone());
-        let (refuser, source) = (self.random.chance(10), self.processes[nth].source.clone());
+        let (refuser, process) = (self.random.chance(10), &self.processes[nth]);
+        let old = process.old.len() as u64;
+        let paces = process.paces.clone();
+        let source = match old {
+            1.. if self.random.chance(20) => process.old[self.random.below(old) as usize].clone(),
+            _ => process.source.clone(),
+        };
         self.processes[nth].waiting.spawn(async move {
             requests.fetch_add(1, Ordering::Relaxed);
             let began = Instant::now();
@@ -241,11 +257,26 @@ impl Run {
                 token.mark_accepted();
                 return;
             }
+            paces.iter().for_each(|pace| pace.lock().unwrap().is_suspect = true);
             let successor = timeout(Duration::from_secs(30), source.successor(token.generation())).await;
             if let Ok(Some(successor)) = successor {
                 assert!(successor.secret() != token.secret(), "a refused token is its own successor");
                 provider.accepts(&token_secret(&successor));
             }
+        });
+    }
+
+    /// The command in a process of its own. It tries a refused grant again, as SIGHUP does, and the others go on with its
+    /// token.
+    fn check_live(&mut self) {
+        let mut process = self.process(PROCESSES);
+        let (config, wire) = (self.config(), process.wire(&self.provider));
+        process.paces.clear();
+        self.checks.spawn(async move {
+            let checked =
+                timeout(Duration::from_secs(70), inspect_by("erp", &config, wire, &process.tokens)).await;
+            let _ = checked.expect("invariant 6: an answer");
+            process.tokens.finish().await;
         });
     }
 
@@ -275,7 +306,8 @@ impl Run {
             let Process { config, tokens, is_dead, paces, sources, .. } = &mut process;
             let source = self.source(config, tokens, is_dead, paces, sources);
             source.inherit(&process.source, self.now());
-            process.source = source;
+            process.source.retire();
+            process.old.push(std::mem::replace(&mut process.source, source));
         }
         self.processes.insert(nth, process);
     }
@@ -287,7 +319,9 @@ impl Run {
         process.waiting.abort_all();
         self.totals.token_requests += token_requests(process);
         let sources = process.sources.clone();
-        self.provider.killed(&sources, self.stored());
+        let knows_refusal =
+            self.disk.entry.lock().unwrap().0.as_ref().is_some_and(|entry| entry.lost.is_some());
+        self.provider.killed(&sources, self.stored(), knows_refusal);
         self.disk.release(nth);
         let started = self.process(nth);
         self.processes[nth] = started;
@@ -307,6 +341,13 @@ impl Run {
         }
     }
 
+    /// A token may be over, or seem so, before its time.
+    fn suspect(&self) {
+        for pace in self.processes.iter().flat_map(|process| &process.paces) {
+            pace.lock().unwrap().is_suspect = true;
+        }
+    }
+
     fn break_disk(&self) {
         self.disk.is_full.store(self.random.chance(50), Ordering::SeqCst);
         let fails = self.random.chance(20);
@@ -319,9 +360,6 @@ impl Run {
 
     /// Checks invariants 1 and 2 for every process.
     fn check(&mut self) {
-        if self.disk.fails_to_write.load(Ordering::SeqCst) {
-            self.provider.lost_a_write(self.stored());
-        }
         assert_eq!(self.provider.violations(), [""; 0]);
         let now = self.now();
         for process in &mut self.processes {
@@ -345,6 +383,7 @@ impl Run {
     async fn end(mut self) -> Totals {
         *self.provider.mode.lock().unwrap() = Mode::Works;
         self.provider.time.set_fast(Duration::ZERO);
+        self.suspect();
         self.disk.is_full.store(false, Ordering::SeqCst);
         self.disk.fails_to_write.store(false, Ordering::SeqCst);
         self.pass(schedule::MAX_RETRY_AFTER * 2).await;
@@ -375,6 +414,14 @@ impl Run {
             assert!(token.is_usable(self.now()), "invariant 1: a token that is over");
         }
         Ok(())
+    }
+}
+
+impl Process {
+    /// Returns the way of its first source to the endpoint.
+    fn wire(&self, provider: &Arc<Provider>) -> Arc<Wire> {
+        let (provider, pace) = (provider.clone(), self.paces[0].clone());
+        Arc::new(Wire { provider, pace, is_dead: self.is_dead.clone(), source: self.sources[0] })
     }
 }
 

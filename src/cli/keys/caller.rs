@@ -1,0 +1,98 @@
+//! `attache keys new --caller`: a new token of a caller.
+
+use super::{Item, NewArgs, fresh, from_here, indented, new_expiry, new_id};
+use crate::cli::file;
+use crate::config::model::{Caller, Config};
+use crate::secret::hex;
+use jiff::Timestamp;
+
+/// Returns what the command prints.
+pub(super) fn page(
+    name: &str,
+    args: &NewArgs,
+    config: Option<&Config>,
+    now: Timestamp,
+) -> Result<String, String> {
+    let callers = config.and_then(|config| config.callers.as_ref());
+    let caller = callers.and_then(|callers| callers.get(name)).map(|caller| &**caller);
+    if let (None, Some(callers)) = (caller, callers)
+        && let Some(known) = file::nearest(name, callers.keys().map(String::as_str))
+    {
+        eprintln!("note: the file has no caller `{name}`, but `{known}`; this is a new one");
+    }
+    let taken: Vec<&str> = caller.iter().flat_map(|c| &c.tokens).map(|token| token.id.as_str()).collect();
+    let id = new_id(args, &taken, now, &format!("callers.{name} already has a token"))?;
+    let expires_at = new_expiry(args, now)?.map(|at| at.to_string());
+    let token = fresh("att_")?;
+    let item = Item { id: &id, sha256: hex(&token.sha256()), expires_at };
+    let items =
+        serde_yaml::to_string(&[item]).map_err(|error| format!("can't write the lines to paste: {error}"))?;
+    let (lines, place) = lines(name, caller, callers.is_some(), &indented(&items, 6));
+    let text = token.expose();
+    let attempt = config.and_then(|config| from_here(&config.listen.outbound.address));
+    let secure = config.is_some_and(|config| config.listen.outbound.tls.is_some());
+    let attempt = attempt.map(|address| {
+        let scheme = if secure { "https" } else { "http" };
+        format!("try: curl -H 'X-Attache-Token: {text}' {scheme}://{address}/SERVICE/\n")
+    });
+    Ok(format!(
+        "token: {text}\n{attempt}\n\
+         # The token is shown only now: give it to the program, which sends it as `X-Attache-Token: TOKEN` or as\n\
+         # `Authorization: Bearer TOKEN`.\n\
+         # {place}:\n{lines}",
+        attempt = attempt.unwrap_or_default(),
+    ))
+}
+
+/// Returns the lines to paste, and where.
+fn lines(name: &str, caller: Option<&Caller>, has_callers: bool, items: &str) -> (String, String) {
+    match caller {
+        Some(caller) if !caller.tokens.is_empty() => {
+            (items.to_owned(), format!("Add these lines under callers.{name}.tokens"))
+        }
+        Some(_) => (
+            format!("    tokens:\n{items}"),
+            format!("Add these lines under callers.{name}, in the place of `tokens` if it is there"),
+        ),
+        None => {
+            let head = if has_callers { "" } else { "callers:\n" };
+            let place = match has_callers {
+                true => "Add these lines under callers, with the services that it may use".to_owned(),
+                false => "Add these lines at the left margin, with the services that it may use. From then on, a request \
+                          without a token is refused (`caller_rules: report` only logs it)"
+                    .to_owned(),
+            };
+            (format!("{head}  {name}:\n    tokens:\n{items}    services: [SERVICE]\n"), place)
+        }
+    }
+}
+
+/// Reads the name of a caller.
+pub(super) fn parse_name(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 128
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        "a name has letters, digits, `.`, `_` and `-`, starts with a letter or digit, and is at most 128 long".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn the_lines_fit_the_place_that_they_name() {
+        let args = NewArgs { service: None, caller: Some("billing".into()), id: None, expires: None };
+        let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+        let page = page("billing", &args, None, now).unwrap();
+        let token = page.strip_prefix("token: ").unwrap().lines().next().unwrap();
+        assert!(token.starts_with("att_") && token.len() == 47, "{page}");
+        let yaml = page.split_once("only logs it):\n").unwrap().1;
+        let read: serde_yaml::Value = serde_yaml::from_str(yaml).unwrap();
+        let item = &read["callers"]["billing"]["tokens"][0];
+        assert_eq!(item["id"].as_str(), Some("2026-11"));
+        assert_eq!(item["sha256"].as_str(), Some(&*hex(&Secret::new(token).sha256())));
+    }
+}
