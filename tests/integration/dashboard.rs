@@ -15,6 +15,10 @@ const PAGE: &str = include_str!("../../docs/metrics.md");
 const NOT_SHOWN: [&str; 0] = [];
 
 const YAML: &str = "
+    listen:
+      outbound: 127.0.0.1:0
+      webhooks: { address: 127.0.0.1:0, tls: { certificate: '{{certificate}}', key: '{{certificate_key}}' } }
+      admin: 127.0.0.1:0
     {{more}}
     state: { dir: '{{state}}', key: { env: STATE_KEY } }
     issuers:
@@ -63,6 +67,7 @@ struct Topology {
     attache: Attache,
     key: String,
     calls: usize,
+    client: TlsClient,
     _stubs: [Stub; 5],
     _endpoint: TokenEndpoint,
 }
@@ -84,6 +89,9 @@ impl Topology {
         for (name, stub) in stubs_by_name {
             setup = setup.given(name, stub.url());
         }
+        let ca = CertificateAuthority::new();
+        let (certificate, certificate_key) = ca.leaf_pem("localhost");
+        let setup = setup.file("certificate", &certificate).file("certificate_key", &certificate_key);
         let setup =
             setup.file("key_set", KEY_SET).given("sha256", sha256_hex(&key)).env("KEY", secret("key"));
         let mut attache = setup.env("STATE_KEY", "0123456789abcdefghijkl").with(YAML).await;
@@ -91,7 +99,7 @@ impl Topology {
         std::fs::remove_file(attache.path_of("key_set")).expect("the file");
         attache.give("more", "threads: 1");
         attache.reload(YAML, "needs_restart").await;
-        Self { attache, key, calls: 0, _stubs: stubs, _endpoint: endpoint }
+        Self { attache, key, calls: 0, client: TlsClient::of(&ca), _stubs: stubs, _endpoint: endpoint }
     }
 
     /// A little of everything.
@@ -102,8 +110,11 @@ impl Topology {
         self.calls += 1;
         let call = |body: String| post(format!("/webhooks/{}", self.key), body);
         let body = self.calls.to_string();
-        assert_eq!(self.attache.hook(call(body.clone())).await.status, 200);
-        assert_eq!(self.attache.hook(call(body).header("X-Forwarded-For", "::1")).await.status, 409);
+        let mut hook = self.client.connect(self.attache.webhooks()).await.expect("a handshake");
+        let first = hook.exchange(call(body.clone())).await.expect("an answer");
+        assert_eq!(first.status, 200);
+        let again = hook.exchange(call(body).header("X-Forwarded-For", "::1")).await.expect("an answer");
+        assert_eq!(again.status, 409);
     }
 }
 
