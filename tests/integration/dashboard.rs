@@ -31,6 +31,11 @@ const YAML: &str = "
                     authorization_url: 'https://id.example/authorize' }
       unread: { authorization: { bearer: { env: NOT_SET } } }
     users: { bot: {} }
+    caller_rules: report
+    callers:
+      billing:
+        tokens: [{ id: current, sha256: '{{token}}', expires_at: 2099-01-01T00:00:00Z }]
+        services: [erp]
     services:
       erp: { account: erp, server_url: '{{third_party}}' }
       gone: { account: gone, server_url: '{{third_party}}' }
@@ -62,6 +67,7 @@ const KEY_SET: &str = include_str!("../config_cases/secrets/jwks.json");
 struct Topology {
     attache: Attache,
     key: String,
+    token: String,
     calls: usize,
     _stubs: [Stub; 5],
     _endpoint: TokenEndpoint,
@@ -84,14 +90,15 @@ impl Topology {
         for (name, stub) in stubs_by_name {
             setup = setup.given(name, stub.url());
         }
-        let setup =
-            setup.file("key_set", KEY_SET).given("sha256", sha256_hex(&key)).env("KEY", secret("key"));
+        let token = webhook_key();
+        let setup = setup.file("key_set", KEY_SET).given("token", sha256_hex(&token));
+        let setup = setup.given("sha256", sha256_hex(&key)).env("KEY", secret("key"));
         let mut attache = setup.env("STATE_KEY", "0123456789abcdefghijkl").with(YAML).await;
         // Its last keys serve.
         std::fs::remove_file(attache.path_of("key_set")).expect("the file");
         attache.give("more", "threads: 1");
         attache.reload(YAML, "needs_restart").await;
-        Self { attache, key, calls: 0, _stubs: stubs, _endpoint: endpoint }
+        Self { attache, key, token, calls: 0, _stubs: stubs, _endpoint: endpoint }
     }
 
     /// A little of everything.
@@ -99,6 +106,7 @@ impl Topology {
         for service in ["erp", "gone", "late", "broken", "unread", "nothing"] {
             self.attache.send(get(format!("/{service}/x")).header("X-Attache-User", "root")).await;
         }
+        self.attache.send(get("/erp/x").header("X-Attache-Token", self.token.as_str())).await;
         self.calls += 1;
         let call = |body: String| post(format!("/webhooks/{}", self.key), body);
         let body = self.calls.to_string();
