@@ -1,5 +1,6 @@
 //! Removal of a credential that the service's URL carries: a link to the service would hand it to the client.
 
+use crate::config::model::CREDENTIAL_PLACE;
 use crate::credentials::Credential;
 use crate::outbound::path::octet;
 
@@ -10,7 +11,14 @@ const SHORTEST: usize = 8;
 
 /// Returns true if the account's credential is part of the URL.
 pub(super) fn is_in_url(credential: &Credential) -> bool {
-    matches!(credential, Credential::Query(_))
+    matches!(credential, Credential::Query(_) | Credential::Path(_))
+}
+
+/// Returns `link` with the place of the credential in its path instead of the credential, in any of its
+/// percent-encodings, as the upstream's prefix has it; `None` if it holds none.
+pub(super) fn placed(credential: &Credential, link: &[u8]) -> Option<Vec<u8>> {
+    let Credential::Path(path) = credential else { return None };
+    replaced(link, path.value().expose().as_bytes(), CREDENTIAL_PLACE.as_bytes())
 }
 
 /// Returns `link` without the credential, in any of its percent-encodings; `None` if it holds none.
@@ -18,7 +26,7 @@ pub(super) fn removed(credential: &Credential, link: &[u8]) -> Option<Vec<u8>> {
     let Credential::Query(query) = credential else { return None };
     let without = without_parameter(link, |part| query.is(part));
     let value = query.value();
-    let redacted = redacted(without.as_deref().unwrap_or(link), &value);
+    let redacted = replaced(without.as_deref().unwrap_or(link), &value, REDACTED);
     redacted.or(without)
 }
 
@@ -46,7 +54,7 @@ fn without_parameter(link: &[u8], is_credential: impl Fn(&[u8]) -> bool) -> Opti
 
 /// Returns `text` with each occurrence of the secret replaced, whichever of its characters are percent-encoded, also several
 /// times; `None` if there is none.
-fn redacted(text: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
+fn replaced(text: &[u8], secret: &[u8], by: &[u8]) -> Option<Vec<u8>> {
     let (mut out, mut found, mut at) = (Vec::new(), false, 0);
     while at < text.len() {
         match occurrence(&text[at..], secret).filter(|length| {
@@ -54,7 +62,7 @@ fn redacted(text: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
             secret.len() >= SHORTEST || !(is_word(text[..at].last()) || is_word(text.get(at + length)))
         }) {
             Some(length) => {
-                out.extend_from_slice(REDACTED);
+                out.extend_from_slice(by);
                 (found, at) = (true, at + length);
             }
             None => {
@@ -98,7 +106,7 @@ fn character(text: &[u8], byte: u8) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::QueryCredential;
+    use crate::credentials::{PathCredential, QueryCredential};
     use crate::secret::Secret;
 
     fn clean(secret: &str, link: &str) -> String {
@@ -126,6 +134,23 @@ mod tests {
                 expected
             };
             assert_eq!(clean(secret, link), expected, "{link}");
+        }
+    }
+
+    #[test]
+    fn a_path_credential_gives_way_to_its_place() {
+        let credential = Credential::Path(PathCredential::new(&Secret::new("42:s3cret/val")));
+        for (link, expected) in [
+            ("/bot42:s3cret%2Fval/next?a", Some("/bot{credential}/next?a")),
+            (
+                "https://api.example/file/bot42%3As3cret%252fval/x",
+                Some("https://api.example/file/bot{credential}/x"),
+            ),
+            ("/bot/next", None),
+        ] {
+            let placed =
+                placed(&credential, link.as_bytes()).map(|link| String::from_utf8(link).expect("text"));
+            assert_eq!(placed.as_deref(), expected, "{link}");
         }
     }
 

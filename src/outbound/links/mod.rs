@@ -84,7 +84,16 @@ impl<'a> Links<'a> {
     }
 
     fn decide(&self, link: &[u8]) -> Verdict {
-        let verdict = if self.route.rewrite_links { self.rewrite(link) } else { Verdict::Keep };
+        let placed = credential::placed(&self.route.credential, link);
+        let is_placed = placed.is_some();
+        let link = placed.as_deref().unwrap_or(link);
+        let verdict = match self.route.rewrite_links {
+            true => self.rewrite(link),
+            false => Verdict::Keep,
+        };
+        if is_placed && verdict == Verdict::Keep {
+            return Verdict::Replace(rewrite::encoded(link));
+        }
         let clean = match &verdict {
             Verdict::Keep => credential::removed(&self.route.credential, link),
             Verdict::Replace(link) => credential::removed(&self.route.credential, link),

@@ -167,7 +167,7 @@ fn append(link: &mut Vec<u8>, parts: &Parts<'_>) {
 }
 
 /// Returns a link with each byte percent-encoded that no URI has and that could end one.
-fn encoded(link: &[u8]) -> Vec<u8> {
+pub(super) fn encoded(link: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(link.len());
     for &byte in link {
         if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {
