@@ -35,6 +35,11 @@ const YAML: &str = "
                     authorization_url: 'https://id.example/authorize' }
       unread: { authorization: { bearer: { env: NOT_SET } } }
     users: { bot: {} }
+    caller_rules: report
+    callers:
+      billing:
+        tokens: [{ id: current, sha256: '{{token}}', expires_at: 2099-01-01T00:00:00Z }]
+        services: [erp]
     services:
       erp: { account: erp, server_url: '{{third_party}}' }
       gone: { account: gone, server_url: '{{third_party}}' }
@@ -66,6 +71,7 @@ const KEY_SET: &str = include_str!("../config_cases/secrets/jwks.json");
 struct Topology {
     attache: Attache,
     key: String,
+    token: String,
     calls: usize,
     client: TlsClient,
     _stubs: [Stub; 5],
@@ -92,14 +98,15 @@ impl Topology {
         let ca = CertificateAuthority::new();
         let (certificate, certificate_key) = ca.leaf_pem("localhost");
         let setup = setup.file("certificate", &certificate).file("certificate_key", &certificate_key);
-        let setup =
-            setup.file("key_set", KEY_SET).given("sha256", sha256_hex(&key)).env("KEY", secret("key"));
+        let token = webhook_key();
+        let setup = setup.file("key_set", KEY_SET).given("token", sha256_hex(&token));
+        let setup = setup.given("sha256", sha256_hex(&key)).env("KEY", secret("key"));
         let mut attache = setup.env("STATE_KEY", "0123456789abcdefghijkl").with(YAML).await;
         // Its last keys serve.
         std::fs::remove_file(attache.path_of("key_set")).expect("the file");
         attache.give("more", "threads: 1");
         attache.reload(YAML, "needs_restart").await;
-        Self { attache, key, calls: 0, client: TlsClient::of(&ca), _stubs: stubs, _endpoint: endpoint }
+        Self { attache, key, token, calls: 0, client: TlsClient::of(&ca), _stubs: stubs, _endpoint: endpoint }
     }
 
     /// A little of everything.
@@ -107,6 +114,7 @@ impl Topology {
         for service in ["erp", "gone", "late", "broken", "unread", "nothing"] {
             self.attache.send(get(format!("/{service}/x")).header("X-Attache-User", "root")).await;
         }
+        self.attache.send(get("/erp/x").header("X-Attache-Token", self.token.as_str())).await;
         self.calls += 1;
         let call = |body: String| post(format!("/webhooks/{}", self.key), body);
         let body = self.calls.to_string();
