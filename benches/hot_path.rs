@@ -3,7 +3,7 @@
 //! `cargo bench --bench hot_path`. Compare the figures of one run with each other; machines differ.
 
 use attache::config::model::{
-    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceTls, User, Webhook,
+    Account, ApiKey, Authorization, Host, Outbound, ServerUrl, ServiceTls, UsedProxy, User, Webhook,
 };
 use attache::credentials::Credential;
 use attache::header_name::FieldName;
@@ -129,6 +129,7 @@ fn outbound_route() -> Route {
         idle_timeout: Duration::from_secs(60),
         retry_on_401: true,
         unread: None,
+        proxy: UsedProxy::default(),
         retries: None,
         tls: ServiceTls::default(),
         private_network: false,

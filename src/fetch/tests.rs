@@ -96,7 +96,10 @@ fn a_request_without_a_body_has_no_length_and_may_name_its_agent() {
     let request = HttpRequest { method: &Method::GET, headers: &headers, body: None, ..request(&url, b"") };
     let expected: &[u8] =
         b"GET /?a=b HTTP/1.1\r\nHost: id.example\r\nuser-agent: mine\r\nConnection: close\r\n\r\n";
-    assert_eq!(request.encode(&HeaderValue::from_static("id.example")), expected);
+    let transport = for_tests();
+    let direct = transport.endpoint(&url, &transport.tls().for_ca(None), &UsedProxy::default(), true);
+    let direct = direct.expect("an upstream");
+    assert_eq!(request.encode(&direct), expected);
 }
 
 #[tokio::test]
