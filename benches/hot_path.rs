@@ -4,7 +4,7 @@
 
 use attache::config::model::{
     Account, ApiKey, Authorization, Host, Outbound, RedactionScope, ServerUrl, ServiceRules, ServiceTls,
-    User, Webhook,
+    UsedProxy, User, Webhook,
 };
 use attache::credentials::{Credential, Redaction};
 use attache::header_name::FieldName;
@@ -132,6 +132,7 @@ fn outbound_route() -> Route {
         retry_on_401: true,
         rules: ServiceRules::default(),
         unread: None,
+        proxy: UsedProxy::default(),
         retries: None,
         tls: ServiceTls::default(),
         private_network: false,

@@ -7,7 +7,7 @@ pub mod retries;
 
 use crate::config::model::{
     Account, Authorization, KeyIn, Outbound, Rights, ServerUrl, ServiceRules, ServiceTls, TimeoutResponse,
-    UnreadSecret, Webhook,
+    UnreadSecret, UsedProxy, Webhook,
 };
 use crate::credentials::{Credential, Redaction};
 use crate::header_name::{FieldName, METHOD_OVERRIDES, PATH_OVERRIDES, fold};
@@ -111,6 +111,7 @@ impl Route {
                 &sharing(service, outbound, account),
                 &outbound.server_url,
                 &outbound.tls,
+                &outbound.proxy,
                 outbound.private_network,
             )),
             timeout: outbound.timeout,
@@ -259,7 +260,9 @@ impl<'t> Parts<'t> {
     /// Returns the upstream of a receiver. A receiver is in a private network and is sent no credential, so the
     /// webhooks of several services with the same receiver share its connections.
     fn receiver(&mut self, url: &ServerUrl) -> Arc<Upstream> {
-        let make = || Arc::new(self.transport.upstream("", url, &ServiceTls::default(), true));
+        let make = || {
+            Arc::new(self.transport.upstream("", url, &ServiceTls::default(), &UsedProxy::default(), true))
+        };
         Arc::clone(self.receivers.entry(url.clone()).or_insert_with(make))
     }
 

@@ -130,7 +130,7 @@ impl Changes {
                 add(&mut self.callers, name);
             }
         }
-        for key in ["identity", "state"] {
+        for key in ["proxy", "identity", "state"] {
             if !self.settings.contains(&key) && differs(&[key]) {
                 self.settings.push(key);
             }
@@ -190,6 +190,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         idle_timeout,
         retry_on_401,
         rules,
+        proxy,
         retries,
         tls,
         private_network,
@@ -209,6 +210,7 @@ fn same_outbound(before: &Outbound, after: &Outbound) -> bool {
         && *idle_timeout == after.idle_timeout
         && *retry_on_401 == after.retry_on_401
         && *rules == after.rules
+        && *proxy == after.proxy
         && *retries == after.retries
         && *tls == after.tls
         && *private_network == after.private_network
@@ -335,6 +337,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         listen,
         public_url,
         via,
+        proxy,
         http_proxy,
         threads,
         identity_headers,
@@ -365,6 +368,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("listen", *listen != after.listen),
         ("public_url", *public_url != after.public_url),
         ("via", *via != after.via),
+        ("proxy", *proxy != after.proxy),
         ("http_proxy", *http_proxy != after.http_proxy),
         ("threads", *threads != after.threads),
         ("identity_headers", identity_headers),

@@ -5,6 +5,7 @@
 mod account;
 mod caller;
 mod custom;
+mod forward_proxy;
 mod issuer;
 mod listen;
 mod param;
@@ -22,6 +23,7 @@ pub use account::{
 };
 pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
+pub use forward_proxy::{ForwardProxy, NoProxy, ProxyRules, UsedProxy};
 pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{AdminTokens, ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
@@ -55,6 +57,8 @@ pub struct Config {
     /// `via`: true if outbound requests carry `Via: 1.1 attache` (RFC 9110 section 7.6.3). Default false, because some
     /// servers switch compression off for it.
     pub via: bool,
+    /// `proxy`: the forward proxy of the whole file.
+    pub proxy: Option<Arc<ProxyRules>>,
     /// `http_proxy`: true if a request in absolute form is matched against the server URLs.
     pub http_proxy: bool,
     /// Worker threads; `None` is one per core. A change needs a restart.

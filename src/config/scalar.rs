@@ -2,7 +2,7 @@
 //!
 //! Pure functions from text to value; an error is the label for the text. Errors never quote the text.
 
-use super::model::{CREDENTIAL_PLACE, Host, ListenAddr, ServerUrl};
+use super::model::{CREDENTIAL_PLACE, Host, ListenAddr, NoProxy, ServerUrl};
 use crate::x509::San;
 use http::Method;
 use ipnet::IpNet;
@@ -309,6 +309,40 @@ fn base_url(text: &str, remedies: (&str, &str)) -> Result<ServerUrl, Invalid> {
     let host_text = url.host_str().unwrap_or_default();
     let authority = if port == default { host_text.to_owned() } else { format!("{host_text}:{port}") };
     Ok(ServerUrl { tls, host, port, authority, path: path.trim_end_matches('/').to_owned() })
+}
+
+/// Parses the URL of a forward proxy.
+pub(super) fn proxy_url(text: &str) -> Result<ServerUrl, Invalid> {
+    let url = base_url(text, ("use `username` and `password`", "remove it"))?;
+    if url.tls {
+        return invalid_try("a proxy with TLS on its own port can't be used", "use its http port");
+    }
+    if url.path.is_empty() { Ok(url) } else { invalid_try("a proxy has no path", "remove it") }
+}
+
+/// Parses an entry of `no_proxy`: `*`, a domain with or without a leading dot, an address, a network; with or without a
+/// port.
+pub(super) fn no_proxy(text: &str) -> Result<NoProxy, Invalid> {
+    if text == "*" {
+        return Ok(NoProxy::All);
+    }
+    if text.contains('/') || text.parse::<IpAddr>().is_ok() {
+        return network(text).map(|network| NoProxy::Network(network, None));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => match port.parse() {
+            Ok(0) | Err(_) => return invalid("the port is not a number from 1 to 65535"),
+            Ok(port) => (host, Some(port)),
+        },
+        None => (text, None),
+    };
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = literal.parse::<IpAddr>() {
+        return Ok(NoProxy::Network(ip.into(), port));
+    }
+    let name = host.strip_prefix("*.").or_else(|| host.strip_prefix('.')).unwrap_or(host);
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    check_host(&name).map(|()| NoProxy::Domain(name, port))
 }
 
 /// Parses `tls.server_name`: a host name or an address, in lower case.

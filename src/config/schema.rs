@@ -7,6 +7,7 @@
 mod accounts;
 mod callers;
 mod custom;
+mod forward_proxy;
 mod issuers;
 mod json;
 mod listen;

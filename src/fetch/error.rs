@@ -20,6 +20,9 @@ pub(crate) enum FetchError {
     /// No address accepted a connection.
     #[error("no connection")]
     Connect(#[source] DialError),
+    /// The forward proxy made no connection.
+    #[error(transparent)]
+    Proxy(ConnectError),
     /// No trusted TLS on the connection, or the server refused the client's certificate.
     #[error("no trusted TLS connection")]
     Tls(#[source] TlsError),
@@ -43,6 +46,7 @@ impl From<ConnectError> for FetchError {
             ConnectError::NoAddress(error) => Self::Name(error),
             ConnectError::Dial(error) => Self::Connect(error),
             ConnectError::Tls { source, .. } => Self::Tls(source),
+            proxy @ ConnectError::Proxy { .. } => Self::Proxy(proxy),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - A request is sent once, on a connection of its own. An endpoint may have closed a kept connection, and a request
 //!   that spends a refresh token must not be sent twice.
-//! - The request goes to the given URL only: no redirect is followed, and no proxy is taken from the environment.
+//! - The request goes to the given URL only: no redirect is followed. A forward proxy is the configuration's.
 //! - One deadline covers everything. Head and body of the answer are bounded, so memory is too.
 //! - No error text has a URL, a header's value or a part of a body.
 //!
@@ -22,10 +22,12 @@ pub(crate) use answer::HttpAnswer;
 pub(crate) use error::{AnswerFault, FetchError};
 pub(crate) use request::HttpRequest;
 
+use crate::config::model::UsedProxy;
 use crate::transport::stream::ServerStream;
 use crate::transport::tls::{TlsClient, TlsError};
 use crate::transport::{Transport, Upstream};
 use answer::AnswerReader;
+use http::StatusCode;
 use std::future::ready;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +36,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 use url::{Origin, Url};
 
-/// Longest time for the lookup of the name, the connection, and TLS on it.
+/// Longest time for the lookup of the name, the connection, the proxy's tunnel, and TLS on it.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module's documentation.
@@ -43,6 +45,8 @@ pub(crate) struct HttpClient {
     tls: Arc<TlsClient>,
     /// True if a name may lead into a private network.
     private_network: bool,
+    /// The forward proxy to its servers.
+    proxy: UsedProxy,
     /// The server of the last request. It keeps the entry of its name, and so the addresses that are known.
     last: Mutex<Option<(Origin, Arc<Upstream>)>>,
 }
@@ -50,7 +54,12 @@ pub(crate) struct HttpClient {
 impl HttpClient {
     /// Returns a client that uses `tls` for https. `private_network` allows names that lead into a private network.
     pub(crate) fn new(transport: Arc<Transport>, tls: Arc<TlsClient>, private_network: bool) -> Self {
-        Self { transport, tls, private_network, last: Mutex::default() }
+        Self { transport, tls, private_network, proxy: UsedProxy::default(), last: Mutex::default() }
+    }
+
+    /// Returns the same client, which reaches its servers through `proxy`.
+    pub(crate) fn through(self, proxy: &UsedProxy) -> Self {
+        Self { proxy: proxy.clone(), last: Mutex::default(), ..self }
     }
 
     /// Sends `request` and returns the final answer, whatever its status. Interim answers (1xx) are skipped. Dropping
@@ -65,7 +74,7 @@ impl HttpClient {
         deadline: Instant,
     ) -> Result<HttpAnswer, FetchError> {
         let server = self.server(request.url)?;
-        let bytes = request.encode(&server.authority);
+        let bytes = request.encode(&server);
         let connected_by = deadline.min(Instant::now() + CONNECT_TIMEOUT);
         let connected = timeout_at(connected_by, self.transport.connect(&server, false, None)).await;
         let (mut stream, _) = connected.map_err(|_| FetchError::ConnectTimedOut)??;
@@ -75,7 +84,10 @@ impl HttpClient {
         let answer = timeout_at(deadline, exchange(&mut *stream, &bytes, reader)).await;
         let answer = answer.map_err(|_| FetchError::AnswerTimedOut)??;
         close(&mut stream).await;
-        Ok(answer)
+        match server.refused_by_proxy() {
+            Some(error) if answer.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(error.into()),
+            _ => Ok(answer),
+        }
     }
 
     fn server(&self, url: &Url) -> Result<Arc<Upstream>, FetchError> {
@@ -84,7 +96,7 @@ impl HttpClient {
         if let Some((_, server)) = last.as_ref().filter(|(known, _)| *known == origin) {
             return Ok(Arc::clone(server));
         }
-        let server = self.transport.endpoint(url, &self.tls, self.private_network);
+        let server = self.transport.endpoint(url, &self.tls, &self.proxy, self.private_network);
         let server = Arc::new(server.ok_or(FetchError::Scheme)?);
         *last = Some((origin, Arc::clone(&server)));
         Ok(server)

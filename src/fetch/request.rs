@@ -2,6 +2,7 @@
 
 use crate::header_name::FieldName;
 use crate::message::writer::{decimal, field};
+use crate::transport::Upstream;
 use bytes::BytesMut;
 use http::{HeaderValue, Method, header};
 use url::{Position, Url};
@@ -25,14 +26,19 @@ pub(crate) struct HttpRequest<'a> {
 
 impl HttpRequest<'_> {
     /// Returns head and body, so that they leave in one segment where they fit.
-    pub(super) fn encode(&self, authority: &HeaderValue) -> BytesMut {
+    pub(super) fn encode(&self, server: &Upstream) -> BytesMut {
         let body = self.body.unwrap_or_default();
         let mut out = BytesMut::with_capacity(1024 + body.len());
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.extend_from_slice(b" ");
+        let absolute = server.absolute_form();
+        out.extend_from_slice(absolute.map_or("", |(prefix, _)| prefix).as_bytes());
         out.extend_from_slice(self.url[Position::BeforePath..Position::AfterQuery].as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        field(&mut out, b"Host", authority.as_bytes());
+        field(&mut out, b"Host", server.authority.as_bytes());
+        if let Some((_, Some(value))) = absolute {
+            field(&mut out, b"Proxy-Authorization", value.as_bytes());
+        }
         if !self.headers.iter().any(|(name, _)| *name == header::USER_AGENT) {
             field(&mut out, b"User-Agent", USER_AGENT.as_bytes());
         }

@@ -1,7 +1,9 @@
 //! The client against real sockets.
 
 use super::*;
+use crate::config::model::{ForwardProxy, ProxyRules, ServerUrl};
 use crate::header_name::FieldName;
+use crate::transport::ConnectError;
 use crate::transport::dial::DialError;
 use crate::transport::names::name_server::{DnsReply, NameServer};
 use crate::transport::names::{Names, NoAddress};
@@ -96,7 +98,10 @@ fn a_request_without_a_body_has_no_length_and_may_name_its_agent() {
     let request = HttpRequest { method: &Method::GET, headers: &headers, body: None, ..request(&url, b"") };
     let expected: &[u8] =
         b"GET /?a=b HTTP/1.1\r\nHost: id.example\r\nuser-agent: mine\r\nConnection: close\r\n\r\n";
-    assert_eq!(request.encode(&HeaderValue::from_static("id.example")), expected);
+    let transport = for_tests();
+    let direct = transport.endpoint(&url, &transport.tls().for_ca(None), &UsedProxy::default(), true);
+    let direct = direct.expect("an upstream");
+    assert_eq!(request.encode(&direct), expected);
 }
 
 #[tokio::test]
@@ -232,4 +237,42 @@ fn a_failed_read_has_its_type() {
     assert!(matches!(typed(io::Error::new(ErrorKind::InvalidData, alert)), FetchError::Tls(_)));
     assert!(matches!(typed(ErrorKind::UnexpectedEof.into()), FetchError::Answer(AnswerFault::Missing)));
     assert!(matches!(typed(ErrorKind::ConnectionReset.into()), FetchError::Answer(AnswerFault::Io(_))));
+}
+
+/// A client whose servers are behind a proxy at this address.
+fn behind(proxy: SocketAddr) -> HttpClient {
+    let url = format!("http://{proxy}").parse().expect("a URL");
+    let url = ServerUrl::of(&url).expect("a server");
+    let authorization = Some(HeaderValue::from_static("Basic dTpw"));
+    let proxy = Some(Arc::new(ForwardProxy { url, authorization }));
+    let rules = ProxyRules { http: proxy.clone(), https: proxy, ..ProxyRules::default() };
+    client().through(&UsedProxy { rules: Some(Arc::new(rules)), is_own: true })
+}
+
+/// The name is the proxy's to resolve.
+#[tokio::test]
+async fn a_request_through_a_proxy_is_in_absolute_form() {
+    let proxy = Server::answering(OK).await;
+    let url: Url = "http://id.invalid:8080/token?a=b".parse().expect("a URL");
+    let sent = behind(proxy.address).send(&request(&url, b"a=b."), Instant::now() + SECOND).await;
+    assert_eq!(sent.expect("an answer").status, 200);
+    let seen = proxy.requests().concat();
+    let start = "POST http://id.invalid:8080/token?a=b HTTP/1.1\r\nHost: id.invalid:8080\r\n\
+                 Proxy-Authorization: Basic dTpw\r\n";
+    assert!(seen.starts_with(start), "{seen}");
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_proxy_is_not_the_servers() {
+    const REFUSED: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+    let proxy = Server::answering(REFUSED).await;
+    let url: Url = "http://id.invalid/token".parse().expect("a URL");
+    let sent = behind(proxy.address).send(&request(&url, b"a=b."), Instant::now() + SECOND).await;
+    let error = sent.expect_err("is refused");
+    assert!(matches!(error, FetchError::Proxy(ConnectError::Proxy { .. })), "{error:?}");
+    // A server that is reached directly may answer so.
+    let server = Server::answering(REFUSED).await;
+    let url = server.url();
+    let sent = client().send(&request(&url, b"a=b."), Instant::now() + SECOND).await;
+    assert_eq!(sent.expect("an answer").status, 407);
 }

@@ -74,6 +74,9 @@ impl FetchFailure {
             Self::Request(RequestFailure(FetchError::TooLarge)) => {
                 "a key set has at most 512 KiB: correct `jwks.url`"
             }
+            Self::Request(RequestFailure(FetchError::Proxy(_))) => {
+                "correct `proxy`, or add the host of `jwks.url` to its `no_proxy`"
+            }
             Self::Request(_) | Self::TimedOut => "check that attache reaches the host of `jwks.url`",
             Self::Redirect(_) => "set `jwks.url` to the URL to which the redirect leads",
             Self::Refused(_) => "give a token that the server accepts as `jwks.token`",
@@ -101,7 +104,8 @@ impl JwksClient {
     /// to read the system's roots.
     pub(crate) fn new(transport: &Arc<Transport>, source: &JwksUrl) -> Self {
         let tls = transport.tls().for_ca(source.ca.as_ref());
-        Self { http: HttpClient::new(Arc::clone(transport), tls, true), source: source.clone() }
+        let http = HttpClient::new(Arc::clone(transport), tls, true).through(&source.proxy);
+        Self { http, source: source.clone() }
     }
 
     /// Fetches the keys, within [`DEADLINE`].

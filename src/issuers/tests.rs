@@ -2,7 +2,7 @@
 
 use super::fetched::FetchTask;
 use super::*;
-use crate::config::model::{JwksUrl, PresentedToken};
+use crate::config::model::{JwksUrl, PresentedToken, UsedProxy};
 use crate::jwt::verify::testing::{TestKey, with};
 use crate::secret::Secret;
 use crate::transport::for_tests;
@@ -70,7 +70,7 @@ impl Server {
     }
 
     fn source(&self) -> JwksUrl {
-        JwksUrl { url: self.url.clone(), ca: None, token: None }
+        JwksUrl { url: self.url.clone(), ca: None, token: None, proxy: UsedProxy::default() }
     }
 }
 
@@ -355,7 +355,12 @@ async fn a_token_that_no_header_can_hold_is_not_sent() {
 
 #[test]
 fn a_reload_keeps_the_keys_of_the_same_source() {
-    let source = |url: &str| JwksUrl { url: url.parse().expect("a URL"), ca: None, token: None };
+    let source = |url: &str| JwksUrl {
+        url: url.parse().expect("a URL"),
+        ca: None,
+        token: None,
+        proxy: UsedProxy::default(),
+    };
     let configured = |source| model::Issuer {
         key: "k8s".to_owned(),
         issuer: ISSUER.to_owned(),

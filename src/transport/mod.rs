@@ -15,18 +15,21 @@ pub mod dial;
 pub mod egress;
 pub mod names;
 pub(crate) mod pool;
+mod proxy;
 pub mod reach;
 pub(crate) mod stream;
 pub mod tls;
 mod upstream;
 
+pub use proxy::ProxyError;
 use upstream::Resolved;
 pub use upstream::Upstream;
 
-use crate::config::model::{ServerUrl, ServiceTls};
+use crate::config::model::{ServerUrl, ServiceTls, UsedProxy};
 use dial::{DialError, dial};
 use names::{Names, NoAddress};
 use pool::{Pool, PoolKey};
+use proxy::Way;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use stream::{Io, ServerStream};
@@ -59,6 +62,16 @@ pub enum ConnectError {
     /// No address accepted a connection.
     #[error("no connection")]
     Dial(#[source] DialError),
+    /// The forward proxy made no connection.
+    #[error("no connection through the proxy {proxy}")]
+    Proxy {
+        /// The proxy's host and port.
+        proxy: String,
+        /// The proxy's address, if it is known.
+        address: Option<SocketAddr>,
+        /// The proxy's failure.
+        source: ProxyError,
+    },
     /// A connection was made, but no trusted TLS on it.
     #[error("no trusted TLS connection")]
     Tls {
@@ -77,6 +90,7 @@ impl ConnectError {
             Self::Dial(error) => {
                 !matches!(error, DialError::Loop(_) | DialError::OutOfDescriptors(_) | DialError::Empty)
             }
+            Self::Proxy { source, .. } => source.is_passing(),
             Self::Tls { source, .. } => matches!(source, TlsError::Closed(_) | TlsError::Io(_)),
         }
     }
@@ -86,6 +100,7 @@ impl ConnectError {
         match self {
             Self::NoAddress(_) => None,
             Self::Dial(error) => error.address(),
+            Self::Proxy { address, .. } => *address,
             Self::Tls { address, .. } => Some(*address),
         }
     }
@@ -114,10 +129,12 @@ impl Transport {
         sharing: &str,
         url: &ServerUrl,
         tls: &ServiceTls,
+        proxy: &UsedProxy,
         private_network: bool,
     ) -> Upstream {
         let client = url.tls.then(|| self.tls.for_service(tls));
-        Upstream::new(sharing, url, (tls, client), private_network, &self.names)
+        let proxy = proxy.for_server(url).map(|proxy| &**proxy);
+        Upstream::new((sharing, url), (tls, client), proxy, private_network, &self.names)
     }
 
     /// Prepares the server of `url` for connections that are never pooled, with `client` if it is https. `None`: `url` is
@@ -126,11 +143,14 @@ impl Transport {
         &self,
         url: &Url,
         client: &Arc<TlsClient>,
+        proxy: &UsedProxy,
         private_network: bool,
     ) -> Option<Upstream> {
-        let url = upstream::server_of(url)?;
+        let url = ServerUrl::of(url)?;
+        let proxy = proxy.for_server(&url).map(|proxy| &**proxy);
         let client = url.tls.then(|| Arc::clone(client));
-        Some(Upstream::new("", &url, (&ServiceTls::default(), client), private_network, &self.names))
+        let tls = (&ServiceTls::default(), client);
+        Some(Upstream::new(("", &url), tls, proxy, private_network, &self.names))
     }
 
     /// Returns an idle connection to one of the currently known addresses. Does not wait.
@@ -155,7 +175,7 @@ impl Transport {
         reuse: bool,
         listener: Option<SocketAddr>,
     ) -> Result<(Box<ServerStream>, Connection), ConnectError> {
-        let found = upstream.addresses().await.map_err(ConnectError::NoAddress)?;
+        let found = self.resolve(upstream).await?;
         if reuse {
             let keys: Vec<_> =
                 found.allowed.iter().map(|&address| (address, upstream.key(address))).collect();
@@ -168,6 +188,14 @@ impl Transport {
         Ok((Box::new(ServerStream::new(io)), Connection { address, reused: false, key }))
     }
 
+    /// Returns the addresses to connect to: those of the upstream, or of the proxy before it.
+    async fn resolve(&self, upstream: &Upstream) -> Result<Resolved, ConnectError> {
+        upstream.addresses().await.map_err(|error| match &upstream.hop {
+            None => ConnectError::NoAddress(error),
+            Some(hop) => hop.failed(None, ProxyError::NoAddress(error)),
+        })
+    }
+
     /// Opens a connection to one of the addresses.
     async fn open(
         &self,
@@ -175,11 +203,17 @@ impl Transport {
         found: &Resolved,
         listener: Option<SocketAddr>,
     ) -> Result<(Io, SocketAddr), ConnectError> {
-        let (stream, address) = match dial(&found.allowed, listener, None).await {
+        let (mut stream, address) = match dial(&found.allowed, listener, None).await {
             Ok(dialled) => dialled,
             Err(error) => dial_again(upstream, found, listener, error).await?,
         };
         upstream.worked(address);
+        if let Some(hop) = &upstream.hop
+            && let Way::Tunnel(request) = &hop.way
+        {
+            let opened = proxy::open_tunnel(&mut stream, request).await;
+            opened.map_err(|source| hop.failed(Some(address), source))?;
+        }
         Ok((self.secure(upstream, stream, address).await?, address))
     }
 
@@ -213,9 +247,15 @@ async fn dial_again(
     if matches!(error, DialError::Loop(_) | DialError::OutOfDescriptors(_)) {
         return Err(ConnectError::Dial(error));
     }
+    let failed = |error: DialError| match &upstream.hop {
+        Some(hop) if !matches!(error, DialError::TimedOut(_) | DialError::Loop(_)) => {
+            hop.failed(error.address(), ProxyError::Dial(error))
+        }
+        _ => ConnectError::Dial(error),
+    };
     match upstream.moved(tried).await {
-        Some(addresses) => dial(&addresses, listener, None).await.map_err(ConnectError::Dial),
-        None => Err(ConnectError::Dial(error)),
+        Some(addresses) => dial(&addresses, listener, None).await.map_err(failed),
+        None => Err(failed(error)),
     }
 }
 

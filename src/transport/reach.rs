@@ -14,8 +14,10 @@ use tokio::time::{Instant, timeout_at};
 /// A successful attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// The address that answered.
+    /// The address that answered: the proxy's, if there is one.
     pub address: SocketAddr,
+    /// Host and port of the forward proxy.
+    pub proxy: Option<String>,
     /// The duration of all steps.
     pub took: Duration,
     /// The TLS version (`TLS 1.3`), or `None` if no TLS was asked for.
@@ -47,7 +49,7 @@ pub async fn reach(
 ) -> Result<Reached, Unreachable> {
     let begun = Instant::now();
     let attempt = async {
-        let found = upstream.addresses().await.map_err(ConnectError::NoAddress)?;
+        let found = transport.resolve(upstream).await?;
         transport.open(upstream, &found, None).await
     };
     let Ok(opened) = timeout_at(begun + limit, attempt).await else {
@@ -58,7 +60,8 @@ pub async fn reach(
         Io::Tcp(_) => (None, None),
         Io::Tls(secured) => describe(secured.get_ref().1),
     };
-    Ok(Reached { address, took: begun.elapsed(), tls, certificate_until })
+    let proxy = upstream.proxy().map(str::to_owned);
+    Ok(Reached { address, proxy, took: begun.elapsed(), tls, certificate_until })
 }
 
 /// Returns the version of TLS, and the last day of the server's certificate.
@@ -79,7 +82,7 @@ mod tests {
     use super::super::names::NoAddress;
     use super::super::tls::{TlsError, testing};
     use super::*;
-    use crate::config::model::{Host, ServerUrl, ServiceTls};
+    use crate::config::model::{Host, ServerUrl, ServiceTls, UsedProxy};
     use tokio::net::TcpListener;
 
     const LIMIT: Duration = Duration::from_secs(5);
@@ -93,7 +96,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
         let (transport, url) = (for_tests(), url(false, Host::Ip(address.ip()), address.port()));
-        let upstream = transport.upstream("", &url, &ServiceTls::default(), false);
+        let upstream = transport.upstream("", &url, &ServiceTls::default(), &UsedProxy::default(), false);
         let reached = reach(&transport, &upstream, LIMIT).await.expect("reaches");
         assert_eq!((reached.address, reached.tls), (address, None));
         drop(listener);
@@ -110,7 +113,13 @@ mod tests {
         let url = url(true, Host::Name("localhost".into()), server.address.port());
         let trusting = |certificate: &[u8], private_network| {
             let ca = Some(testing::bundle(&[certificate]));
-            transport.upstream("", &url, &ServiceTls { ca, ..ServiceTls::default() }, private_network)
+            transport.upstream(
+                "",
+                &url,
+                &ServiceTls { ca, ..ServiceTls::default() },
+                &UsedProxy::default(),
+                private_network,
+            )
         };
         let denied = reach(&transport, &trusting(&identity.0, false), LIMIT).await.expect_err("is denied");
         let is_denied = matches!(denied, Unreachable::Connect(ConnectError::NoAddress(NoAddress::Denied)));

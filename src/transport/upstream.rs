@@ -1,20 +1,21 @@
 //! An upstream that requests are sent to: its location, the name in its certificate, and the key of its idle
 //! connections.
 
+use super::ConnectError;
 use super::egress::allowed;
 use super::names::{Name, Names, NoAddress};
 use super::pool::PoolKey;
+use super::proxy::{Hop, ProxyError, Way};
 use super::tls::{TlsClient, TlsError, server_name};
-use crate::config::model::{Host, ServerUrl, ServiceTls};
+use crate::config::model::{ForwardProxy, Host, ServerUrl, ServiceTls};
 use crate::secret::sha256;
 use http::HeaderValue;
 use rustls_pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use url::{Position, Url};
 
-/// The location of a server.
+/// The location to connect to: the upstream, or the proxy before it.
 enum Server {
     /// At this address, for which the key of idle connections is computed once.
     At(SocketAddr, PoolKey),
@@ -39,6 +40,8 @@ impl Tls {
 pub struct Upstream {
     server: Server,
     pub(super) tls: Option<Tls>,
+    /// The forward proxy before it.
+    pub(super) hop: Option<Box<Hop>>,
     /// The value of `Host`.
     pub authority: HeaderValue,
     /// The path prefix that no request can leave: empty, or it starts with a slash and does not end with one.
@@ -53,9 +56,9 @@ pub struct Upstream {
 
 impl Upstream {
     pub(super) fn new(
-        sharing: &str,
-        url: &ServerUrl,
+        (sharing, url): (&str, &ServerUrl),
         (tls, client): (&ServiceTls, Option<Arc<TlsClient>>),
+        proxy: Option<&ForwardProxy>,
         private_network: bool,
         names: &Names,
     ) -> Self {
@@ -64,11 +67,13 @@ impl Upstream {
             Host::Ip(ip) => ip.to_string(),
         };
         let host = tls.server_name.clone().unwrap_or(host);
-        let group = group(sharing, &host, url.tls.then_some(tls));
-        let server = match &url.host {
-            Host::Name(name) => Server::Named(names.name(name), url.port),
+        let group = group(sharing, &host, url.tls.then_some(tls), proxy.map(|proxy| (proxy, url)));
+        // The proxy resolves the upstream's name.
+        let connects_to = proxy.map_or(url, |proxy| &proxy.url);
+        let server = match &connects_to.host {
+            Host::Name(name) => Server::Named(names.name(name), connects_to.port),
             Host::Ip(ip) => {
-                let address = SocketAddr::new(*ip, url.port);
+                let address = SocketAddr::new(*ip, connects_to.port);
                 Server::At(address, PoolKey::new(group, address))
             }
         };
@@ -76,10 +81,12 @@ impl Upstream {
             server,
             group,
             tls: client.map(|client| Tls { client, host }),
+            hop: proxy.map(|proxy| Box::new(Hop::new(proxy, url))),
             // An authority consists of bytes that a header may contain.
             authority: HeaderValue::from_str(&url.authority).unwrap_or(HeaderValue::from_static("")),
             prefix: url.path.clone(),
-            private_network,
+            // The operator chose the proxy.
+            private_network: private_network || proxy.is_some(),
             last_warning: AtomicU64::new(0),
         }
     }
@@ -99,6 +106,26 @@ impl Upstream {
         }
         target.extend_from_slice(rest);
         target
+    }
+
+    /// Returns what a request to the forward proxy itself has: the text before its target, which makes it one in absolute
+    /// form, and the value of `Proxy-Authorization`. `None`: the request goes to the upstream, or through a tunnel.
+    pub(crate) fn absolute_form(&self) -> Option<(&str, Option<&HeaderValue>)> {
+        match &self.hop.as_ref()?.way {
+            Way::Absolute { prefix, authorization } => Some((prefix, authorization.as_ref())),
+            Way::Tunnel(_) => None,
+        }
+    }
+
+    /// Returns the meaning of a 407 to a request in absolute form; `None`: the request did not go to a proxy.
+    pub(crate) fn refused_by_proxy(&self) -> Option<ConnectError> {
+        let hop = self.hop.as_ref().filter(|hop| matches!(hop.way, Way::Absolute { .. }))?;
+        Some(hop.failed(None, ProxyError::Authentication))
+    }
+
+    /// Returns host and port of the forward proxy before it.
+    pub fn proxy(&self) -> Option<&str> {
+        self.hop.as_ref().map(|hop| hop.proxy.as_str())
     }
 
     /// Returns the addresses to try.
@@ -181,30 +208,24 @@ impl std::ops::Deref for SmallKeys {
     }
 }
 
-/// Returns the server of an http or https URL.
-pub(super) fn server_of(url: &Url) -> Option<ServerUrl> {
-    let tls = match url.scheme() {
-        "http" => false,
-        "https" => true,
-        _ => return None,
-    };
-    let host = match url.host()? {
-        url::Host::Domain(name) => Host::Name(name.to_owned()),
-        url::Host::Ipv4(ip) => Host::Ip(ip.into()),
-        url::Host::Ipv6(ip) => Host::Ip(ip.into()),
-    };
-    let authority = url[Position::BeforeHost..Position::AfterPort].to_owned();
-    Some(ServerUrl { tls, host, port: url.port_or_known_default()?, authority, path: String::new() })
-}
-
 /// Returns the digest of everything that separates idle connections, except the address. `host` is the name in the
 /// certificate, `tls` is `None` for http.
-fn group(sharing: &str, host: &str, tls: Option<&ServiceTls>) -> u64 {
+fn group(
+    sharing: &str,
+    host: &str,
+    tls: Option<&ServiceTls>,
+    proxy: Option<(&ForwardProxy, &ServerUrl)>,
+) -> u64 {
     let mut parts: Vec<[u8; 32]> = vec![sha256(sharing.as_bytes())];
     if let Some(tls) = tls {
         parts.push(sha256(host.as_bytes()));
         parts.push(tls.identity.as_ref().map_or([0; 32], |pem| sha256(pem.expose().as_bytes())));
         parts.extend(tls.ca.iter().flat_map(|ca| &ca.certificates).map(|der| sha256(der)));
+    }
+    if let Some((proxy, url)) = proxy {
+        // The address is the proxy's, so the upstream's host and port belong here.
+        parts.push(sha256(format!("{}\0{}\0{}", proxy.url.authority, url.authority, url.port).as_bytes()));
+        parts.push(proxy.authorization.as_ref().map_or([0; 32], |value| sha256(value.as_bytes())));
     }
     let digest = sha256(parts.as_flattened());
     u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
@@ -214,7 +235,7 @@ fn group(sharing: &str, host: &str, tls: Option<&ServiceTls>) -> u64 {
 mod tests {
     use super::super::for_tests;
     use super::*;
-    use crate::config::model::CaBundle;
+    use crate::config::model::{CaBundle, UsedProxy};
     use crate::secret::Secret;
 
     fn upstream(path: &str) -> Upstream {
@@ -225,7 +246,7 @@ mod tests {
             authority: "api.example".into(),
             path: path.into(),
         };
-        for_tests().upstream("mailer", &url, &ServiceTls::default(), false)
+        for_tests().upstream("mailer", &url, &ServiceTls::default(), &UsedProxy::default(), false)
     }
 
     #[test]
@@ -245,40 +266,42 @@ mod tests {
     }
 
     #[test]
-    fn the_server_of_a_url() {
-        let server = |url: &str| server_of(&url.parse().expect(url));
-        for (url, tls, host, port, authority) in [
-            ("https://ID.example/token?a=b", true, Host::Name("id.example".into()), 443, "id.example"),
-            ("https://id.example:443/", true, Host::Name("id.example".into()), 443, "id.example"),
-            ("http://[::1]:8080", false, Host::Ip([0, 0, 0, 0, 0, 0, 0, 1].into()), 8080, "[::1]:8080"),
-            ("http://127.0.0.1/", false, Host::Ip([127, 0, 0, 1].into()), 80, "127.0.0.1"),
-        ] {
-            let expected = ServerUrl { tls, host, port, authority: authority.into(), path: String::new() };
-            assert_eq!(server(url), Some(expected), "{url}");
-        }
-        assert_eq!(server("ftp://id.example/"), None);
-        assert_eq!(server("data:text/plain,x"), None);
-    }
-
-    #[test]
     fn connections_are_shared_only_where_all_else_is_the_same() {
         let ca = CaBundle { path: "ca.pem".into(), certificates: vec![vec![1]] };
         let (none, identity) = (ServiceTls::default(), |pem: &str| ServiceTls {
             identity: Some(Secret::new(pem)),
             ..ServiceTls::default()
         });
-        let groups = [
-            group("a", "x", Some(&none)),
-            group("b", "x", Some(&none)),
-            group("a", "y", Some(&none)),
-            group("a", "x", None),
-            group("a", "x", Some(&ServiceTls { ca: Some(ca), ..ServiceTls::default() })),
-            group("a", "x", Some(&identity("one"))),
-            group("a", "x", Some(&identity("two"))),
+        let server = |text: &str| ServerUrl::of(&text.parse().expect(text)).expect(text);
+        let proxy = |text: &str, value: Option<&'static str>| ForwardProxy {
+            url: server(text),
+            authorization: value.map(HeaderValue::from_static),
+        };
+        let (target, other) = (server("https://x.example"), server("https://x.example:8443"));
+        let through = [
+            (proxy("http://p.example:1", None), &target),
+            (proxy("http://p.example:1", None), &other),
+            (proxy("http://q.example:1", None), &target),
+            (proxy("http://p.example:1", Some("Basic a")), &target),
+            (proxy("http://p.example:1", Some("Basic b")), &target),
         ];
+        let mut groups = vec![
+            group("a", "x", Some(&none), None),
+            group("b", "x", Some(&none), None),
+            group("a", "y", Some(&none), None),
+            group("a", "x", None, None),
+            group("a", "x", Some(&ServiceTls { ca: Some(ca), ..ServiceTls::default() }), None),
+            group("a", "x", Some(&identity("one")), None),
+            group("a", "x", Some(&identity("two")), None),
+        ];
+        groups.extend(through.iter().map(|(proxy, url)| group("a", "x", Some(&none), Some((proxy, url)))));
         for (at, one) in groups.iter().enumerate() {
             assert!(!groups[at + 1..].contains(one), "{at}");
         }
-        assert_eq!(group("", "x", None), group("", "y", None), "the address is in the pool's key");
+        assert_eq!(
+            group("", "x", None, None),
+            group("", "y", None, None),
+            "the address is in the pool's key"
+        );
     }
 }

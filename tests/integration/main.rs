@@ -19,6 +19,7 @@ mod diffs;
 mod drain;
 mod editor;
 mod failures;
+mod forward_proxy;
 mod framing;
 mod grants;
 mod handover;

@@ -9,7 +9,7 @@ mod finding;
 pub(super) use finding::{Finding, failure};
 
 use super::super::file;
-use crate::config::model::{Config, Grant, Jwks, OAuth2, ServerUrl, ServiceTls};
+use crate::config::model::{Config, Grant, Jwks, OAuth2, ServerUrl, ServiceTls, UsedProxy};
 use crate::credentials::oauth2::{Failure, TokenClient, Tokens, inspect};
 use crate::issuers::JwksClient;
 use crate::state::FileStore;
@@ -172,14 +172,20 @@ fn reach_all(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
     for (name, service) in &config.services {
         if let Some(outbound) = &service.outbound {
             let url = &outbound.server_url;
-            let upstream = transport.upstream("", url, &outbound.tls, outbound.private_network);
+            let upstream =
+                transport.upstream("", url, &outbound.tls, &outbound.proxy, outbound.private_network);
             add(Kind::Service, name, url, upstream);
         }
         // The receiver's address may be private, and its TLS is not checked.
         if let Some(webhook) = &service.webhook {
             let url = &webhook.forward_to;
             let plain = ServerUrl { tls: false, ..url.clone() };
-            add(Kind::Webhook, name, url, transport.upstream("", &plain, &ServiceTls::default(), true));
+            add(
+                Kind::Webhook,
+                name,
+                url,
+                transport.upstream("", &plain, &ServiceTls::default(), &UsedProxy::default(), true),
+            );
         }
     }
 }

@@ -12,6 +12,15 @@ impl Report {
             let line = format!("{limit:?} for one connection");
             self.add("connect_timeout_ms", json!(limit.as_millis() as u64), "connecting", line);
         }
+        if let Some(proxy) = outbound.proxy.for_server(&outbound.server_url) {
+            let how = if outbound.server_url.tls { "CONNECT" } else { "absolute form" };
+            self.add(
+                "proxy",
+                json!(proxy.url.authority),
+                "through",
+                format!("{} ({how})", proxy.url.authority),
+            );
+        }
         if let Some(Retries { attempts, on, methods }) = &outbound.retries {
             let on: Vec<&str> = on.iter().map(RetryOn::as_str).collect();
             let named =

@@ -1,6 +1,6 @@
 //! Accounts: how a credential is obtained.
 
-use super::{CaBundle, CustomGrant, Param, UnreadSecret};
+use super::{CaBundle, CustomGrant, Param, UnreadSecret, UsedProxy};
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::{Secret, without_scheme};
@@ -104,6 +104,8 @@ pub struct OAuth2 {
     pub client_auth: ClientAuth,
     /// `tls`: for the token endpoint's connections.
     pub tls: TokenTls,
+    /// `proxy`: its own forward proxy to the authorization server, or the file's.
+    pub proxy: UsedProxy,
     /// In the file's order; omitted if empty.
     pub scopes: Vec<String>,
     /// `scope_separator`: the text between two scopes in a request. Default: a space.

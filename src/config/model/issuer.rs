@@ -1,6 +1,6 @@
 //! Issuers of tokens, and where their public keys are.
 
-use super::{CaBundle, PresentedToken, UnreadSecret};
+use super::{CaBundle, PresentedToken, UnreadSecret, UsedProxy};
 use crate::jwt::key_set::KeySet;
 use std::path::PathBuf;
 
@@ -44,6 +44,8 @@ pub struct JwksUrl {
     pub ca: Option<CaBundle>,
     /// `token`: the bearer token of the request.
     pub token: Option<PresentedToken>,
+    /// The file's `proxy`.
+    pub proxy: UsedProxy,
 }
 
 impl JwksUrl {

@@ -1,6 +1,6 @@
 //! Services, and where they are.
 
-use super::{Account, Retries, ServiceRules, UnreadSecret, Webhook};
+use super::{Account, Retries, ServiceRules, UnreadSecret, UsedProxy, Webhook};
 use crate::header_name::FieldName;
 use crate::secret::Secret;
 use http::{HeaderValue, StatusCode};
@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use url::{Position, Url};
 
 /// A connected service.
 #[derive(Debug, PartialEq)]
@@ -51,6 +52,8 @@ pub struct Outbound {
     pub retry_on_401: bool,
     /// `allow`, `set_headers` and the other rules of its requests.
     pub rules: ServiceRules,
+    /// `proxy`: its own forward proxy, or the file's.
+    pub proxy: UsedProxy,
     /// `retries`, if the operator has them.
     pub retries: Option<Retries>,
     /// `tls`: trust, the client's identity, and the name in the certificate.
@@ -101,6 +104,22 @@ impl ServerUrl {
     /// Returns true if the path has a place for a credential.
     pub fn has_credential(&self) -> bool {
         self.path.contains(CREDENTIAL_PLACE)
+    }
+
+    /// Returns the server of an http or https URL, without its path.
+    pub fn of(url: &Url) -> Option<Self> {
+        let tls = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let host = match url.host()? {
+            url::Host::Domain(name) => Host::Name(name.to_owned()),
+            url::Host::Ipv4(ip) => Host::Ip(ip.into()),
+            url::Host::Ipv6(ip) => Host::Ip(ip.into()),
+        };
+        let authority = url[Position::BeforeHost..Position::AfterPort].to_owned();
+        Some(Self { tls, host, port: url.port_or_known_default()?, authority, path: String::new() })
     }
 }
 
@@ -153,4 +172,25 @@ pub struct CaBundle {
     pub path: PathBuf,
     /// The certificates in DER, at least one.
     pub certificates: Vec<Vec<u8>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_of_a_url() {
+        let server = |url: &str| ServerUrl::of(&url.parse().expect(url));
+        for (url, tls, host, port, authority) in [
+            ("https://ID.example/token?a=b", true, Host::Name("id.example".into()), 443, "id.example"),
+            ("https://id.example:443/", true, Host::Name("id.example".into()), 443, "id.example"),
+            ("http://[::1]:8080", false, Host::Ip([0, 0, 0, 0, 0, 0, 0, 1].into()), 8080, "[::1]:8080"),
+            ("http://127.0.0.1/", false, Host::Ip([127, 0, 0, 1].into()), 80, "127.0.0.1"),
+        ] {
+            let expected = ServerUrl { tls, host, port, authority: authority.into(), path: String::new() };
+            assert_eq!(server(url), Some(expected), "{url}");
+        }
+        assert_eq!(server("ftp://id.example/"), None);
+        assert_eq!(server("data:text/plain,x"), None);
+    }
 }

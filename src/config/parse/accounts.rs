@@ -3,7 +3,7 @@
 use super::oauth2::{self, RefreshTokens};
 use crate::config::decode::{At, Decoder, list};
 use crate::config::header::Purpose;
-use crate::config::model::{Account, Authorization, UnreadSecret};
+use crate::config::model::{Account, Authorization, ServerUrl, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::schema::{Shape, may_be_secret};
 use crate::config::secrets::{Failure, PlainText, placeholder};
@@ -29,13 +29,20 @@ pub(super) fn account(
         decoder.secrets.owned(at.to_string(), || read(decoder, &authorization, refresh_tokens));
     let (mut authorization, mut headers) = credential?;
     let sealed_with = refresh_tokens.sealed_with.as_ref().filter(|_| keeps_a_grant(&authorization));
-    let unread = UnreadSecret::worse(unread.as_ref(), sealed_with).cloned();
+    let unread = UnreadSecret::worse(unread.as_ref(), sealed_with);
+    let unread = UnreadSecret::worse(unread, unread_proxy(&authorization)).cloned();
     if unread.as_ref().is_some_and(|unread| unread.blocks) {
         // Drops the placeholders in it.
         authorization = Authorization::Unavailable;
         headers.clear();
     }
     Some(Account { name, authorization, headers: headers.into(), unread })
+}
+
+/// Returns the unreadable password of the proxy on the way to the token endpoint.
+fn unread_proxy(authorization: &Authorization) -> Option<&UnreadSecret> {
+    let Authorization::OAuth2(oauth2) = authorization else { return None };
+    oauth2.proxy.unread_for(&ServerUrl::of(&oauth2.token_url)?)
 }
 
 fn keeps_a_grant(authorization: &Authorization) -> bool {
@@ -225,10 +232,15 @@ fn basic(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {
         decoder.or_block(found, || Secret::new(placeholder(&at)))
     });
     let password = decoder.required(&map, "password").and_then(|at| decoder.secret(&at, PlainText::WARN));
-    let pair = Zeroizing::new(format!("{}:{}", username?.expose(), password?.expose()));
-    let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
-    let value = sensitive(&format!("Basic {encoded}"))?;
+    let value = basic_value(username?.expose(), password?.expose())?;
     Some(Authorization::Headers(vec![(FieldName::from_static("Authorization"), value)]))
+}
+
+/// Returns the value of a header with these credentials (RFC 7617).
+pub(super) fn basic_value(username: &str, password: &str) -> Option<HeaderValue> {
+    let pair = Zeroizing::new(format!("{username}:{password}"));
+    let encoded = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(pair.as_bytes()));
+    sensitive(&Zeroizing::new(format!("Basic {}", *encoded)))
 }
 
 fn bearer(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Authorization> {

@@ -1,5 +1,6 @@
 //! Issuers of tokens, and where their public keys are.
 
+use super::forward_proxy::Proxies;
 use super::{oauth2, optional, tls};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::model::{Issuer, Jwks, JwksUrl, PresentedToken};
@@ -8,12 +9,12 @@ use crate::config::scalar;
 use crate::config::tree::View;
 use crate::jwt::key_set::KeySet;
 
-pub(super) fn issuer(decoder: &Decoder<'_>, at: &At<'_>, key: &str) -> Option<Issuer> {
+pub(super) fn issuer(decoder: &Decoder<'_>, at: &At<'_>, key: &str, proxies: &Proxies) -> Option<Issuer> {
     let map = decoder.mapping(at)?;
     let issuer = decoder.required(&map, "issuer").and_then(|at| decoder.string(&at));
     let audiences = decoder.required(&map, "audience").and_then(|at| audiences(decoder, &at));
     let jwks = decoder.required(&map, "jwks");
-    let jwks = jwks.map(|at| decoder.secrets.owned(at.to_string(), || key_set(decoder, &at)));
+    let jwks = jwks.map(|at| decoder.secrets.owned(at.to_string(), || key_set(decoder, &at, proxies)));
     let (jwks, unread) = jwks?;
     Some(Issuer {
         key: key.to_owned(),
@@ -54,10 +55,10 @@ fn audiences(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<String>> {
     is_fine.then_some(all)
 }
 
-fn key_set(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Jwks> {
+fn key_set(decoder: &Decoder<'_>, at: &At<'_>, proxies: &Proxies) -> Option<Jwks> {
     let map = decoder.mapping(at)?;
     match (map.get("url"), map.get("file")) {
-        (Some(url), None) => from_url(decoder, &map, &url),
+        (Some(url), None) => from_url(decoder, &map, &url, proxies),
         (None, Some(file)) => {
             for at in [map.get("ca"), map.get("token")].into_iter().flatten() {
                 decoder.no_use(&at, "a file", "this is about the request to a `url`", "remove it");
@@ -79,7 +80,7 @@ fn key_set(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Jwks> {
     }
 }
 
-fn from_url(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Jwks> {
+fn from_url(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>, proxies: &Proxies) -> Option<Jwks> {
     let url = decoder.parsed(at, "invalid_url", "a valid URL", scalar::jwks_url);
     if url.as_ref().is_some_and(oauth2::is_public) {
         let message = format!("{at} would be fetched over http, where the keys can be replaced");
@@ -95,7 +96,12 @@ fn from_url(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Jwks> {
     });
     let token = optional(map.get("token"), |at| decoder.presented(at));
     let (ca, token): (Given<_>, Given<_>) = (ca, token);
-    Some(Jwks::Url(Box::new(JwksUrl { url: url?, ca: ca.checked().ok()?, token: token.checked().ok()? })))
+    Some(Jwks::Url(Box::new(JwksUrl {
+        url: url?,
+        ca: ca.checked().ok()?,
+        token: token.checked().ok()?,
+        proxy: proxies.inherited()?,
+    })))
 }
 
 fn from_file(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Jwks> {

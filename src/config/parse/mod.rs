@@ -7,6 +7,7 @@ mod accounts;
 mod advice;
 mod callers;
 mod credential_place;
+mod forward_proxy;
 mod headers;
 mod hosts;
 mod identity;
@@ -246,8 +247,10 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         state.map_or((Given::Absent, None), |(state, unread)| (Given::from(state), unread));
 
     let kept = !state.is_absent() || decoder.is_misspelt(&map, "state");
-    let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with);
-    let issuers = named(decoder, &map, "issuers", |at, name| issuers::issuer(decoder, at, name));
+    let proxies = forward_proxy::Proxies::read(decoder, map.get("proxy"), listeners.outbound.as_ref());
+    let proxies = Arc::new(proxies);
+    let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with, Arc::clone(&proxies));
+    let issuers = named(decoder, &map, "issuers", |at, name| issuers::issuer(decoder, at, name, &proxies));
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
@@ -261,6 +264,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let webhook_defaults = webhook_at.as_ref().and_then(|at| decoder.mapping(at));
     let hosts = hosts::Hosts::default();
     let context = services::Context {
+        proxies: &proxies,
         hosts: &hosts,
         accounts: &accounts,
         users: &users,
@@ -269,7 +273,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         webhook_defaults: webhook_defaults.as_ref(),
     };
     if let Some(defaults) = &service_defaults {
-        services::check_defaults(decoder, defaults);
+        services::check_defaults(decoder, defaults, &context);
     }
     if let Some(defaults) = &webhook_defaults {
         let check = || webhooks::check_defaults(decoder, defaults, &context, &webhooks);
@@ -294,6 +298,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     Some(Config {
         listen: listen?,
         via,
+        proxy: proxies.of_file.clone(),
         http_proxy,
         public_url,
         threads,

@@ -11,6 +11,7 @@ mod grant;
 mod key;
 mod request;
 
+use super::forward_proxy::Proxies;
 use super::{optional, tls, urls};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::model::{BearerTokenType, OAuth2, TokenTls, UnreadSecret};
@@ -21,6 +22,7 @@ use crate::secret::{Secret, sha256};
 use assertion::FromKey;
 pub(super) use assertion::jwt;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
@@ -31,13 +33,15 @@ pub(super) struct RefreshTokens {
     kept: bool,
     /// The unreadable key of the store, if any.
     pub(super) sealed_with: Option<UnreadSecret>,
+    /// The file's forward proxy, for accounts without their own.
+    proxies: Arc<Proxies>,
     seen: HashMap<[u8; 32], (Span, String)>,
 }
 
 impl RefreshTokens {
     /// `kept`: true if the file configures the store.
-    pub(super) fn new(kept: bool, sealed_with: Option<UnreadSecret>) -> Self {
-        Self { kept, sealed_with, seen: HashMap::new() }
+    pub(super) fn new(kept: bool, sealed_with: Option<UnreadSecret>, proxies: Arc<Proxies>) -> Self {
+        Self { kept, sealed_with, proxies, seen: HashMap::new() }
     }
 
     /// Reports that a grant needs the store. Reported once: one `state` solves it for all.
@@ -132,6 +136,7 @@ pub(super) fn oauth2(
         }
         tls::token_tls(decoder, &at)
     });
+    let proxy = refresh_tokens.proxies.of_part(decoder, map.get("proxy"));
     let duration =
         |key, default| map.get(key).map_or(Some(default), |at: At<'_>| decoder.duration(&at, false));
     let default_lifetime = duration("default_lifetime", DEFAULT_LIFETIME);
@@ -151,6 +156,7 @@ pub(super) fn oauth2(
         client_id: client_id.value().map(str::to_owned),
         client_auth: client_auth?,
         tls: tls.unwrap_or_else(|| Some(TokenTls::default()))?,
+        proxy: proxy?,
         scopes,
         scope_separator: scope_separator?,
         bearer_token_type: bearer.unwrap_or(BearerTokenType::AccessToken),

@@ -1,6 +1,7 @@
 //! Services: the upstream, its account, and the response on timeout.
 
-use super::loops::{Listener, Listeners};
+use super::forward_proxy::Proxies;
+use super::loops::Listeners;
 use super::oauth2::RefreshTokens;
 use super::service_rules::{check_headers, service_rules};
 use super::{
@@ -10,7 +11,7 @@ use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::Purpose;
 use crate::config::model::{
     Account, Authorization, Host, Outbound, RedactionScope, Retries, Service, ServiceRules, ServiceTls,
-    TimeoutResponse, UnreadSecret, User,
+    TimeoutResponse, UnreadSecret, UsedProxy, User,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -25,6 +26,7 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The parts of the file that a service refers to.
 pub(super) struct Context<'a> {
+    pub(super) proxies: &'a Proxies,
     pub(super) hosts: &'a hosts::Hosts,
     pub(super) accounts: &'a Named<Account>,
     pub(super) users: &'a Named<User>,
@@ -50,7 +52,7 @@ pub(super) fn service(
     let outbound = match map.get("server_url") {
         Some(server_url) => {
             let hosts = optional(map.get("hosts"), |at| context.hosts.read(decoder, at));
-            let outbound = outbound(decoder, &map, &server_url, account, context.listeners.outbound.as_ref());
+            let outbound = outbound(decoder, &map, &server_url, account, context);
             outbound.and_then(|outbound| Some(Outbound { hosts: hosts.or(Vec::new())?, ..outbound })).into()
         }
         None => without_server_url(decoder, &map).map_or(Given::Invalid, |()| Given::Absent),
@@ -111,13 +113,13 @@ fn outbound(
     map: &Map<'_>,
     url_at: &At<'_>,
     account: Given<Arc<Account>>,
-    listener: Option<&Listener>,
+    context: &Context<'_>,
 ) -> Option<Outbound> {
     let server_url = urls::server_url(decoder, url_at);
     if let Some(url) = &server_url {
-        loops::check(decoder, url_at, url, listener);
+        loops::check(decoder, url_at, url, context.listeners.outbound.as_ref());
     }
-    let settings = settings(decoder, map);
+    let settings = settings(decoder, map, context);
     if account.is_absent() && !decoder.is_misspelt(map, "account") {
         let message = format!("{} has no `account`", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
@@ -150,9 +152,11 @@ fn outbound(
     }
     // `localhost` is never resolved, so no name server decides where it leads.
     let local = server_url.as_ref().is_some_and(|url| url.host == Host::Name("localhost".to_owned()));
+    let (server_url, proxy) = (server_url?, settings.proxy?);
+    let unread = UnreadSecret::worse(settings.unread.as_ref(), proxy.unread_for(&server_url)).cloned();
     Some(Outbound {
         account: account.value()?,
-        server_url: server_url?,
+        server_url,
         timeout: settings.timeout,
         connect_timeout: settings.connect_timeout,
         timeout_message: settings.timeout_message,
@@ -160,9 +164,10 @@ fn outbound(
         idle_timeout: settings.idle_timeout,
         retry_on_401: settings.retry_on_401,
         rules: fits.and(settings.rules.value())?,
+        proxy,
         retries: settings.retries.checked().ok()?,
         tls: settings.tls.checked().ok()?.unwrap_or_default(),
-        unread: settings.unread,
+        unread,
         private_network: settings.private_network || local,
         allow_plaintext: settings.allow_plaintext,
         hosts: Vec::new(),
@@ -180,6 +185,8 @@ struct Settings {
     timeout_response: Given<TimeoutResponse>,
     retry_on_401: bool,
     rules: Given<ServiceRules>,
+    /// `None`: it is invalid.
+    proxy: Option<UsedProxy>,
     retries: Given<Retries>,
     tls: Given<ServiceTls>,
     /// A file of `tls`, or a secret of `set_headers`, that can't be read.
@@ -190,7 +197,7 @@ struct Settings {
     redact_responses: Option<RedactionScope>,
 }
 
-fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
+fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>) -> Settings {
     let duration = |key, default| map.get(key).and_then(|at| decoder.duration(&at, false)).unwrap_or(default);
     let flag = |key, default| map.get(key).and_then(|at| decoder.bool(&at)).unwrap_or(default);
     let tls =
@@ -205,6 +212,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
         timeout_response: optional(map.get("timeout_response"), |at| timeout_response(decoder, at)),
         retry_on_401: flag("retry_on_401", true),
         rules,
+        proxy: context.proxies.of_part(decoder, map.get("proxy")),
         retries: optional(map.get("retries"), |at| retries::retries(decoder, at)),
         tls,
         unread: UnreadSecret::worse(unread.as_ref(), unread_header.as_ref()).cloned(),
@@ -216,8 +224,8 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>) -> Settings {
 }
 
 /// Reports problems of `defaults.service`, even if no service uses it.
-pub(super) fn check_defaults(decoder: &Decoder<'_>, defaults: &Map<'_>) {
-    settings(decoder, defaults);
+pub(super) fn check_defaults(decoder: &Decoder<'_>, defaults: &Map<'_>, context: &Context<'_>) {
+    settings(decoder, defaults, context);
 }
 
 fn timeout_response(decoder: &Decoder<'_>, at: &At<'_>) -> Option<TimeoutResponse> {

@@ -1,6 +1,7 @@
 //! The keys of an account.
 
 use super::custom::{CUSTOM_REQUEST, CUSTOM_RESPONSE};
+use super::forward_proxy::OWN_PROXY;
 use super::signed::{CLIENT_ASSERTION, GRANT_ASSERTION, JWT};
 use super::{Kind, SECRET, Shape, key};
 
@@ -212,6 +213,7 @@ static OAUTH2: Shape = Shape {
              for good. `invalid_grant` is always one.",
         ),
         key("tls", Kind::Map(&TOKEN_TLS), "TLS of the connections to the token endpoint."),
+        key("proxy", OWN_PROXY, "The forward proxy to the authorization server in place of the file's, or `direct`."),
         key("allow_plaintext", Kind::Bool, "True allows a `token_url` with http to another machine.")
             .default("false"),
         key("username", Kind::Secret, "The resource owner's name. Plain text is fine.")

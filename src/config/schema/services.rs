@@ -1,6 +1,7 @@
 //! The keys of a service.
 
 use super::accounts::ACCOUNT;
+use super::forward_proxy::OWN_PROXY;
 use super::retries::RETRIES;
 use super::rights::{ALLOW, MAX_BODY, MAX_CONCURRENT, RATE_LIMIT, REMOVE_HEADERS, SET_HEADERS};
 use super::webhooks::WEBHOOK;
@@ -79,7 +80,7 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         key(
             "connect_timeout",
             Kind::Duration,
-            "Time limit for one connection to the service: its name, TCP, TLS. Default: what is \
+            "Time limit for one connection to the service: its name, TCP, TLS, and the proxy before it. Default: what is \
              left of `timeout`.",
         )
         .also(&["connection_timeout", "connect_timeout_ms", "proxy_connect_timeout"]),
@@ -113,6 +114,7 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
         RATE_LIMIT,
         MAX_CONCURRENT,
         key("retries", Kind::Map(&RETRIES), "The repetition of requests that failed. Off by default.").also(&["retry"]),
+        key("proxy", OWN_PROXY, "The forward proxy to the service in place of the file's, or `direct`."),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
         key(
             "rewrite_links",

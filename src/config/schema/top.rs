@@ -2,6 +2,7 @@
 
 use super::accounts::ACCOUNT;
 use super::callers::CALLER;
+use super::forward_proxy::PROXY as FORWARD_PROXY;
 use super::issuers::ISSUER;
 use super::listen::LISTEN;
 use super::services::{SERVICE, SERVICE_SETTINGS};
@@ -59,6 +60,8 @@ pub(in crate::config) static ROOT: Shape = Shape {
              response.",
         )
         .default("false"),
+        key("proxy", Kind::Map(&FORWARD_PROXY), "The forward proxy of all services, accounts and issuers.")
+            .also(&["forward_proxy", "https_proxy", "outbound_proxy"]),
         key(
             "http_proxy",
             Kind::Bool,

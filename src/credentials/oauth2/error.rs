@@ -171,6 +171,8 @@ pub(super) const REGISTERED: [&str; 13] = [
 pub enum Unavailability {
     /// No connection: refused, no route, the name does not resolve.
     Connect,
+    /// The forward proxy made no connection.
+    Proxy,
     /// No trusted TLS connection.
     Tls,
     /// The connection broke, or the answer is not HTTP.
@@ -214,6 +216,7 @@ impl Unavailability {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "token_endpoint_unreachable",
+            Self::Proxy => "token_endpoint_proxy",
             Self::Tls => "token_endpoint_tls",
             Self::Transport => "token_endpoint_terminated",
             Self::TimedOut => "token_endpoint_timeout",
@@ -238,6 +241,7 @@ impl fmt::Display for Unavailability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "the token endpoint can't be reached",
+            Self::Proxy => "the forward proxy made no connection to the token endpoint",
             Self::Tls => "no trusted TLS connection to the token endpoint",
             Self::Transport => "the connection to the token endpoint failed",
             Self::TimedOut => "the token endpoint did not answer in time",

@@ -4,7 +4,7 @@ use super::custom;
 use super::redact::Secrets;
 use crate::config::model::{
     Assertion, ClientAuth, CustomGrant, CustomParams, CustomResponse, Grant, OAuth2, Param, PresentedToken,
-    SignedAssertion,
+    ProxyRules, SignedAssertion,
 };
 use crate::secret::{Secret, sha256};
 use zeroize::Zeroizing;
@@ -19,6 +19,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
         client_id,
         client_auth,
         tls,
+        proxy,
         scopes,
         scope_separator,
         bearer_token_type,
@@ -42,6 +43,8 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
     for root in roots {
         fields.bytes(root);
     }
+    // The client of a source has its proxy. A token that came another way is still good, and is inherited.
+    fields.proxy(proxy.rules.as_deref());
     fields.count(scopes.len());
     for scope in scopes {
         fields.push(scope);
@@ -140,6 +143,17 @@ impl Fields {
         for secret in secrets {
             self.push(secret.expose());
         }
+    }
+
+    fn proxy(&mut self, rules: Option<&ProxyRules>) {
+        self.count(usize::from(rules.is_some()));
+        let Some(ProxyRules { http, https, no_proxy, unread: _ }) = rules else { return };
+        for proxy in [http, https] {
+            self.optional(proxy.as_ref().map(|proxy| proxy.url.authority.as_str()));
+            let value = proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
+            self.bytes(value.map_or(&[], |value| value.as_bytes()));
+        }
+        self.push(&format!("{no_proxy:?}"));
     }
 
     fn params(&mut self, params: &[(String, Param)]) {

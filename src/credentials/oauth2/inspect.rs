@@ -45,7 +45,7 @@ pub struct Inspected {
 ///
 /// If there is none.
 pub async fn inspect(account: &str, config: &OAuth2, tokens: &Tokens) -> Result<Inspected, Failure> {
-    let wire = tokens.client.with_tls(&config.tls).map_err(|error| {
+    let wire = tokens.client.of_account(config).map_err(|error| {
         let words = error.source().map(|cause| Arc::from(cause.to_string()));
         Failure::from(Unavailability::Tls).with_words(words)
     })?;

@@ -90,7 +90,7 @@ pub enum SignInError {
 }
 
 impl SignIn {
-    /// Prepares the account's own client. Blocks as [`TokenClient::with_tls`] does.
+    /// Prepares the account's own client. Blocks as [`TokenClient::of_account`] does.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl SignIn {
         client: &TokenClient,
         store: Arc<dyn Store>,
     ) -> Result<Self, BuildError> {
-        let client = client.with_tls(&config.tls)?;
+        let client = client.of_account(config)?;
         Ok(Self { account: account.into(), config: config.clone(), client, store })
     }
 

@@ -35,6 +35,7 @@ pub(super) fn config(token_url: &str) -> OAuth2 {
         client_id: Some("attache".into()),
         client_auth: ClientAuth::Basic(vec![Secret::new("client-s3cret")]),
         tls: TokenTls::default(),
+        proxy: Default::default(),
         scopes: Vec::new(),
         scope_separator: " ".into(),
         bearer_token_type: BearerTokenType::AccessToken,

@@ -78,7 +78,7 @@ impl Tokens {
 
     /// Returns the way to the account's token endpoint.
     pub(super) fn wire(&self, account: &str, config: &OAuth2) -> Arc<dyn Exchange> {
-        match self.client.with_tls(&config.tls) {
+        match self.client.of_account(config) {
             Ok(client) => Arc::new(client),
             Err(error) => {
                 let error = error.source().map_or_else(String::new, ToString::to_string);

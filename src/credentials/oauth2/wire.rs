@@ -7,7 +7,7 @@ use super::error::{Failure, Unavailability};
 use super::redact::Secrets;
 use super::refresh::EXCHANGE_LIMIT;
 use super::response::{self, Raw};
-use crate::config::model::TokenTls;
+use crate::config::model::{OAuth2, TokenTls};
 use crate::error_chain::Chain;
 use crate::fetch::{FetchError, HttpClient, HttpRequest};
 use crate::transport::Transport;
@@ -47,6 +47,16 @@ impl TokenClient {
         Ok(Self::of(&self.transport, tls))
     }
 
+    /// Returns a client for the `tls` and the `proxy` of an account.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenClient::with_tls`].
+    pub fn of_account(&self, config: &OAuth2) -> Result<Self, BuildError> {
+        let Self { transport, http } = self.with_tls(&config.tls)?;
+        Ok(Self { transport, http: http.through(&config.proxy) })
+    }
+
     fn of(transport: &Arc<Transport>, tls: Arc<TlsClient>) -> Self {
         Self { transport: Arc::clone(transport), http: HttpClient::new(Arc::clone(transport), tls, true) }
     }
@@ -82,6 +92,7 @@ fn failure(error: &FetchError, secrets: &Secrets) -> Failure {
         | FetchError::AnswerTimedOut
         | FetchError::Connect(DialError::TimedOut(_)) => Unavailability::TimedOut,
         FetchError::Scheme | FetchError::Name(_) | FetchError::Connect(_) => Unavailability::Connect,
+        FetchError::Proxy(_) => Unavailability::Proxy,
         FetchError::Tls(_) => Unavailability::Tls,
         FetchError::TooLarge => Unavailability::TooLarge,
         FetchError::Answer(_) => Unavailability::Transport,

@@ -9,7 +9,7 @@ use crate::message::chunked::ChunkError;
 use crate::plan::Refusal;
 use crate::route::Route;
 use crate::telemetry::metrics::Phase;
-use crate::transport::{ConnectError, dial::DialError, names::NoAddress, tls::TlsError};
+use crate::transport::{ConnectError, ProxyError, dial::DialError, names::NoAddress, tls::TlsError};
 use pingora::ErrorType;
 use std::time::Duration;
 
@@ -149,8 +149,21 @@ pub(super) fn no_connection(route: &Route, error: &ConnectError) -> Refusal {
                 .because("out_of_descriptors")
         }
         ConnectError::Dial(_) => unreachable(route, "connection_refused"),
+        ConnectError::Proxy { source, .. } => no_tunnel(route, source),
         ConnectError::Tls { source, .. } => no_tls(route, source),
     }
+}
+
+/// Returns the answer to a request for which the forward proxy made no connection.
+pub(super) fn no_tunnel(route: &Route, error: &ProxyError) -> Refusal {
+    let proxy_status = match error {
+        ProxyError::NoAddress(_) => "dns_error",
+        ProxyError::Ended(_) => "connection_terminated",
+        ProxyError::Dial(_) | ProxyError::Refused(_) | ProxyError::Authentication | ProxyError::Protocol => {
+            "connection_refused"
+        }
+    };
+    unreachable(route, proxy_status).because(error.reason())
 }
 
 fn no_tls(route: &Route, error: &TlsError) -> Refusal {

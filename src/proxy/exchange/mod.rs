@@ -329,6 +329,9 @@ impl Exchange<'_> {
         attempt.sent_token = token;
         match attempt.response(upload, self.client, (&request.head, planned), record).await {
             Ok(answering) => {
+                if answering.head.status == 407 {
+                    self.check_proxy(request, planned)?;
+                }
                 if let Some(token) = self.successor(request, planned, &answering, upload, tries).await? {
                     tries.successor = Some(token);
                     return Ok(None);
@@ -360,6 +363,15 @@ impl Exchange<'_> {
                 }
             }
         }
+    }
+
+    /// Refuses a 407 of the forward proxy: it is not the service's, and the client has no part in it.
+    fn check_proxy(&self, request: &Request, planned: &Planned) -> Result<(), NotForwarded> {
+        let route = &planned.plan.route;
+        let Some(error) = route.upstream.refused_by_proxy() else { return Ok(()) };
+        let refusal = failure::no_connection(route, &error);
+        warn_of_upstream(&request.record, &refusal, &error);
+        Err(NotForwarded::refused(refusal))
     }
 
     /// Returns the account's token, waiting for it if necessary. `None` if the account has none.

@@ -42,6 +42,9 @@ pub(super) fn finish_upstream_request(
     let mut out = BytesMut::with_capacity(HEAD_BUFFER);
     request_line(&mut out, request, planned)?;
     field(&mut out, b"Host", route.upstream.authority.as_bytes());
+    if let Some((_, Some(value))) = route.upstream.absolute_form() {
+        field(&mut out, b"Proxy-Authorization", value.as_bytes());
+    }
     // `Expect` has no meaning without content to wait for, or from HTTP/1.0 (RFC 9110 section 10.1.1).
     let is_read_ahead = planned.delivery.as_ref().is_some_and(|call| call.body.is_some());
     let has_content = !is_read_ahead && !matches!(planned.body, Framing::Empty | Framing::Length(0));
@@ -87,6 +90,9 @@ fn request_line(out: &mut BytesMut, request: &Request, planned: &Planned) -> Res
     out.extend_from_slice(request.head.method.as_str().as_bytes());
     out.extend_from_slice(b" ");
     let start = out.len();
+    if let Some((prefix, _)) = planned.plan.route.upstream.absolute_form() {
+        out.extend_from_slice(prefix.as_bytes());
+    }
     match &*planned.plan.route.credential {
         Credential::Query(credential) => {
             let mut parts = target.splitn(2, |&b| b == b'?');

@@ -427,6 +427,27 @@ pub const REMEDIES: &[Remedy] = &[
         see: "request-path.md#sending-again",
     },
     Remedy {
+        code: Some(ErrorCode::ServiceUnreachable),
+        reasons: &["proxy_unreachable", "proxy_terminated", "proxy_protocol_error"],
+        cause: "The forward proxy accepts no connection, or ends it, or does not answer CONNECT as an HTTP proxy does.",
+        action: "Check `proxy.url`, and that the proxy runs; attache's log names it.",
+        see: "forward-proxy.md#when-the-proxy-fails",
+    },
+    Remedy {
+        code: Some(ErrorCode::ServiceUnreachable),
+        reasons: &["proxy_authentication"],
+        cause: "The forward proxy asks for a user and a password, or refuses those that it was given (407).",
+        action: "Set or correct `proxy.username` and `proxy.password`.",
+        see: "forward-proxy.md#when-the-proxy-fails",
+    },
+    Remedy {
+        code: Some(ErrorCode::ServiceUnreachable),
+        reasons: &["proxy_refused"],
+        cause: "The forward proxy refused to connect to the service, or could not; attache's log has its status.",
+        action: "403: allow the host and port in the proxy's rules. 502, 503, 504: look at the proxy's log. A server inside your network belongs in `no_proxy`.",
+        see: "forward-proxy.md#when-the-proxy-fails",
+    },
+    Remedy {
         code: Some(ErrorCode::ServiceTls),
         reasons: &["expired", "not_yet_valid"],
         cause: "The service's certificate is outside of its dates.",
@@ -530,6 +551,13 @@ pub const REMEDIES: &[Remedy] = &[
         cause: "The token endpoint can't be connected to, or its name does not resolve.",
         action: "Check `token_url`, and the network from attache's host to it.",
         see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::TokenUnavailable),
+        reasons: &["token_endpoint_proxy"],
+        cause: "The forward proxy made no connection to the token endpoint.",
+        action: "Look at the account's failure in `attache status`, and at the proxy's log.",
+        see: "forward-proxy.md#when-the-proxy-fails",
     },
     Remedy {
         code: Some(ErrorCode::TokenUnavailable),

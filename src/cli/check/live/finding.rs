@@ -124,11 +124,13 @@ impl Finding {
     ) -> Self {
         let authority = &url.authority;
         match reached {
-            Ok(Reached { address, took, tls, certificate_until }) => {
+            Ok(Reached { address, proxy, took, tls, certificate_until }) => {
                 let mut text = format!("reached {address} in {} ms", took.as_millis());
-                for more in
-                    [tls.map(str::to_owned), certificate_until.map(|day| format!("certificate until {day}"))]
-                {
+                for more in [
+                    proxy.map(|proxy| format!("through the proxy {proxy}")),
+                    tls.map(str::to_owned),
+                    certificate_until.map(|day| format!("certificate until {day}")),
+                ] {
                     // Writing to a String can't fail.
                     let _ = more.map(|more| write!(text, ", {more}"));
                 }
