@@ -65,6 +65,31 @@ impl Reply {
     }
 }
 
+/// What a 401 or 407 asks for (RFC 9110 section 11.6; RFC 6750 section 3 wants at least one parameter of `Bearer`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// A token. None was shown.
+    Token,
+    /// Another token than the one that was shown.
+    OtherToken,
+    /// A token, from a client of an HTTP proxy. Such clients know `Basic`.
+    Proxy,
+}
+
+impl Challenge {
+    /// Returns the fields of the answer.
+    pub fn fields(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Token => &[("WWW-Authenticate", "Bearer realm=\"attache\"")],
+            Self::OtherToken => &[("WWW-Authenticate", "Bearer realm=\"attache\", error=\"invalid_token\"")],
+            Self::Proxy => &[
+                ("Proxy-Authenticate", "Basic realm=\"attache\""),
+                ("Proxy-Authenticate", "Bearer realm=\"attache\""),
+            ],
+        }
+    }
+}
+
 /// A request that attache answers itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -80,8 +105,8 @@ pub struct Refusal {
     pub retry_after: Option<u32>,
     /// The value of `Allow` for a 405.
     pub allow: Option<Box<str>>,
-    /// Fields of the answer that ask for a proof (RFC 9110 section 11.6).
-    pub challenges: &'static [(&'static str, &'static str)],
+    /// The challenge of a 401 or 407.
+    pub challenge: Option<Challenge>,
     /// A status other than the code's own.
     pub status: Option<StatusCode>,
     /// The answer has no body.
@@ -123,7 +148,7 @@ impl Refusal {
             proxy_status: None,
             retry_after: None,
             allow: None,
-            challenges: &[],
+            challenge: None,
             status: None,
             bodiless: false,
             reason: None,

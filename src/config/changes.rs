@@ -351,6 +351,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         services: _,
         callers: _,
         caller_rules,
+        allow_anonymous_callers,
         hash: _,
         fingerprint: _,
         last_values: _,
@@ -376,6 +377,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         // The first `callers` and the last decide if anonymous clients are let in.
         ("callers", before.callers.is_some() != after.callers.is_some()),
         ("caller_rules", *caller_rules != after.caller_rules),
+        ("allow_anonymous_callers", *allow_anonymous_callers != after.allow_anonymous_callers),
     ];
     all.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
 }

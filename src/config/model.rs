@@ -88,6 +88,8 @@ pub struct Config {
     pub callers: Option<BTreeMap<String, Arc<Caller>>>,
     /// `caller_rules`.
     pub caller_rules: CallerRules,
+    /// `allow_anonymous_callers`.
+    pub allow_anonymous_callers: bool,
     /// Lowercase hex SHA-256 of the configuration's text (not of the secrets that it refers to), for `/status` and
     /// `attache_config_info`.
     pub hash: String,
@@ -135,6 +137,13 @@ impl Config {
             Some((name, UnreadSecret::worse(tls, tokens)?))
         });
         found.collect()
+    }
+
+    /// Returns true if a client without a proof may use services on an address that other machines reach, and the file
+    /// does not say so.
+    pub fn exposes_services_at(&self, outbound: &ListenAddr) -> bool {
+        let is_open = self.callers.is_none() || self.caller_rules == CallerRules::Report;
+        is_open && !self.allow_anonymous_callers && !outbound.stays_on_this_machine()
     }
 
     /// Returns the callers with a token that can't be read.

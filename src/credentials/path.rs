@@ -29,9 +29,10 @@ impl PathCredential {
         Self(Secret::new(encoded))
     }
 
-    /// Returns the value as it is sent.
-    pub fn encoded(&self) -> &Secret {
-        &self.0
+    /// Returns the value, not encoded.
+    pub fn value(&self) -> Secret {
+        let value: Vec<u8> = percent_encoding::percent_decode_str(self.0.expose()).collect();
+        Secret::new(String::from_utf8_lossy(&value))
     }
 
     /// Returns the value, decoded. It is a secret.

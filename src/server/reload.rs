@@ -43,6 +43,9 @@ pub(super) struct Fixed {
     access: AccessLog,
 }
 
+const EXPOSED: &str = "without `callers`, every client could use every credential, and the listener for internal programs \
+                       is reachable from other machines until attache is restarted";
+
 /// The problems of a reload: for `/status`, and as `attache check` draws them.
 struct Said {
     problems: Value,
@@ -91,6 +94,12 @@ impl Reloader {
         let result = match config {
             None => {
                 self.log_problems(&problems);
+                ReloadResult::Rejected
+            }
+            // `listen` of the file is another address, which takes effect at the next start.
+            Some(config) if config.exposes_services_at(&self.fixed.listen[0]) => {
+                tracing::error!("{EXPOSED}; the last valid configuration stays in effect");
+                said = problem("anonymous_callers", EXPOSED);
                 ReloadResult::Rejected
             }
             Some(config) => match self.open_store(&config).await {

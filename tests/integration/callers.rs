@@ -687,6 +687,29 @@ async fn a_caller_has_a_number_of_requests_at_a_time() {
     eventually("the first request to end", free).await;
 }
 
+/// The address of a running listener does not change by a reload.
+#[tokio::test]
+async fn callers_cannot_be_removed_while_other_machines_reach_the_listener() {
+    let third_party = third_party();
+    let yaml = "
+        listen: { outbound: 0.0.0.0:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:0 }
+        callers: { billing: { tokens: [{ id: a, sha256: {{token}} }], services: '*' } }
+        services: { mailer: { account: { authorization: none }, server_url: '{{third_party}}' } }";
+    let setup = attache().given("third_party", third_party.url()).given("token", sha256_hex(&webhook_key()));
+    let attache = setup.with(yaml).await;
+    let ask = || get("/mailer/x");
+    assert_eq!(attache.send(ask()).await.status, 401);
+    let open = "
+        listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:0 }
+        services: { mailer: { account: { authorization: none }, server_url: '{{third_party}}' } }";
+    attache.reload(open, "rejected").await;
+    assert_eq!(attache.send(ask()).await.status, 401);
+    attache.stderr_line("reachable from other machines").await;
+    let allowed = open.replace("services:", "allow_anonymous_callers: true\n        services:");
+    attache.reload(&allowed, "needs_restart").await;
+    assert_eq!(attache.send(ask()).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_token_that_is_removed_or_disabled_is_refused_after_the_reload() {
     let at = Topology::enforcing().await;

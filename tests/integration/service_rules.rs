@@ -283,6 +283,33 @@ async fn a_path_credential_is_where_the_url_has_its_place_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_path_credential_never_remains_in_a_link() {
+    let (third_party, token) = (third_party(), format!("42:{}", secret("bot")));
+    let encoded = token.replace(':', "%3a");
+    for (rewrite, location, expected) in [
+        (true, format!("/bot{token}/next?page=2"), "/bot/next?page=2"),
+        (true, format!("/bot{encoded}/next"), "/bot/next"),
+        (true, "next".to_owned(), "next"),
+        (true, format!("https://cdn.example/{token}/x"), "https://cdn.example/%7Bcredential%7D/x"),
+        (false, format!("/bot{token}/next"), "/bot%7Bcredential%7D/next"),
+    ] {
+        let answer = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        third_party.does(move |_| vec![Step::Send(answer.clone().into_bytes())]);
+        let yaml = format!(
+            "
+    services:
+      bot:
+        account: {{ authorization: {{ path: {{ env: BOT_TOKEN }} }} }}
+        server_url: '{{{{third_party}}}}/bot{{credential}}'
+        rewrite_links: {rewrite}"
+        );
+        let given = attache().given("third_party", third_party.url()).env("BOT_TOKEN", &token);
+        let answer = given.with(&yaml).await.send(get("/bot/x")).await;
+        assert_eq!(answer.header("location"), Some(expected), "{rewrite}");
+    }
+}
+
+#[tokio::test]
 async fn explain_diff_and_render_show_the_rules() {
     let (third_party, tenant) = (third_party(), secret("tenant"));
     let lines = "allow: { methods: [GET], paths: [/contacts*] }\n\

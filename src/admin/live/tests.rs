@@ -83,7 +83,7 @@ async fn the_first_event_is_the_version_then_all_sections_then_what_differs() {
     let all = events.next().await.unwrap();
     let data = all.strip_prefix("event: elements\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
     let elements: Vec<String> = serde_json::from_str(data).unwrap();
-    assert_eq!((elements.len(), data.lines().count()), (6, 1));
+    assert_eq!((elements.len(), data.lines().count()), (7, 1));
     let next = events.next().await.unwrap();
     assert!(next.contains("hash-1") && !next.contains("Webhooks"), "{next}");
 }

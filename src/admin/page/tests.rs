@@ -190,7 +190,7 @@ fn only_rows_that_differ_are_sent() {
     let query = Query::default();
     let before = Rendered::new(&full(), &query);
     assert!(Rendered::new(&full(), &query).changes(Some(&before)).is_empty());
-    assert_eq!(before.changes(None).len(), 6);
+    assert_eq!(before.changes(None).len(), 7);
 
     let mut report = full();
     report.parts.services.get_mut("mailer").unwrap().name = Some("Mailer".to_owned());

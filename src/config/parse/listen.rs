@@ -48,7 +48,7 @@ const WORDS: keys::Words = keys::Words {
     one: "token",
     other: "token of the listener",
     duplicate: "duplicate_token",
-    command: "`openssl rand -hex 32`",
+    command: "`t=$(openssl rand -hex 32); echo $t; printf %s $t | sha256sum`",
     is_sent_in_header: true,
 };
 

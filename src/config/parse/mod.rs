@@ -311,6 +311,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         services: all(services)?,
         callers: Some(all(callers)?).filter(|_| has_callers),
         caller_rules,
+        allow_anonymous_callers: anonymous,
         hash: hash(decoder.sources),
         fingerprint: decoder.secrets.fingerprint(),
         last_values: decoder.secrets.take_read(),

@@ -23,7 +23,7 @@ use crate::error_code::ErrorCode;
 use crate::issuers::{Issuers, NewerKeys};
 use crate::jwt::verify::JwtRefusal;
 use crate::message::Fields;
-use crate::plan::{Plan, Refusal};
+use crate::plan::{Challenge, Plan, Refusal};
 use crate::route::Route;
 use crate::telemetry::metrics::CallerRefusal;
 use crate::x509::San;
@@ -71,15 +71,6 @@ impl From<CallerRefusal> for Unproven {
         Self { reason, token: None, newer_keys: None }
     }
 }
-
-/// The challenge of a 401 without a proof (RFC 6750 section 3 wants at least one parameter).
-const NO_PROOF: [(&str, &str); 1] = [("WWW-Authenticate", "Bearer realm=\"attache\"")];
-/// The challenge of a 401 with a proof that is not valid.
-const INVALID_PROOF: [(&str, &str); 1] =
-    [("WWW-Authenticate", "Bearer realm=\"attache\", error=\"invalid_token\"")];
-/// The challenges of a 407. Clients of HTTP proxies know `Basic`.
-const PROXY: [(&str, &str); 2] =
-    [("Proxy-Authenticate", "Basic realm=\"attache\""), ("Proxy-Authenticate", "Bearer realm=\"attache\"")];
 
 impl Callers {
     /// Returns the caller that a request proves.
@@ -245,31 +236,35 @@ fn of_jwt(reason: JwtRefusal) -> CallerRefusal {
 
 /// Returns the answer to a request that proves no caller, or exceeds its caller's rights.
 pub fn refusal(reason: CallerRefusal) -> Refusal {
-    let (code, detail, challenges): (_, &str, &'static [(&str, &str)]) = match reason {
+    let (code, detail, challenge) = match reason {
         CallerRefusal::NoProof | CallerRefusal::UnknownCertificate => (
             ErrorCode::CallerUnauthenticated,
             "the request shows no caller: send a token as `X-Attache-Token: TOKEN` or `Authorization: Bearer TOKEN`",
-            &NO_PROOF,
+            Some(Challenge::Token),
         ),
         CallerRefusal::Service => {
-            (ErrorCode::CallerForbidden, "the caller has no right on this service", &[])
+            (ErrorCode::CallerForbidden, "the caller has no right on this service", None)
         }
         CallerRefusal::Method => {
-            (ErrorCode::CallerForbidden, "the caller has no right to this method on this service", &[])
+            (ErrorCode::CallerForbidden, "the caller has no right to this method on this service", None)
         }
         CallerRefusal::Path => {
-            (ErrorCode::CallerForbidden, "the caller has no right to this path of this service", &[])
+            (ErrorCode::CallerForbidden, "the caller has no right to this path of this service", None)
         }
         CallerRefusal::RateLimited => {
-            (ErrorCode::RateLimited, "the rate limit of this caller is exceeded", &[])
+            (ErrorCode::RateLimited, "the rate limit of this caller is exceeded", None)
         }
         CallerRefusal::Overloaded => {
-            (ErrorCode::Overloaded, "this caller has its maximum number of requests in progress", &[])
+            (ErrorCode::Overloaded, "this caller has its maximum number of requests in progress", None)
         }
         // A client learns no more than that its proof is not valid.
-        _ => (ErrorCode::CallerUnauthenticated, "the request's token proves no caller", &INVALID_PROOF),
+        _ => (
+            ErrorCode::CallerUnauthenticated,
+            "the request's token proves no caller",
+            Some(Challenge::OtherToken),
+        ),
     };
-    Refusal { challenges, ..Refusal::new(code, detail).because(reason.as_str()) }
+    Refusal { challenge, ..Refusal::new(code, detail).because(reason.as_str()) }
 }
 
 /// Returns the refusal of a request in absolute form that a service's authority led to: a client of an HTTP proxy
@@ -278,5 +273,9 @@ pub fn for_proxy_client(refusal: Refusal) -> Refusal {
     if refusal.code != ErrorCode::CallerUnauthenticated {
         return refusal;
     }
-    Refusal { status: Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED), challenges: &PROXY, ..refusal }
+    Refusal {
+        status: Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED),
+        challenge: Some(Challenge::Proxy),
+        ..refusal
+    }
 }

@@ -73,7 +73,7 @@ fn read(fields: &Fields, field: ProofField) -> Result<Option<Cow<'_, [u8]>>, Cal
     let mut values = fields.all(field.name());
     let Some(first) = values.next() else { return Ok(None) };
     let is_single = values.next().is_none();
-    if field == ProofField::Authorization && !fields.all(field.name()).any(|value| is_bearer(value)) {
+    if field == ProofField::Authorization && !fields.all(field.name()).any(is_bearer) {
         return Ok(None);
     }
     if !is_single {

@@ -7,7 +7,7 @@ use crate::error_code::ErrorCode;
 use crate::message::accept::prefers_text;
 use crate::message::writer::{Outgoing, Persistence, date, field, reason, status_line};
 use crate::message::{Framing, Version};
-use crate::plan::{Refusal, Reply};
+use crate::plan::{Challenge, Refusal, Reply};
 use crate::request_id::RequestId;
 use bytes::{Bytes, BytesMut};
 
@@ -38,7 +38,13 @@ impl Answer {
         if let Some(allow) = &refusal.allow {
             headers.push((text("Allow"), Bytes::copy_from_slice(allow.as_bytes())));
         }
-        headers.extend(refusal.challenges.iter().map(|(name, value)| (text(name), text(value))));
+        headers.extend(
+            refusal
+                .challenge
+                .into_iter()
+                .flat_map(Challenge::fields)
+                .map(|(name, value)| (text(name), text(value))),
+        );
         headers.push((text("Cache-Control"), text("no-store")));
         if refusal.bodiless {
             return Self { status, headers, body: Bytes::new() };

@@ -97,9 +97,9 @@ impl Planned {
 pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result<Planned, NotForwarded> {
     let Request { head, record, .. } = request;
     // An external client does not choose the id, since it appears in attache's log. It must not be a credential.
-    let is_fit =
-        |id: &&[u8]| record.direction == Direction::Outbound && !proof.is_some_and(|proof| proof.is_in(id));
-    record.id = RequestId::from_caller(head.fields.get("x-request-id").filter(is_fit));
+    let own_id = head.fields.get("x-request-id").filter(|_| record.direction == Direction::Outbound);
+    let is_fit = |id: &&[u8]| !proof.is_some_and(|proof| proof.is_token(record, id));
+    record.id = RequestId::from_caller(own_id.filter(is_fit));
     let (planned, caller) = match record.direction {
         Direction::Outbound => (outbound(head, record, proof), None),
         Direction::Webhook => {
