@@ -35,11 +35,6 @@ impl PathCredential {
         Secret::new(String::from_utf8_lossy(&value))
     }
 
-    /// Returns the value, decoded. It is a secret.
-    pub fn value(&self) -> Vec<u8> {
-        percent_encoding::percent_decode(self.0.expose().as_bytes()).collect()
-    }
-
     /// Returns `target` in three parts: before the credential, the credential, and after it. Only `prefix`, with which
     /// the target begins, is searched: a client may write `{credential}` too. `None` if the prefix has no place for it.
     pub fn split<'a>(&'a self, prefix: &str, target: &'a [u8]) -> Option<[&'a [u8]; 3]> {
