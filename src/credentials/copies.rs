@@ -36,7 +36,7 @@ impl Redaction {
         let own: Vec<Vec<u8>> = match credential {
             Credential::Headers(headers) => headers.iter().flat_map(of_header).collect(),
             Credential::Query(query) => spellings(&query.value()),
-            Credential::Path(path) => spellings(&path.value()),
+            Credential::Path(path) => spellings(path.value().expose().as_bytes()),
             Credential::None | Credential::Unavailable | Credential::Jwt(_) | Credential::OAuth2(_) => {
                 Vec::new()
             }

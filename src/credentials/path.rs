@@ -29,9 +29,10 @@ impl PathCredential {
         Self(Secret::new(encoded))
     }
 
-    /// Returns the value, decoded. It is a secret.
-    pub fn value(&self) -> Vec<u8> {
-        percent_encoding::percent_decode(self.0.expose().as_bytes()).collect()
+    /// Returns the value, not encoded.
+    pub fn value(&self) -> Secret {
+        let value: Vec<u8> = percent_encoding::percent_decode_str(self.0.expose()).collect();
+        Secret::new(String::from_utf8_lossy(&value))
     }
 
     /// Returns `target` in three parts: before the credential, the credential, and after it. Only `prefix`, with which

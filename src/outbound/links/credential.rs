@@ -17,7 +17,7 @@ pub(super) fn is_in_url(credential: &Credential) -> bool {
 pub(super) fn removed(credential: &Credential, link: &[u8]) -> Option<Vec<u8>> {
     let query = match credential {
         Credential::Query(query) => query,
-        Credential::Path(path) => return redacted(link, &path.value()),
+        Credential::Path(path) => return redacted(link, path.value().expose().as_bytes()),
         _ => return None,
     };
     let without = without_parameter(link, |part| query.is(part));

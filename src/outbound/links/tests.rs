@@ -109,7 +109,7 @@ services:
     }
 
     fn assert_not_astray(&self, form: Form, is_http: bool, authority: &str, path: &str, of: &str) {
-        if !Target::parse(path.as_bytes()).is_some_and(|target| !has_dot_segment(target.path)) {
+        if Target::parse(path.as_bytes()).is_none_or(|target| has_dot_segment(target.path)) {
             // attache refuses it.
             return;
         }
