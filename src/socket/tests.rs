@@ -28,7 +28,7 @@ fn settings(server: &Authority, clients: &[&Authority]) -> ListenTls {
     let certificate = params.signed_by(&key, server).unwrap();
     let certificates: Vec<_> = clients.iter().map(|authority| authority.der().to_vec()).collect();
     ListenTls {
-        identity: Some(Secret::new(&format!("{}{}", certificate.pem(), key.serialize_pem()))),
+        identity: Some(Secret::new(format!("{}{}", certificate.pem(), key.serialize_pem()))),
         not_after: None,
         client_ca: (!certificates.is_empty()).then(|| ClientCa {
             authorities: CaBundle { path: "ca.pem".into(), certificates },

@@ -19,7 +19,7 @@ const LISTEN: &str = "listen:
 ";
 
 async fn with_tokens(tokens: &[String; 4]) -> Attache {
-    let [good, old, later, lost] = tokens.each_ref().map(|token| sha256_hex(token));
+    let [good, old, later, lost] = tokens.each_ref().map(sha256_hex);
     let setup = attache().given("third_party", "http://127.0.0.1:1");
     let setup = setup.given("hash", good).given("old", old).given("later", later).given("lost", lost);
     setup.with(&format!("{LISTEN}{}", mailer(""))).await

@@ -26,6 +26,9 @@ async fn retried(attache: &Attache) -> bool {
     line["retried"].as_bool().expect("retried")
 }
 
+/// The lines, the method, a field, the failure, and the number of requests that reach the upstream.
+type Case<'a> = (&'a str, &'a str, (&'a str, &'a str), Vec<Step>, usize);
+
 #[tokio::test]
 async fn a_request_that_failed_is_tried_again() {
     let hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_vec();
@@ -33,8 +36,7 @@ async fn a_request_that_failed_is_tried_again() {
     let none = "retries: { attempts: 1, on: [reset, 503] }";
     let key = ("Idempotency-Key", "\"8e03978e\"");
     let other = ("X-Other", "x");
-    // The lines, the method, a field, the failure, and the number of requests that reach the upstream.
-    let cases: Vec<(&str, &str, (&str, &str), Vec<Step>, usize)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (THREE, "GET", other, vec![Step::Reset], 3),
         (THREE, "GET", other, vec![Step::Close], 3),
         (THREE, "GET", other, vec![Step::Send(part), Step::Close], 3),
