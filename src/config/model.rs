@@ -8,6 +8,7 @@ mod listen;
 mod param;
 mod service;
 mod unread;
+mod verify;
 mod webhook;
 
 pub use super::secrets::LastValues;
@@ -20,6 +21,7 @@ pub use listen::{Listen, ListenAddr};
 pub use param::Param;
 pub use service::{CaBundle, Host, Outbound, ServerUrl, Service, TimeoutResponse, destination};
 pub use unread::{ReadFault, UnreadSecret};
+pub use verify::Verify;
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
 };
