@@ -49,7 +49,7 @@ impl Parts {
     }
 
     /// Finds what the scheme looks for.
-    fn locate<'d, 'p>(&'p self, delivery: &Delivery<'d>) -> Result<Located<'d, 'p>, Fault> {
+    pub(super) fn locate<'d, 'p>(&'p self, delivery: &Delivery<'d>) -> Result<Located<'d, 'p>, Fault> {
         let mut pointers: Vec<&Pointer> = Vec::new();
         pointers.extend(self.place.members().chain(self.signed.members()));
         let members = member::find(delivery.body, pointers).map_err(Fault::Content)?;

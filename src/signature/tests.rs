@@ -4,6 +4,7 @@
 use super::*;
 
 mod attacks;
+mod cuts;
 mod keys;
 mod providers;
 mod vectors;
