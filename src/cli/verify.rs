@@ -336,6 +336,12 @@ fn page(
         Ok(_) => writeln!(page, "the signature is valid"),
         Err(fault) => writeln!(page, "the signature is NOT valid: {fault}\n{}", advice(fault, captured)),
     };
+    if let Err(crate::signature::Fault::Missing(_)) = &verdict {
+        let others = Scheme::of_headers(&captured.headers);
+        if !others.is_empty() {
+            let _ = writeln!(page, "the request has the headers of: {}", others.join(", "));
+        }
+    }
     Ok((page, verdict.is_ok()))
 }
 

@@ -1,14 +1,29 @@
 //! What is known of a scheme: a preset, or the parts that the file spells out.
 
 use super::Verifier;
+use super::form::Form;
 use super::key::SecretFault;
 use super::parts::Parts;
+use super::place::SignatureAt;
 use super::presets::Scheme;
 use crate::secret::Secret;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
 impl Scheme {
+    /// Returns the names of the presets that may have signed a request with these headers.
+    pub fn of_headers(headers: &HeaderMap) -> Vec<&'static str> {
+        let has_signature = |parts: &Parts| match &parts.place.signature {
+            SignatureAt::Headers(names, Form::Prefixed(prefix)) => names.iter().any(|name| {
+                headers.get(name).is_some_and(|value| value.as_bytes().starts_with(prefix.as_bytes()))
+            }),
+            SignatureAt::Headers(..) => parts.place.is_in(headers),
+            SignatureAt::Member(_) => false,
+        };
+        let presets = Self::NAMES.iter().filter_map(|name| Some((*name, Self::by_name(name)?)));
+        presets.filter(|(_, scheme)| scheme.ways().iter().any(has_signature)).map(|(name, _)| name).collect()
+    }
+
     /// Checks that a secret can be one of this scheme.
     ///
     /// # Errors

@@ -346,6 +346,10 @@ async fn the_command_explains_why_a_captured_request_fails() {
     let bad = explain("{ }").await;
     assert_eq!(bad.code, Some(1), "{bad:?}");
     assert!(bad.stdout.contains("secret 1: it did not"), "{bad:?}");
+    std::fs::write(&path, format!("{head}{{}}")).expect("write");
+    let arguments = ["verify", "--scheme", "github", "--secret", "env:VENDOR_SECRET"];
+    let piped = command(&arguments).env("VENDOR_SECRET", &vendor).reads(&path).finish().await;
+    assert_eq!(piped.stdout.lines().last(), Some("the signature is valid"), "{piped:?}");
     assert!(!format!("{good:?}{bad:?}").contains(&signature), "a signature is as good as the secret");
 }
 

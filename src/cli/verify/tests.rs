@@ -111,3 +111,10 @@ fn the_page_names_each_part() {
     }
     assert!(!page.contains(&signature) && !page.contains("hunter2"), "{page}");
 }
+
+#[test]
+fn a_request_of_another_scheme_is_recognized() {
+    let bitbucket = "POST /webhooks/KEY HTTP/1.1\nHost: h\nX-Hub-Signature: sha256=00\n\n{}";
+    let (page, passes) = said(bitbucket, &["--scheme", "github", "--secret", "s"]).expect("a page");
+    assert!(!passes && page.contains("the request has the headers of: bitbucket\n"), "{page}");
+}
