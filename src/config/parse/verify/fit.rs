@@ -60,6 +60,13 @@ pub(super) fn fit_together(decoder: &Decoder<'_>, map: &Map<'_>, parts: &Parts, 
             signed.has_id(),
         );
     }
+    if let (SignatureAt::Headers(names, _), Some(at)) = (&parts.place.signature, map.get("header"))
+        && names.len() > 1
+        && parts.algorithm == Algorithm::Token
+    {
+        conflict::<()>(decoder, &at, "`algorithm: token` has one header, which the receiver does not get");
+        fine = false;
+    }
     if let (SignatureAt::Member(pointer), Some(at)) = (&parts.place.signature, map.get("signature_member"))
         && pointer.is_many()
         && parts.algorithm != Algorithm::Token
