@@ -9,6 +9,7 @@ use super::time::fresh;
 use super::trace::Trace;
 use super::{Delivery, Fault, Signed};
 use http::HeaderName;
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 use subtle::ConstantTimeEq as _;
 
@@ -115,10 +116,11 @@ impl Parts {
     ) -> Result<(), Fault> {
         let mut found = false;
         // A public key verifies a message in one piece.
-        let mut message = Vec::new();
-        if !candidates.by_public_key.is_empty() && keys.iter().any(|(_, key)| matches!(key, Key::Public(_))) {
-            self.signed.feed(delivery, located, |part| message.extend_from_slice(part));
-        }
+        let has_public = keys.iter().any(|(_, key)| matches!(key, Key::Public(_)));
+        let message = match has_public && !candidates.by_public_key.is_empty() {
+            true => self.signed.message(delivery, located),
+            false => Cow::Borrowed(&[][..]),
+        };
         for (number, key) in keys {
             let same = match key {
                 Key::Public(key) => {

@@ -8,6 +8,7 @@ use super::time::TimeFormat;
 use super::{Delivery, Fault};
 use crate::secret::{hex, sha256};
 use http::{HeaderMap, HeaderName};
+use std::borrow::Cow;
 
 /// What is signed: text, and parts of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +176,16 @@ impl Template {
                 }
             }
         }
+    }
+
+    /// Returns what is signed in one piece. The body alone is not copied.
+    pub(super) fn message<'d>(&self, delivery: &Delivery<'d>, located: &Located<'_, '_>) -> Cow<'d, [u8]> {
+        if self.pieces == [Piece::Body] {
+            return Cow::Borrowed(delivery.body);
+        }
+        let mut message = Vec::with_capacity(delivery.body.len() + delivery.target.len() + 256);
+        self.feed(delivery, located, |part| message.extend_from_slice(part));
+        Cow::Owned(message)
     }
 
     /// Returns the template, with lengths in place of what was sent.

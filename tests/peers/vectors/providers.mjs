@@ -1,8 +1,9 @@
 // Writes webhooks to tests/vectors, as the providers of the presets sign them. Where a provider publishes a library that
 // signs or verifies, that library does it, else node:crypto by the provider's documentation.
 // usage: cd tests/peers/vectors && npm ci --ignore-scripts && node providers.mjs        (280 MB of libraries)
-// The files are committed. Clock, secrets and keys are fixed: run again, this writes the same bytes, but for ECDSA.
-import { createHmac, createPrivateKey, createPublicKey, sign as signWith, verify as verifyWith } from 'node:crypto';
+// The files are committed. Clock, secrets and keys are fixed: run again, this writes the same bytes, but for ECDSA and
+// RSA-PSS, whose signatures are random.
+import { constants, createHmac, createPrivateKey, createPublicKey, sign as signWith, verify as verifyWith } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import zlib from 'node:zlib';
@@ -298,6 +299,26 @@ const all = [
   ...(await each((body, name) => {
     const text = `{"value":[{"clientState":${JSON.stringify(SECRET)},"resourceData":${body}}]}`;
     return vector('microsoft_graph', name, SECRET, {}, text);
+  })),
+  // Algorithms that no preset has.
+  ...(await each((body, name) => {
+    const options = { key: key('p256'), dsaEncoding: 'ieee-p1363' };
+    const signature = signWith('sha256', Buffer.from(body), options).toString('base64');
+    const verify = { header: 'X-Signature', algorithm: 'ecdsa_p256_raw', encoding: 'base64' };
+    return vector('custom', `ecdsa-raw-${name}`, publicDer('p256'), { 'X-Signature': signature }, body, { verify });
+  })),
+  ...(await each((body, name) => {
+    const options = { key: key('rsa'), padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 };
+    const signature = signWith('sha256', Buffer.from(`${AT}.${body}`), options).toString('base64');
+    const verify = {
+      header: 'X-Signature',
+      algorithm: 'rsa_pss_sha256',
+      encoding: 'base64',
+      signed: '{timestamp}.{body}',
+      timestamp_header: 'X-Timestamp',
+    };
+    const headers = { 'X-Signature': signature, 'X-Timestamp': `${AT}` };
+    return vector('custom', `rsa-pss-${name}`, publicPem('rsa'), headers, body, { verify });
   })),
 ];
 write('providers', 'node:crypto', 'any', all);
