@@ -12,13 +12,14 @@ use crate::config::model::Config;
 use crate::config::{Mode, is_usual_variable};
 use crate::secret::Secret;
 use crate::signature::{
-    Algorithm, Delivery, Encoding, Form, Mark, Recipe, Scheme, Template, Trace, Verifier,
+    Algorithm, Delivery, Encoding, Field, Form, Mark, Parts, Place, Scheme, SecretEncoding, SignatureAt,
+    Template, TimeFormat, Trace, Verifier,
 };
 use http::HeaderName;
 use jiff::Timestamp;
 use request::Captured;
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -29,25 +30,32 @@ const MAX_REQUEST: u64 = 64 << 20;
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what to check by").required(true).args(["service", "scheme"])))]
 #[command(after_help = "Examples:
-  attache verify --request captured.txt --service mailer
-  attache verify --request captured.txt --scheme stripe --secret env:STRIPE_SECRET --at 1764172800")]
+  attache verify --scheme stripe --secret env:STRIPE_SECRET <captured.txt
+  attache verify --service mailer --request captured.txt --at 1764172800
+  attache verify --scheme discord --public-key file:discord.pem --request captured.txt")]
 pub struct VerifyArgs {
     /// The captured request: request line, headers, an empty line, the body, byte for byte; `-` is standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "-")]
     request: PathBuf,
     /// Take scheme, secrets and tolerance from this service of the configuration
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
-    /// github, gitlab, stripe, slack, shopify, twilio, standard_webhooks, svix, meta, dropbox, x, microsoft_graph or hmac
-    #[arg(long, value_name = "SCHEME", requires = "secret")]
+    /// The provider's scheme, such as stripe or github, or hmac; an unknown one prints the list
+    #[arg(long, value_name = "SCHEME")]
     scheme: Option<String>,
     /// A secret: `env:NAME`, `file:PATH`, or the text itself, which others on this machine can then see; may be repeated
     #[arg(long, value_name = "SECRET", conflicts_with = "service")]
     secret: Vec<String>,
+    /// A public key, for a scheme that has one: `file:PATH`, `env:NAME`, or the text itself; may be repeated
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["service", "secret"])]
+    public_key: Vec<String>,
+    /// The id of the webhook, for a scheme that signs it
+    #[arg(long, value_name = "ID", conflicts_with = "service")]
+    webhook_id: Option<String>,
     /// The arrival of the request: a time (2026-12-31T00:00:00Z) or Unix seconds [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     at: Option<Timestamp>,
-    /// The maximum difference between a signed time and that, in seconds [default: 300]
+    /// The maximum difference between a signed time and that, in seconds [default: the scheme's]
     #[arg(long, value_name = "SECONDS", conflicts_with = "service")]
     tolerance: Option<u32>,
     /// The external URL, for schemes that sign it [default: the configuration's]
@@ -175,15 +183,38 @@ fn of_service(config: &Config, name: &str) -> Result<Verifier, String> {
 fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {
     let name = args.scheme.as_deref().unwrap_or_default();
     let scheme = match (name, &args.hmac.header) {
-        ("hmac", Some(header)) => Scheme::Hmac(Box::new(args.hmac.recipe(header.clone())?)),
+        ("hmac", Some(header)) => Scheme::Custom(Box::new(args.hmac.parts(header.clone())?)),
+        ("custom", _) => {
+            return Err("a custom scheme has its parts in the configuration: use --service".to_owned());
+        }
         _ => Scheme::by_name(name).ok_or_else(|| {
-            format!("there is no scheme `{name}`; known are {}", Scheme::names().join(", "))
+            let hint = file::nearest(name, Scheme::NAMES.iter().copied());
+            let hint = hint.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+            format!("there is no scheme `{name}`{hint}; known are {}", Scheme::NAMES.join(", "))
         })?,
     };
-    let secrets = args.secret.iter().map(|text| secret(text)).collect::<Result<Vec<_>, _>>()?;
+    let given = if scheme.has_public_key() { &args.public_key } else { &args.secret };
+    if given.is_empty() {
+        return Err(match scheme.has_public_key() {
+            true => format!("--scheme {name} needs the provider's public key: --public-key file:PATH"),
+            false => format!("--scheme {name} needs a secret: --secret env:NAME"),
+        });
+    }
+    if scheme.needs_webhook_id() != args.webhook_id.is_some() {
+        return Err(match &args.webhook_id {
+            Some(_) => "--webhook-id has no effect: the scheme signs none".to_owned(),
+            None => format!("--scheme {name} signs the webhook's id: set it with --webhook-id"),
+        });
+    }
+    let secrets = given.iter().map(|text| secret(text)).collect::<Result<Vec<_>, _>>()?;
     let tolerance = args.tolerance.map(|seconds| Duration::from_secs(seconds.into()));
-    Verifier::new(scheme, &secrets, tolerance.unwrap_or(Verifier::DEFAULT_TOLERANCE))
-        .map_err(|(number, fault)| format!("secret {} is not a secret of this scheme: {fault}", number + 1))
+    let tolerance = tolerance.unwrap_or(scheme.default_tolerance());
+    let verifier = Verifier::new(scheme, &secrets, tolerance)
+        .map_err(|(index, fault)| format!("secret {} is not one of this scheme: {fault}", index + 1))?;
+    Ok(match &args.webhook_id {
+        Some(id) => verifier.with_webhook_id(id),
+        None => verifier,
+    })
 }
 
 impl HmacArgs {
@@ -197,10 +228,10 @@ impl HmacArgs {
             || signed.is_some()
     }
 
-    fn recipe(&self, header: HeaderName) -> Result<Recipe, String> {
+    fn parts(&self, header: HeaderName) -> Result<Parts, String> {
         let signed = match &self.signed {
             Some(signed) => signed.clone(),
-            None => Template::parse("{body}").map_err(|fault| fault.to_string())?,
+            None => Template::parse("{body}", TimeFormat::Seconds).map_err(|fault| fault.to_string())?,
         };
         for (option, given, wanted, name) in [
             ("--timestamp-header", self.timestamp_header.is_some(), signed.has_timestamp(), "{timestamp}"),
@@ -210,14 +241,19 @@ impl HmacArgs {
                 return Err(format!("{option} and `{name}` in --signed require each other"));
             }
         }
-        Ok(Recipe {
-            header,
-            form: Form::Prefixed(self.prefix.clone().unwrap_or_default().into()),
-            algorithm: self.algorithm.unwrap_or(Algorithm::Sha256),
-            encoding: self.encoding.unwrap_or(Encoding::Hex),
-            timestamp: self.timestamp_header.clone(),
-            id: self.id_header.clone(),
+        let form = Form::Prefixed(self.prefix.clone().unwrap_or_default().into());
+        let header_of = |name: &Option<HeaderName>| name.clone().map(Field::Header);
+        Ok(Parts {
+            place: Place {
+                signature: SignatureAt::Headers(vec![header], form),
+                encoding: self.encoding.unwrap_or(Encoding::Hex),
+                time: header_of(&self.timestamp_header).map(|field| (field, TimeFormat::Seconds)),
+                id: header_of(&self.id_header),
+                require: Vec::new(),
+            },
+            secret: SecretEncoding::Raw,
             signed,
+            algorithm: self.algorithm.unwrap_or(Algorithm::Sha256),
         })
     }
 }
@@ -246,6 +282,12 @@ fn read(args: &VerifyArgs) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let failed = |error: std::io::Error| format!("can't read {}: {error}", args.request.display());
     let read = if args.request.as_os_str() == "-" {
+        if std::io::stdin().is_terminal() {
+            return Err(
+                "there is no request: give the captured one with --request FILE, or on standard input"
+                    .to_owned(),
+            );
+        }
         std::io::stdin().lock().take(MAX_REQUEST + 1).read_to_end(&mut bytes)
     } else {
         std::fs::File::open(&args.request).map_err(failed)?.take(MAX_REQUEST + 1).read_to_end(&mut bytes)
@@ -294,6 +336,12 @@ fn page(
         Ok(_) => writeln!(page, "the signature is valid"),
         Err(fault) => writeln!(page, "the signature is NOT valid: {fault}\n{}", advice(fault, captured)),
     };
+    if let Err(crate::signature::Fault::Missing(_)) = &verdict {
+        let others = Scheme::of_headers(&captured.headers);
+        if !others.is_empty() {
+            let _ = writeln!(page, "the request has the headers of: {}", others.join(", "));
+        }
+    }
     Ok((page, verdict.is_ok()))
 }
 
@@ -346,7 +394,8 @@ fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
 }
 
 fn parse_template(text: &str) -> Result<Template, String> {
-    Template::parse(text).map_err(|fault| format!("{fault}; known: {}", Template::PLACEHOLDERS))
+    Template::parse(text, TimeFormat::Seconds)
+        .map_err(|fault| format!("{fault}; known: {}", Template::PLACEHOLDERS))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod rights;
 mod service;
 mod service_rules;
 mod unread;
+mod verify;
 mod webhook;
 
 pub use super::secrets::LastValues;
@@ -35,6 +36,7 @@ pub use service::{
 };
 pub use service_rules::ServiceRules;
 pub use unread::{ReadFault, UnreadSecret};
+pub use verify::Verify;
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
 };

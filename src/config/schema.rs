@@ -19,6 +19,7 @@ mod services;
 mod signed;
 mod top;
 mod value_like;
+mod verify;
 mod webhooks;
 
 pub use json::json_schema;

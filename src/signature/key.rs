@@ -1,99 +1,141 @@
-//! What a secret of a scheme is: a key of a MAC, a public key, or a token that is compared.
+//! The second part of a signature: how its secret is encoded, and the key that comes of it.
 
-use super::recipe::Algorithm;
+use super::algorithm::Algorithm;
+use super::parts::Parts;
+use super::public_key::{PublicKey, is_public};
 use super::trace::Trace;
-use super::{Fault, Scheme};
 use crate::secret::{Secret, sha256};
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use ring::{hmac, signature};
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+use ring::hmac;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// Why a secret is none of this scheme.
+/// The encoding of a secret.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SecretEncoding {
+    /// The key is the text itself.
+    #[default]
+    Raw,
+    /// Hexadecimal.
+    Hex,
+    /// Base64, with or without padding.
+    Base64,
+    /// Base64 after `whsec_`, which may be left out, as may `v1,` before it.
+    Whsec,
+}
+
+impl SecretEncoding {
+    /// Every encoding, by its name in the file.
+    pub const ALL: [(&str, Self); 4] =
+        [("raw", Self::Raw), ("hex", Self::Hex), ("base64", Self::Base64), ("whsec_", Self::Whsec)];
+
+    fn decode(self, text: &str) -> Result<Zeroizing<Vec<u8>>, SecretFault> {
+        let base64 =
+            |text: &str, fault| BASE64_STANDARD_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| fault);
+        let (bytes, fault) = match self {
+            Self::Raw => (text.as_bytes().to_vec(), SecretFault::NotBase64),
+            Self::Hex => {
+                let bytes = super::form::Encoding::Hex.decode(text).ok_or(SecretFault::NotHex)?;
+                (bytes, SecretFault::NotHex)
+            }
+            Self::Base64 => (base64(text, SecretFault::NotBase64)?, SecretFault::NotBase64),
+            Self::Whsec => {
+                let text = text.strip_prefix("v1,").unwrap_or(text);
+                let text = text.strip_prefix("whsec_").unwrap_or(text);
+                (base64(text, SecretFault::NotWhsec)?, SecretFault::NotWhsec)
+            }
+        };
+        if bytes.is_empty() { Err(fault) } else { Ok(Zeroizing::new(bytes)) }
+    }
+}
+
+/// Why a secret can't be one of this scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretFault {
     /// A Standard Webhooks secret is base64.
     #[error("not `whsec_` and base64, as the scheme's secrets are")]
+    NotWhsec,
+    /// The secret is base64.
+    #[error("not base64, as the scheme's secrets are")]
     NotBase64,
+    /// The secret is hexadecimal.
+    #[error("not hexadecimal, as the scheme's secrets are")]
+    NotHex,
     /// An Ed25519 public key has 32 bytes.
     #[error("not `whpk_` and the base64 of a public key of 32 bytes")]
-    NotAPublicKey,
-    /// `whsk_`.
-    #[error("the provider's private key; use the public one, which starts with `whpk_`")]
+    NotAWhpk,
+    /// No known form of a public key.
+    #[error("not a public key in PEM, in base64 of DER, or in the scheme's own form")]
+    NotAKey,
+    /// A private key.
+    #[error("the provider's private key; use the public one (`whpk_…` in Standard Webhooks)")]
     PrivateKey,
+    /// A key of another algorithm.
+    #[error("a public key of another kind than the scheme's algorithm")]
+    WrongKind,
+    /// An elliptic curve that is not P-256.
+    #[error("a public key on another curve than P-256")]
+    WrongCurve,
+    /// An RSA key that is too small or too large.
+    #[error("an RSA key of less than 2048 bits or more than 8192")]
+    RsaSize,
+    /// A public key as the secret of a MAC.
+    #[error("a public key; the scheme signs with a secret, and anyone could sign with a public key")]
+    PublicKeyAsSecret,
 }
 
 #[derive(Clone)]
 pub(super) enum Key {
     /// Of a MAC, prepared for the one algorithm of its scheme.
     Hmac(hmac::Key),
-    /// Ed25519.
-    Public([u8; 32]),
+    /// A public key.
+    Public(PublicKey),
     /// The SHA-256 of a token that is sent as it is.
     Token([u8; 32]),
 }
 
 impl Key {
-    pub(super) fn new(scheme: &Scheme, secret: &Secret) -> Result<Self, SecretFault> {
+    pub(super) fn new(parts: &Parts, secret: &Secret) -> Result<Self, SecretFault> {
         let text = secret.expose();
-        let plain = |bytes: &[u8]| Self::Hmac(hmac::Key::new(scheme.algorithm().ring(), bytes));
-        match scheme {
-            Scheme::StandardWebhooks | Scheme::Svix => {
-                if text.starts_with("whsk_") {
-                    return Err(SecretFault::PrivateKey);
-                }
-                if let Some(public) = text.strip_prefix("whpk_") {
-                    let bytes = BASE64_STANDARD.decode(public).map_err(|_| SecretFault::NotAPublicKey)?;
-                    return bytes.try_into().map(Self::Public).map_err(|_| SecretFault::NotAPublicKey);
-                }
-                Ok(plain(&decoded(text.strip_prefix("whsec_").unwrap_or(text))?))
+        if parts.place.has_ed25519() {
+            if text.starts_with("whsk_") {
+                return Err(SecretFault::PrivateKey);
             }
-            Scheme::Gitlab => match text.strip_prefix("whsec_") {
-                Some(encoded) => Ok(plain(&decoded(encoded)?)),
-                None => Ok(Self::Token(secret.sha256())),
-            },
-            Scheme::MicrosoftGraph => Ok(Self::Token(secret.sha256())),
-            _ => Ok(plain(text.as_bytes())),
+            if text.starts_with("whpk_") {
+                let key = PublicKey::read(Algorithm::Ed25519, text);
+                return key.map(Self::Public).map_err(|_| SecretFault::NotAWhpk);
+            }
+        }
+        match parts.algorithm.hmac() {
+            Some(_) if is_public(text) => Err(SecretFault::PublicKeyAsSecret),
+            Some(algorithm) => {
+                let bytes = parts.secret.decode(text)?;
+                Ok(Self::Hmac(hmac::Key::new(algorithm, &bytes)))
+            }
+            None if parts.algorithm == Algorithm::Token => Ok(Self::Token(secret.sha256())),
+            None => PublicKey::read(parts.algorithm, text).map(Self::Public),
         }
     }
 
-    /// The MAC of what `feed` feeds, if this is a key of one.
-    pub(super) fn hmac(
-        &self,
-        algorithm: Algorithm,
-        feed: impl FnOnce(&mut hmac::Context),
-    ) -> Option<Vec<u8>> {
+    /// Returns the MAC of what `feed` feeds, if this is a key of one.
+    pub(super) fn hmac(&self, feed: impl FnOnce(&mut hmac::Context)) -> Option<hmac::Tag> {
         let Self::Hmac(key) = self else { return None };
-        debug_assert!(key.algorithm() == algorithm.ring(), "a key is made for its scheme's algorithm");
         let mut context = hmac::Context::with_key(key);
         feed(&mut context);
-        Some(context.sign().as_ref().to_vec())
-    }
-
-    /// Whether this public key's owner signed `message`.
-    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
-        let Self::Public(key) = self else { return false };
-        signature::UnparsedPublicKey::new(&signature::ED25519, key).verify(message, signature).is_ok()
+        Some(context.sign())
     }
 }
 
-fn decoded(text: &str) -> Result<Zeroizing<Vec<u8>>, SecretFault> {
-    // Some providers leave the padding out.
-    let text = text.trim_end_matches('=');
-    let bytes = base64::prelude::BASE64_STANDARD_NO_PAD.decode(text).map_err(|_| SecretFault::NotBase64)?;
-    if bytes.is_empty() { Err(SecretFault::NotBase64) } else { Ok(Zeroizing::new(bytes)) }
-}
-
-/// Whether `token` is one of the tokens. Compared by their hashes, all of them: the time tells nothing.
-pub(super) fn any_token(keys: &[Key], token: &[u8], trace: &mut Trace) -> Result<(), Fault> {
+/// Returns true if `token` is one of the tokens. All are compared, by their hashes, so the time depends on none.
+pub(super) fn any_token(keys: &[(usize, Key)], token: &[u8], trace: &mut Trace) -> bool {
     let token = sha256(token);
     let mut found = false;
-    for (i, key) in keys.iter().enumerate() {
+    for (number, key) in keys {
         let Key::Token(expected) = key else { continue };
         let same = bool::from(expected.ct_eq(&token));
-        trace.note(|| format!("secret {}: {}", i + 1, if same { "equal" } else { "different" }));
+        trace.note(|| format!("secret {number}: {}", if same { "equal" } else { "different" }));
         found |= same;
     }
-    if found { Ok(()) } else { Err(Fault::Mismatch) }
+    found
 }

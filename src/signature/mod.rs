@@ -1,159 +1,189 @@
-//! Whether a third party signed what came: pure functions over a request's bytes, the secrets, and the time.
+//! Webhook signatures: pure functions over a request's bytes, the secrets, and the time.
 //!
-//! A scheme is data: a [`Recipe`] says where the signature stands, how it is spelt, and what was signed. The few that no
-//! recipe fits (a token, a form, a member of the body) are one small function each. Everything works on the raw bytes as
-//! they came: a body that is parsed and written again is another body.
+//! A signature has four [`Parts`]: where it is ([`place`]), how its secret is encoded ([`key`]), what is signed
+//! ([`template`]), and the algorithm ([`algorithm`]). A scheme is data: a row of [`presets`], or the parts that the file
+//! spells out. Twilio's, which signs a sorted form, is the only one with code of its own. Everything works on the raw
+//! bytes as they came: a body that is parsed and written again is another body.
 //!
-//! Whatever is said twice is refused, not chosen from: two programs that choose differently is how a signature gets to
-//! stand for something else. Signatures are compared in constant time, one computation a secret, however many
-//! signatures a header holds. Neither [`Fault`] nor [`Trace`] holds a secret or a signature: an expected signature is as
-//! good as the secret for this one body.
+//! A value that occurs twice is refused, not chosen from: two programs that choose differently are how a signature
+//! comes to stand for something else. For the same reason the parts of the signed text must have certain ends
+//! ([`boundary`]). Signatures are compared in constant time, one computation a secret, however many signatures a request
+//! holds. Neither [`Fault`] nor [`Trace`] holds a secret or a signature: the expected signature is as sensitive as the
+//! secret for this one body.
 
-mod graph;
+mod algorithm;
+mod boundary;
+mod crc32;
+mod form;
 mod key;
-mod recipe;
+mod member;
+mod parts;
+mod place;
+mod presets;
+mod public_key;
+mod row;
 mod scheme;
+mod template;
+mod time;
 mod trace;
 mod twilio;
 
-pub use key::SecretFault;
-pub use recipe::{Algorithm, Encoding, Form, Recipe, Template, TemplateFault};
-pub use scheme::Scheme;
+pub use algorithm::Algorithm;
+pub use form::{Encoding, Form, Pairs};
+pub use key::{SecretEncoding, SecretFault};
+pub use member::Pointer;
+pub use parts::Parts;
+pub use place::{Field, Place, SignatureAt};
+pub use presets::Scheme;
+pub use template::{Template, TemplateFault};
+pub use time::TimeFormat;
 pub use trace::{Mark, Step, Trace};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use key::Key;
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use crate::header_name::alike;
 use crate::secret::Secret;
 
-const GITLAB_TOKEN: HeaderName = HeaderName::from_static("x-gitlab-token");
-
-/// What came.
+/// A request, as the third party sent it.
 #[derive(Clone, Copy)]
 pub struct Delivery<'a> {
     /// The request method.
     pub method: &'a str,
-    /// Path and query as the third party sent them, key and all.
+    /// Path and query as the third party sent them, with its key.
     pub target: &'a [u8],
-    /// The outside address, for what is signed over the URL.
+    /// The external URL without a path, for schemes that sign the URL.
     pub public_url: Option<&'a str>,
-    /// The headers that our program will see. What never gets to it (hop-by-hop fields, reserved names, the key) is not
-    /// among them, so that nothing is vouched for by what is taken out.
+    /// The headers that the receiver will see. Removed ones (hop-by-hop fields, reserved names, the key) are not among
+    /// them, so that no signature rests on a header that the receiver does not get.
     pub headers: &'a HeaderMap,
     /// The whole body.
     pub body: &'a [u8],
 }
 
-/// What a good signature vouches for, beyond the body.
+/// The values beside the body that a valid signature covers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signed {
-    /// The provider's own id of the delivery, if it signs one.
+    /// The provider's id of the delivery, if it is signed.
     pub id: Option<String>,
-    /// When it was signed, in Unix seconds, if that is signed.
+    /// The time of signing in Unix seconds, if it is signed.
     pub timestamp: Option<u64>,
 }
 
-/// Why a delivery is not let in. Quotes nothing of it.
+/// Why a delivery is refused. Quotes nothing of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// A header that the scheme needs is not there.
+    /// A header that the scheme needs is missing.
     #[error("the header {0} is missing")]
     Missing(HeaderName),
-    /// A header that may be there once is there twice, perhaps in another spelling.
+    /// A header occurs more than once, possibly in another spelling.
     #[error("the header {0} occurs more than once, possibly in another spelling")]
     Duplicate(HeaderName),
-    /// A header says something that the scheme has no place for.
+    /// A header has a value that the scheme does not allow.
     #[error("the header {0} {1}")]
     Malformed(HeaderName, &'static str),
     /// Signed too long ago.
     #[error("it was signed {}s ago, and the tolerance is {}s", .0.as_secs(), .1.as_secs())]
     Stale(Duration, Duration),
-    /// Signed at a time that is still to come.
+    /// Signed too far in the future.
     #[error("it was signed {}s in the future, and the tolerance is {}s", .0.as_secs(), .1.as_secs())]
     Future(Duration, Duration),
-    /// No secret makes this signature of this request.
+    /// No secret made this signature of this request.
     #[error("the signature does not match")]
     Mismatch,
-    /// The body is not what the scheme can check.
+    /// The scheme can't check this body or URL.
     #[error("{0}")]
     Content(&'static str),
 }
 
-/// A scheme and its secrets, ready to be asked.
+/// A scheme with its secrets.
 #[derive(Clone)]
 pub struct Verifier {
     scheme: Scheme,
-    recipes: Vec<Recipe>,
-    keys: Vec<Key>,
+    /// The ways in which the scheme may sign, each with the secrets for it.
+    ways: Vec<Way>,
     tolerance: Duration,
-    /// Stands for the secrets where two verifiers have to be compared.
+    /// The hashes of the secrets, for comparisons of verifiers.
     digests: Vec<[u8; 32]>,
 }
 
+#[derive(Clone)]
+struct Way {
+    parts: Parts,
+    /// Keys, with their numbers among the secrets.
+    keys: Vec<(usize, Key)>,
+}
+
 impl Verifier {
-    /// How old, or how far in the future, a signed timestamp may be if nothing is said about it.
+    /// The default of how far a signed time may be from now.
     pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
-    /// Takes in the secrets of a scheme. With none, no delivery passes.
+    /// Returns a verifier. With no secret, no delivery passes.
     ///
     /// # Errors
     ///
-    /// The number of the secret that is none of this scheme, and why.
+    /// The index of the secret that can't be one of this scheme, and why.
     pub fn new(
         scheme: Scheme,
         secrets: &[Secret],
         tolerance: Duration,
     ) -> Result<Self, (usize, SecretFault)> {
-        let keys =
-            secrets.iter().enumerate().map(|(i, secret)| Key::new(&scheme, secret).map_err(|e| (i, e)));
-        Ok(Self {
-            keys: keys.collect::<Result<_, _>>()?,
-            recipes: scheme.recipes(),
-            digests: secrets.iter().map(Secret::sha256).collect(),
-            scheme,
-            tolerance,
-        })
+        let mut ways: Vec<Way> =
+            scheme.ways().into_iter().map(|parts| Way { parts, keys: Vec::new() }).collect();
+        for (index, secret) in secrets.iter().enumerate() {
+            Way::add(&mut ways, index + 1, secret).map_err(|fault| (index, fault))?;
+        }
+        Ok(Self { scheme, ways, tolerance, digests: secrets.iter().map(Secret::sha256).collect() })
+    }
+
+    /// Sets the id of the webhook, for a scheme that signs it.
+    #[must_use]
+    pub fn with_webhook_id(mut self, webhook_id: &str) -> Self {
+        if let Some(preset) = self.scheme.preset() {
+            for (way, parts) in self.ways.iter_mut().zip(preset.parts(webhook_id)) {
+                way.parts = parts;
+            }
+        }
+        self
     }
 
     /// Returns true if a delivery can pass.
     pub fn has_secrets(&self) -> bool {
-        !self.keys.is_empty()
+        self.ways.iter().any(|way| !way.keys.is_empty())
     }
 
-    /// Its scheme.
+    /// Returns the scheme.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
 
-    /// How far a signed timestamp may be from now, if the scheme signs one.
+    /// Returns how far a signed time may be from now, if the scheme signs one.
     pub fn tolerance(&self) -> Option<Duration> {
         self.scheme.has_timestamp().then_some(self.tolerance)
     }
 
-    /// Whether `delivery` is signed with one of the secrets, at `now`. One pass over the body for each secret, and no
-    /// copy of it.
+    /// Checks that one of the secrets signed `delivery`, at `now`. One pass over the body for each secret, and no copy of
+    /// it but for public keys.
     ///
     /// # Errors
     ///
-    /// Why it is not.
+    /// Why it did not.
     pub fn verify_at(
         &self,
         delivery: &Delivery<'_>,
         now: SystemTime,
         trace: &mut Trace,
     ) -> Result<Signed, Fault> {
-        let verdict = match &self.scheme {
-            Scheme::Twilio => twilio::verify(&self.keys, delivery, trace),
-            Scheme::MicrosoftGraph => graph::verify(&self.keys, delivery, trace),
-            Scheme::Gitlab if !self.is_signed_form(delivery) => self.token(delivery, trace),
-            // The answer to X's challenge is made with the same secret over a text that anybody may choose; it has no brace.
-            Scheme::X if !delivery.body.starts_with(b"{") => {
+        let verdict = match self.way(delivery) {
+            // An answer to X's challenge is a signature of a text that the client chose; that text has no brace.
+            Some(_) if self.scheme.signs_objects_only() && !delivery.body.starts_with(b"{") => {
                 Err(Fault::Content("the body is not a JSON object"))
             }
-            _ => self.recipe(delivery).verify(&self.keys, delivery, (now, self.tolerance), trace),
+            Some(way) if way.parts.signed.has_form() => twilio::verify(&way.keys, delivery, trace),
+            Some(way) => way.parts.verify(&way.keys, delivery, (now, self.tolerance), trace),
+            None => Err(Fault::Mismatch),
         };
         if let Err(fault) = &verdict {
             trace.failed(|| fault.to_string());
@@ -161,49 +191,48 @@ impl Verifier {
         verdict
     }
 
-    /// SHA-256 over the very bytes that the scheme signs: two deliveries with the same are the same delivery, whatever else
-    /// differs and wherever one part of it is said to end, which anybody may have changed.
-    pub fn digest(&self, delivery: &Delivery<'_>, signed: &Signed) -> [u8; 32] {
+    /// Returns the SHA-256 of the signed bytes. Deliveries with the same digest are the same delivery: a client may have
+    /// changed everything else, and the place at which one part is said to end.
+    pub fn digest(&self, delivery: &Delivery<'_>, _: &Signed) -> [u8; 32] {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        match &self.scheme {
-            Scheme::Twilio => twilio::feed(delivery, |part| context.update(part)),
-            Scheme::MicrosoftGraph => context.update(delivery.body),
-            Scheme::Gitlab if !self.is_signed_form(delivery) => context.update(delivery.body),
-            _ => self.recipe(delivery).feed(delivery, signed, |part| context.update(part)),
+        match self.way(delivery) {
+            Some(way) if way.parts.signed.has_form() => twilio::feed(delivery, |part| context.update(part)),
+            Some(way) => way.parts.feed(delivery, |part| context.update(part)),
+            None => context.update(delivery.body),
         }
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
         digest
     }
 
-    /// What X wants to see signed before it sends anything (its "challenge response check").
+    /// Returns the HMAC of X's challenge, which X asks for before it sends anything.
     pub fn sign_challenge(&self, challenge: &[u8]) -> Option<Vec<u8>> {
-        self.keys.first().and_then(|key| key.hmac(Algorithm::Sha256, |context| context.update(challenge)))
+        let (_, key) = self.ways.first()?.keys.first()?;
+        key.hmac(|context| context.update(challenge)).map(|tag| tag.as_ref().to_vec())
     }
 
-    /// GitLab sends a signature if it has a signing token, and the plain token if it has that.
-    fn is_signed_form(&self, delivery: &Delivery<'_>) -> bool {
-        let can = self.keys.iter().any(|key| !matches!(key, Key::Token(_)));
-        let only = !self.keys.iter().any(|key| matches!(key, Key::Token(_)));
-        only || (can && self.recipes.iter().any(|recipe| delivery.headers.contains_key(&recipe.header)))
-    }
-
-    fn token(&self, delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Signed, Fault> {
-        let token = one(delivery.headers, &GITLAB_TOKEN)?;
-        trace.passed(|| format!("{GITLAB_TOKEN} is there, once"));
-        key::any_token(&self.keys, token.as_bytes(), trace)?;
-        Ok(Signed::default())
-    }
-
-    /// Of several header families, the one whose signature is there.
-    fn recipe(&self, delivery: &Delivery<'_>) -> &Recipe {
-        let sent = self.recipes.iter().find(|recipe| delivery.headers.contains_key(&recipe.header));
-        // Every scheme that gets here has a recipe.
-        sent.or(self.recipes.first()).unwrap_or(&recipe::NOTHING)
+    /// Returns the way whose header was sent, of those that have a secret; else the first of them.
+    fn way(&self, delivery: &Delivery<'_>) -> Option<&Way> {
+        let mut usable = self.ways.iter().filter(|way| !way.keys.is_empty());
+        let sent = usable.clone().find(|way| way.parts.place.is_in(delivery.headers));
+        sent.or_else(|| usable.next()).or(self.ways.first())
     }
 }
 
-/// The only value of a header, which no other spelling of its name comes beside: our program may read that one.
+impl Way {
+    /// Adds a secret to each way that it fits. Where a scheme signs or shows a token, a secret with `whsec_` signs.
+    fn add(ways: &mut [Self], number: usize, secret: &Secret) -> Result<(), SecretFault> {
+        let signs = secret.expose().starts_with("whsec_");
+        let is_token = |way: &Self| way.parts.algorithm == Algorithm::Token;
+        let either = ways.iter().any(is_token) && !ways.iter().all(is_token);
+        for way in ways.iter_mut().filter(|way| !either || is_token(way) != signs) {
+            way.keys.push((number, Key::new(&way.parts, secret)?));
+        }
+        Ok(())
+    }
+}
+
+/// Returns the only value of a header, if no other spelling of its name is beside it: the receiver may read that one.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, Fault> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -216,40 +245,19 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue,
     }
 }
 
-/// Unix seconds: digits and nothing else, no more of them than this side of the year 33658. Without a zero before them: a
-/// time that can be said in one way only ends where it ends, whatever is signed beside it.
-fn unix_seconds(text: &str) -> Option<u64> {
-    let plain = (1..=12).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_digit())
-        && (text.len() == 1 || !text.starts_with('0'));
-    plain.then(|| text.parse().ok()).flatten()
-}
-
-/// Whether `timestamp` is within the tolerance, both ways.
-fn fresh(timestamp: u64, (now, tolerance): (SystemTime, Duration), trace: &mut Trace) -> Result<(), Fault> {
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let signed = Duration::from_secs(timestamp);
-    let (age, ahead) = (now.saturating_sub(signed), signed.saturating_sub(now));
-    if age > tolerance {
-        Err(Fault::Stale(age, tolerance))
-    } else if ahead > tolerance {
-        Err(Fault::Future(ahead, tolerance))
-    } else {
-        let (age, tolerance) = (now.as_secs().abs_diff(timestamp), tolerance.as_secs());
-        trace.passed(|| format!("signed {age}s from now; the tolerance is {tolerance}s"));
-        Ok(())
-    }
-}
-
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verifier({}, {} secrets)", self.scheme.as_str(), self.keys.len())
+        write!(f, "Verifier({}, {} secrets)", self.scheme.as_str(), self.digests.len())
     }
 }
 
 impl PartialEq for Verifier {
     fn eq(&self, other: &Self) -> bool {
-        self.scheme == other.scheme && self.tolerance == other.tolerance && self.digests == other.digests
+        let parts = |verifier: &Self| verifier.ways.iter().map(|way| way.parts.clone()).collect::<Vec<_>>();
+        self.scheme == other.scheme
+            && self.tolerance == other.tolerance
+            && self.digests == other.digests
+            && parts(self) == parts(other)
     }
 }
 

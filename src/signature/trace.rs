@@ -1,41 +1,41 @@
-//! What a check did, step by step, for a person who wonders why it failed.
+//! The steps of a check, which explain its outcome to an operator.
 
-/// How a step went.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// As it should.
+    /// The step passed.
     Passed,
-    /// Not as it should; the last one is why.
+    /// The step failed. The last one is the reason.
     Failed,
-    /// Nothing to be judged.
+    /// Information only.
     Note,
 }
 
 /// One step. Holds no secret and no signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// How it went.
+    /// Its outcome.
     pub mark: Mark,
-    /// What was looked at and found.
+    /// What was checked, and what was found.
     pub text: String,
 }
 
-/// Collects steps, or nothing at no cost.
+/// A collector of steps. It costs nothing if it is off.
 #[derive(Debug, Default)]
 pub struct Trace(Option<Vec<Step>>);
 
 impl Trace {
-    /// Collects nothing: for requests.
+    /// Returns a collector that is off: for requests.
     pub fn off() -> Self {
         Self(None)
     }
 
-    /// Collects.
+    /// Returns a collector that is on.
     pub fn on() -> Self {
         Self(Some(Vec::new()))
     }
 
-    /// What was collected.
+    /// Returns the steps.
     pub fn steps(&self) -> &[Step] {
         self.0.as_deref().unwrap_or_default()
     }

@@ -1,8 +1,8 @@
-//! Twilio signs the URL it calls and, of a form, the parameters in the order of their names. Of another body it signs
-//! the hash that it puts into the URL.
+//! Twilio's signature: over the URL, followed by the sorted parameters of a form. A body that is not a form is signed by
+//! its hash, which is a parameter of the URL.
 
+use super::algorithm::Algorithm;
 use super::key::Key;
-use super::recipe::Algorithm;
 use super::trace::Trace;
 use super::{Delivery, Fault, Signed, one};
 use crate::secret::{hex, sha256};
@@ -12,9 +12,13 @@ use http::{HeaderName, header};
 use std::borrow::Cow;
 use subtle::ConstantTimeEq as _;
 
-pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("x-twilio-signature");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-twilio-signature");
 
-pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Signed, Fault> {
+pub(super) fn verify(
+    keys: &[(usize, Key)],
+    delivery: &Delivery<'_>,
+    trace: &mut Trace,
+) -> Result<Signed, Fault> {
     let value = one(delivery.headers, &SIGNATURE)?;
     trace.passed(|| format!("{SIGNATURE} is there, once"));
     let signature =
@@ -23,29 +27,30 @@ pub(super) fn verify(keys: &[Key], delivery: &Delivery<'_>, trace: &mut Trace) -
     let Some(url) = delivery.public_url else {
         return Err(Fault::Content("the scheme signs the URL, and public_url is not known"));
     };
+    trace.note(|| format!("algorithm: {}", Algorithm::Sha1.title()));
     trace.note(|| {
         let bytes = delivery.target.len();
         format!("signed text: {url}{{target: {bytes} bytes}}, and {} parameters of a form", params.len())
     });
-    // Its own libraries take the URL with the scheme's port and without it.
+    // Twilio's own libraries accept the URL with and without the scheme's default port.
     let urls = [Cow::Borrowed(url), other_port(url)];
     let mut found = false;
-    for (i, key) in keys.iter().enumerate() {
+    for (number, key) in keys {
         let same = urls.iter().fold(false, |any, url| {
-            let mac = key.hmac(Algorithm::Sha1, |context| {
+            let mac = key.hmac(|context| {
                 context.update(url.as_bytes());
                 context.update(delivery.target);
                 params.iter().for_each(|part| context.update(part.as_bytes()));
             });
-            any | mac.is_some_and(|mac| bool::from(mac.ct_eq(&signature)))
+            any | mac.is_some_and(|mac| bool::from(mac.as_ref().ct_eq(&signature)))
         });
-        trace.note(|| format!("secret {}: {}", i + 1, if same { "it signed this" } else { "it did not" }));
+        trace.note(|| format!("secret {number}: {}", if same { "it signed this" } else { "it did not" }));
         found |= same;
     }
     if found { Ok(Signed::default()) } else { Err(Fault::Mismatch) }
 }
 
-/// What is signed, but for the outside address.
+/// Feeds the signed bytes, without `public_url`, which is the same for all deliveries.
 pub(super) fn feed(delivery: &Delivery<'_>, mut sink: impl FnMut(&[u8])) {
     sink(delivery.target);
     match params(delivery, &mut Trace::off()) {
@@ -54,8 +59,7 @@ pub(super) fn feed(delivery: &Delivery<'_>, mut sink: impl FnMut(&[u8])) {
     }
 }
 
-/// The parameters that are signed after the URL: those of a form. A body that is none is signed by its hash, which stands
-/// in the URL.
+/// Returns the parameters that are signed after the URL: those of a form. None for a body that is signed by its hash.
 fn params(delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Vec<String>, Fault> {
     let query = delivery.target.splitn(2, |&b| b == b'?').nth(1).unwrap_or_default();
     let mut hashes = url::form_urlencoded::parse(query).filter(|(name, _)| name == "bodySHA256");
@@ -66,7 +70,7 @@ fn params(delivery: &Delivery<'_>, trace: &mut Trace) -> Result<Vec<String>, Fau
         (None, _) => Err(Fault::Content(
             "the body is not a form, and the URL has no bodySHA256: the body is not signed",
         )),
-        // Whatever the body says that it is.
+        // The hash counts regardless of the content type.
         (Some((_, hash)), None) => {
             let own = hex(&sha256(delivery.body));
             if !bool::from(own.as_bytes().ct_eq(hash.to_ascii_lowercase().as_bytes())) {
@@ -87,7 +91,7 @@ fn is_form(delivery: &Delivery<'_>) -> Result<bool, Fault> {
     Ok(media.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
 }
 
-/// Names and values of a form one after the other, sorted; of a name that comes again, each value once.
+/// Returns each name of a form followed by its value, sorted; repeated pairs once.
 fn form(delivery: &Delivery<'_>, trace: &mut Trace) -> Vec<String> {
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = url::form_urlencoded::parse(delivery.body).collect();
     pairs.sort();
@@ -96,11 +100,11 @@ fn form(delivery: &Delivery<'_>, trace: &mut Trace) -> Vec<String> {
     pairs.into_iter().map(|(name, value)| format!("{name}{value}")).collect()
 }
 
-/// A URL with a port as one without, and the other way round with the scheme's own.
+/// Returns a URL with a port without it, and one without a port with the scheme's default.
 fn other_port(url: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    // Behind the bracket of an IPv6 address, if it is one.
+    // After the bracket of an IPv6 address.
     let port_at = authority.rfind(']').unwrap_or(0);
     match authority[port_at..].find(':') {
         Some(colon) => format!("{scheme}://{}{path}", &authority[..port_at + colon]).into(),

@@ -346,6 +346,10 @@ async fn the_command_explains_why_a_captured_request_fails() {
     let bad = explain("{ }").await;
     assert_eq!(bad.code, Some(1), "{bad:?}");
     assert!(bad.stdout.contains("secret 1: it did not"), "{bad:?}");
+    std::fs::write(&path, format!("{head}{{}}")).expect("write");
+    let arguments = ["verify", "--scheme", "github", "--secret", "env:VENDOR_SECRET"];
+    let piped = command(&arguments).env("VENDOR_SECRET", &vendor).reads(&path).finish().await;
+    assert_eq!(piped.stdout.lines().last(), Some("the signature is valid"), "{piped:?}");
     assert!(!format!("{good:?}{bad:?}").contains(&signature), "a signature is as good as the secret");
 }
 
@@ -499,4 +503,52 @@ async fn every_refusal_of_a_known_key_sets_its_time() {
         "http_request_error",
     );
     assert!(refused_at().await.is_some());
+}
+
+/// Returns the seconds since the epoch.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after the epoch").as_secs()
+}
+
+#[tokio::test]
+async fn a_public_key_verifies_what_its_owner_signed() {
+    let pair = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key pair");
+    let public = hex(ring::signature::KeyPair::public_key(&pair).as_ref());
+    let at = vendor(&format!("verify: {{ scheme: discord, public_key: {public} }}")).await;
+    let call = |time: u64, body: &str| {
+        let signature = hex(pair.sign(format!("{time}{{}}").as_bytes()).as_ref());
+        let call = at.call("", body).header("X-Signature-Ed25519", signature);
+        call.header("X-Signature-Timestamp", time.to_string())
+    };
+    assert_eq!(at.attache.hook(call(now(), "{}")).await.status, 202);
+    for wrong in [call(now(), "[]"), call(now() - 400, "{}")] {
+        at.attache.hook(wrong).await.problem("signature_invalid", 401, "http_request_denied");
+    }
+    assert_eq!(at.app.seen().heads, 1, "the receiver got only the valid one");
+}
+
+#[tokio::test]
+async fn a_signed_url_is_the_external_one_with_its_key() {
+    let at = vendor("verify: { scheme: square, secret: { env: VENDOR_SECRET } }").await;
+    let call = |rest: &str, body: &str| {
+        let signed = format!("https://hooks.example.com/webhooks/{}/a{{}}", at.key);
+        at.call(rest, body)
+            .header("X-Square-HmacSha256-Signature", STANDARD.encode(at.mac(signed.as_bytes())))
+    };
+    assert_eq!(at.attache.hook(call("/a", "{}")).await.status, 202);
+    // The last is the same signed text, cut at another place.
+    for (rest, body) in [("/a", "[]"), ("/b", "{}"), ("/", "a{}"), ("/a%7B", "}")] {
+        let answer = at.attache.hook(call(rest, body)).await;
+        answer.problem("signature_invalid", 401, "http_request_denied");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_the_call_shows_goes_no_further() {
+    let at = vendor("verify: { scheme: telegram, secret: { env: VENDOR_SECRET } }").await;
+    let call = |token: &str| at.call("", "{}").header("X-Telegram-Bot-Api-Secret-Token", token);
+    at.attache.hook(call("wrong")).await.problem("signature_invalid", 401, "http_request_denied");
+    assert_eq!(at.attache.hook(call(&at.secret)).await.status, 202);
+    let received = at.app.only_request().await;
+    assert_eq!(received.header("x-telegram-bot-api-secret-token"), None);
 }

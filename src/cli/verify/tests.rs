@@ -69,18 +69,52 @@ fn invalid_arguments_are_errors() {
             &["--scheme", "hmac", "--secret", "s", "--header", "X-S", "--signed", "{bod}"],
             "unknown placeholder",
         ),
-        (
-            &["--scheme", "standard_webhooks", "--secret", "whsec_!"],
-            "secret 1 is not a secret of this scheme",
-        ),
+        (&["--scheme", "standard_webhooks", "--secret", "whsec_!"], "secret 1 is not one of this scheme"),
         (&["--scheme", "twilio", "--secret", "s"], "--public-url"),
         (&["--scheme", "twilio", "--secret", "s", "--public-url", "hooks.example.com"], "must be a URL"),
         (&["--scheme", "github", "--secret", "s", "--prefix", "x"], "--scheme hmac"),
         (&["--scheme", "github", "--secret", "s", "--tolerance", "5"], "signs no time"),
         (&["--scheme", "github"], "--secret"),
+        (&["--scheme", "discord"], "--public-key"),
+        (&["--scheme", "discord", "--public-key", "s"], "not a public key"),
+        (&["--scheme", "github", "--public-key", "s"], "--secret"),
+        (&["--scheme", "paypal", "--public-key", "s"], "--webhook-id"),
+        (&["--scheme", "github", "--secret", "s", "--webhook-id", "1"], "signs none"),
+        (&["--scheme", "custom", "--secret", "s"], "--service"),
         (&[], "--scheme"),
     ] {
         let problem = said(&github(""), words).expect_err("a problem");
         assert!(problem.contains(why), "{words:?}: {problem}");
     }
+}
+
+#[test]
+fn the_page_names_each_part() {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"hunter2-secret");
+    let signature = crate::secret::hex(ring::hmac::sign(&key, b"1767225600.{}").as_ref());
+    let request = format!(
+        "POST /webhooks/KEY HTTP/1.1\nHost: h\nStripe-Signature: t=1767225600,v1={signature},v0=00\n\n{{}}"
+    );
+    let (page, passes) =
+        said(&request, &["--scheme", "stripe", "--secret", "hunter2-secret"]).expect("a page");
+    assert!(passes, "{page}");
+    for part in [
+        "found: stripe-signature",
+        "signatures found: 1 by a MAC",
+        "signed at 1767225600",
+        "the tolerance is 300s",
+        "algorithm: HMAC-SHA-256",
+        "signed text: {timestamp}.{body: 2 bytes}",
+        "secret 1: it signed this",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains(&signature) && !page.contains("hunter2"), "{page}");
+}
+
+#[test]
+fn a_request_of_another_scheme_is_recognized() {
+    let bitbucket = "POST /webhooks/KEY HTTP/1.1\nHost: h\nX-Hub-Signature: sha256=00\n\n{}";
+    let (page, passes) = said(bitbucket, &["--scheme", "github", "--secret", "s"]).expect("a page");
+    assert!(!passes && page.contains("the request has the headers of: bitbucket\n"), "{page}");
 }

@@ -4,7 +4,7 @@ use super::services::Context;
 use super::{keys, limits, loops, optional, refer, rights, urls, verify};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
-use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Webhook};
+use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Verify, Webhook};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
@@ -87,7 +87,7 @@ struct Settings {
     key_in: Given<KeyIn>,
     allow_from: Given<Vec<IpNet>>,
     rate_limit: Given<Rate>,
-    verify: Given<verify::Verify>,
+    verify: Given<Verify>,
     replay: Given<Replay>,
     refusals: Given<Refusals>,
 }

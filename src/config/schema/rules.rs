@@ -6,7 +6,7 @@ use super::Shape;
 use serde_json::{Map, Value, json};
 
 /// Keys that a value of a key requires: the shape, the key, its value, and the required keys.
-const NEEDED: [(&str, &str, &str, &[&str]); 9] = [
+const NEEDED: [(&str, &str, &str, &[&str]); 8] = [
     ("oauth2", "grant", "client_credentials", &["token_url", "client_id"]),
     ("oauth2", "grant", "password", &["token_url", "client_id", "username", "password"]),
     ("oauth2", "grant", "refresh_token", &["token_url", "client_id", "refresh_token"]),
@@ -16,7 +16,6 @@ const NEEDED: [(&str, &str, &str, &[&str]); 9] = [
     ("oauth2", "grant", "jwt_bearer", &["assertion"]),
     ("oauth2", "grant", "token_exchange", &["token_url", "subject_token"]),
     ("oauth2", "grant", "custom", &["token_url"]),
-    ("verify", "scheme", "hmac", &["header"]),
 ];
 
 /// Returns the keywords for the object of `shape`.
@@ -38,7 +37,7 @@ pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
             "minProperties": 1,
             "dependencies": { "client_certificate": ["client_key"], "client_key": ["client_certificate"] },
         }),
-        "verify" => exactly_one(["secret", "secrets"].into_iter()),
+        "verify" => exactly_one(["secret", "secrets", "public_key"].into_iter()),
         _ => json!({}),
     };
     let conditions = conditions(shape);

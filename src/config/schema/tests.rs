@@ -41,7 +41,7 @@ fn every_schemes_name_is_declared() {
     let scheme = ROOT.key("services").and_then(|key| {
         key.kind.named()?.shape()?.key("webhook")?.kind.shape()?.key("verify")?.kind.shape()?.key("scheme")
     });
-    assert_eq!(scheme.unwrap().kind.words(), crate::signature::Scheme::names());
+    assert_eq!(scheme.unwrap().kind.words(), crate::signature::Scheme::NAMES);
 }
 
 #[test]

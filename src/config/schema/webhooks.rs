@@ -1,6 +1,7 @@
 //! The keys of a webhook.
 
 use super::top::RATE;
+use super::verify::VERIFY;
 use super::{Kind, Shape, key};
 
 /// The calls of a third party.
@@ -113,70 +114,6 @@ static API_KEY: Shape = Shape {
     ],
     extends: None,
     elsewhere: &[("key", KEY_HASH), ("secret", KEY_HASH), ("token", KEY_HASH)],
-};
-
-static VERIFY: Shape = Shape {
-    name: "verify",
-    doc: "The required signature of a call.",
-    example: "{ scheme: github, secret: { env: NAME } }",
-    keys: &[
-        key(
-            "scheme",
-            Kind::Word(&[
-                "github",
-                "gitlab",
-                "stripe",
-                "slack",
-                "shopify",
-                "twilio",
-                "standard_webhooks",
-                "svix",
-                "meta",
-                "dropbox",
-                "x",
-                "microsoft_graph",
-                "hmac",
-            ]),
-            "The provider's scheme, or `hmac` with the keys below.",
-        )
-        .required()
-        .also(&["type", "provider"]),
-        key(
-            "secret",
-            Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
-            "The signing secret, or several.",
-        )
-        .also(&["key", "signing_secret"]),
-        key("secrets", Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]), "Another name for `secret`."),
-        key(
-            "tolerance",
-            Kind::Duration,
-            "The maximum difference between a signed time and now, in both directions. Default: `5m`.",
-        ),
-        key("verify_token", Kind::Secret, "The token that Meta sends in its handshake.")
-            .with("scheme", "meta"),
-        key("header", Kind::Header, "The header that holds the signature.").with("scheme", "hmac"),
-        key("algorithm", Kind::Word(&["sha256", "sha512", "sha384", "sha1"]), "The hash.")
-            .with("scheme", "hmac")
-            .default("sha256"),
-        key("encoding", Kind::Word(&["hex", "base64", "base64url"]), "The signature's encoding.")
-            .with("scheme", "hmac")
-            .default("hex"),
-        key("prefix", Kind::Text, "Text before the signature.").with("scheme", "hmac").default("\"\""),
-        key(
-            "signed",
-            Kind::Text,
-            "The signed text, made of `{body}`, `{timestamp}`, `{id}`, `{method}`, \
-             `{target}`, `{url}` and `{header:NAME}`.",
-        )
-        .with("scheme", "hmac")
-        .default("\"{body}\""),
-        key("timestamp_header", Kind::Header, "The header that holds the signed time.")
-            .with("scheme", "hmac"),
-        key("id_header", Kind::Header, "The header that holds the signed id.").with("scheme", "hmac"),
-    ],
-    extends: None,
-    elsewhere: &[],
 };
 
 static REPLAY: Shape = Shape {

@@ -1,5 +1,6 @@
 //! Requests that the providers' own libraries signed, read from their files.
 
+use super::keys::OTHER_KEYS;
 use crate::secret::Secret;
 use crate::signature::*;
 use base64::Engine as _;
@@ -7,12 +8,14 @@ use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
 use serde_json::Value;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
-/// A signed request that somebody else made.
+/// A request that another program signed.
 #[derive(Clone)]
 pub(super) struct Vector {
     pub(super) name: String,
     pub(super) scheme: Scheme,
+    pub(super) webhook_id: Option<String>,
     pub(super) secrets: Vec<Secret>,
     pub(super) method: String,
     pub(super) public_url: String,
@@ -52,7 +55,8 @@ fn read(file: &str, vector: &Value) -> Vector {
     }
     Vector {
         name: format!("{file}: {scheme} {}", text(&vector["name"])),
-        scheme: Scheme::by_name(&scheme).unwrap_or_else(|| Scheme::Hmac(Box::new(recipe(&vector["verify"])))),
+        scheme: Scheme::by_name(&scheme).unwrap_or_else(|| custom(&vector["verify"])),
+        webhook_id: vector["webhook_id"].as_str().map(str::to_owned),
         secrets: vector["secrets"]
             .as_array()
             .expect("secrets")
@@ -71,27 +75,33 @@ fn read(file: &str, vector: &Value) -> Vector {
     }
 }
 
-fn recipe(options: &Value) -> Recipe {
+/// Returns an HMAC with these options, which are those of the file.
+pub(super) fn custom(options: &Value) -> Scheme {
     let text = |key: &str| options[key].as_str();
-    let of = |key: &str| text(key).and_then(|name| name.parse().ok());
-    let known = |known: &[(&str, Algorithm)]| {
-        known.iter().find(|(name, _)| Some(*name) == text("algorithm")).map(|(_, found)| *found)
-    };
+    let of = |key: &str| text(key).and_then(|name| name.parse().ok()).map(Field::Header);
+    let algorithm = Algorithm::ALL.iter().find(|(name, _)| Some(*name) == text("algorithm"));
     let encoding = Encoding::ALL.iter().find(|(name, _)| Some(*name) == text("encoding"));
-    Recipe {
-        header: of("header").expect("a header"),
-        form: Form::Prefixed(text("prefix").unwrap_or_default().to_owned().into()),
-        algorithm: known(&Algorithm::ALL).expect("an algorithm"),
-        encoding: encoding.expect("an encoding").1,
-        timestamp: of("timestamp_header"),
-        id: of("id_header"),
-        signed: Template::parse(text("signed").unwrap_or("{body}")).expect("a template"),
-    }
+    let header = text("header").expect("a header").parse().expect("a name");
+    let form = Form::Prefixed(text("prefix").unwrap_or_default().to_owned().into());
+    Scheme::Custom(Box::new(Parts {
+        place: Place {
+            signature: SignatureAt::Headers(vec![header], form),
+            encoding: encoding.map_or(Encoding::Hex, |(_, found)| *found),
+            time: of("timestamp_header").map(|field| (field, TimeFormat::Seconds)),
+            id: of("id_header"),
+            require: Vec::new(),
+        },
+        secret: SecretEncoding::Raw,
+        signed: Template::parse(text("signed").unwrap_or("{body}"), TimeFormat::Seconds).expect("a template"),
+        algorithm: algorithm.map_or(Algorithm::Sha256, |(_, found)| *found),
+    }))
 }
 
 impl Vector {
     pub(super) fn verifier(&self) -> Verifier {
-        Verifier::new(self.scheme.clone(), &self.secrets, Verifier::DEFAULT_TOLERANCE).expect("secrets")
+        let verifier = Verifier::new(self.scheme.clone(), &self.secrets, self.scheme.default_tolerance());
+        let verifier = verifier.unwrap_or_else(|fault| panic!("{}: {fault:?}", self.name));
+        verifier.with_webhook_id(self.webhook_id.as_deref().unwrap_or_default())
     }
 
     pub(super) fn delivery(&self) -> Delivery<'_> {
@@ -108,7 +118,7 @@ impl Vector {
         self.verifier().verify_at(&self.delivery(), now, &mut Trace::off())
     }
 
-    /// X sends JSON objects only, and what it signs otherwise is its challenge.
+    /// Returns true for a text that X would sign only as a challenge: its deliveries are JSON objects.
     pub(super) fn is_of_x(&self) -> bool {
         self.scheme == Scheme::X && !self.body.starts_with(b"{")
     }
@@ -117,39 +127,68 @@ impl Vector {
         self.verify_at(self.at)
     }
 
-    /// The same with something changed.
+    /// Returns the same with a change.
     pub(super) fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
         let mut changed = self.clone();
         change(&mut changed);
         changed
     }
 
-    /// The headers that the signature needs.
+    /// Returns the headers that the signature needs: of several ways to sign, those of the one that was sent.
     pub(super) fn needed(&self) -> Vec<HeaderName> {
-        const PARTS: [&str; 6] = ["signature", "hmac", "timestamp", "gitlab-token", "svix-id", "webhook-id"];
-        let needed: Vec<HeaderName> = self
-            .headers
-            .keys()
-            .filter(|name| {
-                PARTS.iter().any(|part| name.as_str().contains(part)) && *name != "x-shopify-webhook-id"
-            })
-            .cloned()
-            .collect();
-        assert!(!needed.is_empty(), "{}", self.name);
+        let signature = |parts: &Parts| match &parts.place.signature {
+            SignatureAt::Headers(names, _) => names.iter().any(|name| self.headers.contains_key(name)),
+            SignatureAt::Member(_) => true,
+        };
+        let ways = self.scheme.ways();
+        let sent = ways.iter().find(|parts| signature(parts)).expect("a signature");
+        let needed: Vec<HeaderName> =
+            sent.headers().filter(|name| self.headers.contains_key(*name)).cloned().collect();
+        assert!(!needed.is_empty() || self.is_in_body(), "{}", self.name);
         needed
     }
 
-    /// Signs nothing of the body: GitLab's token does not.
+    /// Returns true if the signature is in the body.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.scheme.ways()[0].place.signature, SignatureAt::Member(_))
+    }
+
+    /// Returns true if the scheme signs the URL.
+    pub(super) fn signs_url(&self) -> bool {
+        let sample = self.with(|v| v.target.push('x'));
+        sample.verify().is_err()
+    }
+
+    /// Returns true if parts of the body are not signed.
+    pub(super) fn is_partial(&self) -> bool {
+        self.scheme.ways().iter().any(|parts| !parts.signed.covers_body())
+    }
+
+    /// Returns true if a part of the body may change unseen. PayPal's CRC-32 sees an accident.
+    pub(super) fn has_unsigned_body(&self) -> bool {
+        self.is_partial() && self.scheme != Scheme::Paypal
+    }
+
+    /// Returns true if the call holds the secret itself, and signs nothing.
     pub(super) fn is_token(&self) -> bool {
         self.headers.contains_key("x-gitlab-token")
+            || self.scheme.ways().iter().all(|parts| parts.algorithm == Algorithm::Token)
     }
 }
 
-/// A secret of the same kind that signed nothing.
+/// Returns a secret of the same kind that signed nothing.
 pub(super) fn another(secret: &Secret) -> Secret {
     let text = secret.expose();
+    // Another public key, of the same kind.
+    for (own, other) in OTHER_KEYS {
+        if text == own {
+            return Secret::new(other);
+        }
+    }
     Secret::new(match text {
         _ if text.starts_with("whpk_") => format!("whpk_{}", BASE64_STANDARD.encode([7; 32])),
+        _ if text.starts_with("v1,whsec_") => format!("v1,whsec_{}", BASE64_STANDARD.encode([7; 32])),
+        _ if text.bytes().all(|b| b.is_ascii_hexdigit()) => "07".repeat(32),
         _ if text.starts_with("whsec_") => format!("whsec_{}", BASE64_STANDARD.encode([7; 32])),
         _ => BASE64_STANDARD.encode(format!("another than {}", text.len())),
     })
