@@ -254,7 +254,7 @@ impl Attempt {
         client: &mut Client,
         (request, planned): (&RequestHead, &Planned),
         record: &mut Record,
-    ) -> Result<Answering, AttemptError> {
+    ) -> Result<Box<Answering>, AttemptError> {
         let to_head = request.method == http::Method::HEAD;
         self.is_invited = client.body_has_ended() || client.body_bytes > 0 || !self.awaits_continue;
         let mut stall = Idle::new(UPLOAD_STALL);
@@ -287,7 +287,7 @@ impl Attempt {
                         // An upstream that answers before it has the content may parse the rest of it as a request.
                         self.is_suspect |= !self.has_left() || self.awaits_continue;
                         self.wire.head_is_complete();
-                        return Ok(Answering { attempt: self, head, framing });
+                        return Ok(Box::new(Answering { attempt: self, head, framing }));
                     }
                     self.awaits_continue &= head.status != 100;
                     interim += 1;

@@ -31,7 +31,7 @@ const BUFFER: usize = 8 << 10;
 pub(super) async fn open(
     request: &mut Request,
     planned: &Planned,
-    mut answering: Answering,
+    mut answering: Box<Answering>,
     client: &mut Client,
 ) -> Result<End, NotForwarded> {
     let head = &answering.head;
