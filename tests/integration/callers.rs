@@ -549,21 +549,23 @@ async fn an_account_of_a_caller_opens_the_service_for_it_alone() {
 async fn a_field_that_holds_a_token_is_not_forwarded_and_the_clients_own_is() {
     let at = Topology::enforcing().await;
     let t = &at.tokens;
-    let signed = jwt(&t.key, json!({}));
+    let of_known_key = jwt(&t.key, json!({}));
+    let of_unknown_key = signed(&new_key(), &json!({ "alg": "ES256", "kid": "newer" }), &claims(json!({})));
     let own = jwt(&t.key, json!({ "aud": "https://provider.example" }));
     let request = get("/open/x")
         .header("X-Attache-Token", t.good.as_str())
         .header("X-One", t.good.as_str())
         .header("X-Two", format!("Bearer {}", t.admin))
         .header("X-Three", t.past.as_str())
-        .header("X-Four", signed.as_str())
+        .header("X-Four", of_known_key.as_str())
+        .header("X-Five", of_unknown_key.as_str())
         .header("Cookie", format!("a=b; session={}", t.admin))
         .header("X_Attache_Token", t.admin.as_str())
         .header("X-Own", own.as_str())
         .header("Authorization", bearer("the-providers-own-token"));
     assert_eq!(at.attache.send(request).await.status, 200);
     let received = at.open.only_request().await;
-    for name in ["x-one", "x-two", "x-three", "x-four", "cookie", "x_attache_token"] {
+    for name in ["x-one", "x-two", "x-three", "x-four", "x-five", "cookie", "x_attache_token"] {
         assert_eq!(received.header(name), None, "{name}");
     }
     assert_eq!(received.header("authorization"), Some("Bearer the-providers-own-token"));
@@ -650,6 +652,10 @@ async fn report_lets_everything_through_and_says_what_it_lacks() {
     assert_eq!(at.attache.send(own).await.status, 200);
     assert_eq!(at.open.only_request().await.header("authorization"), Some("Bearer the-providers-own-token"));
     at.attache.stderr_line("lacks a proof or a right").await;
+    // A token for attache is none of them, also while its issuer's keys are not known.
+    let newer = signed(&new_key(), &json!({ "alg": "ES256", "kid": "newer" }), &claims(json!({})));
+    assert_eq!(at.attache.send(get("/open/y").header("Authorization", bearer(&newer))).await.status, 200);
+    assert_eq!(at.open.requests().pop().expect("a request").header("authorization"), None);
 }
 
 #[tokio::test]
