@@ -55,13 +55,13 @@ struct Topology {
     bank: Stub,
 }
 
-fn new_key() -> EcdsaKeyPair {
+pub(crate) fn new_key() -> EcdsaKeyPair {
     let random = SystemRandom::new();
     let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref(), &random).expect("the key")
 }
 
-fn key_set(key: &EcdsaKeyPair) -> String {
+pub(crate) fn key_set(key: &EcdsaKeyPair) -> String {
     let point = &key.public_key().as_ref()[1..];
     let [x, y] = [&point[..32], &point[32..]].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
     json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "k", "x": x, "y": y, "alg": "ES256", "use": "sig" }] })
@@ -97,7 +97,7 @@ fn signed(key: &EcdsaKeyPair, header: &Value, claims: &Value) -> String {
     format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn jwt(key: &EcdsaKeyPair, changes: Value) -> String {
+pub(crate) fn jwt(key: &EcdsaKeyPair, changes: Value) -> String {
     signed(key, &json!({ "alg": "ES256", "kid": "k", "typ": "JWT" }), &claims(changes))
 }
 
@@ -134,7 +134,7 @@ impl Topology {
     }
 }
 
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
