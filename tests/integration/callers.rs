@@ -560,12 +560,13 @@ async fn a_field_that_holds_a_token_is_not_forwarded_and_the_clients_own_is() {
         .header("X-Four", of_known_key.as_str())
         .header("X-Five", of_unknown_key.as_str())
         .header("Cookie", format!("a=b; session={}", t.admin))
+        .header("Referer", format!("https://a.example/x/{}/y", t.admin))
         .header("X_Attache_Token", t.admin.as_str())
         .header("X-Own", own.as_str())
         .header("Authorization", bearer("the-providers-own-token"));
     assert_eq!(at.attache.send(request).await.status, 200);
     let received = at.open.only_request().await;
-    for name in ["x-one", "x-two", "x-three", "x-four", "x-five", "cookie", "x_attache_token"] {
+    for name in ["x-one", "x-two", "x-three", "x-four", "x-five", "referer", "cookie", "x_attache_token"] {
         assert_eq!(received.header(name), None, "{name}");
     }
     assert_eq!(received.header("authorization"), Some("Bearer the-providers-own-token"));
@@ -691,6 +692,26 @@ async fn a_caller_has_a_number_of_requests_at_a_time() {
     at.open.does(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]);
     let free = async || (at.attache.send(ask()).await.status == 200).then_some(());
     eventually("the first request to end", free).await;
+}
+
+#[tokio::test]
+async fn a_callers_tunnels_are_not_counted_by_its_max_concurrent() {
+    let at = Topology::with("", "max_concurrent: 1").await;
+    let echo = third_party().websocket_echo();
+    let yaml = YAML.replace("'{{open}}'", &format!("'{}'", echo.url()));
+    at.attache.reload(&yaml, "applied").await;
+    let upgrade = format!(
+        "GET /open/x HTTP/1.1\r\nHost: x\r\nX-Attache-Token: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        at.tokens.good
+    );
+    let mut tunnels = Vec::new();
+    for _ in 0..3 {
+        let mut connection = Connection::open(at.attache.outbound()).await;
+        connection.write(upgrade.as_bytes()).await;
+        assert!(connection.head().await.start.starts_with(b"HTTP/1.1 101"));
+        tunnels.push(connection);
+    }
 }
 
 /// The address of a running listener does not change by a reload.

@@ -1,7 +1,7 @@
 //! The fields that hold a proof, which are not forwarded.
 //!
 //! Not only the field that counts is removed: every field that holds a token of any caller, alone, behind a scheme, in a
-//! list or as a part of Basic credentials, valid or not; every field that holds the text that was shown; and a JWT that
+//! list, in a path or as a part of Basic credentials, valid or not; every field that holds the text that was shown; and a JWT that
 //! names an issuer and an audience of attache, verified or not.
 
 use super::proof::{self, ProofField, is_word_byte};
@@ -36,7 +36,10 @@ impl Callers {
         let is_part = |word: &[u8]| {
             // `name=TOKEN`, as in a cookie.
             let after = word.iter().position(|&b| b == b'=').map(|at| &word[at + 1..]);
-            is_proof(word) || after.is_some_and(|after| !after.is_empty() && is_proof(after))
+            is_proof(word)
+                || after.is_some_and(|after| !after.is_empty() && is_proof(after))
+                // A segment of a path, as in `Referer`.
+                || word.contains(&b'/') && word.split(|&b| b == b'/').any(is_proof)
         };
         let mut words = field.value.split(|&b| !is_word_byte(b) && b != b'=');
         words.any(is_part)
