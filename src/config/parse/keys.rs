@@ -134,7 +134,9 @@ fn hash_and_value(
     let at = map.at;
     match (map.get("sha256"), map.get("value")) {
         (Some(hash), None) => {
-            let sha256 = decoder.parsed_or_hidden(&hash, "invalid_hash", "a SHA-256", scalar::sha256);
+            let sha256 = decoder.parsed_or_hidden(&hash, "invalid_hash", "a SHA-256", |text| {
+                scalar::sha256(text, words.command)
+            });
             Given::from(sha256).map(|sha256| (sha256, None, decoder.place(&hash)))
         }
         (None, Some(value)) => {
