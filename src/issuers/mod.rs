@@ -134,6 +134,14 @@ impl Issuers {
         Err(Refused { newer_keys: (!newer.is_empty()).then_some(NewerKeys(newer)), ..closest })
     }
 
+    /// Returns true if a token in compact form names one of the issuers and its audience. Nothing is proven: its
+    /// signature is not looked at.
+    pub fn is_addressed_by(&self, token: &[u8]) -> bool {
+        UnverifiedToken::parse(token).is_ok_and(|token| {
+            self.0.iter().any(|issuer| token.is_between(&issuer.issuer, &issuer.audiences))
+        })
+    }
+
     /// Verifies a token, and waits until `deadline` for newer keys if they may make it good. The clock is read again
     /// after the wait.
     ///

@@ -246,7 +246,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        (self.in_flight, self.permit) = (None, None);
+        (self.in_flight, self.permit, self.caller_permit) = (None, None, None);
         if !self.is_ended {
             self.cut();
         }

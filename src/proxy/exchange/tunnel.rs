@@ -52,8 +52,8 @@ pub(super) async fn open(
     out.extend_from_slice(b"\r\n");
     request.record.status = Some(head.status);
     request.record.phase = Some(Phase::Body);
-    // A tunnel is no request in progress: `max_concurrent` does not count it.
-    request.record.permit = None;
+    // A tunnel is no request in progress: neither `max_concurrent` counts it.
+    (request.record.permit, request.record.caller_permit) = (None, None);
     // The session may have read beyond the 101.
     if let Some(Ok(Some(part))) = poll_once(answering.attempt.session().read_body_ref()).await {
         request.record.bytes_out = part.len() as u64;
