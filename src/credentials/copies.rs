@@ -1,6 +1,6 @@
 //! The spellings in which a service may send a credential back, and what finds them in a response.
 
-use super::{Credential, oauth2::Token};
+use super::{Credential, SentToken};
 use crate::config::model::RedactionScope;
 use crate::header_name::FieldName;
 use crate::message::redact::Redactor;
@@ -11,7 +11,6 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// All but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -50,15 +49,13 @@ impl Redaction {
         self.scope == RedactionScope::Body
     }
 
-    /// Returns what finds the credential that a request carried; `None` if it carried none.
-    pub fn redactor(&self, credential: &Credential, token: Option<&Token>) -> Option<Arc<Redactor>> {
-        match (credential, token) {
-            (Credential::OAuth2(_), Some(token)) => self.of(token.secret().expose().as_bytes()),
-            (Credential::Jwt(jwt), _) => {
-                let token = jwt.token_at(SystemTime::now()).ok()?;
-                self.of(without_scheme(token.header_value().as_bytes()))
-            }
-            _ => self.fixed.clone(),
+    /// Returns what finds the credential that a request carried, with this token if its account has tokens; `None` if it
+    /// carried none.
+    pub fn redactor(&self, token: Option<&SentToken>) -> Option<Arc<Redactor>> {
+        match token {
+            Some(SentToken::OAuth2(token)) => self.of(token.secret().expose().as_bytes()),
+            Some(SentToken::Signed(token)) => self.of(without_scheme(token.header_value().as_bytes())),
+            None => self.fixed.clone(),
         }
     }
 
@@ -162,7 +159,7 @@ mod tests {
         ] {
             let credential = headers(value);
             let redaction = Redaction::new(RedactionScope::Headers, &credential, &[]);
-            let redactor = redaction.redactor(&credential, None).expect("a redactor");
+            let redactor = redaction.redactor(None).expect("a redactor");
             assert_eq!(&*redactor.whole(copy.as_bytes()), expected.as_bytes(), "{value}");
         }
     }
