@@ -190,6 +190,24 @@ async fn a_change_of_the_proxy_reaches_the_key_sets() {
     attache.stderr_line("WARN.*last ones stay in use.*403").await;
 }
 
+/// Without the password, no key set is asked for.
+#[tokio::test]
+async fn a_key_set_waits_for_the_password_of_the_proxy() {
+    let (proxy, third_party) = (third_party().hangs(), third_party());
+    let yaml = "
+        proxy: { url: '{{proxy}}', username: attache, password: { env: PROXY_PASSWORD } }
+        issuers: { k8s: { issuer: 'https://id.example', audience: a, jwks: { url: 'https://keys.example' } } }
+        services: { mailer: { account: { authorization: none }, server_url: '{{third_party}}' } }";
+    let setup = attache().given("proxy", proxy.url()).given("third_party", third_party.url());
+    let attache = setup.with(yaml).await;
+    let labels = [("issuer", "k8s")];
+    assert_eq!(attache.metrics().await.value("attache_credential_unavailable", &labels), Some(1.0));
+    for _ in 0..3 {
+        assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+    }
+    assert_eq!(proxy.seen().opened, 0);
+}
+
 /// The proxy of an account is another than the file's, and its refusal has a reason of its own.
 #[tokio::test]
 async fn a_token_that_the_proxy_does_not_let_through() {
