@@ -12,7 +12,7 @@ use super::outgoing::Head;
 use super::record::Record;
 use super::request::Planned;
 use super::resend::{BrokenConnection, Replay};
-use crate::credentials::oauth2::Token;
+use crate::credentials::SentToken;
 use crate::message::framing::ResponseFraming;
 use crate::message::request::RequestHead;
 use crate::message::writer::status_line;
@@ -24,7 +24,6 @@ use crate::transport::{Connection, Transport};
 use bytes::Bytes;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Maximum number of interim responses; an upstream that sends more is at fault.
@@ -101,7 +100,7 @@ pub(super) struct Attempt {
     /// The connection must not be reused after this response.
     is_suspect: bool,
     /// The token that the request carries.
-    pub(super) sent_token: Option<Arc<Token>>,
+    pub(super) sent_token: Option<SentToken>,
     /// A 1xx other than 100 was forwarded.
     pub(super) forwarded_1xx: bool,
 }
@@ -143,7 +142,7 @@ impl Attempt {
             is_invited: true,
             awaits_continue: head.expects_continue,
             is_suspect: false,
-            sent_token: None,
+            sent_token: head.token,
             forwarded_1xx: false,
         };
         if attempt.session.write_request_header(head.for_session).await.is_err() {
@@ -296,7 +295,7 @@ impl Attempt {
                         return Err(AttemptError::Upstream(error, self.broken()));
                     }
                     if request.version == Version::Http11 {
-                        let edits = Edits::of(record, planned, request, self.sent_token.as_deref());
+                        let edits = Edits::of(record, planned, request, self.sent_token.as_ref());
                         self.forwarded_1xx |= head.status != 100;
                         self.is_invited = true;
                         pass_interim_on(client, &head, &edits);

@@ -44,8 +44,8 @@ mod tunnel;
 
 pub(super) use request::Request;
 
-use crate::credentials::Credential;
 use crate::credentials::oauth2::{Cause, Now, Token, TokenError, TokenSource};
+use crate::credentials::{Credential, SentToken};
 use crate::error_code::ErrorCode;
 use crate::message::Version;
 use crate::message::request::BadHead;
@@ -326,12 +326,11 @@ impl Exchange<'_> {
             Some(token) => Some(token),
             None => self.token(request, planned, tries).await?,
         };
-        let head = outgoing::finish_upstream_request(request, planned, token.as_deref())?;
+        let head = outgoing::finish_upstream_request(request, planned, token)?;
         let record = &mut request.record;
         record.upstream = Some(connection.address);
         record.phase = Some(Phase::Send);
-        let mut attempt = Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
-        attempt.sent_token = token;
+        let attempt = Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
         match attempt.response(upload, self.client, (&request.head, planned), record).await {
             Ok(answering) => {
                 if answering.head.status == 407 {
@@ -409,7 +408,9 @@ impl Exchange<'_> {
         tries: &Tries,
     ) -> Result<Option<Arc<Token>>, NotForwarded> {
         let route = &planned.plan.route;
-        let (Some(sent), Some(source)) = (&answering.attempt.sent_token, token_source(planned)) else {
+        let (Some(SentToken::OAuth2(sent)), Some(source)) =
+            (&answering.attempt.sent_token, token_source(planned))
+        else {
             return Ok(None);
         };
         let status = answering.head.status;

@@ -45,7 +45,7 @@ pub(super) async fn open(
         return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
     let out = client.queue();
-    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_deref());
+    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_ref());
     status_line(out, head.status, &edits.reason(&head.reason));
     edits.write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
     field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
