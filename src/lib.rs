@@ -2,9 +2,11 @@
 //!
 //! # Three data flows
 //!
-//! **A request.** [`proxy`] receives it and pins the [`snapshot`]; `outbound` or `webhook` turns (snapshot, request
-//! head, now) into a [`plan::Plan`] or a [`plan::Refusal`], without I/O; `proxy` carries out the plan and `telemetry`
-//! records one outcome.
+//! **A request.** [`proxy`] receives it from a `socket`, plain or TLS, and pins the [`snapshot`]; [`outbound`] (the
+//! caller, its rights, the service) or [`webhook`] turns (snapshot, request head, now) into a [`plan::Plan`] or a
+//! [`plan::Refusal`], without I/O; `proxy` admits it by the [`limits`] of caller and service, carries out the plan through
+//! [`transport`], directly or through a forward proxy, and `telemetry` records one outcome. The one look outside before a
+//! plan: a JWT may have to wait for the keys of its issuer ([`issuers`]).
 //!
 //! **A file.** [`config`] reads text and secrets, builds a tree in which every node knows its place, and returns a
 //! [`config::model::Config`] or every problem at once; [`snapshot`] turns it into routing tables, key tables and

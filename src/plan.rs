@@ -65,7 +65,7 @@ impl Reply {
     }
 }
 
-/// What a 401 or 407 asks for (RFC 9110 section 11.6; RFC 6750 section 3 wants at least one parameter of `Bearer`).
+/// The challenge of a 401 or 407 (RFC 9110 section 11.6; RFC 6750 section 3 wants at least one parameter of `Bearer`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Challenge {
     /// A token. None was shown.

@@ -90,7 +90,7 @@ fn every_selector_of_the_manifests_selects_attache_alone() {
 
 #[test]
 fn every_port_and_path_of_the_manifests_is_there() {
-    let secrets = Regex::new(r"file: (\S+)").expect("a pattern");
+    let paths = Regex::new(r"(?:file|ca): (/\S+)").expect("a pattern");
     for name in KUSTOMIZATIONS {
         let objects = objects(name);
         let spec = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"];
@@ -110,10 +110,30 @@ fn every_port_and_path_of_the_manifests_is_there() {
                 "{probe}"
             );
         }
-        // Every secret that the file names lies in the volume of the Secret.
+        // Every file that the file names lies in a volume.
+        let mounts = container["volumeMounts"].as_sequence().expect("mounts");
+        let folders: Vec<_> = mounts.iter().filter_map(|mount| mount["mountPath"].as_str()).collect();
         let file = of_kind(&objects, "ConfigMap")["data"]["attache.yaml"].as_str().expect("a file");
-        for found in secrets.captures_iter(file) {
-            assert!(found[1].starts_with("/run/secrets/attache/"), "{name}: {}", &found[1]);
+        for found in paths.captures_iter(file) {
+            let folder = found[1].rsplit_once('/').expect("a path").0;
+            assert!(folders.contains(&folder), "{name}: {}", &found[1]);
+        }
+    }
+}
+
+#[test]
+fn no_manifest_lets_anonymous_callers_use_the_credentials() {
+    for name in KUSTOMIZATIONS {
+        let objects = objects(name);
+        let file = of_kind(&objects, "ConfigMap")["data"]["attache.yaml"].as_str().expect("a file");
+        let file: Value = serde_yaml::from_str(file).expect("YAML");
+        assert!(file["callers"].is_mapping() && file.get("caller_rules").is_none(), "{name}");
+        assert!(file.get("allow_anonymous_callers").is_none(), "{name}");
+        // The tokens of the callers are verified by the keys of the cluster.
+        if let Some(issuers) = file["issuers"].as_mapping() {
+            for (_, caller) in file["callers"].as_mapping().expect("callers") {
+                assert!(issuers.contains_key(&caller["jwt"]["issuer"]), "{name}: {caller:?}");
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ impl Arrival {
     }
 }
 
-/// What a client of the listener has to prove.
+/// The proofs that a client of the listener needs.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// True if a token or a certificate is asked for.

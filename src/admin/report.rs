@@ -106,7 +106,7 @@ pub struct Parts {
     pub webhooks: Vec<KeyReport>,
     /// Callers by their key. `None`: every client of `listen.outbound` may use every service.
     pub callers: Option<BTreeMap<String, CallerReport>>,
-    /// What becomes of a request that lacks a proof or a right; only with callers.
+    /// The treatment of a request that lacks a proof or a right; only with callers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_rules: Option<&'static str>,
     /// The listeners with TLS, by their name.
@@ -184,7 +184,9 @@ pub struct FailureReport {
     pub service: Option<Box<str>>,
     /// The service's account.
     pub account: Option<Box<str>>,
-    /// The id of the webhook key.
+    /// The caller that is proved, or whose token is not valid now.
+    pub caller: Option<Box<str>>,
+    /// The id of the webhook key, or of the caller's token.
     pub key_id: Option<Box<str>>,
     /// The status that was sent; 499 if the client left before one was.
     pub status: u16,
@@ -339,7 +341,7 @@ pub struct CallerReport {
     pub jwt: Option<CallerJwtReport>,
     /// The name in the certificates that prove it.
     pub certificate: Option<String>,
-    /// What it may use, by service; `*` for every service.
+    /// Its rights, by service; `*` for every service.
     pub services: BTreeMap<String, RightReport>,
     /// A token that can't be read.
     pub credential: Option<UnreadReport>,

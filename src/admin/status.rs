@@ -129,6 +129,7 @@ pub fn describe_failures(rows: &[FailureRow]) -> Vec<FailureReport> {
             direction: failure.direction.as_str(),
             service: failure.service.clone(),
             account: failure.account.clone(),
+            caller: failure.caller.clone(),
             key_id: failure.key_id.clone(),
             status: failure.status,
             code: failure.code.map(ErrorCode::as_str),

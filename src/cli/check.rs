@@ -106,6 +106,9 @@ fn summary(path: &Path, config: &Config, warnings: usize) -> String {
         count(config.count_accounts(), "account"),
         count(config.users.len(), "user"),
     ];
+    if let Some(callers) = &config.callers {
+        parts.push(count(callers.len(), "caller"));
+    }
     if warnings > 0 {
         parts.push(count(warnings, "warning"));
     }
@@ -214,7 +217,16 @@ mod tests {
         );
         fs::write(&path, yaml).unwrap();
         let config = config::check(&path, Mode::Full, SystemTime::now()).config.unwrap();
-        assert!(summary(&path, &config, 0).contains("3 services, 2 accounts, 0 users"));
+        assert!(summary(&path, &config, 0).contains("3 services, 2 accounts, 0 users, hash"));
+    }
+
+    #[test]
+    fn callers_are_counted_where_there_are_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("attache.yaml");
+        fs::write(&path, "callers: {}\nservices: {}").unwrap();
+        let config = config::check(&path, Mode::Full, SystemTime::now()).config.unwrap();
+        assert!(summary(&path, &config, 0).contains("0 users, 0 callers, hash"));
     }
 
     #[test]

@@ -152,7 +152,7 @@ struct Asked {
     caller: Option<CallerNumber>,
 }
 
-/// What becomes of it.
+/// The outcome of a request.
 enum Decision {
     Outbound(Plan, Option<Sender>),
     Webhook(KeyNumber, Plan),
@@ -160,11 +160,11 @@ enum Decision {
     Refusal(Box<Denied>),
 }
 
-/// Who sends an outbound request, where the file has callers.
+/// The sender of an outbound request, where the file has callers.
 struct Sender {
     /// The key of the caller; `None` if none is proved.
     caller: Option<String>,
-    /// What `caller_rules: report` lets through.
+    /// The missing proof or right that `caller_rules: report` lets through.
     lacks: Option<CallerRefusal>,
 }
 
@@ -173,11 +173,12 @@ struct Denied {
     refusal: Refusal,
     key: Option<KeyNumber>,
     reason: Option<WebhookRefusal>,
+    caller: Option<CallerNumber>,
 }
 
 impl From<Refusal> for Decision {
     fn from(refusal: Refusal) -> Self {
-        Self::Refusal(Box::new(Denied { refusal, key: None, reason: None }))
+        Self::Refusal(Box::new(Denied { refusal, key: None, reason: None, caller: None }))
     }
 }
 
@@ -248,6 +249,7 @@ impl Asked {
                         refusal,
                         key: key.or(known_key),
                         reason: Some(reason),
+                        caller: None,
                     }))
                 }
             },
@@ -273,14 +275,18 @@ impl Asked {
             Some(caller) => Ok(caller),
             None => callers.authenticate(&snapshot.issuers, &shown).map(|proven| proven.caller),
         };
-        let decided = callers.decide(&snapshot.routes, call, proven.map_err(|unproven| unproven.reason));
+        let proven = proven.map_err(|unproven| unproven.reason);
+        let decided = callers.decide(&snapshot.routes, call, proven);
         match decided {
             Ok((plan, caller, lacks)) => {
                 let sender =
                     Sender { caller: caller.map(|caller| callers.get(caller).key.to_string()), lacks };
                 Decision::Outbound(plan, Some(sender))
             }
-            Err(refusal) => refusal.into(),
+            Err(refusal) => {
+                let caller = proven.ok();
+                Decision::Refusal(Box::new(Denied { refusal, key: None, reason: None, caller }))
+            }
         }
     }
 
@@ -349,7 +355,9 @@ fn snapshot(config: Config) -> Result<Snapshot, String> {
 fn log_path(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> String {
     let target = asked.target.as_bytes();
     let path = match (asked.direction, decision) {
-        (Direction::Outbound, Decision::Refusal(_)) => outbound::log_path(target, false).to_vec(),
+        (Direction::Outbound, Decision::Refusal(denied)) => {
+            outbound::log_path(target, denied.refusal.service.is_some()).to_vec()
+        }
         (Direction::Outbound, _) => outbound::log_path(target, true).to_vec(),
         (Direction::Webhook, decision) => {
             let key = match decision {

@@ -53,7 +53,7 @@ enum Command {
     Render(render::RenderArgs),
     /// Print the JSON Schema of the file, for editors.
     Schema(schema::SchemaArgs),
-    /// Create a webhook key.
+    /// Create a webhook key, or a token of a caller.
     Keys(keys::KeysArgs),
     /// List every webhook URL.
     Urls(urls::UrlsArgs),

@@ -27,6 +27,10 @@ use map::{Keys, Step, UNKNOWN};
 /// Maximum of every duration in the file.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
+/// The length up to which a list of known words is shown whole, and the number of words shown of a longer one.
+const MAX_KNOWN: usize = 12;
+const SHOWN_KNOWN: usize = 8;
+
 /// The code of a text with a placeholder that another program should have replaced.
 const PLACEHOLDER: &str = "placeholder";
 
@@ -377,9 +381,8 @@ impl<'t> Decoder<'t> {
             return Some(*value);
         }
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let help = self
-            .suggest(text, known.iter().copied())
-            .unwrap_or_else(|| format!("known here: {}", list(&known)));
+        let help =
+            self.suggest(text, known.iter().copied()).unwrap_or_else(|| self.known(Some(text), &known));
         let message = format!("{at} is not one of {}", list(&known));
         self.reject(
             Finding::error("unknown_value", self.place(at), message).label("unknown value").help(help),
@@ -446,6 +449,25 @@ impl<'t> Decoder<'t> {
             }
         }
         best.map(|(_, candidate)| candidate)
+    }
+
+    /// Returns "known here: …" with all words, or of a longer list those most similar to `text`. Without `text` they keep
+    /// their order: of a possible secret, even the order of similar words would tell something.
+    pub(super) fn known(&self, text: Option<&str>, words: &[&str]) -> String {
+        if words.len() <= MAX_KNOWN {
+            return format!("known here: {}", list(words));
+        }
+        let mut words = words.to_vec();
+        let budget = self.suggestions.get().checked_sub(words.len());
+        if let (Some(text), Some(left)) = (text.filter(|text| text.len() <= 128), budget) {
+            self.suggestions.set(left);
+            let text = text.to_ascii_lowercase();
+            let similarity = |word: &&str| strsim::jaro_winkler(&text, &word.to_ascii_lowercase());
+            words.sort_by(|a, b| similarity(b).total_cmp(&similarity(a)));
+        }
+        let quoted: Vec<String> = words[..SHOWN_KNOWN].iter().map(|word| format!("`{word}`")).collect();
+        let more = words.len() - SHOWN_KNOWN;
+        format!("known here: {} and {more} more, see `attache schema --format markdown`", quoted.join(", "))
     }
 }
 

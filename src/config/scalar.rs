@@ -313,6 +313,14 @@ fn base_url(text: &str, remedies: (&str, &str)) -> Result<ServerUrl, Invalid> {
 
 /// Parses the URL of a forward proxy.
 pub(super) fn proxy_url(text: &str) -> Result<ServerUrl, Invalid> {
+    let is_scheme = |scheme: &str| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let is_placeholder = text.contains("{{") || text.contains("${");
+    if !is_placeholder && !text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme)) {
+        return invalid_try(
+            "it does not begin with `http://`; SOCKS can't be used",
+            "write it like `http://proxy.example.com:3128`",
+        );
+    }
     let url = base_url(text, ("use `username` and `password`", "remove it"))?;
     if url.tls {
         return invalid_try("a proxy with TLS on its own port can't be used", "use its http port");

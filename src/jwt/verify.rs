@@ -64,42 +64,6 @@ pub enum JwtRefusal {
     NotYetValid,
 }
 
-impl JwtRefusal {
-    /// Every refusal.
-    pub const ALL: [Self; 12] = [
-        Self::Malformed,
-        Self::TooLarge,
-        Self::Critical,
-        Self::WrongIssuer,
-        Self::KeysUnavailable,
-        Self::UnknownKey,
-        Self::Algorithm,
-        Self::BadSignature,
-        Self::MissingClaim,
-        Self::WrongAudience,
-        Self::Expired,
-        Self::NotYetValid,
-    ];
-
-    /// Returns the value for the access log's `reason` and for metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::TooLarge => "too_large",
-            Self::Algorithm => "algorithm",
-            Self::Critical => "critical_header",
-            Self::WrongIssuer => "wrong_issuer",
-            Self::KeysUnavailable => "keys_unavailable",
-            Self::UnknownKey => "unknown_key",
-            Self::BadSignature => "bad_signature",
-            Self::MissingClaim => "missing_claim",
-            Self::WrongAudience => "wrong_audience",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-        }
-    }
-}
-
 /// The claims of a token that was verified. No `Debug`: claims may be personal data.
 #[derive(Clone, PartialEq)]
 pub struct Claims {

@@ -33,7 +33,9 @@ pub struct Failure {
     pub service: Option<Box<str>>,
     /// The service's account.
     pub account: Option<Box<str>>,
-    /// The id of the webhook key.
+    /// The caller that is proved, or whose token is not valid now.
+    pub caller: Option<Box<str>>,
+    /// The id of the webhook key, or of the caller's token.
     pub key_id: Option<Box<str>>,
     /// The status that was sent; 499 if the client left before one was.
     pub status: u16,
@@ -160,6 +162,7 @@ mod tests {
             direction: Direction::Webhook,
             service: service.map(Into::into),
             account: None,
+            caller: None,
             key_id: None,
             status: 404,
             code: Some(ErrorCode::WebhookUnknown),

@@ -40,6 +40,7 @@ fn is_wanted(query: &Query, failure: &FailureReport) -> bool {
     query.matches(&[
         failure.service.as_deref().unwrap_or_default(),
         failure.account.as_deref().unwrap_or_default(),
+        failure.caller.as_deref().unwrap_or_default(),
         failure.key_id.as_deref().unwrap_or_default(),
         failure.code.unwrap_or_default(),
         failure.reason.as_deref().unwrap_or_default(),
@@ -70,6 +71,7 @@ fn row(failure: &FailureReport) -> Markup {
                 div.dim {
                     (failure.direction)
                     @if let Some(account) = &failure.account { ", account " (account) }
+                    @if let Some(caller) = &failure.caller { ", caller " (caller) }
                     @if let Some(key) = &failure.key_id { ", key " (key) }
                 }
             }

@@ -21,6 +21,7 @@ fn failure(request_id: &str) -> FailureReport {
         direction: "outbound",
         service: Some("mailer".into()),
         account: Some("erp".into()),
+        caller: Some("billing".into()),
         key_id: None,
         status: 502,
         code: Some("service_unreachable"),

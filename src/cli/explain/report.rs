@@ -1,4 +1,4 @@
-//! What `attache explain` prints: the same facts for people and for programs. No secret is among them.
+//! The output of `attache explain`: the same facts for people and for programs. No secret is among them.
 
 use super::{Asked, Decision, Denied, Sender, listener, log_path};
 use crate::config::effective::printable;
@@ -7,6 +7,7 @@ use crate::config::model::{
 };
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
+use crate::outbound::callers::RunningCaller;
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::WebhookRefusal;
@@ -122,16 +123,25 @@ impl Report {
             let line = format!("{} (caller_rules: report lets it through)", lacks.as_str());
             self.add("lacks", json!(lacks.as_str()), "lacks", line);
         }
-        let Some(caller) = name.and_then(|name| callers.named(name)).map(|number| callers.get(number)) else {
-            return;
-        };
-        if let Some(Some(rights)) = caller.rights(&plan.route.service) {
+        if let Some(number) = name.and_then(|name| callers.named(name)) {
+            self.rights(callers.get(number), &plan.route.service);
+            self.limits_of(snapshot, callers.get(number));
+        }
+    }
+
+    /// The rights of a caller on a service.
+    fn rights(&mut self, caller: &RunningCaller, service: &str) {
+        if let Some(Some(rights)) = caller.rights(service) {
             let methods: Vec<&str> = rights.methods.iter().map(http::Method::as_str).collect();
             let paths: Vec<String> = rights.paths.iter().map(ToString::to_string).collect();
             let all = |list: &str| if list.is_empty() { "all".to_owned() } else { list.to_owned() };
             let line = format!("methods: {}; paths: {}", all(&methods.join(", ")), all(&paths.join(", ")));
             self.add("caller_rights", json!({ "methods": methods, "paths": paths }), "rights", line);
         }
+    }
+
+    /// The limits of a caller.
+    fn limits_of(&mut self, snapshot: &Snapshot, caller: &RunningCaller) {
         let Some(configured) = snapshot.config.callers.as_ref().and_then(|all| all.get(&*caller.key)) else {
             return;
         };
@@ -230,6 +240,7 @@ impl Report {
         if let Some(key) = denied.key {
             self.identity(snapshot, key);
         }
+        self.restrictions(snapshot, denied);
         let status = refusal.status().as_u16();
         self.add("status", json!(status), "status", status.to_string());
         self.add("code", json!(refusal.code.as_str()), "code", refusal.code.as_str().to_owned());
@@ -253,6 +264,27 @@ impl Report {
         }
     }
 
+    /// The caller of a refused request, its rights, and what the service allows.
+    fn restrictions(&mut self, snapshot: &Snapshot, denied: &Denied) {
+        let service = denied.refusal.service.as_deref();
+        let caller = snapshot.callers.as_ref().zip(denied.caller).map(|(all, number)| all.get(number));
+        if let Some(caller) = caller {
+            self.add("caller", json!(caller.key), "caller", caller.key.to_string());
+        }
+        let Some(service) = service.filter(|_| denied.key.is_none()) else { return };
+        let configured = snapshot.config.services.get(service);
+        let name = configured.and_then(|service| service.name.as_deref());
+        self.add("service", json!(service), "service", named(service, name));
+        if let Some(caller) = caller {
+            self.rights(caller, service);
+        }
+        let is_of_service = matches!(denied.refusal.code, ErrorCode::RequestDenied | ErrorCode::MethodDenied);
+        let outbound = configured.and_then(|service| service.outbound.as_ref());
+        if let Some(outbound) = outbound.filter(|_| is_of_service) {
+            self.allowed(&outbound.rules.allow);
+        }
+    }
+
     pub(super) fn json(&self) -> Value {
         let members = self.facts.iter().filter_map(|fact| fact.member.clone());
         Value::Object(members.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
@@ -271,7 +303,7 @@ impl Report {
     }
 }
 
-/// What the answer leaves out, because the client must not learn it.
+/// The cause that the answer leaves out, because the client must not learn it.
 fn cause(asked: &Asked, snapshot: &Snapshot, denied: &Denied) -> Option<String> {
     let key = denied.key.map(|key| snapshot.keys.get(key));
     let until = key.and_then(|key| key.expires_at()).and_then(|at| jiff::Timestamp::try_from(at).ok());

@@ -217,7 +217,7 @@ impl Report {
         self.line(tense, format!("{time}, took {took} ms"));
         let asked = [text("method"), text("path"), text("direction").map(|way| format!("({way})"))];
         self.line("request", asked.into_iter().flatten().collect::<Vec<_>>().join(" "));
-        for key in ["service", "account", "user", "key_id", "client", "upstream"] {
+        for key in ["service", "account", "caller", "user", "key_id", "client", "upstream"] {
             if let Some(text) = text(key) {
                 self.line(if key == "key_id" { "key" } else { key }, text);
             }
@@ -269,13 +269,20 @@ impl Report {
             ListenAddr::Tcp(address) => format!("http://{address}{path}"),
             ListenAddr::Unix(_) => path.to_owned(),
         };
+        let caller = line["caller"].as_str().filter(|_| line["code"] != "caller_unauthenticated");
+        if config.callers.is_some() && caller.is_none() {
+            let why = "not known: the log has no proof of the caller; `attache explain --caller NAME METHOD URL` needs none";
+            return self.add("now", Value::Null, "now", why.to_owned());
+        }
         let planned = Asked::of(method, &url, &[], None, &config).and_then(|asked| {
             let snapshot = snapshot(config)?;
+            let asked = asked.sent_by(caller.filter(|_| snapshot.callers.is_some()), &snapshot)?;
             let decision = asked.decide(&snapshot, SystemTime::now());
             Ok(Report::new(&asked, &snapshot, &decision))
         });
-        if let Ok(plan) = planned {
-            self.add("now", plan.json(), "now", plan.human());
+        match planned {
+            Ok(plan) => self.add("now", plan.json(), "now", plan.human()),
+            Err(problem) => self.add("now", Value::Null, "now", format!("not known: {problem}")),
         }
     }
 }

@@ -44,6 +44,10 @@ services:
 }
 
 fn explain(line: &[&str]) -> (Value, String) {
+    explain_with(&yaml(), line)
+}
+
+fn explain_with(yaml: &str, line: &[&str]) -> (Value, String) {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
@@ -51,11 +55,12 @@ fn explain(line: &[&str]) -> (Value, String) {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.yaml");
-    std::fs::write(&path, yaml()).unwrap();
+    std::fs::write(&path, yaml).unwrap();
     let config = crate::config::load(&path, Mode::Offline).config.unwrap();
     let args = <Line as clap::Parser>::parse_from(["explain"].iter().chain(line)).args;
     let asked = Asked::new(&args, &config).unwrap();
     let snapshot = snapshot(config).unwrap();
+    let asked = asked.sent_by(args.caller.as_deref(), &snapshot).unwrap();
     let decision = asked.decide(&snapshot, SystemTime::now());
     let report = || Report::new(&asked, &snapshot, &decision);
     let (json, human) = (report().json().to_string(), report().human());
@@ -158,4 +163,37 @@ fn headers_beside_a_credential_are_among_those_added() {
     ]);
     assert_eq!(json["headers_added"], added);
     assert!(human.contains("X-Tenant: [redacted]"), "{human}");
+}
+
+#[test]
+fn a_request_without_the_right_shows_what_is_allowed() {
+    let yaml = r#"
+callers:
+  billing:
+    tokens: [{ id: t, sha256: 5e20dfe2397513938b8ab7dbcfd225179d6d504189012a286364ce0a37da168f }]
+    services: { erp: { methods: [GET], paths: [/contacts*] }, crm: {} }
+services:
+  erp: { account: { authorization: none }, server_url: https://erp.example }
+  crm: { account: { authorization: none }, server_url: https://crm.example, allow: { methods: [PUT], paths: [/a] } }
+"#;
+    let rows: [(&[&str], &str, &[&str]); 4] = [
+        (
+            &["--caller", "billing", "GET", "/erp/orders"],
+            "caller_path",
+            &["caller      billing", "service     erp", "rights      methods: GET; paths: /contacts*"],
+        ),
+        (&["--caller", "billing", "PUT", "/crm/b"], "path", &["caller      billing", "paths       /a"]),
+        (&["--caller", "billing", "GET", "/crm/a"], "method", &["methods     PUT"]),
+        (&["GET", "/erp/contacts"], "no_proof", &["request     GET /erp: refused"]),
+    ];
+    for (line, reason, parts) in rows {
+        let (json, human) = explain_with(yaml, line);
+        assert_eq!((&json["outcome"], &json["reason"]), (&json!("refused"), &json!(reason)), "{human}");
+        for part in parts {
+            assert!(human.contains(part), "{part}:\n{human}");
+        }
+        if let Some(service) = json["service"].as_str() {
+            assert_eq!(json["path"], line[3], "{service}: {human}");
+        }
+    }
 }

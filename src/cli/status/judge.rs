@@ -104,6 +104,9 @@ pub(super) fn page(status: &Value) -> String {
         let label = if part == "webhooks" { "webhook keys" } else { part };
         line(label, count.to_string());
     }
+    if let Some(callers) = status["callers"].as_object().filter(|callers| !callers.is_empty()) {
+        line("callers", callers.len().to_string());
+    }
     for (nth, (failure, count)) in kinds(&status["failures"]).into_iter().take(MAX_FAILURES).enumerate() {
         line(if nth == 0 { "last failures" } else { "" }, failure_line(failure, count));
     }
@@ -170,8 +173,13 @@ const DEGRADED: &str = "degraded";
 
 /// Returns the accounts, services and listeners with an unreadable secret, in the states for which `is_meant` holds.
 fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
-    let kinds =
-        [("account", "accounts"), ("issuer", "issuers"), ("service", "services"), ("listener", "listeners")];
+    let kinds = [
+        ("account", "accounts"),
+        ("issuer", "issuers"),
+        ("service", "services"),
+        ("caller", "callers"),
+        ("listener", "listeners"),
+    ];
     let all = kinds.iter().flat_map(|(kind, part)| {
         members(&status[*part]).map(move |(name, of)| (kind, name, &of["credential"]))
     });

@@ -11,6 +11,7 @@ fn document() -> Value {
             "last_reload": { "at": "2026-11-26T00:00:00Z", "result": "applied", "problems": [], "hash": "aa" },
         },
         "accounts": { "a": {} }, "services": { "s": {} }, "users": {}, "webhooks": [],
+        "callers": { "c": {} },
     })
 }
 
@@ -32,7 +33,7 @@ fn a_hash_is_served_once_it_is_completely_in_effect() {
     waiting["config"]["restart_needed"] = json!(["listen"]);
     assert_eq!(reasons(&waiting, "aa"), ["a restart is needed for listen"]);
     assert_eq!(judge(&waiting, true, None), Verdict::Good);
-    for part in [("accounts", "a"), ("services", "s")] {
+    for part in [("accounts", "a"), ("services", "s"), ("callers", "c")] {
         let mut missing = document();
         missing[part.0][part.1]["credential"] =
             json!({ "state": "unavailable", "reason": "secret_missing", "at": "a.b" });

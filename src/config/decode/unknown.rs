@@ -1,6 +1,6 @@
 //! Keys that the schema does not know, and the keys that were probably meant.
 
-use super::{At, Decoder, Step, list};
+use super::{At, Decoder, Step};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::schema::{self, Key, Kind, Shape};
@@ -54,7 +54,7 @@ pub(super) fn report(
         (None, Some((_, instead))) => (*instead).to_owned(),
         (None, None) => {
             let known: Vec<&str> = shape.keys().map(|key| key.name).collect();
-            format!("known here: {}", list(&known))
+            decoder.known((!stray).then_some(name), &known)
         }
     };
     decoder.report(finding.help(help));

@@ -64,7 +64,7 @@ pub(super) fn caller(
     let services = decoder.required(&map, "services").and_then(|at| rights(decoder, &at, context));
     let rate_limit = optional(map.get("rate_limit"), |at| limits::rate(decoder, at));
     let max_concurrent = optional(map.get("max_concurrent"), |at| decoder.integer(at));
-    let caller = Caller {
+    let mut caller = Caller {
         key: key.to_owned(),
         tokens: tokens.or(Vec::new())?,
         jwt: jwt.checked().ok()?,
@@ -74,7 +74,11 @@ pub(super) fn caller(
         max_concurrent: max_concurrent.checked().ok()?.and_then(NonZeroU32::new),
         unread,
     };
-    if caller.is_unprovable() && caller.unread.is_none() {
+    let is_unprovable = caller.is_unprovable();
+    if let Some(unread) = &mut caller.unread {
+        // Another proof serves meanwhile, or none does.
+        unread.blocks |= is_unprovable;
+    } else if is_unprovable {
         let message = format!("{at} has no proof, so no request is this caller's");
         let finding = Finding::warning("caller_without_proof", decoder.key(at), message);
         let help = "`attache keys new --caller NAME` makes a token";

@@ -4,7 +4,7 @@ mod fit;
 mod parts;
 mod replay;
 
-use crate::config::decode::{At, Decoder, Given, Map, list};
+use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Use};
 use crate::config::model::Verify;
 use crate::config::problem::Finding;
@@ -29,7 +29,7 @@ pub(super) fn verify(
     names: &mut Distinct<'_>,
 ) -> Option<Verify> {
     let map = decoder.mapping(at)?;
-    let schemes = || format!("one of {}; `custom` is for all other providers", list(Scheme::NAMES));
+    let schemes = || format!("{}; `custom` is for all other providers", decoder.known(None, Scheme::NAMES));
     let help = map.get("scheme").is_none().then(schemes);
     let scheme =
         decoder.required_or(&map, "scheme", help.as_deref()).and_then(|at| scheme(decoder, &map, &at));
@@ -230,7 +230,7 @@ fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {
         let finding = Finding::error("unknown_value", decoder.place(at), message).label("unknown scheme");
         let help = decoder
             .suggest(name, Scheme::NAMES.iter().copied())
-            .unwrap_or_else(|| format!("known here: {}", list(Scheme::NAMES)));
+            .unwrap_or_else(|| decoder.known(Some(name), Scheme::NAMES));
         return decoder.reject(finding.help(help));
     };
     let mut fine = true;

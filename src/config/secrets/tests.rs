@@ -87,6 +87,20 @@ fn an_unreadable_secret_concerns_only_its_account() {
 }
 
 #[test]
+fn a_caller_without_another_proof_is_unavailable_and_with_one_degraded() {
+    let machine = Has::default();
+    machine.set("A", "att_0123456789abcdefghijkl");
+    let text = "callers:
+  a: { tokens: [{ id: t, value: { env: B } }], services: [s] }
+  b: { tokens: [{ id: t, value: { env: C } }, { id: u, value: { env: A } }], services: [s] }
+services: { s: { account: { authorization: none }, server_url: 'https://s.example' } }
+";
+    let config = accepted(text, &machine, &LastValues::default());
+    let state = |name: &str| config.callers.as_ref().unwrap()[name].unread.as_ref().map(UnreadSecret::state);
+    assert_eq!((state("a"), state("b")), (Some("unavailable"), Some("degraded")));
+}
+
+#[test]
 fn the_last_value_is_kept_from_reading_to_reading() {
     let machine = Has::default();
     machine.set("A", "one");

@@ -44,7 +44,7 @@ enum Verdict {
     Keep,
     /// It is replaced.
     Replace(Vec<u8>),
-    /// It would lead into another service, or nobody can say where.
+    /// It would lead into another service, or clients disagree on its place.
     Drop,
 }
 

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a request shows of its caller. No `Debug`: the text is a credential.
+/// The proof of its caller that a request shows. No `Debug`: the text is a credential.
 pub(super) struct CallerProof {
     pub(super) outcome: Result<Proven, Unproven>,
     /// The text of the field that counts.

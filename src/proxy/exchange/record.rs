@@ -220,6 +220,7 @@ impl Record {
             direction: self.direction,
             service: route.map(|route| &*route.service).or(key.map(Key::service)).map(Into::into),
             account: route.and_then(|route| route.account.as_deref()).map(Into::into),
+            caller: self.caller_key().map(Into::into),
             key_id: key.map(Key::id).or(self.token_id()).map(Into::into),
             status,
             code: self.code,

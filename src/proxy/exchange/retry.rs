@@ -1,4 +1,4 @@
-//! Whether and when a failed attempt is followed by another, as the service's `retries` say.
+//! Decides if and when another attempt follows a failed one, as the service's `retries` say.
 //!
 //! A retry needs, beside the settings: the part of the body that was read so far; a client that was sent nothing of a
 //! response; time for another attempt as long as this one; and the budget, which is asked last. The rules of [`super::resend`]

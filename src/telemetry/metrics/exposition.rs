@@ -411,7 +411,7 @@ impl<'a> Exposition<'a> {
         );
         text.family(
             "attache_credential_unavailable",
-            "1 while a secret of the account, the issuer, the service or the listener can't be read, even while its last value is in use.",
+            "1 while a secret of the account, the caller, the issuer, the service or the listener can't be read, even while its last value is in use.",
             MetricType::GAUGE,
             self.unavailable.iter().map(|&(label, name, _)| gauge(&[(label, name)], 1.0)),
         );

@@ -118,10 +118,6 @@ impl Request {
         head
     }
 
-    pub(super) fn method_name(&self) -> &str {
-        &self.method
-    }
-
     pub(super) async fn write(
         &self,
         host: SocketAddr,
@@ -262,19 +258,8 @@ impl Connection {
 
     /// Sends and reads at the same time, so that an early answer is received.
     pub(crate) async fn try_exchange(&mut self, request: Request) -> io::Result<Response> {
-        let start = Instant::now();
-        let (mut from, mut to) = self.stream.split();
-        let reading = read(&mut self.reader, &mut from, &request.method, start);
-        let writing = request.write(self.peer, &mut to);
-        tokio::pin!(reading, writing);
-        let both = async {
-            tokio::select! {
-                answer = &mut reading => answer,
-                // After a failed write there may be an answer to read.
-                _written = &mut writing => reading.await,
-            }
-        };
-        within(2 * PATIENCE, "an answer", both).await
+        let (from, to) = self.stream.split();
+        exchange(&mut self.reader, (from, to), self.peer, &request).await
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
@@ -316,6 +301,26 @@ impl Connection {
         assert_no_leak("bytes to the client", &got);
         got
     }
+}
+
+/// Sends a request and reads the answer at the same time.
+pub(super) async fn exchange(
+    reader: &mut Reader,
+    (mut from, mut to): (impl tokio::io::AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    peer: SocketAddr,
+    request: &Request,
+) -> io::Result<Response> {
+    let reading = read(reader, &mut from, &request.method, Instant::now());
+    let writing = request.write(peer, &mut to);
+    tokio::pin!(reading, writing);
+    let both = async {
+        tokio::select! {
+            answer = &mut reading => answer,
+            // After a failed write there may be an answer to read.
+            _written = &mut writing => reading.await,
+        }
+    };
+    within(2 * PATIENCE, "an answer", both).await
 }
 
 pub(super) async fn read(

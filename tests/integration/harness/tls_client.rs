@@ -1,6 +1,6 @@
 //! A client that speaks TLS to attache.
 
-use super::client::{Request, Response, read};
+use super::client::{Request, Response, exchange, read};
 use super::leaks::assert_no_leak;
 use super::tls::CertificateAuthority;
 use super::wire::Reader;
@@ -94,19 +94,8 @@ pub(crate) struct TlsConnection {
 
 impl TlsConnection {
     pub(crate) async fn exchange(&mut self, request: Request) -> io::Result<Response> {
-        let start = Instant::now();
-        let (mut from, mut to) = tokio::io::split(&mut self.stream);
-        let reading = read(&mut self.reader, &mut from, request.method_name(), start);
-        let writing = request.write(self.peer, &mut to);
-        tokio::pin!(reading, writing);
-        let both = async {
-            tokio::select! {
-                answer = &mut reading => answer,
-                // After a failed write there may be an answer to read.
-                _written = &mut writing => reading.await,
-            }
-        };
-        within(2 * PATIENCE, "an answer", both).await
+        let halves = tokio::io::split(&mut self.stream);
+        exchange(&mut self.reader, halves, self.peer, &request).await
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {

@@ -219,3 +219,28 @@ fn the_plan_of_a_line_moves_no_cursor() {
     report.line("now", "GET\u{1b}[31m /x".to_owned());
     assert_eq!(report.human(), "now         GET\\u{1b}[31m /x\n");
 }
+
+#[test]
+fn the_plan_of_now_is_that_of_the_caller_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    let yaml = "callers: { billing: { tokens: [], services: { mailer: { paths: [/x] } } } }
+services: { mailer: { account: { authorization: none }, server_url: 'https://api.mailer.example' } }";
+    std::fs::write(&path, yaml).unwrap();
+    let now = |caller: &str, code: &str| {
+        let mut line = line();
+        line["caller"] = serde_json::from_str(caller).unwrap();
+        line["code"] = json!(code);
+        let mut report = Report::default();
+        report.failure(&line);
+        report.plan_now(&line, Ok(config::load(&path, Mode::Offline).config.unwrap()));
+        report.human()
+    };
+    let forbidden = now(r#""billing""#, "caller_forbidden");
+    assert!(forbidden.contains("\ncaller      billing\n"), "{forbidden}");
+    assert!(forbidden.contains("rights      methods: all; paths: /x"), "{forbidden}");
+    for unproved in [now("null", "service_timeout"), now(r#""billing""#, "caller_unauthenticated")] {
+        assert!(unproved.contains("now         not known: the log has no proof of the caller"), "{unproved}");
+    }
+    assert!(now(r#""gone""#, "service_timeout").contains("not known: there is no caller `gone`"));
+}
