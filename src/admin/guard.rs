@@ -21,7 +21,7 @@
 //! Rejected: a list of names in the file. Names get onto it that others control, and a proxy can set the header.
 
 use super::View;
-use crate::config::model::{AdminTokens, Listen};
+use crate::config::model::{AdminTokens, ClientCa, Listen};
 use crate::secret::Secret;
 use crate::x509::PeerCertificate;
 use axum::extract::{Extension, Request, State};
@@ -74,18 +74,21 @@ impl Arrival {
 }
 
 /// The proofs that a client of the listener needs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// True if a token or a certificate is asked for.
     pub(crate) is_required: bool,
     /// The tokens.
     pub(crate) tokens: AdminTokens,
+    /// The authorities of the certificates, which the handshake verifies. Two values are compared to tell of a change.
+    client_ca: Option<ClientCa>,
 }
 
 impl Access {
     /// Returns the access that the file configures.
     pub(crate) fn of(listen: &Listen) -> Self {
-        Self { is_required: listen.admin_asks(), tokens: listen.admin_tokens.clone() }
+        let client_ca = listen.admin.tls.as_ref().and_then(|tls| tls.client_ca.clone());
+        Self { is_required: listen.admin_asks(), tokens: listen.admin_tokens.clone(), client_ca }
     }
 }
 

@@ -75,9 +75,15 @@ impl Live {
 
     /// Sends the events. Never ends.
     pub(super) async fn run(&self, view: Arc<dyn View>) {
-        let mut pace = Pace::default();
+        let (mut pace, mut access) = (Pace::default(), view.access());
         loop {
-            let streams = std::mem::take(&mut *self.streams());
+            let mut streams = std::mem::take(&mut *self.streams());
+            let asked = view.access();
+            if asked != access {
+                // What a client has proved may count no more. The browser opens another stream, and proves it again.
+                streams.clear();
+                access = asked;
+            }
             if streams.is_empty() {
                 self.opened.notified().await;
                 continue;

@@ -133,9 +133,19 @@ async fn tokens_are_taken_up_and_withdrawn_by_a_reload() {
         send(attache.admin(), request).await.status
     };
     assert_eq!(status(&attache, &tokens[0]).await, 200);
+    let mut stream = Connection::open(attache.admin()).await;
+    let head = format!(
+        "GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        tokens[0]
+    );
+    stream.write(head.as_bytes()).await;
+    assert!(stream.head().await.start.starts_with(b"HTTP/1.1 200"));
     attache.give("hash", sha256_hex(&next));
     attache.reload(&format!("{LISTEN}{}", mailer("")), "applied").await;
     assert_eq!((status(&attache, &tokens[0]).await, status(&attache, &next).await), (401, 200));
+    // An open stream of the page ends, long before its time.
+    let seen = stream.rest().await;
+    assert!(!seen.is_empty());
 }
 
 #[tokio::test]
