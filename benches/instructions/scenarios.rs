@@ -14,13 +14,18 @@ pub(crate) enum Scenario {
     Webhook,
     /// GET with an OAuth2 account whose token was obtained.
     OAuth2,
+    /// GET of a caller with one of 10,000 tokens, with a header account.
+    Caller,
 }
 
 /// Number of services in every configuration.
 const SERVICES: usize = 10;
+/// Number of callers, where there are any, and of the tokens of each.
+const CALLERS: usize = 100;
+const TOKENS: usize = 100;
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 4] = [Self::Get, Self::Post, Self::Webhook, Self::OAuth2];
+    pub(crate) const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Webhook, Self::OAuth2, Self::Caller];
 
     /// Returns the name in the table, in the baseline and on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -29,6 +34,7 @@ impl Scenario {
             Self::Post => "post",
             Self::Webhook => "webhook",
             Self::OAuth2 => "oauth2",
+            Self::Caller => "caller",
         }
     }
 
@@ -49,6 +55,12 @@ impl Scenario {
         match self {
             Self::Get => format!("GET /mailer/v1/messages?limit=20 HTTP/1.1\r\n{fields}\r\n"),
             Self::OAuth2 => format!("GET /erp/v1/messages?limit=20 HTTP/1.1\r\n{fields}\r\n"),
+            Self::Caller => {
+                let token = token(CALLERS / 2, TOKENS / 2);
+                format!(
+                    "GET /mailer/v1/messages?limit=20 HTTP/1.1\r\n{fields}X-Attache-Token: {token}\r\n\r\n"
+                )
+            }
             Self::Post => with_body("/mailer/v1/messages", &"x".repeat(16 << 10)),
             Self::Webhook => {
                 with_body(&format!("/webhooks/{}/delivered", key(SERVICES / 2)), &"x".repeat(512))
@@ -90,8 +102,23 @@ services:
 "
             ));
         }
+        if self == Self::Caller {
+            yaml.push_str("callers:\n");
+            for caller in 0..CALLERS {
+                yaml.push_str(&format!("  caller-{caller}:\n    services: [mailer]\n    tokens:\n"));
+                for number in 0..TOKENS {
+                    let digest = hex(&sha256(token(caller, number).as_bytes()));
+                    yaml.push_str(&format!("      - {{ id: t{number}, sha256: {digest} }}\n"));
+                }
+            }
+        }
         yaml
     }
+}
+
+/// Returns a token of the caller `caller-{caller}`.
+fn token(caller: usize, number: usize) -> String {
+    format!("att_instructions_of_the_bench_{caller:04}_{number:04}")
 }
 
 /// Returns the webhook key of the service `hook-{n}`.

@@ -165,14 +165,15 @@ async fn connection(
     entry: ListEntry,
 ) {
     let (arrival, router) = (accepting.arrival, TowerToHyperService::new(router));
-    let Ok(Some(mut socket)) = timeout(bounds.first_head, accepting.secured()).await else { return };
-    let certificate = socket.certificate(SystemTime::now()).cloned();
+    let Ok(Some(socket)) = timeout(bounds.first_head, accepting.secured()).await else { return };
+    let identity = socket.identity();
     let listed = Arc::clone(&entry.connection);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let _in_progress = listed.begin();
         request.extensions_mut().insert(arrival);
-        let valid = certificate.clone().filter(|certificate| SystemTime::now() <= certificate.not_after());
-        request.extensions_mut().insert(Proof(valid));
+        // The authorities may have changed since the connection was opened.
+        let certificate = identity.as_ref().and_then(|identity| identity.certificate(SystemTime::now()));
+        request.extensions_mut().insert(Proof(certificate));
         let response = router.call(request);
         async move { response.await.map(|response| response.map(|body| AnswerBody { body, _in_progress })) }
     });

@@ -219,7 +219,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
 }
 
 /// Parses 64 lowercase hexadecimal digits.
-pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
+pub(super) fn sha256(text: &str, command: &str) -> Result<[u8; 32], Invalid> {
     let digit = |b: u8| match b {
         b'0'..=b'9' => Some(b - b'0'),
         b'a'..=b'f' => Some(b - b'a' + 10),
@@ -236,9 +236,9 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], Invalid> {
     match decode() {
         Some(out) => Ok(out),
         None if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            invalid_try("the digits must be lowercase", "`attache keys new` and `sha256sum` print lowercase")
+            invalid_try("the digits must be lowercase", "write `a` to `f` instead of `A` to `F`")
         }
-        None => invalid_try("64 hexadecimal digits are expected", "`attache keys new` prints one"),
+        None => invalid_try("64 hexadecimal digits are expected", format!("{command} prints one")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The spellings in which a service may send a credential back, and what finds them in a response.
 
-use super::{Credential, oauth2::Token};
+use super::{Credential, SentToken};
 use crate::config::model::RedactionScope;
 use crate::header_name::FieldName;
 use crate::message::redact::Redactor;
@@ -11,10 +11,16 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// All but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What JavaScript's `encodeURIComponent` encodes.
+const COMPONENT: &AsciiSet = &RESERVED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
+/// What is encoded in a segment of a path, as RFC 3986 has it.
+const SEGMENT: &AsciiSet =
+    &COMPONENT.remove(b'$').remove(b'&').remove(b'+').remove(b',').remove(b'=').remove(b':').remove(b'@');
+/// What a form encodes, but for the space.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_').remove(b' ');
 
 /// `redact_responses`, prepared for one account.
 pub struct Redaction {
@@ -50,15 +56,13 @@ impl Redaction {
         self.scope == RedactionScope::Body
     }
 
-    /// Returns what finds the credential that a request carried; `None` if it carried none.
-    pub fn redactor(&self, credential: &Credential, token: Option<&Token>) -> Option<Arc<Redactor>> {
-        match (credential, token) {
-            (Credential::OAuth2(_), Some(token)) => self.of(token.secret().expose().as_bytes()),
-            (Credential::Jwt(jwt), _) => {
-                let token = jwt.token_at(SystemTime::now()).ok()?;
-                self.of(without_scheme(token.header_value().as_bytes()))
-            }
-            _ => self.fixed.clone(),
+    /// Returns what finds the credential that a request carried, with this token if its account has tokens; `None` if it
+    /// carried none.
+    pub fn redactor(&self, token: Option<&SentToken>) -> Option<Arc<Redactor>> {
+        match token {
+            Some(SentToken::OAuth2(token)) => self.of(token.secret().expose().as_bytes()),
+            Some(SentToken::Signed(token)) => self.of(without_scheme(token.header_value().as_bytes())),
+            None => self.fixed.clone(),
         }
     }
 
@@ -79,8 +83,14 @@ fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
     if secret.len() < MIN_REDACTED {
         return Vec::new();
     }
-    let encoded = percent_encode(secret, RESERVED).to_string();
-    let mut all = vec![secret.to_vec(), lower_escapes(&encoded), encoded.into_bytes()];
+    let mut all = vec![secret.to_vec()];
+    for set in [RESERVED, COMPONENT, SEGMENT, FORM] {
+        let encoded = percent_encode(secret, set).to_string().replace(' ', "+");
+        all.extend([lower_escapes(&encoded), encoded.into_bytes()]);
+    }
+    // Some writers of JSON escape what HTML would interpret.
+    let for_html = [(b'&', &b"\\u0026"[..]), (b'<', b"\\u003c"), (b'>', b"\\u003e")];
+    all.push(replaced(secret, &[&for_html[..], &[(b'\\', b"\\\\"), (b'"', b"\\\"")]].concat()));
     all.push(replaced(secret, &[(b'\\', b"\\\\"), (b'"', b"\\\""), (b'/', b"\\/")]));
     all.push(replaced(secret, &[(b'\\', b"\\\\"), (b'"', b"\\\"")]));
     all.push(replaced(secret, &[(b'&', b"&amp;"), (b'<', b"&lt;"), (b'>', b"&gt;"), (b'"', b"&quot;")]));
@@ -122,6 +132,8 @@ fn replaced(secret: &[u8], table: &[(u8, &[u8])]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credentials::PathCredential;
+    use crate::secret::Secret;
     use base64::engine::general_purpose::STANDARD;
 
     fn redacted(secret: &str, text: &str) -> String {
@@ -136,6 +148,8 @@ mod tests {
             secret,
             "s3cr%2Bt%2F%22%26%3Dx",
             "s3cr%2bt%2f%22%26%3dx",
+            "s3cr+t%2F%22&=x",
+            "s3cr+t/\\\"\\u0026=x",
             "s3cr+t\\/\\\"&=x",
             "s3cr+t/\\\"&=x",
             "s3cr+t/&quot;&amp;=x",
@@ -148,6 +162,19 @@ mod tests {
             assert!(found.contains("[redacted]"), "{before}: {text}");
         }
         assert!(spellings(b"1234567").is_empty());
+        for (secret, copy) in [
+            ("a secret~(of 3)!", "a+secret%7E%28of+3%29%21"),
+            ("a secret~(of 3)!", "a%20secret~(of%203)!"),
+            ("123456:AA/b;c", "123456:AA%2Fb%3Bc"),
+        ] {
+            assert_eq!(redacted(secret, copy), "[redacted]", "{copy}");
+            let credential = Credential::Path(PathCredential::new(&Secret::new(secret)));
+            let redaction = Redaction::new(RedactionScope::Headers, &credential, &[]);
+            let Credential::Path(path) = &credential else { panic!("a path") };
+            let sent = path.encoded().expose();
+            let redactor = redaction.redactor(None).expect("a redactor");
+            assert_eq!(&*redactor.whole(sent.as_bytes()), b"[redacted]", "{sent}");
+        }
     }
 
     #[test]
@@ -162,7 +189,7 @@ mod tests {
         ] {
             let credential = headers(value);
             let redaction = Redaction::new(RedactionScope::Headers, &credential, &[]);
-            let redactor = redaction.redactor(&credential, None).expect("a redactor");
+            let redactor = redaction.redactor(None).expect("a redactor");
             assert_eq!(&*redactor.whole(copy.as_bytes()), expected.as_bytes(), "{value}");
         }
     }

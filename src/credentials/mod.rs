@@ -44,6 +44,14 @@ pub enum Credential {
     OAuth2(OAuth2Credential),
 }
 
+/// The token that a request carries.
+pub enum SentToken {
+    /// Of a token endpoint.
+    OAuth2(Arc<oauth2::Token>),
+    /// Signed by attache.
+    Signed(Arc<SignedToken>),
+}
+
 /// A token, and how it is sent.
 #[derive(Clone)]
 pub struct OAuth2Credential {

@@ -35,6 +35,11 @@ impl PathCredential {
         Secret::new(String::from_utf8_lossy(&value))
     }
 
+    /// Returns the value as it is sent, encoded. It is a secret.
+    pub fn encoded(&self) -> &Secret {
+        &self.0
+    }
+
     /// Returns `target` in three parts: before the credential, the credential, and after it. Only `prefix`, with which
     /// the target begins, is searched: a client may write `{credential}` too. `None` if the prefix has no place for it.
     pub fn split<'a>(&'a self, prefix: &str, target: &'a [u8]) -> Option<[&'a [u8]; 3]> {

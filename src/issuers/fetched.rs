@@ -70,6 +70,12 @@ impl Fetched {
         }
     }
 
+    /// Returns the same keys, to be fetched another way from now on.
+    pub(super) fn through(&self, source: JwksUrl) -> Self {
+        let new = Self::new(&self.issuer, source, Arc::clone(&self.stats));
+        Self { keys: ArcSwapOption::new(self.keys()), status: Mutex::new(self.status()), ..new }
+    }
+
     /// Returns the keys of the last successful fetch.
     pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
         self.keys.load_full()

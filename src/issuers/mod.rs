@@ -3,8 +3,8 @@
 //! [`Issuers::verify`] decides with the keys that are known; it does no I/O. If the token may be signed with a key that is
 //! newer than they are, the refusal says so ([`Refused::newer_keys`]), and the request may wait for a fetch and ask again.
 //!
-//! Keys by URL are in [`Fetched`], which outlives snapshots as long as `jwks.url`, `ca` and `token` stay the same. The
-//! server runs one task for each (`FetchTask`).
+//! Keys by URL are in [`Fetched`], which outlives snapshots as long as `jwks.url`, `ca` and `token` stay the same. With
+//! another forward proxy, the keys go on in another one. The server runs one task for each (`FetchTask`).
 //!
 //! A discovery document (`/.well-known/openid-configuration`) is not read: it would let the issuer's web server choose the
 //! place of the keys, and need a second fetch that can fail.
@@ -134,6 +134,14 @@ impl Issuers {
         Err(Refused { newer_keys: (!newer.is_empty()).then_some(NewerKeys(newer)), ..closest })
     }
 
+    /// Returns true if a token in compact form names one of the issuers and its audience. Nothing is proven: its
+    /// signature is not looked at.
+    pub fn is_addressed_by(&self, token: &[u8]) -> bool {
+        UnverifiedToken::parse(token).is_ok_and(|token| {
+            self.0.iter().any(|issuer| token.is_between(&issuer.issuer, &issuer.audiences))
+        })
+    }
+
     /// Verifies a token, and waits until `deadline` for newer keys if they may make it good. The clock is read again
     /// after the wait.
     ///
@@ -210,7 +218,11 @@ impl Keys {
         };
         let stats = match before {
             Some(Self::Fetched(before)) if before.source == **source => {
-                return Self::Fetched(Arc::clone(before));
+                let is_same_way = before.source.forward_proxy() == source.forward_proxy();
+                return Self::Fetched(match is_same_way {
+                    true => Arc::clone(before),
+                    false => Arc::new(before.through((**source).clone())),
+                });
             }
             Some(Self::Fetched(before)) => Arc::clone(&before.stats),
             _ => Arc::default(),

@@ -122,6 +122,11 @@ impl<'t> UnverifiedToken<'t> {
         self.claims.get("iss")?.as_str()
     }
 
+    /// Returns true if the token names the issuer and one of the audiences, which is not proven.
+    pub fn is_between(&self, issuer: &str, audiences: &[String]) -> bool {
+        self.issuer() == Some(issuer) && self.is_for(audiences) == Ok(true)
+    }
+
     /// Verifies the signature with the keys of `issuer`, then the claims at `now`. The signature comes first, so that
     /// `expired` is said of the issuer's own tokens only.
     ///

@@ -8,6 +8,7 @@ mod tls;
 
 pub(crate) use acceptor::{Acceptor, HandshakeError};
 pub(crate) use settings::SettingsError;
+pub(crate) use tls::ClientIdentity;
 
 use crate::x509::PeerCertificate;
 use std::future::poll_fn;
@@ -102,6 +103,14 @@ impl Socket {
         match self {
             Self::Tcp(_) | Self::Unix(_) => None,
             Self::Tls(socket) => socket.certificate(now),
+        }
+    }
+
+    /// Returns what the client has proved by its certificate, which outlives the borrow of the socket.
+    pub(crate) fn identity(&self) -> Option<ClientIdentity> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(socket) => socket.identity(),
         }
     }
 

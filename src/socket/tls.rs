@@ -5,6 +5,7 @@ use super::acceptor::Acceptor;
 use super::settings::ServerTls;
 use crate::x509::PeerCertificate;
 use rustls::HandshakeKind;
+use rustls_pki_types::CertificateDer;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,13 +23,44 @@ pub(crate) struct TlsSocket {
 }
 
 /// The certificate of a client.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Peer {
     certificate: Arc<PeerCertificate>,
     acceptor: Arc<Acceptor>,
     /// The authorities against which the certificate was last verified.
     authorities: [u8; 32],
     is_trusted: bool,
+}
+
+/// What a client has proved by its certificate, where the connection itself is out of reach.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientIdentity {
+    peer: Peer,
+    chain: Arc<[CertificateDer<'static>]>,
+}
+
+impl ClientIdentity {
+    /// Returns the certificate while it counts. A chain is verified in each call after the authorities have changed.
+    pub(crate) fn certificate(&self, now: SystemTime) -> Option<Arc<PeerCertificate>> {
+        self.peer.clone().certificate(&self.chain, now).cloned()
+    }
+}
+
+impl Peer {
+    /// Returns the certificate if it is valid at `now` and the acceptor trusts its authority, with which `chain` ends.
+    fn certificate(
+        &mut self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Option<&Arc<PeerCertificate>> {
+        let current = self.acceptor.current();
+        let authorities = current.as_ref().map_or([0; 32], |tls| tls.authorities);
+        if self.authorities != authorities {
+            self.is_trusted = current.is_some_and(|tls| tls.trusts(chain, now));
+            self.authorities = authorities;
+        }
+        (self.is_trusted && now <= self.certificate.not_after()).then_some(&self.certificate)
+    }
 }
 
 impl TlsSocket {
@@ -58,15 +90,15 @@ impl TlsSocket {
     /// Returns the client's certificate. It counts while it is valid and its authority is in `client_ca`, also on a
     /// connection that was opened before a reload.
     pub(super) fn certificate(&mut self, now: SystemTime) -> Option<&Arc<PeerCertificate>> {
-        let peer = self.peer.as_deref_mut()?;
-        let current = peer.acceptor.current();
-        let authorities = current.as_ref().map_or([0; 32], |tls| tls.authorities);
-        if peer.authorities != authorities {
-            let chain = self.stream.get_ref().1.peer_certificates().unwrap_or_default();
-            peer.is_trusted = current.is_some_and(|tls| tls.trusts(chain, now));
-            peer.authorities = authorities;
-        }
-        (peer.is_trusted && now <= peer.certificate.not_after()).then_some(&peer.certificate)
+        let chain = self.stream.get_ref().1.peer_certificates().unwrap_or_default();
+        self.peer.as_deref_mut()?.certificate(chain, now)
+    }
+
+    /// Returns the same apart from the connection.
+    pub(super) fn identity(&self) -> Option<ClientIdentity> {
+        let chain = self.stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
+        Some(ClientIdentity { peer: self.peer.as_deref()?.clone(), chain })
     }
 
     pub(super) fn raw(&self) -> &Socket {

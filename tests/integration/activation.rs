@@ -60,6 +60,8 @@ async fn a_socket_that_fits_no_listener_prevents_the_start() {
     let config = setup.write(&mailer(""));
     for (names, addresses, problem) in [
         ("outbound", "127.0.0.2:0", "the service manager's socket is 127.0.0.2:"),
+        // Wider than the file says, whose checks are about its address.
+        ("outbound", "0.0.0.0:0", "the service manager's socket is 0.0.0.0:"),
         ("attache.socket", "127.0.0.1:0", "the name `attache.socket`; name each with `FileDescriptorName=`"),
         ("outbound:outbound", "127.0.0.1:0,127.0.0.1:0", "two sockets with the name `outbound`"),
         ("", "127.0.0.1:0", "with the name ``"),

@@ -186,3 +186,30 @@ async fn the_status_command_sends_a_token_and_speaks_tls() {
         .value("attache_listener_certificate_expiry_timestamp_seconds", &[("listener", "admin")]);
     assert!(expiry.is_some_and(|at| at > 1.7e9), "{expiry:?}");
 }
+
+#[tokio::test]
+async fn a_kept_connection_proves_nothing_once_the_authority_of_its_client_is_gone() {
+    let (ca, clients, others) =
+        (CertificateAuthority::new(), CertificateAuthority::new(), CertificateAuthority::new());
+    let (certificate, key) = ca.leaf_pem("localhost");
+    let setup = attache().given("third_party", "http://127.0.0.1:1").file("certificate", &certificate);
+    let setup = setup.file("key", &key).file("client_ca", &clients.pem());
+    let listen = "listen:
+  outbound: 127.0.0.1:0
+  webhooks: 127.0.0.1:0
+  admin: { address: 127.0.0.1:0, tls: { certificate: '{{certificate}}', key: '{{key}}', client_ca: '{{client_ca}}' } }
+";
+    let attache = setup.with(&format!("{listen}{}", mailer(""))).await;
+    let admin = TlsClient::with_certificate(&ca, &clients.leaf_pem("ops.example"));
+    let mut kept = admin.connect(attache.admin()).await.expect("a connection");
+    assert_eq!(kept.exchange(get("/status")).await.expect("an answer").status, 200);
+    attache.rewrite_file("client_ca", &others.pem());
+    let mut watching = TlsClient::of(&ca).connect(attache.admin()).await.expect("a connection");
+    let applied = async || {
+        let metrics = watching.exchange(get("/metrics")).await.expect("an answer").text().to_owned();
+        metrics.contains("attache_config_reloads_total{result=\"applied\"} 1").then_some(())
+    };
+    eventually("the reload", applied).await;
+    assert_eq!(kept.exchange(get("/status")).await.expect("an answer").status, 401);
+    assert_eq!(kept.exchange(get("/livez")).await.expect("an answer").status, 200);
+}

@@ -55,13 +55,13 @@ struct Topology {
     bank: Stub,
 }
 
-fn new_key() -> EcdsaKeyPair {
+pub(crate) fn new_key() -> EcdsaKeyPair {
     let random = SystemRandom::new();
     let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref(), &random).expect("the key")
 }
 
-fn key_set(key: &EcdsaKeyPair) -> String {
+pub(crate) fn key_set(key: &EcdsaKeyPair) -> String {
     let point = &key.public_key().as_ref()[1..];
     let [x, y] = [&point[..32], &point[32..]].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
     json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "k", "x": x, "y": y, "alg": "ES256", "use": "sig" }] })
@@ -97,7 +97,7 @@ fn signed(key: &EcdsaKeyPair, header: &Value, claims: &Value) -> String {
     format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn jwt(key: &EcdsaKeyPair, changes: Value) -> String {
+pub(crate) fn jwt(key: &EcdsaKeyPair, changes: Value) -> String {
     signed(key, &json!({ "alg": "ES256", "kid": "k", "typ": "JWT" }), &claims(changes))
 }
 
@@ -134,7 +134,7 @@ impl Topology {
     }
 }
 
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
@@ -549,21 +549,24 @@ async fn an_account_of_a_caller_opens_the_service_for_it_alone() {
 async fn a_field_that_holds_a_token_is_not_forwarded_and_the_clients_own_is() {
     let at = Topology::enforcing().await;
     let t = &at.tokens;
-    let signed = jwt(&t.key, json!({}));
+    let of_known_key = jwt(&t.key, json!({}));
+    let of_unknown_key = signed(&new_key(), &json!({ "alg": "ES256", "kid": "newer" }), &claims(json!({})));
     let own = jwt(&t.key, json!({ "aud": "https://provider.example" }));
     let request = get("/open/x")
         .header("X-Attache-Token", t.good.as_str())
         .header("X-One", t.good.as_str())
         .header("X-Two", format!("Bearer {}", t.admin))
         .header("X-Three", t.past.as_str())
-        .header("X-Four", signed.as_str())
+        .header("X-Four", of_known_key.as_str())
+        .header("X-Five", of_unknown_key.as_str())
         .header("Cookie", format!("a=b; session={}", t.admin))
+        .header("Referer", format!("https://a.example/x/{}/y", t.admin))
         .header("X_Attache_Token", t.admin.as_str())
         .header("X-Own", own.as_str())
         .header("Authorization", bearer("the-providers-own-token"));
     assert_eq!(at.attache.send(request).await.status, 200);
     let received = at.open.only_request().await;
-    for name in ["x-one", "x-two", "x-three", "x-four", "cookie", "x_attache_token"] {
+    for name in ["x-one", "x-two", "x-three", "x-four", "x-five", "referer", "cookie", "x_attache_token"] {
         assert_eq!(received.header(name), None, "{name}");
     }
     assert_eq!(received.header("authorization"), Some("Bearer the-providers-own-token"));
@@ -650,6 +653,10 @@ async fn report_lets_everything_through_and_says_what_it_lacks() {
     assert_eq!(at.attache.send(own).await.status, 200);
     assert_eq!(at.open.only_request().await.header("authorization"), Some("Bearer the-providers-own-token"));
     at.attache.stderr_line("lacks a proof or a right").await;
+    // A token for attache is none of them, also while its issuer's keys are not known.
+    let newer = signed(&new_key(), &json!({ "alg": "ES256", "kid": "newer" }), &claims(json!({})));
+    assert_eq!(at.attache.send(get("/open/y").header("Authorization", bearer(&newer))).await.status, 200);
+    assert_eq!(at.open.requests().pop().expect("a request").header("authorization"), None);
 }
 
 #[tokio::test]
@@ -685,6 +692,26 @@ async fn a_caller_has_a_number_of_requests_at_a_time() {
     at.open.does(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]);
     let free = async || (at.attache.send(ask()).await.status == 200).then_some(());
     eventually("the first request to end", free).await;
+}
+
+#[tokio::test]
+async fn a_callers_tunnels_are_not_counted_by_its_max_concurrent() {
+    let at = Topology::with("", "max_concurrent: 1").await;
+    let echo = third_party().websocket_echo();
+    let yaml = YAML.replace("'{{open}}'", &format!("'{}'", echo.url()));
+    at.attache.reload(&yaml, "applied").await;
+    let upgrade = format!(
+        "GET /open/x HTTP/1.1\r\nHost: x\r\nX-Attache-Token: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        at.tokens.good
+    );
+    let mut tunnels = Vec::new();
+    for _ in 0..3 {
+        let mut connection = Connection::open(at.attache.outbound()).await;
+        connection.write(upgrade.as_bytes()).await;
+        assert!(connection.head().await.start.starts_with(b"HTTP/1.1 101"));
+        tunnels.push(connection);
+    }
 }
 
 /// The address of a running listener does not change by a reload.

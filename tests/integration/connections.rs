@@ -112,7 +112,7 @@ async fn a_connection_in_use_is_not_evicted() {
         "/hang" => vec![Step::Hang],
         _ => vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec())],
     });
-    let attache = attache_with_room_for(2, &third_party, "timeout: 60s").await;
+    let attache = attache_with_room_for(2, &third_party, "timeout: 60s\nmax_concurrent: 2").await;
     let mut busy = Vec::new();
     for _ in 0..2 {
         let mut connection = Connection::open(attache.outbound()).await;

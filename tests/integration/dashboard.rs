@@ -40,11 +40,13 @@ const YAML: &str = "
       billing:
         tokens: [{ id: current, sha256: '{{token}}', expires_at: 2099-01-01T00:00:00Z }]
         services: [erp]
+      unread: { tokens: [{ id: current, value: { env: NOT_SET } }], services: [erp] }
     services:
       erp: { account: erp, server_url: '{{third_party}}' }
       gone: { account: gone, server_url: '{{third_party}}' }
       late: { account: { authorization: none }, server_url: '{{hangs}}', timeout: 50ms }
-      broken: { account: { authorization: none }, server_url: '{{broken}}' }
+      broken: { account: { authorization: none }, server_url: '{{broken}}', retries: { on: [503] } }
+      busy: { account: { authorization: none }, server_url: '{{busy}}' }
       unread: { account: unread, server_url: '{{third_party}}' }
       mailer:
         webhook:
@@ -74,21 +76,24 @@ struct Topology {
     token: String,
     calls: usize,
     client: TlsClient,
-    _stubs: [Stub; 5],
+    _stubs: [Stub; 6],
     _endpoint: TokenEndpoint,
 }
 
 impl Topology {
     async fn start() -> Self {
         let keys = third_party().answers(200, KEY_SET);
-        let stubs = [third_party(), third_party().hangs(), third_party().answers(503, "down"), app(), keys];
+        let broken = third_party().answers(503, "down");
+        let busy = third_party().answers(429, "later");
+        let stubs = [third_party(), third_party().hangs(), broken, busy, app(), keys];
         let endpoint = token_endpoint().issues_each_for(2, |nth| format!("{}-{nth}", secret("token")));
-        let (key, [third_party, hangs, broken, app, keys]) = (webhook_key(), &stubs);
+        let (key, [third_party, hangs, broken, busy, app, keys]) = (webhook_key(), &stubs);
         let mut setup = attache().folder("state").given("token_url", endpoint.url()).given("more", "");
         let stubs_by_name = [
             ("third_party", third_party),
             ("hangs", hangs),
             ("broken", broken),
+            ("busy", busy),
             ("app", app),
             ("keys", keys),
         ];
@@ -102,8 +107,10 @@ impl Topology {
         let setup = setup.file("key_set", KEY_SET).given("token", sha256_hex(&token));
         let setup = setup.given("sha256", sha256_hex(&key)).env("KEY", secret("key"));
         let mut attache = setup.env("STATE_KEY", "0123456789abcdefghijkl").with(YAML).await;
-        // Its last keys serve.
-        std::fs::remove_file(attache.path_of("key_set")).expect("the file");
+        // The last keys and the last certificate serve.
+        for file in ["key_set", "certificate_key"] {
+            std::fs::remove_file(attache.path_of(file)).expect("the file");
+        }
         attache.give("more", "threads: 1");
         attache.reload(YAML, "needs_restart").await;
         Self { attache, key, token, calls: 0, client: TlsClient::of(&ca), _stubs: stubs, _endpoint: endpoint }
@@ -111,7 +118,7 @@ impl Topology {
 
     /// A little of everything.
     async fn traffic(&mut self) {
-        for service in ["erp", "gone", "late", "broken", "unread", "nothing"] {
+        for service in ["erp", "gone", "late", "broken", "busy", "unread", "nothing"] {
             self.attache.send(get(format!("/{service}/x")).header("X-Attache-User", "root")).await;
         }
         self.attache.send(get("/erp/x").header("X-Attache-Token", self.token.as_str())).await;

@@ -4,6 +4,7 @@ use crate::harness::*;
 use std::time::Duration;
 
 const NAME: &str = "upstream.test";
+const KEY_SET: &str = include_str!("../config_cases/secrets/jwks.json");
 
 /// Returns a file with a service `mailer` at a name that only the proxy knows.
 fn through(proxy: &str, lines: &str) -> String {
@@ -12,6 +13,12 @@ fn through(proxy: &str, lines: &str) -> String {
 
 fn named(stub: &Stub) -> String {
     stub.url().replace("127.0.0.1", NAME)
+}
+
+/// Waits until `count` keys of the issuer `k8s` are known.
+async fn known_keys(attache: &Attache, count: usize) {
+    let known = async || (attache.status().await["issuers"]["k8s"]["keys"] == count).then_some(());
+    eventually("the keys", known).await;
 }
 
 async fn last_line(attache: &Attache) -> serde_json::Value {
@@ -118,6 +125,87 @@ async fn a_token_comes_through_the_proxy() {
     assert_eq!(third_party.only_request().await.all("authorization"), [format!("Bearer {token}")]);
     let log = squid.log();
     assert!(log.contains("POST http://id.test") && log.contains(&format!("GET http://{NAME}")), "{log}");
+}
+
+/// TLS is between attache and the server, for a token and for a key set as well.
+#[tokio::test]
+async fn a_token_and_a_key_set_come_through_a_tunnel() {
+    let ca = CertificateAuthority::new();
+    let (password, token) = (secret("proxy"), secret("token"));
+    let squid = Squid::start(&["id.test", "keys.test"], Some(&password)).await;
+    let (third_party, keys) = (third_party(), crate::harness::third_party().with_tls_for(&ca, "keys.test"));
+    let keys = keys.answers(200, KEY_SET);
+    let tokens = crate::harness::third_party().with_tls_for(&ca, "id.test");
+    let issued = format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":900}}"#);
+    let tokens = tokens.answers(200, &issued);
+    let yaml = "
+        proxy: { url: '{{proxy}}', username: attache, password: { env: PROXY_PASSWORD } }
+        issuers:
+          k8s: { issuer: 'https://id.example', audience: a, jwks: { url: '{{keys}}/jwks', ca: '{{ca}}' } }
+        services:
+          mailer:
+            server_url: '{{third_party}}'
+            account:
+              authorization:
+                oauth2: { grant: client_credentials, token_url: '{{tokens}}/token', client_id: id, tls: { ca: '{{ca}}' },
+                          client_secret: { env: CLIENT_SECRET } }";
+    let setup = attache().given("proxy", squid.url()).given("third_party", third_party.url());
+    let setup = setup.given("keys", keys.url().replace("127.0.0.1", "keys.test")).file("ca", &ca.pem());
+    let setup = setup.given("tokens", tokens.url().replace("127.0.0.1", "id.test"));
+    let setup = setup.env("PROXY_PASSWORD", &password).env("CLIENT_SECRET", secret("client"));
+    let attache = setup.with(yaml).await;
+    assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+    assert_eq!(third_party.only_request().await.all("authorization"), [format!("Bearer {token}")]);
+    known_keys(&attache, 2).await;
+    for (stub, path) in [(&keys, "/jwks"), (&tokens, "/token")] {
+        let request = stub.only_request().await;
+        assert_eq!((request.target().as_str(), request.all("proxy-authorization").len()), (path, 0));
+    }
+    let log = squid.log();
+    assert!(log.contains("CONNECT id.test") && log.contains("CONNECT keys.test"), "{log}");
+}
+
+/// The keys stay in use when the proxy changes, and the next ones come another way.
+#[tokio::test]
+async fn a_change_of_the_proxy_reaches_the_key_sets() {
+    let ca = CertificateAuthority::new();
+    let (squid, third_party) = (Squid::start(&["keys.test"], None).await, third_party());
+    let keys = crate::harness::third_party().with_tls_for(&ca, "keys.test").answers(200, KEY_SET);
+    let other = crate::harness::third_party().answers_raw(*b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
+    let yaml = "
+        proxy: { url: '{{proxy}}' }
+        issuers:
+          k8s: { issuer: 'https://id.example', audience: a, jwks: { url: '{{keys}}/jwks', ca: '{{ca}}' } }
+        services: { mailer: { account: { authorization: none }, server_url: '{{third_party}}' } }";
+    let setup = attache().given("proxy", squid.url()).given("third_party", third_party.url());
+    let setup = setup.given("keys", keys.url().replace("127.0.0.1", "keys.test"));
+    let mut attache = setup.file("ca", &ca.pem()).with(yaml).await;
+    known_keys(&attache, 2).await;
+    attache.give("proxy", other.url());
+    attache.reload(yaml, "applied").await;
+    let request = other.head(0).await;
+    let target = keys.authority().replace("127.0.0.1", "keys.test");
+    assert_eq!((request.method.as_str(), request.target()), ("CONNECT", target));
+    known_keys(&attache, 2).await;
+    attache.stderr_line("WARN.*last ones stay in use.*403").await;
+}
+
+/// Without the password, no key set is asked for.
+#[tokio::test]
+async fn a_key_set_waits_for_the_password_of_the_proxy() {
+    let (proxy, third_party) = (third_party().hangs(), third_party());
+    let yaml = "
+        proxy: { url: '{{proxy}}', username: attache, password: { env: PROXY_PASSWORD } }
+        issuers: { k8s: { issuer: 'https://id.example', audience: a, jwks: { url: 'https://keys.example' } } }
+        services: { mailer: { account: { authorization: none }, server_url: '{{third_party}}' } }";
+    let setup = attache().given("proxy", proxy.url()).given("third_party", third_party.url());
+    let attache = setup.with(yaml).await;
+    let labels = [("issuer", "k8s")];
+    assert_eq!(attache.metrics().await.value("attache_credential_unavailable", &labels), Some(1.0));
+    for _ in 0..3 {
+        assert_eq!(attache.send(get("/mailer/x")).await.status, 200);
+    }
+    assert_eq!(proxy.seen().opened, 0);
 }
 
 /// The proxy of an account is another than the file's, and its refusal has a reason of its own.

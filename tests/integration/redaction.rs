@@ -133,6 +133,31 @@ async fn query_credentials_and_tokens_are_found() {
     }
 }
 
+/// The token of the request is looked for, not the one that is sent by the time of its response.
+#[tokio::test]
+async fn a_signed_token_is_found_after_its_successor_was_signed() {
+    let third_party = third_party();
+    third_party.does(|request| {
+        let echoed = http("", format!("{:?}", request.all("authorization")).as_bytes());
+        match request.target().as_str() {
+            "/slow" => vec![Step::Pause(ms(2500)), Step::Send(echoed)],
+            _ => vec![Step::Send(echoed)],
+        }
+    });
+    let key = std::process::Command::new("openssl").args(["genpkey", "-algorithm", "ed25519"]).output();
+    let key = String::from_utf8(key.expect("openssl").stdout).expect("PEM");
+    let account = "account: { authorization: { jwt: { key: { file: '{{key}}' }, lifetime: 2s } } }";
+    let yaml = mailer(&format!("{account}\nredact_responses: body"));
+    let attache = attache().given("third_party", third_party.url()).file("key", &key).with(&yaml).await;
+    let (slow, others) = tokio::join!(attache.send(get("/mailer/slow")), async {
+        for _ in 0..20 {
+            assert_eq!(attache.send(get("/mailer/x")).await.text(), "[\"Bearer [redacted]\"]");
+            tokio::time::sleep(ms(100)).await;
+        }
+    });
+    assert_eq!((slow.text().as_str(), others), ("[\"Bearer [redacted]\"]", ()));
+}
+
 /// 32 MiB pass in the memory of a part.
 #[tokio::test]
 async fn a_long_body_is_searched_in_bounded_memory() {

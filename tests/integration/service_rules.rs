@@ -290,8 +290,8 @@ async fn a_path_credential_never_remains_in_a_link() {
         (true, format!("/bot{token}/next?page=2"), "/bot/next?page=2"),
         (true, format!("/bot{encoded}/next"), "/bot/next"),
         (true, "next".to_owned(), "next"),
-        (true, format!("https://cdn.example/{token}/x"), "https://cdn.example/%7Bcredential%7D/x"),
-        (false, format!("/bot{token}/next"), "/bot%7Bcredential%7D/next"),
+        (true, format!("https://cdn.example/{token}/x"), "https://cdn.example/%5Bredacted%5D/x"),
+        (false, format!("/bot{token}/next"), "/bot%5Bredacted%5D/next"),
     ] {
         let answer = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
         third_party.does(move |_| vec![Step::Send(answer.clone().into_bytes())]);

@@ -13,8 +13,8 @@ use std::time::SystemTime;
 pub(super) fn describe(snapshot: &Snapshot, now: SystemTime) -> Option<BTreeMap<String, CallerReport>> {
     let callers = snapshot.callers.as_deref()?;
     let configured = snapshot.config.callers.as_ref()?;
-    let all = configured.values().filter_map(|caller| {
-        let number = callers.named(&caller.key)?;
+    let all = callers.numbered().filter_map(|(number, running)| {
+        let caller = configured.get(&*running.key)?;
         Some((caller.key.clone(), describe_caller(callers, number, caller, now)))
     });
     Some(all.collect())

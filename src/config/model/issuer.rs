@@ -1,6 +1,6 @@
 //! Issuers of tokens, and where their public keys are.
 
-use super::{CaBundle, PresentedToken, UnreadSecret, UsedProxy};
+use super::{CaBundle, ForwardProxy, PresentedToken, ServerUrl, UnreadSecret, UsedProxy};
 use crate::jwt::key_set::KeySet;
 use std::path::PathBuf;
 
@@ -49,6 +49,12 @@ pub struct JwksUrl {
 }
 
 impl JwksUrl {
+    /// Returns the forward proxy on the way to the URL. It is no part of the comparison: a change of the file's `proxy`
+    /// changes no issuer.
+    pub fn forward_proxy(&self) -> Option<&ForwardProxy> {
+        self.proxy.for_server(&ServerUrl::of(&self.url)?).map(|proxy| &**proxy)
+    }
+
     /// Returns the URL without its query, which may hold a secret.
     pub fn shown(&self) -> String {
         let mut url = self.url.clone();

@@ -104,7 +104,7 @@ fn read(
 /// Puts `headers` beside a credential, which must set none of them.
 fn combine(
     decoder: &Decoder<'_>,
-    (at, mut authorization): (&At<'_>, Authorization),
+    (at, authorization): (&At<'_>, Authorization),
     (beside, headers): (&At<'_>, Headers),
 ) -> Option<(Authorization, Headers)> {
     let sets = |name: &FieldName| authorization.header_names().any(|own| alike(own.as_str(), name.as_str()));
@@ -117,10 +117,6 @@ fn combine(
                 .label("the names must differ in more than case and separators")
                 .secondary(decoder.key(at), "set here too"),
         );
-    }
-    if let Authorization::Headers(own) = &mut authorization {
-        own.extend(headers);
-        return Some((authorization, Vec::new()));
     }
     Some((authorization, headers))
 }

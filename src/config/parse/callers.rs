@@ -34,11 +34,17 @@ pub(super) struct Context<'a> {
 }
 
 /// The proofs of the callers so far: one proof leads to one caller.
-#[derive(Default)]
 pub(super) struct Proofs {
     tokens: keys::Seen,
     subjects: HashMap<CallerJwt, Span>,
     certificates: HashMap<San, Span>,
+}
+
+impl Proofs {
+    /// Returns none yet. A provider has the key of its webhook, so no token may be one.
+    pub(super) fn after(webhook_keys: keys::Seen) -> Self {
+        Self { tokens: webhook_keys, subjects: HashMap::new(), certificates: HashMap::new() }
+    }
 }
 
 /// Reads a caller.

@@ -3,7 +3,7 @@
 use super::forward_proxy::Proxies;
 use super::{oauth2, optional, tls};
 use crate::config::decode::{At, Decoder, Given, Map};
-use crate::config::model::{Issuer, Jwks, JwksUrl, PresentedToken};
+use crate::config::model::{Issuer, Jwks, JwksUrl, PresentedToken, ServerUrl, UnreadSecret};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
@@ -16,13 +16,21 @@ pub(super) fn issuer(decoder: &Decoder<'_>, at: &At<'_>, key: &str, proxies: &Pr
     let jwks = decoder.required(&map, "jwks");
     let jwks = jwks.map(|at| decoder.secrets.owned(at.to_string(), || key_set(decoder, &at, proxies)));
     let (jwks, unread) = jwks?;
+    let jwks = jwks?;
+    let unread = UnreadSecret::worse(unread.as_ref(), unread_proxy(&jwks)).cloned();
     Some(Issuer {
         key: key.to_owned(),
         issuer: issuer?.to_owned(),
         audiences: audiences?,
-        jwks: available(jwks?, unread.as_ref().is_some_and(|unread| unread.blocks)),
+        jwks: available(jwks, unread.as_ref().is_some_and(|unread| unread.blocks)),
         unread,
     })
+}
+
+/// Returns the unreadable password of the proxy on the way to the keys.
+fn unread_proxy(jwks: &Jwks) -> Option<&UnreadSecret> {
+    let Jwks::Url(source) = jwks else { return None };
+    source.proxy.unread_for(&ServerUrl::of(&source.url)?)
 }
 
 /// Drops what is only a placeholder. A token in a file is read for each fetch, so it may be there by then.
@@ -31,7 +39,9 @@ fn available(jwks: Jwks, is_blocked: bool) -> Jwks {
         Jwks::Url(url) if is_blocked => {
             let lacks_ca = url.ca.as_ref().is_some_and(|ca| ca.certificates.is_empty());
             let lacks_token = matches!(url.token, Some(PresentedToken::Fixed(_)));
-            if lacks_ca || lacks_token { Jwks::Unavailable } else { Jwks::Url(url) }
+            let jwks = Jwks::Url(url);
+            let lacks_password = unread_proxy(&jwks).is_some_and(|unread| unread.blocks);
+            if lacks_ca || lacks_token || lacks_password { Jwks::Unavailable } else { jwks }
         }
         jwks => jwks,
     }

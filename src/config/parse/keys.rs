@@ -28,9 +28,9 @@ pub(super) struct Words {
     pub(super) is_sent_in_header: bool,
 }
 
-/// The place of every key's hash so far: a key has one owner.
+/// The place of every key's hash so far, and what it is: a key has one owner and one purpose.
 #[derive(Default)]
-pub(super) struct Seen(HashMap<[u8; 32], Span>);
+pub(super) struct Seen(HashMap<[u8; 32], (Span, &'static str)>);
 
 /// The result of reading a list.
 pub(super) struct List {
@@ -111,8 +111,9 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, words: &Words, seen: &mut Seen) -> 
         Given::Invalid => return Given::Invalid,
     };
     let at = map.at;
-    if let Some(first) = seen.0.get(&sha256) {
-        let message = format!("{at} is already used by another {}", words.other);
+    if let Some((first, of)) = seen.0.get(&sha256) {
+        let which = if *of == words.other { "another" } else { "a" };
+        let message = format!("{at} is already used by {which} {of}");
         let finding = Finding::error(words.duplicate, place, message);
         let finding = finding.label("used again here").secondary(*first, "first used here");
         if value.is_some() && map.get("value").is_some_and(|at| decoder.is_delivered(&at)) {
@@ -121,7 +122,7 @@ fn key(decoder: &Decoder<'_>, map: &Map<'_>, words: &Words, seen: &mut Seen) -> 
         }
         return decoder.reject(finding).into();
     }
-    seen.0.insert(sha256, place);
+    seen.0.insert(sha256, (place, words.other));
     Given::Value((sha256, value))
 }
 
@@ -134,7 +135,9 @@ fn hash_and_value(
     let at = map.at;
     match (map.get("sha256"), map.get("value")) {
         (Some(hash), None) => {
-            let sha256 = decoder.parsed_or_hidden(&hash, "invalid_hash", "a SHA-256", scalar::sha256);
+            let sha256 = decoder.parsed_or_hidden(&hash, "invalid_hash", "a SHA-256", |text| {
+                scalar::sha256(text, words.command)
+            });
             Given::from(sha256).map(|sha256| (sha256, None, decoder.place(&hash)))
         }
         (None, Some(value)) => {

@@ -283,7 +283,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });
-    let mut proofs = callers::Proofs::default();
+    let mut proofs = callers::Proofs::after(webhooks.into_seen_keys());
     let context = callers::Context {
         accounts: &accounts,
         services: &services,

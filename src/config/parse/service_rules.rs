@@ -107,7 +107,7 @@ pub(super) fn check_account(
 }
 
 /// Returns true if the credential of `account` sets the header, in any spelling.
-fn sets(account: &Account, name: &str) -> bool {
+pub(super) fn sets(account: &Account, name: &str) -> bool {
     let beside = account.headers.iter().map(|(name, _)| name);
     account.authorization.header_names().chain(beside).any(|own| alike(own.as_str(), name))
 }

@@ -147,6 +147,8 @@ fn outbound(
         let help = "use an https `server_url`, or remove it";
         decoder.no_use(&tls, "an http server_url", "this connection does not use TLS", help);
     }
+    let own = account.as_ref().value().map(|account| &**account);
+    let fits = fits.and(redaction::check_coding(decoder, map, settings.redact_responses, own));
     if let Given::Value(account) = &account {
         redaction::check_service(decoder, map, settings.redact_responses, account);
     }

@@ -30,6 +30,11 @@ impl<'a> All<'a> {
     pub(super) fn new(public_url: bool, names: &'a Distinct<'a>, assertion: Option<UnreadSecret>) -> Self {
         Self { seen_keys: keys::Seen::default(), public_url, names, assertion }
     }
+
+    /// Returns the keys of all webhooks.
+    pub(super) fn into_seen_keys(self) -> keys::Seen {
+        self.seen_keys
+    }
 }
 
 pub(super) fn webhook(

@@ -41,7 +41,7 @@ pub(super) static CALLER: Shape = Shape {
         key(
             "max_concurrent",
             Kind::Integer(1, 1 << 20),
-            "The maximum number of the caller's requests at a time. Default: none.",
+            "The maximum number of the caller's requests at a time; tunnels are not counted. Default: none.",
         ),
     ],
     extends: None,

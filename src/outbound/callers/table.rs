@@ -132,9 +132,14 @@ impl Callers {
         &self.all[number.0 as usize]
     }
 
-    /// Returns the caller with this key.
+    /// Returns the caller with this key. Looks at one after another.
     pub fn named(&self, key: &str) -> Option<CallerNumber> {
-        (0..).zip(&self.all).find(|(_, caller)| *caller.key == *key).map(|(number, _)| CallerNumber(number))
+        self.numbered().find(|(_, caller)| *caller.key == *key).map(|(number, _)| number)
+    }
+
+    /// Returns every caller with its number, in the order of their keys.
+    pub fn numbered(&self) -> impl Iterator<Item = (CallerNumber, &RunningCaller)> {
+        (0..).map(CallerNumber).zip(&self.all)
     }
 
     /// Returns every caller, in the order of their keys.

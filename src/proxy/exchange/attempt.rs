@@ -12,7 +12,7 @@ use super::outgoing::Head;
 use super::record::Record;
 use super::request::Planned;
 use super::resend::{BrokenConnection, Replay};
-use crate::credentials::oauth2::Token;
+use crate::credentials::SentToken;
 use crate::message::framing::ResponseFraming;
 use crate::message::request::RequestHead;
 use crate::message::writer::status_line;
@@ -24,7 +24,6 @@ use crate::transport::{Connection, Transport};
 use bytes::Bytes;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Maximum number of interim responses; an upstream that sends more is at fault.
@@ -101,7 +100,7 @@ pub(super) struct Attempt {
     /// The connection must not be reused after this response.
     is_suspect: bool,
     /// The token that the request carries.
-    pub(super) sent_token: Option<Arc<Token>>,
+    pub(super) sent_token: Option<SentToken>,
     /// A 1xx other than 100 was forwarded.
     pub(super) forwarded_1xx: bool,
 }
@@ -143,7 +142,7 @@ impl Attempt {
             is_invited: true,
             awaits_continue: head.expects_continue,
             is_suspect: false,
-            sent_token: None,
+            sent_token: head.token,
             forwarded_1xx: false,
         };
         if attempt.session.write_request_header(head.for_session).await.is_err() {
@@ -254,7 +253,7 @@ impl Attempt {
         client: &mut Client,
         (request, planned): (&RequestHead, &Planned),
         record: &mut Record,
-    ) -> Result<Answering, AttemptError> {
+    ) -> Result<Box<Answering>, AttemptError> {
         let to_head = request.method == http::Method::HEAD;
         self.is_invited = client.body_has_ended() || client.body_bytes > 0 || !self.awaits_continue;
         let mut stall = Idle::new(UPLOAD_STALL);
@@ -287,7 +286,7 @@ impl Attempt {
                         // An upstream that answers before it has the content may parse the rest of it as a request.
                         self.is_suspect |= !self.has_left() || self.awaits_continue;
                         self.wire.head_is_complete();
-                        return Ok(Answering { attempt: self, head, framing });
+                        return Ok(Box::new(Answering { attempt: self, head, framing }));
                     }
                     self.awaits_continue &= head.status != 100;
                     interim += 1;
@@ -296,7 +295,7 @@ impl Attempt {
                         return Err(AttemptError::Upstream(error, self.broken()));
                     }
                     if request.version == Version::Http11 {
-                        let edits = Edits::of(record, planned, request, self.sent_token.as_deref());
+                        let edits = Edits::of(record, planned, request, self.sent_token.as_ref());
                         self.forwarded_1xx |= head.status != 100;
                         self.is_invited = true;
                         pass_interim_on(client, &head, &edits);

@@ -150,9 +150,7 @@ pub(super) fn clean(
     let rights = rights.and_then(|caller| callers.get(caller).rights(&route.service)).flatten();
     let is_override =
         |name: &str| rights.is_some_and(|rights| overrides(rights).any(|folded| same(name, folded)));
-    head.fields.retain(|field| {
-        !callers.holds_proof(issuers, &field, text, record.time) && !is_override(field.name_str())
-    });
+    head.fields.retain(|field| !callers.holds_proof(issuers, &field, text) && !is_override(field.name_str()));
 }
 
 /// The text in place of a token in a path.

@@ -4,7 +4,7 @@ use super::failure::{UpstreamError, no_response};
 use super::headers::ResponseFilter;
 use super::record::Record;
 use super::request::Planned;
-use crate::credentials::oauth2::Token;
+use crate::credentials::SentToken;
 use crate::message::framing::ResponseFraming;
 use crate::message::redact::{RedactedStream, Redactor};
 use crate::message::request::RequestHead;
@@ -32,12 +32,12 @@ impl<'a> Edits<'a> {
         record: &'a Record,
         planned: &'a Planned,
         head: &'a RequestHead,
-        token: Option<&Token>,
+        token: Option<&SentToken>,
     ) -> Self {
         let plan = &planned.plan;
         let links = Links::new(&record.snapshot.routes, plan, &head.target, &head.fields, record.listener);
         let redaction = plan.route.redaction.as_deref();
-        let redactor = redaction.and_then(|redaction| redaction.redactor(&plan.route.credential, token));
+        let redactor = redaction.and_then(|redaction| redaction.redactor(token));
         Self { links, redactor, searches_body: false }
     }
 

@@ -44,8 +44,8 @@ mod tunnel;
 
 pub(super) use request::Request;
 
-use crate::credentials::Credential;
 use crate::credentials::oauth2::{Cause, Now, Token, TokenError, TokenSource};
+use crate::credentials::{Credential, SentToken};
 use crate::error_code::ErrorCode;
 use crate::message::Version;
 use crate::message::request::BadHead;
@@ -196,7 +196,12 @@ impl Tries {
 
 impl Exchange<'_> {
     async fn carry_out(&mut self, request: &mut Request) -> Result<End, NotForwarded> {
-        let proof = self.caller_proof(request).await?;
+        let proof = if request.record.asks_for_caller() {
+            // Boxed, because otherwise every request would hold the memory that only callers need.
+            Box::pin(self.caller_proof(request)).await?
+        } else {
+            None
+        };
         let planned = request::plan(request, proof.as_ref());
         let limit = planned.as_ref().ok().and_then(|planned| planned.plan.route.max_body);
         self.client.begin(request.head.body, limit.unwrap_or(u64::MAX));
@@ -233,9 +238,6 @@ impl Exchange<'_> {
     /// the request waits. `None` if the file has no callers.
     async fn caller_proof(&mut self, request: &Request) -> Result<Option<CallerProof>, NotForwarded> {
         let (head, record) = (&request.head, &request.record);
-        if record.direction != Direction::Outbound || record.snapshot.callers.is_none() {
-            return Ok(None);
-        }
         let certificate = self.client.certificate(record.time).cloned();
         let mut proof = caller::authenticate(head, record, certificate.as_deref());
         let newer = proof.as_mut().and_then(|proof| proof.outcome.as_mut().err()?.newer_keys.take());
@@ -282,7 +284,7 @@ impl Exchange<'_> {
         request: &mut Request,
         planned: &Planned,
         upload: &mut Upload,
-    ) -> Result<Answering, NotForwarded> {
+    ) -> Result<Box<Answering>, NotForwarded> {
         let mut tries = Tries::default();
         if Instant::now() >= planned.deadline.into_std() {
             // Verifying a large body may have used up the time. Then nothing is sent.
@@ -303,17 +305,20 @@ impl Exchange<'_> {
         planned: &Planned,
         upload: &mut Upload,
         tries: &mut Tries,
-    ) -> Result<Option<Answering>, NotForwarded> {
+    ) -> Result<Option<Box<Answering>>, NotForwarded> {
         let waited_for = self.token(request, planned, tries).await?;
-        let began = Instant::now();
+        let began = planned.plan.route.retries.is_some().then(Instant::now);
         request.record.phase = Some(Phase::Connect);
         request.record.attempts += 1;
         let (stream, connection) = match self.connect(planned, tries.is_fresh).await {
             Ok(connected) => connected,
             Err(error) => {
-                let failed = FailedAttempt::of_connection(&error, began);
-                let retries = self.retries(request, planned, upload, tries, failed).await?;
-                return if retries { Ok(None) } else { Err(error.refuse(request, planned)) };
+                if let Some(failed) = FailedAttempt::of_connection(&error, began)
+                    && self.retries(request, planned, upload, tries, failed).await?
+                {
+                    return Ok(None);
+                }
+                return Err(error.refuse(request, planned));
             }
         };
         // A connect may lie between the first check of the token and this one.
@@ -321,12 +326,11 @@ impl Exchange<'_> {
             Some(token) => Some(token),
             None => self.token(request, planned, tries).await?,
         };
-        let head = outgoing::finish_upstream_request(request, planned, token.as_deref())?;
+        let head = outgoing::finish_upstream_request(request, planned, token)?;
         let record = &mut request.record;
         record.upstream = Some(connection.address);
         record.phase = Some(Phase::Send);
-        let mut attempt = Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
-        attempt.sent_token = token;
+        let attempt = Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
         match attempt.response(upload, self.client, (&request.head, planned), record).await {
             Ok(answering) => {
                 if answering.head.status == 407 {
@@ -336,31 +340,25 @@ impl Exchange<'_> {
                     tries.successor = Some(token);
                     return Ok(None);
                 }
-                let failed = FailedAttempt::of_response(&answering, began);
-                let retries = self.retries(request, planned, upload, tries, failed).await?;
-                Ok(if retries { None } else { Some(answering) })
+                if let Some(failed) = FailedAttempt::of_response(&answering, began)
+                    && self.retries(request, planned, upload, tries, failed).await?
+                {
+                    return Ok(None);
+                }
+                Ok(Some(answering))
             }
             Err(error) => {
-                let resends = match &error {
-                    AttemptError::Upstream(UpstreamError::Ended, broken) => {
-                        tries.resend(broken, planned, upload)
-                            || self
-                                .retries(
-                                    request,
-                                    planned,
-                                    upload,
-                                    tries,
-                                    FailedAttempt::of_broken(broken, began),
-                                )
-                                .await?
+                if let AttemptError::Upstream(UpstreamError::Ended, broken) = &error {
+                    if tries.resend(broken, planned, upload) {
+                        return Ok(None);
                     }
-                    _ => false,
-                };
-                if resends {
-                    Ok(None)
-                } else {
-                    Err(attempt_failed(&request.record, &planned.plan.route, error))
+                    if let Some(failed) = FailedAttempt::of_broken(broken, began)
+                        && self.retries(request, planned, upload, tries, failed).await?
+                    {
+                        return Ok(None);
+                    }
                 }
+                Err(attempt_failed(&request.record, &planned.plan.route, error))
             }
         }
     }
@@ -410,7 +408,9 @@ impl Exchange<'_> {
         tries: &Tries,
     ) -> Result<Option<Arc<Token>>, NotForwarded> {
         let route = &planned.plan.route;
-        let (Some(sent), Some(source)) = (&answering.attempt.sent_token, token_source(planned)) else {
+        let (Some(SentToken::OAuth2(sent)), Some(source)) =
+            (&answering.attempt.sent_token, token_source(planned))
+        else {
             return Ok(None);
         };
         let status = answering.head.status;

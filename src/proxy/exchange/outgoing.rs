@@ -6,7 +6,7 @@
 use super::NotForwarded;
 use super::failure::internal;
 use super::request::{Planned, Request, WebhookCall};
-use crate::credentials::{Credential, OAuth2Credential, oauth2::Token};
+use crate::credentials::{Credential, OAuth2Credential, SentToken, oauth2::Token};
 use crate::message::writer::{decimal, field};
 use crate::message::{Framing, Version};
 use crate::secret::sha256;
@@ -16,6 +16,7 @@ use crate::webhook::keys::Key;
 use bytes::BytesMut;
 use http::HeaderValue;
 use pingora::http::RequestHeader;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Initial size of the buffer; most heads fit.
@@ -29,6 +30,8 @@ pub(super) struct Head {
     pub(super) for_session: Box<RequestHeader>,
     /// The head asks for `100 Continue`.
     pub(super) expects_continue: bool,
+    /// The token in it.
+    pub(super) token: Option<SentToken>,
 }
 
 /// Builds the head of one attempt. `token` is the account's, if it has tokens. A header name from the file keeps the
@@ -36,7 +39,7 @@ pub(super) struct Head {
 pub(super) fn finish_upstream_request(
     request: &Request,
     planned: &Planned,
-    token: Option<&Token>,
+    token: Option<Arc<Token>>,
 ) -> Result<Head, NotForwarded> {
     let (route, fields) = (&planned.plan.route, &request.head.fields);
     let mut out = BytesMut::with_capacity(HEAD_BUFFER);
@@ -74,7 +77,7 @@ pub(super) fn finish_upstream_request(
     for (name, value) in planned.plan.route.set_headers.iter() {
         field(&mut out, name.spelling(), value.as_bytes());
     }
-    authorize(&mut out, planned, token)?;
+    let token = authorize(&mut out, planned, token)?;
     match (request.record.key(), &planned.delivery) {
         (Some(key), Some(call)) => identify(&mut out, request, planned, key, call)?,
         _ if request.record.snapshot.config.via => field(&mut out, b"Via", b"1.1 attache"),
@@ -82,7 +85,7 @@ pub(super) fn finish_upstream_request(
     }
     out.extend_from_slice(b"\r\n");
     let expects_continue = may_expect && request.head.expects_continue();
-    Ok(Head { bytes: out, for_session: for_session(request, planned)?, expects_continue })
+    Ok(Head { bytes: out, for_session: for_session(request, planned)?, expects_continue, token })
 }
 
 fn request_line(out: &mut BytesMut, request: &Request, planned: &Planned) -> Result<(), NotForwarded> {
@@ -115,9 +118,14 @@ fn request_line(out: &mut BytesMut, request: &Request, planned: &Planned) -> Res
     Ok(())
 }
 
-/// Adds the account's credential.
-fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Result<(), NotForwarded> {
+/// Adds the account's credential, and returns the token in it.
+fn authorize(
+    out: &mut BytesMut,
+    planned: &Planned,
+    token: Option<Arc<Token>>,
+) -> Result<Option<SentToken>, NotForwarded> {
     let route = &planned.plan.route;
+    let mut sent = None;
     match &*route.credential {
         Credential::None | Credential::Query(_) | Credential::Path(_) => {}
         // Such a request was refused when it was planned.
@@ -131,6 +139,7 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
             let token = jwt.token_at(SystemTime::now());
             let token = token.map_err(|_| NotForwarded::refused(internal("unsigned_token")))?;
             field(out, jwt.header().spelling(), token.header_value().as_bytes());
+            sent = Some(SentToken::Signed(token));
         }
         Credential::OAuth2(OAuth2Credential { header, prefix, .. }) => {
             let token = token.ok_or_else(|| NotForwarded::refused(internal("no_token")))?;
@@ -139,12 +148,13 @@ fn authorize(out: &mut BytesMut, planned: &Planned, token: Option<&Token>) -> Re
             out.extend_from_slice(prefix.as_bytes());
             out.extend_from_slice(token.secret().expose().as_bytes());
             out.extend_from_slice(b"\r\n");
+            sent = Some(SentToken::OAuth2(token));
         }
     }
     for (name, value) in route.headers.iter() {
         field(out, name.spelling(), value.as_bytes());
     }
-    Ok(())
+    Ok(sent)
 }
 
 /// Returns the head for the session, whose bytes the connection discards.

@@ -145,6 +145,11 @@ impl Record {
         self.traceparent = traceparent.map(|value| head.fields.share(value));
     }
 
+    /// Returns true if the request's client has to be one of the file's callers.
+    pub(super) fn asks_for_caller(&self) -> bool {
+        self.direction == Direction::Outbound && self.snapshot.callers.is_some()
+    }
+
     /// The key of a webhook call.
     pub(crate) fn key(&self) -> Option<Key<'_>> {
         Some(self.snapshot.keys.get(self.key?))
@@ -242,7 +247,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        (self.in_flight, self.permit) = (None, None);
+        (self.in_flight, self.permit, self.caller_permit) = (None, None, None);
         if !self.is_ended {
             self.cut();
         }

@@ -31,12 +31,12 @@ pub(super) async fn relay(
     entrance: &Entrance,
     request: &mut Request,
     planned: &Planned,
-    answering: Answering,
+    answering: Box<Answering>,
     upload: &mut Upload,
     client: &mut Client,
 ) -> Result<End, NotForwarded> {
-    let Answering { mut attempt, head, mut framing } = answering;
-    let mut edits = Edits::of(&request.record, planned, &request.head, attempt.sent_token.as_deref());
+    let Answering { mut attempt, head, mut framing } = *answering;
+    let mut edits = Edits::of(&request.record, planned, &request.head, attempt.sent_token.as_ref());
     let redacted = edits.body(planned, &head, &mut framing).map_err(NotForwarded::refused)?;
     // Bytes that a client sent for a declined tunnel must not be parsed as another request.
     let keep = request.keeps_alive && !request.head.websocket && !entrance.table.is_draining();

@@ -16,7 +16,7 @@ use http::StatusCode;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant, SystemTime};
 
-/// An attempt that failed.
+/// An attempt that failed. Made only if `began` is known, which it is if the service has retries.
 pub(super) struct FailedAttempt {
     pub(super) on: RetryOn,
     pub(super) began: Instant,
@@ -28,13 +28,13 @@ pub(super) struct FailedAttempt {
 
 impl FailedAttempt {
     /// Returns the failure of an attempt without a connection, if another attempt may fare better.
-    pub(super) fn of_connection(error: &NoConnection, began: Instant) -> Option<Self> {
+    pub(super) fn of_connection(error: &NoConnection, began: Option<Instant>) -> Option<Self> {
         let on = error.is_passing().then_some(RetryOn::Connect)?;
-        Some(Self { on, began, forwarded_1xx: false, retry_after: None })
+        Some(Self { on, began: began?, forwarded_1xx: false, retry_after: None })
     }
 
     /// Returns the failure of an attempt whose response has one of the statuses of `retries`.
-    pub(super) fn of_response(answering: &Answering, began: Instant) -> Option<Self> {
+    pub(super) fn of_response(answering: &Answering, began: Option<Instant>) -> Option<Self> {
         let (head, forwarded_1xx) = (&answering.head, answering.attempt.forwarded_1xx);
         if !matches!(head.status, 502..=504) {
             return None;
@@ -42,16 +42,16 @@ impl FailedAttempt {
         let value = head.fields.get("retry-after");
         Some(Self {
             on: RetryOn::Status(StatusCode::from_u16(head.status).ok()?),
-            began,
+            began: began?,
             forwarded_1xx,
             retry_after: value.and_then(|value| retry_after(value, SystemTime::now())),
         })
     }
 
     /// Returns the failure of an attempt whose connection ended before a response head.
-    pub(super) fn of_broken(broken: &BrokenConnection, began: Instant) -> Option<Self> {
+    pub(super) fn of_broken(broken: &BrokenConnection, began: Option<Instant>) -> Option<Self> {
         let forwarded_1xx = broken.forwarded_1xx;
-        Some(Self { on: RetryOn::Reset, began, forwarded_1xx, retry_after: None })
+        Some(Self { on: RetryOn::Reset, began: began?, forwarded_1xx, retry_after: None })
     }
 }
 
@@ -70,9 +70,9 @@ impl Exchange<'_> {
         planned: &Planned,
         upload: &Upload,
         tries: &mut Tries,
-        failed: Option<FailedAttempt>,
+        failed: FailedAttempt,
     ) -> Result<bool, NotForwarded> {
-        let (Some(retries), Some(failed)) = (&planned.plan.route.retries, failed) else { return Ok(false) };
+        let Some(retries) = &planned.plan.route.retries else { return Ok(false) };
         tries.failed += 1;
         let Some(pause) = next(retries, &failed, request, planned, upload, tries.failed) else {
             return Ok(false);

@@ -31,7 +31,7 @@ const BUFFER: usize = 8 << 10;
 pub(super) async fn open(
     request: &mut Request,
     planned: &Planned,
-    mut answering: Answering,
+    mut answering: Box<Answering>,
     client: &mut Client,
 ) -> Result<End, NotForwarded> {
     let head = &answering.head;
@@ -45,15 +45,15 @@ pub(super) async fn open(
         return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
     }
     let out = client.queue();
-    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_deref());
+    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_ref());
     status_line(out, head.status, &edits.reason(&head.reason));
     edits.write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
     field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
     out.extend_from_slice(b"\r\n");
     request.record.status = Some(head.status);
     request.record.phase = Some(Phase::Body);
-    // A tunnel is no request in progress: `max_concurrent` does not count it.
-    request.record.permit = None;
+    // A tunnel is no request in progress: neither `max_concurrent` counts it.
+    (request.record.permit, request.record.caller_permit) = (None, None);
     // The session may have read beyond the 101.
     if let Some(Ok(Some(part))) = poll_once(answering.attempt.session().read_body_ref()).await {
         request.record.bytes_out = part.len() as u64;
