@@ -18,7 +18,7 @@ use crate::config::model::{Config, ListenAddr};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::message::request::{self, RequestHead};
 use crate::outbound;
-use crate::outbound::callers::{CallerNumber, Shown};
+use crate::outbound::callers::{CallerNumber, Shown, proof};
 use crate::plan::{Plan, Refusal, Reply};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{CallerRefusal, Direction, WebhookRefusal};
@@ -270,10 +270,13 @@ impl Asked {
                 Err(refusal) => refusal.into(),
             };
         };
-        let shown = Shown { fields: &head.fields, absolute_form: call.absolute, certificate: None, now };
         let proven = match self.caller {
             Some(caller) => Ok(caller),
-            None => callers.authenticate(&snapshot.issuers, &shown).map(|proven| proven.caller),
+            None => {
+                let proof = proof::shown(&head.fields, call.absolute);
+                let shown = Shown { proof, certificate: None, now };
+                callers.authenticate(&snapshot.issuers, shown).map(|proven| proven.caller)
+            }
         };
         let proven = proven.map_err(|unproven| unproven.reason);
         let decided = callers.decide(&snapshot.routes, call, proven);

@@ -140,7 +140,7 @@ proptest! {
     #[test]
     fn nothing_panics(text in "\\PC*") {
         let _ = (duration(&text), size(&text), listen_addr(&text), instant(&text), server_url(&text), token_url(&text));
-        let _ = (method(&text), name(&text), sha256(&text));
+        let _ = (method(&text), name(&text), sha256(&text, "`attache keys new`"));
         let _ = server_url(&format!("https://{text}"));
         let _ = server_url(&format!("https://a.example/{text}"));
     }

@@ -22,7 +22,6 @@ use crate::config::model::{CallerRules, Validity};
 use crate::error_code::ErrorCode;
 use crate::issuers::{Issuers, NewerKeys};
 use crate::jwt::verify::JwtRefusal;
-use crate::message::Fields;
 use crate::plan::{Challenge, Plan, Refusal};
 use crate::route::Route;
 use crate::telemetry::metrics::CallerRefusal;
@@ -35,10 +34,8 @@ use tokens::TokenNumber;
 
 /// The parts of a request that may prove its caller.
 pub struct Shown<'a> {
-    /// All header fields, as received.
-    pub fields: &'a Fields,
-    /// The target was in absolute form.
-    pub absolute_form: bool,
+    /// What the header fields show ([`proof::shown`]).
+    pub proof: Result<Option<Proof<'a>>, CallerRefusal>,
     /// The names of the client's certificate.
     pub certificate: Option<&'a [San]>,
     /// The time of the clock.
@@ -78,9 +75,9 @@ impl Callers {
     /// # Errors
     ///
     /// Why it proves none.
-    pub fn authenticate(&self, issuers: &Issuers, shown: &Shown<'_>) -> Result<Proven, Unproven> {
+    pub fn authenticate(&self, issuers: &Issuers, shown: Shown<'_>) -> Result<Proven, Unproven> {
         let by_certificate = self.by_certificate(shown.certificate.unwrap_or_default())?;
-        let by_field = match proof::shown(shown.fields, shown.absolute_form)? {
+        let by_field = match shown.proof? {
             None => None,
             Some(proof) => match self.by_text(issuers, &proof, shown.now) {
                 // Beside a certificate, an unknown `Authorization` is the client's own for the provider.

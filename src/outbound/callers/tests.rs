@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::model::{ApiKey, Caller, CallerRules, CallerServices, Config};
 use crate::config::{Mode, load};
+use crate::message::Fields;
 use crate::secret::sha256;
 use std::time::Duration;
 
@@ -46,8 +47,8 @@ fn proven(fields: &[(&str, &str)], names: Option<&[&str]>) -> Result<String, Cal
     let names: Option<Vec<San>> =
         names.map(|names| names.iter().map(|name| San::parse(name).unwrap()).collect());
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-    let shown = Shown { fields: &fields, absolute_form: false, certificate: names.as_deref(), now };
-    let outcome = callers.authenticate(&Issuers::default(), &shown);
+    let shown = Shown { proof: proof::shown(&fields, false), certificate: names.as_deref(), now };
+    let outcome = callers.authenticate(&Issuers::default(), shown);
     outcome.map(|proven| callers.get(proven.caller).key.to_string()).map_err(|unproven| unproven.reason)
 }
 

@@ -2,6 +2,7 @@
 
 use super::record::{Record, warn_of_caller};
 use crate::header_name::same;
+use crate::message::Field;
 use crate::message::request::RequestHead;
 use crate::outbound::callers::{self, Callers, Proven, Shown, Unproven, proof};
 use crate::outbound::{Call, Located, SHORTEST_KEY};
@@ -30,12 +31,13 @@ pub(super) fn authenticate(
 ) -> Option<CallerProof> {
     let Snapshot { callers: Some(callers), issuers, .. } = &*record.snapshot else { return None };
     let certificate = certificate.map(PeerCertificate::sans);
-    let shown = Shown { fields: &head.fields, absolute_form: head.absolute, certificate, now: record.time };
-    let text = proof::shown(&head.fields, head.absolute).ok().flatten().map(|proof| match proof.text {
+    let proof = proof::shown(&head.fields, head.absolute);
+    let text = proof.as_ref().ok().and_then(Option::as_ref).map(|proof| match &proof.text {
         Cow::Borrowed(text) => head.fields.share(text),
-        Cow::Owned(text) => text.into(),
+        Cow::Owned(text) => text.clone().into(),
     });
-    Some(CallerProof { outcome: callers.authenticate(issuers, &shown), text })
+    let shown = Shown { proof, certificate, now: record.time };
+    Some(CallerProof { outcome: callers.authenticate(issuers, shown), text })
 }
 
 /// Maximum time for which a request waits for the keys of an issuer.
@@ -148,9 +150,10 @@ pub(super) fn clean(
     let text = proof.text.as_deref().filter(|_| proof.outcome.as_ref().is_ok_and(|proven| proven.by_field));
     let rights = record.caller.filter(|_| callers.enforces() && proof.outcome.is_ok());
     let rights = rights.and_then(|caller| callers.get(caller).rights(&route.service)).flatten();
-    let is_override =
-        |name: &str| rights.is_some_and(|rights| overrides(rights).any(|folded| same(name, folded)));
-    head.fields.retain(|field| !callers.holds_proof(issuers, &field, text) && !is_override(field.name_str()));
+    let is_override = |field: &Field<'_>| {
+        rights.is_some_and(|rights| overrides(rights).any(|folded| same(field.name_str(), folded)))
+    };
+    head.fields.retain(|field| !callers.holds_proof(issuers, &field, text) && !is_override(&field));
 }
 
 /// The text in place of a token in a path.
