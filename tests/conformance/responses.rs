@@ -806,7 +806,7 @@ async fn interim_responses() {
             .status(200)
             .interim(&[103])
             .body("ok")
-            .raw_has(b"\r\nLink: </a>\r\n"),
+            .raw_has(b"\r\nLink: </mailer/a>\r\n"),
         passed("103 several times", "RFC 9110 §15.2", format!("{hints}{hints}{hints}{end}"))
             .status(200)
             .interim(&[103, 103, 103])
