@@ -38,7 +38,9 @@ const YAML: &str = "
     caller_rules: report
     callers:
       billing:
-        tokens: [{ id: current, sha256: '{{token}}', expires_at: 2099-01-01T00:00:00Z }]
+        tokens:
+          - { id: current, sha256: '{{token}}', expires_at: 2099-01-01T00:00:00Z }
+          - { id: unread, value: { env: NOT_SET } }
         services: [erp]
       unread: { tokens: [{ id: current, value: { env: NOT_SET } }], services: [erp] }
     services:
