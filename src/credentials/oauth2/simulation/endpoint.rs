@@ -213,7 +213,7 @@ impl Provider {
         Ok(Answer { refresh_token: next, ..stub::answer(&token, Some(self.traits.lifetime)) })
     }
 
-    /// A process was killed: what its sources were asking for is lost, and so is a token that it had not stored yet.
+    /// A process was killed, or could not store all before it ended: what its sources were asking for is lost, and so is a token that it had not stored yet.
     pub(super) fn killed(&self, sources: &[usize], stored: Option<String>, knows_refusal: bool) {
         let mut records = self.records.lock().unwrap();
         if !knows_refusal {
