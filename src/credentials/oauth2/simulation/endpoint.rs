@@ -101,6 +101,8 @@ struct Records {
     refused: HashSet<String>,
     is_revoked: bool,
     last_issued: Option<Instant>,
+    /// The last refusal of the grant.
+    last_gone: Option<Instant>,
     /// Refreshes under way, by their source.
     under_way: HashMap<usize, String>,
 }
@@ -176,7 +178,11 @@ impl Provider {
     /// The provider decides.
     fn commit(&self, refresh: Option<&Secret>) -> Result<Answer, Failure> {
         let mode = *self.mode.lock().unwrap();
-        let gone = || Failure::from(Cause::GrantGone { code: Some("invalid_grant".into()) });
+        let gone = |records: &mut Records| {
+            records.last_gone = Some(Instant::now());
+            Failure::from(Cause::GrantGone { code: Some("invalid_grant".into()) })
+        };
+        let mut records = self.records.lock().unwrap();
         match mode {
             Mode::Down => return Err(Unavailability::Status(503).into()),
             Mode::Later(seconds) => {
@@ -184,11 +190,10 @@ impl Provider {
                 return Err(Failure { retry_after, ..Unavailability::Status(429).into() });
             }
             Mode::Refuses => return Err(Failure::rejected("invalid_client")),
-            Mode::Suspended if self.traits.stored => return Err(gone()),
+            Mode::Suspended if self.traits.stored => return Err(gone(&mut records)),
             Mode::Suspended => return Err(Failure::rejected("access_denied")),
             Mode::Works | Mode::LosesAnswers | Mode::Hangs => {}
         }
-        let mut records = self.records.lock().unwrap();
         let mut next = None;
         if let Some(refresh) = refresh {
             let sent = refresh.expose().to_owned();
@@ -198,7 +203,7 @@ impl Provider {
                 records.is_revoked = true;
             }
             if records.is_revoked || records.refresh.as_ref() != Some(&sent) {
-                return Err(gone());
+                return Err(gone(&mut records));
             }
             if self.traits.rotates {
                 records.number += 1;
@@ -213,7 +218,7 @@ impl Provider {
         Ok(Answer { refresh_token: next, ..stub::answer(&token, Some(self.traits.lifetime)) })
     }
 
-    /// A process was killed: what its sources were asking for is lost, and so is a token that it had not stored yet.
+    /// A process was killed, or could not store all before it ended: what its sources were asking for is lost, and so is a token that it had not stored yet.
     pub(super) fn killed(&self, sources: &[usize], stored: Option<String>, knows_refusal: bool) {
         let mut records = self.records.lock().unwrap();
         if !knows_refusal {
@@ -262,7 +267,10 @@ impl Pace {
         // One that turns true while the request is under way may concern its token: the clock has changed.
         let was_suspect = std::mem::take(&mut self.is_suspect);
         // A token that another process got shows that the endpoint works.
-        let issued = provider.records.lock().unwrap().last_issued;
+        let (issued, gone) = {
+            let records = provider.records.lock().unwrap();
+            (records.last_issued, records.last_gone)
+        };
         let still = |(ended, _): &(Instant, Ended)| !excused && issued.is_none_or(|issued| issued <= *ended);
         let Some((ended, how)) = self.last.filter(still) else {
             self.failures = 0;
@@ -280,13 +288,19 @@ impl Pace {
             // A grant that did not come by rotation is tried again every hour.
             Ended::Gone => Duration::from_secs(3599),
         };
+        // The source finds the refusal of another process in the store, and waits as if it was its own.
+        let is_gone = how == Ended::Gone || gone.is_some_and(|gone| gone > ended);
         // The hour after a refused grant goes by the wall clock, since it outlives the process.
-        let slept = if how == Ended::Gone { provider.time.slept() - self.slept } else { Duration::ZERO };
+        let slept = if is_gone { provider.time.slept() - self.slept } else { Duration::ZERO };
         let pause = now - ended + slept;
         let failures = self.failures;
         provider.must(pause >= least, || {
             format!("invariant 5: asked again {pause:?} after {how:?}, {failures} failures")
         });
+        // It shows that the endpoint works, so that failures are counted anew after it.
+        if is_gone {
+            self.failures = 0;
+        }
     }
 
     fn ends(&mut self, how: Ended, slept: Duration) {

@@ -170,11 +170,6 @@ impl Run {
         });
     }
 
-    fn stored(&self) -> Option<String> {
-        let entry = self.disk.entry.lock().unwrap();
-        entry.0.as_ref()?.refresh_token.as_ref().map(|token| token.expose().to_owned())
-    }
-
     async fn step(&mut self) {
         let wait = match self.random.below(20) {
             0..8 => self.random.below(50),
@@ -272,11 +267,16 @@ impl Run {
         let mut process = self.process(PROCESSES);
         let (config, wire) = (self.config(), process.wire(&self.provider));
         process.paces.clear();
+        let (provider, disk) = (self.provider.clone(), self.disk.clone());
         self.checks.spawn(async move {
             let checked =
                 timeout(Duration::from_secs(70), inspect_by("erp", &config, wire, &process.tokens)).await;
             let _ = checked.expect("invariant 6: an answer");
-            process.tokens.finish().await;
+            // It warns that what it could not store is lost, and ends all the same: as for a process that is killed, the
+            // spent token is the only one that the next holder of the lock finds.
+            if !process.tokens.finish().await {
+                provider.killed(&process.sources, disk.refresh_token(), disk.knows_refusal());
+            }
         });
     }
 
@@ -319,9 +319,7 @@ impl Run {
         process.waiting.abort_all();
         self.totals.token_requests += token_requests(process);
         let sources = process.sources.clone();
-        let knows_refusal =
-            self.disk.entry.lock().unwrap().0.as_ref().is_some_and(|entry| entry.lost.is_some());
-        self.provider.killed(&sources, self.stored(), knows_refusal);
+        self.provider.killed(&sources, self.disk.refresh_token(), self.disk.knows_refusal());
         self.disk.release(nth);
         let started = self.process(nth);
         self.processes[nth] = started;

@@ -38,6 +38,15 @@ impl Disk {
         *entry = (Some(change(entry.0.as_ref())), entry.1 + 1);
     }
 
+    pub(super) fn refresh_token(&self) -> Option<String> {
+        let entry = self.entry.lock().unwrap();
+        entry.0.as_ref()?.refresh_token.as_ref().map(|token| token.expose().to_owned())
+    }
+
+    pub(super) fn knows_refusal(&self) -> bool {
+        self.entry.lock().unwrap().0.as_ref().is_some_and(|entry| entry.lost.is_some())
+    }
+
     pub(super) fn is_locked(&self) -> bool {
         self.holder.lock().unwrap().is_some()
     }
