@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 /// All but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What JavaScript's `encodeURIComponent` encodes.
+/// The characters that JavaScript's `encodeURIComponent` encodes.
 const COMPONENT: &AsciiSet = &RESERVED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
-/// What is encoded in a segment of a path, as RFC 3986 has it.
+/// The characters that are encoded in a segment of a path, as RFC 3986 has it.
 const SEGMENT: &AsciiSet =
     &COMPONENT.remove(b'$').remove(b'&').remove(b'+').remove(b',').remove(b'=').remove(b':').remove(b'@');
-/// What a form encodes, but for the space.
+/// The characters that a form encodes, but for the space.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_').remove(b' ');
 
 /// `redact_responses`, prepared for one account.

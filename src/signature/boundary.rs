@@ -1,4 +1,4 @@
-//! Where one part of the signed text ends and the next one begins.
+//! The boundaries between the parts of the signed text.
 //!
 //! If a boundary is uncertain, a client can move bytes from one part to the other, and the signature stays valid for a
 //! request that the provider never sent. So the signed text must be one that can be cut in one way only: parts are taken
@@ -25,7 +25,7 @@ use super::trace::Trace;
 use super::{Delivery, Fault, one};
 use std::borrow::Cow;
 
-/// What a request must fulfil, so that the parts of its signed text have certain ends.
+/// A condition on a request, so that the parts of its signed text have certain ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Boundaries {
     /// A time has a fixed length.

@@ -16,11 +16,11 @@ use subtle::ConstantTimeEq as _;
 /// How a provider signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
-    /// Where the signature is, and the time and id beside it.
+    /// The places of the signature, and of the time and id beside it.
     pub place: Place,
     /// How the secret is encoded.
     pub secret: SecretEncoding,
-    /// What is signed.
+    /// The signed text.
     pub signed: Template,
     /// The algorithm.
     pub algorithm: Algorithm,

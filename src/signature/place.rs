@@ -14,7 +14,7 @@ const MAX_BY_PUBLIC_KEY: usize = 4;
 /// Maximum length of an id.
 const MAX_ID: usize = 256;
 
-/// Where a scheme's values are.
+/// The places of a scheme's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The signature.
@@ -29,7 +29,7 @@ pub struct Place {
     pub require: Vec<(HeaderName, String)>,
 }
 
-/// Where the signature is.
+/// The place of the signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureAt {
     /// In at least one of these headers.
@@ -38,7 +38,7 @@ pub enum SignatureAt {
     Member(Pointer),
 }
 
-/// Where a value beside the signature is.
+/// The place of a value beside the signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Field {
     /// In a header.

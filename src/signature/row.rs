@@ -45,7 +45,7 @@ pub(super) struct Row {
     algorithm: Algorithm,
 }
 
-/// Where a value is.
+/// The place of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum At {
     Header(&'static str),

@@ -1,4 +1,4 @@
-//! What is known of a scheme: a preset, or the parts that the file spells out.
+//! A scheme: a preset, or the parts that the file spells out.
 
 use super::Verifier;
 use super::form::Form;

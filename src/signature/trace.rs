@@ -16,7 +16,7 @@ pub enum Mark {
 pub struct Step {
     /// Its outcome.
     pub mark: Mark,
-    /// What was checked, and what was found.
+    /// The part that was checked, and the finding.
     pub text: String,
 }
 

@@ -24,7 +24,7 @@ async fn a_client_certificate_proves_its_caller_on_each_connection() {
     let setup = setup.file("certificate", &certificate).file("key", &key).file("client_ca", &clients.pem());
     let attache = setup.with(&format!("{WITH_CLIENTS}{}", mailer(""))).await;
     let of = |name: &str| TlsClient::with_certificate(&ca, &clients.leaf_pem(name));
-    let (billing, stranger, nobody) =
+    let (billing, unknown, without) =
         (of("billing.corp.example"), of("billing.corp.example.evil"), TlsClient::of(&ca));
     let contacts = || get("/mailer/contacts");
     let with_token = || contacts().header("X-Attache-Token", token.as_str());
@@ -34,11 +34,11 @@ async fn a_client_certificate_proves_its_caller_on_each_connection() {
         (&billing, contacts(), 200, json!("billing"), json!(null)),
         (&billing, get("/mailer/admin"), 403, json!("billing"), json!("caller_path")),
         (&billing, with_token(), 401, json!(null), json!("two_callers")),
-        (&stranger, contacts(), 401, json!(null), json!("unknown_certificate")),
-        (&stranger, with_token(), 200, json!("reports"), json!(null)),
-        (&nobody, contacts(), 401, json!(null), json!("no_proof")),
+        (&unknown, contacts(), 401, json!(null), json!("unknown_certificate")),
+        (&unknown, with_token(), 200, json!("reports"), json!(null)),
+        (&without, contacts(), 401, json!(null), json!("no_proof")),
         (
-            &nobody,
+            &without,
             contacts().header("X-Forwarded-Client-Cert", "DNS=billing.corp.example"),
             401,
             json!(null),

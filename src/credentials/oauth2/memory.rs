@@ -1,4 +1,4 @@
-//! What a process knows of an account, whichever source serves it: refusals and pauses that a change of other settings
+//! The knowledge of a process about an account, whichever source serves it: refusals and pauses that a change of other settings
 //! must not forget.
 //!
 //! | known | depends on | ends with |
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
-/// What is known of each account, by name.
+/// The memory of each account, by name.
 #[derive(Clone, Default)]
 pub(super) struct AccountMemories(Arc<Mutex<HashMap<Box<str>, Arc<AccountMemory>>>>);
 
@@ -34,7 +34,7 @@ impl AccountMemories {
     }
 }
 
-/// What is known of one account.
+/// The memory of one account.
 #[derive(Default)]
 pub(super) struct AccountMemory(Mutex<Known>);
 

@@ -31,7 +31,7 @@ pub struct Tokens {
     pub(super) spending: TaskTracker,
     /// The newest entries that could not be written.
     pub(super) unsaved: Unsaved,
-    /// What is known of each account, whichever source serves it.
+    /// The memory of each account, whichever source serves it.
     pub(super) memories: AccountMemories,
     pub(super) clock: Clock,
 }

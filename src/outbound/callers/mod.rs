@@ -34,7 +34,7 @@ use tokens::TokenNumber;
 
 /// The parts of a request that may prove its caller.
 pub struct Shown<'a> {
-    /// What the header fields show ([`proof::shown`]).
+    /// The proof that the header fields show ([`proof::shown`]).
     pub proof: Result<Option<Proof<'a>>, CallerRefusal>,
     /// The names of the client's certificate.
     pub certificate: Option<&'a [San]>,

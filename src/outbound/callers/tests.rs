@@ -96,7 +96,7 @@ fn statistics_and_tokens_belong_to_their_caller() {
     let ids: Vec<&str> = callers.tokens_of(number).map(|token| &*token.id).collect();
     assert_eq!((ids.as_slice(), callers.tokens().iter().count()), (&["t"][..], 2));
     assert!(callers.tokens_of(number).all(|token| token.caller == number));
-    assert!(callers.named("nobody").is_none());
+    assert!(callers.named("unknown").is_none());
 }
 
 #[test]

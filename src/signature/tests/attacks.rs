@@ -23,7 +23,7 @@ fn value(vector: &Vector, header: &str) -> String {
     vector.headers[header].to_str().expect("ASCII").to_owned()
 }
 
-/// What is expected of a changed request.
+/// The expected outcome of a changed request.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Passes,

@@ -1,4 +1,4 @@
-//! Whether the parts of a custom scheme fit together.
+//! The check that the parts of a custom scheme fit together.
 
 use super::parts::conflict;
 use crate::config::decode::{Decoder, Map};

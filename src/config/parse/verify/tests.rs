@@ -2,7 +2,7 @@ use crate::config::{Mode, load};
 use crate::signature::Scheme;
 use std::path::Path;
 
-/// What the file can say with `scheme: custom` is what the presets say.
+/// The presets can be spelled out with `scheme: custom`.
 #[test]
 fn presets_can_be_spelled_out() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_cases/valid_verify_parts.yaml");
