@@ -10,7 +10,7 @@ use crate::secret::{hex, sha256};
 use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
 
-/// A part of the signed text: fixed, or taken from the request.
+/// The signed text: fixed text, and parts of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     pub(super) pieces: Vec<Piece>,

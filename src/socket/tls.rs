@@ -32,7 +32,7 @@ struct Peer {
     is_trusted: bool,
 }
 
-/// What a client has proved by its certificate, where the connection itself is out of reach.
+/// The proof of a client by its certificate, where the connection itself is out of reach.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientIdentity {
     peer: Peer,

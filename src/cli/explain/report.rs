@@ -7,7 +7,7 @@ use crate::config::model::{
 };
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
-use crate::outbound::callers::RunningCaller;
+use crate::outbound::callers::{Right, RunningCaller};
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::WebhookRefusal;
@@ -131,7 +131,7 @@ impl Report {
 
     /// The rights of a caller on a service.
     fn rights(&mut self, caller: &RunningCaller, service: &str) {
-        if let Some(Some(rights)) = caller.rights(service) {
+        if let Some(rights) = caller.right(service).and_then(Right::rights) {
             let methods: Vec<&str> = rights.methods.iter().map(http::Method::as_str).collect();
             let paths: Vec<String> = rights.paths.iter().map(ToString::to_string).collect();
             let all = |list: &str| if list.is_empty() { "all".to_owned() } else { list.to_owned() };

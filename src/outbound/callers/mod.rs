@@ -14,21 +14,19 @@ mod table;
 mod tests;
 pub mod tokens;
 
-pub use table::{CallerNumber, Callers, RunningCaller};
+pub use table::{CallerNumber, Callers, Right, RunningCaller};
 
 use super::rights::{self, Denied};
-use super::{Call, Routes};
+use super::{Call, Located, Routes};
 use crate::config::model::{CallerRules, Validity};
 use crate::error_code::ErrorCode;
 use crate::issuers::{Issuers, NewerKeys};
 use crate::jwt::verify::JwtRefusal;
 use crate::plan::{Challenge, Plan, Refusal};
-use crate::route::Route;
 use crate::telemetry::metrics::CallerRefusal;
 use crate::x509::San;
 use http::{Method, StatusCode};
 use proof::Proof;
-use std::sync::Arc;
 use std::time::SystemTime;
 use tokens::TokenNumber;
 
@@ -134,24 +132,22 @@ impl Callers {
         }
     }
 
-    /// Checks what a proven caller may do with a request for a service. `rest` is the path below the service's
-    /// `server_url`, as received.
-    ///
-    /// # Errors
-    ///
-    /// The right that it lacks.
+    /// Checks what a proven caller may do with a request. Returns its right on the service, and what the request lacks.
     pub fn authorize(
         &self,
         caller: CallerNumber,
-        service: &str,
-        (method, rest): (&Method, &[u8]),
-    ) -> Result<(), CallerRefusal> {
-        let Some(rights) = self.get(caller).rights(service) else { return Err(CallerRefusal::Service) };
-        match rights.map_or(Ok(()), |rights| rights::check(rights, method, rest)) {
-            Ok(()) => Ok(()),
-            Err(Denied::Method) => Err(CallerRefusal::Method),
-            Err(Denied::Path | Denied::AmbiguousPath) => Err(CallerRefusal::Path),
-        }
+        located: &Located<'_>,
+        method: &Method,
+    ) -> (Option<Right<'_>>, Option<CallerRefusal>) {
+        let Some(right) = self.get(caller).right(&located.route.service) else {
+            return (None, Some(CallerRefusal::Service));
+        };
+        let checked = right.rights().map_or(Ok(()), |rights| rights::check(rights, method, located.rest));
+        let lacks = checked.err().map(|denied| match denied {
+            Denied::Method => CallerRefusal::Method,
+            Denied::Path | Denied::AmbiguousPath => CallerRefusal::Path,
+        });
+        (Some(right), lacks)
     }
 
     /// Decides what to do with a request, without its limits and counts. Returns the plan, the caller, and what the
@@ -175,11 +171,11 @@ impl Callers {
             return Ok((located.plan(located.route)?, None, caller.err()));
         };
         let service = &located.route.service;
-        let lacks = self.authorize(caller, service, (call.method, located.rest)).err();
+        let (right, lacks) = self.authorize(caller, &located, call.method);
         if let Some(reason) = lacks.filter(|_| self.enforces()) {
             return Err(refusal(reason).of(service));
         }
-        let route = self.route(caller, service).unwrap_or(located.route);
+        let route = right.and_then(Right::route).unwrap_or(located.route);
         Ok((located.plan(route)?, Some(caller), lacks))
     }
 
@@ -192,11 +188,6 @@ impl Callers {
     /// Returns true if a request without a proof or a right is refused.
     pub fn enforces(&self) -> bool {
         self.rules() == CallerRules::Enforce
-    }
-
-    /// Returns the route that opens a service for a caller, if it is not the service's own.
-    pub fn route(&self, caller: CallerNumber, service: &str) -> Option<&Arc<Route>> {
-        self.get(caller).route(service)
     }
 }
 

@@ -53,6 +53,22 @@ struct RunningRight {
     requests: Arc<AtomicU64>,
 }
 
+/// The right of a caller on one service; `None` is without restriction.
+#[derive(Clone, Copy)]
+pub struct Right<'a>(Option<&'a RunningRight>);
+
+impl<'a> Right<'a> {
+    /// Returns its restrictions, if it names any service.
+    pub fn rights(self) -> Option<&'a Rights> {
+        self.0.map(|right| &right.rights)
+    }
+
+    /// Returns the route that opens the service for the caller, if it is not the service's own.
+    pub fn route(self) -> Option<&'a Arc<Route>> {
+        self.0?.route.as_ref()
+    }
+}
+
 impl Callers {
     /// Prepares the callers of `config`; `None` if it has no `callers`. Counts and the state of limits go on from
     /// `previous`, by name. `route` makes the route of a service with the account of that name.
@@ -183,18 +199,11 @@ impl RunningCaller {
         Self { key: caller.key.as_str().into(), stats, services, limits }
     }
 
-    /// Returns the rights on a service: `Some(None)` without restriction, `None` without a right.
-    pub fn rights(&self, service: &str) -> Option<Option<&Rights>> {
+    /// Returns the right on a service, by one look-up; `None` if there is none.
+    pub fn right(&self, service: &str) -> Option<Right<'_>> {
         match &self.services {
-            RunningServices::All => Some(None),
-            RunningServices::Named(named) => named.get(service).map(|right| Some(&right.rights)),
-        }
-    }
-
-    pub(super) fn route(&self, service: &str) -> Option<&Arc<Route>> {
-        match &self.services {
-            RunningServices::All => None,
-            RunningServices::Named(named) => named.get(service)?.route.as_ref(),
+            RunningServices::All => Some(Right(None)),
+            RunningServices::Named(named) => named.get(service).map(|right| Right(Some(right))),
         }
     }
 
@@ -224,15 +233,11 @@ impl RunningCaller {
         self.limits.state().in_progress()
     }
 
-    /// Counts a request that was let in.
-    pub fn count(&self, service: &str) {
-        let named = match &self.services {
-            RunningServices::All => None,
-            RunningServices::Named(named) => named.get(service),
-        };
-        match named {
-            Some(right) => right.requests.fetch_add(1, Relaxed),
-            None => self.stats.requests(service).fetch_add(1, Relaxed),
+    /// Counts a request for a service that was let in, by its right if it has one.
+    pub fn count(&self, service: &str, right: Option<Right<'_>>) {
+        match right {
+            Some(Right(Some(right))) => right.requests.fetch_add(1, Relaxed),
+            _ => self.stats.requests(service).fetch_add(1, Relaxed),
         };
     }
 }

@@ -3,6 +3,7 @@ use crate::config::model::{ApiKey, Caller, CallerRules, CallerServices, Config};
 use crate::config::{Mode, load};
 use crate::message::Fields;
 use crate::secret::sha256;
+use std::sync::Arc;
 use std::time::Duration;
 
 const BILLING: &str = "billing-token-0123456789abcdef";

@@ -4,8 +4,8 @@ use super::record::{Record, warn_of_caller};
 use crate::header_name::same;
 use crate::message::Field;
 use crate::message::request::RequestHead;
-use crate::outbound::callers::{self, Callers, Proven, Shown, Unproven, proof};
-use crate::outbound::{Call, Located, SHORTEST_KEY};
+use crate::outbound::callers::{self, Callers, Proven, Right, Shown, Unproven, proof};
+use crate::outbound::{Call, SHORTEST_KEY};
 use crate::plan::{Plan, Refusal};
 use crate::route::{Route, overrides};
 use crate::snapshot::Snapshot;
@@ -89,13 +89,14 @@ pub(super) fn plan(
         }
     };
     let located = snapshot.routes.locate(call)?;
-    let Located { route, rest, .. } = located;
+    let route = located.route;
     let Some(number) = proven else {
         warn_of_caller(callers, record, &route.service);
         return located.plan(route);
     };
     let caller = callers.get(number);
-    if let Err(reason) = callers.authorize(number, &route.service, (&head.method, rest)) {
+    let (right, lacks) = callers.authorize(number, &located, &head.method);
+    if let Some(reason) = lacks {
         caller.stats.refused(reason);
         record.lacks = Some(reason);
         if callers.enforces() {
@@ -112,8 +113,8 @@ pub(super) fn plan(
         }
     }
     note_use(callers, record);
-    caller.count(&route.service);
-    located.plan(callers.route(number, &route.service).unwrap_or(route))
+    caller.count(&route.service, right);
+    located.plan(right.and_then(Right::route).unwrap_or(route))
 }
 
 fn lack_proof(callers: &Callers, unproven: &Unproven, record: &mut Record) {
@@ -149,7 +150,7 @@ pub(super) fn clean(
     // An unknown `Authorization` may be the client's own for the provider.
     let text = proof.text.as_deref().filter(|_| proof.outcome.as_ref().is_ok_and(|proven| proven.by_field));
     let rights = record.caller.filter(|_| callers.enforces() && proof.outcome.is_ok());
-    let rights = rights.and_then(|caller| callers.get(caller).rights(&route.service)).flatten();
+    let rights = rights.and_then(|caller| callers.get(caller).right(&route.service)?.rights());
     let is_override = |field: &Field<'_>| {
         rights.is_some_and(|rights| overrides(rights).any(|folded| same(field.name_str(), folded)))
     };
