@@ -6,8 +6,8 @@
 //! tries the spent token, since it is the only one there is. A mark on the disk, written before each exchange, would tell it
 //! no more than that, at the price of one more write an exchange.
 //!
-//! Each look of an account with a store tries to write what is left. An entry whose refresh token is still good keeps no
-//! lock: another process does no harm with it.
+//! Each look of an account with a store tries to write what is left. While the refresh token on the disk is still good, no
+//! lock is kept: another process does no harm with it.
 
 use crate::state::{Entry, LockedEntry, StateError, Store};
 use std::collections::HashMap;
@@ -25,6 +25,8 @@ pub(super) struct Unsaved(Arc<Mutex<HashMap<Box<str>, UnsavedEntry>>>);
 struct UnsavedEntry {
     entry: Entry,
     lock: Option<Lock>,
+    /// The refresh token on the disk is spent, be it by this entry or by one before it.
+    is_spent: bool,
 }
 
 struct Lock {
@@ -63,19 +65,21 @@ impl Unsaved {
         wait: Duration,
     ) -> Result<LockedGrant, StateError> {
         let began = Instant::now();
-        let locked = |lock, newest, is_kept| {
+        let locked = |lock, newest, is_kept, is_spent| {
             let unsaved = self.clone();
-            LockedGrant { unsaved, key: key.into(), lock: Some(lock), newest, is_kept }
+            LockedGrant { unsaved, key: key.into(), lock: Some(lock), newest, is_kept, is_spent }
         };
         loop {
             if let Some((lock, entry)) = self.take_kept(store, key) {
-                return Ok(locked(lock, Some(entry), true));
+                return Ok(locked(lock, Some(entry), true, true));
             }
             let left = wait.saturating_sub(began.elapsed());
             match store.lock(key, left.min(RETAKE)).await {
                 Ok(held) => {
-                    let newest = self.entries().remove(key).map(|unsaved| unsaved.entry);
-                    return Ok(locked(Lock { store: Arc::clone(store), held }, newest, false));
+                    let unsaved = self.entries().remove(key);
+                    let is_spent = unsaved.as_ref().is_some_and(|unsaved| unsaved.is_spent);
+                    let newest = unsaved.map(|unsaved| unsaved.entry);
+                    return Ok(locked(Lock { store: Arc::clone(store), held }, newest, false, is_spent));
                 }
                 Err(StateError::Locked { account, path, .. }) if began.elapsed() >= wait => {
                     return Err(StateError::Locked { account, path, waited: began.elapsed() });
@@ -109,6 +113,8 @@ pub(super) struct LockedGrant {
     newest: Option<Entry>,
     /// The lock was held ever since `newest` could not be written.
     is_kept: bool,
+    /// As in [`UnsavedEntry`].
+    is_spent: bool,
 }
 
 impl LockedGrant {
@@ -122,7 +128,7 @@ impl LockedGrant {
         if !self.is_kept {
             let stored = self.held().read().await?;
             if is_overtaken(&newest, stored.as_ref()) {
-                self.newest = None;
+                (self.newest, self.is_spent) = (None, false);
                 return Ok(stored);
             }
         }
@@ -148,8 +154,9 @@ impl LockedGrant {
     pub(super) async fn write(&mut self, entry: Entry) -> Result<(), StateError> {
         // First, since this future may be dropped.
         self.newest = Some(entry.clone());
+        self.is_spent |= !entry.reusable;
         self.held().write(&entry).await?;
-        self.newest = None;
+        (self.newest, self.is_spent) = (None, false);
         Ok(())
     }
 
@@ -161,9 +168,10 @@ impl LockedGrant {
 impl Drop for LockedGrant {
     fn drop(&mut self) {
         if let Some(entry) = self.newest.take() {
-            let lock = self.lock.take().filter(|_| !entry.reusable);
+            let is_spent = self.is_spent;
+            let lock = self.lock.take().filter(|_| is_spent);
             let key = std::mem::take(&mut self.key);
-            self.unsaved.entries().insert(key, UnsavedEntry { entry, lock });
+            self.unsaved.entries().insert(key, UnsavedEntry { entry, lock, is_spent });
         }
     }
 }

@@ -368,6 +368,23 @@ async fn no_other_process_sends_a_token_whose_successor_could_not_be_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_without_rotation_does_not_give_a_spent_token_to_others() {
+    let world = World::new();
+    let (tokens, other) = (world.tokens(), world.process());
+    let process = world.account(&tokens);
+    world.memory.fails_to_write.store(true, Ordering::SeqCst);
+    assert_eq!(world.renew(&process, &seeded()).await.unwrap(), "access-1");
+    // The refresh token of this entry stays good, but the one on the disk is spent.
+    world.idp.keeps.store(true, Ordering::SeqCst);
+    let again = process.refresh(&seeded(), Some(&Secret::new("access-1")), false).await;
+    assert!(token(again).is_ok());
+    let calls = world.calls();
+    let failure = token(other.refresh(&seeded(), None, true).await).unwrap_err();
+    assert_eq!(failure.cause, Cause::Unavailable(Unavailability::Locked));
+    assert_eq!(world.calls(), calls);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_lock_of_an_entry_that_could_not_be_written_ends_with_its_process() {
     let world = World::new();
     let process = world.process();
