@@ -4,11 +4,12 @@
 //! list, in a path or as a part of Basic credentials, valid or not; every field that holds the text that was shown; and a JWT that
 //! names an issuer and an audience of attache, verified or not.
 
-use super::proof::{self, ProofField, is_word_byte};
+use super::proof::ProofField;
 use super::{Callers, looks_like_jwt};
 use crate::header_name::same;
 use crate::issuers::Issuers;
 use crate::message::Field;
+use crate::message::authorization::{basic, is_token68_byte};
 
 /// Minimum length of a token in a field that is no place for one; the parser refuses shorter values. Fewer texts are
 /// hashed.
@@ -44,21 +45,16 @@ impl Callers {
                 // A segment of a path, as in `Referer`.
                 || word.contains(&b'/') && word.split(|&b| b == b'/').any(is_proof)
         };
-        let mut words = field.value.split(|&b| !is_word_byte(b) && b != b'=');
+        let mut words = field.value.split(|&b| !is_token68_byte(b) && b != b'=');
         words.any(is_part)
-            || is_place && proof::pair(field.value).is_some_and(|pair| is_pair_of(&pair, is_proof))
+            || is_place
+                && basic(field.value)
+                    .is_some_and(|pair| is_proof(pair.user()) || pair.password().is_some_and(is_proof))
     }
 }
 
 fn contains(value: &[u8], text: &[u8]) -> bool {
     !text.is_empty() && memchr::memmem::find(value, text).is_some()
-}
-
-/// Returns true if the user, the password, or both are a proof.
-fn is_pair_of(pair: &[u8], is_proof: impl Fn(&[u8]) -> bool) -> bool {
-    let colon = pair.iter().position(|&b| b == b':').unwrap_or(pair.len());
-    let (user, password) = (&pair[..colon], pair.get(colon + 1..).unwrap_or_default());
-    [user, password].into_iter().any(|part| !part.is_empty() && is_proof(part))
 }
 
 /// Returns true if a text is a JWT for attache, by its own word: while the issuer's keys are not known, or are older than

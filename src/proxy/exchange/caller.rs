@@ -3,6 +3,7 @@
 use super::record::{Record, warn_of_caller};
 use crate::header_name::same;
 use crate::message::Field;
+use crate::message::authorization::is_token68_byte;
 use crate::message::request::RequestHead;
 use crate::outbound::callers::{self, Callers, Proven, Right, Shown, Unproven, proof};
 use crate::outbound::{Call, SHORTEST_KEY};
@@ -166,9 +167,9 @@ pub(super) fn log_path(path: &[u8], record: &Record, proof: Option<&CallerProof>
     let Some(proof) = proof else { return path.to_vec() };
     let is_proof = |word: &[u8]| word.len() >= SHORTEST_KEY && proof.is_token(record, word);
     let mut shown = Vec::with_capacity(path.len());
-    for word in path.split_inclusive(|b| !proof::is_word_byte(*b) || *b == b'/') {
+    for word in path.split_inclusive(|b| !is_token68_byte(*b) || *b == b'/') {
         let (text, end) = match word.split_last() {
-            Some((end, text)) if !proof::is_word_byte(*end) || *end == b'/' => {
+            Some((end, text)) if !is_token68_byte(*end) || *end == b'/' => {
                 (text, std::slice::from_ref(end))
             }
             _ => (word, &[][..]),
