@@ -100,6 +100,11 @@ impl Limits {
         &self.state
     }
 
+    /// Returns true if there is a rate, for which the time counts.
+    pub fn has_rate(&self) -> bool {
+        self.rate.is_some()
+    }
+
     /// Begins a request at `now`, counted from the start of the process. One that is refused uses up neither limit.
     ///
     /// # Errors

@@ -14,13 +14,14 @@ mod table;
 mod tests;
 pub mod tokens;
 
+pub use crate::issuers::NewerKeys;
 pub use table::{CallerNumber, Callers, Right, RunningCaller};
 
 use super::rights::{self, Denied};
 use super::{Call, Located, Routes};
 use crate::config::model::{CallerRules, Validity};
 use crate::error_code::ErrorCode;
-use crate::issuers::{Issuers, NewerKeys};
+use crate::issuers::Issuers;
 use crate::jwt::verify::JwtRefusal;
 use crate::plan::{Challenge, Plan, Refusal};
 use crate::telemetry::metrics::CallerRefusal;

@@ -4,8 +4,9 @@
 //! occurs twice, a list, a quoted text or another scheme is a refusal, never a reason to look at the next field.
 //! `Authorization` alone may be meant for the provider, so it is present only with the scheme `Bearer`.
 
+use crate::header_name::same;
 use crate::message::authorization::{basic, bearer, has_scheme, is_token68};
-use crate::message::Fields;
+use crate::message::{Field, Fields};
 use crate::telemetry::metrics::CallerRefusal;
 use std::borrow::Cow;
 
@@ -35,6 +36,17 @@ impl ProofField {
             Self::Authorization => "authorization",
             Self::ProxyAuthorization => "proxy-authorization",
         }
+    }
+
+    /// Returns the field with this name, in any spelling as long as it. The length rules out nearly every name.
+    pub(super) fn named(field: &Field<'_>) -> Option<Self> {
+        let one = match field.name.len() {
+            15 => Self::Token,
+            13 => Self::Authorization,
+            19 => Self::ProxyAuthorization,
+            _ => return None,
+        };
+        (field.is(one.name()) || same(field.name_str(), one.name())).then_some(one)
     }
 }
 
@@ -106,6 +118,18 @@ mod tests {
 
     fn origin(list: &[(&str, &str)]) -> Result<Option<(String, ProofField)>, CallerRefusal> {
         of(list, false)
+    }
+
+    #[test]
+    fn each_field_is_found_by_its_name() {
+        for field in ORIGIN_FORM {
+            let of = |name: &str| ProofField::named(&Field { name: name.as_bytes(), value: b"" });
+            for name in [field.name().to_owned(), field.name().to_uppercase(), field.name().replace('-', "_")]
+            {
+                assert_eq!(of(&name), Some(field), "{name}");
+            }
+            assert_eq!(of(&"x".repeat(field.name().len())), None);
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@
 
 use super::proof::ProofField;
 use super::{Callers, looks_like_jwt};
-use crate::header_name::same;
 use crate::issuers::Issuers;
 use crate::message::Field;
 use crate::message::authorization::{basic, is_token68_byte};
@@ -18,15 +17,12 @@ const SHORTEST: usize = 22;
 impl Callers {
     /// Returns true if the field must not be forwarded. `shown` is the text of the proof that counts.
     pub fn holds_proof(&self, issuers: &Issuers, field: &Field<'_>, shown: Option<&[u8]>) -> bool {
-        // The length rules out nearly all names.
-        let is = |proof: ProofField| {
-            field.name.len() == proof.name().len() && same(field.name_str(), proof.name())
+        let is_place = match ProofField::named(field) {
+            // Nothing but a proof belongs into these.
+            Some(ProofField::Token | ProofField::ProxyAuthorization) => return true,
+            Some(ProofField::Authorization) => true,
+            None => false,
         };
-        // Nothing but a proof belongs into these.
-        if is(ProofField::Token) || is(ProofField::ProxyAuthorization) {
-            return true;
-        }
-        let is_place = is(ProofField::Authorization);
         let shortest = if is_place { 1 } else { SHORTEST };
         if field.value.len() < shortest {
             return false;

@@ -6,7 +6,7 @@ use crate::message::Field;
 use crate::message::authorization::is_token68_byte;
 use crate::message::request::RequestHead;
 use crate::outbound::callers::{
-    self, Admitted, CallerNumber, Callers, Decision, Proven, Shown, Unproven, proof,
+    self, Admitted, CallerNumber, Callers, Decision, NewerKeys, Proven, Shown, Unproven, proof,
 };
 use crate::outbound::{Call, SHORTEST_KEY};
 use crate::plan::{Plan, Refusal};
@@ -56,6 +56,11 @@ pub(super) fn patience(head: &RequestHead, record: &Record) -> Duration {
 }
 
 impl CallerProof {
+    /// Takes the keys of an issuer that may make the proof valid.
+    pub(super) fn take_newer_keys(&mut self) -> Option<NewerKeys> {
+        self.outcome.as_mut().err()?.newer_keys.take()
+    }
+
     /// Returns true if `text` holds what was shown, or is a token of any caller.
     pub(super) fn is_token(&self, record: &Record, text: &[u8]) -> bool {
         let callers = record.snapshot.callers.as_deref().filter(|_| text.len() >= SHORTEST_KEY);
@@ -89,7 +94,7 @@ pub(super) fn plan(
         warn_of_caller(callers, record, service);
     }
     let Some(caller) = caller else { return plan };
-    match caller.begin_at(crate::proxy::uptime(record.arrived)) {
+    match caller.begin_at(|| crate::proxy::uptime(record.arrived)) {
         Ok(permit) => record.caller_permit = Some(permit),
         Err((reason, wait)) => {
             caller.stats.refused(reason);
@@ -160,7 +165,7 @@ const TOKEN: &[u8] = b"{token}";
 /// Returns a path as the access log may show it: without the text that the request shows as its proof, and without a
 /// token of any caller. A word as long as a token costs a hash.
 pub(super) fn log_path(path: &[u8], record: &Record, proof: Option<&CallerProof>) -> Vec<u8> {
-    let Some(proof) = proof else { return path.to_vec() };
+    let Some(proof) = proof.filter(|_| path.len() >= SHORTEST_KEY) else { return path.to_vec() };
     let is_proof = |word: &[u8]| word.len() >= SHORTEST_KEY && proof.is_token(record, word);
     let mut shown = Vec::with_capacity(path.len());
     for word in path.split_inclusive(|b| !is_token68_byte(*b) || *b == b'/') {
