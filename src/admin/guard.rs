@@ -60,6 +60,14 @@ impl Arrival {
         Self::Tcp(local.ok().zip(peer.ok()).map(|(local, peer)| (ip(local), ip(peer))))
     }
 
+    /// Returns the client's address, if it has one.
+    pub(super) fn client(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(Some((_, peer))) => Some(peer),
+            Self::Tcp(None) | Self::Unix => None,
+        }
+    }
+
     /// Returns true if the client runs on this machine.
     fn is_local(self) -> bool {
         match self {
