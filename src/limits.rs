@@ -179,6 +179,18 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_ends_a_permit() {
+        let limits = Limits::new(None, Some(1), Arc::default());
+        let panicked = std::panic::catch_unwind(|| {
+            let _permit = limits.begin_at(SECOND).expect("room");
+            panic!("within a request");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(limits.state().in_progress(), 0);
+        assert!(limits.begin_at(SECOND).is_ok());
+    }
+
+    #[test]
     fn a_refused_request_uses_up_neither_limit() {
         let rate = Rate { requests: 1, per: SECOND, burst: 1 };
         let limits = Limits::new(Some(&rate), Some(1), Arc::default());
