@@ -8,6 +8,9 @@ use attache::config::model::{
 };
 use attache::credentials::{Credential, Redaction};
 use attache::header_name::FieldName;
+use attache::jwt::key_set::KeySet;
+use attache::jwt::verify::UnverifiedToken;
+use attache::jwt::{Algorithm, SigningKey};
 use attache::message::Fields;
 use attache::message::redact::RedactedStream;
 use attache::outbound::Routes;
@@ -24,9 +27,13 @@ use attache::webhook::endpoint::Endpoint;
 use attache::webhook::identity::Reserved;
 use attache::webhook::keys::KeyTable;
 use attache::webhook::{self, Call, UnknownKeyLimiter};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ring::hmac;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::{Map, Value, json};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -269,5 +276,73 @@ fn access_log(c: &mut Criterion) {
     c.bench_function("access_log", |b| b.iter(|| log.write(black_box(&outcome))));
 }
 
-criterion_group!(benches, keys, outbound, paths, header_cleaning, redaction, signatures, access_log, metrics);
+/// Measures the verification of a JWT from its text to its claims, by the algorithm of its key, and the look-up of a token
+/// beside it.
+fn caller_proofs(c: &mut Criterion) {
+    let mut group = c.benchmark_group("proof of a caller");
+    let text = b"att_instructions_of_the_bench_0050_0050";
+    group.bench_function("SHA-256 of a token", |b| b.iter(|| sha256(black_box(text))));
+    let object = |value: Value| value.as_object().cloned().expect("an object");
+    let now = SystemTime::now();
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_secs();
+    let claims = object(json!({
+        "iss": "https://kubernetes.default.svc.cluster.local",
+        "sub": "system:serviceaccount:billing:default",
+        "aud": ["attache"],
+        "iat": seconds, "nbf": seconds, "exp": seconds + 3600,
+        "jti": "a0d6e1f2-7f6c-4b8c-9b59-1d6d2f6b7c1e",
+        "kubernetes.io": {
+            "namespace": "billing",
+            "pod": { "name": "billing-6d4cf56db6-7xk2p", "uid": "a3c5f0a1-1f0e-4a55-8f5c-0b8a1f3d9e77" },
+            "serviceaccount": { "name": "default", "uid": "b7e4c8d2-93a6-4b1d-a1f4-2e7f6c5d4b3a" },
+        },
+    }));
+    let audiences = ["attache".to_owned()];
+    for (name, algorithm, pem) in [
+        ("RS256, 2048 bits", Algorithm::Rs256, include_str!("../tests/config_cases/secrets/rsa.pem")),
+        ("ES256", Algorithm::Es256, include_str!("../tests/config_cases/secrets/p256.pem")),
+        ("EdDSA", Algorithm::EdDsa, include_str!("../tests/config_cases/secrets/ed25519.pem")),
+    ] {
+        let key = SigningKey::from_pem(pem, Some(algorithm)).expect("a key");
+        let token = key.sign(object(json!({ "kid": "one", "typ": "JWT" })), &claims).expect("a token");
+        let mut jwk = public_jwk(pem);
+        jwk.insert("kid".to_owned(), "one".into());
+        let keys = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes()).expect("a key set");
+        let verify = |token: &[u8]| {
+            let token = UnverifiedToken::parse(token)?;
+            token.verify(&keys, "https://kubernetes.default.svc.cluster.local", &audiences, now)
+        };
+        assert!(verify(token.expose().as_bytes()).is_ok(), "{name}");
+        group.bench_function(BenchmarkId::new("JWT", name), |b| {
+            b.iter(|| verify(black_box(token.expose().as_bytes())).is_ok());
+        });
+    }
+    group.finish();
+}
+
+/// Returns the public half of a key, as an issuer publishes it.
+fn public_jwk(pem: &str) -> Map<String, Value> {
+    let key = SigningKey::from_pem(pem, None).expect("a key");
+    key.public_jwk().unwrap_or_else(|| {
+        let der = rustls_pki_types::PrivatePkcs1KeyDer::from_pem_slice(pem.as_bytes()).expect("PKCS #1");
+        let pair = ring::rsa::KeyPair::from_der(der.secret_pkcs1_der()).expect("an RSA key");
+        let public: ring::rsa::PublicKeyComponents<Vec<u8>> = pair.public().into();
+        let encode = |bytes: &[u8]| Value::from(BASE64_URL_SAFE_NO_PAD.encode(bytes));
+        let members = [("kty", "RSA".into()), ("n", encode(&public.n)), ("e", encode(&public.e))];
+        members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    })
+}
+
+criterion_group!(
+    benches,
+    keys,
+    caller_proofs,
+    outbound,
+    paths,
+    header_cleaning,
+    redaction,
+    signatures,
+    access_log,
+    metrics
+);
 criterion_main!(benches);

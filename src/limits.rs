@@ -100,6 +100,11 @@ impl Limits {
         &self.state
     }
 
+    /// Returns true if there is a rate, for which the time counts.
+    pub fn has_rate(&self) -> bool {
+        self.rate.is_some()
+    }
+
     /// Begins a request at `now`, counted from the start of the process. One that is refused uses up neither limit.
     ///
     /// # Errors
@@ -171,6 +176,18 @@ mod tests {
         drop(one);
         assert!(limits.begin_at(SECOND).is_ok());
         assert_eq!(limits.state().in_progress(), 1);
+    }
+
+    #[test]
+    fn a_panic_ends_a_permit() {
+        let limits = Limits::new(None, Some(1), Arc::default());
+        let panicked = std::panic::catch_unwind(|| {
+            let _permit = limits.begin_at(SECOND).expect("room");
+            panic!("within a request");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(limits.state().in_progress(), 0);
+        assert!(limits.begin_at(SECOND).is_ok());
     }
 
     #[test]

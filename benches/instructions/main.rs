@@ -11,6 +11,21 @@
 //! | a scenario's name | runs only the scenarios named |
 //! | `--bless` | writes the figures to `baseline.toml` instead of comparing them |
 //! | `--keep FOLDER` | keeps callgrind's files there, for `callgrind_annotate` |
+//!
+//! # The caller beside the anonymous request
+//!
+//! `caller` costs 1.088 times `get`, 5,290 instructions more; without the SHA-256 it is 1.046. They are:
+//!
+//! | instructions | |
+//! | --- | --- |
+//! | 2,510 | the SHA-256 of the token, once a request. valgrind offers no SHA extensions; a processor that has them needs a fraction. It is the look-up in constant time, so nothing replaces it |
+//! | 660 | the search for the field that counts, and the check that each byte may be in a token |
+//! | 590 | the search of every field for a proof, before the request leaves |
+//! | 450 | the parsing of one more field |
+//! | 230 | two more members of the access log's line |
+//! | 850 | the decision: the token's validity, the right on the service, the limits, the counts, the moves of the outcome |
+//!
+//! The number of tokens does not matter: the table is found by a part of the digest.
 
 mod baseline;
 mod callgrind;

@@ -5,10 +5,11 @@ mod list;
 mod socket;
 
 use super::guard::{Arrival, Proof};
-use crate::socket::{Acceptor, HandshakeError, Socket};
+use crate::socket::{Acceptor, HandshakeError, HandshakeFailure, Socket};
 use std::future::{Future, pending};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -130,11 +131,32 @@ struct Accepting {
 }
 
 impl Accepting {
-    /// Performs the TLS handshake, if the listener speaks TLS.
-    async fn secured(self) -> Option<Socket> {
-        match self.acceptor.accept(self.socket, || {}).await {
+    /// Performs the TLS handshake, if the listener speaks TLS, within this time.
+    async fn secured_within(self, time: Duration) -> Option<Socket> {
+        let (client, acceptor) = (self.arrival.client(), Arc::clone(&self.acceptor));
+        let failed = |reason, cause: Option<&dyn std::error::Error>| {
+            acceptor.failures().failed("admin", client, reason, cause);
+        };
+        let has_begun = AtomicBool::new(false);
+        let secured = self.secured(&has_begun, &failed);
+        let secured = timeout(time, secured).await;
+        // A client that has sent nothing has failed no handshake.
+        if secured.is_err() && has_begun.load(Relaxed) {
+            failed(HandshakeFailure::Timeout, None);
+        }
+        secured.ok()?
+    }
+
+    async fn secured(
+        self,
+        has_begun: &AtomicBool,
+        failed: &(impl Fn(HandshakeFailure, Option<&dyn std::error::Error>) + Sync),
+    ) -> Option<Socket> {
+        match self.acceptor.accept(self.socket, || has_begun.store(true, Relaxed)).await {
             Ok(socket) => Some(socket),
             Err(HandshakeError::Plain(mut socket)) => {
+                has_begun.store(false, Relaxed);
+                failed(HandshakeFailure::Plain, None);
                 // A client that does not read it has no answer.
                 let _ = socket.write_all(PLAIN).await;
                 let _ = socket.shutdown().await;
@@ -143,7 +165,8 @@ impl Accepting {
                 None
             }
             Err(HandshakeError::Failed(error, mut socket)) => {
-                tracing::debug!(listener = "admin", %error, "a TLS handshake failed");
+                has_begun.store(false, Relaxed);
+                failed(HandshakeFailure::of(&error), Some(&error));
                 let _ = socket.shutdown().await;
                 None
             }
@@ -165,7 +188,7 @@ async fn connection(
     entry: ListEntry,
 ) {
     let (arrival, router) = (accepting.arrival, TowerToHyperService::new(router));
-    let Ok(Some(socket)) = timeout(bounds.first_head, accepting.secured()).await else { return };
+    let Some(socket) = accepting.secured_within(bounds.first_head).await else { return };
     let identity = socket.identity();
     let listed = Arc::clone(&entry.connection);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {

@@ -22,7 +22,7 @@
 
 use super::View;
 use crate::config::model::{AdminTokens, ClientCa, Listen};
-use crate::secret::Secret;
+use crate::message::authorization::{basic, bearer};
 use crate::x509::PeerCertificate;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, HeaderName, WWW_AUTHENTICATE};
@@ -30,8 +30,6 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -60,6 +58,14 @@ impl Arrival {
     pub(super) fn tcp(local: io::Result<SocketAddr>, peer: io::Result<SocketAddr>) -> Self {
         let ip = |address: SocketAddr| address.ip().to_canonical();
         Self::Tcp(local.ok().zip(peer.ok()).map(|(local, peer)| (ip(local), ip(peer))))
+    }
+
+    /// Returns the client's address, if it has one.
+    pub(super) fn client(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(Some((_, peer))) => Some(peer),
+            Self::Tcp(None) | Self::Unix => None,
+        }
     }
 
     /// Returns true if the client runs on this machine.
@@ -142,24 +148,13 @@ fn proves(access: &Access, has_certificate: bool, headers: &HeaderMap) -> bool {
         (Some(field), None) => token(field.as_bytes()),
         _ => None,
     };
-    has_certificate
-        || token.is_some_and(|token| access.tokens.admit(token.expose().as_bytes(), SystemTime::now()))
+    has_certificate || token.is_some_and(|token| access.tokens.admit(&token, SystemTime::now()))
 }
 
-/// Returns the token in `Bearer TOKEN`, or the password in `Basic` (RFC 7617), whatever the user.
-fn token(field: &[u8]) -> Option<Secret> {
-    let text = std::str::from_utf8(field).ok()?;
-    let (scheme, value) = text.split_once(' ')?;
-    let value = value.trim();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(Secret::new(value));
-    }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = Zeroizing::new(BASE64_STANDARD.decode(value).ok()?);
-    let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
-    Some(Secret::new(password))
+/// Returns the token in `Bearer TOKEN`, or the password in `Basic`, whatever the user.
+fn token(field: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let token = bearer(field).map(|token| token.to_vec().into());
+    token.or_else(|| Some(basic(field)?.password()?.to_vec().into()))
 }
 
 /// Decides on a request. `proved` is `None` if no proof is asked for.

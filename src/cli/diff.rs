@@ -50,6 +50,8 @@ struct Entry {
     sign: char,
     name: String,
     fields: Vec<Field>,
+    /// The difference in words, where fields do not show it.
+    note: Option<&'static str>,
     needs_restart: bool,
 }
 
@@ -87,19 +89,28 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
                 sign,
                 name: name.clone(),
                 fields: if sign == '~' { fields(old, new, &[section, name]) } else { Vec::new() },
+                note: None,
                 needs_restart: false,
             })
         });
         (section, entries.collect::<Vec<_>>())
     };
     let settings = changes.settings.iter().map(|key| {
-        let fields = fields(old, new, &[key]);
+        // The callers have a section of their own.
+        let Named { added, removed, .. } = &changes.callers;
+        let note = (*key == "callers").then_some(match (&added[..], &removed[..]) {
+            ([_, ..], _) => "clients have to be callers",
+            (_, [_, ..]) => "clients need not be callers any more",
+            // Empty: no client is let in.
+            _ => "in one of the two only",
+        });
+        let fields = if note.is_some() { Vec::new() } else { fields(old, new, &[key]) };
         let waits = |field: &Field| {
             let path =
                 if field.path.is_empty() { (*key).to_owned() } else { format!("{key}.{}", field.path) };
             RestartKey::ALL.into_iter().any(|waiting| waiting.covers(&path))
         };
-        Entry { sign: '~', name: (*key).to_owned(), needs_restart: fields.iter().any(waits), fields }
+        Entry { sign: '~', name: (*key).to_owned(), needs_restart: fields.iter().any(waits), note, fields }
     });
     let all = [
         named("services", &changes.services),
@@ -131,6 +142,7 @@ impl Entry {
     /// Returns the differences, one line each.
     fn shown(&self) -> Vec<String> {
         match (self.sign, self.fields.as_slice()) {
+            ('~', []) if self.note.is_some() => self.note.into_iter().map(str::to_owned).collect(),
             ('~', []) => vec!["the same entries in another order, or spelling".to_owned()],
             (_, fields) => fields.iter().map(Field::shown).collect(),
         }

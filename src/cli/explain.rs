@@ -18,7 +18,7 @@ use crate::config::model::{Config, ListenAddr};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::message::request::{self, RequestHead};
 use crate::outbound;
-use crate::outbound::callers::{CallerNumber, Shown, proof};
+use crate::outbound::callers::{self, CallerNumber, Shown, proof};
 use crate::plan::{Plan, Refusal, Reply};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{CallerRefusal, Direction, WebhookRefusal};
@@ -279,17 +279,13 @@ impl Asked {
             }
         };
         let proven = proven.map_err(|unproven| unproven.reason);
-        let decided = callers.decide(&snapshot.routes, call, proven);
-        match decided {
-            Ok((plan, caller, lacks)) => {
-                let sender =
-                    Sender { caller: caller.map(|caller| callers.get(caller).key.to_string()), lacks };
-                Decision::Outbound(plan, Some(sender))
+        let callers::Decision { caller, lacks, plan, .. } = callers.decide(&snapshot.routes, call, proven);
+        match plan {
+            Ok(plan) => {
+                let caller = caller.map(|caller| callers.get(caller).key.to_string());
+                Decision::Outbound(plan, Some(Sender { caller, lacks }))
             }
-            Err(refusal) => {
-                let caller = proven.ok();
-                Decision::Refusal(Box::new(Denied { refusal, key: None, reason: None, caller }))
-            }
+            Err(refusal) => Decision::Refusal(Box::new(Denied { refusal, key: None, reason: None, caller })),
         }
     }
 

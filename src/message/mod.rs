@@ -1,10 +1,11 @@
-//! HTTP/1 messages: header fields, heads, body framing, their parsers and their writer (RFC 9110, RFC 9112), and lists
-//! in field values. Pure.
+//! HTTP/1 messages: header fields, heads, body framing, their parsers and their writer (RFC 9110, RFC 9112), lists and
+//! credentials in field values. Pure.
 //!
 //! Invariant: a message is parsed strictly and once. An ambiguous head is an error and never repaired, because a repair
 //! is a second interpretation of where the message ends, which request and response smuggling depend on.
 
 pub(crate) mod accept;
+pub mod authorization;
 pub(crate) mod chunked;
 pub mod fields;
 pub mod framing;

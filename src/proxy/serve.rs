@@ -5,7 +5,7 @@ use super::downstream::table::{Admission, Ticket};
 use super::exchange::{self, End, Request};
 use super::{Entrance, uptime};
 use crate::message::request::{self, BadHead, HeadError, MAX_HEAD, RequestHead};
-use crate::socket::{HandshakeError, Socket};
+use crate::socket::{HandshakeError, HandshakeFailure, Socket};
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -237,20 +237,33 @@ async fn secure(arrival: Arrival, ticket: &mut Ticket, entrance: &Arc<Entrance>)
     });
     let late = async {
         match has_begun.await {
-            Ok(true) => sleep(HEAD_TIME).await,
+            Ok(true) => {
+                sleep(HEAD_TIME).await;
+                true
+            }
             // It was evicted.
-            Ok(false) => {}
+            Ok(false) => false,
             // The first byte never comes; the table ends the connection.
             Err(_) => pending().await,
         }
     };
+    let failed = |reason, cause: Option<&dyn std::error::Error>| {
+        let client = peer.map(|peer| peer.ip().to_canonical());
+        entrance.acceptor.failures().failed(entrance.table.listener, client, reason, cause);
+    };
     let accepted = tokio::select! {
         accepted = accepting => accepted,
-        () = late => return None,
+        is_late = late => {
+            if is_late {
+                failed(HandshakeFailure::Timeout, None);
+            }
+            return None;
+        }
     };
     match accepted {
         Ok(socket) => ticket.secured().then(|| Client::new(socket, peer)),
         Err(HandshakeError::Plain(socket)) => {
+            failed(HandshakeFailure::Plain, None);
             let mut client = Client::new(socket, peer);
             if ticket.active(uptime(Instant::now())) {
                 let error = HeadError::Plain("this is plain HTTP, and the port speaks TLS: use https://");
@@ -261,8 +274,7 @@ async fn secure(arrival: Arrival, ticket: &mut Ticket, entrance: &Arc<Entrance>)
             None
         }
         Err(HandshakeError::Failed(error, socket)) => {
-            let listener = entrance.table.listener;
-            tracing::debug!(listener, client = ?peer, %error, "a TLS handshake failed");
+            failed(HandshakeFailure::of(&error), Some(&error));
             // The alert must not be lost to a reset.
             Client::new(socket, peer).close().await;
             None

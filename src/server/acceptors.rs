@@ -31,6 +31,12 @@ impl Acceptors {
         })
     }
 
+    /// Returns the listeners that speak TLS.
+    pub(super) fn with_tls(&self) -> impl Iterator<Item = (&'static str, &Acceptor)> {
+        let all = [("outbound", &self.outbound), ("webhooks", &self.webhooks), ("admin", &self.admin)];
+        all.into_iter().map(|(name, acceptor)| (name, &**acceptor)).filter(|(_, acceptor)| acceptor.is_tls())
+    }
+
     /// Takes up the changed settings.
     pub(super) fn follow(&self, before: &Listen, now: &Listen) {
         let acceptors = [&self.outbound, &self.webhooks, &self.admin];

@@ -498,6 +498,11 @@ impl View for State {
             let counts = table.counts();
             exposition.connections(table.listener, counts.active, counts.idle, counts.refused);
         }
+        for (listener, acceptor) in self.acceptors.with_tls() {
+            for (reason, count) in acceptor.failures().counts() {
+                exposition.handshakes_failed(listener, reason, count);
+            }
+        }
         exposition.reloads(&self.reloads).access_log_dropped(self.access_log.dropped());
         exposition.render()
     }

@@ -4,6 +4,7 @@
 //! that a client asks for (SNI) is not looked at: a listener has one certificate.
 
 use super::Socket;
+use super::failures::HandshakeFailures;
 use super::settings::{ServerTls, SettingsError};
 use super::tls::{Counted, TlsSocket};
 use crate::config::model::ListenTls;
@@ -24,6 +25,7 @@ const BUFFER: usize = 32 << 10;
 pub(crate) struct Acceptor {
     /// `None`: the listener speaks plain HTTP.
     tls: ArcSwapOption<ServerTls>,
+    failures: HandshakeFailures,
 }
 
 /// Why there is no TLS connection.
@@ -45,7 +47,7 @@ impl Acceptor {
     /// If no handshake can succeed with them.
     pub(crate) fn new(tls: Option<&ListenTls>) -> Result<Self, SettingsError> {
         let tls = tls.map(|tls| ServerTls::new(tls, None)).transpose()?;
-        Ok(Self { tls: ArcSwapOption::new(tls.map(Arc::new)) })
+        Ok(Self { tls: ArcSwapOption::new(tls.map(Arc::new)), failures: HandshakeFailures::default() })
     }
 
     /// Replaces the settings. Later connections have the new ones.
@@ -63,6 +65,11 @@ impl Acceptor {
     /// Returns true if the listener speaks TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.load().is_some()
+    }
+
+    /// Returns the failed handshakes. They are counted by the caller of [`Self::accept`], which knows the time limit.
+    pub(crate) fn failures(&self) -> &HandshakeFailures {
+        &self.failures
     }
 
     pub(super) fn current(&self) -> Option<Arc<ServerTls>> {

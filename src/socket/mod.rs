@@ -3,10 +3,12 @@
 //! [`Acceptor`] performs the handshakes of one listener.
 
 mod acceptor;
+mod failures;
 mod settings;
 mod tls;
 
 pub(crate) use acceptor::{Acceptor, HandshakeError};
+pub(crate) use failures::HandshakeFailure;
 pub(crate) use settings::SettingsError;
 pub(crate) use tls::ClientIdentity;
 

@@ -4,6 +4,7 @@ use crate::harness::*;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Starts attache with sockets at these addresses.
 fn start(names: &str, addresses: &str, config: &Path) -> Child {
@@ -73,4 +74,35 @@ async fn a_socket_that_fits_no_listener_prevents_the_start() {
         assert_eq!(process.wait().expect("an end").code(), Some(1), "{stderr}");
         assert!(stderr.contains(problem), "{problem}: {stderr}");
     }
+}
+
+/// systemd's own tool, which starts attache with the first connection.
+#[tokio::test]
+async fn systemd_socket_activate_starts_it_with_the_first_connection() {
+    let third_party = third_party();
+    let setup = attache().given("third_party", third_party.url()).folder("socket").folder("admin");
+    let (outbound, admin) =
+        (format!("{}/o.sock", setup.value("socket")), format!("{}/a.sock", setup.value("admin")));
+    let listen =
+        format!("listen: {{ outbound: 'unix:{outbound}', webhooks: 127.0.0.1:0, admin: 'unix:{admin}' }}\n");
+    let config = setup.write(&format!("{listen}{}", mailer("")));
+    let mut tool = Command::new("systemd-socket-activate");
+    tool.args(["--listen", &outbound, "--listen", &admin, "--fdname", "outbound:admin"]);
+    tool.args([env!("CARGO_BIN_EXE_attache"), "run", "-c"]).arg(&config);
+    tool.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut process = Ended(tool.spawn().expect("systemd-socket-activate; `.ci/setup test` installs it"));
+    let mut lines = BufReader::new(process.0.stderr.take().expect("stderr")).lines().map_while(Result::ok);
+    let listening = |line: &String| line.contains("Listening on") && line.contains("a.sock");
+    assert!(lines.any(|line| listening(&line)), "the tool listens");
+    // attache does not run yet. The connection waits, and none is lost.
+    let mut stream = tokio::net::UnixStream::connect(&outbound).await.expect("connect");
+    let head = b"GET /mailer/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(head).await.expect("write");
+    let mut answer = String::new();
+    within(PATIENCE, "an answer", stream.read_to_string(&mut answer)).await.expect("read");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let passed = lines.by_ref().take_while(|line| !line.ends_with("ready"));
+    assert_eq!(passed.filter(|line| line.contains("the service manager's socket")).count(), 2);
+    let status = command(&["status", "--admin", &format!("unix:{admin}")]).finish().await;
+    assert_eq!(status.code, Some(0), "{}", status.stderr);
 }

@@ -107,3 +107,22 @@ async fn a_request_of_the_operators_own_shows_none_of_its_values() {
     let field = "authorization.oauth2.request.params.a: changed";
     assert!(differs.stdout.contains(field), "{}", differs.stdout);
 }
+
+#[tokio::test]
+async fn callers_that_appear_are_listed_once() {
+    let before = "services: { s: { account: { authorization: none }, server_url: https://s.example } }\n";
+    let hash = sha256_hex("a token of the test, long enough");
+    let callers =
+        format!("callers: {{ billing: {{ tokens: [{{ id: a, sha256: {hash} }}], services: [s] }} }}\n");
+    let (_folder, paths) = files(&[("old.yaml", before.into()), ("new.yaml", format!("{before}{callers}"))]);
+    let appear = command(&["diff", &paths[0], &paths[1]]).finish().await;
+    assert_eq!(
+        (appear.code, &*appear.stdout),
+        (Some(1), "callers\n  + billing\nsettings\n  ~ callers\n      clients have to be callers\n")
+    );
+    let go = command(&["diff", &paths[1], &paths[0], "--format", "markdown"]).finish().await;
+    assert_eq!(
+        go.stdout,
+        "**callers**\n\n- `billing` removed\n\n**settings**\n\n- `callers` changed\n  - `clients need not be callers any more`\n"
+    );
+}

@@ -360,3 +360,51 @@ async fn certificates_that_rotate_every_second_fail_no_handshake_and_lose_no_req
     assert!(requests > rounds * 20, "{requests} requests");
     assert!(certificates.len() > rounds as usize / 2, "{} certificates were served", certificates.len());
 }
+
+/// The reason of each handshake that fails, in the metrics; and one line in the log.
+#[tokio::test]
+async fn failed_handshakes_are_counted_by_reason_and_logged_once() {
+    let (third_party, ca, clients) =
+        (third_party(), CertificateAuthority::new(), CertificateAuthority::new());
+    let setup = setup(&ca, &third_party).file("client_ca", &clients.pem());
+    let attache = setup.with(&format!("{WITH_CLIENTS}{}", mailer(""))).await;
+    let failed = async |reason: &str| {
+        let labels = [("listener", "outbound"), ("reason", reason)];
+        attache.metrics().await.value("attache_tls_handshakes_failed_total", &labels)
+    };
+    for reason in ["closed", "plain_http", "protocol_error", "incompatible", "alert_received", "timeout"] {
+        assert_eq!(failed(reason).await, Some(0.0), "{reason}");
+    }
+    let other = CertificateAuthority::new();
+    // A certificate of another authority; then a client that does not trust the listener's.
+    let stranger = TlsClient::with_certificate(&ca, &other.leaf_pem("localhost"));
+    assert!(stranger.send(attache.outbound(), get("/mailer/x")).await.is_err());
+    assert!(TlsClient::of(&other).connect(attache.outbound()).await.is_err());
+    assert!(TlsClient::of(&ca).offering(&[b"h2"]).connect(attache.outbound()).await.is_err());
+    assert_eq!(attache.send(get("/mailer/x")).await.status, 400);
+    let raw = async |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(attache.outbound()).await.expect("connects");
+        stream.write_all(bytes).await.expect("writes");
+        stream.shutdown().await.expect("a FIN");
+        let _alert = stream.read_to_end(&mut Vec::new()).await;
+    };
+    raw(&[0x16, 3, 1, 0, 5, 9, 9, 9, 9, 9]).await;
+    // Half a record.
+    raw(&[0x16, 3, 1, 2, 0, 1]).await;
+    // A check by TCP alone fails no handshake.
+    raw(&[]).await;
+    for reason in
+        ["client_certificate", "alert_received", "incompatible", "plain_http", "protocol_error", "closed"]
+    {
+        eventually(reason, async || failed(reason).await.filter(|&count| count == 1.0)).await;
+    }
+    assert_eq!(failed("timeout").await, Some(0.0));
+    let webhooks = [("listener", "webhooks"), ("reason", "closed")];
+    let plain = attache.metrics().await.value("attache_tls_handshakes_failed_total", &webhooks);
+    assert_eq!(plain, None, "a listener without TLS has none");
+    attache.stderr_line("a TLS handshake failed").await;
+    let log = attache.said();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("a TLS handshake failed")).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("client=127.0.0.1") && lines[0].contains("reason="), "{lines:#?}");
+}

@@ -174,3 +174,67 @@ async fn a_long_body_is_searched_in_bounded_memory() {
     assert_eq!((answer.body_length, answer.complete), (32 << 20, true));
     assert!(attache.peak() < before + (8 << 20), "{} KiB more", (attache.peak() - before) >> 10);
 }
+
+/// Each message that is not a plain response with a body. The client fails on any copy of the secret.
+#[tokio::test]
+async fn messages_of_every_kind_are_searched() {
+    let key = secret("every-key-1");
+    let cases = [
+        ("HEAD", "HTTP/1.1 200 OK\r\nX-Echo: KEY\r\nContent-Length: 40\r\n\r\n", 200),
+        ("GET", "HTTP/1.1 204 No Content\r\nX-Echo: KEY\r\n\r\n", 204),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nX-Echo: KEY\r\nETag: \"KEY\"\r\n\r\n", 304),
+        ("GET", "HTTP/1.1 200 KEY\r\nX-Echo: KEY\r\nContent-Length: 0\r\n\r\n", 200),
+        (
+            "GET",
+            "HTTP/1.1 103 KEY\r\nLink: </KEY>\r\nX-Echo: KEY\r\n\r\nHTTP/1.1 200 OK\r\nX-Echo: KEY\r\nContent-Length: 0\r\n\r\n",
+            200,
+        ),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nX-Echo: KEY\r\nTrailer: X-Last\r\nTransfer-Encoding: chunked\r\n\r\n\
+             2;ext=KEY\r\nok\r\n0\r\nX-Last: KEY\r\n\r\n",
+            200,
+        ),
+        (
+            "GET",
+            "HTTP/1.1 401 Unauthorized\r\nX-Echo: KEY\r\nWWW-Authenticate: Key realm=\"KEY\"\r\nContent-Length: 0\r\n\r\n",
+            401,
+        ),
+    ];
+    for (method, response, status) in cases {
+        let third_party = third_party().answers_raw(response.replace("KEY", &key).into_bytes());
+        for scope in ["headers", "body"] {
+            let attache = attache_with(&third_party, &key, &format!("redact_responses: {scope}")).await;
+            let answer = attache.send(request(method, "/mailer/x")).await;
+            assert_eq!((answer.status, answer.header("x-echo")), (status, Some("[redacted]")), "{response}");
+            assert_eq!(answer.header("trailer"), None, "{response}");
+            assert!(!String::from_utf8_lossy(&answer.raw).contains(&key), "{response}");
+        }
+    }
+}
+
+/// The bytes of a tunnel are the client's and the service's own; the head that opens it is not.
+#[tokio::test]
+async fn the_head_that_opens_a_tunnel_is_searched() {
+    let key = secret("tunnel-key-1");
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Echo: Token {key}\r\n\r\n"
+    );
+    let third_party =
+        third_party().scripted(move |_request| vec![Step::Send(head.clone().into_bytes()), Step::Mirror]);
+    for scope in ["headers", "body"] {
+        let attache = attache_with(&third_party, &key, &format!("redact_responses: {scope}")).await;
+        let mut connection = Connection::open(attache.outbound()).await;
+        connection
+            .write(
+                b"GET /mailer/x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            )
+            .await;
+        let opened = connection.head().await;
+        assert!(opened.start.starts_with(b"HTTP/1.1 101"), "{scope}");
+        assert_eq!(opened.header("x-echo"), Some("Token [redacted]"), "{scope}");
+        connection.write(b"ping").await;
+        assert_eq!(connection.bytes(4).await, b"ping", "{scope}");
+    }
+}

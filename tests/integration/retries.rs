@@ -237,3 +237,69 @@ async fn the_budget_outlives_a_reload() {
     let reached = third_party.seen().heads as f64;
     assert!(reached <= allowed, "{reached} of {allowed} in {:?}", begun.elapsed());
 }
+
+/// A client that waits for `100 Continue` is asked for its body once, by whichever attempt the upstream takes it from.
+#[tokio::test]
+async fn a_request_that_expects_100_continue_is_tried_again() {
+    const HEAD: &[u8] =
+        b"PUT /mailer/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    for is_before_the_body in [true, false] {
+        let third_party = std::sync::Arc::new(third_party());
+        third_party.ignores_bodies(is_before_the_body);
+        let (stub, failed) =
+            (std::sync::Arc::downgrade(&third_party), std::sync::atomic::AtomicBool::new(false));
+        third_party.does(move |_request| {
+            if failed.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                return vec![Step::Send(OK.to_vec())];
+            }
+            stub.upgrade().expect("the stub").ignores_bodies(false);
+            if is_before_the_body { [unavailable(""), vec![Step::Hang]].concat() } else { vec![Step::Reset] }
+        });
+        let attache = attache_for(&third_party, THREE).await;
+        let mut connection = Connection::open(attache.outbound()).await;
+        connection.write(HEAD).await;
+        assert!(connection.head().await.start.starts_with(b"HTTP/1.1 100 "), "{is_before_the_body}");
+        connection.write(b"body").await;
+        let answer = connection.response_to("PUT").await.expect("an answer");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{is_before_the_body}");
+        assert_eq!(answer.informational.len(), 0, "one 100 is enough: {is_before_the_body}");
+        let requests = third_party.requests();
+        assert_eq!(requests.len(), 2, "{is_before_the_body}");
+        assert!(requests.iter().all(|request| request.header("expect").is_some()));
+        assert_eq!(requests[1].body, b"body", "{is_before_the_body}");
+        // The connection serves the next request.
+        connection.write(b"GET /mailer/y HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(connection.response().await.expect("an answer").status, 200, "{is_before_the_body}");
+    }
+}
+
+/// The request of a client that left holds no place, neither the service's nor its caller's.
+#[tokio::test]
+async fn a_client_that_leaves_between_attempts_frees_its_place() {
+    let third_party = fails(1, unavailable("Retry-After: 30\r\n"));
+    let yaml = format!(
+        "
+        callers: {{ billing: {{ tokens: [{{ id: a, sha256: {{{{token}}}} }}], services: [mailer], max_concurrent: 1 }} }}
+        services:
+          mailer:
+            account: {{ authorization: none }}
+            server_url: '{{{{third_party}}}}'
+            {THREE}
+            timeout: 60s
+            max_concurrent: 1"
+    );
+    let token = webhook_key();
+    let setup = attache().given("third_party", third_party.url()).given("token", sha256_hex(&token));
+    let attache = setup.with(&yaml).await;
+    let ask = || get("/mailer/x").header("X-Attache-Token", token.as_str());
+    let mut connection = Connection::open(attache.outbound()).await;
+    let head = format!("GET /mailer/x HTTP/1.1\r\nHost: a\r\nX-Attache-Token: {token}\r\n\r\n");
+    connection.write(head.as_bytes()).await;
+    third_party.wait_until("the first attempt", |seen| seen.complete == 1).await;
+    // The pause is a part of the request.
+    attache.send(ask()).await.problem("overloaded", 503, "connection_limit_reached");
+    drop(connection);
+    attache.access_log_line("the end", |line| line["status"] == 499).await;
+    assert_eq!(attache.send(ask()).await.status, 200);
+    assert_eq!(third_party.seen().heads, 2);
+}

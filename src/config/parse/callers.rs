@@ -41,9 +41,10 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
-    /// Returns none yet. A provider has the key of its webhook, so no token may be one.
-    pub(super) fn after(webhook_keys: keys::Seen) -> Self {
-        Self { tokens: webhook_keys, subjects: HashMap::new(), certificates: HashMap::new() }
+    /// Returns none yet. A provider has the key of its webhook, and a token of `listen.admin` opens the status page, so
+    /// no token may be one.
+    pub(super) fn after(other_keys: keys::Seen) -> Self {
+        Self { tokens: other_keys, subjects: HashMap::new(), certificates: HashMap::new() }
     }
 }
 

@@ -11,8 +11,13 @@ use crate::config::tree::View;
 /// A listener, and the place of its address in the file; `None` for a default.
 type Placed = (Listener, Option<Span>);
 
-/// Reads `listen`.
-pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool) -> Option<Listen> {
+/// Reads `listen`. The tokens in it are added to `seen`.
+pub(super) fn listen(
+    decoder: &Decoder<'_>,
+    at: Option<&At<'_>>,
+    anonymous: bool,
+    seen: &mut keys::Seen,
+) -> Option<Listen> {
     let map = match at {
         Some(at) => Some(decoder.mapping(at)?),
         None => None,
@@ -26,7 +31,7 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
     let webhooks = read("webhooks", default.webhooks);
     let admin = read("admin", default.admin);
     let tokens = match map.as_ref().and_then(|map| map.get("admin")) {
-        Some(at) => admin_tokens(decoder, &at),
+        Some(at) => admin_tokens(decoder, &at, seen),
         None => Some(AdminTokens::default()),
     };
     if let Some((listener, Some(place))) = &outbound
@@ -46,20 +51,20 @@ pub(super) fn listen(decoder: &Decoder<'_>, at: Option<&At<'_>>, anonymous: bool
 const WORDS: keys::Words = keys::Words {
     owner: "listener",
     one: "token",
-    other: "token of the listener",
+    other: "token of listen.admin",
     duplicate: "duplicate_token",
     command: "`t=$(openssl rand -hex 32); echo $t; printf %s $t | sha256sum`",
     is_sent_in_header: true,
 };
 
 /// Reads `tokens` of the admin listener. They are required even if none of them can be read.
-fn admin_tokens(decoder: &Decoder<'_>, at: &At<'_>) -> Option<AdminTokens> {
+fn admin_tokens(decoder: &Decoder<'_>, at: &At<'_>, seen: &mut keys::Seen) -> Option<AdminTokens> {
     if !matches!(decoder.tree.view(at.node), View::Mapping(_)) {
         return Some(AdminTokens::default());
     }
     let map = decoder.mapping(at)?;
     let Some(at) = map.get("tokens") else { return Some(AdminTokens::default()) };
-    let read = || keys::keys(decoder, &at, &WORDS, &mut keys::Seen::default());
+    let read = || keys::keys(decoder, &at, &WORDS, seen);
     let (list, unread) = decoder.secrets.owned(at.to_string(), read);
     let keys::List { keys, has_unread } = list?;
     if keys.is_empty() && !has_unread {

@@ -216,7 +216,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let anonymous = map.get("allow_anonymous_callers").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let via = map.get("via").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let has_callers = map.get("callers").is_some() || decoder.is_misspelt(&map, "callers");
-    let listen = listen::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers);
+    let mut admin_tokens = keys::Seen::default();
+    let listen =
+        listen::listen(decoder, map.get("listen").as_ref(), anonymous || has_callers, &mut admin_tokens);
     let caller_rules = callers::rules(decoder, &map, listen.as_ref(), anonymous);
     let http_proxy = map.get("http_proxy").and_then(|at| decoder.bool(&at)).unwrap_or(false);
     let listeners = loops::Listeners::new(decoder, map.get("listen").as_ref(), listen.as_ref());
@@ -255,7 +257,8 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
-    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), &names, assertion_unread);
+    let mut webhooks =
+        webhooks::All::new(map.get("public_url").is_some(), &names, assertion_unread).after(admin_tokens);
     let defaults = map.get("defaults");
     let defaults = defaults.as_ref().and_then(|at| decoder.mapping(at));
     let of = |key| defaults.as_ref().and_then(|map| map.get(key));

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// State that the webhooks of a file share.
 pub(super) struct All<'a> {
-    /// A key must lead to one webhook.
+    /// A key must lead to one webhook, and be nothing else.
     seen_keys: keys::Seen,
     /// True if the file sets `public_url`.
     public_url: bool,
@@ -31,7 +31,12 @@ impl<'a> All<'a> {
         Self { seen_keys: keys::Seen::default(), public_url, names, assertion }
     }
 
-    /// Returns the keys of all webhooks.
+    /// Takes the keys that are of another kind.
+    pub(super) fn after(self, seen_keys: keys::Seen) -> Self {
+        Self { seen_keys, ..self }
+    }
+
+    /// Returns the keys of all webhooks, and those from before.
     pub(super) fn into_seen_keys(self) -> keys::Seen {
         self.seen_keys
     }

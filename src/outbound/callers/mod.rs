@@ -14,13 +14,14 @@ mod table;
 mod tests;
 pub mod tokens;
 
+pub use crate::issuers::NewerKeys;
 pub use table::{CallerNumber, Callers, Right, RunningCaller};
 
 use super::rights::{self, Denied};
 use super::{Call, Located, Routes};
 use crate::config::model::{CallerRules, Validity};
 use crate::error_code::ErrorCode;
-use crate::issuers::{Issuers, NewerKeys};
+use crate::issuers::Issuers;
 use crate::jwt::verify::JwtRefusal;
 use crate::plan::{Challenge, Plan, Refusal};
 use crate::telemetry::metrics::CallerRefusal;
@@ -65,6 +66,27 @@ impl From<CallerRefusal> for Unproven {
     fn from(reason: CallerRefusal) -> Self {
         Self { reason, token: None, newer_keys: None }
     }
+}
+
+/// The decision about a request, without its caller's limits.
+pub struct Decision<'a> {
+    /// The proven caller.
+    pub caller: Option<CallerNumber>,
+    /// The proof or the right that the request lacks. Under `caller_rules: report` it goes on all the same.
+    pub lacks: Option<CallerRefusal>,
+    /// The use of a service that the callers' rules let through. The limits of the caller hold for it.
+    pub admitted: Option<Admitted<'a>>,
+    /// The plan, or the answer if the request is not forwarded.
+    pub plan: Result<Plan, Refusal>,
+}
+
+/// The use of a service that the callers' rules let through.
+#[derive(Clone, Copy)]
+pub struct Admitted<'a> {
+    /// The service.
+    pub service: &'a str,
+    /// The caller's right on it.
+    pub right: Option<Right<'a>>,
 }
 
 impl Callers {
@@ -132,8 +154,37 @@ impl Callers {
         }
     }
 
+    /// Decides what to do with a request. Limits and counts are the exchange's, since they change with it.
+    pub fn decide<'a>(
+        &'a self,
+        routes: &'a Routes,
+        call: &Call<'a>,
+        proven: Result<CallerNumber, CallerRefusal>,
+    ) -> Decision<'a> {
+        let (caller, unproven) = (proven.ok(), proven.err());
+        let refused = |lacks, refusal| Decision { caller, lacks, admitted: None, plan: Err(refusal) };
+        // Before the service is looked for: its absence is not told to a client without a proof.
+        if let Some(reason) = unproven.filter(|_| self.enforces()) {
+            return refused(unproven, unproven_refusal(routes, call, reason));
+        }
+        let located = match routes.locate(call) {
+            Ok(located) => located,
+            Err(refusal) => return refused(unproven, refusal),
+        };
+        let service = &*located.route.service;
+        let (right, lacks) = match caller {
+            Some(caller) => self.authorize(caller, &located, call.method),
+            None => (None, unproven),
+        };
+        if let Some(reason) = lacks.filter(|_| self.enforces()) {
+            return refused(lacks, refusal(reason).of(service));
+        }
+        let plan = located.plan(right.and_then(Right::route).unwrap_or(located.route));
+        Decision { caller, lacks, admitted: Some(Admitted { service, right }), plan }
+    }
+
     /// Checks what a proven caller may do with a request. Returns its right on the service, and what the request lacks.
-    pub fn authorize(
+    fn authorize(
         &self,
         caller: CallerNumber,
         located: &Located<'_>,
@@ -150,45 +201,16 @@ impl Callers {
         (Some(right), lacks)
     }
 
-    /// Decides what to do with a request, without its limits and counts. Returns the plan, the caller, and what the
-    /// request lacks under `caller_rules: report`.
-    ///
-    /// # Errors
-    ///
-    /// The answer, if it is not forwarded.
-    pub fn decide(
-        &self,
-        routes: &Routes,
-        call: &Call<'_>,
-        proven: Result<CallerNumber, CallerRefusal>,
-    ) -> Result<(Plan, Option<CallerNumber>, Option<CallerRefusal>), Refusal> {
-        let caller = match proven {
-            Err(reason) if self.enforces() => return Err(self.unproven_refusal(routes, call, reason)),
-            proven => proven,
-        };
-        let located = routes.locate(call)?;
-        let Ok(caller) = caller else {
-            return Ok((located.plan(located.route)?, None, caller.err()));
-        };
-        let service = &located.route.service;
-        let (right, lacks) = self.authorize(caller, &located, call.method);
-        if let Some(reason) = lacks.filter(|_| self.enforces()) {
-            return Err(refusal(reason).of(service));
-        }
-        let route = right.and_then(Right::route).unwrap_or(located.route);
-        Ok((located.plan(route)?, Some(caller), lacks))
-    }
-
-    /// Returns the answer to a request that proves no caller.
-    pub fn unproven_refusal(&self, routes: &Routes, call: &Call<'_>, reason: CallerRefusal) -> Refusal {
-        let refusal = refusal(reason);
-        if routes.is_proxied(call) { for_proxy_client(refusal) } else { refusal }
-    }
-
     /// Returns true if a request without a proof or a right is refused.
     pub fn enforces(&self) -> bool {
         self.rules() == CallerRules::Enforce
     }
+}
+
+/// Returns the answer to a request that proves no caller.
+fn unproven_refusal(routes: &Routes, call: &Call<'_>, reason: CallerRefusal) -> Refusal {
+    let refusal = refusal(reason);
+    if routes.is_proxied(call) { for_proxy_client(refusal) } else { refusal }
 }
 
 /// Returns true if nothing says that a text is meant for attache.
@@ -257,7 +279,7 @@ pub fn refusal(reason: CallerRefusal) -> Refusal {
 
 /// Returns the refusal of a request in absolute form that a service's authority led to: a client of an HTTP proxy
 /// expects 407, and sends its proof only then.
-pub fn for_proxy_client(refusal: Refusal) -> Refusal {
+fn for_proxy_client(refusal: Refusal) -> Refusal {
     if refusal.code != ErrorCode::CallerUnauthenticated {
         return refusal;
     }

@@ -4,10 +4,10 @@
 //! occurs twice, a list, a quoted text or another scheme is a refusal, never a reason to look at the next field.
 //! `Authorization` alone may be meant for the provider, so it is present only with the scheme `Bearer`.
 
-use crate::message::Fields;
+use crate::header_name::same;
+use crate::message::authorization::{basic, bearer, has_scheme, is_token68};
+use crate::message::{Field, Fields};
 use crate::telemetry::metrics::CallerRefusal;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use std::borrow::Cow;
 
 /// A field that may hold a proof.
@@ -36,6 +36,17 @@ impl ProofField {
             Self::Authorization => "authorization",
             Self::ProxyAuthorization => "proxy-authorization",
         }
+    }
+
+    /// Returns the field with this name, in any spelling as long as it. The length rules out nearly every name.
+    pub(super) fn named(field: &Field<'_>) -> Option<Self> {
+        let one = match field.name.len() {
+            15 => Self::Token,
+            13 => Self::Authorization,
+            19 => Self::ProxyAuthorization,
+            _ => return None,
+        };
+        (field.is(one.name()) || same(field.name_str(), one.name())).then_some(one)
     }
 }
 
@@ -73,14 +84,16 @@ fn read(fields: &Fields, field: ProofField) -> Result<Option<Cow<'_, [u8]>>, Cal
     let mut values = fields.all(field.name());
     let Some(first) = values.next() else { return Ok(None) };
     let is_single = values.next().is_none();
-    if field == ProofField::Authorization && !fields.all(field.name()).any(is_bearer) {
+    if field == ProofField::Authorization
+        && !fields.all(field.name()).any(|value| has_scheme(value, "bearer"))
+    {
         return Ok(None);
     }
     if !is_single {
         return Err(CallerRefusal::RepeatedProof);
     }
     let text = match field {
-        ProofField::Token => Some(Cow::Borrowed(first)).filter(|text| is_token(text)),
+        ProofField::Token => Some(Cow::Borrowed(first)).filter(|text| is_token68(text)),
         ProofField::Authorization => bearer(first).map(Cow::Borrowed),
         ProofField::ProxyAuthorization => {
             bearer(first).map(Cow::Borrowed).or_else(|| password(first).map(Cow::Owned))
@@ -89,48 +102,8 @@ fn read(fields: &Fields, field: ProofField) -> Result<Option<Cow<'_, [u8]>>, Cal
     text.map(Some).ok_or(CallerRefusal::MalformedProof)
 }
 
-/// Splits credentials after their scheme (RFC 9110 section 11.4). Schemes have no case.
-fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
-    let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    value.split_at(value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len()))
-}
-
-fn is_bearer(value: &[u8]) -> bool {
-    split_scheme(value).0.eq_ignore_ascii_case(b"bearer")
-}
-
-/// Returns the one text after a scheme and at least one space.
-fn after<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
-    let (found, rest) = split_scheme(value);
-    let text = &rest[rest.iter().take_while(|&&b| b == b' ').count()..];
-    (found.eq_ignore_ascii_case(scheme) && text.len() < rest.len() && is_token(text)).then_some(text)
-}
-
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    after(value, b"bearer")
-}
-
-/// Returns user and password of Basic credentials (RFC 7617 section 2).
-pub(super) fn pair(value: &[u8]) -> Option<Vec<u8>> {
-    BASE64_STANDARD.decode(after(value, b"basic")?).ok()
-}
-
 fn password(value: &[u8]) -> Option<Vec<u8>> {
-    let pair = pair(value)?;
-    let colon = pair.iter().position(|&b| b == b':')?;
-    let password = pair[colon + 1..].to_vec();
-    (!password.is_empty()).then_some(password)
-}
-
-/// Returns true if `text` is a `b64token` (RFC 6750 section 2.1). It has no space, comma or quote.
-fn is_token(text: &[u8]) -> bool {
-    let end = text.iter().rposition(|&b| b != b'=').map_or(0, |at| at + 1);
-    end > 0 && text[..end].iter().all(|&b| is_word_byte(b))
-}
-
-/// Returns true if a token may hold the byte anywhere; `=` it may hold only at its end.
-pub fn is_word_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)
+    Some(basic(value)?.password()?.to_vec())
 }
 
 #[cfg(test)]
@@ -145,6 +118,18 @@ mod tests {
 
     fn origin(list: &[(&str, &str)]) -> Result<Option<(String, ProofField)>, CallerRefusal> {
         of(list, false)
+    }
+
+    #[test]
+    fn each_field_is_found_by_its_name() {
+        for field in ORIGIN_FORM {
+            let of = |name: &str| ProofField::named(&Field { name: name.as_bytes(), value: b"" });
+            for name in [field.name().to_owned(), field.name().to_uppercase(), field.name().replace('-', "_")]
+            {
+                assert_eq!(of(&name), Some(field), "{name}");
+            }
+            assert_eq!(of(&"x".repeat(field.name().len())), None);
+        }
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! list, in a path or as a part of Basic credentials, valid or not; every field that holds the text that was shown; and a JWT that
 //! names an issuer and an audience of attache, verified or not.
 
-use super::proof::{self, ProofField, is_word_byte};
+use super::proof::ProofField;
 use super::{Callers, looks_like_jwt};
-use crate::header_name::same;
 use crate::issuers::Issuers;
 use crate::message::Field;
+use crate::message::authorization::{basic, is_token68_byte};
 
 /// Minimum length of a token in a field that is no place for one; the parser refuses shorter values. Fewer texts are
 /// hashed.
@@ -17,15 +17,12 @@ const SHORTEST: usize = 22;
 impl Callers {
     /// Returns true if the field must not be forwarded. `shown` is the text of the proof that counts.
     pub fn holds_proof(&self, issuers: &Issuers, field: &Field<'_>, shown: Option<&[u8]>) -> bool {
-        // The length rules out nearly all names.
-        let is = |proof: ProofField| {
-            field.name.len() == proof.name().len() && same(field.name_str(), proof.name())
+        let is_place = match ProofField::named(field) {
+            // Nothing but a proof belongs into these.
+            Some(ProofField::Token | ProofField::ProxyAuthorization) => return true,
+            Some(ProofField::Authorization) => true,
+            None => false,
         };
-        // Nothing but a proof belongs into these.
-        if is(ProofField::Token) || is(ProofField::ProxyAuthorization) {
-            return true;
-        }
-        let is_place = is(ProofField::Authorization);
         let shortest = if is_place { 1 } else { SHORTEST };
         if field.value.len() < shortest {
             return false;
@@ -44,21 +41,16 @@ impl Callers {
                 // A segment of a path, as in `Referer`.
                 || word.contains(&b'/') && word.split(|&b| b == b'/').any(is_proof)
         };
-        let mut words = field.value.split(|&b| !is_word_byte(b) && b != b'=');
+        let mut words = field.value.split(|&b| !is_token68_byte(b) && b != b'=');
         words.any(is_part)
-            || is_place && proof::pair(field.value).is_some_and(|pair| is_pair_of(&pair, is_proof))
+            || is_place
+                && basic(field.value)
+                    .is_some_and(|pair| is_proof(pair.user()) || pair.password().is_some_and(is_proof))
     }
 }
 
 fn contains(value: &[u8], text: &[u8]) -> bool {
     !text.is_empty() && memchr::memmem::find(value, text).is_some()
-}
-
-/// Returns true if the user, the password, or both are a proof.
-fn is_pair_of(pair: &[u8], is_proof: impl Fn(&[u8]) -> bool) -> bool {
-    let colon = pair.iter().position(|&b| b == b':').unwrap_or(pair.len());
-    let (user, password) = (&pair[..colon], pair.get(colon + 1..).unwrap_or_default());
-    [user, password].into_iter().any(|part| !part.is_empty() && is_proof(part))
 }
 
 /// Returns true if a text is a JWT for attache, by its own word: while the issuer's keys are not known, or are older than

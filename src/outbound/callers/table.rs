@@ -43,7 +43,9 @@ pub struct RunningCaller {
 
 enum RunningServices {
     All,
-    Named(HashMap<Box<str>, RunningRight>),
+    /// Sorted by the service's name. To compare a few names costs less than to hash one, and no name can be chosen so
+    /// that it costs more.
+    Named(Box<[(Box<str>, RunningRight)]>),
 }
 
 struct RunningRight {
@@ -191,7 +193,9 @@ impl RunningCaller {
                     let requests = stats.requests(service);
                     (service.as_str().into(), RunningRight { rights: right.rights.clone(), route, requests })
                 };
-                RunningServices::Named(named.iter().map(right).collect())
+                let mut named: Vec<(Box<str>, RunningRight)> = named.iter().map(right).collect();
+                named.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+                RunningServices::Named(named.into())
             }
         };
         let max_concurrent = caller.max_concurrent.map(std::num::NonZeroU32::get);
@@ -203,7 +207,10 @@ impl RunningCaller {
     pub fn right(&self, service: &str) -> Option<Right<'_>> {
         match &self.services {
             RunningServices::All => Some(Right(None)),
-            RunningServices::Named(named) => named.get(service).map(|right| Right(Some(right))),
+            RunningServices::Named(named) => {
+                let found = named.binary_search_by(|(name, _)| (**name).cmp(service)).ok()?;
+                Some(Right(Some(&named[found].1)))
+            }
         }
     }
 
@@ -213,16 +220,20 @@ impl RunningCaller {
             RunningServices::All => None,
             RunningServices::Named(named) => Some(named),
         };
-        named.into_iter().flat_map(HashMap::values).filter_map(|right| right.route.as_ref())
+        named.into_iter().flat_map(|named| named.iter()).filter_map(|(_, right)| right.route.as_ref())
     }
 
-    /// Begins a request at `uptime`, the time since the start of the process.
+    /// Begins a request. `uptime` returns the time since the start of the process; without a rate it is not asked for.
     ///
     /// # Errors
     ///
     /// The limit that it exceeds, and the time to wait if that is known.
-    pub fn begin_at(&self, uptime: Duration) -> Result<Permit, (CallerRefusal, Option<Duration>)> {
-        self.limits.begin_at(uptime).map_err(|exceeded| match exceeded {
+    pub fn begin_at(
+        &self,
+        uptime: impl FnOnce() -> Duration,
+    ) -> Result<Permit, (CallerRefusal, Option<Duration>)> {
+        let now = if self.limits.has_rate() { uptime() } else { Duration::ZERO };
+        self.limits.begin_at(now).map_err(|exceeded| match exceeded {
             Exceeded::Rate(wait) => (CallerRefusal::RateLimited, Some(wait)),
             Exceeded::Concurrency => (CallerRefusal::Overloaded, None),
         })

@@ -56,6 +56,8 @@ pub(super) struct Upload {
     memory: Option<Bytes>,
     /// The parts that were read from the client.
     pub(super) replay: Replay,
+    /// The client was asked for its body: it does not wait for `100 Continue`, or received it.
+    is_invited: bool,
 }
 
 impl Upload {
@@ -64,7 +66,7 @@ impl Upload {
         if let Some(body) = &memory {
             replay.keep(body);
         }
-        Self { memory, replay }
+        Self { memory, replay, is_invited: false }
     }
 
     /// Drops the body: it was sent, and will not be sent again.
@@ -255,7 +257,8 @@ impl Attempt {
         record: &mut Record,
     ) -> Result<Box<Answering>, AttemptError> {
         let to_head = request.method == http::Method::HEAD;
-        self.is_invited = client.body_has_ended() || client.body_bytes > 0 || !self.awaits_continue;
+        self.is_invited =
+            upload.is_invited || client.body_has_ended() || client.body_bytes > 0 || !self.awaits_continue;
         let mut stall = Idle::new(UPLOAD_STALL);
         let mut interim = 0;
         loop {
@@ -294,7 +297,10 @@ impl Attempt {
                         let error = UpstreamError::Protocol("too many interim responses");
                         return Err(AttemptError::Upstream(error, self.broken()));
                     }
-                    if request.version == Version::Http11 {
+                    // A later attempt is attache's own, and so is its `Expect`.
+                    let is_known = head.status == 100 && upload.is_invited;
+                    if request.version == Version::Http11 && !is_known {
+                        upload.is_invited |= head.status == 100;
                         let edits = Edits::of(record, planned, request, self.sent_token.as_ref());
                         self.forwarded_1xx |= head.status != 100;
                         self.is_invited = true;

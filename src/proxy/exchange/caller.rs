@@ -3,8 +3,11 @@
 use super::record::{Record, warn_of_caller};
 use crate::header_name::same;
 use crate::message::Field;
+use crate::message::authorization::is_token68_byte;
 use crate::message::request::RequestHead;
-use crate::outbound::callers::{self, Callers, Proven, Right, Shown, Unproven, proof};
+use crate::outbound::callers::{
+    self, Admitted, CallerNumber, Callers, Decision, NewerKeys, Proven, Shown, Unproven, proof,
+};
 use crate::outbound::{Call, SHORTEST_KEY};
 use crate::plan::{Plan, Refusal};
 use crate::route::{Route, overrides};
@@ -53,6 +56,11 @@ pub(super) fn patience(head: &RequestHead, record: &Record) -> Duration {
 }
 
 impl CallerProof {
+    /// Takes the keys of an issuer that may make the proof valid.
+    pub(super) fn take_newer_keys(&mut self) -> Option<NewerKeys> {
+        self.outcome.as_mut().err()?.newer_keys.take()
+    }
+
     /// Returns true if `text` holds what was shown, or is a token of any caller.
     pub(super) fn is_token(&self, record: &Record, text: &[u8]) -> bool {
         let callers = record.snapshot.callers.as_deref().filter(|_| text.len() >= SHORTEST_KEY);
@@ -66,59 +74,52 @@ impl CallerProof {
     }
 }
 
-/// Decides what to do with a request on a listener with callers. A request that lacks a proof or a right is refused, or
-/// under `caller_rules: report` noted in `record`.
+/// Decides what to do with a request on a listener with callers, holds it to its caller's limits, and counts it.
 pub(super) fn plan(
     callers: &Callers,
-    (head, call): (&RequestHead, &Call<'_>),
+    call: &Call<'_>,
     record: &mut Record,
     proof: &CallerProof,
 ) -> Result<Plan, Refusal> {
     let snapshot = Arc::clone(&record.snapshot);
-    let proven = match &proof.outcome {
-        Ok(proven) => {
-            (record.caller, record.caller_token) = (Some(proven.caller), proven.token);
-            Some(proven.caller)
-        }
-        Err(unproven) => {
-            lack_proof(callers, unproven, record);
-            if callers.enforces() {
-                return Err(callers.unproven_refusal(&snapshot.routes, call, unproven.reason));
-            }
-            None
-        }
-    };
-    let located = snapshot.routes.locate(call)?;
-    let route = located.route;
-    let Some(number) = proven else {
-        warn_of_caller(callers, record, &route.service);
-        return located.plan(route);
-    };
-    let caller = callers.get(number);
-    let (right, lacks) = callers.authorize(number, &located, &head.method);
-    if let Some(reason) = lacks {
+    let proven = note_proof(callers, record, proof);
+    let Decision { caller, lacks, admitted, plan } = callers.decide(&snapshot.routes, call, proven);
+    let caller = caller.map(|number| callers.get(number));
+    record.lacks = lacks;
+    if let (Some(reason), Some(caller)) = (lacks, caller) {
         caller.stats.refused(reason);
-        record.lacks = Some(reason);
-        if callers.enforces() {
-            return Err(callers::refusal(reason).of(&route.service));
-        }
-        warn_of_caller(callers, record, &route.service);
     }
-    match caller.begin_at(crate::proxy::uptime(record.arrived)) {
+    let Some(Admitted { service, right }) = admitted else { return plan };
+    if lacks.is_some() {
+        warn_of_caller(callers, record, service);
+    }
+    let Some(caller) = caller else { return plan };
+    match caller.begin_at(|| crate::proxy::uptime(record.arrived)) {
         Ok(permit) => record.caller_permit = Some(permit),
         Err((reason, wait)) => {
             caller.stats.refused(reason);
-            let refusal = callers::refusal(reason).of(&route.service);
+            let refusal = callers::refusal(reason).of(service);
             return Err(refusal.retry_after(wait.unwrap_or_default()));
         }
     }
     note_use(callers, record);
-    caller.count(&route.service, right);
-    located.plan(right.and_then(Right::route).unwrap_or(route))
+    caller.count(service, right);
+    plan
 }
 
-fn lack_proof(callers: &Callers, unproven: &Unproven, record: &mut Record) {
-    record.lacks = Some(unproven.reason);
+/// Records whose proof the request shows. A refused one is counted.
+fn note_proof(
+    callers: &Callers,
+    record: &mut Record,
+    proof: &CallerProof,
+) -> Result<CallerNumber, CallerRefusal> {
+    let unproven = match &proof.outcome {
+        Ok(proven) => {
+            (record.caller, record.caller_token) = (Some(proven.caller), proven.token);
+            return Ok(proven.caller);
+        }
+        Err(unproven) => unproven,
+    };
     let stats = match unproven.token.map(|number| callers.tokens().get(number)) {
         // A caller's token that is not valid now. Only log and metrics show whose it is.
         Some(token) => {
@@ -129,6 +130,7 @@ fn lack_proof(callers: &Callers, unproven: &Unproven, record: &mut Record) {
         None => callers.unproven(),
     };
     stats.refused(unproven.reason);
+    Err(unproven.reason)
 }
 
 fn note_use(callers: &Callers, record: &Record) {
@@ -163,14 +165,12 @@ const TOKEN: &[u8] = b"{token}";
 /// Returns a path as the access log may show it: without the text that the request shows as its proof, and without a
 /// token of any caller. A word as long as a token costs a hash.
 pub(super) fn log_path(path: &[u8], record: &Record, proof: Option<&CallerProof>) -> Vec<u8> {
-    let Some(proof) = proof else { return path.to_vec() };
+    let Some(proof) = proof.filter(|_| path.len() >= SHORTEST_KEY) else { return path.to_vec() };
     let is_proof = |word: &[u8]| word.len() >= SHORTEST_KEY && proof.is_token(record, word);
     let mut shown = Vec::with_capacity(path.len());
-    for word in path.split_inclusive(|b| !proof::is_word_byte(*b) || *b == b'/') {
+    for word in path.split_inclusive(|b| !is_token68_byte(*b) || *b == b'/') {
         let (text, end) = match word.split_last() {
-            Some((end, text)) if !proof::is_word_byte(*end) || *end == b'/' => {
-                (text, std::slice::from_ref(end))
-            }
+            Some((end, text)) if !is_token68_byte(*end) || *end == b'/' => (text, std::slice::from_ref(end)),
             _ => (word, &[][..]),
         };
         shown.extend_from_slice(if is_proof(text) { TOKEN } else { text });

@@ -50,6 +50,7 @@ use crate::error_code::ErrorCode;
 use crate::message::Version;
 use crate::message::request::BadHead;
 use crate::message::writer::Persistence;
+use crate::outbound::callers::NewerKeys;
 use crate::plan::{Refusal, Reply};
 use crate::proxy::Entrance;
 use crate::proxy::downstream::client::{Client, ClientError};
@@ -196,13 +197,13 @@ impl Tries {
 
 impl Exchange<'_> {
     async fn carry_out(&mut self, request: &mut Request) -> Result<End, NotForwarded> {
-        let proof = if request.record.asks_for_caller() {
-            // Boxed, because otherwise every request would hold the memory that only callers need.
-            Box::pin(self.caller_proof(request)).await?
-        } else {
-            None
-        };
+        let mut proof = self.caller_proof(request);
+        if let Some(newer) = proof.as_mut().and_then(CallerProof::take_newer_keys) {
+            // Boxed, because otherwise every request would hold the memory that only a JWT's caller needs.
+            proof = Box::pin(self.proof_by_newer_keys(request, proof, newer)).await?;
+        }
         let planned = request::plan(request, proof.as_ref());
+        drop(proof);
         let limit = planned.as_ref().ok().and_then(|planned| planned.plan.route.max_body);
         self.client.begin(request.head.body, limit.unwrap_or(u64::MAX));
         let mut planned = planned?;
@@ -234,25 +235,30 @@ impl Exchange<'_> {
         relay::relay(self.entrance, request, &planned, answering, &mut upload, self.client).await
     }
 
-    /// Returns the proof of the request's caller. It may be a token that only newer keys of its issuer verify, for which
-    /// the request waits. `None` if the file has no callers.
-    async fn caller_proof(&mut self, request: &Request) -> Result<Option<CallerProof>, NotForwarded> {
-        let (head, record) = (&request.head, &request.record);
-        let certificate = self.client.certificate(record.time).cloned();
-        let mut proof = caller::authenticate(head, record, certificate.as_deref());
-        let newer = proof.as_mut().and_then(|proof| proof.outcome.as_mut().err()?.newer_keys.take());
-        if let Some(newer) = newer {
-            let deadline = record.arrived + caller::patience(head, record);
-            let fetched = tokio::select! {
-                biased;
-                left = self.client.left() => return Err(NotForwarded::Client(left)),
-                fetched = timeout_at(deadline.into(), Box::pin(newer.fetched())) => fetched,
-            };
-            if fetched == Ok(true) {
-                proof = caller::authenticate(head, record, certificate.as_deref());
-            }
+    /// Returns the proof of the request's caller. `None` if the file has no callers.
+    fn caller_proof(&mut self, request: &Request) -> Option<CallerProof> {
+        if !request.record.asks_for_caller() {
+            return None;
         }
-        Ok(proof)
+        let certificate = self.client.certificate(request.record.time).cloned();
+        caller::authenticate(&request.head, &request.record, certificate.as_deref())
+    }
+
+    /// Waits for newer keys of a JWT's issuer, which may verify it, and returns the proof by them.
+    async fn proof_by_newer_keys(
+        &mut self,
+        request: &Request,
+        proof: Option<CallerProof>,
+        newer: NewerKeys,
+    ) -> Result<Option<CallerProof>, NotForwarded> {
+        let (head, record) = (&request.head, &request.record);
+        let deadline = record.arrived + caller::patience(head, record);
+        let fetched = tokio::select! {
+            biased;
+            left = self.client.left() => return Err(NotForwarded::Client(left)),
+            fetched = timeout_at(deadline.into(), newer.fetched()) => fetched,
+        };
+        Ok(if fetched == Ok(true) { self.caller_proof(request) } else { proof })
     }
 
     /// Returns the refusal for a passed deadline.

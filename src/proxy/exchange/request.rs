@@ -183,7 +183,7 @@ fn outbound(
     };
     let snapshot = Arc::clone(&record.snapshot);
     let planned = match (&snapshot.callers, proof) {
-        (Some(callers), Some(proof)) => caller::plan(callers, (head, &call), record, proof),
+        (Some(callers), Some(proof)) => caller::plan(callers, &call, record, proof),
         _ => snapshot.routes.plan(&call),
     };
     if let Err(Refusal { service: Some(service), .. }) = &planned {

@@ -33,6 +33,8 @@ pub struct Exposition<'a> {
     tokens: Vec<TokenRow<'a>>,
     replays: Vec<ReplayRow<'a>>,
     connections: Vec<ConnectionRow<'a>>,
+    /// Listener, reason and number of the handshakes that failed.
+    handshakes_failed: Vec<(&'static str, &'static str, u64)>,
     reloads: Option<&'a Reloads>,
     config_hash: Option<&'a str>,
     access_log_dropped: Option<u64>,
@@ -185,6 +187,17 @@ impl<'a> Exposition<'a> {
         self
     }
 
+    /// Adds the number of a listener's handshakes that failed for one reason.
+    pub fn handshakes_failed(
+        &mut self,
+        listener: &'static str,
+        reason: &'static str,
+        count: u64,
+    ) -> &mut Self {
+        self.handshakes_failed.push((listener, reason, count));
+        self
+    }
+
     /// Adds the reloads.
     pub fn reloads(&mut self, reloads: &'a Reloads) -> &mut Self {
         self.reloads = Some(reloads);
@@ -218,6 +231,7 @@ impl<'a> Exposition<'a> {
         self.tokens.sort_by_key(|row| (row.caller, row.token_id));
         self.replays.sort_by_key(|row| row.service);
         self.connections.sort_by_key(|row| row.listener);
+        self.handshakes_failed.sort_unstable();
         let mut text = Text::default();
         self.write_services(&mut text);
         self.write_refusals(&mut text);
@@ -548,6 +562,14 @@ impl<'a> Exposition<'a> {
     }
 
     fn write_certificates(&self, text: &mut Text) {
+        text.family(
+            "attache_tls_handshakes_failed_total",
+            "TLS handshakes that failed on the listener, by reason.",
+            MetricType::COUNTER,
+            self.handshakes_failed.iter().map(|&(listener, reason, count)| {
+                counter(&[("listener", listener), ("reason", reason)], count)
+            }),
+        );
         text.family(
             "attache_listener_certificate_expiry_timestamp_seconds",
             "When the certificate of the listener expires, in Unix seconds.",
