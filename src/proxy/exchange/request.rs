@@ -116,7 +116,7 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
             if proof.is_some() {
                 head.fields.retain(|field| !field.is("x-attache-token"));
             }
-            count(record, &Dropped::of(&head.fields, &snapshot.reserved, forwarded));
+            count(record, &Dropped::of(&head.fields, &snapshot.reserved, record.direction, forwarded));
             return Err(stop);
         }
     };
@@ -127,7 +127,8 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     }
     let (too_large, looping) = (is_too_large(&plan, head.body), headers::is_looping(&head.fields));
     let replaced = &plan.route.replaced;
-    let unwanted = Unwanted { reserved: &snapshot.reserved, replaced, forwarded };
+    let direction = record.direction;
+    let unwanted = Unwanted { reserved: &snapshot.reserved, replaced, forwarded, direction };
     count(record, &headers::clean_request(&mut head.fields, &unwanted));
     if looping {
         return Err(NotForwarded::refused(self::looping().of(&plan.route.service)));
