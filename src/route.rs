@@ -39,7 +39,7 @@ pub struct Route {
     /// The account's headers beside its credential. Not stored in the credential, whose token source outlives a reload
     /// that changes only these.
     pub headers: Arc<[(FieldName, HeaderValue)]>,
-    /// `set_headers` of the service. They come before those of the account.
+    /// `set_headers` of the service or the webhook. They come before those of the account.
     pub set_headers: Arc<[(FieldName, HeaderValue)]>,
     /// Folded names of the headers that attache sets or removes: the client's fields under any spelling of them are dropped.
     pub replaced: Arc<[String]>,
@@ -173,6 +173,7 @@ impl Route {
         // The identity headers are replaced on every route; the request id only here, where attache chooses it. A key
         // in a header is not forwarded.
         let mut replaced = vec!["x-request-id".to_owned()];
+        replaced.extend(webhook.set_headers.iter().map(|(name, _)| fold(name.as_str())));
         if let KeyIn::Header(name) = &webhook.key_in {
             replaced.push(fold(name.as_str()));
         }
@@ -188,7 +189,7 @@ impl Route {
             }),
             unavailable,
             headers: Arc::clone(&parts.no_headers),
-            set_headers: Arc::clone(&parts.no_headers),
+            set_headers: Arc::clone(&webhook.set_headers),
             rights: None,
             limits: None,
             replaced: parts.names(replaced),
