@@ -43,7 +43,7 @@ fn table(keys: usize) -> KeyTable {
     };
     let webhook = Webhook::new(user, forward_to, Vec::new());
     let route =
-        Arc::new(Route::webhook("mailer", &webhook, Arc::default(), &mut Parts::new(&Transport::new(8))));
+        Arc::new(Route::webhook("mailer", &webhook, Carried::default(), &mut Parts::new(&Transport::new(8))));
     let endpoint = Arc::new(Endpoint::new(route, &webhook, None));
     let keys: Vec<ApiKey> =
         (0..keys).map(|n| ApiKey::new("2026-11", sha256(format!("key-{n}").as_bytes()))).collect();

@@ -144,9 +144,9 @@ impl Snapshot {
         let endpoints = config.services.values().filter_map(|service| {
             let webhook = service.webhook.as_ref()?;
             let before = endpoints_before.get(service.key.as_str());
-            let stats = before.map(|before| Arc::clone(&before.route.stats)).unwrap_or_default();
+            let carried = before.map(|before| before.route.carried()).unwrap_or_default();
             let deliveries = before.and_then(|b| b.replay.as_ref()).map(|(_, seen)| Arc::clone(seen));
-            let route = Arc::new(Route::webhook(&service.key, webhook, stats, &mut parts));
+            let route = Arc::new(Route::webhook(&service.key, webhook, carried, &mut parts));
             let endpoint = Arc::new(Endpoint::new(route, webhook, deliveries));
             Some((endpoint, webhook.api_keys.as_slice()))
         });

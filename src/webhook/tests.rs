@@ -7,7 +7,7 @@ use super::*;
 use crate::config::model::{ApiKey, Host, KeyIn, Rate, Refusals, ServerUrl, User, Webhook};
 use crate::error_code::ErrorCode;
 use crate::message::{Fields, Framing};
-use crate::route::{Parts, Route};
+use crate::route::{Carried, Parts, Route};
 use crate::secret::{Secret, sha256};
 use crate::signature::{Scheme, Verifier};
 use http::{HeaderName, Method, StatusCode};
@@ -38,7 +38,7 @@ fn table(webhooks: &[(&str, Webhook)]) -> KeyTable {
         let route = Arc::new(Route::webhook(
             service,
             webhook,
-            Arc::default(),
+            Carried::default(),
             &mut Parts::new(&crate::transport::for_tests()),
         ));
         (Arc::new(Endpoint::new(route, webhook, None)), webhook.api_keys.as_slice())
@@ -279,7 +279,7 @@ fn statistics_outlive_a_reload_and_a_key_that_is_another_now_has_none() {
     let route = Arc::new(Route::webhook(
         "a",
         &webhook(),
-        Arc::default(),
+        Carried::default(),
         &mut Parts::new(&crate::transport::for_tests()),
     ));
     let endpoint = Arc::new(Endpoint::new(route, &webhook(), None));

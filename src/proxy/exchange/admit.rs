@@ -110,6 +110,7 @@ fn forwarded(
         (call.reservation, call.body_sha256) = (forward.reservation, forward.body_sha256);
         (call.body, call.permit) = body.unzip();
     }
+    request.record.permit = forward.permit;
 }
 
 /// Reads the whole body.

@@ -141,7 +141,7 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     if too_large {
         return Err(NotForwarded::refused(Refusal::body_too_large(&plan.route)));
     }
-    if let Some(limits) = &plan.route.limits {
+    if let Some(limits) = plan.route.limits.as_ref().filter(|_| record.direction == Direction::Outbound) {
         let permit = limits.begin_at(crate::proxy::uptime(record.arrived));
         let refused = |exceeded| NotForwarded::refused(over_limit(&plan.route, exceeded));
         record.permit = Some(permit.map_err(refused)?);

@@ -3,6 +3,7 @@
 use super::head::handshake_reason;
 use super::{Admission, Forward, Refused, Verdict, Webhooks};
 use crate::error_code::ErrorCode;
+use crate::limits::Permit;
 use crate::plan::{Plan, Refusal, Reply};
 use crate::secret::sha256;
 use crate::signature::{Delivery, Fault, Signed, Trace, Verifier};
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-/// `Retry-After` for a duplicate that arrives while its original is in progress.
+/// `Retry-After` for a duplicate that arrives while its original is in progress, and for a delivery without a place.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 /// A longer delivery id in a body is ignored.
 const MAX_ID: usize = 256;
@@ -27,7 +28,11 @@ impl Admission {
         let endpoint = key.endpoint();
         let decided = match delivery {
             None if endpoint.reads_body() => return Verdict::NeedsBody,
-            None => self.rate(key).map(|()| Forward::default()).map_err(Verdict::Refuse),
+            None => self
+                .rate(key)
+                .and_then(|()| place(key, self.uptime))
+                .map_err(Verdict::Refuse)
+                .map(|permit| Forward { permit, ..Forward::default() }),
             Some(delivery) => self.with_body(webhooks, key, plan, delivery),
         };
         decided.map_or_else(|verdict| verdict, |forward| Verdict::Forward(Box::new(forward)))
@@ -75,8 +80,10 @@ impl Admission {
             }
             None => self.rate(key).map(|()| None),
         };
-        let reservation = match reservation {
-            Ok(reservation) => reservation,
+        // A delivery that finds no place gives its reservation back: it comes again.
+        let admitted = reservation.and_then(|reservation| Ok((reservation, place(key, self.uptime)?)));
+        let (reservation, permit) = match admitted {
+            Ok(admitted) => admitted,
             Err(refused) => {
                 return Err(Verdict::Refuse(Box::new(Refused { delivery_id: signed.id, ..*refused })));
             }
@@ -86,6 +93,7 @@ impl Admission {
             delivery_id: signed.id,
             body_sha256: webhooks.asserts.then(|| sha256(delivery.body)),
             removed_field: endpoint.verifier.as_ref().and_then(|verifier| verifier.scheme().token_header()),
+            permit,
         })
     }
 
@@ -97,6 +105,16 @@ impl Admission {
             Refused::new(key, refusal.retry_after(wait), WebhookRefusal::RateLimited)
         })
     }
+}
+
+/// Takes a place among the deliveries that `max_concurrent` allows.
+fn place(key: Key<'_>, uptime: Duration) -> Result<Option<Permit>, Box<Refused>> {
+    let Some(limits) = &key.endpoint().route.limits else { return Ok(None) };
+    limits.begin_at(uptime).map(Some).map_err(|_| {
+        let detail = "as many deliveries to this webhook are being forwarded as are allowed";
+        let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_after(COME_AGAIN);
+        Refused::new(key, refusal, WebhookRefusal::Concurrency)
+    })
 }
 
 /// Checks the signature of a delivery, and finds the provider's id of it, which a scheme may have in the signed body.

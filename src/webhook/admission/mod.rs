@@ -17,12 +17,13 @@
 //! | (a handshake whose provider signs it is answered) | | |
 //! | duplicate: `replay` | | 409 `replayed`, or as configured |
 //! | rate: `rate_limit` | | 429 `rate_limited` |
+//! | `max_concurrent` | | 503 `overloaded` |
 //!
-//! The rate is last: a duplicate and a bad signature use up none of it, so only the holder of the secret can. It protects
+//! The rate comes late: a duplicate and a bad signature use up none of it, so only the holder of the secret can. It protects
 //! the receiver. The work that attache itself does for a refused call is bounded without it: one look-up for a call
 //! without a valid key; else at most `max_body` bytes that are read and hashed once for each secret, in the memory that
-//! is set aside for bodies. Where no body has to be read, the rate is checked before a byte of it is. A limit of
-//! concurrent deliveries comes after the rate: a delivery whose body is still being read must not hold a place, or a
+//! is set aside for bodies. Where no body has to be read, the rate is checked before a byte of it is. `max_concurrent`
+//! comes after the rate: a delivery whose body is still being read must not hold a place, or a
 //! client that knows only the URL could hold them all.
 //!
 //! Time is an argument and nothing here does I/O. Of state, only the budgets of rates and the remembered deliveries
@@ -39,6 +40,7 @@ use super::endpoint::Endpoint;
 use super::keys::{Key, KeyNumber, KeyTable};
 use super::rate::UnknownKeyLimiter;
 use super::replay::DedupReservation;
+use crate::limits::Permit;
 use crate::message::{Fields, Framing};
 use crate::plan::{Refusal, Reply};
 use crate::telemetry::metrics::WebhookRefusal;
@@ -152,6 +154,8 @@ pub struct Forward {
     pub body_sha256: Option<[u8; 32]>,
     /// A field that holds the secret itself. The receiver does not get it.
     pub removed_field: Option<HeaderName>,
+    /// The place among those that `max_concurrent` allows, until the receiver has answered.
+    pub permit: Option<Permit>,
 }
 
 /// A refusal, with all that the log and the metrics need of it.
