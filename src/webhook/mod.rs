@@ -10,12 +10,13 @@ pub mod assertion;
 pub mod endpoint;
 pub mod handshake;
 pub mod identity;
+pub mod key_copies;
 pub mod keys;
 pub mod rate;
 pub mod replay;
 mod target;
 
-pub use target::{log_path, template};
+pub use target::{key_text, log_path, template};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The request target of a webhook call: the key in it, the part that is forwarded, and the path that the log may show.
 
 use super::endpoint::Endpoint;
+use super::key_copies::without_copies;
 use super::keys::{Key, KeyTable};
 use crate::config::model::KeyIn;
 use crate::message::Fields;
@@ -37,26 +38,33 @@ impl<'a> CallTarget<'a> {
         (!segment.is_empty()).then_some(Self { segment, rest, query: target.query, tail })
     }
 
-    /// Returns the key that the call shows, if it stands where its endpoint wants it. `named` is the endpoint that the
-    /// path names.
+    /// Returns the key that the call shows, with its text, if it stands where its endpoint wants it. `named` is the endpoint
+    /// that the path names.
     pub(super) fn key<'t>(
         &self,
         keys: &'t KeyTable,
         named: Option<&Arc<Endpoint>>,
-        fields: &Fields,
-    ) -> Option<Key<'t>> {
-        let Some(endpoint) = named else {
+        fields: &'a Fields,
+    ) -> Option<(Key<'t>, Cow<'a, [u8]>)> {
+        let text = self.key_text(named.map_or(&KeyIn::Path, |endpoint| &endpoint.key_in), fields)?;
+        let key = keys.find(&text).filter(|key| match named {
+            Some(endpoint) => endpoint.key_is_elsewhere() && Arc::ptr_eq(key.endpoint(), endpoint),
+            None => !key.endpoint().key_is_elsewhere(),
+        });
+        key.map(|key| (key, text))
+    }
+
+    /// Returns the text in the place of the key.
+    fn key_text(&self, key_in: &KeyIn, fields: &'a Fields) -> Option<Cow<'a, [u8]>> {
+        match key_in {
             // A key may hold characters that a path can't.
-            let text: Cow<'_, [u8]> = percent_encoding::percent_decode(self.segment).into();
-            return keys.find(&text).filter(|key| !key.endpoint().key_is_elsewhere());
-        };
-        let key = match &endpoint.key_in {
-            KeyIn::Path => None,
+            KeyIn::Path => Some(percent_encoding::percent_decode(self.segment).into()),
             KeyIn::Header(name) => {
-                let mut values = fields.all(name.as_str());
+                let mut values =
+                    fields.iter().filter(|field| field.is(name.as_str())).map(|field| field.value);
                 match (values.next(), values.next()) {
-                    (Some(value), None) if *name == header::AUTHORIZATION => keys.find(bearer(value)),
-                    (Some(value), None) => keys.find(value),
+                    (Some(value), None) if *name == header::AUTHORIZATION => Some(bearer(value).into()),
+                    (Some(value), None) => Some(value.into()),
                     _ => None,
                 }
             }
@@ -64,20 +72,26 @@ impl<'a> CallTarget<'a> {
                 let query = self.query.strip_prefix(b"?").unwrap_or_default();
                 let mut values = url::form_urlencoded::parse(query).filter(|(found, _)| found == name);
                 match (values.next(), values.next()) {
-                    (Some((_, value)), None) => keys.find(value.as_bytes()),
+                    (Some((_, Cow::Borrowed(value))), None) => Some(value.as_bytes().into()),
+                    (Some((_, Cow::Owned(value))), None) => Some(value.into_bytes().into()),
                     _ => None,
                 }
             }
-        };
-        key.filter(|key| Arc::ptr_eq(key.endpoint(), endpoint))
+        }
     }
 
-    /// Returns path and query for the receiver, without the key.
-    pub(super) fn forwarded(&self, endpoint: &Endpoint) -> Vec<u8> {
+    /// Returns path and query for the receiver, without the key and without parameters that hold a copy of it.
+    pub(super) fn forwarded(&self, endpoint: &Endpoint, key: &[u8]) -> Vec<u8> {
         let upstream = &endpoint.route.upstream;
-        match &endpoint.key_in {
-            KeyIn::Query(name) => upstream.target(&[self.rest, &without(self.query, name)].concat()),
-            KeyIn::Path | KeyIn::Header(_) => upstream.target(self.tail),
+        let query = match &endpoint.key_in {
+            KeyIn::Query(name) => Cow::Owned(without(self.query, name)),
+            KeyIn::Path | KeyIn::Header(_) => Cow::Borrowed(self.query),
+        };
+        match (without_copies(&query, key), &query) {
+            (Cow::Borrowed(kept), Cow::Borrowed(query)) if kept.len() == query.len() => {
+                upstream.target(self.tail)
+            }
+            (kept, _) => upstream.target(&[self.rest, &kept].concat()),
         }
     }
 }
@@ -118,6 +132,11 @@ pub fn log_path(keys: &KeyTable, raw_target: &[u8], endpoint: Option<&Endpoint>)
     let shown = rest.split(|&b| b == b'/').map(|part| if is_key(part) { KEY } else { part });
     let shown: Vec<&[u8]> = shown.collect();
     [template_head(endpoint).as_slice(), &shown.join(&b'/')].concat()
+}
+
+/// Returns the text of the key of a call, whose key leads to `endpoint`.
+pub fn key_text<'a>(raw_target: &'a [u8], fields: &'a Fields, endpoint: &Endpoint) -> Option<Cow<'a, [u8]>> {
+    CallTarget::parse(raw_target)?.key_text(&endpoint.key_in, fields)
 }
 
 /// Returns the path of a call for the receiver, with `{key}` in the place of the key.

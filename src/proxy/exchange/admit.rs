@@ -13,6 +13,7 @@ use crate::signature::Delivery;
 use crate::telemetry::metrics::{Phase, WebhookRefusal};
 use crate::webhook::admission::{Admission, Forward, Verdict, WantedKey};
 use crate::webhook::endpoint::BufferPermit;
+use crate::webhook::key_copies;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use std::time::Duration;
@@ -98,6 +99,9 @@ fn forwarded(
     if let Some(name) = &forward.removed_field {
         request.head.fields.retain(|field| !field.is(name.as_str()));
     }
+    if let Some(call) = &planned.delivery {
+        key_copies::drop_fields(&mut request.head.fields, &call.key);
+    }
     if let Some((body, _)) = &body {
         planned.body = match planned.body {
             Framing::Empty => Framing::Empty,
@@ -106,11 +110,11 @@ fn forwarded(
         request.record.phase = Some(Phase::Connect);
     }
     request.record.delivery_id = forward.delivery_id;
+    request.record.permit = forward.permit;
     if let Some(call) = &mut planned.delivery {
         (call.reservation, call.body_sha256) = (forward.reservation, forward.body_sha256);
         (call.body, call.permit) = body.unzip();
     }
-    request.record.permit = forward.permit;
 }
 
 /// Reads the whole body.

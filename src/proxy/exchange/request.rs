@@ -16,6 +16,7 @@ use crate::plan::{Form, Plan, Refusal, Reply};
 use crate::proxy::Entrance;
 use crate::request_id::RequestId;
 use crate::telemetry::metrics::{Direction, WebhookRefusal};
+use crate::webhook;
 use crate::webhook::address::Client as Caller;
 use crate::webhook::admission::{self, Admission, Refused, Stopped};
 use crate::webhook::endpoint::BufferPermit;
@@ -60,6 +61,8 @@ pub(super) struct WebhookCall {
     pub(super) caller: Caller,
     /// The decision about the delivery.
     pub(super) admission: Admission,
+    /// The text of its key, so that no copy of it is forwarded. Not `Debug`.
+    pub(super) key: Box<[u8]>,
     /// The reservation of the delivery, until the receiver's answer is known.
     pub(super) reservation: Option<DedupReservation>,
     /// SHA-256 of a body that was read ahead, if the receiver is told of it.
@@ -105,7 +108,7 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     let (planned, caller) = match record.direction {
         Direction::Outbound => (outbound(head, record, proof), None),
         Direction::Webhook => {
-            let (opened, caller) = webhook(head, record);
+            let (opened, caller) = open(head, record);
             match opened {
                 Ok((admission, plan)) => (Ok(plan), Some((caller, Some(admission)))),
                 Err(stop) => (Err(stop), Some((caller, None))),
@@ -131,6 +134,9 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
         caller::clean(callers, head, record, proof, &plan.route);
     }
     let (too_large, looping) = (is_too_large(&plan, head.body), headers::is_looping(&head.fields));
+    // A key in a header is about to be removed.
+    let key = record.endpoint().and_then(|endpoint| webhook::key_text(&head.target, &head.fields, endpoint));
+    let key = key.map(|text| Box::from(&*text));
     let replaced = &plan.route.replaced;
     let direction = record.direction;
     let unwanted = Unwanted { reserved: &snapshot.reserved, replaced, forwarded, direction };
@@ -147,8 +153,9 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
         record.permit = Some(permit.map_err(refused)?);
     }
     let delivery = |(caller, admission): (Caller, Option<Admission>)| {
+        let (admission, key) = (admission?, key.unwrap_or_default());
         let (reservation, body_sha256, body, permit) = (None, None, None, None);
-        Some(Box::new(WebhookCall { caller, admission: admission?, reservation, body_sha256, body, permit }))
+        Some(Box::new(WebhookCall { caller, admission, key, reservation, body_sha256, body, permit }))
     };
     Ok(Planned {
         deadline: (record.arrived + plan.route.timeout).into(),
@@ -206,7 +213,7 @@ fn outbound(
 }
 
 /// Opens the admission of a webhook call.
-fn webhook(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), NotForwarded>, Caller) {
+fn open(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), NotForwarded>, Caller) {
     let snapshot = Arc::clone(&record.snapshot);
     let trusted = &snapshot.config.trusted_proxies;
     let caller = Caller::of(record.client, record.is_tls, &head.fields, trusted);
@@ -228,7 +235,7 @@ fn webhook(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan)
         Err(Stopped::Refused(refused)) => refused.key,
     };
     let endpoint = record.endpoint().map(|endpoint| &**endpoint);
-    record.path = crate::webhook::log_path(&snapshot.keys, &head.target, endpoint);
+    record.path = webhook::log_path(&snapshot.keys, &head.target, endpoint);
     let opened = opened.map_err(|stopped| match stopped {
         Stopped::Replied(_, reply) => replied(record, reply),
         Stopped::Refused(refused) => refuse(record, *refused),

@@ -9,9 +9,11 @@ use crate::plan::{Form, Plan, Refusal};
 use crate::telemetry::metrics::WebhookRefusal;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::handshake;
+use crate::webhook::key_copies;
 use crate::webhook::keys::Key;
 use crate::webhook::target::CallTarget;
 use http::Method;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Opens the admission of a call: checks all that its head decides.
@@ -23,7 +25,7 @@ pub fn open(webhooks: &Webhooks<'_>, call: &Call<'_>) -> Result<(Admission, Plan
     let Some(target) = CallTarget::parse(call.target) else {
         return Err(unknown(webhooks, call, WebhookRefusal::UnknownKey, None).into());
     };
-    let key = key(webhooks, call, &target)?;
+    let (key, text) = key(webhooks, call, &target)?;
     let endpoint = key.endpoint();
     let refused = |(refusal, reason)| Refused::new(key, refusal, reason);
     entrance(key, call)?;
@@ -36,8 +38,14 @@ pub fn open(webhooks: &Webhooks<'_>, call: &Call<'_>) -> Result<(Admission, Plan
     }
     method(endpoint, call.method).map_err(refused)?;
     form(endpoint, call, target.rest).map_err(refused)?;
-    let plan =
-        Plan { route: Arc::clone(&endpoint.route), target: target.forwarded(endpoint), form: Form::Path };
+    if key_copies::holds(target.rest, &text) {
+        return Err(refused((key_in_path(), WebhookRefusal::Request)).into());
+    }
+    let plan = Plan {
+        route: Arc::clone(&endpoint.route),
+        target: target.forwarded(endpoint, &text),
+        form: Form::Path,
+    };
     Ok((Admission { key: key.number(), now: call.now, uptime: call.uptime }, plan))
 }
 
@@ -49,19 +57,19 @@ pub(super) fn handshake_reason(refusal: &Refusal) -> WebhookRefusal {
     }
 }
 
-/// Returns the valid key of a call.
-fn key<'s>(
+/// Returns the valid key of a call, with its text.
+fn key<'s, 'a>(
     webhooks: &Webhooks<'s>,
-    call: &Call<'_>,
-    target: &CallTarget<'_>,
-) -> Result<Key<'s>, Box<Refused>> {
+    call: &Call<'a>,
+    target: &CallTarget<'a>,
+) -> Result<(Key<'s>, Cow<'a, [u8]>), Box<Refused>> {
     let keys = webhooks.keys;
     let named = keys.named(target.segment);
-    let Some(key) = target.key(keys, named, call.fields) else {
+    let Some((key, text)) = target.key(keys, named, call.fields) else {
         return Err(unknown(webhooks, call, WebhookRefusal::UnknownKey, named));
     };
     let reason = match key.validity_at(call.now) {
-        Validity::Valid => return Ok(key),
+        Validity::Valid => return Ok((key, text)),
         Validity::NotYetValid => WebhookRefusal::NotYetValid,
         Validity::Expired => WebhookRefusal::Expired,
         Validity::Disabled => WebhookRefusal::Disabled,
@@ -121,6 +129,13 @@ fn entrance(key: Key<'_>, call: &Call<'_>) -> Result<(), Box<Refused>> {
         return Err(Refused::new(key, refusal, WebhookRefusal::UserInactive));
     }
     Ok(())
+}
+
+/// Returns the answer to a call whose path holds its key once more. The receiver is told the path, and must not learn the
+/// key.
+fn key_in_path() -> Refusal {
+    let detail = "the path holds the key twice; compare the URL with the one that you received";
+    Refusal::new(ErrorCode::RequestInvalid, detail).because("key_in_path")
 }
 
 fn method(endpoint: &Endpoint, method: &Method) -> Result<(), (Refusal, WebhookRefusal)> {
