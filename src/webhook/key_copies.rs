@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 3;
 /// Drops the fields that hold `key`. A head without a copy and without a `%` costs one pass over its bytes.
 pub fn drop_fields(fields: &mut Fields, key: &[u8]) {
     if may_hold(fields.raw(), key) {
-        fields.retain(|field| !holds(field.value, key));
+        fields.retain(|field| !holds(field.value, key) && !is_in(field.name, key));
     }
 }
 
@@ -109,6 +109,14 @@ mod tests {
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_is_no_hiding_place() {
+        let name = format!("X-{KEY}");
+        let mut fields = Fields::collect([(name.as_bytes(), &b"1"[..]), (b"X-Else", b"1")]);
+        drop_fields(&mut fields, KEY.as_bytes());
+        assert_eq!(fields.len(), 1);
     }
 
     #[test]
