@@ -160,18 +160,37 @@ pub const CGI_PROXY: &str = "proxy";
 /// Returns true if a receiver could mistake `name`, in some spelling, for a fact about the client or for its own setting.
 /// No allocation.
 pub fn misleads_receiver(name: &str) -> bool {
-    let mut letters = name.bytes().filter(u8::is_ascii_alphanumeric);
-    let ends = (letters.next().map(|b| b | 0x20), letters.next_back().map(|b| b | 0x20));
+    let trimmed = match name.as_bytes() {
+        all @ [first, .., last] if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() => all,
+        all => {
+            let Some(from) = all.iter().position(u8::is_ascii_alphanumeric) else { return false };
+            let until = all.iter().rposition(u8::is_ascii_alphanumeric).unwrap_or(from);
+            &all[from..=until]
+        }
+    };
+    let [first, .., last] = trimmed else { return false };
     // The first and the last letter rule out nearly every name.
-    match (ends.0.unwrap_or_default(), ends.1.unwrap_or_default()) {
+    match (first | 0x20, last | 0x20) {
         (b'p', b'y') => same(name, CGI_PROXY),
-        (b'c', b'p' | b'4' | b'6')
-        | (b'f', b'p' | b'r')
-        | (b'r', b'r')
-        | (b't', b'p')
-        | (b'x', b'd' | b'p' | b'r' | b's') => CLIENT_ADDRESS.iter().any(|known| same(name, known)),
+        // Names such as `X-Request-Id` are frequent.
+        (b'x', b'd') => same(name, "x-forwarded"),
+        (b'x', b's') => same(name, "x-envoy-external-address"),
+        (b'c', b'p' | b'4' | b'6') | (b'f' | b'x', b'p' | b'r') | (b'r', b'r') | (b't', b'p') => {
+            is_one_of(name, &CLIENT_ADDRESS)
+        }
         _ => false,
     }
+}
+
+/// Returns true if `name`, folded, is one of `known`, which are folded and at most 24 bytes long. The name is folded once.
+fn is_one_of(name: &str, known: &[&str]) -> bool {
+    let (mut buffer, mut length) = ([0; 24], 0);
+    for byte in folded(name.as_bytes()) {
+        let Some(place) = buffer.get_mut(length) else { return false };
+        *place = byte;
+        length += 1;
+    }
+    known.iter().any(|known| known.as_bytes() == &buffer[..length])
 }
 
 /// Returns true if only attache may set `name`, in any spelling and independent of the file. No allocation.
