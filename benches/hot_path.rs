@@ -11,8 +11,8 @@ use attache::header_name::FieldName;
 use attache::jwt::key_set::KeySet;
 use attache::jwt::verify::UnverifiedToken;
 use attache::jwt::{Algorithm, SigningKey};
-use attache::message::Fields;
 use attache::message::redact::RedactedStream;
+use attache::message::{Fields, Framing};
 use attache::outbound::Routes;
 use attache::outbound::path::has_dot_segment;
 use attache::proxy::bench::{clean_request, kept_in_response};
@@ -23,10 +23,11 @@ use attache::telemetry::access_log::{AccessLog, Outcome};
 use attache::telemetry::metrics::{Direction, ServiceStats};
 use attache::transport::Transport;
 use attache::webhook::address::Client;
+use attache::webhook::admission::{self, Call, Webhooks};
 use attache::webhook::endpoint::Endpoint;
 use attache::webhook::identity::Reserved;
 use attache::webhook::keys::KeyTable;
-use attache::webhook::{self, Call, UnknownKeyLimiter};
+use attache::webhook::rate::UnknownKeyLimiter;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -49,7 +50,7 @@ fn table(keys: usize) -> KeyTable {
     };
     let webhook = Webhook::new(user, forward_to, Vec::new());
     let route =
-        Arc::new(Route::webhook("mailer", &webhook, Arc::default(), &mut Parts::new(&Transport::new(8))));
+        Arc::new(Route::webhook("mailer", &webhook, Carried::default(), &mut Parts::new(&Transport::new(8))));
     let endpoint = Arc::new(Endpoint::new(route, &webhook, None));
     let keys: Vec<ApiKey> =
         (0..keys).map(|n| ApiKey::new("2026-11", sha256(format!("key-{n}").as_bytes()))).collect();
@@ -66,12 +67,16 @@ fn keys(c: &mut Criterion) {
             method: &Method::POST,
             target: target.as_bytes(),
             fields: &fields,
+            body: Framing::Empty,
+            websocket: false,
             client: Client { address: None, https: false, forwarded: false },
             now: SystemTime::now(),
             uptime: Duration::ZERO,
         };
+        let webhooks =
+            Webhooks { keys: &table, unknown_keys: &unknown_keys, public_url: None, asserts: false };
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
-            b.iter(|| webhook::plan(black_box(&table), &unknown_keys, black_box(&call)).is_ok());
+            b.iter(|| admission::open(black_box(&webhooks), black_box(&call)).is_ok());
         });
     }
     group.finish();

@@ -5,7 +5,7 @@
 //! stat -e instructions:u`) with two numbers of look-ups: the difference is theirs alone.
 
 use attache::config::model::{ApiKey, Host, ServerUrl, User, Webhook};
-use attache::route::{Parts, Route};
+use attache::route::{Carried, Parts, Route};
 use attache::secret::sha256;
 use attache::transport::Transport;
 use attache::webhook::endpoint::Endpoint;
@@ -32,7 +32,7 @@ fn main() {
     };
     let webhook = Webhook::new(user, forward_to, Vec::new());
     let route =
-        Arc::new(Route::webhook("mailer", &webhook, Arc::default(), &mut Parts::new(&Transport::new(8))));
+        Arc::new(Route::webhook("mailer", &webhook, Carried::default(), &mut Parts::new(&Transport::new(8))));
     let endpoint = Arc::new(Endpoint::new(route, &webhook, None));
     let digests: Vec<[u8; 32]> = (0..count as u64).map(|n| sha256(&n.to_le_bytes())).collect();
     let keys: Vec<ApiKey> = digests.iter().map(|digest| ApiKey::new("2026-11", *digest)).collect();

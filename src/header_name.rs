@@ -119,7 +119,79 @@ pub const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-metho
 pub const PATH_OVERRIDES: [&str; 4] = ["x-original-url", "x-rewrite-url", "x-override-url", "destination"];
 
 /// Families whose names only attache may set, on every route.
-const RESERVED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-attache-"];
+const RESERVED_FAMILIES: [&str; 2] = ["x-forwarded-", OWN_FAMILY];
+
+/// The family of attache's own names.
+const OWN_FAMILY: &str = "x-attache-";
+
+/// Returns true if `name`, in some spelling, is of attache's own names.
+pub fn is_own(name: &str) -> bool {
+    in_family(name, OWN_FAMILY)
+}
+
+/// Headers by which servers and libraries read the address of the client, folded. A receiver may believe them, so those of
+/// a webhook call are not forwarded. `X-Forwarded-For` and its family are reserved on every route.
+pub const CLIENT_ADDRESS: [&str; 20] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded-for",
+    "remote-addr",
+    "true-client-ip",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forwarded",
+    "x-original-forwarded-for",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+];
+
+/// A header that CGI passes on as `HTTP_PROXY`, by which many clients find their proxy (CVE-2016-5385).
+pub const CGI_PROXY: &str = "proxy";
+
+/// Returns true if a receiver could mistake `name`, in some spelling, for a fact about the client or for its own setting.
+/// No allocation.
+pub fn misleads_receiver(name: &str) -> bool {
+    let trimmed = match name.as_bytes() {
+        all @ [first, .., last] if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() => all,
+        all => {
+            let Some(from) = all.iter().position(u8::is_ascii_alphanumeric) else { return false };
+            let until = all.iter().rposition(u8::is_ascii_alphanumeric).unwrap_or(from);
+            &all[from..=until]
+        }
+    };
+    let [first, .., last] = trimmed else { return false };
+    // The first and the last letter rule out nearly every name.
+    match (first | 0x20, last | 0x20) {
+        (b'p', b'y') => same(name, CGI_PROXY),
+        // Names such as `X-Request-Id` are frequent.
+        (b'x', b'd') => same(name, "x-forwarded"),
+        (b'x', b's') => same(name, "x-envoy-external-address"),
+        (b'c', b'p' | b'4' | b'6') | (b'f' | b'x', b'p' | b'r') | (b'r', b'r') | (b't', b'p') => {
+            is_one_of(name, &CLIENT_ADDRESS)
+        }
+        _ => false,
+    }
+}
+
+/// Returns true if `name`, folded, is one of `known`, which are folded and at most 24 bytes long. The name is folded once.
+fn is_one_of(name: &str, known: &[&str]) -> bool {
+    let (mut buffer, mut length) = ([0; 24], 0);
+    for byte in folded(name.as_bytes()) {
+        let Some(place) = buffer.get_mut(length) else { return false };
+        *place = byte;
+        length += 1;
+    }
+    known.iter().any(|known| known.as_bytes() == &buffer[..length])
+}
 
 /// Returns true if only attache may set `name`, in any spelling and independent of the file. No allocation.
 pub fn is_reserved(name: &str) -> bool {
@@ -187,6 +259,26 @@ mod tests {
         assert_eq!(name, FieldName::from_static("x-Api-Key"));
         assert_ne!(name, FieldName::from_static("X-API-KEYS"));
         assert!(FieldName::parse("X API").is_err() && FieldName::parse("").is_err());
+    }
+
+    #[test]
+    fn headers_that_mislead_a_receiver() {
+        for known in CLIENT_ADDRESS {
+            assert_eq!(fold(known), known, "folded");
+            for name in
+                [known.to_owned(), known.to_uppercase(), known.replace('-', "_"), format!("-{known}.")]
+            {
+                assert!(misleads_receiver(&name), "{name}");
+            }
+        }
+        for name in ["Proxy", "_PROXY-", "X.Real~IP", "TRUE_CLIENT_IP"] {
+            assert!(misleads_receiver(name), "{name}");
+        }
+        for name in
+            ["", "-", "x", "ip", "proxy-status", "x-ip", "x-real-ips", "realip", "x-github-event", "cookie"]
+        {
+            assert!(!misleads_receiver(name), "{name}");
+        }
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub enum Challenge {
     OtherToken,
     /// A token, from a client of an HTTP proxy. Such clients know `Basic`.
     Proxy,
+    /// A signature of the request.
+    Signature,
 }
 
 impl Challenge {
@@ -86,6 +88,9 @@ impl Challenge {
                 ("Proxy-Authenticate", "Basic realm=\"attache\""),
                 ("Proxy-Authenticate", "Bearer realm=\"attache\""),
             ],
+            // No registered scheme is a signature of the provider's own kind. `Bearer` or `Basic` would promise that a token
+            // or a password helps.
+            Self::Signature => &[("WWW-Authenticate", "Signature realm=\"attache\"")],
         }
     }
 }
@@ -148,11 +153,18 @@ impl Refusal {
             proxy_status: None,
             retry_after: None,
             allow: None,
-            challenge: None,
+            challenge: (code == ErrorCode::SignatureInvalid).then_some(Challenge::Signature),
             status: None,
             bodiless: false,
             reason: None,
         }
+    }
+
+    /// Returns the refusal of a body that is larger than the route allows.
+    pub fn body_too_large(route: &Route) -> Self {
+        let max = route.max_body.unwrap_or_default();
+        let detail = format!("the request's body is larger than the limit of {max} bytes");
+        Self::new(ErrorCode::RequestTooLarge, detail).of(&route.service).because("body_too_large")
     }
 
     /// Returns the status of the answer.

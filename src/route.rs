@@ -39,13 +39,14 @@ pub struct Route {
     /// The account's headers beside its credential. Not stored in the credential, whose token source outlives a reload
     /// that changes only these.
     pub headers: Arc<[(FieldName, HeaderValue)]>,
-    /// `set_headers` of the service. They come before those of the account.
+    /// `set_headers` of the service or the webhook. They come before those of the account.
     pub set_headers: Arc<[(FieldName, HeaderValue)]>,
     /// Folded names of the headers that attache sets or removes: the client's fields under any spelling of them are dropped.
     pub replaced: Arc<[String]>,
     /// The requests that are allowed; `None` allows all.
     pub rights: Option<Box<Rights>>,
-    /// The rate, and the number of requests at the same time. `None` on webhooks.
+    /// The rate, and the number of requests at the same time. Of a webhook, the admission takes part in it once all other
+    /// checks have passed; `None` if it has no `max_concurrent`.
     pub limits: Option<Limits>,
     /// The upstream.
     pub upstream: Arc<Upstream>,
@@ -164,15 +165,12 @@ impl Route {
     }
 
     /// Returns the route of a webhook to its receiver.
-    pub fn webhook(
-        service: &str,
-        webhook: &Webhook,
-        stats: Arc<ServiceStats>,
-        parts: &mut Parts<'_>,
-    ) -> Self {
+    pub fn webhook(service: &str, webhook: &Webhook, carried: Carried, parts: &mut Parts<'_>) -> Self {
+        let max_concurrent = webhook.max_concurrent.map(NonZeroU32::get);
         // The identity headers are replaced on every route; the request id only here, where attache chooses it. A key
         // in a header is not forwarded.
         let mut replaced = vec!["x-request-id".to_owned()];
+        replaced.extend(webhook.set_headers.iter().map(|(name, _)| fold(name.as_str())));
         if let KeyIn::Header(name) = &webhook.key_in {
             replaced.push(fold(name.as_str()));
         }
@@ -188,9 +186,9 @@ impl Route {
             }),
             unavailable,
             headers: Arc::clone(&parts.no_headers),
-            set_headers: Arc::clone(&parts.no_headers),
+            set_headers: Arc::clone(&webhook.set_headers),
             rights: None,
-            limits: None,
+            limits: max_concurrent.map(|most| Limits::new(None, Some(most), carried.limits)),
             replaced: parts.names(replaced),
             upstream: parts.receiver(&webhook.forward_to),
             timeout: webhook.timeout,
@@ -205,12 +203,12 @@ impl Route {
             methods: parts.methods(&webhook.methods),
             redaction: None,
             rewrite_links: false,
-            stats,
+            stats: carried.stats,
         }
     }
 }
 
-/// State of an outbound route that outlives reloads, by the service's key.
+/// State of a route that outlives reloads, by the service's key.
 #[derive(Clone, Default)]
 pub struct Carried {
     /// Counters and histograms.

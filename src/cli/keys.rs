@@ -5,19 +5,20 @@
 //! would race with the deployment.)
 
 mod caller;
+mod stanza;
 
 use super::file::{self, File};
 use super::stdout;
-use crate::config::Mode;
-use crate::config::model::{Config, KeyIn, ListenAddr, Service};
+use crate::config::model::{Config, KeyIn, ListenAddr};
+use crate::config::{Mode, STDIN, default_path};
 use crate::secret::{Secret, hex};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{Timestamp, Unit};
 use ring::rand::SecureRandom as _;
+use stanza::{Lacks, Layout};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The placeholder for an unknown address in the URL.
@@ -47,10 +48,10 @@ enum KeysCommand {
   attache keys new --caller billing")]
 struct NewArgs {
     /// The service of the webhook
-    #[arg(long, value_name = "NAME", required_unless_present = "caller", conflicts_with = "caller")]
+    #[arg(long, value_name = "NAME", required_unless_present = "caller", conflicts_with = "caller", value_parser = parse_name)]
     service: Option<String>,
     /// The caller that the token proves
-    #[arg(long, value_name = "NAME", value_parser = caller::parse_name)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     caller: Option<String>,
     /// The name of the key in logs and metrics [default: the year and month, as 2026-11]
     #[arg(long, value_name = "ID", value_parser = parse_id)]
@@ -61,9 +62,9 @@ struct NewArgs {
 }
 
 /// Creates the key and prints it; returns the exit status.
-pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
+pub fn run(args: &KeysArgs, path: Option<&Path>) -> i32 {
     let KeysCommand::New(args) = &args.command;
-    let config = match file::read(config, Mode::Offline) {
+    let config = match file::read(path, Mode::Offline) {
         Ok(File::Valid(config)) => Some(config),
         Ok(File::Missing(_)) => None,
         Err(status) => return status,
@@ -72,13 +73,16 @@ pub fn run(args: &KeysArgs, config: Option<&Path>) -> i32 {
         return finish(caller::page(caller, args, config.as_deref(), Timestamp::now()));
     }
     let service = args.service.as_deref().unwrap_or_default();
+    let path = path.map(Path::to_owned).or_else(|| default_path().ok());
+    // Standard input was read to its end.
+    let path = path.filter(|path| path != Path::new(STDIN));
     let public_url = config.as_deref().and_then(|c| c.public_url.as_deref());
     if public_url.is_none() {
         let why = if config.is_some() { "the file has no public_url" } else { "no file was found" };
         eprintln!("note: {why}; replace {PLACEHOLDER} by your address");
     }
     finish(
-        plan(args, config.as_deref(), Timestamp::now())
+        plan(args, (config.as_deref(), path.as_deref()), Timestamp::now())
             .and_then(|entry| page(service, &entry, &fresh("whk_")?, public_url)),
     )
 }
@@ -104,34 +108,37 @@ fn fresh(prefix: &str) -> Result<Secret, String> {
 }
 
 /// The decisions that do not depend on the key.
-struct Entry {
+struct Entry<'c> {
     id: String,
     expires_at: Option<Timestamp>,
-    /// The service exists and has no webhook yet.
-    first: bool,
-    /// The user of a first webhook.
-    user: ProposedUser,
-    /// The webhook exists and has no key yet.
-    none: bool,
+    lacks: Lacks,
+    layout: Layout,
     /// The place of the webhook's keys.
     key_in: KeyIn,
-    /// The address of the webhook listener, for a client on this machine.
-    local: Option<SocketAddr>,
+    /// The webhook has `verify`.
+    is_signed: bool,
+    config: Option<&'c Config>,
 }
 
-fn plan(args: &NewArgs, config: Option<&Config>, now: Timestamp) -> Result<Entry, String> {
+fn plan<'c>(
+    args: &NewArgs,
+    (config, path): (Option<&'c Config>, Option<&Path>),
+    now: Timestamp,
+) -> Result<Entry<'c>, String> {
     let name = args.service.as_deref().unwrap_or_default();
-    let service = config.map(|config| find(config, name)).transpose()?;
-    let webhook = service.and_then(|service| service.webhook.as_ref());
+    let webhook = config.and_then(|config| config.services.get(name)?.webhook.as_ref());
     let taken: Vec<&str> = webhook.iter().flat_map(|w| &w.api_keys).map(|key| key.id.as_str()).collect();
     let id = new_id(args, &taken, now, &format!("services.{name}.webhook already has a key"))?;
     let expires_at = new_expiry(args, now)?;
-    // Without a file, nothing is known to be missing.
-    let first = service.is_some() && webhook.is_none();
-    let key_in = webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default();
-    let none = webhook.is_some_and(|webhook| webhook.api_keys.is_empty());
-    let user = ProposedUser::new(config, name);
-    Ok(Entry { id, expires_at, first, user, none, key_in, local: config.and_then(local) })
+    Ok(Entry {
+        id,
+        expires_at,
+        lacks: lacks(config, name),
+        layout: Layout::of(path, name),
+        key_in: webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default(),
+        is_signed: webhook.is_some_and(|webhook| webhook.verify.is_some()),
+        config,
+    })
 }
 
 /// Returns the id of a new key. `taken_by` begins the message about one that exists.
@@ -157,62 +164,35 @@ fn new_expiry(args: &NewArgs, now: Timestamp) -> Result<Option<Timestamp>, Strin
     }
 }
 
-fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
-    config.services.get(name).map(Arc::as_ref).ok_or_else(|| {
-        let nearest = file::nearest(name, config.services.keys().map(String::as_str));
-        let hint = match nearest {
-            Some(known) => format!("; did you mean `{known}`?"),
-            None => format!("; {}\n{}", services(config), skeleton(config, name)),
-        };
-        format!("there is no service `{name}`{hint}")
-    })
-}
-
-/// Lists the first services of the file.
-fn services(config: &Config) -> String {
-    const SHOWN: usize = 5;
-    let mut names: Vec<&str> = config.services.keys().map(String::as_str).collect();
-    names.sort_unstable();
-    let shown = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    match names.len() {
-        0 => "the file has no services".to_owned(),
-        count if count > SHOWN => format!("the file has: {shown} and {} more", count - SHOWN),
-        _ => format!("the file has: {shown}"),
+/// Returns what the file lacks for a key of the service. A name like that of another service may be a mistake.
+fn lacks(config: Option<&Config>, name: &str) -> Lacks {
+    // Without a file, nothing is known to be missing.
+    let Some(config) = config else { return Lacks::Nothing };
+    let Some(service) = config.services.get(name) else {
+        if let Some(known) = file::nearest(name, config.services.keys().map(String::as_str)) {
+            eprintln!(
+                "note: the file has no service `{name}`; did you mean `{known}`? These lines are of a new one"
+            );
+        }
+        return if config.services.is_empty() { Lacks::Services } else { Lacks::Service };
+    };
+    match &service.webhook {
+        None => Lacks::Webhook,
+        Some(webhook) if webhook.api_keys.is_empty() => Lacks::Keys,
+        Some(_) => Lacks::Nothing,
     }
 }
 
-/// Returns the lines of a service with a webhook that has no key yet.
-fn skeleton(config: &Config, name: &str) -> String {
-    let ProposedUser { name: user, lines } = ProposedUser::new(Some(config), name);
-    format!(
-        "Add the service with a `webhook` first, with your user and receiver, then run this command again:\n\
-         services:\n  {name}:\n    webhook:\n      user: {user}\n      forward_to: http://127.0.0.1:3000\n      \
-         api_keys: []\n{lines}"
-    )
-}
-
-/// The user of a first webhook: one for the service, because an existing one may belong to another service.
-struct ProposedUser {
-    name: String,
-    /// The lines that add the user to the file, below a comment that says where; empty if the file has the user.
-    lines: String,
-}
-
-impl ProposedUser {
-    fn new(config: Option<&Config>, service: &str) -> Self {
-        let name = format!("{service}-bot");
-        let lines = match config.map(|config| &config.users) {
-            Some(users) if users.contains_key(&name) => String::new(),
-            Some(users) if !users.is_empty() => format!("# and under users:\n  {name}: {{}}\n"),
-            _ => format!("# and at the left margin, at the end of the file:\nusers:\n  {name}: {{}}\n"),
-        };
-        Self { name, lines }
+/// Returns the start of a `curl` command that reaches the webhook listener from this machine, and the base of its URL.
+fn local(config: &Config) -> Option<(String, String)> {
+    let listener = &config.listen.webhooks;
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    match &listener.address {
+        ListenAddr::Unix(path) => {
+            Some((format!("curl --unix-socket '{}'", path.display()), format!("{scheme}://localhost")))
+        }
+        address => Some(("curl".to_owned(), format!("{scheme}://{}", from_here(address)?))),
     }
-}
-
-/// Returns the address at which a client on this machine reaches the webhook listener.
-fn local(config: &Config) -> Option<SocketAddr> {
-    from_here(&config.listen.webhooks.address)
 }
 
 /// Returns the address at which a client on this machine reaches a listener.
@@ -243,49 +223,35 @@ struct Item<'a> {
     expires_at: Option<String>,
 }
 
-/// A `webhook` for the operator to complete.
-#[derive(serde::Serialize)]
-struct FirstWebhook<'a> {
-    user: &'a str,
-    forward_to: &'static str,
-}
-
-fn page(service: &str, entry: &Entry, key: &Secret, public_url: Option<&str>) -> Result<String, String> {
+fn page(service: &str, entry: &Entry<'_>, key: &Secret, public_url: Option<&str>) -> Result<String, String> {
     let item = Item {
         id: &entry.id,
         sha256: hex(&key.sha256()),
         expires_at: entry.expires_at.map(|at| at.to_string()),
     };
-    let written = |error| format!("can't write the lines to paste: {error}");
-    let items = indented(&serde_yaml::to_string(&[item]).map_err(written)?, 8);
-    let (lines, place) = if entry.first {
-        let ProposedUser { name: user, lines: users } = &entry.user;
-        let webhook = FirstWebhook { user, forward_to: "http://127.0.0.1:3000" };
-        let webhook = indented(&serde_yaml::to_string(&webhook).map_err(written)?, 6);
-        let place = format!("services.{service}, with your receiver in forward_to");
-        (format!("    webhook:\n{webhook}      api_keys:\n{items}{users}"), place)
-    } else {
-        let instead = if entry.none { ", instead of `[]`" } else { "" };
-        (items, format!("services.{service}.webhook.api_keys{instead}"))
-    };
+    let (lines, place) = stanza::lines(service, entry.lacks, &item, entry.config, entry.layout)?;
     let (key, base) = (key.expose(), public_url.unwrap_or(PLACEHOLDER));
     let header = match &entry.key_in {
         KeyIn::Header(name) => Some(format!("{name}: {key}")),
         KeyIn::Path | KeyIn::Query(_) => None,
     };
-    let attempt = entry.local.map(|address| {
-        let url = entry.key_in.url(&format!("http://{address}"), service, key);
+    let attempt = entry.config.and_then(local).map(|(curl, base)| {
+        let url = entry.key_in.url(&base, service, key);
         let header = header.as_ref().map(|header| format!(" -H '{header}'")).unwrap_or_default();
-        format!("try: curl -d '{{}}'{header} '{url}'\n")
+        format!("try: {curl} -d '{{}}'{header} '{url}'\n")
     });
     Ok(format!(
         "key: {key}\nurl: {url}\n{labelled}{attempt}\n\
          # The key is shown only now: give {what} to the third party.{once}\n\
-         # Add these lines under {place}:\n{lines}",
+         # Add these lines {place}:\n{lines}",
         url = entry.key_in.url(base, service, key),
         labelled = header.as_ref().map(|header| format!("header: {header}\n")).unwrap_or_default(),
         what = if header.is_some() { "URL and header" } else { "the URL" },
-        once = if attempt.is_some() { " `try` works here once the lines are saved." } else { "" },
+        once = match &attempt {
+            Some(_) if entry.is_signed => " `try` is 401 here: it has no signature.",
+            Some(_) => " `try` works here once the lines are saved.",
+            None => "",
+        },
         attempt = attempt.unwrap_or_default(),
     ))
 }
@@ -333,6 +299,16 @@ fn parse_span(text: &str) -> Option<Duration> {
     (seconds > 0 && i64::try_from(seconds).is_ok()).then(|| Duration::from_secs(seconds))
 }
 
+/// Reads the name of a service or a caller.
+fn parse_name(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 128
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        "a name has letters, digits, `.`, `_` and `-`, starts with a letter or digit, and is at most 128 long".to_owned()
+    })
+}
+
 fn parse_id(text: &str) -> Result<String, String> {
     let fits = text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -376,7 +352,7 @@ mod tests {
     fn the_lines_to_paste_have_the_hash_and_the_page_has_key_and_url() {
         let now: Timestamp = "2026-11-23T10:00:00.25Z".parse().unwrap();
         let args = args(Some(Expiry::In(Duration::from_secs(86_400))));
-        let entry = plan(&args, None, now).unwrap();
+        let entry = plan(&args, (None, None), now).unwrap();
         let page = page("mailer", &entry, &Secret::new("whk_abc"), Some("https://hooks.example")).unwrap();
         assert!(page.starts_with("key: whk_abc\nurl: https://hooks.example/webhooks/whk_abc\n"), "{page}");
         let yaml = page.split_once("api_keys:\n").unwrap().1;
@@ -390,6 +366,6 @@ mod tests {
     fn a_time_in_the_past_is_refused() {
         let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
         let past = "2026-11-22T10:00:00Z".parse().unwrap();
-        assert!(plan(&args(Some(Expiry::At(past))), None, now).is_err());
+        assert!(plan(&args(Some(Expiry::At(past))), (None, None), now).is_err());
     }
 }

@@ -6,6 +6,7 @@ use super::model::{
     Account, ApiKey, Caller, CallerRight, CallerServices, Config, Outbound, Service, Webhook,
 };
 use crate::header_name::FieldName;
+use http::HeaderValue;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -232,6 +233,8 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         key_in,
         allow_from,
         rate_limit,
+        max_concurrent,
+        set_headers,
         verify,
         verify_token,
         replay,
@@ -247,11 +250,19 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         && *key_in == after.key_in
         && *allow_from == after.allow_from
         && *rate_limit == after.rate_limit
+        && *max_concurrent == after.max_concurrent
+        && *set_headers == after.set_headers
+        && spelt(set_headers).eq(spelt(&after.set_headers))
         && *verify == after.verify
         && *verify_token == after.verify_token
         && *replay == after.replay
         && *refusals == after.refusals
         && *unread == after.unread
+}
+
+/// Returns the names as they are sent: some receivers compare the spelling too.
+fn spelt(headers: &[(FieldName, HeaderValue)]) -> impl Iterator<Item = &[u8]> {
+    headers.iter().map(|(name, _)| spelling(name))
 }
 
 fn callers(before: &Config, after: &Config) -> Named {

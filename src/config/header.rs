@@ -5,7 +5,7 @@ use super::problem::Finding;
 use super::scalar::Invalid;
 use super::source::Span;
 use super::tree::View;
-use crate::header_name::{FieldName, alike, is_framing, is_reserved, same};
+use crate::header_name::{FieldName, alike, is_framing, is_reserved, misleads_receiver, same};
 use http::HeaderName;
 
 /// The purpose of a header name in the file.
@@ -53,7 +53,7 @@ impl Purpose {
         if self != Self::Sent && !is_signable && is_one_of(&OF_FRAMEWORKS) {
             return Err("this header has another meaning for the receiver");
         }
-        if matches!(self, Self::Received | Self::Signed) && is_reserved(name) {
+        if matches!(self, Self::Received | Self::Signed) && (is_reserved(name) || misleads_receiver(name)) {
             return Err("attache removes this header from every call");
         }
         Ok(())
@@ -183,6 +183,9 @@ mod tests {
             ("X-Request-Id", "+---"),
             ("X-Attache-User", "++--"),
             ("X-Forwarded-User", "++--"),
+            ("X-Real-IP", "++--"),
+            ("Client_IP", "++--"),
+            ("Proxy", "++--"),
         ] {
             assert_eq!(allowed(name).iter().collect::<String>(), expected, "{name}");
         }

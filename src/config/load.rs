@@ -75,6 +75,12 @@ pub fn admin_address(path: Option<&Path>) -> (ListenAddr, bool) {
     found.unwrap_or_else(|| (Listen::default().admin.address, false))
 }
 
+/// Returns the number of spaces before the first entry of the section at `section` in the file at `path`, if the file
+/// writes one on a line of its own.
+pub fn indentation(path: &Path, section: &[&str]) -> Option<usize> {
+    parse::indentation(&read_texts(path, &mut Files::new(path)).sources, section)
+}
+
 /// As [`load()`] offline, with the effective file if it has no errors.
 pub fn inspect(path: &Path) -> (Loaded, Option<Effective>) {
     let mut files = Files::new(path);

@@ -107,6 +107,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the host of `public_url`, with its port unless that is the scheme's default.
+    pub fn public_host(&self) -> Option<&str> {
+        let (_, rest) = self.public_url.as_deref()?.split_once("://")?;
+        rest.split('/').next()
+    }
+
     /// Returns every account, including those written in place. One that several services share is returned several
     /// times.
     pub fn all_accounts(&self) -> impl Iterator<Item = &Arc<Account>> {

@@ -206,7 +206,7 @@ pub(super) fn is_scope(text: &str) -> bool {
 /// Parses `10.0.0.0/8`, `2001:db8::/32`, or one address.
 pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    match parsed {
+    match parsed.map(unmapped) {
         Ok(network) if network.network() != network.addr() => {
             invalid_try("this network has bits set after its prefix", format!("write `{}`", network.trunc()))
         }
@@ -216,6 +216,17 @@ pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
             "write it like `203.0.113.0/24`, `2001:db8::/32` or `192.0.2.1`",
         ),
     }
+}
+
+/// Returns the IPv4 network that an IPv6 network of mapped addresses (`::ffff:203.0.113.0/120`) stands for. Addresses are
+/// compared in their IPv4 form, so the mapped form would never match.
+fn unmapped(network: IpNet) -> IpNet {
+    /// Length of the prefix `::ffff:0:0`.
+    const MAPPED: u8 = 96;
+    let IpNet::V6(v6) = network else { return network };
+    let address = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(MAPPED));
+    let mapped = address.and_then(|(address, length)| IpNet::new(address.into(), length).ok());
+    mapped.unwrap_or(network)
 }
 
 /// Parses 64 lowercase hexadecimal digits.
@@ -346,7 +357,7 @@ pub(super) fn no_proxy(text: &str) -> Result<NoProxy, Invalid> {
     };
     let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = literal.parse::<IpAddr>() {
-        return Ok(NoProxy::Network(ip.into(), port));
+        return Ok(NoProxy::Network(ip.to_canonical().into(), port));
     }
     let name = host.strip_prefix("*.").or_else(|| host.strip_prefix('.')).unwrap_or(host);
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();

@@ -177,3 +177,19 @@ fn a_plain_scalar_of_any_json_type() {
         assert_eq!(json(text), None, "{text}");
     }
 }
+
+#[test]
+fn a_network_of_mapped_addresses_is_the_ipv4_network() {
+    for (text, expected) in [
+        ("::ffff:203.0.113.0/120", "203.0.113.0/24"),
+        ("::ffff:cb00:7107", "203.0.113.7/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("203.0.113.0/24", "203.0.113.0/24"),
+        ("::/0", "::/0"),
+        ("::ffff:0:0:0/80", "::ffff:0:0:0/80"),
+    ] {
+        assert_eq!(network(text).map(|network| network.to_string()), Ok(expected.to_owned()), "{text}");
+    }
+    let refused = network("::ffff:203.0.113.7/120").unwrap_err();
+    assert_eq!(refused.help.as_deref(), Some("write `203.0.113.0/24`"));
+}

@@ -80,6 +80,13 @@ impl Fields {
         self.spans.iter().map(move |span| Field { name: part(span.name), value: part(span.value) })
     }
 
+    /// Returns the bytes from the first field to the last, as they came. Fields that [`Self::retain`] dropped between them
+    /// are among the bytes.
+    pub fn raw(&self) -> &[u8] {
+        let (Some(first), Some(last)) = (self.spans.first(), self.spans.last()) else { return &[] };
+        &self.bytes[first.name.0 as usize..last.value.1.max(last.name.1) as usize]
+    }
+
     /// Keeps the fields for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
         let bytes = &self.bytes;

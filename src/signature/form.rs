@@ -1,4 +1,4 @@
-//! How a header holds signatures: one after a prefix, or pairs of a key and a value.
+//! The form of signatures in a header: one after a prefix, or pairs of a key and a value.
 
 use super::Fault;
 use base64::Engine as _;
@@ -36,7 +36,7 @@ impl Encoding {
     }
 }
 
-/// How a header holds signatures.
+/// The form of the signatures in a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {
     /// One, after this text.

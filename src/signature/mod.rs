@@ -56,8 +56,9 @@ pub struct Delivery<'a> {
     pub target: &'a [u8],
     /// The external URL without a path, for schemes that sign the URL.
     pub public_url: Option<&'a str>,
-    /// The headers that the receiver will see. Removed ones (hop-by-hop fields, reserved names, the key) are not among
-    /// them, so that no signature rests on a header that the receiver does not get.
+    /// The headers that the receiver will see. Removed ones (hop-by-hop fields, reserved names, the key's own) are not among
+    /// them, so that no signature rests on a header that the receiver does not get. Fields that hold a copy of the key, or
+    /// the secret itself, are removed after the check.
     pub headers: &'a HeaderMap,
     /// The whole body.
     pub body: &'a [u8],

@@ -39,7 +39,7 @@ pub(super) enum Piece {
     SignedHeaders(HeaderName),
 }
 
-/// Why a template can't be used.
+/// The reason why a template can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateFault {
     /// A brace without its counterpart.

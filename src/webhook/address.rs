@@ -28,19 +28,17 @@ impl Client {
         if !peer.map_or(trusted.unix, |address| contains(&trusted.networks, address)) {
             return Self { address: peer, https: is_tls, forwarded: false };
         }
-        let mut protos = fields.all(FORWARDED_PROTO);
-        let https = match (protos.next(), protos.next()) {
-            (None, _) => is_tls,
-            (Some(one), None) => one == b"https",
-            (Some(_), Some(_)) => false,
-        };
-        let mut address = peer;
-        for entry in entries(fields) {
-            address = parse(entry);
+        let (mut address, mut hops) = (peer, 0);
+        for entry in entries(fields, FORWARDED_FOR) {
+            (address, hops) = (parse(entry), hops + 1);
             if !address.is_some_and(|address| contains(&trusted.networks, address)) {
                 break;
             }
         }
+        let https = scheme(fields, hops).map_or(is_tls, |scheme| {
+            // Traefik writes `wss` for a WebSocket.
+            [&b"https"[..], b"wss"].iter().any(|secure| scheme.eq_ignore_ascii_case(secure))
+        });
         Self { address, https, forwarded: true }
     }
 
@@ -54,9 +52,16 @@ fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// Every entry, the last one first.
-fn entries(fields: &Fields) -> impl Iterator<Item = &[u8]> {
-    let lines: Vec<&[u8]> = fields.all(FORWARDED_FOR).collect();
+/// Returns the scheme that the client used, as the trusted proxy that it called states it. A proxy that appends to
+/// `X-Forwarded-For` appends to `X-Forwarded-Proto` too, or replaces it: `hops` entries from the right are of trusted
+/// proxies, and of a shorter list all are.
+fn scheme(fields: &Fields, hops: usize) -> Option<&[u8]> {
+    entries(fields, FORWARDED_PROTO).take(hops.max(1)).last()
+}
+
+/// Returns every entry of a list in all its lines, the last one first.
+fn entries<'f>(fields: &'f Fields, name: &'static str) -> impl Iterator<Item = &'f [u8]> {
+    let lines: Vec<&[u8]> = fields.all(name).collect();
     lines.into_iter().rev().flat_map(|line| line.rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii)
 }
 
@@ -76,6 +81,52 @@ mod tests {
         let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().expect("a network")], unix: true };
         let fields = Fields::collect(lines.iter().map(|line| (FORWARDED_FOR.as_bytes(), line.as_bytes())));
         Client::of(peer.parse().ok(), false, &fields, &trusted).address.map(|address| address.to_string())
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_clients_own_connection() {
+        let https = |forwarded_for: &[&'static str], protos: &[&'static str], is_tls| {
+            let trusted =
+                TrustedProxies { networks: vec!["10.0.0.0/8".parse().expect("a network")], unix: false };
+            let lines = forwarded_for.iter().map(|line| (FORWARDED_FOR.as_bytes(), line.as_bytes()));
+            let lines = lines.chain(protos.iter().map(|line| (FORWARDED_PROTO.as_bytes(), line.as_bytes())));
+            let fields = Fields::collect(lines);
+            let peer = "10.0.0.1".parse().ok();
+            let untrusted = Client::of("192.0.2.9".parse().ok(), is_tls, &fields, &trusted);
+            assert_eq!(untrusted.https, is_tls, "an untrusted peer is not believed");
+            Client::of(peer, is_tls, &fields, &trusted).https
+        };
+        const ONE: &[&str] = &["203.0.113.1"];
+        const TWO: &[&str] = &["203.0.113.1, 10.0.0.2"];
+        for (forwarded_for, protos, is_tls, expected) in [
+            (ONE, &["https"][..], false, true),
+            (ONE, &["HTTPS"], false, true),
+            (ONE, &["Https"], false, true),
+            (ONE, &["wss"], false, true),
+            (ONE, &["http"], true, false),
+            (ONE, &["httpss"], true, false),
+            (ONE, &[""], true, false),
+            (ONE, &[], true, true),
+            (ONE, &[], false, false),
+            (TWO, &["https, http"], false, true),
+            (TWO, &["https,http"], false, true),
+            (TWO, &["http , https"], false, false),
+            (TWO, &["https", "http"], false, true),
+            (TWO, &["https"], false, true),
+            (&[], &["https"], false, true),
+            // The client sent `https` itself, and its proxy appended the truth.
+            (ONE, &["https, http"], false, false),
+            (ONE, &["https", "http"], false, false),
+            (TWO, &["https, http, http"], false, false),
+            (&[], &["https, http"], false, false),
+            (&["nonsense"], &["https, http"], false, false),
+        ] {
+            assert_eq!(
+                https(forwarded_for, protos, is_tls),
+                expected,
+                "{forwarded_for:?} {protos:?} {is_tls}"
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! The header names that speak of identity, which no caller may send, on any route, in any spelling.
+//! The header names that state an identity, which no client may send, in any spelling: some on no route, some on no
+//! webhook.
 
 use crate::config::model::Config;
-use crate::header_name::{FieldName, fold, is_reserved, same};
+use crate::header_name::{CLIENT_ADDRESS, FieldName, fold, is_reserved, misleads_receiver, same};
+use crate::telemetry::metrics::Direction;
 use http::HeaderName;
 
 /// The names no caller may send.
@@ -26,10 +28,17 @@ impl Reserved {
     pub fn contains(&self, name: &str) -> bool {
         is_reserved(name) || self.folded.iter().any(|reserved| same(name, reserved))
     }
+
+    /// As [`Self::contains`], with the names that are reserved on webhooks only.
+    pub fn contains_on(&self, name: &str, direction: Direction) -> bool {
+        self.contains(name) || (direction == Direction::Webhook && misleads_receiver(name))
+    }
 }
 
 /// Returns true if `name` is one that proxies add, as they spell it.
 pub fn is_forwarding(name: &str) -> bool {
+    let is_usual = |usual: &&str| name.eq_ignore_ascii_case(usual);
+    /// Those of [`CLIENT_ADDRESS`] aside.
     const USUAL: [&str; 7] = [
         "forwarded",
         "x-forwarded-for",
@@ -39,7 +48,7 @@ pub fn is_forwarding(name: &str) -> bool {
         "x-forwarded-scheme",
         "x-forwarded-server",
     ];
-    USUAL.iter().any(|usual| name.eq_ignore_ascii_case(usual))
+    USUAL.iter().chain(&CLIENT_ADDRESS).any(is_usual)
 }
 
 #[cfg(test)]

@@ -307,14 +307,19 @@ async fn a_new_key_comes_with_a_call_for_this_machine() {
     let webhook =
         |key_in: &str| HOOK.replace("    webhook:\n", &format!("    webhook:\n      key_in: {key_in}\n"));
     let (any, unix) = ("listen: { webhooks: 0.0.0.0:9081 }\n", "listen: { webhooks: 'unix:/run/a.sock' }\n");
+    let none = "listen: { webhooks: 127.0.0.1:0 }\n";
     for (yaml, call) in [
-        (HOOK.to_owned(), Some("try: curl -d '{}' 'http://127.0.0.1:8081/webhooks/KEY'\n")),
-        (format!("{any}{HOOK}"), Some("try: curl -d '{}' 'http://127.0.0.1:9081/webhooks/KEY'\n")),
+        (HOOK.to_owned(), "try: curl -d '{}' 'http://127.0.0.1:8081/webhooks/KEY'\n"),
+        (format!("{any}{HOOK}"), "try: curl -d '{}' 'http://127.0.0.1:9081/webhooks/KEY'\n"),
         (
             webhook("{ header: X-Hook }"),
-            Some("try: curl -d '{}' -H 'X-Hook: KEY' 'http://127.0.0.1:8081/webhooks/mailer'\n"),
+            "try: curl -d '{}' -H 'X-Hook: KEY' 'http://127.0.0.1:8081/webhooks/mailer'\n",
         ),
-        (format!("{unix}{HOOK}"), None),
+        (
+            format!("{unix}{HOOK}"),
+            "try: curl --unix-socket '/run/a.sock' -d '{}' 'http://localhost/webhooks/KEY'\n",
+        ),
+        (format!("{none}{HOOK}"), ""),
     ] {
         let (_folder, path) = file(&yaml);
         let at = path.display().to_string();
@@ -322,32 +327,71 @@ async fn a_new_key_comes_with_a_call_for_this_machine() {
         let made = made.env("HOOK_KEY", &webhook_key()).finish().await;
         let key = made.stdout.lines().next().and_then(|line| line.strip_prefix("key: "));
         let key = key.unwrap_or_else(|| panic!("no key in {made:?}"));
-        match call {
-            Some(call) => assert!(
-                made.stdout.to_lowercase().contains(&call.replace("KEY", key).to_lowercase()),
-                "{made:?}"
-            ),
-            None => assert!(!made.stdout.contains("try:"), "{made:?}"),
-        }
+        let printed = made.stdout.to_lowercase();
+        assert!(printed.contains(&call.replace("KEY", key).to_lowercase()), "{made:?}");
+        assert_eq!(printed.contains("try:"), !call.is_empty(), "{made:?}");
+    }
+}
+
+/// Returns the lines to paste that `keys new` printed, split at the comment between them.
+fn lines_to_paste(printed: &str) -> (String, String) {
+    let lines = printed.split_once("# Add these lines ").and_then(|(_, rest)| rest.split_once('\n'));
+    let lines = lines.unwrap_or_else(|| panic!("no lines in {printed}")).1;
+    match lines.split_once("# and ") {
+        Some((first, rest)) => (first.into(), rest.split_once('\n').map_or("", |(_, rest)| rest).into()),
+        None => (lines.into(), String::new()),
     }
 }
 
 #[tokio::test]
-async fn a_key_for_an_unknown_service_leads_to_the_lines_of_its_webhook() {
-    let (_folder, path) = file(GOOD);
+async fn a_key_for_a_new_service_comes_with_the_whole_stanza() {
+    let wide = GOOD.replace("\n  ", "\n    ").replace("\n      ", "\n        ");
+    assert!(wide.contains("\n    mailer:"), "{wide}");
+    for (yaml, users) in [
+        (GOOD.to_owned(), ""),
+        (GOOD.to_owned(), "users:\n  bot: {}\n"),
+        (GOOD.to_owned(), "users:\n  github-bot: {}\n"),
+        (wide, "users:\n   bot: {}\n"),
+    ] {
+        let (_folder, path) = file(&format!("{users}{yaml}"));
+        let at = path.display().to_string();
+        let made = command(&["keys", "new", "-c", &at, "--service", "github"]).finish().await;
+        assert_eq!(made.code, Some(0), "{made:?}");
+        let key = made.stdout.lines().find_map(|line| line.strip_prefix("key: ")).expect("a key");
+        let call = format!("try: curl -d '{{}}' 'http://127.0.0.1:8081/webhooks/{key}'\n");
+        assert!(made.stdout.contains(&call), "{made:?}");
+        let (service, user) = lines_to_paste(&made.stdout);
+        let (above, below) = if users.is_empty() { ("", &*user) } else { (&*user, "") };
+        std::fs::write(&path, format!("{users}{above}{yaml}{service}{below}")).expect("write");
+        let checked = command(&["check", "-c", &at]).env("KEY", &secret("key")).finish().await;
+        assert_eq!(checked.code, Some(0), "{checked:?}\n{}", std::fs::read_to_string(&path).expect("a file"));
+        let explained =
+            command(&["explain", "-c", &at, "POST", &format!("http://127.0.0.1:8081/webhooks/{key}")]);
+        assert_eq!(explained.finish().await.code, Some(0), "the key leads to its webhook");
+        let again = command(&["keys", "new", "-c", &at, "--service", "github"]).finish().await;
+        let (items, _) = lines_to_paste(&again.stdout);
+        std::fs::write(&path, format!("{users}{above}{yaml}{service}{items}{below}")).expect("write");
+        let checked = command(&["check", "-c", &at]).env("KEY", &secret("key")).finish().await;
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_for_a_file_without_services_and_for_a_name_that_yaml_reads_otherwise() {
+    let (_folder, path) = file("public_url: https://hooks.example.com\n");
     let at = path.display().to_string();
-    let refused = command(&["keys", "new", "-c", &at, "--service", "github"]).finish().await;
-    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
-    assert!(refused.stderr.contains("there is no service `github`; the file has: `mailer`\n"), "{refused:?}");
-    let lines =
-        refused.stderr.split_once("\nservices:\n").unwrap_or_else(|| panic!("no lines in {refused:?}")).1;
-    std::fs::write(&path, format!("{GOOD}{lines}")).expect("write");
-    let made = command(&["keys", "new", "-c", &at, "--service", "github"]).finish().await;
-    assert!(made.code == Some(0) && made.stdout.contains("instead of `[]`"), "{made:?}");
-    let similar = command(&["keys", "new", "-c", &at, "--service", "githab"]).finish().await;
-    assert!(similar.stderr.contains("did you mean `github`?"), "{similar:?}");
-    let shouted = command(&["keys", "new", "-c", &at, "--service", "GITHUB"]).finish().await;
-    assert!(shouted.stderr.contains("did you mean `github`?"), "{shouted:?}");
+    let made = command(&["keys", "new", "-c", &at, "--service", "true"]).finish().await;
+    let (service, user) = lines_to_paste(&made.stdout);
+    assert!(service.starts_with("services:\n  'true':\n"), "{made:?}");
+    std::fs::write(&path, format!("{service}{user}")).expect("write");
+    let checked = command(&["check", "-c", &at]).finish().await;
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    let refused = command(&["keys", "new", "-c", &at, "--service", "a b"]).finish().await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for similar in ["truu", "TRUE"] {
+        let made = command(&["keys", "new", "-c", &at, "--service", similar]).finish().await;
+        assert!(made.code == Some(0) && made.stderr.contains("did you mean `true`?"), "{made:?}");
+    }
 }
 
 #[tokio::test]

@@ -64,6 +64,7 @@ mod streaming;
 mod tls;
 mod tokens;
 mod unavailable;
+mod webhook_headers;
 mod webhooks;
 mod websocket;
 mod writers;

@@ -69,9 +69,14 @@ async fn a_key_becomes_a_user() {
     assert_eq!(received.all("x-request-id"), [answer.request_id()]);
     assert_eq!(received.all("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(received.all("x-forwarded-proto"), ["http"]);
-    assert_eq!(received.all("x-forwarded-host"), [at.attache.webhooks().to_string()]);
+    assert_eq!(received.all("x-forwarded-host"), ["hooks.example.com"]);
     assert_eq!(received.all("host"), [app.authority()]);
     assert_eq!(received.all("content-type"), ["application/json"]);
+    let without = YAML.replace("public_url: https://hooks.example.com", "");
+    at.attache.reload(&without, "applied").await;
+    at.attache.hook(at.call("")).await;
+    let called = at.attache.webhooks().to_string();
+    assert_eq!(app.head(1).await.all("x-forwarded-host"), [called], "the host that was called");
 }
 
 #[tokio::test]

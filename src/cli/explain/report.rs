@@ -6,7 +6,7 @@ use crate::config::model::{
     Account, Authorization, Config, Outbound, Rate, RedactionScope, ServerUrl, Webhook,
 };
 use crate::error_code::ErrorCode;
-use crate::header_name::FieldName;
+use crate::header_name::{CGI_PROXY, CLIENT_ADDRESS, FieldName};
 use crate::outbound::callers::{Right, RunningCaller};
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
@@ -167,7 +167,9 @@ impl Report {
         self.upstream(asked, &webhook.forward_to, plan);
         self.deadline(plan.route.timeout, plan.route.idle_timeout);
         self.limits(webhook);
-        self.headers(added_webhook(snapshot, key), &plan.route.replaced);
+        let misleading = CLIENT_ADDRESS.iter().chain([&CGI_PROXY]).map(|name| (*name).to_owned());
+        let dropped: Vec<String> = plan.route.replaced.iter().cloned().chain(misleading).collect();
+        self.headers(added_webhook(snapshot, webhook, key), &dropped);
     }
 
     /// The service, user and key of a webhook call.
@@ -200,6 +202,9 @@ impl Report {
         self.add("max_body", json!(webhook.max_body), "body", format!("{} bytes at most", webhook.max_body));
         if let Some(rate) = &webhook.rate_limit {
             self.rate(rate, "with one key");
+        }
+        if let Some(count) = webhook.max_concurrent {
+            self.add("max_concurrent", json!(count), "at most", format!("{count} calls at the same time"));
         }
         let networks: Vec<String> = webhook.allow_from.iter().map(ToString::to_string).collect();
         if !networks.is_empty() {
@@ -383,7 +388,7 @@ fn added_outbound(config: &Config, outbound: &Outbound, account: &Account) -> Ve
     added
 }
 
-fn added_webhook(snapshot: &Snapshot, key: KeyNumber) -> Vec<(String, String)> {
+fn added_webhook(snapshot: &Snapshot, webhook: &Webhook, key: KeyNumber) -> Vec<(String, String)> {
     let (names, key) = (&snapshot.config.identity_headers, snapshot.keys.get(key));
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let own = |name: &FieldName, value: &str| (spelling(name), value.to_owned());
@@ -394,11 +399,12 @@ fn added_webhook(snapshot: &Snapshot, key: KeyNumber) -> Vec<(String, String)> {
         pair("X-Request-Id", "(the request's id)"),
         pair("X-Forwarded-For", "(the client's address)"),
         pair("X-Forwarded-Proto", "(http or https)"),
-        pair("X-Forwarded-Host", "(the host that was called)"),
+        pair("X-Forwarded-Host", snapshot.config.public_host().unwrap_or("(the host that was called)")),
         pair("Via", "1.1 attache"),
     ];
     if let Some(signer) = &snapshot.assertion {
         added.push(own(signer.header(), "(a signed assertion)"));
     }
+    added.extend(webhook.set_headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
     added
 }

@@ -67,16 +67,6 @@ fn lines(name: &str, caller: Option<&Caller>, has_callers: bool, items: &str) ->
     }
 }
 
-/// Reads the name of a caller.
-pub(super) fn parse_name(text: &str) -> Result<String, String> {
-    let fits = text.len() <= 128
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    fits.then(|| text.to_owned()).ok_or_else(|| {
-        "a name has letters, digits, `.`, `_` and `-`, starts with a letter or digit, and is at most 128 long".to_owned()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

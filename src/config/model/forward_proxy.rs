@@ -3,7 +3,6 @@
 use super::{Host, ServerUrl, UnreadSecret};
 use http::HeaderValue;
 use ipnet::IpNet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A forward proxy.
@@ -92,16 +91,11 @@ impl NoProxy {
                 fits(only) && above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
             }
             (Self::Network(network, only), Host::Ip(ip)) => {
-                fits(only) && (network.contains(ip) || network.contains(&canonical(*ip)))
+                fits(only) && network.contains(&ip.to_canonical())
             }
             _ => false,
         }
     }
-}
-
-/// Returns the IPv4 address that an IPv6 address maps.
-fn canonical(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
 }
 
 #[cfg(test)]
@@ -162,6 +156,10 @@ mod tests {
             ("corp.example", "https://corp.example.evil.example", false),
             ("10.0.0.0/8", "https://10.1.2.3", true),
             ("10.0.0.0/8", "https://[::ffff:10.1.2.3]", true),
+            ("::ffff:10.0.0.0/104", "https://10.1.2.3", true),
+            ("::ffff:10.1.2.3", "https://10.1.2.3", true),
+            ("[::ffff:10.1.2.3]:443", "https://10.1.2.3", true),
+            ("::ffff:10.1.2.3", "https://[::ffff:10.1.2.3]", true),
             ("10.0.0.0/8", "https://11.1.2.3", false),
             ("10.0.0.0/8", "https://10.example", false),
             ("192.0.2.1", "https://192.0.2.1:8443", true),

@@ -6,8 +6,9 @@ use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
 use crate::signature::Verifier;
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +33,10 @@ pub struct Webhook {
     pub allow_from: Vec<IpNet>,
     /// `rate_limit`, per key.
     pub rate_limit: Option<Rate>,
+    /// `max_concurrent`: maximum number of calls that are being forwarded at the same time. `None`: no limit.
+    pub max_concurrent: Option<NonZeroU32>,
+    /// `set_headers`: headers with fixed values for the receiver, each marked sensitive.
+    pub set_headers: Arc<[(FieldName, HeaderValue)]>,
     /// `verify`: the required signature.
     pub verify: Option<Verifier>,
     /// `verify.verify_token`: the token that Meta sends in its handshake.
@@ -40,8 +45,8 @@ pub struct Webhook {
     pub replay: Option<Replay>,
     /// `refusals`.
     pub refusals: Refusals,
-    /// An unreadable secret of the webhook, or an unreadable key of `identity.assertion`. If it blocks, `verify` and
-    /// `replay` are not filled in, and every call is refused.
+    /// An unreadable secret of the webhook, or an unreadable key of `identity.assertion`. If it blocks, `verify`,
+    /// `replay` and `set_headers` are not filled in, and every call is refused.
     pub unread: Option<UnreadSecret>,
 }
 
@@ -58,6 +63,8 @@ impl Webhook {
             key_in: KeyIn::Path,
             allow_from: Vec::new(),
             rate_limit: None,
+            max_concurrent: None,
+            set_headers: [].into(),
             verify: None,
             verify_token: None,
             replay: None,

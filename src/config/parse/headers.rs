@@ -8,11 +8,12 @@ use crate::config::secrets::PlainText;
 use crate::header_name::{FieldName, alike};
 use http::HeaderValue;
 
-/// Reads headers that attache sends, each value a secret. `plain_text` says how one in plain text is treated, `refused`
-/// returns label and help for a name that can't be set here.
+/// Reads headers that attache sends, each value a secret. `purpose` is that of the names, `plain_text` says how a value in
+/// plain text is treated, `refused` returns label and help for a name that can't be set here.
 pub(super) fn headers(
     decoder: &Decoder<'_>,
     at: &At<'_>,
+    purpose: Purpose,
     plain_text: impl Fn(&str) -> PlainText<'static>,
     refused: impl Fn(&str) -> Option<(&'static str, Option<&'static str>)>,
 ) -> Option<Vec<(FieldName, HeaderValue)>> {
@@ -20,7 +21,7 @@ pub(super) fn headers(
     for (text, at) in decoder.names(at)?.entries() {
         let value = header_value(decoder, &at, plain_text(text));
         let is_set = |name: &FieldName| all.iter().any(|(before, _)| alike(name.as_str(), before.as_str()));
-        let (label, help) = match Purpose::Sent.parse(text) {
+        let (label, help) = match purpose.parse(text) {
             Ok(name) => match refused(name.as_str()) {
                 Some(said) => said,
                 None if is_set(&name) => ("this header is set already", None),

@@ -13,6 +13,7 @@ mod hosts;
 mod identity;
 mod issuers;
 mod keys;
+mod layout;
 mod limits;
 mod listen;
 mod listen_advice;
@@ -30,6 +31,8 @@ mod top;
 mod urls;
 mod verify;
 mod webhooks;
+
+pub(super) use layout::indentation;
 
 use super::decode::{At, Decoder, Given, Map};
 use super::effective::Effective;

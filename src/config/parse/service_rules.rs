@@ -18,9 +18,8 @@ pub(super) fn service_rules(
     map: &Map<'_>,
 ) -> (Given<ServiceRules>, Option<UnreadSecret>) {
     let allow = optional(map.get("allow"), |at| allow(decoder, at));
-    let set = map
-        .get("set_headers")
-        .map(|at| decoder.secrets.owned(at.to_string(), || headers(decoder, &at, plain_text_of, |_| None)));
+    let set_headers = |at: At<'_>| headers(decoder, &at, Purpose::Sent, plain_text_of, |_| None);
+    let set = map.get("set_headers").map(|at| decoder.secrets.owned(at.to_string(), || set_headers(at)));
     let (mut set, unread) = set.map_or((Given::Absent, None), |(set, unread)| (set.into(), unread));
     if unread.as_ref().is_some_and(|unread| unread.blocks) {
         // Drops the placeholders in it.

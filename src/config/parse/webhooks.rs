@@ -1,5 +1,7 @@
 //! Webhooks: their keys, users and receivers.
 
+use super::accounts::plain_text_of;
+use super::headers::headers;
 use super::services::Context;
 use super::{keys, limits, loops, optional, refer, rights, urls, verify};
 use crate::config::decode::{At, Decoder, Given, Map};
@@ -9,8 +11,11 @@ use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
 use crate::error_code::ErrorCode;
-use http::Method;
+use crate::header_name::{FieldName, alike, is_own};
+use crate::signature::Verifier;
+use http::{HeaderValue, Method};
 use ipnet::IpNet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +57,9 @@ pub(super) fn webhook(
     let mut webhook = webhook?;
     webhook.unread = UnreadSecret::worse(unread.as_ref(), all.assertion.as_ref()).cloned();
     if webhook.unread.as_ref().is_some_and(|unread| unread.blocks) {
-        // It may be a placeholder.
+        // They may be placeholders.
         webhook.verify_token = None;
+        webhook.set_headers = [].into();
     }
     Some(webhook)
 }
@@ -80,6 +86,8 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All
         key_in: settings.key_in.or(default.key_in)?,
         allow_from: settings.allow_from.or(default.allow_from)?,
         rate_limit: settings.rate_limit.checked().ok()?,
+        max_concurrent: settings.max_concurrent.checked().ok()?.and_then(NonZeroU32::new),
+        set_headers: settings.set_headers.or(Vec::new())?.into(),
         verify: verifier,
         verify_token,
         replay: settings.replay.checked().ok()?,
@@ -97,6 +105,8 @@ struct Settings {
     key_in: Given<KeyIn>,
     allow_from: Given<Vec<IpNet>>,
     rate_limit: Given<Rate>,
+    max_concurrent: Given<u32>,
+    set_headers: Given<Vec<(FieldName, HeaderValue)>>,
     verify: Given<Verify>,
     replay: Given<Replay>,
     refusals: Given<Refusals>,
@@ -108,6 +118,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
     let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, all.public_url, &mut names));
     let verifier = verify.as_ref().value().map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
+    let set_headers = optional(map.get("set_headers"), |at| set_headers(decoder, at, verifier, &mut names));
     Settings {
         user: optional(map.get("user"), |at| {
             refer(decoder, at, "user", context.users, "define it under `users`")
@@ -120,6 +131,8 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
         key_in,
         allow_from: optional(map.get("allow_from"), |at| limits::networks(decoder, at)),
         rate_limit: optional(map.get("rate_limit"), |at| limits::rate(decoder, at)),
+        max_concurrent: optional(map.get("max_concurrent"), |at| decoder.integer(at)),
+        set_headers,
         verify,
         replay,
         refusals: optional(map.get("refusals"), |at| refusals(decoder, at)),
@@ -156,6 +169,31 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>, names: &mut Distinct<'_>) -> Optio
             decoder.reject(finding.label("set one of `header` and `query`, or remove `key_in` for the path"))
         }
     }
+}
+
+/// Reads `set_headers`. A header that `verify` reads is refused: the client's is dropped before the signature is checked.
+fn set_headers(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    verifier: Option<&Verifier>,
+    names: &mut Distinct<'_>,
+) -> Option<Vec<(FieldName, HeaderValue)>> {
+    let read = verifier.map(|verifier| verifier.scheme().headers()).unwrap_or_default();
+    let refused = |name: &str| {
+        if is_own(name) {
+            return Some(("attache states the identity of a call itself", Some("choose another name")));
+        }
+        let is_read = read.iter().any(|other| alike(other.as_str(), name));
+        is_read.then_some(("`verify` reads this header of the call", Some("choose another name")))
+    };
+    let set = headers(decoder, at, Purpose::Told, plain_text_of, refused)?;
+    for (text, at) in decoder.names(at)?.entries() {
+        if let Some((name, _)) = set.iter().find(|(name, _)| *name == *text) {
+            let place = Some(decoder.key(&at));
+            names.add(decoder, Use { name: name.as_header_name().clone(), key: at.to_string(), place });
+        }
+    }
+    Some(set)
 }
 
 /// The codes whose status a provider may require to be different.

@@ -1,5 +1,6 @@
 //! The keys of a webhook.
 
+use super::rights::SET_HEADERS;
 use super::top::RATE;
 use super::verify::VERIFY;
 use super::{Kind, Shape, key};
@@ -69,6 +70,14 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
              none.",
         )
         .also(&["rate", "limit"]),
+        key(
+            "max_concurrent",
+            Kind::Integer(1, 1 << 20),
+            "The maximum number of calls that are being forwarded at the same time; tunnels are not counted. \
+             Default: none.",
+        )
+        .also(&["max_connections", "concurrency", "max_requests"]),
+        SET_HEADERS,
         key("verify", Kind::Map(&VERIFY), "The signature that a call needs in addition to its key.")
             .also(&["signature", "hmac"]),
         key("replay", Kind::Map(&REPLAY), "The treatment of duplicate deliveries.").also(&["dedup"]),

@@ -38,12 +38,14 @@ impl Answer {
         if let Some(allow) = &refusal.allow {
             headers.push((text("Allow"), Bytes::copy_from_slice(allow.as_bytes())));
         }
+        // `refusals` may have changed the status. A 401 needs a challenge (RFC 9110 section 15.5.2).
+        let challenge = match status {
+            401 => refusal.challenge.or(Some(Challenge::Signature)),
+            407 => refusal.challenge,
+            _ => None,
+        };
         headers.extend(
-            refusal
-                .challenge
-                .into_iter()
-                .flat_map(Challenge::fields)
-                .map(|(name, value)| (text(name), text(value))),
+            challenge.into_iter().flat_map(Challenge::fields).map(|(name, value)| (text(name), text(value))),
         );
         headers.push((text("Cache-Control"), text("no-store")));
         if refusal.bodiless {

@@ -2,11 +2,13 @@
 
 use super::headers::{self, ResponseFilter, Unwanted};
 use crate::message::Fields;
+use crate::telemetry::metrics::Direction;
 use crate::webhook::identity::Reserved;
 
 /// Removes the fields of a request that must not be forwarded.
 pub fn clean_request(fields: &mut Fields, reserved: &Reserved, replaced: &[String]) {
-    headers::clean_request(fields, &Unwanted { reserved, replaced, forwarded: false });
+    let direction = Direction::Webhook;
+    headers::clean_request(fields, &Unwanted { reserved, replaced, forwarded: false, direction });
 }
 
 /// Counts the fields of a response that are forwarded.

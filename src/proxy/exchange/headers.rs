@@ -2,6 +2,7 @@
 
 use crate::header_name::{HOP_BY_HOP, LENGTH, same};
 use crate::message::{Field, Fields};
+use crate::telemetry::metrics::Direction;
 use crate::webhook::identity::{Reserved, is_forwarding};
 
 /// Not removed when `Connection` names them: they are not hop-by-hop, and removing them would change the message.
@@ -15,6 +16,8 @@ pub(super) struct Unwanted<'a> {
     pub(super) replaced: &'a [String],
     /// True if a trusted proxy sent the request. Its `X-Forwarded-…` fields are not counted as attempts at spoofing.
     pub(super) forwarded: bool,
+    /// Some names are reserved on webhooks only.
+    pub(super) direction: Direction,
 }
 
 /// Removes the fields that must not be forwarded: hop-by-hop fields, those that any `Connection` names, framing in
@@ -24,7 +27,7 @@ pub(super) fn clean_request(fields: &mut Fields, unwanted: &Unwanted<'_>) -> Dro
     let mut dropped = Dropped::default();
     fields.retain(|field| {
         let name = field.name_str();
-        if unwanted.reserved.contains(name) {
+        if unwanted.reserved.contains_on(name, unwanted.direction) {
             dropped.count(name, unwanted.forwarded);
             return false;
         }
@@ -46,9 +49,10 @@ pub(super) struct Dropped {
 
 impl Dropped {
     /// Counts in a request that is refused, and so is not cleaned.
-    pub(super) fn of(fields: &Fields, reserved: &Reserved, forwarded: bool) -> Self {
+    pub(super) fn of(fields: &Fields, reserved: &Reserved, direction: Direction, forwarded: bool) -> Self {
         let mut dropped = Self::default();
-        let names = fields.iter().map(|field| field.name_str()).filter(|name| reserved.contains(name));
+        let names = fields.iter().map(|field| field.name_str());
+        let names = names.filter(|name| reserved.contains_on(name, direction));
         names.for_each(|name| dropped.count(name, forwarded));
         dropped
     }
@@ -140,11 +144,15 @@ mod tests {
     }
 
     fn cleaned(list: &[(&str, &str)], replaced: &[&str]) -> Vec<String> {
+        cleaned_on(Direction::Outbound, list, replaced)
+    }
+
+    fn cleaned_on(direction: Direction, list: &[(&str, &str)], replaced: &[&str]) -> Vec<String> {
         let mut fields = fields(list);
         let reserved = ["x-attache-user", "x-attache-service", "x-attache-key-id"];
         let reserved = Reserved::new(reserved.map(HeaderName::from_static).iter());
         let replaced: Vec<String> = replaced.iter().map(|&name| name.to_owned()).collect();
-        let unwanted = Unwanted { reserved: &reserved, replaced: &replaced, forwarded: false };
+        let unwanted = Unwanted { reserved: &reserved, replaced: &replaced, forwarded: false, direction };
         clean_request(&mut fields, &unwanted);
         names(&fields)
     }
@@ -167,6 +175,14 @@ mod tests {
     fn every_spelling_of_a_credential_header_is_dropped() {
         let list = [("X-API-KEY", "1"), ("x_api_key", "2"), ("X.Api_Key", "3"), ("x-api-keys", "4")];
         assert_eq!(cleaned(&list, &["x-api-key"]), ["x-api-keys"]);
+    }
+
+    #[test]
+    fn headers_that_mislead_a_receiver_are_dropped_on_webhooks() {
+        let list = [("X-Real-IP", "1"), ("true_client_ip", "2"), ("Proxy", "3"), ("X-Real-IPs", "4")];
+        assert_eq!(cleaned_on(Direction::Webhook, &list, &[]), ["x-real-ips"]);
+        let all = ["proxy", "true_client_ip", "x-real-ip", "x-real-ips"];
+        assert_eq!(cleaned_on(Direction::Outbound, &list, &[]), all);
     }
 
     #[test]

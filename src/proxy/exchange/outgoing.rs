@@ -195,7 +195,8 @@ fn identify(
         field(out, b"X-Forwarded-For", address.to_string().as_bytes());
     }
     field(out, b"X-Forwarded-Proto", if call.caller.https { b"https" } else { b"http" });
-    if let Some(host) = request.head.fields.get("host") {
+    let public_host = record.snapshot.config.public_host().map(str::as_bytes);
+    if let Some(host) = public_host.or(request.head.fields.get("host")) {
         field(out, b"X-Forwarded-Host", host);
     }
     field(out, b"Via", b"1.1 attache");

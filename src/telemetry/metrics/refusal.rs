@@ -28,6 +28,8 @@ pub enum WebhookRefusal {
     Request,
     /// Too many bodies are being read.
     Overloaded,
+    /// As many calls are being forwarded as `max_concurrent` allows.
+    Concurrency,
     /// A header of the signature is missing.
     SignatureMissing,
     /// A header of the signature occurs twice, or is not in the scheme's format.
@@ -46,7 +48,7 @@ pub enum WebhookRefusal {
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -59,6 +61,7 @@ impl WebhookRefusal {
         Self::Method,
         Self::Request,
         Self::Overloaded,
+        Self::Concurrency,
         Self::SignatureMissing,
         Self::SignatureMalformed,
         Self::SignatureStale,
@@ -83,6 +86,7 @@ impl WebhookRefusal {
             Self::Method => "method",
             Self::Request => "request",
             Self::Overloaded => "overloaded",
+            Self::Concurrency => "max_concurrent",
             Self::SignatureMissing => "signature_missing",
             Self::SignatureMalformed => "signature_malformed",
             Self::SignatureStale => "signature_stale",

@@ -274,6 +274,13 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::RequestInvalid),
+        reasons: &["key_in_path"],
+        cause: "The path of a webhook call holds its key a second time.",
+        action: "Compare the URL at the provider with the one of `attache urls`: it may have been pasted twice.",
+        see: "webhooks.md#headers-for-the-receiver",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestInvalid),
         reasons: &["malformed_body"],
         cause: "The client's chunked body is malformed.",
         action: "Mend the client, or the proxy between it and attache.",
@@ -716,8 +723,8 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: Some(ErrorCode::Overloaded),
         reasons: &["max_concurrent"],
-        cause: "As many requests to the service were in progress as its `max_concurrent` allows.",
-        action: "Look at the service: when it is slow, requests pile up. Raise `max_concurrent` if it takes more. The client may retry after `Retry-After`.",
+        cause: "As many requests to the service, or calls to the receiver of its webhook, were in progress as `max_concurrent` allows.",
+        action: "Look at the service or the receiver: when it is slow, requests pile up. Raise `max_concurrent` if it takes more. The client may retry after `Retry-After`.",
         see: "rights.md#limits",
     },
     Remedy {

@@ -3,6 +3,7 @@
 use super::client::{MAX_SECRETS, Method as ClientMethod};
 use super::{assertion, request};
 use crate::config::decode::{At, Decoder, Map};
+use crate::config::header::Purpose;
 use crate::config::model::{ClientAuth, CustomGrant, CustomParams, CustomResponse, JsonParam, Param};
 use crate::config::parse::accounts::plain_text_of;
 use crate::config::parse::headers::headers;
@@ -166,8 +167,9 @@ fn request(
         }
         _ => None,
     };
-    let headers =
-        map.get("headers").map_or(Some(Vec::new()), |at| headers(decoder, &at, plain_text_of, refused));
+    let headers = map
+        .get("headers")
+        .map_or(Some(Vec::new()), |at| headers(decoder, &at, Purpose::Sent, plain_text_of, refused));
     format?;
     let method = match verb? {
         Verb::Post => Method::POST,

@@ -172,7 +172,7 @@ fn is_extra(
 /// Reads `token_headers`.
 pub(super) fn token_headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(FieldName, HeaderValue)>> {
     let plain_text = |_: &str| PlainText::WARN;
-    headers(decoder, at, plain_text, |name| {
+    headers(decoder, at, Purpose::Sent, plain_text, |name| {
         if same(name, "authorization") {
             Some(("this header authenticates the client", Some("set `client_auth` instead")))
         } else {
