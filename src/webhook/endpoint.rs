@@ -54,7 +54,7 @@ impl Endpoint {
             limit: webhook.rate_limit.as_ref().map(RateLimit::new),
             verifier: webhook.verify.clone(),
             verify_token: webhook.verify_token.clone(),
-            replay: webhook.replay.map(|replay| (replay, deliveries.unwrap_or_default())),
+            replay: webhook.replay.clone().map(|replay| (replay, deliveries.unwrap_or_default())),
             held: AtomicU64::new(0),
             last_warning: AtomicU64::new(0),
             not_logged: AtomicU64::new(0),
