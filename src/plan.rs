@@ -179,6 +179,11 @@ impl Refusal {
         self
     }
 
+    /// Sets `Retry-After` to one second, where the time is not known.
+    pub fn retry_soon(self) -> Self {
+        self.retry_after(Duration::from_secs(1))
+    }
+
     /// Sets the service.
     pub fn of(mut self, service: &str) -> Self {
         self.service = Some(service.into());

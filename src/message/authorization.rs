@@ -68,10 +68,14 @@ static TOKEN68: [bool; 256] = {
 
 /// Returns the one token68 after a scheme and at least one space.
 fn token68<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+    credentials(value, scheme).filter(|text| is_token68(text))
+}
+
+/// Returns all that follows a scheme and at least one space.
+pub fn credentials<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     let (found, rest) = split_scheme(value);
     let text = &rest[rest.iter().take_while(|&&b| b == b' ').count()..];
-    let is_one = text.len() < rest.len() && is_token68(text);
-    (is_one && found.eq_ignore_ascii_case(scheme.as_bytes())).then_some(text)
+    (text.len() < rest.len() && found.eq_ignore_ascii_case(scheme.as_bytes())).then_some(text)
 }
 
 /// Splits a value after its scheme, which is a token (RFC 9110 section 5.6.2).

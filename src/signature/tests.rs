@@ -5,6 +5,7 @@ use super::*;
 
 mod attacks;
 mod cuts;
+mod events;
 mod keys;
 mod providers;
 mod vectors;

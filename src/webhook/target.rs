@@ -5,6 +5,7 @@ use super::key_copies::without_copies;
 use super::keys::{Key, KeyTable};
 use crate::config::model::KeyIn;
 use crate::message::Fields;
+use crate::message::authorization::credentials;
 use crate::outbound::path::Target;
 use crate::outbound::{SHORTEST_KEY, UNMATCHED};
 use http::header;
@@ -63,7 +64,9 @@ impl<'a> CallTarget<'a> {
                 let mut values =
                     fields.iter().filter(|field| field.is(name.as_str())).map(|field| field.value);
                 match (values.next(), values.next()) {
-                    (Some(value), None) if *name == header::AUTHORIZATION => Some(bearer(value).into()),
+                    (Some(value), None) if *name == header::AUTHORIZATION => {
+                        Some(credentials(value, "bearer").unwrap_or(value).into())
+                    }
                     (Some(value), None) => Some(value.into()),
                     _ => None,
                 }
@@ -93,14 +96,6 @@ impl<'a> CallTarget<'a> {
             }
             (kept, _) => upstream.target(&[self.rest, &kept].concat()),
         }
-    }
-}
-
-/// Returns the token of an `Authorization` value, with `Bearer ` before it or without.
-fn bearer(value: &[u8]) -> &[u8] {
-    match value.split_at_checked(7) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii_start(),
-        _ => value,
     }
 }
 

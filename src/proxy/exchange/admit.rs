@@ -21,8 +21,6 @@ use tokio::time::{timeout, timeout_at};
 
 /// Bodies above this size are verified on another thread, so that they do not delay other requests of this one.
 const LARGE: usize = 256 << 10;
-/// `Retry-After` where the time is not known.
-const COME_AGAIN: Duration = Duration::from_secs(1);
 /// Maximum number of keys that are fetched for one delivery.
 const MAX_FETCHES: usize = 2;
 /// Maximum pause within a body that is read ahead, since it occupies memory.
@@ -113,6 +111,7 @@ fn forwarded(
     request.record.permit = forward.permit;
     if let Some(call) = &mut planned.delivery {
         (call.reservation, call.body_sha256) = (forward.reservation, forward.body_sha256);
+        call.is_id_signed = forward.is_id_signed;
         (call.body, call.permit) = body.unzip();
     }
 }
@@ -136,7 +135,7 @@ async fn read_ahead(
         Ok(Err(ReadBodyError::Client(error))) => return Err(NotForwarded::Client(error)),
         Ok(Err(ReadBodyError::NoRoom)) => {
             let detail = "too many bodies are being read for this webhook at the same time";
-            let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_after(COME_AGAIN);
+            let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_soon();
             (refusal, WebhookRefusal::Overloaded)
         }
         Ok(Err(ReadBodyError::Silent)) | Err(_) => (stalled_upload(), WebhookRefusal::Request),

@@ -11,10 +11,6 @@ use crate::route::Route;
 use crate::telemetry::metrics::Phase;
 use crate::transport::{ConnectError, ProxyError, dial::DialError, names::NoAddress, tls::TlsError};
 use pingora::ErrorType;
-use std::time::Duration;
-
-/// `Retry-After` where the time is not known.
-const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// A failure of an established connection to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +94,7 @@ pub(super) fn over_limit(route: &Route, exceeded: Exceeded) -> Refusal {
             ErrorCode::Overloaded,
             "as many requests to the service are in progress as are allowed",
         )
-        .retry_after(COME_AGAIN)
+        .retry_soon()
         .because("max_concurrent"),
     };
     refusal.of(&route.service)
