@@ -113,6 +113,7 @@ fn forwarded(
     request.record.permit = forward.permit;
     if let Some(call) = &mut planned.delivery {
         (call.reservation, call.body_sha256) = (forward.reservation, forward.body_sha256);
+        call.is_id_signed = forward.is_id_signed;
         (call.body, call.permit) = body.unzip();
     }
 }

@@ -44,6 +44,8 @@ pub enum WebhookRefusal {
     Duplicate,
     /// A delivery that is being forwarded to the receiver.
     UnderWay,
+    /// A delivery that the receiver was sent and did not answer.
+    OutcomeUnknown,
 }
 
 impl WebhookRefusal {
@@ -69,6 +71,7 @@ impl WebhookRefusal {
         Self::SignatureMismatch,
         Self::Duplicate,
         Self::UnderWay,
+        Self::OutcomeUnknown,
     ];
 
     /// Returns the value of the label.
@@ -94,6 +97,7 @@ impl WebhookRefusal {
             Self::SignatureMismatch => "signature_mismatch",
             Self::Duplicate => "duplicate",
             Self::UnderWay => "under_way",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 }
