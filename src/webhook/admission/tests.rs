@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::model::{ApiKey, Host, Rate, Replay, ServerUrl, User, Webhook};
-use crate::route::{Parts, Route};
+use crate::route::{Carried, Parts, Route};
 use crate::secret::{Secret, hex, sha256};
 use crate::signature::{Delivery, Scheme, Verifier};
 use crate::webhook::replay::Deliveries;
@@ -59,7 +59,7 @@ fn webhook(active: bool) -> Webhook {
 fn table(webhook: &Webhook, deliveries: &Arc<Deliveries>) -> KeyTable {
     let transport = crate::transport::for_tests();
     let mut parts = Parts::new(&transport);
-    let route = Arc::new(Route::webhook("vendor", webhook, Arc::default(), &mut parts));
+    let route = Arc::new(Route::webhook("vendor", webhook, Carried::default(), &mut parts));
     let endpoint = Arc::new(Endpoint::new(route, webhook, Some(Arc::clone(deliveries))));
     KeyTable::new(vec![(endpoint, &webhook.api_keys)], None)
 }
