@@ -282,6 +282,14 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_list_the_headers_that_mislead_a_receiver() {
+        let page = include_str!("../docs/webhooks.md").to_lowercase();
+        for known in CLIENT_ADDRESS.iter().chain([&CGI_PROXY]) {
+            assert!(page.contains(&format!("`{known}`")), "{known}");
+        }
+    }
+
+    #[test]
     fn every_spelling_is_one() {
         for name in
             ["X-Attache-User", "x_attache_user", "X.ATTACHE~user", "__x--attache!|user-", "x-.-attache+user"]

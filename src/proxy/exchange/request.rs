@@ -167,10 +167,11 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
         record.permit = Some(permit.map_err(refused)?);
     }
     let delivery = |(caller, admission): (Caller, Option<Admission>)| {
+        let (admission, key) = (admission?, key.unwrap_or_default());
         Some(Box::new(WebhookCall {
             caller,
-            admission: admission?,
-            key: key.unwrap_or_default(),
+            admission,
+            key,
             reservation: None,
             is_id_signed: false,
             body_sha256: None,
