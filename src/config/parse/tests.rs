@@ -75,7 +75,7 @@ fn keys_left_out_have_their_defaults() {
     let names = config.identity_headers.all().map(|name| name.spelling().clone());
     assert_eq!(names, ["X-Attache-User", "X-Attache-Service", "X-Attache-Key-Id"]);
     assert_eq!(config.drain, Duration::from_secs(30));
-    assert_eq!(config.max_connections, None);
+    assert_eq!((config.max_connections, config.buffered), (None, 256 << 20));
     assert!(!config.via && good("via: true\nservices: {}").via);
     let limited = good("limits: { connections: 4096 }\nservices: {}");
     assert_eq!(limited.max_connections.map(NonZeroUsize::get), Some(4096));
