@@ -16,11 +16,12 @@ use crate::outbound::callers::Callers;
 use crate::route::{Parts, Route};
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
-use crate::webhook::UnknownKeyLimiter;
+use crate::webhook::admission::Webhooks;
 use crate::webhook::assertion::Signer;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::identity::Reserved;
 use crate::webhook::keys::KeyTable;
+use crate::webhook::rate::UnknownKeyLimiter;
 use arc_swap::ArcSwap;
 use handover::Handover;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -198,6 +199,16 @@ impl Snapshot {
             Credential::OAuth2(token) => Some(&token.source),
             _ => None,
         })
+    }
+
+    /// Returns what decides about webhook calls.
+    pub fn webhooks(&self) -> Webhooks<'_> {
+        Webhooks {
+            keys: &self.keys,
+            unknown_keys: &self.unknown_keys,
+            public_url: self.config.public_url.as_deref(),
+            asserts: self.assertion.is_some(),
+        }
     }
 
     /// Returns the statistics of every service, each direction separately.

@@ -156,7 +156,7 @@ impl Record {
     }
 
     /// Returns the key of a webhook call that is known and not valid.
-    fn known_key(&self) -> Option<Key<'_>> {
+    pub(super) fn known_key(&self) -> Option<Key<'_>> {
         Some(self.snapshot.keys.get(self.known_key?))
     }
 
