@@ -13,8 +13,9 @@ use crate::config::{Mode, is_usual_variable};
 use crate::secret::Secret;
 use crate::signature::{
     Algorithm, Delivery, Encoding, Field, Form, Mark, Parts, Place, Scheme, SecretEncoding, SignatureAt,
-    Template, TimeFormat, Trace, Verifier,
+    Signed, Template, TimeFormat, Trace, Verifier,
 };
+use crate::webhook::admission;
 use http::HeaderName;
 use jiff::Timestamp;
 use request::Captured;
@@ -315,7 +316,7 @@ fn page(
         body: &captured.body,
     };
     let now = SystemTime::try_from(at).map_err(|_| "--at is out of range".to_owned())?;
-    let verdict = verifier.verify_at(&delivery, now, &mut trace);
+    let verdict = admission::verify_at(verifier, &delivery, now, &mut trace);
     let mut page = String::new();
     // Writing to a String can't fail.
     let _ = writeln!(page, "scheme {}, at {at}", verifier.scheme().as_str());
@@ -333,6 +334,10 @@ fn page(
         let _ = writeln!(page, " {mark}  {}", step.text);
     }
     let _ = match &verdict {
+        Ok(Signed { id: Some(id), .. }) => {
+            let id: String = id.chars().filter(|c| !c.is_control()).collect();
+            writeln!(page, "  -  the id of the delivery is {id}\nthe signature is valid")
+        }
         Ok(_) => writeln!(page, "the signature is valid"),
         Err(fault) => writeln!(page, "the signature is NOT valid: {fault}\n{}", advice(fault, captured)),
     };

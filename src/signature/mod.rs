@@ -159,6 +159,29 @@ impl Verifier {
         &self.scheme
     }
 
+    /// Returns headers of which one tells deliveries apart, if the signature covers neither the type nor the id of an event.
+    /// Of a scheme that signs in several ways, the ways with a secret count.
+    pub fn unsigned_event_headers(&self) -> &'static [&'static str] {
+        let Some(preset) = self.scheme.preset() else { return &[] };
+        let ways = || self.ways.iter().zip(preset.event_headers());
+        let mut used = ways().filter(|(way, _)| !way.keys.is_empty()).map(|(_, headers)| headers);
+        if self.has_secrets() {
+            return used.find(|headers| !headers.is_empty()).unwrap_or(&[]);
+        }
+        if ways().all(|(_, headers)| !headers.is_empty()) {
+            return ways().next().map_or(&[], |(_, headers)| headers);
+        }
+        &[]
+    }
+
+    /// Returns true if every signature covers an id of the delivery.
+    pub fn signs_id(&self) -> bool {
+        self.ways
+            .iter()
+            .filter(|way| !way.keys.is_empty() || !self.has_secrets())
+            .all(|way| way.parts.signed.has_id())
+    }
+
     /// Returns how far a signed time may be from now, if the scheme signs one.
     pub fn tolerance(&self) -> Option<Duration> {
         self.scheme.has_timestamp().then_some(self.tolerance)
@@ -233,7 +256,11 @@ impl Way {
 }
 
 /// Returns the only value of a header, if no other spelling of its name is beside it: the receiver may read that one.
-fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, Fault> {
+///
+/// # Errors
+///
+/// The header is missing, or occurs more than once.
+pub fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, Fault> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => {

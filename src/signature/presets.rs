@@ -93,9 +93,15 @@ const ADYEN_FIELDS: &str = "{body:/notificationItems/0/NotificationRequestItem/p
 
 presets! {
     /// GitHub, Gitea, Forgejo.
-    Github = "github": Preset::new(sha256_hex("x-hub-signature-256").prefix("sha256="));
+    Github = "github": Preset::new(
+        sha256_hex("x-hub-signature-256")
+            .prefix("sha256=")
+            .unsigned_event(&["X-GitHub-Delivery", "X-Gitea-Delivery"]),
+    );
     /// GitLab: the signature that it has since 18, or the plain token.
-    Gitlab = "gitlab": Preset::new(STANDARD).or(Row::header("x-gitlab-token", Token, Hex));
+    Gitlab = "gitlab": Preset::new(STANDARD).or(
+        Row::header("x-gitlab-token", Token, Hex).unsigned_event(&["Idempotency-Key", "X-Gitlab-Event-UUID"]),
+    );
     /// Stripe.
     Stripe = "stripe": Preset::new(like_stripe("stripe-signature")).id_member("id");
     /// Slack.
@@ -107,7 +113,11 @@ presets! {
     )
     .id_member("event_id");
     /// Shopify.
-    Shopify = "shopify": Preset::new(sha256_base64("x-shopify-hmac-sha256"));
+    Shopify = "shopify": Preset::new(sha256_base64("x-shopify-hmac-sha256").unsigned_event(&[
+        "X-Shopify-Webhook-Id",
+        "X-Shopify-Event-Id",
+        "X-Shopify-Topic",
+    ]));
     /// Twilio: over the URL and the form.
     Twilio = "twilio": Preset::new(Row::header("x-twilio-signature", Sha1, Base64).signed("{form}"));
     /// <https://www.standardwebhooks.com>.
@@ -135,7 +145,11 @@ presets! {
     /// Asana.
     Asana = "asana": Preset::new(sha256_hex("x-hook-signature")).repeating();
     /// Bitbucket, Cloud and Data Center; Jira.
-    Bitbucket = "bitbucket": Preset::new(sha256_hex("x-hub-signature").prefix("sha256="));
+    Bitbucket = "bitbucket": Preset::new(
+        sha256_hex("x-hub-signature")
+            .prefix("sha256=")
+            .unsigned_event(&["X-Request-UUID", "X-Atlassian-Webhook-Identifier"]),
+    );
     /// Box.
     Box = "box": Preset::new(
         sha256_base64("box-signature-primary")
@@ -230,7 +244,8 @@ presets! {
             .signed("{timestamp}{body}"),
     );
     /// Sentry.
-    Sentry = "sentry": Preset::new(sha256_hex("sentry-hook-signature"));
+    Sentry = "sentry":
+        Preset::new(sha256_hex("sentry-hook-signature").unsigned_event(&["Request-ID"]));
     /// Square.
     Square = "square":
         Preset::new(sha256_base64("x-square-hmacsha256-signature").signed("{url}{body}")).id_member("event_id");
@@ -255,7 +270,9 @@ presets! {
     /// Webex.
     Webex = "webex": Preset::new(Row::header("x-spark-signature", Sha1, Hex));
     /// WooCommerce.
-    Woocommerce = "woocommerce": Preset::new(sha256_base64("x-wc-webhook-signature"));
+    Woocommerce = "woocommerce": Preset::new(
+        sha256_base64("x-wc-webhook-signature").unsigned_event(&["X-WC-Webhook-Delivery-ID"]),
+    );
     /// WorkOS: milliseconds.
     Workos = "workos": Preset::new(
         sha256_hex("workos-signature").pairs(',', "v1").time(Pair("t"), Milliseconds).signed("{timestamp}.{body}"),

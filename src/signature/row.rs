@@ -43,6 +43,7 @@ pub(super) struct Row {
     secret: SecretEncoding,
     signed: &'static str,
     algorithm: Algorithm,
+    event_headers: &'static [&'static str],
 }
 
 /// The place of a value.
@@ -89,6 +90,7 @@ impl Row {
             secret: SecretEncoding::Raw,
             signed: "{body}",
             algorithm,
+            event_headers: &[],
         }
     }
 
@@ -137,6 +139,12 @@ impl Row {
     /// Sets what is signed.
     pub(super) const fn signed(self, signed: &'static str) -> Self {
         Self { signed, ..self }
+    }
+
+    /// Sets that the signature covers neither the type nor the id of an event. Of these headers, which the provider sends
+    /// beside it, one tells deliveries apart.
+    pub(super) const fn unsigned_event(self, event_headers: &'static [&'static str]) -> Self {
+        Self { event_headers, ..self }
     }
 
     fn parts(&self, webhook_id: &str) -> Parts {
@@ -228,6 +236,11 @@ impl Preset {
             At::Header(name) if row.algorithm == Algorithm::Token => Some(name),
             _ => None,
         })
+    }
+
+    /// Returns for each way the headers that tell deliveries apart, if nothing signed does.
+    pub(super) fn event_headers(&self) -> impl Iterator<Item = &'static [&'static str]> {
+        self.ways.iter().flatten().map(|row| row.event_headers)
     }
 
     /// Returns the parts of each way.

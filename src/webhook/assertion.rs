@@ -1,7 +1,7 @@
-//! What proves to our program that a call came through attache, and as what: a JSON Web Token about this one call.
+//! Signed assertions: a JSON Web Token about one call, which proves to the receiver that it came through attache.
 //!
-//! An identity header is as good as the network it comes over; a signed one is as good as the key. The token says who
-//! calls and what attache saw, and lives a minute at most.
+//! An identity header is as trustworthy as the network; a signed one is as trustworthy as the key. The token states the
+//! user and what attache saw of the call, and is valid for at most a minute.
 
 use crate::config::model::IdentityAssertion;
 use crate::header_name::FieldName;
@@ -11,7 +11,7 @@ use http::HeaderValue;
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Signs assertions, and publishes the keys they are checked with.
+/// Signs assertions, and publishes the keys that verify them.
 pub struct Signer {
     header: FieldName,
     keys: Vec<(String, SigningKey)>,
@@ -20,13 +20,13 @@ pub struct Signer {
     ttl: u64,
 }
 
-/// The call that a token is about.
+/// The call that an assertion describes.
 pub struct Subject<'a> {
-    /// As whom it was let in.
+    /// The user of the call.
     pub user: &'a str,
-    /// The service it is for.
+    /// The service.
     pub service: &'a str,
-    /// What stands for its key.
+    /// The id of its API key.
     pub key_id: &'a str,
     /// The request's id.
     pub request_id: &'a str,
@@ -36,14 +36,14 @@ pub struct Subject<'a> {
     pub method: &'a str,
     /// The path, with `{key}` where the key was.
     pub path: &'a str,
-    /// SHA-256 of the query as it is passed on, if there is one.
+    /// SHA-256 of the query as it is forwarded, if there is one.
     pub query_sha256: Option<[u8; 32]>,
     /// SHA-256 of the body, if it was read.
     pub body_sha256: Option<[u8; 32]>,
 }
 
 impl Signer {
-    /// Prepares the keys.
+    /// Prepares the signer.
     pub fn new(assertion: &IdentityAssertion) -> Self {
         Self {
             header: assertion.header.clone(),
@@ -54,12 +54,12 @@ impl Signer {
         }
     }
 
-    /// The header it is sent in.
+    /// Returns the header that carries the assertion.
     pub fn header(&self) -> &FieldName {
         &self.header
     }
 
-    /// The token, as a header's value: one signature.
+    /// Returns the assertion as a header value. One signature.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Signer {
         Ok(value)
     }
 
-    /// The JSON Web Key Set (RFC 7517 section 5): the key that signs, and those beside it.
+    /// Returns the JSON Web Key Set (RFC 7517 section 5): the signing key, and those beside it.
     pub fn key_set(&self) -> Value {
         let keys = self.keys.iter().filter_map(|(id, key)| {
             let mut jwk = key.public_jwk()?;

@@ -1,4 +1,4 @@
-//! The webhook of one service, made ready for the request path: who may call, with what, and as whom.
+//! The webhook of one service, prepared for the request path: the clients that may call, their proofs, and the user.
 
 use super::replay::Deliveries;
 use crate::config::model::{KeyIn, Refusals, Replay, User, Webhook};
@@ -14,23 +14,23 @@ use std::sync::atomic::AtomicU64;
 
 /// See the module's documentation.
 pub struct Endpoint {
-    /// Where calls go.
+    /// The route to the receiver.
     pub route: Arc<Route>,
-    /// As whom they are let in.
+    /// The user of its calls.
     pub user: Arc<User>,
-    /// The identity but for the key's id, ready to be sent: user, service.
+    /// The identity without the key's id, ready to be sent: user, service.
     pub identity: [HeaderValue; 2],
-    /// Where a call has its key.
+    /// The place of the key in a call.
     pub key_in: KeyIn,
-    /// From where calls may come; empty is from everywhere.
+    /// The networks that calls may come from. Empty: all.
     pub allow_from: Vec<IpNet>,
-    /// How often each key may be used.
+    /// The rate of each key.
     pub limit: Option<RateLimit>,
     /// What a call has to be signed with.
     pub verifier: Option<Verifier>,
     /// What Meta has to show.
     pub verify_token: Option<Secret>,
-    /// What becomes of a delivery that comes again, and those that came.
+    /// The treatment of duplicates, and the remembered deliveries.
     pub replay: Option<(Replay, Arc<Deliveries>)>,
     /// Time of the last logged refusal, in milliseconds since the start.
     pub last_warning: AtomicU64,
@@ -40,7 +40,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Prepares `webhook`. Deliveries that have been here are taken over from before a reload.
+    /// Prepares `webhook`. The remembered `deliveries` carry over a reload.
     pub fn new(route: Arc<Route>, webhook: &Webhook, deliveries: Option<Arc<Deliveries>>) -> Self {
         // Names are checked by the parser to hold nothing a header can't.
         let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
@@ -52,7 +52,7 @@ impl Endpoint {
             limit: webhook.rate_limit.as_ref().map(RateLimit::new),
             verifier: webhook.verify.clone(),
             verify_token: webhook.verify_token.clone(),
-            replay: webhook.replay.map(|replay| (replay, deliveries.unwrap_or_default())),
+            replay: webhook.replay.clone().map(|replay| (replay, deliveries.unwrap_or_default())),
             last_warning: AtomicU64::new(0),
             not_logged: AtomicU64::new(0),
             refusals: webhook.refusals.clone(),
@@ -60,22 +60,22 @@ impl Endpoint {
         }
     }
 
-    /// Its service's key.
+    /// Returns the key of its service.
     pub fn service(&self) -> &str {
         &self.route.service
     }
 
-    /// Returns true if calls have their key elsewhere than in the path.
+    /// Returns true if the key of a call is not in its path.
     pub fn key_is_elsewhere(&self) -> bool {
         self.key_in != KeyIn::Path
     }
 
-    /// Returns true if the body has to be read before our program sees a byte.
+    /// Returns true if the body has to be read before the receiver gets a byte.
     pub fn reads_body(&self) -> bool {
         self.verifier.is_some() || self.replay.is_some()
     }
 
-    /// `refusal` as the service's `refusals` want it. A 2xx refusal has no body.
+    /// Returns `refusal` with the overrides of `refusals`. A 2xx refusal has no body.
     pub fn apply_refusal_overrides(&self, refusal: Refusal) -> Refusal {
         let other = self.refusals.statuses.iter().find(|(code, _)| *code == refusal.code);
         let status = other.map(|(_, status)| *status).or(refusal.status);

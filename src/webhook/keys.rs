@@ -1,7 +1,7 @@
-//! Webhook keys by their SHA-256. The key itself is hashed where it is read and not kept.
+//! Webhook keys by their SHA-256. The key itself is hashed where it is read, and not kept.
 //!
-//! A file may name a million keys, so one takes no more than it must: about 110 bytes, its statistics included. Keys stand
-//! in one array, their ids in one text, and the index holds numbers.
+//! A file may name a million keys, so each takes about 110 bytes, its statistics included: the keys are in one array, their
+//! ids in one text, and the index holds numbers.
 
 use super::endpoint::Endpoint;
 use crate::config::model::{ApiKey, Validity};
@@ -17,9 +17,9 @@ const NEVER: u32 = u32::MAX;
 
 struct Stored {
     sha256: [u8; 32],
-    /// Unix seconds, rounded inwards: never good outside of what the file says. 0 is from ever.
+    /// Unix seconds, rounded inwards, so that the key is never valid outside of what the file says. 0: no start.
     not_before: u32,
-    /// As above; [`NEVER`] is without end.
+    /// As above. [`NEVER`]: no end.
     expires_at: u32,
     endpoint: u32,
     id_at: u32,
@@ -28,14 +28,14 @@ struct Stored {
     stats: Arc<KeyStats>,
 }
 
-/// Every webhook key, and where each leads.
+/// Every webhook key, with its endpoint.
 #[derive(Default)]
 pub struct KeyTable {
     keys: Vec<Stored>,
     ids: String,
     index: HashTable<u32>,
     endpoints: Vec<Arc<Endpoint>>,
-    /// The endpoints whose key is not in the path, by their service.
+    /// The endpoints whose key is not in the path, by service.
     by_name: HashMap<Box<str>, u32>,
 }
 
@@ -46,13 +46,13 @@ pub struct Key<'t> {
     number: KeyNumber,
 }
 
-/// Which key of a table.
+/// The number of a key in its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyNumber(u32);
 
 impl KeyTable {
-    /// Collects the endpoints and their keys. Statistics go on from `previous`, by service and id, unless the id stands for
-    /// another key now: that one nobody has used.
+    /// Collects the endpoints and their keys. The statistics of a key carry over from `previous` only if service, id and hash
+    /// all match.
     pub fn new(endpoints: Vec<(Arc<Endpoint>, &[ApiKey])>, previous: Option<&Self>) -> Self {
         let count = endpoints.iter().map(|(_, keys)| keys.len()).sum();
         let mut table = Self {
@@ -93,7 +93,7 @@ impl KeyTable {
             expires_at: key.expires_at.map(seconds).map_or(NEVER, |until| whole(until.as_secs())),
             endpoint,
             id_at: self.ids.len() as u32,
-            // The parser takes no longer ids.
+            // The parser refuses longer ids.
             id_length: key.id.len().min(usize::from(u8::MAX)) as u8,
             disabled: key.disabled,
             stats,
@@ -103,35 +103,35 @@ impl KeyTable {
         self.index.insert_unique(hash(&key.sha256), number, |&n| hash(&keys[n as usize].sha256));
     }
 
-    /// The key whose text is `text`, good or not. One SHA-256 and one look-up, whatever the outcome: what a caller learns
-    /// from the time it takes is the hash of a guess, which it knew.
+    /// Returns the key with this text, valid or not. One SHA-256 and one look-up in any case: the time that it takes shows a
+    /// client nothing but the hash of its own guess.
     pub fn find(&self, text: &[u8]) -> Option<Key<'_>> {
         self.find_hash(&sha256(text))
     }
 
-    /// As [`Self::find`], of a text whose SHA-256 is known. No allocation.
+    /// As [`Self::find`], by the SHA-256 of the text. No allocation.
     pub fn find_hash(&self, sha256: &[u8; 32]) -> Option<Key<'_>> {
         let found = self.index.find(hash(sha256), |&n| self.keys[n as usize].sha256 == *sha256);
         found.map(|&number| self.get(KeyNumber(number)))
     }
 
-    /// The key of this number, which is one of this table's.
+    /// Returns the key with this number, which must be of this table.
     pub fn get(&self, number: KeyNumber) -> Key<'_> {
         Key { table: self, number }
     }
 
-    /// The endpoint of a service whose key is not in the path.
+    /// Returns the endpoint of a service whose key is not in the path.
     pub fn named(&self, service: &[u8]) -> Option<&Arc<Endpoint>> {
         let number = self.by_name.get(std::str::from_utf8(service).ok()?)?;
         Some(&self.endpoints[*number as usize])
     }
 
-    /// Every key, in the order of the file.
+    /// Returns every key, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = Key<'_>> {
         (0..self.keys.len() as u32).map(|number| self.get(KeyNumber(number)))
     }
 
-    /// Every endpoint, in the order of their services.
+    /// Returns every endpoint, in the order of their services.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
     }
@@ -142,34 +142,34 @@ impl<'t> Key<'t> {
         &self.table.keys[self.number.0 as usize]
     }
 
-    /// What stands for the key.
+    /// Returns the id of the key.
     pub fn id(self) -> &'t str {
         let stored = self.stored();
         let at = stored.id_at as usize;
         &self.table.ids[at..at + usize::from(stored.id_length)]
     }
 
-    /// Where it leads.
+    /// Returns its endpoint.
     pub fn endpoint(self) -> &'t Arc<Endpoint> {
         &self.table.endpoints[self.stored().endpoint as usize]
     }
 
-    /// The service that is.
+    /// Returns the key of its service.
     pub fn service(self) -> &'t str {
         self.endpoint().service()
     }
 
-    /// When it was used, and how often lately.
+    /// Returns the times of its last uses, and the state of its rate.
     pub fn stats(self) -> &'t KeyStats {
         &self.stored().stats
     }
 
-    /// Its number, to be kept beside the table.
+    /// Returns its number, to be kept beside the table.
     pub fn number(self) -> KeyNumber {
         self.number
     }
 
-    /// Returns true if it is good at `now`. All is looked at, whatever the outcome.
+    /// Returns its validity at `now`. Every condition is computed in any case, so that the time shows none of them.
     pub fn validity_at(self, now: SystemTime) -> Validity {
         let Stored { not_before, expires_at, disabled, .. } = self.stored();
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -178,15 +178,15 @@ impl<'t> Key<'t> {
         Validity::of(*disabled, late, early)
     }
 
-    /// Good until then.
+    /// Returns the end of its validity.
     pub fn expires_at(self) -> Option<SystemTime> {
         let seconds = self.stored().expires_at;
         (seconds != NEVER).then(|| UNIX_EPOCH + Duration::from_secs(seconds.into()))
     }
 }
 
-/// Eight bytes of a SHA-256: they are spread evenly, and nobody can choose the digests in the table, which come from the
-/// operator's file.
+/// Returns eight bytes of a SHA-256 as the hash for the index. They are spread evenly, and no client can choose the digests
+/// in the table, which come from the operator's file.
 fn hash(sha256: &[u8; 32]) -> u64 {
     u64::from_le_bytes(*sha256.first_chunk().unwrap_or(&[0; 8]))
 }

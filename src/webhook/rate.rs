@@ -11,17 +11,17 @@ use std::time::Duration;
 /// Number of cells that all addresses share: half a MiB.
 const CELLS: usize = 1 << 16;
 
-/// A budget for each client address, in bounded memory. Two addresses may share a cell: the cost is a 429 instead of a
-/// 404, for a key that is wrong either way.
+/// A budget for each client address, in bounded memory. Two addresses may share a cell. The cost is a 429 in place of a 404,
+/// for a key that is wrong in any case.
 #[derive(Debug)]
 pub struct Budgets {
     cells: Box<[AtomicU64]>,
-    /// Keyed anew in each process, so that no client can choose the addresses it shares a cell with.
+    /// Keyed at random in each process, so that no client can choose the addresses that share its cell.
     hasher: RandomState,
 }
 
 impl Budgets {
-    /// Takes one of `client`'s budget. Addresses of one IPv6 network of 64 bits are one client, as its owner has them all.
+    /// Takes one of `client`'s budget. The addresses of one IPv6 /64 are one client, since one owner has them all.
     ///
     /// # Errors
     ///

@@ -139,7 +139,7 @@ fn the_log_never_shows_what_stands_where_a_key_belongs() {
 }
 
 #[test]
-fn a_key_leads_to_its_service_while_it_is_good() {
+fn a_key_leads_to_its_service_while_it_is_valid() {
     let at = |seconds| Some(UNIX_EPOCH + NOW + Duration::from_secs(seconds) - Duration::from_secs(10));
     let api_keys = vec![
         key("good"),
@@ -174,7 +174,7 @@ fn a_key_may_hold_what_a_path_can_not() {
 }
 
 #[test]
-fn a_key_in_a_header_or_in_the_query_is_good_there_and_nowhere_else() {
+fn a_key_in_a_header_or_in_the_query_is_valid_only_there() {
     let header = Webhook { key_in: KeyIn::Header(HeaderName::from_static("x-api-key")), ..webhook() };
     let query = Webhook { key_in: KeyIn::Query("key".into()), api_keys: vec![key("asked")], ..webhook() };
     let path = Webhook { api_keys: vec![key("path")], ..webhook() };
@@ -202,7 +202,7 @@ fn a_key_in_a_header_or_in_the_query_is_good_there_and_nowhere_else() {
 }
 
 #[test]
-fn who_may_not_call_is_told_why_only_with_a_good_key() {
+fn a_refused_client_is_told_why_only_with_a_valid_key() {
     let inactive = Arc::new(User { key: "bot".into(), name: None, active: false });
     let keys = table(&[
         ("a", Webhook { allow_from: vec!["203.0.113.0/24".parse().expect("a network")], ..webhook() }),
@@ -212,13 +212,13 @@ fn who_may_not_call_is_told_why_only_with_a_good_key() {
     let from = |from| call_from(&keys, &unknown_keys, &Method::POST, "/webhooks/good", &[], from);
     assert_eq!(from("203.0.113.9"), Ok("/hooks".into()));
     assert_eq!(from("192.0.2.1"), Err("403 address".into()));
-    assert_eq!(from("unknown"), Err("403 address".into()), "nobody knows from where");
+    assert_eq!(from("unknown"), Err("403 address".into()), "without an address");
     assert_eq!(post(&keys, "/webhooks/inactive"), Err("403 user_inactive".into()));
     assert_eq!(post(&keys, "/webhooks/wrong"), Err("404 unknown_key".into()));
 }
 
 #[test]
-fn a_wrong_key_costs_a_budget_and_a_right_one_never_does() {
+fn only_an_unknown_key_uses_up_the_budget_of_an_address() {
     let keys = table(&[("a", webhook())]);
     let unknown_keys =
         UnknownKeyLimiter::new(Some(&Rate { requests: 3, per: Duration::from_secs(60), burst: 3 }), None);
@@ -252,7 +252,7 @@ fn a_key_has_a_rate_of_its_own() {
 }
 
 #[test]
-fn a_provider_may_be_told_otherwise() {
+fn refusals_of_a_webhook_change_the_status() {
     let inactive = Arc::new(User { key: "bot".into(), name: None, active: false });
     let statuses = vec![(ErrorCode::UserInactive, StatusCode::UNAUTHORIZED)];
     let refusals = Refusals { statuses, bodiless: true };
@@ -270,7 +270,7 @@ fn a_question_is_answered_whatever_the_methods() {
 }
 
 #[test]
-fn statistics_outlive_a_reload_and_a_key_that_is_another_now_has_none() {
+fn statistics_carry_over_only_to_the_same_key() {
     let before = table(&[("a", Webhook { api_keys: vec![key("good"), key("same")], ..webhook() })]);
     for text in [&b"good"[..], b"same"] {
         before.find(text).expect("the key").stats().used_at(UNIX_EPOCH + NOW);

@@ -65,23 +65,65 @@ async fn a_signed_id_identifies_a_delivery_whatever_its_body() {
 #[tokio::test]
 async fn a_delivery_that_the_receiver_refused_may_come_again_at_once() {
     let at = topology("window: 10m, answer: 200", SIGNED).await;
-    let answers = |status: u16| {
-        let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").into_bytes();
-        at.app.does(move |_| vec![Step::Send(text.clone())]);
-    };
     for (n, status) in [500, 503, 429, 404].into_iter().enumerate() {
-        answers(status);
+        at.app.does(move |_| answer(status));
         assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, status);
         assert_eq!(at.app.seen().heads, n + 1);
     }
-    at.app.does(|_| vec![Step::Hang]);
-    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 504);
-    at.app.does(|_| vec![Step::Reset]);
-    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 502);
-    answers(202);
+    at.app.does(|_| answer(202));
     assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 202);
     assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 200);
-    assert_eq!(at.app.seen().heads, 7);
+    assert_eq!(at.app.seen().heads, 5);
+}
+
+fn answer(status: u16) -> Vec<Step> {
+    vec![Step::Send(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").into_bytes())]
+}
+
+/// A receiver without an answer may still be working, so its delivery is held for another `timeout`.
+#[tokio::test]
+async fn a_delivery_without_an_answer_is_held_for_another_timeout() {
+    for (step, status, code) in [
+        (Step::Hang, 504, "service_timeout"),
+        (Step::Reset, 502, "service_unreachable"),
+        (Step::Close, 502, "service_unreachable"),
+        (Step::Send(b"nonsense\r\n\r\n".to_vec()), 502, "service_protocol"),
+    ] {
+        let at = topology("window: 10m, answer: 200", SIGNED).await;
+        at.app.does(move |_| vec![step.clone()]);
+        let first = at.attache.hook(signed(&at, "msg_1", "{}")).await;
+        assert_eq!((first.status, first.json()["code"].as_str()), (status, Some(code)));
+        at.app.does(|_| answer(202));
+        let second = at.attache.hook(signed(&at, "msg_1", "{}")).await;
+        second.problem("replayed", 409, "http_request_denied");
+        assert_eq!(second.all("retry-after"), ["1"], "{code}");
+        assert_eq!(at.refused("outcome_unknown").await, 1.0);
+        assert_eq!(at.app.seen().heads, 1, "the receiver works on one of them");
+        let again = async || (at.attache.hook(signed(&at, "msg_1", "{}")).await.status == 202).then_some(());
+        eventually("the delivery to be new again", again).await;
+    }
+}
+
+#[tokio::test]
+async fn the_time_that_an_unknown_delivery_is_held_is_said() {
+    let at = vendor(&format!("replay: {{ answer: 200 }}\ntimeout: 20s\n{SIGNED}")).await;
+    at.app.does(|_| vec![Step::Close]);
+    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 502);
+    let second = at.attache.hook(signed(&at, "msg_1", "{}")).await;
+    assert_eq!((second.status, second.all("retry-after")), (409, vec!["20"]));
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_never_sent_may_come_again_at_once() {
+    let at = topology("window: 10m, answer: 200", SIGNED).await;
+    let yaml = vendor_yaml(&format!("replay: {{ answer: 200 }}\n{SIGNED}"));
+    let (closed, _held) = refused();
+    at.attache.reload(&yaml.replace("{{app}}", &format!("http://{closed}")), "applied").await;
+    for _ in 0..2 {
+        assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 502);
+    }
+    at.attache.reload(&yaml, "applied").await;
+    assert_eq!(at.attache.hook(signed(&at, "msg_1", "{}")).await.status, 200);
 }
 
 #[tokio::test]
@@ -105,21 +147,112 @@ async fn a_delivery_with_unknown_outcome_is_not_acknowledged() {
     assert_eq!(at.app.seen().heads, 2);
 }
 
+const GITHUB: &str = "verify: { scheme: github, secret: { env: VENDOR_SECRET } }";
+const GITHUB_REPLAY: &str = "window: 10m, distinguish_by: X-GitHub-Delivery";
+
 /// GitHub signs neither an id nor a time nor the URL: an intercepted delivery may be sent again to another path.
 #[tokio::test]
 async fn unsigned_parts_do_not_make_a_new_delivery() {
-    let verify = "verify: { scheme: github, secret: { env: VENDOR_SECRET } }";
-    let at = topology("window: 10m", verify).await;
-    let call = |rest| at.github(rest, b"{}");
+    let at = topology(GITHUB_REPLAY, GITHUB).await;
+    let call = |rest| at.github(rest, b"{}").header("X-GitHub-Delivery", "1");
     assert_eq!(at.attache.hook(call("")).await.status, 200);
     for rest in ["", "?x=1", "?", "/", "/other"] {
         at.attache.hook(call(rest)).await.problem("replayed", 409, "http_request_denied");
     }
+    let other = call("").header("X-GitHub-Event", "push").header("User-Agent", "another");
+    at.attache.hook(other).await.problem("replayed", 409, "http_request_denied");
     assert_eq!(at.app.seen().heads, 1);
 }
 
+/// Shopify signs neither the id nor the topic of an event, and the body of two events may be the same.
 #[tokio::test]
-async fn a_caller_that_leaves_releases_its_reservation() {
+async fn events_with_the_same_body_are_told_apart_by_a_header() {
+    let verify = "verify: { scheme: shopify, secret: { env: VENDOR_SECRET } }";
+    let at = topology("answer: 200, distinguish_by: [X-Shopify-Event-Id, X-Shopify-Topic]", verify).await;
+    let body = br#"{"id":820982911946154508}"#;
+    let call = |id: &str| {
+        let call = at.call("", &body[..]).header("X-Shopify-Hmac-Sha256", STANDARD.encode(at.mac(body)));
+        call.header("X-Shopify-Event-Id", id).header("X-Shopify-Topic", "orders/paid")
+    };
+    for id in ["98880550-7158-44d4-b7cd-2c97c8a091b5", "another", "98880550-7158-44d4-b7cd-2c97c8a091b5"] {
+        assert_eq!(at.attache.hook(call(id)).await.status, 200, "{id}");
+    }
+    assert_eq!(at.app.seen().heads, 2, "the third is a duplicate");
+    let third = at.attache.hook(call("another")).await;
+    let id = third.request_id().to_owned();
+    let line = at.attache.access_log_line("the duplicate", |line| line["request_id"] == id.as_str()).await;
+    assert_eq!(line["delivery_id"], "another");
+}
+
+/// Attempts of a client that has one captured call. It can change an unsigned header, which no check can detect; it must
+/// not be able to do more.
+#[tokio::test]
+async fn a_captured_call_is_new_only_with_another_value_of_the_header() {
+    let at = topology(&format!("{GITHUB_REPLAY}, answer: 409"), GITHUB).await;
+    let call = |name: &'static str, value: &str| at.github("", b"{}").header(name, value.to_owned());
+    let name = "X-GitHub-Delivery";
+    assert_eq!(at.attache.hook(call(name, "1")).await.status, 200);
+    for (what, call, status, code) in [
+        ("another spelling", call("x_github_delivery", "1"), 400, "request_invalid"),
+        ("none", at.github("", b"{}"), 400, "request_invalid"),
+        ("twice", call(name, "1").header(name, "1"), 400, "request_invalid"),
+        ("twice, another first", call(name, "2").header(name, "1"), 400, "request_invalid"),
+        ("beside another spelling", call(name, "2").header("X_GitHub_Delivery", "1"), 400, "request_invalid"),
+        ("another case", call("x-GITHUB-delivery", "1"), 409, "replayed"),
+        ("white space around it", call(name, "  1\t"), 409, "replayed"),
+    ] {
+        let answer = at.attache.hook(call).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{what}");
+    }
+    assert_eq!(at.app.seen().heads, 1);
+    assert_eq!(at.attache.hook(call(name, "2")).await.status, 200, "documented");
+}
+
+/// A duplicate does not use up the rate, and neither does a call without a valid signature.
+#[tokio::test]
+async fn copies_of_a_captured_call_use_up_nothing_of_the_rate() {
+    let rate = "rate_limit: { requests: 2, per: 1h, burst: 2 }";
+    let at = topology(GITHUB_REPLAY, &format!("{GITHUB}\n{rate}")).await;
+    let call = |body: &[u8], id: &str| at.github("", body).header("X-GitHub-Delivery", id.to_owned());
+    assert_eq!(at.attache.hook(call(b"{}", "1")).await.status, 200);
+    for _ in 0..7 {
+        assert_eq!(at.attache.hook(call(b"{}", "1")).await.status, 409);
+    }
+    for _ in 0..7 {
+        assert_eq!(at.attache.hook(at.call("", "forged").header("X-GitHub-Delivery", "2")).await.status, 401);
+    }
+    assert_eq!(at.attache.hook(call(b"{\"n\":2}", "2")).await.status, 200, "a genuine one");
+    assert_eq!(at.attache.hook(call(b"{}", "1")).await.status, 409, "a duplicate, whatever the rate");
+    assert_eq!(at.attache.hook(call(b"{\"n\":3}", "3")).await.status, 429);
+    // A delivery beyond the rate was not sent, so it is none that was here.
+    assert_eq!(at.attache.hook(call(b"{\"n\":3}", "3")).await.status, 429);
+}
+
+#[tokio::test]
+async fn without_a_signature_a_duplicate_comes_before_the_rate_too() {
+    let at = topology("window: 10m", "rate_limit: { requests: 2, per: 1h, burst: 2 }").await;
+    assert_eq!(at.attache.hook(at.call("", "one")).await.status, 200);
+    for _ in 0..5 {
+        assert_eq!(at.attache.hook(at.call("", "one")).await.status, 409);
+    }
+    assert_eq!(at.attache.hook(at.call("", "two")).await.status, 200);
+    assert_eq!(at.attache.hook(at.call("", "three")).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_method_and_a_size_come_before_the_rate() {
+    let rate = "rate_limit: { requests: 1, per: 1h, burst: 1 }\nmax_body: 10B";
+    let at = vendor(rate).await;
+    for _ in 0..3 {
+        assert_eq!(at.attache.hook(at.call("", "").method("PUT")).await.status, 405);
+        assert_eq!(at.attache.hook(at.call("", "eleven bytes")).await.status, 413);
+    }
+    assert_eq!(at.attache.hook(at.call("", "one")).await.status, 202);
+    assert_eq!(at.attache.hook(at.call("", "two")).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_leaves_its_delivery_held() {
     let at = topology("window: 10m", SIGNED).await;
     at.app.does(|_| vec![Step::Hang]);
     let mut leaving = Connection::open(at.attache.webhooks()).await;
@@ -128,7 +261,10 @@ async fn a_caller_that_leaves_releases_its_reservation() {
         _seen = at.app.head(0) => {}
     }
     drop(leaving);
-    at.app.does(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]);
+    at.app.does(|_| answer(200));
+    let second = at.attache.hook(signed(&at, "msg_1", "{}")).await;
+    second.problem("replayed", 409, "http_request_denied");
+    assert_eq!(at.app.seen().heads, 1, "the receiver works on one of them");
     let again = async || (at.attache.hook(signed(&at, "msg_1", "{}")).await.status == 200).then_some(());
     eventually("the delivery to be new again", again).await;
 }

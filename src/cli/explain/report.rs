@@ -212,13 +212,14 @@ impl Report {
         }
         if let Some(replay) = &webhook.replay {
             let (window, answer) = (replay.window, replay.answer.as_u16());
-            let value = json!({ "window_ms": window.as_millis() as u64, "answer": answer });
-            self.add(
-                "replay",
-                value,
-                "repeated",
-                format!("{answer} within {window:?} of the first delivery"),
-            );
+            let names: Vec<&str> = replay.distinguish_by.iter().map(http::HeaderName::as_str).collect();
+            let mut value = json!({ "window_ms": window.as_millis() as u64, "answer": answer });
+            let mut line = format!("{answer} within {window:?} of the first delivery");
+            if !names.is_empty() {
+                line.push_str(&format!("; told apart by {}", names.join(", ")));
+                value["distinguish_by"] = json!(names);
+            }
+            self.add("replay", value, "repeated", line);
         }
     }
 

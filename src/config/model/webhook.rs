@@ -95,12 +95,14 @@ impl KeyIn {
 }
 
 /// `webhook.replay`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// Time for which a delivery is remembered. Default 10 min.
     pub window: Duration,
     /// `answer`: 409 (the default), or 200 for a provider that treats anything else as a failure.
     pub answer: StatusCode,
+    /// `distinguish_by`: the headers that tell deliveries apart where nothing signed does.
+    pub distinguish_by: Vec<HeaderName>,
 }
 
 /// `webhook.refusals`: changed answers, if a provider requires them.

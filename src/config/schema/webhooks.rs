@@ -65,8 +65,7 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
         key(
             "rate_limit",
             Kind::Map(&RATE),
-            "The rate of each key; with `verify` only what is signed counts. Default: \
-             none.",
+            "The rate of each key. Only deliveries that would be forwarded count. Default: none.",
         )
         .also(&["rate", "limit"]),
         key("verify", Kind::Map(&VERIFY), "The signature that a call needs in addition to its key.")
@@ -124,6 +123,11 @@ static REPLAY: Shape = Shape {
     keys: &[
         key("window", Kind::Duration, "The time for which a delivery is remembered.").default("10m"),
         key("answer", Kind::Word(&["409", "200"]), "The status of the answer.").default("409"),
+        key(
+            "distinguish_by",
+            Kind::OneOf(&[Kind::List(&Kind::Header), Kind::Header]),
+            "The headers that tell events apart, if the provider signs neither their type nor their id.",
+        ),
     ],
     extends: None,
     elsewhere: &[],

@@ -111,6 +111,7 @@ fn forwarded(
     request.record.delivery_id = forward.delivery_id;
     if let Some(call) = &mut planned.delivery {
         (call.reservation, call.body_sha256) = (forward.reservation, forward.body_sha256);
+        call.is_id_signed = forward.is_id_signed;
         (call.body, call.permit) = body.unzip();
     }
 }

@@ -57,6 +57,7 @@ use crate::proxy::downstream::client::{Client, ClientError};
 use crate::request_id::RequestId;
 use crate::route::Route;
 use crate::telemetry::metrics::{Direction, Phase};
+use crate::webhook::replay::DedupReservation;
 use answer::Answer;
 use attempt::{Answering, Attempt, AttemptError, Upload};
 use caller::CallerProof;
@@ -213,10 +214,11 @@ impl Exchange<'_> {
         }
         let mut upload = Upload::new(planned.delivery.as_ref().and_then(|d| d.body.clone()));
         let within = timeout_at(planned.deadline, self.until_head(request, &planned, &mut upload));
-        let answering = match within.await {
-            Ok(answering) => answering?,
-            Err(_) => return Err(NotForwarded::refused(self.late(request, &planned))),
-        };
+        let answering =
+            within.await.unwrap_or_else(|_| Err(NotForwarded::refused(self.late(request, &planned))));
+        // Before the response leaves: the provider may send the delivery again as soon as it has the answer.
+        planned.settle(answering.as_ref().ok().map(|answering| answering.head.status));
+        let answering = answering?;
         upload.replay.forget();
         if answering.attempt.has_sent() {
             // A body that was read ahead is not needed any more, nor is its memory permit.
@@ -228,7 +230,6 @@ impl Exchange<'_> {
         if answering.head.status == 429 && record.direction == Direction::Outbound {
             record.stats().rate_limited_by_provider();
         }
-        self.settle(&mut planned, answering.head.status);
         if answering.head.status == 101 {
             return Box::pin(tunnel::open(request, &planned, answering, self.client)).await;
         }
@@ -267,15 +268,6 @@ impl Exchange<'_> {
         }
         let phase = record.phase.unwrap_or(Phase::Token);
         failure::timeout(&planned.plan.route, phase)
-    }
-
-    /// Decides about a webhook's delivery before the response leaves: either the receiver accepted it, or the
-    /// provider's next attempt is no duplicate.
-    fn settle(&self, planned: &mut Planned, status: u16) {
-        let reservation = planned.delivery.as_mut().and_then(|delivery| delivery.reservation.take());
-        if let Some(reservation) = reservation.filter(|_| (200..300).contains(&status)) {
-            reservation.commit();
-        }
     }
 
     /// Runs everything up to the final response head. The caller enforces the deadline.
@@ -330,6 +322,7 @@ impl Exchange<'_> {
         let record = &mut request.record;
         record.upstream = Some(connection.address);
         record.phase = Some(Phase::Send);
+        let may_be_sent = planned.reservation().is_some_and(DedupReservation::sending);
         let attempt = Attempt::begin(stream, connection, head, planned.body, upload, self.client).await;
         match attempt.response(upload, self.client, (&request.head, planned), record).await {
             Ok(answering) => {
@@ -348,6 +341,12 @@ impl Exchange<'_> {
                 Ok(Some(answering))
             }
             Err(error) => {
+                if let (AttemptError::Upstream(_, BrokenConnection { written: 0, .. }), false) =
+                    (&error, may_be_sent)
+                    && let Some(reservation) = planned.reservation()
+                {
+                    reservation.sent_nothing();
+                }
                 if let AttemptError::Upstream(UpstreamError::Ended, broken) = &error {
                     if tries.resend(broken, planned, upload) {
                         return Ok(None);

@@ -62,6 +62,8 @@ pub(super) struct WebhookCall {
     pub(super) admission: Admission,
     /// The reservation of the delivery, until the receiver's answer is known.
     pub(super) reservation: Option<DedupReservation>,
+    /// The signature covers the delivery's id.
+    pub(super) is_id_signed: bool,
     /// SHA-256 of a body that was read ahead, if the receiver is told of it.
     pub(super) body_sha256: Option<[u8; 32]>,
     /// The body that was read ahead.
@@ -83,6 +85,18 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// Returns the reservation of a webhook's delivery.
+    pub(super) fn reservation(&self) -> Option<&DedupReservation> {
+        self.delivery.as_ref()?.reservation.as_ref()
+    }
+
+    /// Ends the reservation of a webhook's delivery. `status` is the receiver's answer, if there is one.
+    pub(super) fn settle(&mut self, status: Option<u16>) {
+        if let Some(reservation) = self.delivery.as_mut().and_then(|call| call.reservation.take()) {
+            reservation.settle_at(status, crate::proxy::uptime(std::time::Instant::now()));
+        }
+    }
+
     /// Drops a body that was read ahead, and its memory permit.
     pub(super) fn forget_body(&mut self) {
         if let Some(call) = &mut self.delivery {
@@ -146,8 +160,15 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
         record.permit = Some(permit.map_err(refused)?);
     }
     let delivery = |(caller, admission): (Caller, Option<Admission>)| {
-        let (reservation, body_sha256, body, permit) = (None, None, None, None);
-        Some(Box::new(WebhookCall { caller, admission: admission?, reservation, body_sha256, body, permit }))
+        Some(Box::new(WebhookCall {
+            caller,
+            admission: admission?,
+            reservation: None,
+            is_id_signed: false,
+            body_sha256: None,
+            body: None,
+            permit: None,
+        }))
     };
     Ok(Planned {
         deadline: (record.arrived + plan.route.timeout).into(),

@@ -42,11 +42,13 @@ pub enum WebhookRefusal {
     Duplicate,
     /// A delivery that is being forwarded to the receiver.
     UnderWay,
+    /// A delivery that the receiver was sent and did not answer.
+    OutcomeUnknown,
 }
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -66,6 +68,7 @@ impl WebhookRefusal {
         Self::SignatureMismatch,
         Self::Duplicate,
         Self::UnderWay,
+        Self::OutcomeUnknown,
     ];
 
     /// Returns the value of the label.
@@ -90,6 +93,7 @@ impl WebhookRefusal {
             Self::SignatureMismatch => "signature_mismatch",
             Self::Duplicate => "duplicate",
             Self::UnderWay => "under_way",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 }

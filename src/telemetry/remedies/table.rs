@@ -281,6 +281,13 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::RequestInvalid),
+        reasons: &["indistinct_delivery"],
+        cause: "The delivery has none of the headers of `replay.distinguish_by`, or one of them twice.",
+        action: "Compare `replay.distinguish_by` with the headers that the provider sends.",
+        see: "webhooks.md#deliveries-that-come-again",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestInvalid),
         reasons: &["challenge"],
         cause: "The handshake's question is not one that the provider sends.",
         action: "Compare `verify.scheme` with the provider; a client that only guesses is refused rightly.",
@@ -754,6 +761,13 @@ pub const REMEDIES: &[Remedy] = &[
         cause: "The same delivery is on its way to the receiver.",
         action: "Nothing: the provider may retry after `Retry-After`.",
         see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::Replayed),
+        reasons: &["outcome_unknown"],
+        cause: "The receiver was sent this delivery and gave no answer, so it may still be working on it.",
+        action: "Nothing: the provider may retry after `Retry-After`. If it is frequent, see why the receiver is late.",
+        see: "webhooks.md#deliveries-that-come-again",
     },
     Remedy {
         code: Some(ErrorCode::LoopDetected),

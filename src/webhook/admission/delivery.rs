@@ -1,5 +1,6 @@
 //! The checks of a delivery whose head passed: signature, duplicate, rate.
 
+use super::duplicate::Identity;
 use super::head::handshake_reason;
 use super::{Admission, Forward, Refused, Verdict, Webhooks};
 use crate::error_code::ErrorCode;
@@ -9,13 +10,10 @@ use crate::signature::{Delivery, Fault, Signed, Trace, Verifier};
 use crate::telemetry::metrics::WebhookRefusal;
 use crate::webhook::handshake;
 use crate::webhook::keys::Key;
-use crate::webhook::replay::Seen;
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-/// `Retry-After` for a duplicate that arrives while its original is in progress.
-const COME_AGAIN: Duration = Duration::from_secs(1);
 /// A longer delivery id in a body is ignored.
 const MAX_ID: usize = 256;
 
@@ -59,31 +57,26 @@ impl Admission {
         if let Some(answer) = handshake::in_body(endpoint, delivery, Some(&signed)) {
             return Err(answered(answer));
         }
+        let is_id_signed = signed.id.is_some();
+        let mut delivery_id = signed.id.clone();
         let reservation = match &endpoint.replay {
-            Some((replay, deliveries)) => {
-                let digest = identity(key, plan, delivery, &signed);
-                match deliveries.reserve_at(&digest, self.uptime, replay, || self.rate(key)) {
-                    Ok(Seen::First(reservation)) => Ok(Some(reservation)),
-                    Ok(Seen::Taken) => {
-                        let refusal = Refusal::new(ErrorCode::Replayed, "this delivery was accepted before");
-                        let refusal = Refusal { status: Some(replay.answer), ..refusal };
-                        Err(Refused::new(key, refusal, WebhookRefusal::Duplicate))
-                    }
-                    Ok(Seen::UnderWay) => Err(under_way(key)),
-                    Err(refused) => Err(refused),
-                }
+            Some(replay) => {
+                let identity =
+                    Identity::of(key, plan, delivery, &signed, &replay.0).map_err(Verdict::Refuse)?;
+                let reserved = identity.reserve_at(key, replay, self.uptime, || self.rate(key));
+                delivery_id = delivery_id.or(identity.unsigned_id);
+                reserved.map(Some)
             }
             None => self.rate(key).map(|()| None),
         };
         let reservation = match reservation {
             Ok(reservation) => reservation,
-            Err(refused) => {
-                return Err(Verdict::Refuse(Box::new(Refused { delivery_id: signed.id, ..*refused })));
-            }
+            Err(refused) => return Err(Verdict::Refuse(Box::new(Refused { delivery_id, ..*refused }))),
         };
         Ok(Forward {
             reservation,
-            delivery_id: signed.id,
+            delivery_id,
+            is_id_signed,
             body_sha256: webhooks.asserts.then(|| sha256(delivery.body)),
             removed_field: endpoint.verifier.as_ref().and_then(|verifier| verifier.scheme().token_header()),
         })
@@ -128,25 +121,6 @@ fn unsigned(key: Key<'_>, fault: &Fault) -> Box<Refused> {
     };
     let refusal = Refusal::new(ErrorCode::SignatureInvalid, detail);
     Refused::new(key, refusal, reason).logged(fault.to_string())
-}
-
-fn under_way(key: Key<'_>) -> Box<Refused> {
-    let detail = "this delivery is being forwarded to its receiver; whether it was accepted is not known yet";
-    let refusal = Refusal::new(ErrorCode::Replayed, detail).retry_after(COME_AGAIN);
-    Refused::new(key, refusal, WebhookRefusal::UnderWay)
-}
-
-/// Returns the digest that stands for a delivery. Unsigned parts of a signed request make no difference.
-fn identity(key: Key<'_>, plan: &Plan, delivery: &Delivery<'_>, signed: &Signed) -> [u8; 32] {
-    match (&signed.id, &key.endpoint().verifier) {
-        (Some(id), _) => sha256(&[b"id\0", id.as_bytes()].concat()),
-        (None, Some(verifier)) => verifier.digest(delivery, signed),
-        // Without a signature, the key distinguishes the providers.
-        (None, None) => {
-            let body = sha256(delivery.body);
-            sha256(&[&body[..], key.id().as_bytes(), b"\0", &plan.target].concat())
-        }
-    }
 }
 
 /// Returns the provider's id of the delivery if its scheme has it in the (signed) body.

@@ -29,6 +29,7 @@
 //! change. Counting and logging a refusal is left to the caller, in one place: [`Refused`] has all that is needed.
 
 mod delivery;
+mod duplicate;
 mod head;
 
 pub use delivery::verify_at;
@@ -148,6 +149,8 @@ pub struct Forward {
     pub reservation: Option<DedupReservation>,
     /// The provider's id of the delivery.
     pub delivery_id: Option<String>,
+    /// The signature covers that id. Else any client can choose it.
+    pub is_id_signed: bool,
     /// SHA-256 of the body, if the receiver is told of it.
     pub body_sha256: Option<[u8; 32]>,
     /// A field that holds the secret itself. The receiver does not get it.
@@ -193,3 +196,6 @@ impl Refused {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

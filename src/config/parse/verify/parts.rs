@@ -96,7 +96,7 @@ fn signature(
 }
 
 /// Reads a header, or a list of headers.
-fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<HeaderName>> {
+pub(super) fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<HeaderName>> {
     let name = |at: &At<'_>| Purpose::Received.read(decoder, at).map(FieldName::into_header_name);
     match decoder.tree.view(at.node) {
         View::Sequence([]) => decoder.empty(at),

@@ -1,10 +1,12 @@
 //! `webhook.replay`: the treatment of duplicate deliveries.
 
+use super::parts::headers;
 use crate::config::decode::{At, Decoder};
 use crate::config::model::Replay;
+use crate::config::parse::optional;
 use crate::config::problem::Finding;
 use crate::signature::Verifier;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use std::time::Duration;
 
 const DEFAULT_WINDOW: Duration = Duration::from_secs(600);
@@ -26,6 +28,11 @@ pub(in crate::config::parse) fn replay(
                 .help("remove it: such a notification only states that something changed"),
         );
     }
+    let distinguish_by = optional(map.get("distinguish_by"), |at| distinguish_by(decoder, at, verifier));
+    let distinguish_by = distinguish_by.checked().ok();
+    if let (Some(verifier), None) = (verifier, map.get("distinguish_by")) {
+        needs_no_header(decoder, at, verifier)?;
+    }
     let window = map.get("window").map(|at| (decoder.duration(&at, false), at));
     let answer = map.get("answer").map_or(Some(StatusCode::CONFLICT), |at| decoder.one_of(&at, &ANSWERS));
     let needed = verifier.and_then(Verifier::tolerance).map(|tolerance| 2 * tolerance);
@@ -46,5 +53,39 @@ pub(in crate::config::parse) fn replay(
                 .help("make the window at least as long, or `verify.tolerance` shorter"),
         );
     }
-    Some(Replay { window, answer: answer? })
+    Some(Replay { window, answer: answer?, distinguish_by: distinguish_by?.unwrap_or_default() })
+}
+
+/// Reports a scheme whose signature does not tell events apart: two of them with the same body would be taken for one.
+fn needs_no_header(decoder: &Decoder<'_>, at: &At<'_>, verifier: &Verifier) -> Option<()> {
+    let [first, others @ ..] = verifier.unsigned_event_headers() else { return Some(()) };
+    let message = format!("{at} would take different events for one");
+    let scheme = verifier.scheme().as_str();
+    let also = match others {
+        [] => String::new(),
+        others => format!("; the provider also sends {}", others.join(", ")),
+    };
+    let finding = Finding::error("indistinct_deliveries", decoder.key(at), message);
+    decoder.reject(
+        finding
+            .label(format!("`scheme: {scheme}` signs neither the type nor the id of an event"))
+            .help(format!("add a header that tells them apart: `distinguish_by: [{first}]`{also}")),
+    )
+}
+
+/// Reads `distinguish_by`. A scheme that signs an id needs none, and a header that any client can change would weaken it.
+fn distinguish_by(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    verifier: Option<&Verifier>,
+) -> Option<Vec<HeaderName>> {
+    let names = headers(decoder, at)?;
+    if let Some(verifier) = verifier.filter(|verifier| verifier.signs_id()) {
+        let message = format!("{at} has no effect");
+        let label = format!("`scheme: {}` signs the id of each delivery", verifier.scheme().as_str());
+        return decoder.reject(
+            Finding::error("conflicting_keys", decoder.key(at), message).label(label).help("remove it"),
+        );
+    }
+    Some(names)
 }
