@@ -5,7 +5,10 @@
 //!
 //! A [`LimitState`] belongs to a name and outlives reloads; the settings of [`Limits`] do not.
 
+pub mod buffered;
+
 use crate::config::model::Rate;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -51,6 +54,14 @@ impl RateLimit {
                 Err(other) => seen = other,
             }
         }
+    }
+}
+
+/// Returns what counts as one client: an IPv4 address, or an IPv6 network of 64 bits, whose owner has all its addresses.
+pub fn network_of(client: IpAddr) -> u128 {
+    match client.to_canonical() {
+        IpAddr::V6(address) => address.to_bits() >> 64,
+        IpAddr::V4(address) => u128::from(address.to_bits()) | 1 << 127,
     }
 }
 

@@ -356,6 +356,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         trusted_proxies,
         wrong_keys,
         max_connections,
+        buffered,
         drain,
         log,
         state,
@@ -372,7 +373,8 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
     } = before;
     let respelt =
         |before: [&FieldName; 3], after: [&FieldName; 3]| before.map(spelling) != after.map(spelling);
-    let limits = (wrong_keys, max_connections) != (&after.wrong_keys, &after.max_connections);
+    let limits = (wrong_keys, max_connections, buffered)
+        != (&after.wrong_keys, &after.max_connections, &after.buffered);
     let identity_headers = *identity_headers != after.identity_headers
         || respelt(identity_headers.all(), after.identity_headers.all());
     let all = [
@@ -520,6 +522,8 @@ services:
     #[test]
     fn each_section_names_what_changed() {
         assert_eq!(changes(&[("connections: 100", "connections: 101")]), "||||~limits");
+        assert_eq!(changes(&[("connections: 100", "connections: 100, buffered: 1GiB")]), "||||~limits");
+        assert_eq!(changes(&[("connections: 100", "connections: 100, buffered: 256MiB")]), "||||");
         assert_eq!(changes(&[("bot: {}", "bot: { active: false }, other: {}")]), "||+other ~bot||");
         assert_eq!(changes(&[("  t: {", "  u: {")]), "+u -t||||");
         assert_eq!(changes(&[("https://s.example", "https://s.example/v2")]), "~s||||");

@@ -76,6 +76,8 @@ pub struct Config {
     /// `limits.connections`: maximum number of connections of one listener. `None`: a quarter of the process's
     /// descriptors.
     pub max_connections: Option<NonZeroUsize>,
+    /// `limits.buffered`: maximum memory of request bodies that are read ahead, in bytes.
+    pub buffered: u64,
     /// Maximum time for requests in flight after SIGTERM.
     pub drain: Duration,
     /// The destination of the access log, and the level of the log on stderr.

@@ -46,6 +46,21 @@ impl Chunks {
     /// Moves the decodable bytes from `raw` to `body`. True: the body is complete, and the rest of `raw` belongs to the
     /// next request.
     pub(crate) fn take(&mut self, raw: &mut BytesMut, body: &mut BytesMut) -> Result<bool, ChunkError> {
+        self.take_at_most(usize::MAX, raw, |part| body.extend_from_slice(part))
+    }
+
+    /// Returns true if bytes of the body are next.
+    pub(crate) fn is_in_data(&self) -> bool {
+        matches!(self.state, State::Data(_))
+    }
+
+    /// As [`Self::take`], but at most `most` bytes of the body. The end is found even if no more of the body is taken.
+    pub(crate) fn take_at_most(
+        &mut self,
+        mut most: usize,
+        raw: &mut BytesMut,
+        mut body: impl FnMut(&[u8]),
+    ) -> Result<bool, ChunkError> {
         loop {
             match self.state {
                 State::Size => {
@@ -55,9 +70,10 @@ impl Chunks {
                     self.state = if size == 0 { State::Trailers(0) } else { State::Data(size) };
                 }
                 State::Data(left) => {
-                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(raw.len());
-                    body.extend_from_slice(&raw[..here]);
+                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(raw.len()).min(most);
+                    body(&raw[..here]);
                     raw.advance(here);
+                    most -= here;
                     match left - here as u64 {
                         0 => self.state = State::DataEnd,
                         left => {
@@ -124,6 +140,17 @@ mod tests {
 
     /// The body, and the remaining bytes.
     type Decoded = (Vec<u8>, Vec<u8>);
+
+    #[test]
+    fn no_more_of_the_body_is_taken_than_there_is_room() {
+        let mut raw = BytesMut::from(&b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\nGET"[..]);
+        let (mut chunks, mut body) = (Chunks::new(1000), Vec::new());
+        for (room, end) in [(3, false), (0, false), (5, false), (1, true)] {
+            let (before, taken) = (body.len(), chunks.take_at_most(room, &mut raw, |part| body.extend(part)));
+            assert_eq!((taken, body.len() - before), (Ok(end), room));
+        }
+        assert_eq!((&body[..], &raw[..]), (&b"Wikipedia"[..], &b"GET"[..]));
+    }
 
     /// Decodes `step` bytes at a time.
     fn decode(raw: &[u8], step: usize) -> Result<Option<Decoded>, ChunkError> {

@@ -24,6 +24,7 @@ pub(crate) use serve::{Listener, serve};
 #[doc(hidden)]
 pub use exchange::bench;
 
+use crate::limits::buffered::BodyMemory;
 use crate::snapshot::Handle;
 use crate::socket::Acceptor;
 use crate::telemetry::access_log::AccessLog;
@@ -33,6 +34,7 @@ use crate::transport::Transport;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// Returns `instant` on a monotonic clock that starts with the first call, for rates and windows.
 pub(crate) fn uptime(instant: Instant) -> Duration {
@@ -46,6 +48,10 @@ pub(crate) struct Proxy {
     pub(crate) transport: Arc<Transport>,
     pub(crate) access_log: Arc<AccessLog>,
     pub(crate) failures: Arc<RecentFailures>,
+    /// The memory of bodies that are read ahead.
+    pub(crate) body_memory: Arc<BodyMemory>,
+    /// Permits to verify a large body: one for each worker thread.
+    pub(crate) verifications: Semaphore,
 }
 
 /// State shared by the requests of one listener.

@@ -19,6 +19,7 @@ use crate::config::watch::Watcher;
 use crate::config::{self, Files, Mode, Problems};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::error_chain::Chain;
+use crate::limits::buffered::BodyMemory;
 use crate::proxy::{Entrance, Listener, Proxy, Table, serve};
 use crate::snapshot::{Handle, Snapshot};
 use crate::socket::SettingsError;
@@ -44,7 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -176,6 +177,8 @@ struct State {
     descriptors: usize,
     access_log: Arc<AccessLog>,
     failures: Arc<RecentFailures>,
+    /// The memory of webhook bodies that are read ahead.
+    body_memory: Arc<BodyMemory>,
     reloads: Reloads,
     loaded_at: Mutex<SystemTime>,
     last_reload: Mutex<ReloadReport>,
@@ -272,6 +275,7 @@ impl Server {
             descriptors,
             access_log: Arc::new(access_log),
             failures: Arc::default(),
+            body_memory: Arc::default(),
             reloads: Reloads::new(now),
             loaded_at: Mutex::new(now),
             last_reload: Mutex::new(ReloadReport {
@@ -307,6 +311,8 @@ impl Server {
             transport: Arc::clone(&state.transport),
             access_log: Arc::clone(&state.access_log),
             failures: Arc::clone(&state.failures),
+            body_memory: Arc::clone(&state.body_memory),
+            verifications: Semaphore::new(tokio::runtime::Handle::current().metrics().num_workers()),
         });
 
         // Started before readiness is announced, so that every later change causes an event.
@@ -503,6 +509,7 @@ impl View for State {
                 exposition.handshakes_failed(listener, reason, count);
             }
         }
+        exposition.buffered(self.body_memory.in_use(), snapshot.config.buffered);
         exposition.reloads(&self.reloads).access_log_dropped(self.access_log.dropped());
         exposition.render()
     }

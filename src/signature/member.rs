@@ -8,6 +8,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use std::borrow::Cow;
 use std::fmt;
 
+/// Maximum number of values of one pointer. Without it, a body of small items costs some ten times its size.
+const MAX_VALUES: usize = 1000;
+
 /// The path of a member: a JSON Pointer (RFC 6901).
 ///
 /// `0` is the item of a list that has exactly one, `*` each item of a list that has at least one. A `?` at the end means
@@ -126,15 +129,26 @@ impl Walk<'_, '_> {
         self.active.iter().copied().filter(|pointer| self.segment(*pointer) == Some(segment)).collect()
     }
 
+    /// Returns the pointers that go on with this name. It is not copied: a body has many that no pointer names.
+    fn through_name(&self, name: &str) -> Vec<usize> {
+        let is_next =
+            |segment: Option<&Segment>| matches!(segment, Some(Segment::Name(next)) if next == name);
+        self.active.iter().copied().filter(|pointer| is_next(self.segment(*pointer))).collect()
+    }
+
     fn ends_here(&self) -> bool {
         self.active.iter().any(|pointer| self.segment(*pointer).is_none())
     }
 
-    fn value<E: Error>(self, text: &str) -> Result<(), E> {
-        for pointer in &self.active {
-            if self.segment(*pointer).is_none() {
-                self.search.found[*pointer].push(text.to_owned());
+    fn value<E: Error>(mut self, text: &str) -> Result<(), E> {
+        let ending: Vec<usize> =
+            self.active.iter().copied().filter(|pointer| self.segment(*pointer).is_none()).collect();
+        for pointer in ending {
+            let found = &mut self.search.found[pointer];
+            if found.len() == MAX_VALUES {
+                return self.fail("a list of which the scheme reads each item has more than 1000");
             }
+            found.push(text.to_owned());
         }
         Ok(())
     }
@@ -173,16 +187,15 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
             if self.active.iter().any(|pointer| is_near(self.segment(*pointer))) {
                 return self.fail("a member that the scheme needs is also there in another case");
             }
-            let segment = Segment::Name(name.into_owned());
-            let active = self.through(&segment);
+            let active = self.through_name(&name);
             if active.is_empty() {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            if seen.contains(&segment) {
+            if seen.contains(&name) {
                 return self.fail("a member that the scheme needs occurs more than once");
             }
-            seen.push(segment);
+            seen.push(name);
             map.next_value_seed(Walk { search: &mut *self.search, active, depth: self.depth + 1 })?;
         }
         Ok(())
@@ -299,6 +312,14 @@ mod tests {
         }
         let deep = format!("{}1{}", r#"{"x":"#.repeat(10_000), "}".repeat(10_000));
         assert!(read(&deep, "/a").is_err());
+    }
+
+    #[test]
+    fn a_list_of_many_items_is_refused() {
+        let list = |count: usize| format!(r#"{{"v":[{}]}}"#, vec![r#"{"s":1}"#; count].join(","));
+        assert_eq!(read(&list(MAX_VALUES), "/v/*/s").map(|values| values.len()), Ok(MAX_VALUES));
+        assert!(read(&list(MAX_VALUES + 1), "/v/*/s").is_err());
+        assert_eq!(read(&format!(r#"{{"a":"1","v":{}}}"#, list(5000)), "/a"), Ok(vec!["1".into()]));
     }
 
     #[test]

@@ -223,6 +223,22 @@ fn twilios_hash_counts_whatever_the_body_says_that_it_is() {
     assert_eq!(twice.verify(), Err(Fault::Duplicate(http::header::CONTENT_TYPE)));
 }
 
+/// Form bodies that cost far more than their size to sort.
+#[test]
+fn a_form_of_many_parameters_is_refused() {
+    let form = vectors().into_iter().find(|v| v.name.ends_with("twilio form")).expect("the vector");
+    let verdict = |body: String| form.with(|v| v.body = body.into_bytes()).verify();
+    let numbers = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join("&");
+    let too_many = Err(Fault::Content("the form has more than 1000 parameters"));
+    assert_eq!(verdict(numbers(1000)), Err(Fault::Mismatch), "it is looked at");
+    assert_eq!(verdict(numbers(1001)), too_many);
+    assert_eq!(verdict(numbers(150_000)), too_many);
+    assert_eq!(verdict("a=1&".repeat(5000)), Err(Fault::Mismatch), "it is the same one");
+    assert_eq!(verdict("&".repeat(1 << 20)), Err(Fault::Mismatch), "empty ones are none");
+    let many = form.with(|v| v.body = numbers(150_000).into_bytes());
+    assert_ne!(many.verifier().digest(&many.delivery(), &Signed::default()), [0; 32]);
+}
+
 #[test]
 fn unsigned_parts_do_not_tell_two_deliveries_apart() {
     let digest =

@@ -10,7 +10,7 @@ use crate::signature::Verifier;
 use http::HeaderValue;
 use ipnet::IpNet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 /// See the module's documentation.
 pub struct Endpoint {
@@ -32,8 +32,6 @@ pub struct Endpoint {
     pub verify_token: Option<Secret>,
     /// The treatment of duplicates, and the remembered deliveries.
     pub replay: Option<(Replay, Arc<Deliveries>)>,
-    /// Bytes of bodies that are held, of all its calls.
-    held: AtomicU64,
     /// Time of the last logged refusal, in milliseconds since the start.
     pub last_warning: AtomicU64,
     /// Number of refusals since then that were not logged.
@@ -55,7 +53,6 @@ impl Endpoint {
             verifier: webhook.verify.clone(),
             verify_token: webhook.verify_token.clone(),
             replay: webhook.replay.clone().map(|replay| (replay, deliveries.unwrap_or_default())),
-            held: AtomicU64::new(0),
             last_warning: AtomicU64::new(0),
             not_logged: AtomicU64::new(0),
             refusals: webhook.refusals.clone(),
@@ -78,46 +75,11 @@ impl Endpoint {
         self.verifier.is_some() || self.replay.is_some()
     }
 
-    /// Room for bodies that have to be read before our program sees a byte.
-    pub fn permit(self: &Arc<Self>) -> BufferPermit {
-        BufferPermit { endpoint: Arc::clone(self), bytes: 0 }
-    }
-
     /// Returns `refusal` with the overrides of `refusals`. A 2xx refusal has no body.
     pub fn apply_refusal_overrides(&self, refusal: Refusal) -> Refusal {
         let other = self.refusals.statuses.iter().find(|(code, _)| *code == refusal.code);
         let status = other.map(|(_, status)| *status).or(refusal.status);
         let bodiless = self.refusals.bodiless || status.is_some_and(|status| status.is_success());
         Refusal { status, bodiless, ..refusal.of(self.service()) }
-    }
-}
-
-/// Bytes of a body that are held, counted until it is dropped.
-pub struct BufferPermit {
-    endpoint: Arc<Endpoint>,
-    bytes: u64,
-}
-
-/// Maximum of buffered bytes a service, and at least four bodies of its largest: a client that knows the URL and not the
-/// secret can fill no more.
-const MOST_HELD: u64 = 64 << 20;
-
-/// Bytes of each call that are buffered in any case: most deliveries are no larger.
-const ALWAYS_HELD: u64 = 64 << 10;
-
-impl BufferPermit {
-    /// Holds more. False: there is no room.
-    pub fn take(&mut self, bytes: usize) -> bool {
-        let most = self.endpoint.route.max_body.unwrap_or(0).saturating_mul(4).max(MOST_HELD);
-        let bytes = bytes as u64;
-        self.bytes += bytes;
-        let all = self.endpoint.held.fetch_add(bytes, Relaxed) + bytes;
-        all <= most || self.bytes <= ALWAYS_HELD
-    }
-}
-
-impl Drop for BufferPermit {
-    fn drop(&mut self) {
-        self.endpoint.held.fetch_sub(self.bytes, Relaxed);
     }
 }

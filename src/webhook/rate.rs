@@ -1,7 +1,7 @@
 //! Budgets of client addresses: the rate of calls with an unknown key.
 
 use crate::config::model::Rate;
-use crate::limits::RateLimit;
+use crate::limits::{RateLimit, network_of};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,11 +27,7 @@ impl Budgets {
     ///
     /// The time until the next request is allowed.
     pub fn take_at(&self, limit: &RateLimit, client: Option<IpAddr>, now: Duration) -> Result<(), Duration> {
-        let client = client.map(|address| match address {
-            IpAddr::V6(address) => address.to_bits() >> 64,
-            IpAddr::V4(address) => u128::from(address.to_bits()) | 1 << 127,
-        });
-        let cell = self.hasher.hash_one(client) as usize % CELLS;
+        let cell = self.hasher.hash_one(client.map(network_of)) as usize % CELLS;
         limit.take_at(&self.cells[cell], now)
     }
 }

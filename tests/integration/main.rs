@@ -6,6 +6,7 @@ mod admin;
 mod admin_access;
 mod answers;
 mod assertions;
+mod buffered;
 mod caller_proofs;
 mod callers;
 mod causes;

@@ -457,35 +457,6 @@ async fn every_scheme_accepts_any_bytes_in_any_framing() {
     assert_eq!(app.seen().heads, heads);
 }
 
-/// A client that knows the URL and not the secret can occupy no more than this memory, and the receiver is not
-/// affected.
-#[tokio::test]
-async fn bodies_that_are_read_are_bounded_together() {
-    let at = vendor(&format!("{GITHUB}\nmax_body: 24MiB")).await;
-    let piece = vec![b'x'; 23 << 20];
-    let head =
-        format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", at.key, 24 << 20);
-    let mut holding = Vec::new();
-    for _ in 0..4 {
-        let mut connection = Connection::open(at.attache.webhooks()).await;
-        connection.write(head.as_bytes()).await;
-        connection.write(&piece).await;
-        holding.push(connection);
-    }
-    // Four bodies of the maximum size fit; further ones have to come again.
-    let more = async || {
-        let answer = at.attache.hook(at.github("", &piece)).await;
-        (answer.status == 503).then_some(answer)
-    };
-    let refused = eventually("no room", more).await;
-    refused.problem("overloaded", 503, "connection_limit_reached");
-    assert_eq!(refused.all("retry-after"), ["1"]);
-    assert_eq!(at.attache.hook(at.github("", b"{}")).await.status, 202, "a small one finds room");
-    drop(holding);
-    let room = async || (at.attache.hook(at.github("", &piece)).await.status == 202).then_some(());
-    eventually("room again", room).await;
-}
-
 #[tokio::test]
 async fn every_refusal_of_a_known_key_sets_its_time() {
     let at = vendor(&format!("{GITHUB}\nmax_body: 1KiB\ntimeout: 200ms")).await;

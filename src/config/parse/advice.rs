@@ -3,7 +3,7 @@
 //! `run` omits them: an account that is not used yet should not be logged at every reload.
 
 use super::super::decode::{At, Decoder, Map};
-use super::super::model::{AccessLog, ApiKey, Config, Validity};
+use super::super::model::{AccessLog, ApiKey, Config, Validity, Webhook};
 use super::super::problem::Finding;
 use super::super::secrets::SecretSource;
 use super::super::tree::{NodeId, View};
@@ -33,6 +33,7 @@ pub(super) fn report(decoder: &Decoder<'_>, root: NodeId, config: &Config, now: 
     report_expired(decoder, &root, config, now);
     listen_advice::report(decoder, &root, config, now);
     report_expired_tokens(decoder, &root, config, now);
+    report_large_bodies(decoder, &root, config);
 }
 
 /// Reports an access log that `run` could not open.
@@ -93,6 +94,27 @@ fn report_expired_tokens(decoder: &Decoder<'_>, root: &At<'_>, config: &Config, 
         let Some(list) = section(decoder, &at, "tokens").filter(|_| !tokens.is_empty()) else { continue };
         let label = |id: &str| format!("requests with the token `{id}` are answered with 401");
         report_expired_of(decoder, &list, tokens, now, ("token", &label));
+    }
+}
+
+/// Reports webhooks whose largest bodies one client address can't have read.
+fn report_large_bodies(decoder: &Decoder<'_>, root: &At<'_>, config: &Config) {
+    let share = config.buffered / 4;
+    let Some(services) = section(decoder, root, "services") else { return };
+    let Some(services) = mapping(decoder, &services) else { return };
+    for (name, at) in services.entries() {
+        let webhook = config.services.get(name).and_then(|service| service.webhook.as_ref());
+        let reads_body = |webhook: &&Webhook| webhook.verify.is_some() || webhook.replay.is_some();
+        let Some(max) = webhook.filter(reads_body).map(|webhook| webhook.max_body) else { continue };
+        let Some(webhook) = section(decoder, &at, "webhook").filter(|_| max > share) else { continue };
+        let max_body = section(decoder, &webhook, "max_body");
+        let message = format!("{at}.webhook.max_body is more than a quarter of limits.buffered");
+        let place = decoder.place(max_body.as_ref().unwrap_or(&webhook));
+        let finding = Finding::warning("large_max_body", place, message);
+        let label = format!("a body of more than {share} bytes is answered with 503");
+        decoder.report(
+            finding.label(label).help("lower `max_body`, or raise `limits.buffered` to four times of it"),
+        );
     }
 }
 

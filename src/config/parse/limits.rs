@@ -13,27 +13,40 @@ use std::time::Duration;
 /// The rate of webhook calls with an unknown key per address, before 429.
 const WRONG_KEYS: Rate = Rate { requests: 300, per: Duration::from_secs(60), burst: 300 };
 
+/// Memory of request bodies that are read ahead.
+const BUFFERED: u64 = 256 << 20;
+
 /// The values of `limits`.
 pub(super) struct Limits {
     pub(super) wrong_keys: Option<Rate>,
     pub(super) connections: Option<NonZeroUsize>,
+    pub(super) buffered: u64,
 }
 
 /// Reads `limits`.
 pub(super) fn limits(decoder: &Decoder<'_>, at: Option<&At<'_>>) -> Option<Limits> {
-    let Some(at) = at else { return Some(Limits { wrong_keys: Some(WRONG_KEYS), connections: None }) };
+    let Some(at) = at else {
+        return Some(Limits { wrong_keys: Some(WRONG_KEYS), connections: None, buffered: BUFFERED });
+    };
     let map = decoder.mapping(at)?;
     let wrong_keys = match map.get("wrong_keys") {
         Some(at) if matches!(decoder.tree.view(at.node), View::Scalar { text: "off", .. }) => None,
         Some(at) => Some(rate(decoder, &at)),
         None => Some(Some(WRONG_KEYS)),
     };
-    let connections = optional(map.get("connections"), |at| decoder.integer(at)).checked().ok()?;
+    let connections = optional(map.get("connections"), |at| decoder.integer(at));
+    let buffered =
+        optional(map.get("buffered"), |at| decoder.parsed(at, "invalid_size", "a size", scalar::size));
+    let (connections, buffered) = (connections.checked().ok()?, buffered.checked().ok()?);
     let wrong_keys = match wrong_keys {
         Some(rate) => Some(rate?),
         None => None,
     };
-    Some(Limits { wrong_keys, connections: connections.and_then(|count| NonZeroUsize::new(count as usize)) })
+    Some(Limits {
+        wrong_keys,
+        connections: connections.and_then(|count| NonZeroUsize::new(count as usize)),
+        buffered: buffered.unwrap_or(BUFFERED),
+    })
 }
 
 /// Reads `{requests: 100, per: 1s, burst: 50}`.

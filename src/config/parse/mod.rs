@@ -313,6 +313,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         trusted_proxies: trusted_proxies?,
         wrong_keys: limits.wrong_keys,
         max_connections: limits.connections,
+        buffered: limits.buffered,
         drain,
         log,
         state: state.checked().ok()?,

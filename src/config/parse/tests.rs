@@ -75,7 +75,7 @@ fn keys_left_out_have_their_defaults() {
     let names = config.identity_headers.all().map(|name| name.spelling().clone());
     assert_eq!(names, ["X-Attache-User", "X-Attache-Service", "X-Attache-Key-Id"]);
     assert_eq!(config.drain, Duration::from_secs(30));
-    assert_eq!(config.max_connections, None);
+    assert_eq!((config.max_connections, config.buffered), (None, 256 << 20));
     assert!(!config.via && good("via: true\nservices: {}").via);
     let limited = good("limits: { connections: 4096 }\nservices: {}");
     assert_eq!(limited.max_connections.map(NonZeroUsize::get), Some(4096));
@@ -250,6 +250,19 @@ services:
     let expired = ("expired_key", 14, "services.s.webhook.api_keys[0] has expired");
     let all = [unused[0], unused[1], expired];
     assert_eq!(advice(TEXT, Some("2020-01-01T00:00:00Z"), true), (true, found(&all)));
+    let with_replay = TEXT
+        .replace("      api_keys:", "      replay: { window: 1m }\n      max_body: 1MiB\n      api_keys:");
+    let large = |text: &str, buffered: &str| {
+        let text = format!("limits: {{ buffered: {buffered} }}\n{text}");
+        advice(&text, Some("2019-01-01T00:00:00Z"), false)
+            .1
+            .into_iter()
+            .find(|(code, ..)| *code == "large_max_body")
+    };
+    let message = "services.s.webhook.max_body is more than a quarter of limits.buffered";
+    assert_eq!(large(&with_replay, "4095KiB"), Some(("large_max_body", 15, message.to_owned())));
+    assert_eq!(large(&with_replay, "4MiB"), None);
+    assert_eq!(large(TEXT, "1KiB"), None, "it streams");
     let none = ("no_services", 1, "the configuration has no services");
     assert_eq!(advice("services: {}", Some("2020-01-01T00:00:00Z"), false), (true, found(&[none])));
     // A file with errors gets no advice: its references are not resolved.

@@ -182,6 +182,13 @@ static LIMITS: Shape = Shape {
             "Maximum number of connections of each listener. Default: a quarter of the process's \
              descriptors.",
         ),
+        key(
+            "buffered",
+            Kind::Size,
+            "Maximum memory of all request bodies that webhooks with `verify`, `replay` or `handshake` read before they \
+             forward them. One client address alone gets a quarter.",
+        )
+        .default("256MiB"),
     ],
     extends: None,
     elsewhere: &[],

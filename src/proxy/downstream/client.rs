@@ -9,6 +9,10 @@
 //!   nothing for [`STALL`] is disconnected, during heads and bodies alike.
 //! - A FIN counts as leaving if it can be detected: behind [`MAX_EARLY`] unread bytes only a reset can.
 
+mod read_body;
+
+pub(crate) use read_body::BodyRead;
+
 use crate::message::Framing;
 use crate::message::chunked::{ChunkError, Chunks};
 use crate::socket::Socket;
@@ -32,6 +36,8 @@ const QUEUE: usize = 64 << 10;
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// Initial size of the input buffer; most heads fit.
 const HEAD_BUFFER: usize = 4096;
+/// Size of the first read of a body that is forwarded while it arrives. It doubles while the client fills it.
+const FIRST_READ: usize = 16 << 10;
 /// Maximum size of one read of a body.
 const BODY_BUFFER: usize = 64 << 10;
 /// Time for which a lingering close reads, so that the response is not lost to a reset.
@@ -106,6 +112,8 @@ pub(crate) struct Client {
     pub(crate) peer: Option<SocketAddr>,
     input: BytesMut,
     body: Body,
+    /// Size of the next read of a body.
+    next_read: usize,
     output: BytesMut,
     stall: Option<Pin<Box<Sleep>>>,
     /// A request is in progress. Closing now resets the connection: an incomplete response must not look complete.
@@ -121,6 +129,7 @@ impl Client {
             peer,
             input: BytesMut::new(),
             body: Body::Ended,
+            next_read: FIRST_READ,
             output: BytesMut::new(),
             stall: None,
             is_busy: false,
@@ -175,6 +184,7 @@ impl Client {
     /// Begins the body of the current request.
     pub(crate) fn begin(&mut self, body: Framing, limit: u64) {
         self.body_bytes = 0;
+        self.next_read = FIRST_READ;
         self.body = match body {
             Framing::Empty | Framing::UntilClose | Framing::Length(0) => Body::Ended,
             Framing::Length(length) => Body::Length(length),
@@ -261,15 +271,29 @@ impl Client {
         let room = match self.body {
             // A waiting client sends nothing, so a small buffer is enough to detect that it leaves.
             Body::Ended => 64,
-            Body::Length(left) => usize::try_from(left).unwrap_or(usize::MAX).clamp(1024, BODY_BUFFER),
-            Body::Chunked(_) => BODY_BUFFER,
+            Body::Length(left) => usize::try_from(left).unwrap_or(usize::MAX).clamp(1024, self.next_read),
+            Body::Chunked(_) => self.next_read,
         };
         // Checked before the buffer is enlarged, which may copy its content.
         ready!(self.socket.poll_readable(cx))?;
-        self.input.reserve(room);
+        self.make_room(room);
+        let room = self.input.capacity() - self.input.len();
         match ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input)) {
-            Ok(1..) => Poll::Ready(Ok(())),
+            Ok(read @ 1..) => {
+                if read == room {
+                    self.next_read = (self.next_read * 2).min(BODY_BUFFER);
+                }
+                Poll::Ready(Ok(()))
+            }
             Ok(0) | Err(_) => Poll::Ready(Err(ClientError::Left)),
+        }
+    }
+
+    /// Makes room for the next read. A buffer whose parts are kept elsewhere is used up before another is allocated, since
+    /// each part keeps the whole buffer.
+    fn make_room(&mut self, room: usize) {
+        if !self.input.try_reclaim(room) && self.input.capacity() - self.input.len() < room.min(SMALL) {
+            self.input.reserve(room);
         }
     }
 

@@ -3,33 +3,30 @@
 //! The forwarded bytes are the verified ones: the body is read once, stored once, and forwarded with its length.
 
 use super::NotForwarded;
-use super::failure::{bad_body, internal, stalled_upload};
-use super::request::{Planned, Request, note_use, refuse, refuse_valid, replied};
-use crate::error_code::ErrorCode;
+use super::failure::internal;
+use super::read_ahead::{read_ahead, turn};
+use super::request::{Planned, Request, note_use, refuse, replied};
+use crate::limits::buffered::BufferPermit;
 use crate::message::Framing;
-use crate::plan::Refusal;
-use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
+use crate::proxy::Proxy;
+use crate::proxy::downstream::client::Client;
 use crate::signature::Delivery;
-use crate::telemetry::metrics::{Phase, WebhookRefusal};
+use crate::telemetry::metrics::Phase;
 use crate::webhook::admission::{Admission, Forward, Verdict, WantedKey};
-use crate::webhook::endpoint::BufferPermit;
 use crate::webhook::key_copies;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
-use std::time::Duration;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
-/// Bodies above this size are verified on another thread, so that they do not delay other requests of this one.
+/// Bodies above this size are verified on another thread, so that they do not delay other requests of this one. Their
+/// number is bounded, since each occupies some multiple of its size meanwhile.
 const LARGE: usize = 256 << 10;
 /// Maximum number of keys that are fetched for one delivery.
 const MAX_FETCHES: usize = 2;
-/// Maximum pause within a body that is read ahead, since it occupies memory.
-const SILENCE: Duration = Duration::from_secs(10);
-/// `100 Continue`, for a client that waits for it.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Carries out what the admission asks for, until it decides: reads the body, and fetches keys.
 pub(super) async fn admit(
+    proxy: &Proxy,
     request: &mut Request,
     planned: &mut Planned,
     client: &mut Client,
@@ -40,10 +37,18 @@ pub(super) async fn admit(
     let mut fetched = 0;
     loop {
         let read = body.as_ref().map(|(body, _): &(Bytes, BufferPermit)| body);
-        match decide(request, planned, admission, read) {
+        let turn = match read {
+            Some(body) if body.len() >= LARGE => {
+                Some(turn(&proxy.verifications, request, planned, client).await?)
+            }
+            _ => None,
+        };
+        let verdict = decide(request, planned, admission, read);
+        drop(turn);
+        match verdict {
             Verdict::NeedsBody => {
                 request.record.phase = Some(Phase::Send);
-                body = Some(read_ahead(request, planned, client).await?);
+                body = Some(read_ahead(request, planned, client, &proxy.body_memory).await?);
             }
             Verdict::NeedsKey(key) if fetched < MAX_FETCHES => {
                 fetched += 1;
@@ -114,74 +119,4 @@ fn forwarded(
         call.is_id_signed = forward.is_id_signed;
         (call.body, call.permit) = body.unzip();
     }
-}
-
-/// Reads the whole body.
-async fn read_ahead(
-    request: &mut Request,
-    planned: &Planned,
-    client: &mut Client,
-) -> Result<(Bytes, BufferPermit), NotForwarded> {
-    let Some(endpoint) = request.record.endpoint().cloned() else {
-        return Err(NotForwarded::refused(internal("no_endpoint")));
-    };
-    let mut permit = endpoint.permit();
-    let reading = read_parts(request, client, &mut permit);
-    let (refusal, reason) = match timeout_at(planned.deadline, reading).await {
-        Ok(Ok(body)) => return Ok((body, permit)),
-        Ok(Err(ReadBodyError::Client(ClientError::Body(error)))) => {
-            (bad_body(&endpoint.route, error), WebhookRefusal::Request)
-        }
-        Ok(Err(ReadBodyError::Client(error))) => return Err(NotForwarded::Client(error)),
-        Ok(Err(ReadBodyError::NoRoom)) => {
-            let detail = "too many bodies are being read for this webhook at the same time";
-            let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_soon();
-            (refusal, WebhookRefusal::Overloaded)
-        }
-        Ok(Err(ReadBodyError::Silent)) | Err(_) => (stalled_upload(), WebhookRefusal::Request),
-    };
-    Err(refuse_valid(&mut request.record, refusal, reason))
-}
-
-/// Why a body could not be read ahead.
-enum ReadBodyError {
-    /// The client's connection failed.
-    Client(ClientError),
-    /// The memory for such bodies is used up.
-    NoRoom,
-    /// The client stopped sending.
-    Silent,
-}
-
-/// Joins the parts into one body; a body in one part is not copied.
-async fn read_parts(
-    request: &Request,
-    client: &mut Client,
-    permit: &mut BufferPermit,
-) -> Result<Bytes, ReadBodyError> {
-    let mut first = Bytes::new();
-    let mut body = BytesMut::new();
-    let mut expects = request.expects_continue;
-    while !client.body_has_ended() {
-        let wants = Wants { body: true, room: false };
-        // Bytes that were received need no `100 Continue`.
-        if expects && !client.has_early_bytes() {
-            client.queue().extend_from_slice(CONTINUE);
-        }
-        expects = false;
-        let event = timeout(SILENCE, client.event(wants)).await.map_err(|_| ReadBodyError::Silent)?;
-        let Event::Body { part, .. } = event.map_err(ReadBodyError::Client)? else { continue };
-        if !permit.take(part.len()) {
-            return Err(ReadBodyError::NoRoom);
-        }
-        if first.is_empty() && body.is_empty() {
-            first = part;
-        } else {
-            if body.is_empty() {
-                body.extend_from_slice(&first);
-            }
-            body.extend_from_slice(&part);
-        }
-    }
-    Ok(if body.is_empty() { first } else { body.freeze() })
 }

@@ -18,13 +18,13 @@ use crate::message::request::RequestHead;
 use crate::message::writer::status_line;
 use crate::message::{Framing, ResponseHead, Version};
 use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
-use crate::telemetry::metrics::Phase;
+use crate::telemetry::metrics::{Direction, Phase};
 use crate::transport::stream::{BEHIND, ServerStream, Wire};
 use crate::transport::{Connection, Transport};
 use bytes::Bytes;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Maximum number of interim responses; an upstream that sends more is at fault.
 const MAX_INTERIM: u32 = 32;
@@ -323,8 +323,9 @@ impl Attempt {
         let (wants, waits_for_room) = self.wants(false);
         let waits_for_client = wants.body && self.is_invited;
         record.waits_for_client = waits_for_client;
+        let began = (waits_for_client && record.direction == Direction::Webhook).then(Instant::now);
         let full = self.full();
-        Ok(tokio::select! {
+        let turn = tokio::select! {
             biased;
             event = client.event(wants) => Turn::Client(event?),
             read = self.session.read_response() => Turn::Server(match read {
@@ -333,7 +334,11 @@ impl Attempt {
             }),
             () = self.wire.falls_below(full), if waits_for_room => Turn::HasRoom,
             () = stall.elapsed(), if waits_for_client => Turn::UploadStalled,
-        })
+        };
+        if let Some(began) = began {
+            record.upload_wait += began.elapsed();
+        }
+        Ok(turn)
     }
 
     /// Parses the head that the session has read, strictly: the session's own parser is too lenient to decide where the

@@ -35,6 +35,7 @@ mod failure;
 mod headers;
 mod idle;
 mod outgoing;
+mod read_ahead;
 pub(super) mod record;
 mod relay;
 mod request;
@@ -210,7 +211,7 @@ impl Exchange<'_> {
         let mut planned = planned?;
         if planned.delivery.is_some() {
             // Boxed, because otherwise every request would hold the memory that only webhooks need.
-            Box::pin(admit::admit(request, &mut planned, self.client)).await?;
+            Box::pin(admit::admit(&self.entrance.proxy, request, &mut planned, self.client)).await?;
         }
         let mut upload = Upload::new(planned.delivery.as_ref().and_then(|d| d.body.clone()));
         let within = timeout_at(planned.deadline, self.until_head(request, &planned, &mut upload));
@@ -265,11 +266,10 @@ impl Exchange<'_> {
     /// Returns the refusal for a passed deadline.
     fn late(&self, request: &mut Request, planned: &Planned) -> Refusal {
         let record = &mut request.record;
-        // A caller that stalls its own upload is not a timeout of the receiver.
-        if record.direction == Direction::Webhook
-            && record.phase == Some(Phase::Send)
-            && record.waits_for_client
-        {
+        // A client that stalls its own upload, or used up most of the time for it, is not a timeout of the receiver.
+        let is_stalled = record.phase == Some(Phase::Send) && record.waits_for_client;
+        let is_slow = record.upload_wait > planned.plan.route.timeout / 2;
+        if record.direction == Direction::Webhook && (is_stalled || is_slow) {
             return overridden(record, failure::stalled_upload());
         }
         let phase = record.phase.unwrap_or(Phase::Token);

@@ -72,6 +72,8 @@ pub(crate) struct Record {
     pub(crate) phase: Option<Phase>,
     /// The upload waits for the client, not for the upstream.
     pub(crate) waits_for_client: bool,
+    /// Time for which the upload of a webhook call waited for the client.
+    pub(crate) upload_wait: Duration,
     /// The machine-readable cause behind the code.
     pub(crate) reason: Option<Cow<'static, str>>,
     pub(crate) bytes_in: u64,
@@ -121,6 +123,7 @@ impl Record {
             code: None,
             phase: None,
             waits_for_client: false,
+            upload_wait: Duration::ZERO,
             reason: None,
             bytes_in: 0,
             bytes_out: 0,

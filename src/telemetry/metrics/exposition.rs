@@ -35,6 +35,8 @@ pub struct Exposition<'a> {
     connections: Vec<ConnectionRow<'a>>,
     /// Listener, reason and number of the handshakes that failed.
     handshakes_failed: Vec<(&'static str, &'static str, u64)>,
+    /// Memory of bodies that are read ahead, and its limit.
+    buffered: Option<(u64, u64)>,
     reloads: Option<&'a Reloads>,
     config_hash: Option<&'a str>,
     access_log_dropped: Option<u64>,
@@ -198,6 +200,12 @@ impl<'a> Exposition<'a> {
         self
     }
 
+    /// Adds the memory of request bodies that are read ahead, and its limit.
+    pub fn buffered(&mut self, bytes: u64, limit: u64) -> &mut Self {
+        self.buffered = Some((bytes, limit));
+        self
+    }
+
     /// Adds the reloads.
     pub fn reloads(&mut self, reloads: &'a Reloads) -> &mut Self {
         self.reloads = Some(reloads);
@@ -240,6 +248,7 @@ impl<'a> Exposition<'a> {
         self.write_keys(&mut text);
         self.write_callers(&mut text);
         self.write_connections(&mut text);
+        self.write_buffered(&mut text);
         self.write_certificates(&mut text);
         self.write_config(&mut text);
         write_process(process, &mut text);
@@ -558,6 +567,22 @@ impl<'a> Exposition<'a> {
             "Connections that were closed at once because their listener was at its limit.",
             MetricType::COUNTER,
             self.connections.iter().map(|row| counter(&[("listener", row.listener)], row.refused)),
+        );
+    }
+
+    fn write_buffered(&self, text: &mut Text) {
+        let value = |value: Option<u64>| value.map(|value| gauge(&[], value as f64)).into_iter();
+        text.family(
+            "attache_buffered_bytes",
+            "Memory of request bodies that are read ahead.",
+            MetricType::GAUGE,
+            value(self.buffered.map(|(bytes, _)| bytes)),
+        );
+        text.family(
+            "attache_buffered_limit_bytes",
+            "Maximum of attache_buffered_bytes: `limits.buffered`.",
+            MetricType::GAUGE,
+            value(self.buffered.map(|(_, limit)| limit)),
         );
     }
 

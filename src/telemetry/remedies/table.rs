@@ -722,10 +722,24 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::Overloaded),
-        reasons: &["overloaded"],
-        cause: "Too many bodies were being read for this webhook at once.",
-        action: "Lower `max_body`, or make the receiver faster. The provider may retry after `Retry-After`.",
-        see: "",
+        reasons: &["buffered"],
+        cause: "Webhook bodies that were being read used `limits.buffered` up.",
+        action: "Look for a `client` that stalls its uploads (408); else raise the limit, lower `max_body`, or make the receiver faster. The provider may retry after `Retry-After`.",
+        see: "request-path.md#bodies-that-are-read-ahead",
+    },
+    Remedy {
+        code: Some(ErrorCode::Overloaded),
+        reasons: &["buffered_share"],
+        cause: "The bodies of this client's address used its share of `limits.buffered` up.",
+        action: "If `client` is a proxy, name it in `trusted_proxies`. Else find out why its uploads stall, or raise the limit.",
+        see: "request-path.md#bodies-that-are-read-ahead",
+    },
+    Remedy {
+        code: Some(ErrorCode::Overloaded),
+        reasons: &["verifications"],
+        cause: "Other large webhook bodies were being verified until the deadline.",
+        action: "Look for clients that send large bodies with wrong signatures; lower `max_body`, or raise `threads`.",
+        see: "request-path.md#bodies-that-are-read-ahead",
     },
     Remedy {
         code: Some(ErrorCode::Overloaded),

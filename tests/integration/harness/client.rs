@@ -248,7 +248,12 @@ impl Connection {
     pub(crate) async fn try_open(peer: SocketAddr) -> io::Result<Self> {
         let stream = within(PATIENCE, "a connection", TcpStream::connect(peer)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { peer, stream, reader: Reader::default() })
+        Ok(Self::on(peer, stream))
+    }
+
+    /// Returns the connection on an open stream.
+    pub(crate) fn on(peer: SocketAddr, stream: TcpStream) -> Self {
+        Self { peer, stream, reader: Reader::default() }
     }
 
     pub(crate) async fn exchange(&mut self, request: Request) -> Response {
