@@ -233,7 +233,8 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         allow_from,
         rate_limit,
         verify,
-        verify_token,
+        is_secret_brought,
+        handshake,
         replay,
         refusals,
         unread,
@@ -248,7 +249,8 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         && *allow_from == after.allow_from
         && *rate_limit == after.rate_limit
         && *verify == after.verify
-        && *verify_token == after.verify_token
+        && *is_secret_brought == after.is_secret_brought
+        && *handshake == after.handshake
         && *replay == after.replay
         && *refusals == after.refusals
         && *unread == after.unread

@@ -1,10 +1,13 @@
 //! Webhooks: their keys, users and receivers.
 
+use super::handshake::{self, BroughtSecrets};
 use super::services::Context;
 use super::{keys, limits, loops, optional, refer, rights, urls, verify};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
-use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Verify, Webhook};
+use crate::config::model::{
+    ApiKey, Handshake, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Verify, Webhook,
+};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
@@ -24,11 +27,18 @@ pub(super) struct All<'a> {
     names: &'a Distinct<'a>,
     /// The unreadable key of `identity.assertion`, if any.
     assertion: Option<UnreadSecret>,
+    /// The store for secrets that providers bring.
+    brought: BroughtSecrets,
 }
 
 impl<'a> All<'a> {
-    pub(super) fn new(public_url: bool, names: &'a Distinct<'a>, assertion: Option<UnreadSecret>) -> Self {
-        Self { seen_keys: keys::Seen::default(), public_url, names, assertion }
+    pub(super) fn new(
+        public_url: bool,
+        names: &'a Distinct<'a>,
+        assertion: Option<UnreadSecret>,
+        brought: BroughtSecrets,
+    ) -> Self {
+        Self { seen_keys: keys::Seen::default(), public_url, names, assertion, brought }
     }
 
     /// Returns the keys of all webhooks.
@@ -45,10 +55,13 @@ pub(super) fn webhook(
 ) -> Option<Webhook> {
     let (webhook, unread) = decoder.secrets.owned(at.to_string(), || read(decoder, at, context, all));
     let mut webhook = webhook?;
-    webhook.unread = UnreadSecret::worse(unread.as_ref(), all.assertion.as_ref()).cloned();
+    let brings_secret = webhook.handshake.as_ref().is_some_and(Handshake::brings_secret);
+    let sealed_with = all.brought.sealed_with.as_ref().filter(|_| brings_secret);
+    let unread = UnreadSecret::worse(unread.as_ref(), all.assertion.as_ref());
+    webhook.unread = UnreadSecret::worse(unread, sealed_with).cloned();
     if webhook.unread.as_ref().is_some_and(|unread| unread.blocks) {
-        // It may be a placeholder.
-        webhook.verify_token = None;
+        // Its token may be a placeholder.
+        webhook.handshake = None;
     }
     Some(webhook)
 }
@@ -63,9 +76,9 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All
     let api_keys = decoder.required(&map, "api_keys").and_then(|at| api_keys(decoder, &at, all));
     decoder.required(&map, "user");
     let settings = settings(decoder, &map, context, all);
-    let (verifier, verify_token) = match settings.verify.checked().ok()? {
-        Some(verify) => (Some(verify.verifier), verify.verify_token),
-        None => (None, None),
+    let (verifier, is_secret_brought) = match settings.verify.checked().ok()? {
+        Some(verify) => (Some(verify.verifier), verify.is_brought),
+        None => (None, false),
     };
     let default = Webhook::new(settings.user.value()?, forward_to?, api_keys?);
     Some(Webhook {
@@ -76,7 +89,8 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All
         allow_from: settings.allow_from.or(default.allow_from)?,
         rate_limit: settings.rate_limit.checked().ok()?,
         verify: verifier,
-        verify_token,
+        is_secret_brought,
+        handshake: settings.handshake.checked().ok()?,
         replay: settings.replay.checked().ok()?,
         refusals: settings.refusals.or(default.refusals)?,
         ..default
@@ -93,6 +107,7 @@ struct Settings {
     allow_from: Given<Vec<IpNet>>,
     rate_limit: Given<Rate>,
     verify: Given<Verify>,
+    handshake: Given<Handshake>,
     replay: Given<Replay>,
     refusals: Given<Refusals>,
 }
@@ -101,6 +116,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
     let mut names = Distinct::below(all.names);
     let key_in = optional(map.get("key_in"), |at| key_in(decoder, at, &mut names));
     let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, all.public_url, &mut names));
+    let handshake = handshake::handshake(decoder, map, &verify, &all.brought);
     let verifier = verify.as_ref().value().map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
     Settings {
@@ -116,6 +132,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
         allow_from: optional(map.get("allow_from"), |at| limits::networks(decoder, at)),
         rate_limit: optional(map.get("rate_limit"), |at| limits::rate(decoder, at)),
         verify,
+        handshake,
         replay,
         refusals: optional(map.get("refusals"), |at| refusals(decoder, at)),
     }
