@@ -36,12 +36,12 @@ pub(super) async fn admit(
     client: &mut Client,
 ) -> Result<(), NotForwarded> {
     let Some(call) = &planned.delivery else { return Ok(()) };
-    let admission = call.admission;
+    let admission = call.admission.clone();
     let mut body = None;
     let mut fetched = 0;
     loop {
         let read = body.as_ref().map(|(body, _): &(Bytes, BufferPermit)| body);
-        match decide(request, planned, admission, read) {
+        match decide(request, planned, &admission, read) {
             Verdict::NeedsBody => {
                 request.record.phase = Some(Phase::Send);
                 body = Some(read_ahead(request, planned, client).await?);
@@ -51,7 +51,7 @@ pub(super) async fn admit(
                 fetch(key, planned, client).await?;
             }
             Verdict::NeedsKey(_) => return Err(NotForwarded::refused(internal("no_verdict"))),
-            Verdict::Reply(reply) => return Err(replied(&request.record, reply)),
+            Verdict::Reply(reply) => return Err(replied(&mut request.record, reply)),
             Verdict::Refuse(refused) => return Err(refuse(&mut request.record, *refused)),
             Verdict::Forward(forward) => {
                 note_use(&request.record);
@@ -63,7 +63,7 @@ pub(super) async fn admit(
 }
 
 /// Asks the admission with what is known.
-fn decide(request: &Request, planned: &Planned, admission: Admission, body: Option<&Bytes>) -> Verdict {
+fn decide(request: &Request, planned: &Planned, admission: &Admission, body: Option<&Bytes>) -> Verdict {
     let snapshot = &request.record.snapshot;
     let webhooks = snapshot.webhooks();
     let Some(body) = body else { return admission.decide(&webhooks, &planned.plan, None) };

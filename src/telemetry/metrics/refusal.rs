@@ -44,11 +44,13 @@ pub enum WebhookRefusal {
     UnderWay,
     /// A delivery that the receiver was sent and did not answer.
     OutcomeUnknown,
+    /// A provider's question that is not answered.
+    Handshake,
 }
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -69,6 +71,7 @@ impl WebhookRefusal {
         Self::Duplicate,
         Self::UnderWay,
         Self::OutcomeUnknown,
+        Self::Handshake,
     ];
 
     /// Returns the value of the label.
@@ -94,6 +97,7 @@ impl WebhookRefusal {
             Self::Duplicate => "duplicate",
             Self::UnderWay => "under_way",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Handshake => "handshake",
         }
     }
 }
