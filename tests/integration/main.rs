@@ -24,6 +24,7 @@ mod forward_proxy;
 mod framing;
 mod grants;
 mod handover;
+mod handshake_secrets;
 mod handshakes;
 mod harness;
 mod headers;
