@@ -32,6 +32,7 @@ pub mod credentials;
 pub mod error_chain;
 pub mod error_code;
 pub(crate) mod fetch;
+pub mod handshake_secrets;
 pub mod header_name;
 pub mod issuers;
 pub mod jwt;

@@ -7,6 +7,7 @@
 use crate::error_code::ErrorCode;
 use crate::message::request::HeadError;
 use crate::route::Route;
+use crate::secret::Secret;
 use http::StatusCode;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -47,21 +48,52 @@ impl Form {
 /// An answer of attache to a handshake request, which is not a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
     /// `Content-Type`.
     pub content_type: &'static str,
+    /// Further fields.
+    pub headers: Vec<(&'static str, String)>,
+    /// A field whose value is a secret that the client sent.
+    pub secret: Option<(&'static str, Secret)>,
     /// The body.
     pub body: String,
 }
 
 impl Reply {
+    fn new(content_type: &'static str, body: String) -> Self {
+        Self { status: StatusCode::OK, content_type, headers: Vec::new(), secret: None, body }
+    }
+
     /// Returns a plain text reply with `body`.
     pub fn text(body: Cow<'_, str>) -> Self {
-        Self { content_type: "text/plain; charset=utf-8", body: body.into_owned() }
+        Self::new("text/plain; charset=utf-8", body.into_owned())
     }
 
     /// Returns a JSON reply.
     pub fn json(body: String) -> Self {
-        Self { content_type: "application/json", body }
+        Self::new("application/json", body)
+    }
+
+    /// Returns a reply without a body, of status 200.
+    pub fn empty() -> Self {
+        Self::text(Cow::Borrowed(""))
+    }
+
+    /// Returns a reply of status 204. Discord wants a `Content-Type` even there.
+    pub fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, ..Self::json(String::new()) }
+    }
+
+    /// Adds a field.
+    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Sets the field whose value is a secret.
+    pub fn with_secret(self, name: &'static str, value: Secret) -> Self {
+        Self { secret: Some((name, value)), ..self }
     }
 }
 

@@ -7,13 +7,15 @@
 
 mod handover;
 
-use crate::config::model::{Account, Authorization, Config};
+use crate::config::model::{Account, Authorization, Config, Webhook};
 use crate::credentials::oauth2::{Now, TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
+use crate::handshake_secrets::HandshakeSecret;
 use crate::issuers::Issuers;
 use crate::outbound::Routes;
 use crate::outbound::callers::Callers;
 use crate::route::{Parts, Route};
+use crate::state::StoreSlot;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
 use crate::webhook::admission::Webhooks;
@@ -147,7 +149,9 @@ impl Snapshot {
             let carried = before.map(|before| before.route.carried()).unwrap_or_default();
             let deliveries = before.and_then(|b| b.replay.as_ref()).map(|(_, seen)| Arc::clone(seen));
             let route = Arc::new(Route::webhook(&service.key, webhook, carried, &mut parts));
-            let endpoint = Arc::new(Endpoint::new(route, webhook, deliveries));
+            let endpoint = Endpoint::new(route, webhook, deliveries);
+            let brought = brought(&service.key, webhook, &tokens.store, before.map(|before| &***before));
+            let endpoint = Arc::new(endpoint.with_brought(brought));
             Some((endpoint, webhook.api_keys.as_slice()))
         });
         let keys = KeyTable::new(endpoints.collect(), previous.map(|previous| &previous.keys));
@@ -221,6 +225,19 @@ impl Snapshot {
     pub fn unmatched(&self, direction: Direction) -> &Arc<ServiceStats> {
         &self.unmatched[direction as usize]
     }
+}
+
+/// Prepares the secret that the provider of a webhook brings, if it does.
+fn brought(
+    service: &str,
+    webhook: &Webhook,
+    store: &StoreSlot,
+    before: Option<&Endpoint>,
+) -> Option<Arc<HandshakeSecret>> {
+    let handshake = webhook.handshake.as_ref().filter(|handshake| handshake.brings_secret())?;
+    let verifier = webhook.verify.clone().filter(|_| webhook.is_secret_brought);
+    let before = before.and_then(|before| before.brought.as_deref());
+    Some(Arc::new(HandshakeSecret::new(service, handshake.as_str(), verifier, store.clone(), before)))
 }
 
 impl RunningAccount {

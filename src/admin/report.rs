@@ -311,6 +311,19 @@ pub struct UserReport {
     pub active: bool,
 }
 
+/// The handshake of a webhook.
+#[derive(Debug, Clone, Serialize)]
+pub struct HandshakeReport {
+    /// Its name.
+    pub name: &'static str,
+    /// The state of the secret that the provider brings: `waiting`, `kept`, `unusable`. `None`: it brings none.
+    pub secret: Option<&'static str>,
+    /// The time at which that secret came.
+    pub since: Option<Moment>,
+    /// Number of other secrets that this process ignored.
+    pub ignored: u64,
+}
+
 /// A webhook key.
 #[derive(Debug, Serialize)]
 pub struct KeyReport {
@@ -324,6 +337,8 @@ pub struct KeyReport {
     pub state: &'static str,
     /// The signature scheme.
     pub verify: Option<&'static str>,
+    /// The handshake that is answered.
+    pub handshake: Option<HandshakeReport>,
     /// The time at which it last admitted a call.
     pub last_used_at: Option<Moment>,
     /// The time at which a call with it was last refused.

@@ -3,9 +3,9 @@
 mod callers;
 
 use super::report::{
-    AccountReport, EndpointReport, ErrorReport, FailureReport, FetchFailureReport, IssuerReport, KeyReport,
-    ListenerReport, Moment, OutboundReport, Parts, ServiceReport, TokenReport, TokenRequestReport, Totals,
-    UnreadReport, UserReport,
+    AccountReport, EndpointReport, ErrorReport, FailureReport, FetchFailureReport, HandshakeReport,
+    IssuerReport, KeyReport, ListenerReport, Moment, OutboundReport, Parts, ServiceReport, TokenReport,
+    TokenRequestReport, Totals, UnreadReport, UserReport,
 };
 use crate::config::model::{Account, Config, Issuer, Jwks, ServerUrl, Service, UnreadSecret, Validity};
 use crate::credentials::oauth2::{Now, TokenSource, TokenState};
@@ -212,6 +212,7 @@ fn describe_keys(snapshot: &Snapshot, now: SystemTime) -> Vec<KeyReport> {
                 ErrorCode::CredentialUnavailable.as_str()
             }
             Validity::Valid if !endpoint.user.active => "user_inactive",
+            Validity::Valid if endpoint.waits_for_secret() => "handshake_awaited",
             validity => validity.as_str(),
         };
         KeyReport {
@@ -220,6 +221,15 @@ fn describe_keys(snapshot: &Snapshot, now: SystemTime) -> Vec<KeyReport> {
             user: endpoint.user.key.clone(),
             state,
             verify: endpoint.verifier.as_ref().map(|verifier| verifier.scheme().as_str()),
+            handshake: endpoint.responder.as_ref().map(|responder| {
+                let brought = endpoint.brought.as_ref().map(|brought| brought.status());
+                HandshakeReport {
+                    name: responder.as_str(),
+                    secret: brought.as_ref().map(|status| status.state),
+                    since: brought.as_ref().and_then(|status| status.since).map(Moment),
+                    ignored: brought.map_or(0, |status| status.ignored),
+                }
+            }),
             last_used_at: key.stats().last_used().map(Moment),
             last_refused_at: key.stats().last_refused().map(Moment),
             expires_at: key.expires_at().map(Moment),

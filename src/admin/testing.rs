@@ -106,6 +106,7 @@ pub(super) fn full() -> Report {
         user: "bot".to_owned(),
         state: "active",
         verify: Some("github"),
+        handshake: None,
         last_used_at: Some(ago(120)),
         last_refused_at: None,
         expires_at: Some(Moment(at() + Duration::from_secs(86_400 * 3 + 30))),

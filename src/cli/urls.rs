@@ -1,13 +1,18 @@
 //! `attache urls`: every webhook URL, one per key.
 //!
 //! Redacted by default, so that the list can be shared. `--reveal` shows a key only if the file (or a source in it) has
-//! its `value`; for a `sha256` only the hash is known.
+//! its `value`; for a `sha256` only the hash is known. A webhook that waits for its provider's handshake says so.
+
+mod handshake;
 
 use super::file::{self, File};
 use super::stdout;
 use crate::config::Mode;
-use crate::config::model::{ApiKey, Config, KeyIn, User, Validity};
+use crate::config::model::{ApiKey, Config, Handshake, KeyIn, User, Validity};
+use crate::handshake_secrets;
 use crate::secret::Secret;
+use crate::state::FileStore;
+use handshake::Act;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -16,15 +21,28 @@ use std::time::SystemTime;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   attache urls
-  attache urls --reveal")]
+  attache urls --reveal
+  attache urls --show-handshake notes
+  attache urls --reset-handshake tasks")]
 pub struct UrlsArgs {
     /// Show the complete keys that the configuration contains
     #[arg(long)]
     reveal: bool,
+    /// Show the secret that the provider of this service brought in its handshake
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["reveal", "reset_handshake"])]
+    show_handshake: Option<String>,
+    /// Remove that secret, so that the next handshake brings another one
+    #[arg(long, value_name = "SERVICE", conflicts_with = "reveal")]
+    reset_handshake: Option<String>,
 }
 
 /// Prints the list; returns the exit status.
 pub fn run(args: &UrlsArgs, config: Option<&Path>) -> i32 {
+    match (&args.show_handshake, &args.reset_handshake) {
+        (Some(service), _) => return handshake::run(Act::Show, service, config),
+        (_, Some(service)) => return handshake::run(Act::Reset, service, config),
+        (None, None) => {}
+    }
     // Without `--reveal` no secret is needed, so the command runs where secrets are not available.
     let mode = if args.reveal { Mode::Full } else { Mode::Offline };
     let config = match file::read(config, mode) {
@@ -50,6 +68,13 @@ fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
     let mut rows = Vec::new();
     for service in config.services.values() {
         let Some(webhook) = &service.webhook else { continue };
+        let brings = webhook.handshake.as_ref().is_some_and(Handshake::brings_secret);
+        let waits = brings
+            && config.state.as_ref().is_some_and(|state| {
+                // Without the folder, nothing is known: a service manager may have given another one to attache.
+                state.dir.exists()
+                    && !FileStore::has_entry(&state.dir, &handshake_secrets::name(&service.key))
+            });
         for key in &webhook.api_keys {
             let (shown, remark) = match (&key.value, reveal) {
                 (Some(value), true) if matches!(webhook.key_in, KeyIn::Header(_)) => {
@@ -64,7 +89,11 @@ fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
                 KeyIn::Header(name) => format!("{url} with {name}: {shown}{remark}"),
                 KeyIn::Path | KeyIn::Query(_) => url + remark,
             };
-            let state = state(key, &webhook.user, now).to_owned();
+            let state = match state(key, &webhook.user, now) {
+                "active" if waits => "awaits handshake",
+                state => state,
+            };
+            let state = state.to_owned();
             rows.push([service.key.clone(), webhook.user.key.clone(), key.id.clone(), state, url]);
         }
     }

@@ -4,11 +4,12 @@
 //! It runs the same check as requests, on the captured request, and prints each step. It prints no secret, no signature
 //! and no token: the valid signature is as sensitive as the secret for this one request.
 
+mod handshake;
 mod request;
 
 use super::file::{self, File};
 use super::stdout;
-use crate::config::model::Config;
+use crate::config::model::{Config, Handshake};
 use crate::config::{Mode, is_usual_variable};
 use crate::secret::Secret;
 use crate::signature::{
@@ -123,9 +124,9 @@ impl From<String> for Problem {
 
 fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(String, bool), Problem> {
     let config = config(args, path)?;
-    let verifier = match (&args.service, &config) {
+    let (verifier, handshake) = match (&args.service, &config) {
         (Some(service), Some(config)) => of_service(config, service)?,
-        _ => of_arguments(args)?,
+        _ => of_arguments(args).map(|verifier| (verifier, None))?,
     };
     if args.scheme.as_deref() != Some("hmac") && args.hmac.is_given() {
         return Err("--header, --algorithm, --encoding, --prefix, --signed, --timestamp-header and --id-header are for \
@@ -150,7 +151,10 @@ fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(St
     }
     let captured = Captured::parse(&read(args)?)?;
     let at = args.at.unwrap_or(now);
-    let (page, passes) = page(&verifier, &captured, public_url, at)?;
+    let (mut page, passes) = page(&verifier, &captured, public_url, at)?;
+    if let Some(remark) = handshake.and_then(|handshake| handshake::remark(&handshake, &captured, passes)) {
+        let _ = writeln!(page, "{remark}");
+    }
     Ok((page, passes))
 }
 
@@ -165,7 +169,7 @@ fn config(args: &VerifyArgs, path: Option<&Path>) -> Result<Option<Box<Config>>,
     }
 }
 
-fn of_service(config: &Config, name: &str) -> Result<Verifier, String> {
+fn of_service(config: &Config, name: &str) -> Result<(Verifier, Option<Handshake>), String> {
     let service = config.services.get(name).ok_or_else(|| {
         let nearest = file::nearest(name, config.services.keys().map(String::as_str));
         let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
@@ -178,7 +182,12 @@ fn of_service(config: &Config, name: &str) -> Result<Verifier, String> {
     {
         return Err(format!("{unread}; `attache check` says why"));
     }
-    verifier.ok_or_else(|| format!("services.{name}.webhook has no `verify`: a call needs only its key"))
+    let none = || format!("services.{name}.webhook has no `verify`: a call needs only its key");
+    let (mut verifier, webhook) = verifier.zip(webhook).ok_or_else(none)?;
+    if webhook.is_secret_brought {
+        verifier = handshake::with_kept_secret(config, name, &verifier)?;
+    }
+    Ok((verifier, webhook.handshake.clone()))
 }
 
 fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {

@@ -236,7 +236,8 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         max_concurrent,
         set_headers,
         verify,
-        verify_token,
+        is_secret_brought,
+        handshake,
         replay,
         refusals,
         unread,
@@ -254,7 +255,8 @@ fn same_webhook(before: &Webhook, after: &Webhook) -> bool {
         && *set_headers == after.set_headers
         && spelt(set_headers).eq(spelt(&after.set_headers))
         && *verify == after.verify
-        && *verify_token == after.verify_token
+        && *is_secret_brought == after.is_secret_brought
+        && *handshake == after.handshake
         && *replay == after.replay
         && *refusals == after.refusals
         && *unread == after.unread

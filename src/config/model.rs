@@ -6,6 +6,7 @@ mod account;
 mod caller;
 mod custom;
 mod forward_proxy;
+mod handshake;
 mod issuer;
 mod listen;
 mod param;
@@ -25,6 +26,7 @@ pub use account::{
 pub use caller::{Caller, CallerJwt, CallerRight, CallerRules, CallerServices};
 pub use custom::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 pub use forward_proxy::{ForwardProxy, NoProxy, ProxyRules, UsedProxy};
+pub use handshake::Handshake;
 pub use issuer::{Issuer, Jwks, JwksUrl};
 pub use listen::{AdminTokens, ClientCa, Listen, ListenAddr, ListenTls, Listener};
 pub use param::Param;
@@ -173,6 +175,14 @@ impl Config {
             CallerServices::All => None,
         });
         named.flatten().filter_map(|(service, grant)| Some((&**service, grant.account.as_ref()?)))
+    }
+
+    /// Returns the services whose provider brings the secret of its deliveries, with the name of the handshake.
+    pub fn brought_secrets(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.services.values().filter_map(|service| {
+            let handshake = service.webhook.as_ref()?.handshake.as_ref()?;
+            handshake.brings_secret().then_some((&*service.key, handshake.as_str()))
+        })
     }
 
     /// Returns the names and settings of the OAuth2 accounts with a refresh token to store, including those written in

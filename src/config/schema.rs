@@ -8,6 +8,7 @@ mod accounts;
 mod callers;
 mod custom;
 mod forward_proxy;
+mod handshake;
 mod issuers;
 mod json;
 mod listen;

@@ -2,6 +2,7 @@
 
 use crate::config::model::{Config, StateStore};
 use crate::credentials::oauth2::Tokens;
+use crate::handshake_secrets;
 use crate::snapshot::Handle;
 use crate::state::{FileStore, StateError, Store};
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ impl Grants {
         let opened = tokio::task::spawn_blocking(move || FileStore::open(&folder, &keys)).await;
         let opened: Arc<dyn Store> = Arc::new(opened.unwrap_or(Err(StateError::BrokenOff))?);
         if let Some(before) = self.tokens.store.get() {
-            keeps_all(&*before, &*opened, &Tokens::grants(config)).await?;
+            keeps_all(&*before, &*opened, &names(config)).await?;
         }
         self.tokens.store.set(opened);
         self.dir = Some(dir);
@@ -57,7 +58,7 @@ impl Grants {
 
     /// Seals every entry of `config` with the first key. To be run in the background: another process may hold a lock.
     pub(super) fn seal_again(&self, config: &Config) -> impl Future<Output = ()> + Send + use<> {
-        let (store, names) = (self.tokens.store.get(), Tokens::grants(config));
+        let (store, names) = (self.tokens.store.get(), names(config));
         async move {
             let Some(store) = store else { return };
             for name in names {
@@ -88,11 +89,19 @@ async fn keeps_all(before: &dyn Store, after: &dyn Store, names: &[String]) -> R
 }
 
 fn needed(config: &Config) -> Option<&StateStore> {
-    config.state.as_ref().filter(|_| config.rotating().next().is_some())
+    let is_needed = config.rotating().next().is_some() || config.brought_secrets().next().is_some();
+    config.state.as_ref().filter(|_| is_needed)
+}
+
+/// Returns the names of all entries of a configuration: grants, and secrets that providers bring.
+fn names(config: &Config) -> Vec<String> {
+    let mut names = Tokens::grants(config);
+    names.extend(config.brought_secrets().map(|(service, _)| handshake_secrets::name(service)));
+    names
 }
 
 /// Has every account that keeps a refresh token look into the store every other second: for a login, and for a token
-/// that another process renewed.
+/// that another process renewed. The same holds for the secrets that providers bring.
 pub(super) async fn watch(snapshots: Handle) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,6 +110,10 @@ pub(super) async fn watch(snapshots: Handle) {
         let snapshot = snapshots.load();
         for source in snapshot.token_sources() {
             source.look();
+        }
+        for brought in snapshot.keys.endpoints().iter().filter_map(|endpoint| endpoint.brought.as_ref()) {
+            // It logs what it finds, once.
+            let _ = brought.look().await;
         }
     }
 }

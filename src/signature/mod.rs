@@ -139,6 +139,21 @@ impl Verifier {
         Ok(Self { scheme, ways, tolerance, digests: secrets.iter().map(Secret::sha256).collect() })
     }
 
+    /// Returns the same verifier with these secrets in place of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`].
+    pub fn with_secrets(&self, secrets: &[Secret]) -> Result<Self, (usize, SecretFault)> {
+        let mut ways = self.ways.clone();
+        ways.iter_mut().for_each(|way| way.keys.clear());
+        for (index, secret) in secrets.iter().enumerate() {
+            Way::add(&mut ways, index + 1, secret).map_err(|fault| (index, fault))?;
+        }
+        let digests = secrets.iter().map(Secret::sha256).collect();
+        Ok(Self { scheme: self.scheme.clone(), ways, tolerance: self.tolerance, digests })
+    }
+
     /// Sets the id of the webhook, for a scheme that signs it.
     #[must_use]
     pub fn with_webhook_id(mut self, webhook_id: &str) -> Self {
@@ -232,6 +247,23 @@ impl Verifier {
     /// Returns the HMAC of X's challenge, which X asks for before it sends anything.
     pub fn sign_challenge(&self, challenge: &[u8]) -> Option<Vec<u8>> {
         let (_, key) = self.ways.first()?.keys.first()?;
+        key.hmac(|context| context.update(challenge)).map(|tag| tag.as_ref().to_vec())
+    }
+
+    /// Returns the HMAC of Zoom's challenge, with the secret that signed the question. Another one could be the next or the
+    /// previous secret, which Zoom does not know.
+    pub fn sign_challenge_of(
+        &self,
+        question: &Delivery<'_>,
+        now: SystemTime,
+        challenge: &[u8],
+    ) -> Option<Vec<u8>> {
+        let way = self.way(question)?;
+        let has_signed = |key: &&(usize, Key)| {
+            let key = std::slice::from_ref(*key);
+            way.parts.verify(key, question, (now, self.tolerance), &mut Trace::off()).is_ok()
+        };
+        let (_, key) = way.keys.iter().find(has_signed)?;
         key.hmac(|context| context.update(challenge)).map(|tag| tag.as_ref().to_vec())
     }
 

@@ -111,7 +111,8 @@ presets! {
             .time(Header("x-slack-request-timestamp"), Seconds)
             .signed("v0:{timestamp}:{body}"),
     )
-    .id_member("event_id");
+    .id_member("event_id")
+    .handshake("slack");
     /// Shopify.
     Shopify = "shopify": Preset::new(sha256_base64("x-shopify-hmac-sha256").unsigned_event(&[
         "X-Shopify-Webhook-Id",
@@ -125,14 +126,15 @@ presets! {
     /// The same under Svix's header names.
     Svix = "svix": Preset::new(standard("svix-signature", "svix-timestamp", "svix-id")).or(STANDARD);
     /// Meta: Facebook, Instagram, WhatsApp.
-    Meta = "meta": Preset::new(sha256_hex("x-hub-signature-256").prefix("sha256="));
+    Meta = "meta": Preset::new(sha256_hex("x-hub-signature-256").prefix("sha256=")).handshake("meta");
     /// Dropbox.
-    Dropbox = "dropbox": Preset::new(sha256_hex("x-dropbox-signature")).repeating();
+    Dropbox = "dropbox": Preset::new(sha256_hex("x-dropbox-signature")).repeating().handshake("dropbox");
     /// X, formerly Twitter.
-    X = "x": Preset::new(sha256_base64("x-twitter-webhooks-signature").prefix("sha256=")).objects_only();
+    X = "x":
+        Preset::new(sha256_base64("x-twitter-webhooks-signature").prefix("sha256=")).objects_only().handshake("x");
     /// Microsoft Graph, which signs nothing, but sends a token back in every notification.
     MicrosoftGraph = "microsoft_graph":
-        Preset::new(Row::member("/value/*/clientState", Token, Hex)).repeating();
+        Preset::new(Row::member("/value/*/clientState", Token, Hex)).repeating().handshake("microsoft_graph");
     /// Adyen: payment webhooks, whose signature is in the body.
     Adyen = "adyen": Preset::new(
         Row::member(ADYEN_SIGNATURE, Sha256, Base64).secret(HexSecret).signed(ADYEN_FIELDS),
@@ -143,7 +145,7 @@ presets! {
     Airtable = "airtable":
         Preset::new(sha256_hex("x-airtable-content-mac").prefix("hmac-sha256=").secret(Base64Secret));
     /// Asana.
-    Asana = "asana": Preset::new(sha256_hex("x-hook-signature")).repeating();
+    Asana = "asana": Preset::new(sha256_hex("x-hook-signature")).repeating().handshake("asana");
     /// Bitbucket, Cloud and Data Center; Jira.
     Bitbucket = "bitbucket": Preset::new(
         sha256_hex("x-hub-signature")
@@ -217,7 +219,8 @@ presets! {
     /// Mux.
     Mux = "mux": Preset::new(like_stripe("mux-signature")).id_member("id");
     /// Notion.
-    Notion = "notion": Preset::new(sha256_hex("x-notion-signature").prefix("sha256=")).id_member("id");
+    Notion = "notion":
+        Preset::new(sha256_hex("x-notion-signature").prefix("sha256=")).id_member("id").handshake("notion");
     /// Paddle Billing.
     Paddle = "paddle": Preset::new(
         sha256_hex("paddle-signature")

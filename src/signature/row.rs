@@ -27,6 +27,8 @@ pub(super) struct Preset {
     pub(super) objects_only: bool,
     /// The text for `{webhook_id}` comes from the file.
     pub(super) needs_webhook_id: bool,
+    /// The name of the handshake that is answered if the file does not say it.
+    pub(super) handshake: Option<&'static str>,
 }
 
 /// One way to sign: the four parts in constants.
@@ -197,6 +199,7 @@ impl Preset {
             repeats_itself: false,
             objects_only: false,
             needs_webhook_id: false,
+            handshake: None,
         }
     }
 
@@ -228,6 +231,11 @@ impl Preset {
     /// Sets that the signed text has the webhook's id in it, which the file must give.
     pub(super) const fn with_webhook_id(self) -> Self {
         Self { needs_webhook_id: true, ..self }
+    }
+
+    /// Sets the handshake that is answered if the file does not say it.
+    pub(super) const fn handshake(self, name: &'static str) -> Self {
+        Self { handshake: Some(name), ..self }
     }
 
     /// Returns the header that holds the secret itself.

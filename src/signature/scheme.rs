@@ -86,6 +86,12 @@ impl Scheme {
         self.preset().is_some_and(|preset| preset.needs_webhook_id)
     }
 
+    /// Returns the name of the handshake that is answered if the file does not say it. One that brings the secret is
+    /// answered only if the file says that the secret comes from it.
+    pub fn handshake(&self) -> Option<&'static str> {
+        self.preset()?.handshake
+    }
+
     /// Returns the default tolerance.
     pub fn default_tolerance(&self) -> Duration {
         self.preset().map_or(Verifier::DEFAULT_TOLERANCE, |preset| Duration::from_secs(preset.tolerance))

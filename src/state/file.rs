@@ -47,6 +47,11 @@ impl FileStore {
         folder.probe()?;
         Ok(Self(Arc::new(folder)))
     }
+
+    /// Returns true if the folder `dir` has an entry of this name. No key is needed, and nothing is created.
+    pub fn has_entry(dir: &Path, name: &str) -> bool {
+        Folder::new(dir, &[]).path(name, "grant").exists()
+    }
 }
 
 #[async_trait]

@@ -29,10 +29,12 @@
 mod file;
 mod locked;
 mod seal;
+mod slot;
 #[cfg(test)]
 mod tests;
 
 pub use file::FileStore;
+pub use slot::StoreSlot;
 
 use crate::secret::Secret;
 use async_trait::async_trait;

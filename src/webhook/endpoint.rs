@@ -1,11 +1,12 @@
 //! The webhook of one service, prepared for the request path: the clients that may call, their proofs, and the user.
 
+use super::handshake::Responder;
 use super::replay::Deliveries;
 use crate::config::model::{KeyIn, Refusals, Replay, User, Webhook};
+use crate::handshake_secrets::HandshakeSecret;
 use crate::limits::RateLimit;
 use crate::plan::Refusal;
 use crate::route::Route;
-use crate::secret::Secret;
 use crate::signature::Verifier;
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -28,8 +29,10 @@ pub struct Endpoint {
     pub limit: Option<RateLimit>,
     /// What a call has to be signed with.
     pub verifier: Option<Verifier>,
-    /// What Meta has to show.
-    pub verify_token: Option<Secret>,
+    /// Answers the provider's question before its first delivery.
+    pub responder: Option<Box<Responder>>,
+    /// The secret that the provider brings.
+    pub brought: Option<Arc<HandshakeSecret>>,
     /// The treatment of duplicates, and the remembered deliveries.
     pub replay: Option<(Replay, Arc<Deliveries>)>,
     /// Time of the last logged refusal, in milliseconds since the start.
@@ -51,13 +54,28 @@ impl Endpoint {
             allow_from: webhook.allow_from.clone(),
             limit: webhook.rate_limit.as_ref().map(RateLimit::new),
             verifier: webhook.verify.clone(),
-            verify_token: webhook.verify_token.clone(),
+            responder: webhook
+                .handshake
+                .as_ref()
+                .map(|handshake| Box::new(Responder::new(handshake, webhook.rate_limit.as_ref()))),
+            brought: None,
             replay: webhook.replay.clone().map(|replay| (replay, deliveries.unwrap_or_default())),
             last_warning: AtomicU64::new(0),
             not_logged: AtomicU64::new(0),
             refusals: webhook.refusals.clone(),
             route,
         }
+    }
+
+    /// Sets the secret that the provider brings.
+    #[must_use]
+    pub fn with_brought(self, brought: Option<Arc<HandshakeSecret>>) -> Self {
+        Self { brought, ..self }
+    }
+
+    /// Returns true if no delivery can be verified before the provider has brought its secret.
+    pub fn waits_for_secret(&self) -> bool {
+        self.brought.as_ref().is_some_and(|brought| brought.signs() && brought.is_missing())
     }
 
     /// Returns the key of its service.

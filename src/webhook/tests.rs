@@ -4,7 +4,7 @@ use super::endpoint::Endpoint;
 use super::keys::KeyTable;
 use super::rate::UnknownKeyLimiter;
 use super::*;
-use crate::config::model::{ApiKey, Host, KeyIn, Rate, Refusals, ServerUrl, User, Webhook};
+use crate::config::model::{ApiKey, Handshake, Host, KeyIn, Rate, Refusals, ServerUrl, User, Webhook};
 use crate::error_code::ErrorCode;
 use crate::message::{Fields, Framing};
 use crate::route::{Carried, Parts, Route};
@@ -263,7 +263,7 @@ fn refusals_of_a_webhook_change_the_status() {
 #[test]
 fn a_question_is_answered_whatever_the_methods() {
     let verify = Verifier::new(Scheme::Dropbox, &[Secret::new("s")], Duration::from_secs(300)).ok();
-    let keys = table(&[("a", Webhook { verify, ..webhook() })]);
+    let keys = table(&[("a", Webhook { verify, handshake: Some(Handshake::Dropbox), ..webhook() })]);
     assert_eq!(call(&keys, &Method::GET, "/webhooks/good?challenge=c", &[]), Ok("c".into()));
     assert_eq!(call(&keys, &Method::GET, "/webhooks/good", &[]), Err("405 method".into()));
     assert_eq!(call(&keys, &Method::GET, "/webhooks/wrong?challenge=c", &[]), Err("404 unknown_key".into()));

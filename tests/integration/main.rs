@@ -25,6 +25,7 @@ mod forward_proxy;
 mod framing;
 mod grants;
 mod handover;
+mod handshake_secrets;
 mod handshakes;
 mod harness;
 mod headers;

@@ -78,6 +78,13 @@ fn row(report: &Report, hook: &Hook<'_>) -> Markup {
                 div.dim {
                     "to " (endpoint.receiver)
                     @if let Some(scheme) = hook.keys.iter().find_map(|key| key.verify) { ", signed: " (scheme) }
+                    @if let Some(handshake) = hook.keys.iter().find_map(|key| key.handshake.as_ref()) {
+                        ", handshake: " (handshake.name)
+                        @if let Some(since) = handshake.since { " (" (words::moment(now, since)) ")" }
+                        @if handshake.ignored > 0 {
+                            ", " (words::count(handshake.ignored)) " other secrets ignored"
+                        }
+                    }
                 }
             }
             td role="cell" data-label="Keys" {
@@ -116,6 +123,7 @@ fn tone(key: &KeyReport, now: SystemTime) -> Tone {
         "active" if key.expires_at.is_some_and(|at| at.0 <= now + SOON) => Tone::Warning,
         "active" => Tone::Good,
         "disabled" | "not_yet_valid" => Tone::Neutral,
+        "handshake_awaited" => Tone::Warning,
         _ => Tone::Bad,
     }
 }

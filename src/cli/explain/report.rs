@@ -215,6 +215,10 @@ impl Report {
             let line = format!("{scheme}; checked when the body is there (`attache verify` explains it)");
             self.add("verify", json!(scheme), "signature", line);
         }
+        if let Some(handshake) = &webhook.handshake {
+            let name = handshake.as_str();
+            self.add("handshake", json!(name), "handshake", format!("{name}; attache answers it"));
+        }
         if let Some(replay) = &webhook.replay {
             let (window, answer) = (replay.window, replay.answer.as_u16());
             let names: Vec<&str> = replay.distinguish_by.iter().map(http::HeaderName::as_str).collect();

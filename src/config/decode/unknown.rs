@@ -54,7 +54,10 @@ pub(super) fn report(
         (None, Some((_, instead))) => (*instead).to_owned(),
         (None, None) => {
             let known: Vec<&str> = shape.keys().map(|key| key.name).collect();
-            decoder.known((!stray).then_some(name), &known)
+            match known.is_empty() {
+                true => "there are no keys here: write `{}`".to_owned(),
+                false => decoder.known((!stray).then_some(name), &known),
+            }
         }
     };
     decoder.report(finding.help(help));

@@ -10,4 +10,6 @@ pub struct Verify {
     pub verifier: Verifier,
     /// `verify_token`: the token that Meta sends in its handshake.
     pub verify_token: Option<Secret>,
+    /// `secret: { handshake: true }`: the provider brings the secret.
+    pub is_brought: bool,
 }

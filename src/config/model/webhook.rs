@@ -1,6 +1,6 @@
 //! Webhooks: which calls are accepted, and what the receiver is told.
 
-use super::{ServerUrl, UnreadSecret, User};
+use super::{Handshake, ServerUrl, UnreadSecret, User};
 use crate::error_code::ErrorCode;
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
@@ -39,8 +39,10 @@ pub struct Webhook {
     pub set_headers: Arc<[(FieldName, HeaderValue)]>,
     /// `verify`: the required signature.
     pub verify: Option<Verifier>,
-    /// `verify.verify_token`: the token that Meta sends in its handshake.
-    pub verify_token: Option<Secret>,
+    /// `verify.secret: { handshake: true }`: `verify` has no secret until the provider has brought it.
+    pub is_secret_brought: bool,
+    /// `handshake`, or the one that `verify` implies: the provider's question that attache answers.
+    pub handshake: Option<Handshake>,
     /// `replay`: the treatment of duplicate deliveries.
     pub replay: Option<Replay>,
     /// `refusals`.
@@ -66,7 +68,8 @@ impl Webhook {
             max_concurrent: None,
             set_headers: [].into(),
             verify: None,
-            verify_token: None,
+            is_secret_brought: false,
+            handshake: None,
             replay: None,
             refusals: Refusals::default(),
             unread: None,

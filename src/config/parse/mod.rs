@@ -8,6 +8,7 @@ mod advice;
 mod callers;
 mod credential_place;
 mod forward_proxy;
+mod handshake;
 mod headers;
 mod hosts;
 mod identity;
@@ -254,14 +255,15 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     let kept = !state.is_absent() || decoder.is_misspelt(&map, "state");
     let proxies = forward_proxy::Proxies::read(decoder, map.get("proxy"), listeners.outbound.as_ref());
     let proxies = Arc::new(proxies);
+    let brought = handshake::BroughtSecrets::new(kept, sealed_with.clone());
     let mut refresh_tokens = oauth2::RefreshTokens::new(kept, sealed_with, Arc::clone(&proxies));
     let issuers = named(decoder, &map, "issuers", |at, name| issuers::issuer(decoder, at, name, &proxies));
     let accounts = named(decoder, &map, "accounts", |at, name| {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
-    let mut webhooks =
-        webhooks::All::new(map.get("public_url").is_some(), &names, assertion_unread).after(admin_tokens);
+    let webhooks = webhooks::All::new(map.get("public_url").is_some(), &names, assertion_unread, brought);
+    let mut webhooks = webhooks.after(admin_tokens);
     let defaults = map.get("defaults");
     let defaults = defaults.as_ref().and_then(|at| decoder.mapping(at));
     let of = |key| defaults.as_ref().and_then(|map| map.get(key));

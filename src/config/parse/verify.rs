@@ -33,9 +33,12 @@ pub(super) fn verify(
     let help = map.get("scheme").is_none().then(schemes);
     let scheme =
         decoder.required_or(&map, "scheme", help.as_deref()).and_then(|at| scheme(decoder, &map, &at));
-    let secrets = match &scheme {
-        Some(scheme) if scheme.has_public_key() => public_keys(decoder, &map, scheme),
-        scheme => secrets(decoder, &map, scheme.as_ref()),
+    let brought = brought(decoder, &map);
+    let secrets = match (&scheme, &brought) {
+        (Some(scheme), _) if scheme.has_public_key() => public_keys(decoder, &map, scheme),
+        (_, Given::Value(())) => Some(Vec::new()),
+        (_, Given::Invalid) => None,
+        (scheme, Given::Absent) => secrets(decoder, &map, scheme.as_ref()),
     };
     let tolerance = map.get("tolerance").map(|at| (decoder.duration(&at, false), at));
     let verify_token = map.get("verify_token").map(|at| (decoder.secret(&at, PlainText::WARN), at));
@@ -71,7 +74,7 @@ pub(super) fn verify(
         Some((id, _)) => verifier.with_webhook_id(id?),
         None => verifier,
     };
-    Some(Verify { verifier, verify_token })
+    Some(Verify { verifier, verify_token, is_brought: brought == Given::Value(()) })
 }
 
 /// Reports a tolerance or a token that the scheme has no use for.
@@ -139,6 +142,37 @@ fn are_distinct(decoder: &Decoder<'_>, map: &Map<'_>, scheme: &Scheme, names: &m
         }
     }
     fine
+}
+
+/// Reads `secret: { handshake: true }`: the provider brings the secret.
+fn brought(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<()> {
+    let Some(at) = map.get("secret") else { return Given::Absent };
+    let Some(source) = decoder.secret_source(&at) else { return Given::Absent };
+    let Some(handshake) = source.get("handshake") else { return Given::Absent };
+    if let Some(second) = map.get("secrets") {
+        let message = format!("{} has both `secret` and `secrets`", map.at);
+        let finding = Finding::error("conflicting_keys", decoder.key(&second), message);
+        return decoder.reject::<()>(finding.label("the provider brings the only secret")).into();
+    }
+    if source.len() > 1 {
+        let message = format!("{at} has more than one source");
+        let finding = Finding::error("conflicting_keys", decoder.key(&handshake), message);
+        return decoder.reject::<()>(finding.label("the provider brings the only secret")).into();
+    }
+    match decoder.bool(&handshake) {
+        Some(true) => Given::Value(()),
+        Some(false) => {
+            let message = format!("{at} has no source of the secret");
+            let finding = Finding::error("missing_key", decoder.place(&handshake), message);
+            let help = "write `{ handshake: true }`, or another source such as `{ env: NAME }`";
+            decoder.reject::<()>(finding.label("no handshake brings it").help(help)).into()
+        }
+        None => {
+            // It may be the secret itself.
+            decoder.hide(handshake.node);
+            Given::Invalid
+        }
+    }
 }
 
 /// Reads `secret` or `secrets`: one secret or a list, under either name.

@@ -1,12 +1,15 @@
 //! Webhooks: their keys, users and receivers.
 
 use super::accounts::plain_text_of;
+use super::handshake::{self, BroughtSecrets};
 use super::headers::headers;
 use super::services::Context;
 use super::{keys, limits, loops, optional, refer, rights, urls, verify};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
-use crate::config::model::{ApiKey, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Verify, Webhook};
+use crate::config::model::{
+    ApiKey, Handshake, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Verify, Webhook,
+};
 use crate::config::problem::Finding;
 use crate::config::scalar;
 use crate::config::tree::View;
@@ -29,11 +32,18 @@ pub(super) struct All<'a> {
     names: &'a Distinct<'a>,
     /// The unreadable key of `identity.assertion`, if any.
     assertion: Option<UnreadSecret>,
+    /// The store for secrets that providers bring.
+    brought: BroughtSecrets,
 }
 
 impl<'a> All<'a> {
-    pub(super) fn new(public_url: bool, names: &'a Distinct<'a>, assertion: Option<UnreadSecret>) -> Self {
-        Self { seen_keys: keys::Seen::default(), public_url, names, assertion }
+    pub(super) fn new(
+        public_url: bool,
+        names: &'a Distinct<'a>,
+        assertion: Option<UnreadSecret>,
+        brought: BroughtSecrets,
+    ) -> Self {
+        Self { seen_keys: keys::Seen::default(), public_url, names, assertion, brought }
     }
 
     /// Takes the keys that are of another kind.
@@ -55,10 +65,13 @@ pub(super) fn webhook(
 ) -> Option<Webhook> {
     let (webhook, unread) = decoder.secrets.owned(at.to_string(), || read(decoder, at, context, all));
     let mut webhook = webhook?;
-    webhook.unread = UnreadSecret::worse(unread.as_ref(), all.assertion.as_ref()).cloned();
+    let brings_secret = webhook.handshake.as_ref().is_some_and(Handshake::brings_secret);
+    let sealed_with = all.brought.sealed_with.as_ref().filter(|_| brings_secret);
+    let unread = UnreadSecret::worse(unread.as_ref(), all.assertion.as_ref());
+    webhook.unread = UnreadSecret::worse(unread, sealed_with).cloned();
     if webhook.unread.as_ref().is_some_and(|unread| unread.blocks) {
         // They may be placeholders.
-        webhook.verify_token = None;
+        webhook.handshake = None;
         webhook.set_headers = [].into();
     }
     Some(webhook)
@@ -74,9 +87,9 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All
     let api_keys = decoder.required(&map, "api_keys").and_then(|at| api_keys(decoder, &at, all));
     decoder.required(&map, "user");
     let settings = settings(decoder, &map, context, all);
-    let (verifier, verify_token) = match settings.verify.checked().ok()? {
-        Some(verify) => (Some(verify.verifier), verify.verify_token),
-        None => (None, None),
+    let (verifier, is_secret_brought) = match settings.verify.checked().ok()? {
+        Some(verify) => (Some(verify.verifier), verify.is_brought),
+        None => (None, false),
     };
     let default = Webhook::new(settings.user.value()?, forward_to?, api_keys?);
     Some(Webhook {
@@ -89,7 +102,8 @@ fn read(decoder: &Decoder<'_>, at: &At<'_>, context: &Context<'_>, all: &mut All
         max_concurrent: settings.max_concurrent.checked().ok()?.and_then(NonZeroU32::new),
         set_headers: settings.set_headers.or(Vec::new())?.into(),
         verify: verifier,
-        verify_token,
+        is_secret_brought,
+        handshake: settings.handshake.checked().ok()?,
         replay: settings.replay.checked().ok()?,
         refusals: settings.refusals.or(default.refusals)?,
         ..default
@@ -108,6 +122,7 @@ struct Settings {
     max_concurrent: Given<u32>,
     set_headers: Given<Vec<(FieldName, HeaderValue)>>,
     verify: Given<Verify>,
+    handshake: Given<Handshake>,
     replay: Given<Replay>,
     refusals: Given<Refusals>,
 }
@@ -116,6 +131,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
     let mut names = Distinct::below(all.names);
     let key_in = optional(map.get("key_in"), |at| key_in(decoder, at, &mut names));
     let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, all.public_url, &mut names));
+    let handshake = handshake::handshake(decoder, map, &verify, &all.brought);
     let verifier = verify.as_ref().value().map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
     let set_headers = optional(map.get("set_headers"), |at| set_headers(decoder, at, verifier, &mut names));
@@ -134,6 +150,7 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
         max_concurrent: optional(map.get("max_concurrent"), |at| decoder.integer(at)),
         set_headers,
         verify,
+        handshake,
         replay,
         refusals: optional(map.get("refusals"), |at| refusals(decoder, at)),
     }

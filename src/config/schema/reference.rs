@@ -26,6 +26,9 @@ fn section(page: &mut String, shape: &'static Shape) {
     if shape.name != "file" {
         let _ = write!(page, "\nExample: `{}`\n", shape.example);
     }
+    if shape.keys().next().is_none() {
+        return;
+    }
     page.push_str("\n| key | value | default | |\n| --- | --- | --- | --- |\n");
     for key in shape.keys() {
         row(page, key);

@@ -26,6 +26,8 @@ pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
             "minProperties": 1,
             "anyOf": [{ "maxProperties": 1 }, { "maxProperties": 2, "required": ["headers"] }],
         }),
+        "verify.secret" => exactly_one(shape.keys().map(|key| key.name).filter(|name| *name != "prefix")),
+        "handshake" => json!({ "minProperties": 1, "maxProperties": 1 }),
         "key_in" => json!({ "minProperties": 1, "maxProperties": 1 }),
         "api_key" | "token" => exactly_one(["sha256", "value"].into_iter()),
         "jwt" => json!({ "required": ["key"] }),

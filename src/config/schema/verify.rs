@@ -1,5 +1,6 @@
 //! The keys of a webhook's signature.
 
+use super::handshake::BROUGHT;
 use super::{Kind, Shape, key};
 use crate::signature::Scheme;
 
@@ -17,7 +18,7 @@ pub(super) static VERIFY: Shape = Shape {
         .also(&["type", "provider"]),
         key(
             "secret",
-            Kind::OneOf(&[Kind::Secret, Kind::List(&Kind::Secret)]),
+            Kind::OneOf(&[Kind::Map(&BROUGHT), Kind::Secret, Kind::List(&Kind::Secret)]),
             "The signing secret, or several.",
         )
         .also(&["key", "signing_secret"]),
@@ -34,7 +35,7 @@ pub(super) static VERIFY: Shape = Shape {
             "The maximum difference between a signed time and now, in both directions. Default: `5m`; Box and Twitch \
              `10m`.",
         ),
-        key("verify_token", Kind::Secret, "The token that Meta sends in its handshake.")
+        key("verify_token", Kind::Secret, "The token that Meta sends in its handshake: `handshake.meta.verify_token`.")
             .with("scheme", "meta"),
         key("webhook_id", Kind::Text, "The id of the webhook, which PayPal signs.").with("scheme", "paypal"),
         key(

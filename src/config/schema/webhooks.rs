@@ -1,5 +1,6 @@
 //! The keys of a webhook.
 
+use super::handshake::HANDSHAKE;
 use super::rights::SET_HEADERS;
 use super::top::RATE;
 use super::verify::VERIFY;
@@ -79,6 +80,12 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
         SET_HEADERS,
         key("verify", Kind::Map(&VERIFY), "The signature that a call needs in addition to its key.")
             .also(&["signature", "hmac"]),
+        key(
+            "handshake",
+            HANDSHAKE,
+            "The provider's question before its first delivery, which attache answers. Default: the one of `verify.scheme`.",
+        )
+        .also(&["challenge", "validation"]),
         key("replay", Kind::Map(&REPLAY), "The treatment of duplicate deliveries.").also(&["dedup"]),
         key(
             "refusals",

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::model::{
-    Account, Authorization, ClientAuth, Config, CustomParams, Grant, JsonParam, PresentedToken,
+    Account, Authorization, ClientAuth, Config, CustomParams, Grant, Handshake, JsonParam, PresentedToken,
 };
 use crate::config::parse::parse;
 use crate::config::problem::Problems;
@@ -234,8 +234,9 @@ fn no_placeholder_reaches_the_model() {
         let mut blocked = 0;
         for webhook in config.services.values().filter_map(|service| service.webhook.as_ref()) {
             let held = webhook
-                .verify_token
+                .handshake
                 .iter()
+                .filter_map(Handshake::verify_token)
                 .chain(webhook.api_keys.iter().filter_map(|key| key.value.as_ref()));
             assert!(held.into_iter().all(|secret| !secret.expose().contains("not read")), "{case}");
             let is_blocked = webhook.unread.as_ref().is_some_and(|unread| unread.blocks);

@@ -53,5 +53,5 @@ pub use sign_in::{Authorization, Device, Lasts, Redirected, SignIn, SignInError,
 pub use source::TokenSource;
 pub use status::{LastOutcome, TokenState, TokenStatus};
 pub use token::Token;
-pub use tokens::{StoreSlot, Tokens};
+pub use tokens::Tokens;
 pub use wire::{BuildError, TokenClient};

@@ -9,10 +9,10 @@ use super::unsaved::Unsaved;
 use super::wire::TokenClient;
 use crate::config::model::{Config, OAuth2};
 use crate::secret::Secret;
-use crate::state::Store;
+use crate::state::StoreSlot;
 use async_trait::async_trait;
 use std::error::Error as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -86,22 +86,6 @@ impl Tokens {
                 Arc::new(NoClient)
             }
         }
-    }
-}
-
-/// The store in use; empty as long as no account needs one. A reload may put another one in.
-#[derive(Clone, Default)]
-pub struct StoreSlot(Arc<RwLock<Option<Arc<dyn Store>>>>);
-
-impl StoreSlot {
-    /// The store, if there is one.
-    pub fn get(&self) -> Option<Arc<dyn Store>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// From now on this one.
-    pub fn set(&self, store: Arc<dyn Store>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
     }
 }
 

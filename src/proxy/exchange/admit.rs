@@ -32,7 +32,7 @@ pub(super) async fn admit(
     client: &mut Client,
 ) -> Result<(), NotForwarded> {
     let Some(call) = &planned.delivery else { return Ok(()) };
-    let admission = call.admission;
+    let admission = call.admission.clone();
     let mut body = None;
     let mut fetched = 0;
     loop {
@@ -43,7 +43,7 @@ pub(super) async fn admit(
             }
             _ => None,
         };
-        let verdict = decide(request, planned, admission, read);
+        let verdict = decide(request, planned, &admission, read);
         drop(turn);
         match verdict {
             Verdict::NeedsBody => {
@@ -55,7 +55,7 @@ pub(super) async fn admit(
                 fetch(key, planned, client).await?;
             }
             Verdict::NeedsKey(_) => return Err(NotForwarded::refused(internal("no_verdict"))),
-            Verdict::Reply(reply) => return Err(replied(&request.record, reply)),
+            Verdict::Reply(reply) => return Err(replied(&mut request.record, reply)),
             Verdict::Refuse(refused) => return Err(refuse(&mut request.record, *refused)),
             Verdict::Forward(forward) => {
                 note_use(&request.record);
@@ -67,7 +67,7 @@ pub(super) async fn admit(
 }
 
 /// Asks the admission with what is known.
-fn decide(request: &Request, planned: &Planned, admission: Admission, body: Option<&Bytes>) -> Verdict {
+fn decide(request: &Request, planned: &Planned, admission: &Admission, body: Option<&Bytes>) -> Verdict {
     let snapshot = &request.record.snapshot;
     let webhooks = snapshot.webhooks();
     let Some(body) = body else { return admission.decide(&webhooks, &planned.plan, None) };

@@ -15,8 +15,7 @@ use bytes::{Bytes, BytesMut};
 pub(crate) const REQUEST_ID: &[u8] = b"X-Attache-Request-Id";
 const PROXY_STATUS: &[u8] = b"Proxy-Status";
 
-/// An answer, ready to be written.
-#[derive(Debug)]
+/// An answer, ready to be written. Has no `Debug`: a field may be a secret that the client sent.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     headers: Vec<(Bytes, Bytes)>,
@@ -64,14 +63,18 @@ impl Answer {
 
     /// Returns the answer to a request that attache answers itself, such as a handshake.
     pub(crate) fn reply(reply: Reply, id: &RequestId) -> Self {
-        let headers = vec![
+        let mut headers = vec![
             (text("Content-Type"), text(reply.content_type)),
             (text("X-Content-Type-Options"), text("nosniff")),
             (text("Cache-Control"), text("no-store")),
             (Bytes::from_static(PROXY_STATUS), text("attache")),
             (Bytes::from_static(REQUEST_ID), id.as_str().to_owned().into()),
         ];
-        Self { status: 200, headers, body: reply.body.into() }
+        headers.extend(reply.headers.into_iter().map(|(name, value)| (text(name), value.into())));
+        if let Some((name, secret)) = &reply.secret {
+            headers.push((text(name), Bytes::copy_from_slice(secret.expose().as_bytes())));
+        }
+        Self { status: reply.status.as_u16(), headers, body: reply.body.into() }
     }
 
     /// Returns the operator's own answer on timeout.

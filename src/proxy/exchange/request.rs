@@ -129,7 +129,7 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
             }
         }
     };
-    let forwarded = caller.is_some_and(|(caller, _)| caller.forwarded);
+    let forwarded = caller.as_ref().is_some_and(|(caller, _)| caller.forwarded);
     let snapshot = Arc::clone(&record.snapshot);
     let plan = match planned {
         Ok(plan) => plan,
@@ -273,8 +273,9 @@ pub(super) fn note_use(record: &Record) {
 }
 
 /// Answers a handshake.
-pub(super) fn replied(record: &Record, reply: Reply) -> NotForwarded {
+pub(super) fn replied(record: &mut Record, reply: Reply) -> NotForwarded {
     note_use(record);
+    record.reason = Some("handshake".into());
     NotForwarded::Replied(reply)
 }
 

@@ -46,11 +46,13 @@ pub enum WebhookRefusal {
     UnderWay,
     /// A delivery that the receiver was sent and did not answer.
     OutcomeUnknown,
+    /// A provider's question that is not answered.
+    Handshake,
 }
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -72,6 +74,7 @@ impl WebhookRefusal {
         Self::Duplicate,
         Self::UnderWay,
         Self::OutcomeUnknown,
+        Self::Handshake,
     ];
 
     /// Returns the value of the label.
@@ -98,6 +101,7 @@ impl WebhookRefusal {
             Self::Duplicate => "duplicate",
             Self::UnderWay => "under_way",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Handshake => "handshake",
         }
     }
 }

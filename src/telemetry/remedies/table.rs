@@ -7,6 +7,13 @@ use crate::error_code::ErrorCode;
 pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: None,
+        reasons: &["handshake"],
+        cause: "The provider asked if the URL expects its deliveries, and attache answered.",
+        action: "Nothing.",
+        see: "webhooks.md#handshakes",
+    },
+    Remedy {
+        code: None,
         reasons: &["client_left"],
         cause: "The client closed its connection before it had the whole response.",
         action: "If `phase` is `token`, `connect` or `wait`, the client's own time limit ended before the service's `timeout`: raise the first, or lower the second. In `body` or `send`, the client was ended or cancelled the request; nothing has to be done here.",
@@ -297,7 +304,7 @@ pub const REMEDIES: &[Remedy] = &[
         code: Some(ErrorCode::RequestInvalid),
         reasons: &["challenge"],
         cause: "The handshake's question is not one that the provider sends.",
-        action: "Compare `verify.scheme` with the provider; a client that only guesses is refused rightly.",
+        action: "Compare `handshake`, or `verify.scheme`, with the provider; a client that only guesses is refused rightly.",
         see: "",
     },
     Remedy {
@@ -348,6 +355,20 @@ pub const REMEDIES: &[Remedy] = &[
         cause: "The client's address, `client`, is in none of the networks of `allow_from`.",
         action: "Add the provider's network. If `client` is your own proxy's address, add that to `trusted_proxies`.",
         see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestDenied),
+        reasons: &["topic"],
+        cause: "A hub asks about a subscription that is not wanted, or about the end of one that is.",
+        action: "Add the topic to `handshake.websub.topics`, or remove it there before you end its subscription.",
+        see: "webhooks.md#handshakes",
+    },
+    Remedy {
+        code: Some(ErrorCode::RequestDenied),
+        reasons: &["origin"],
+        cause: "The sender of CloudEvents is not one of the webhook's `origins`.",
+        action: "Add it to `handshake.cloudevents.origins`, if it may deliver.",
+        see: "webhooks.md#handshakes",
     },
     Remedy {
         code: Some(ErrorCode::RequestDenied),
@@ -645,6 +666,20 @@ pub const REMEDIES: &[Remedy] = &[
     },
     Remedy {
         code: Some(ErrorCode::CredentialUnavailable),
+        reasons: &["handshake_awaited"],
+        cause: "The provider has not brought the secret of its deliveries yet.",
+        action: "Set the webhook up at the provider, with the URL of `attache keys new`; `attache urls` shows that it waits.",
+        see: "webhooks.md#handshakes",
+    },
+    Remedy {
+        code: Some(ErrorCode::CredentialUnavailable),
+        reasons: &["handshake_unusable", "handshake_not_kept"],
+        cause: "The secret that the provider brings can't be read from `state.dir`, written there, or used by the scheme.",
+        action: "attache's log has the cause. If the file is lost, `attache urls --reset-handshake SERVICE` lets the next handshake in.",
+        see: "webhooks.md#handshakes",
+    },
+    Remedy {
+        code: Some(ErrorCode::CredentialUnavailable),
         reasons: &[],
         cause: "A secret of the account or webhook can't be read.",
         action: "`attache status` names it; mend the file, and it is taken up at once.",
@@ -684,6 +719,20 @@ pub const REMEDIES: &[Remedy] = &[
         cause: "The webhook's user has `active: false`.",
         action: "Set the user active, or name another in `webhook.user`.",
         see: "",
+    },
+    Remedy {
+        code: Some(ErrorCode::SignatureInvalid),
+        reasons: &["verify_token"],
+        cause: "The handshake's question does not contain the `verify_token`.",
+        action: "Compare the token that you gave to the provider with that of the file.",
+        see: "webhooks.md#handshakes",
+    },
+    Remedy {
+        code: Some(ErrorCode::SignatureInvalid),
+        reasons: &["handshake_done"],
+        cause: "A handshake brought another secret than the one that is kept, and was ignored.",
+        action: "If you set the webhook up anew, `attache urls --reset-handshake SERVICE`, and once more at the provider. Else another client knows the URL: replace its key.",
+        see: "webhooks.md#handshakes",
     },
     Remedy {
         code: Some(ErrorCode::SignatureInvalid),

@@ -1,15 +1,13 @@
 //! The checks of a delivery whose head passed: signature, duplicate, rate.
 
 use super::duplicate::Identity;
-use super::head::handshake_reason;
 use super::{Admission, Forward, Refused, Verdict, Webhooks};
 use crate::error_code::ErrorCode;
 use crate::limits::Permit;
-use crate::plan::{Plan, Refusal, Reply};
+use crate::plan::{Plan, Refusal};
 use crate::secret::sha256;
 use crate::signature::{Delivery, Fault, Signed, Trace, Verifier};
 use crate::telemetry::metrics::WebhookRefusal;
-use crate::webhook::handshake;
 use crate::webhook::keys::Key;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -25,7 +23,7 @@ impl Admission {
         let key = webhooks.keys.get(self.key);
         let endpoint = key.endpoint();
         let decided = match delivery {
-            None if endpoint.reads_body() => return Verdict::NeedsBody,
+            None if self.asks || endpoint.reads_body() => return Verdict::NeedsBody,
             None => self
                 .rate(key)
                 .and_then(|()| place(key, self.uptime))
@@ -44,23 +42,19 @@ impl Admission {
         delivery: &Delivery<'_>,
     ) -> Result<Forward, Verdict> {
         let endpoint = key.endpoint();
-        let answered = |answer: Result<Reply, Refusal>| match answer {
-            Ok(reply) => Verdict::Reply(reply),
-            Err(refusal) => {
-                let reason = handshake_reason(&refusal);
-                Verdict::Refuse(Refused::new(key, refusal, reason))
-            }
-        };
-        if let Some(answer) = handshake::in_body(endpoint, delivery, None) {
-            return Err(answered(answer));
+        if let Some(verdict) = self.question(key, delivery, None) {
+            return Err(verdict);
         }
-        let signed = match &endpoint.verifier {
+        let verifier = self.verifier(key)?;
+        let signed = match &verifier {
             Some(verifier) => verify_at(verifier, delivery, self.now, &mut Trace::off())
                 .map_err(|fault| Verdict::Refuse(unsigned(key, &fault)))?,
             None => Signed::default(),
         };
-        if let Some(answer) = handshake::in_body(endpoint, delivery, Some(&signed)) {
-            return Err(answered(answer));
+        if let Some(verdict) =
+            verifier.as_deref().and_then(|verifier| self.question(key, delivery, Some(verifier)))
+        {
+            return Err(verdict);
         }
         let is_id_signed = signed.id.is_some();
         let mut delivery_id = signed.id.clone();

@@ -1,6 +1,6 @@
 //! The checks that need only the head of a call.
 
-use super::{Admission, Call, Refused, Stopped, Webhooks};
+use super::{Admission, Call, Refused, Stopped, Webhooks, question};
 use crate::config::model::Validity;
 use crate::error_code::ErrorCode;
 use crate::message::Framing;
@@ -8,7 +8,6 @@ use crate::outbound::path::has_dot_segment;
 use crate::plan::{Form, Plan, Refusal};
 use crate::telemetry::metrics::WebhookRefusal;
 use crate::webhook::endpoint::Endpoint;
-use crate::webhook::handshake;
 use crate::webhook::key_copies;
 use crate::webhook::keys::Key;
 use crate::webhook::target::CallTarget;
@@ -29,15 +28,12 @@ pub fn open(webhooks: &Webhooks<'_>, call: &Call<'_>) -> Result<(Admission, Plan
     let endpoint = key.endpoint();
     let refused = |(refusal, reason)| Refused::new(key, refusal, reason);
     entrance(key, call)?;
-    if let Some(answer) = handshake::in_head(endpoint, call.method, target.query) {
-        let reply = answer.map_err(|refusal| {
-            let reason = handshake_reason(&refusal);
-            refused((refusal, reason))
-        })?;
-        return Err(Stopped::Replied(key.number(), reply));
+    if let Some(answer) = question::at_head(endpoint, call, target.query) {
+        return Err(Stopped::Replied(key.number(), answer.map_err(refused)?));
     }
     method(endpoint, call.method).map_err(refused)?;
-    form(endpoint, call, target.rest).map_err(refused)?;
+    let asks = question::reads_body(endpoint, call, target.query);
+    form(endpoint, call, target.rest, asks).map_err(refused)?;
     if key_copies::holds(target.rest, &text) {
         return Err(refused((key_in_path(), WebhookRefusal::Request)).into());
     }
@@ -46,15 +42,8 @@ pub fn open(webhooks: &Webhooks<'_>, call: &Call<'_>) -> Result<(Admission, Plan
         target: target.forwarded(endpoint, &text),
         form: Form::Path,
     };
-    Ok((Admission { key: key.number(), now: call.now, uptime: call.uptime }, plan))
-}
-
-/// Returns the reason for a refused handshake.
-pub(super) fn handshake_reason(refusal: &Refusal) -> WebhookRefusal {
-    match refusal.code {
-        ErrorCode::SignatureInvalid => WebhookRefusal::SignatureMismatch,
-        _ => WebhookRefusal::Request,
-    }
+    let asked = endpoint.brought.is_some().then(Arc::default);
+    Ok((Admission { key: key.number(), now: call.now, uptime: call.uptime, asks, asked }, plan))
 }
 
 /// Returns the valid key of a call, with its text.
@@ -149,13 +138,18 @@ fn method(endpoint: &Endpoint, method: &Method) -> Result<(), (Refusal, WebhookR
 }
 
 /// Checks the path, and the announced body.
-fn form(endpoint: &Endpoint, call: &Call<'_>, rest: &[u8]) -> Result<(), (Refusal, WebhookRefusal)> {
+fn form(
+    endpoint: &Endpoint,
+    call: &Call<'_>,
+    rest: &[u8],
+    asks: bool,
+) -> Result<(), (Refusal, WebhookRefusal)> {
     let invalid = |detail| Refusal::new(ErrorCode::RequestInvalid, detail);
     if has_dot_segment(rest) {
         let refusal = invalid("the path has a dot segment (`.` or `..`, in some spelling)");
         return Err((refusal.because("dot_segment"), WebhookRefusal::Request));
     }
-    if call.websocket && endpoint.reads_body() {
+    if call.websocket && (asks || endpoint.reads_body()) {
         let refusal = invalid("this webhook verifies bodies, and a WebSocket has none that ends");
         return Err((refusal, WebhookRefusal::Request));
     }

@@ -26,12 +26,16 @@
 //! comes after the rate: a delivery whose body is still being read must not hold a place, or a
 //! client that knows only the URL could hold them all.
 //!
+//! A handshake uses up none of the rate: the receiver does not see it, and a provider whose question is refused may end
+//! its deliveries. A secret that comes with one is kept by the future of a [`WantedKey`], before it is acknowledged.
+//!
 //! Time is an argument and nothing here does I/O. Of state, only the budgets of rates and the remembered deliveries
 //! change. Counting and logging a refusal is left to the caller, in one place: [`Refused`] has all that is needed.
 
 mod delivery;
 mod duplicate;
 mod head;
+mod question;
 
 pub use delivery::verify_at;
 pub use head::open;
@@ -84,11 +88,15 @@ pub struct Call<'a> {
 }
 
 /// A call whose head passed. The decision about the delivery is still open.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Admission {
     key: KeyNumber,
     now: SystemTime,
     uptime: Duration,
+    /// The body may be the question of a handshake.
+    asks: bool,
+    /// For a webhook whose provider brings the secret.
+    asked: Option<Arc<question::Asked>>,
 }
 
 impl Admission {

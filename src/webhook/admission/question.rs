@@ -1,0 +1,190 @@
+//! The handshake within the admission: questions, and a secret that the provider brings.
+
+use super::{Admission, Call, Refused, Verdict, WantedKey};
+use crate::error_chain::Chain;
+use crate::error_code::ErrorCode;
+use crate::handshake_secrets::{HandshakeSecret, KeepError, Kept};
+use crate::plan::{Refusal, Reply};
+use crate::secret::Secret;
+use crate::signature::{Delivery, Verifier};
+use crate::telemetry::metrics::WebhookRefusal;
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::handshake::{Headers, Outcome, Question};
+use crate::webhook::keys::Key;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+/// What the admission has found out about the secret that the provider brings.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// The store was asked if there is one.
+    has_looked: AtomicBool,
+    /// The secret of the question was passed on to be kept.
+    is_keeping: AtomicBool,
+    /// The result.
+    kept: OnceLock<Result<Kept, KeepError>>,
+}
+
+/// The signatures that a delivery may have.
+pub(super) enum InUse<'k> {
+    /// With secrets of the file.
+    Own(&'k Verifier),
+    /// With the secret that the provider brought.
+    Brought(Arc<Verifier>),
+}
+
+impl Deref for InUse<'_> {
+    type Target = Verifier;
+
+    fn deref(&self) -> &Verifier {
+        match self {
+            Self::Own(verifier) => verifier,
+            Self::Brought(verifier) => verifier,
+        }
+    }
+}
+
+/// Decides about a question that the head of a call asks, if it is one.
+pub(super) fn at_head(
+    endpoint: &Endpoint,
+    call: &Call<'_>,
+    query: &[u8],
+) -> Option<Result<Reply, (Refusal, WebhookRefusal)>> {
+    let sign = |text: &[u8]| endpoint.verifier.as_ref()?.sign_challenge(text);
+    match endpoint.responder.as_ref()?.at_head(&question(call, query), &sign)? {
+        Outcome::Answer(reply) => Some(Ok(reply)),
+        Outcome::Refuse(refusal) => {
+            let reason = reason(&refusal);
+            Some(Err((*refusal, reason)))
+        }
+        // Nothing is kept before the body is there.
+        Outcome::Keep(..) => None,
+    }
+}
+
+/// Returns true if the body of a call may be a question.
+pub(super) fn reads_body(endpoint: &Endpoint, call: &Call<'_>, query: &[u8]) -> bool {
+    endpoint.responder.as_ref().is_some_and(|responder| responder.reads_body(&question(call, query)))
+}
+
+fn question<'a>(call: &Call<'a>, query: &'a [u8]) -> Question<'a> {
+    Question { method: call.method.as_str(), query, headers: Headers::Received(call.fields) }
+}
+
+fn reason(refusal: &Refusal) -> WebhookRefusal {
+    match refusal.code {
+        ErrorCode::SignatureInvalid => WebhookRefusal::SignatureMismatch,
+        ErrorCode::RequestDenied => WebhookRefusal::Handshake,
+        _ => WebhookRefusal::Request,
+    }
+}
+
+impl Admission {
+    /// Decides about a question that the provider does not sign, or whose signature is valid. `None`: it is a delivery.
+    pub(super) fn question(
+        &self,
+        key: Key<'_>,
+        delivery: &Delivery<'_>,
+        verified: Option<&Verifier>,
+    ) -> Option<Verdict> {
+        let responder = key.endpoint().responder.as_ref()?;
+        let question =
+            Question { method: delivery.method, query: b"", headers: Headers::Cleaned(delivery.headers) };
+        let outcome = match verified {
+            None => responder.in_body(&question, delivery.body),
+            Some(verifier) => {
+                let sign = |text: &[u8]| verifier.sign_challenge_of(delivery, self.now, text);
+                responder.in_signed_body(&question, delivery.body, &sign)
+            }
+        };
+        Some(match outcome? {
+            Outcome::Answer(reply) => Verdict::Reply(reply),
+            Outcome::Refuse(refusal) => {
+                let reason = reason(&refusal);
+                Verdict::Refuse(Refused::new(key, *refusal, reason))
+            }
+            Outcome::Keep(secret, reply) => self.keep(key, secret, reply),
+        })
+    }
+
+    /// Has a secret kept, and answers once it is.
+    fn keep(&self, key: Key<'_>, secret: Secret, reply: Reply) -> Verdict {
+        let (Some(brought), Some(asked)) = (&key.endpoint().brought, &self.asked) else {
+            return Verdict::Refuse(not_kept(key, &KeepError::Closed));
+        };
+        match asked.kept.get() {
+            Some(Ok(Kept::First | Kept::Again)) => return Verdict::Reply(reply),
+            Some(Ok(Kept::Ignored)) => return Verdict::Refuse(ignored(key)),
+            Some(Err(error)) => return Verdict::Refuse(not_kept(key, error)),
+            // The deadline passed meanwhile.
+            None if asked.is_keeping.swap(true, Relaxed) => {
+                return Verdict::Refuse(not_kept(key, &KeepError::Late));
+            }
+            None => {}
+        }
+        let (brought, asked, now) = (Arc::clone(brought), Arc::clone(asked), self.now);
+        Verdict::NeedsKey(WantedKey::new(async move {
+            let kept = brought.keep(&secret, now).await;
+            let is_kept = kept.is_ok();
+            // Set once: the flag lets one attempt begin.
+            let _ = asked.kept.set(kept);
+            is_kept
+        }))
+    }
+
+    /// Returns the verifier of the endpoint. One whose secret the provider brings may be missing yet.
+    ///
+    /// # Errors
+    ///
+    /// The store has to be asked, or it was and there is no secret.
+    pub(super) fn verifier<'k>(&self, key: Key<'k>) -> Result<Option<InUse<'k>>, Verdict> {
+        let endpoint = key.endpoint();
+        let (Some(brought), Some(asked)) = (endpoint.brought.as_ref().filter(|b| b.signs()), &self.asked)
+        else {
+            return Ok(endpoint.verifier.as_ref().map(InUse::Own));
+        };
+        if let Some(verifier) = brought.verifier() {
+            return Ok(Some(InUse::Brought(verifier)));
+        }
+        if asked.has_looked.swap(true, Relaxed) {
+            return Err(Verdict::Refuse(missing(key, brought)));
+        }
+        let brought = Arc::clone(brought);
+        Err(Verdict::NeedsKey(WantedKey::new(async move { brought.look().await.is_ok() })))
+    }
+}
+
+fn unavailable(key: Key<'_>, detail: &'static str, reason: &'static str) -> Box<Refused> {
+    let refusal = Refusal::new(ErrorCode::CredentialUnavailable, detail).because(reason);
+    Refused::new(key, refusal, WebhookRefusal::Unavailable)
+}
+
+/// Refuses a delivery that can't be verified yet.
+fn missing(key: Key<'_>, brought: &HandshakeSecret) -> Box<Refused> {
+    match brought.status().state {
+        "waiting" => {
+            let detail = "the provider has not brought the secret of its deliveries yet: its handshake does";
+            unavailable(key, detail, "handshake_awaited").logged(
+                "it can't be verified before the provider's handshake has brought the secret: set the webhook up there",
+            )
+        }
+        _ => {
+            let detail = "the secret that the provider brought can't be used";
+            unavailable(key, detail, "handshake_unusable").logged(detail)
+        }
+    }
+}
+
+/// Refuses a question whose secret could not be kept. The provider is not told that it arrived, and tries again.
+fn not_kept(key: Key<'_>, error: &KeepError) -> Box<Refused> {
+    let detail = "the secret of the handshake could not be kept";
+    unavailable(key, detail, "handshake_not_kept").logged(format!("{detail}: {}", Chain(error)))
+}
+
+/// Refuses another secret than the one that is kept.
+fn ignored(key: Key<'_>) -> Box<Refused> {
+    let detail = "the webhook has the secret of an earlier handshake, so this one is ignored";
+    let refusal = Refusal::new(ErrorCode::SignatureInvalid, detail).because("handshake_done");
+    Refused::new(key, refusal, WebhookRefusal::Handshake)
+}
