@@ -7,6 +7,7 @@
 pub mod address;
 pub mod assertion;
 pub mod endpoint;
+pub mod fetched_keys;
 pub mod handshake;
 pub mod identity;
 pub mod keys;

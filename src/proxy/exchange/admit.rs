@@ -7,11 +7,13 @@ use super::failure::{bad_body, body_too_large, stalled_upload};
 use super::record::warn_of_refusal;
 use super::request::{Planned, Request, note_use, refuse};
 use crate::error_code::ErrorCode;
+use crate::jwt::verify::JwtRefusal;
 use crate::message::Framing;
 use crate::message::chunked::ChunkError;
 use crate::plan::Refusal;
 use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
 use crate::secret::sha256;
+use crate::signature::sns::CertificateFault;
 use crate::signature::{Fault, Signed, Trace, Verifier};
 use crate::telemetry::metrics::{Phase, WebhookRefusal};
 use crate::webhook::endpoint::{BufferPermit, Endpoint};
@@ -261,7 +263,20 @@ fn reason(fault: &Fault) -> WebhookRefusal {
         Fault::Duplicate(_) | Fault::Malformed(..) | Fault::Content(_) => WebhookRefusal::SignatureMalformed,
         Fault::Stale(..) => WebhookRefusal::SignatureStale,
         Fault::Future(..) => WebhookRefusal::SignatureFuture,
-        Fault::Mismatch => WebhookRefusal::SignatureMismatch,
+        Fault::Mismatch | Fault::Claim(_) => WebhookRefusal::SignatureMismatch,
+        Fault::Token(reason) => match reason {
+            JwtRefusal::Expired => WebhookRefusal::SignatureStale,
+            JwtRefusal::NotYetValid => WebhookRefusal::SignatureFuture,
+            JwtRefusal::Malformed
+            | JwtRefusal::TooLarge
+            | JwtRefusal::Critical
+            | JwtRefusal::MissingClaim => WebhookRefusal::SignatureMalformed,
+            _ => WebhookRefusal::SignatureMismatch,
+        },
+        Fault::Certificate(CertificateFault::Expired) => WebhookRefusal::SignatureStale,
+        Fault::Certificate(_) => WebhookRefusal::SignatureMismatch,
+        Fault::NeedsKey(needed) => reason(&needed.otherwise),
+        Fault::KeyUnavailable(_) => WebhookRefusal::KeyUnavailable,
     }
 }
 

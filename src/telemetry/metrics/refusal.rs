@@ -38,6 +38,8 @@ pub enum WebhookRefusal {
     SignatureFuture,
     /// A signature by another secret, or of other content.
     SignatureMismatch,
+    /// A key that has to be fetched is not known, and can't be fetched now.
+    KeyUnavailable,
     /// A delivery that the receiver has accepted.
     Duplicate,
     /// A delivery that is being forwarded to the receiver.
@@ -46,7 +48,7 @@ pub enum WebhookRefusal {
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -64,6 +66,7 @@ impl WebhookRefusal {
         Self::SignatureStale,
         Self::SignatureFuture,
         Self::SignatureMismatch,
+        Self::KeyUnavailable,
         Self::Duplicate,
         Self::UnderWay,
     ];
@@ -88,6 +91,7 @@ impl WebhookRefusal {
             Self::SignatureStale => "signature_stale",
             Self::SignatureFuture => "signature_future",
             Self::SignatureMismatch => "signature_mismatch",
+            Self::KeyUnavailable => "key_unavailable",
             Self::Duplicate => "duplicate",
             Self::UnderWay => "under_way",
         }

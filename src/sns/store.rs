@@ -1,0 +1,281 @@
+//! The certificates that are known, and when another may be fetched. Pure: the time is an argument.
+//!
+//! A message names its certificate before anything of it is verified, so a client may name as many as it likes. What it
+//! can cause is bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same time, one for each URL;
+//! and an address that named one which SNS does not have names no other for [`BLAME`]. A certificate that is known is
+//! never fetched for a client's sake.
+
+use crate::config::model::Rate;
+use crate::limits::RateLimit;
+use crate::signature::Lookup;
+use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate};
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Maximum number of certificates and refusals that are remembered.
+const MAX_ENTRIES: usize = 64;
+/// Maximum number of fetches at the same time.
+const MAX_RUNNING: usize = 4;
+/// Maximum number of confirmations at the same time.
+const MAX_CONFIRMATIONS: usize = 4;
+/// Rate of fetches of certificates that are not known.
+const RATE: Rate = Rate { requests: 30, per: Duration::from_secs(60), burst: 10 };
+/// Age at which a certificate is fetched again: one that SNS withdraws is refused after it.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time for which a certificate that SNS does not have is not asked for again.
+const REFUSED: Duration = Duration::from_secs(5 * 60);
+/// Pause after a fetch without an answer.
+const FAILED: Duration = Duration::from_secs(10);
+/// Time for which an address may not name another unknown certificate.
+const BLAME: Duration = Duration::from_secs(60);
+
+/// See the module's documentation.
+pub(super) struct Store {
+    entries: HashMap<CertificateUrl, Entry>,
+    rate: RateLimit,
+    bucket: AtomicU64,
+    began: Option<Instant>,
+    /// Addresses that named a certificate which SNS does not have, until when. As many as [`RATE`] allows.
+    blamed: VecDeque<(IpAddr, Instant)>,
+    confirmations: usize,
+}
+
+/// A certificate that was asked for.
+struct Entry {
+    certificate: Option<Arc<SigningCertificate>>,
+    refused: Option<CertificateFault>,
+    /// Not fetched again before this time.
+    next: Instant,
+    used: Instant,
+    /// The fetch under way.
+    ended: Option<watch::Receiver<()>>,
+}
+
+/// What to do for a certificate that is needed.
+pub(super) enum Begin {
+    /// Fetch it, and tell those that wait. Followed by [`Store::end`] or [`Store::abandon`].
+    Fetch(watch::Sender<()>),
+    /// Wait for the end of the fetch under way. An error says that it was abandoned.
+    Wait(watch::Receiver<()>),
+    /// Nothing: it may not be fetched now.
+    NotNow,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            rate: RateLimit::new(&RATE),
+            bucket: AtomicU64::new(0),
+            began: None,
+            blamed: VecDeque::new(),
+            confirmations: 0,
+        }
+    }
+}
+
+impl Store {
+    /// Returns what is known of a certificate.
+    pub(super) fn lookup(&mut self, url: &CertificateUrl, now: Instant) -> Lookup {
+        let Some(entry) = self.entries.get_mut(url) else { return Lookup::Needed };
+        entry.used = now;
+        match (&entry.certificate, entry.refused) {
+            _ if entry.next <= now => Lookup::Needed,
+            (Some(certificate), _) => Lookup::Known(Arc::clone(certificate)),
+            (None, Some(fault)) => Lookup::Refused(fault),
+            (None, None) => Lookup::Needed,
+        }
+    }
+
+    /// Begins a fetch for `client`, unless one is under way or may not begin.
+    pub(super) fn begin(&mut self, url: &CertificateUrl, client: Option<IpAddr>, now: Instant) -> Begin {
+        let running = self.entries.values().filter(|entry| entry.ended.is_some()).count();
+        let is_known = match self.entries.get(url) {
+            Some(Entry { ended: Some(ended), .. }) => return Begin::Wait(ended.clone()),
+            Some(entry) if now < entry.next => return Begin::NotNow,
+            entry => entry.is_some_and(|entry| entry.certificate.is_some()),
+        };
+        if running >= MAX_RUNNING || (!is_known && !self.may_fetch_unknown(client, now)) {
+            return Begin::NotNow;
+        }
+        self.make_room(url);
+        let (sender, ended) = watch::channel(());
+        let new = Entry { certificate: None, refused: None, next: now, used: now, ended: None };
+        self.entries.entry(url.clone()).or_insert(new).ended = Some(ended);
+        Begin::Fetch(sender)
+    }
+
+    fn may_fetch_unknown(&mut self, client: Option<IpAddr>, now: Instant) -> bool {
+        self.blamed.retain(|(_, until)| now < *until);
+        let client = client.map(network);
+        let is_blamed = self.blamed.iter().any(|(blamed, _)| Some(*blamed) == client);
+        let uptime = now.saturating_duration_since(*self.began.get_or_insert(now));
+        !is_blamed && self.rate.take_at(&self.bucket, uptime).is_ok()
+    }
+
+    /// Makes room for `url`: what was refused goes before certificates, and what was used last stays.
+    fn make_room(&mut self, url: &CertificateUrl) {
+        if self.entries.len() < MAX_ENTRIES || self.entries.contains_key(url) {
+            return;
+        }
+        let idle = self.entries.iter().filter(|(_, entry)| entry.ended.is_none());
+        let oldest = idle.min_by_key(|(_, entry)| (entry.certificate.is_some(), entry.used));
+        if let Some(oldest) = oldest.map(|(url, _)| url.clone()) {
+            self.entries.remove(&oldest);
+        }
+    }
+
+    /// Takes the result of a fetch. `Err`: there was no answer, and a certificate that is known stays.
+    pub(super) fn end(
+        &mut self,
+        url: &CertificateUrl,
+        client: Option<IpAddr>,
+        result: Result<Result<Arc<SigningCertificate>, CertificateFault>, ()>,
+        now: Instant,
+    ) {
+        let Some(entry) = self.entries.get_mut(url) else { return };
+        entry.ended = None;
+        match result {
+            Ok(Ok(certificate)) => {
+                (entry.certificate, entry.refused, entry.next) = (Some(certificate), None, now + FRESH);
+            }
+            Ok(Err(fault)) => {
+                (entry.certificate, entry.refused, entry.next) = (None, Some(fault), now + REFUSED);
+                self.blamed.extend(client.map(|client| (network(client), now + BLAME)));
+            }
+            Err(()) => entry.next = now + FAILED,
+        }
+    }
+
+    /// Takes back a fetch whose request is gone.
+    pub(super) fn abandon(&mut self, url: &CertificateUrl) {
+        if let Some(entry) = self.entries.get_mut(url) {
+            entry.ended = None;
+        }
+    }
+
+    /// Begins a confirmation. Returns false if too many are under way.
+    pub(super) fn begin_confirmation(&mut self) -> bool {
+        let begins = self.confirmations < MAX_CONFIRMATIONS;
+        self.confirmations += usize::from(begins);
+        begins
+    }
+
+    /// Ends a confirmation.
+    pub(super) fn end_confirmation(&mut self) {
+        self.confirmations = self.confirmations.saturating_sub(1);
+    }
+}
+
+/// Returns the client's network: the owner of an IPv6 network of 64 bits has all its addresses.
+fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V4(_) => client,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::sns::testing::{certificate, topic};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn url(number: usize) -> CertificateUrl {
+        let url = format!("https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-{number}.pem");
+        topic().certificate_url(&url).expect("a URL")
+    }
+
+    fn client(number: u8) -> Option<IpAddr> {
+        Some([192, 0, 2, number].into())
+    }
+
+    fn is_fetched(store: &mut Store, number: usize, client: Option<IpAddr>, now: Instant) -> bool {
+        matches!(store.begin(&url(number), client, now), Begin::Fetch(_))
+    }
+
+    fn good() -> Result<Result<Arc<SigningCertificate>, CertificateFault>, ()> {
+        Ok(Ok(Arc::new(certificate())))
+    }
+
+    const MISSING: Result<Result<Arc<SigningCertificate>, CertificateFault>, ()> =
+        Ok(Err(CertificateFault::Missing));
+
+    #[test]
+    fn a_certificate_is_fetched_once_a_day_and_survives_a_failure() {
+        let (mut store, now) = (Store::default(), Instant::now());
+        assert_eq!(store.lookup(&url(1), now), Lookup::Needed);
+        assert!(is_fetched(&mut store, 1, None, now));
+        assert!(matches!(store.begin(&url(1), None, now), Begin::Wait(_)), "one at a time");
+        store.end(&url(1), None, good(), now);
+        assert!(matches!(store.lookup(&url(1), now + FRESH - SECOND), Lookup::Known(_)));
+        assert!(matches!(store.begin(&url(1), None, now + FRESH - SECOND), Begin::NotNow));
+        let later = now + FRESH;
+        assert_eq!(store.lookup(&url(1), later), Lookup::Needed);
+        assert!(is_fetched(&mut store, 1, None, later));
+        store.end(&url(1), None, Err(()), later);
+        assert!(matches!(store.lookup(&url(1), later + FAILED - SECOND), Lookup::Known(_)));
+        assert!(is_fetched(&mut store, 1, None, later + FAILED));
+        store.end(&url(1), None, MISSING, later);
+        let withdrawn = store.lookup(&url(1), later);
+        assert_eq!(withdrawn, Lookup::Refused(CertificateFault::Missing), "SNS withdrew it");
+    }
+
+    #[test]
+    fn an_address_that_names_what_sns_does_not_have_waits_and_others_do_not() {
+        let (mut store, now) = (Store::default(), Instant::now());
+        assert!(is_fetched(&mut store, 1, client(1), now));
+        store.end(&url(1), client(1), MISSING, now);
+        assert!(!is_fetched(&mut store, 1, client(2), now + REFUSED - SECOND), "it is known to be missing");
+        assert!(!is_fetched(&mut store, 2, client(1), now + BLAME - SECOND));
+        assert!(is_fetched(&mut store, 2, client(2), now + SECOND));
+        store.abandon(&url(2));
+        assert!(is_fetched(&mut store, 2, client(1), now + BLAME));
+        assert_eq!(
+            network("2001:db8::1".parse().expect("one")),
+            network("2001:db8::ffff".parse().expect("one"))
+        );
+    }
+
+    #[test]
+    fn unknown_certificates_are_few_and_a_known_one_is_not_hindered() {
+        let (mut store, now) = (Store::default(), Instant::now());
+        assert!(is_fetched(&mut store, 0, None, now));
+        store.end(&url(0), None, good(), now);
+        let later = now + FRESH;
+        let begun = (1..1000).filter(|number| {
+            let begins = is_fetched(&mut store, *number, client((number % 200) as u8), later);
+            store.end(&url(*number), client((number % 200) as u8), MISSING, later);
+            begins
+        });
+        assert_eq!(begun.count(), 10, "the burst");
+        assert!(is_fetched(&mut store, 0, None, later), "a certificate that was good before");
+        assert!(is_fetched(&mut store, 2000, None, later + 2 * SECOND), "30 a minute");
+    }
+
+    #[test]
+    fn fetches_at_the_same_time_and_memory_are_bounded() {
+        let (mut store, now) = (Store::default(), Instant::now());
+        let running = (0..10).filter(|number| is_fetched(&mut store, *number, None, now)).count();
+        assert_eq!(running, MAX_RUNNING);
+        for number in 0..MAX_RUNNING {
+            store.end(&url(number), None, good(), now);
+        }
+        for number in 10..200 {
+            let at = now + BLAME * (number as u32);
+            assert!(is_fetched(&mut store, number, None, at));
+            store.end(&url(number), None, MISSING, at);
+        }
+        assert_eq!(store.entries.len(), MAX_ENTRIES);
+        assert!(matches!(store.lookup(&url(0), now), Lookup::Known(_)), "certificates stay");
+        assert!((0..MAX_CONFIRMATIONS).all(|_| store.begin_confirmation()) && !store.begin_confirmation());
+        store.end_confirmation();
+        assert!(store.begin_confirmation());
+    }
+}
