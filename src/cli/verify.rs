@@ -367,6 +367,19 @@ fn advice(fault: &crate::signature::Fault, captured: &Captured) -> &'static str 
              again"
         }
         Fault::Content(_) => "check that the provider uses this scheme",
+        Fault::Token(_) => {
+            "compare `issuers` with the token; a captured token may have expired: give its arrival with --at"
+        }
+        Fault::Claim(_) => {
+            "compare `claims` with the token's; the token itself is a credential, so do not print it"
+        }
+        Fault::Certificate(_) => {
+            "give the certificate at `SigningCertURL` of this very message; for an older message, give its arrival with --at"
+        }
+        Fault::NeedsKey(_) | Fault::KeyUnavailable(_) => {
+            "this command fetches nothing: give the certificate at `SigningCertURL` with --certificate, or the issuer's keys \
+             with --jwks"
+        }
     }
 }
 

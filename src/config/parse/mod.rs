@@ -255,7 +255,8 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
-    let mut webhooks = webhooks::All::new(map.get("public_url").is_some(), &names, assertion_unread);
+    let mut webhooks =
+        webhooks::All::new(map.get("public_url").is_some(), &issuers, &names, assertion_unread);
     let defaults = map.get("defaults");
     let defaults = defaults.as_ref().and_then(|at| decoder.mapping(at));
     let of = |key| defaults.as_ref().and_then(|map| map.get(key));

@@ -1,17 +1,19 @@
 //! `webhook.verify`: the required signature.
 
+mod fetched;
 mod fit;
 mod parts;
 mod replay;
 
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Use};
-use crate::config::model::Verify;
+use crate::config::model::{Issuer, Verify};
+use crate::config::parse::Named;
 use crate::config::problem::Finding;
 use crate::config::secrets::{Failure, PlainText};
 use crate::config::tree::View;
 use crate::secret::Secret;
-use crate::signature::{Scheme, Verifier};
+use crate::signature::{KeySource, Scheme, Verifier};
 pub(super) use replay::replay;
 
 /// The current secret, the previous one, and some to spare: each costs a pass over the body.
@@ -25,7 +27,7 @@ const MAX_WEBHOOK_ID: usize = 64;
 pub(super) fn verify(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    public_url: bool,
+    (public_url, issuers): (bool, &Named<Issuer>),
     names: &mut Distinct<'_>,
 ) -> Option<Verify> {
     let map = decoder.mapping(at)?;
@@ -33,9 +35,15 @@ pub(super) fn verify(
     let help = map.get("scheme").is_none().then(schemes);
     let scheme =
         decoder.required_or(&map, "scheme", help.as_deref()).and_then(|at| scheme(decoder, &map, &at));
+    let needs = fetched::needs(decoder, &map, scheme.as_ref(), issuers);
     let secrets = match &scheme {
-        Some(scheme) if scheme.has_public_key() => public_keys(decoder, &map, scheme),
-        scheme => secrets(decoder, &map, scheme.as_ref()),
+        Some(scheme) => match scheme.key_source() {
+            KeySource::Secret => secrets(decoder, &map, Some(scheme)),
+            KeySource::PublicKey => public_keys(decoder, &map, scheme),
+            KeySource::Issuer | KeySource::Topics => fetched::no_secrets(decoder, &map, scheme),
+        },
+        None if ["topics", "issuer"].into_iter().any(|key| map.get(key).is_some()) => None,
+        None => secrets(decoder, &map, None),
     };
     let tolerance = map.get("tolerance").map(|at| (decoder.duration(&at, false), at));
     let verify_token = map.get("verify_token").map(|at| (decoder.secret(&at, PlainText::WARN), at));
@@ -56,7 +64,7 @@ pub(super) fn verify(
             finding.label("the scheme signs the URL").help("set `public_url` at the top of the file"),
         );
     }
-    let secrets = secrets?;
+    let (needs, secrets) = (needs?, secrets?);
     let tolerance = match tolerance {
         Some((tolerance, _)) => tolerance?,
         None => scheme.default_tolerance(),
@@ -71,6 +79,7 @@ pub(super) fn verify(
         Some((id, _)) => verifier.with_webhook_id(id?),
         None => verifier,
     };
+    let verifier = needs.apply(verifier);
     Some(Verify { verifier, verify_token })
 }
 
