@@ -8,8 +8,8 @@ use attache::config::model::{
 };
 use attache::credentials::{Credential, Redaction};
 use attache::header_name::FieldName;
-use attache::message::Fields;
 use attache::message::redact::RedactedStream;
+use attache::message::{Fields, Framing};
 use attache::outbound::Routes;
 use attache::outbound::path::has_dot_segment;
 use attache::proxy::bench::{clean_request, kept_in_response};
@@ -20,10 +20,12 @@ use attache::telemetry::access_log::{AccessLog, Outcome};
 use attache::telemetry::metrics::{Direction, ServiceStats};
 use attache::transport::Transport;
 use attache::webhook::address::Client;
+use attache::webhook::admission::{self, Call, Webhooks};
 use attache::webhook::endpoint::Endpoint;
+use attache::webhook::fetched_keys::KnownKeys;
 use attache::webhook::identity::Reserved;
 use attache::webhook::keys::KeyTable;
-use attache::webhook::{self, Call, UnknownKeyLimiter};
+use attache::webhook::rate::UnknownKeyLimiter;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ring::hmac;
@@ -59,12 +61,21 @@ fn keys(c: &mut Criterion) {
             method: &Method::POST,
             target: target.as_bytes(),
             fields: &fields,
+            body: Framing::Empty,
+            websocket: false,
             client: Client { address: None, https: false, forwarded: false },
             now: SystemTime::now(),
             uptime: Duration::ZERO,
         };
+        let webhooks = Webhooks {
+            keys: &table,
+            unknown_keys: &unknown_keys,
+            public_url: None,
+            fetched: KnownKeys::default(),
+            asserts: false,
+        };
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
-            b.iter(|| webhook::plan(black_box(&table), &unknown_keys, black_box(&call)).is_ok());
+            b.iter(|| admission::open(black_box(&webhooks), black_box(&call)).is_ok());
         });
     }
     group.finish();

@@ -155,6 +155,13 @@ impl Refusal {
         }
     }
 
+    /// Returns the refusal of a body that is larger than the route allows.
+    pub fn body_too_large(route: &Route) -> Self {
+        let max = route.max_body.unwrap_or_default();
+        let detail = format!("the request's body is larger than the limit of {max} bytes");
+        Self::new(ErrorCode::RequestTooLarge, detail).of(&route.service).because("body_too_large")
+    }
+
     /// Returns the status of the answer.
     pub fn status(&self) -> StatusCode {
         let own = || StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

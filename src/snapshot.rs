@@ -17,11 +17,13 @@ use crate::route::{Parts, Route};
 use crate::sns::Sns;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
-use crate::webhook::UnknownKeyLimiter;
+use crate::webhook::admission::Webhooks;
 use crate::webhook::assertion::Signer;
 use crate::webhook::endpoint::Endpoint;
+use crate::webhook::fetched_keys::KnownKeys;
 use crate::webhook::identity::Reserved;
 use crate::webhook::keys::KeyTable;
+use crate::webhook::rate::UnknownKeyLimiter;
 use arc_swap::ArcSwap;
 use handover::Handover;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -202,6 +204,17 @@ impl Snapshot {
             Credential::OAuth2(token) => Some(&token.source),
             _ => None,
         })
+    }
+
+    /// Returns what decides about webhook calls.
+    pub fn webhooks(&self) -> Webhooks<'_> {
+        Webhooks {
+            keys: &self.keys,
+            unknown_keys: &self.unknown_keys,
+            public_url: self.config.public_url.as_deref(),
+            fetched: KnownKeys { issuers: Some(&self.issuers), sns: self.sns.as_deref() },
+            asserts: self.assertion.is_some(),
+        }
     }
 
     /// Returns the statistics of every service, each direction separately.

@@ -24,8 +24,8 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{CallerRefusal, Direction, WebhookRefusal};
 use crate::transport::Transport;
 use crate::webhook::address::Client;
+use crate::webhook::admission::{self, Admission, Call, Refused, Stopped};
 use crate::webhook::keys::KeyNumber;
-use crate::webhook::{self, Action, Call, Refused};
 use report::Report;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -237,14 +237,10 @@ impl Asked {
                 self.outbound(snapshot, &head, &call, now)
             }
             Direction::Webhook => match self.call(snapshot, &head, now) {
-                Ok(admitted) => match admitted.action {
-                    Action::Forward(plan) => Decision::Webhook(admitted.key, plan),
-                    Action::Reply(reply) => Decision::Reply(admitted.key, reply),
-                },
-                Err(refused) => {
+                Ok((admission, plan)) => Decision::Webhook(admission.key(), plan),
+                Err(Stopped::Replied(key, reply)) => Decision::Reply(key, reply),
+                Err(Stopped::Refused(refused)) => {
                     let Refused { refusal, key, known_key, reason, .. } = *refused;
-                    let finer = refusal.reason.clone();
-                    let refusal = refusal.because(finer.unwrap_or(reason.as_str().into()));
                     Decision::Refusal(Box::new(Denied {
                         refusal,
                         key: key.or(known_key),
@@ -309,16 +305,20 @@ impl Asked {
         snapshot: &Snapshot,
         head: &RequestHead,
         now: SystemTime,
-    ) -> Result<webhook::Admitted, Box<Refused>> {
+    ) -> Result<(Admission, Plan), Stopped> {
         let plan = |address| {
             let client = Client { address, https: true, forwarded: false };
             let (method, target, fields) = (&head.method, &head.target, &head.fields);
-            let call = Call { method, target, fields, client, now, uptime: Duration::ZERO };
-            webhook::plan(&snapshot.keys, &snapshot.unknown_keys, &call)
+            let (body, websocket) = (head.body, head.websocket);
+            let uptime = Duration::ZERO;
+            let call = Call { method, target, fields, body, websocket, client, now, uptime };
+            admission::open(&snapshot.webhooks(), &call)
         };
         match plan(self.client) {
             // No address was given, so one that may call stands in.
-            Err(refused) if refused.reason == WebhookRefusal::Address && self.client.is_none() => {
+            Err(Stopped::Refused(refused))
+                if refused.reason == WebhookRefusal::Address && self.client.is_none() =>
+            {
                 let allowed = refused.key.map(|key| &snapshot.keys.get(key).endpoint().allow_from);
                 let address = allowed.and_then(|networks| networks.first()).map(|network| network.addr());
                 plan(address)
@@ -369,7 +369,7 @@ fn log_path(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> String {
                 Decision::Outbound(..) => None,
             };
             let endpoint = key.map(|key| &**snapshot.keys.get(key).endpoint());
-            webhook::log_path(&snapshot.keys, target, endpoint)
+            crate::webhook::log_path(&snapshot.keys, target, endpoint)
         }
     };
     String::from_utf8_lossy(&path).into_owned()

@@ -4,6 +4,7 @@
 //! It runs the same check as requests, on the captured request, and prints each step. It prints no secret, no signature
 //! and no token: the valid signature is as sensitive as the secret for this one request.
 
+mod keys;
 mod request;
 
 use super::file::{self, File};
@@ -12,11 +13,12 @@ use crate::config::model::Config;
 use crate::config::{Mode, is_usual_variable};
 use crate::secret::Secret;
 use crate::signature::{
-    Algorithm, Delivery, Encoding, Field, Form, Mark, Parts, Place, Scheme, SecretEncoding, SignatureAt,
-    Template, TimeFormat, Trace, Verifier,
+    Algorithm, Delivery, Encoding, Field, Form, KeySource, Mark, Parts, Place, Scheme, SecretEncoding,
+    SignatureAt, Template, TimeFormat, Trace, Verifier,
 };
 use http::HeaderName;
 use jiff::Timestamp;
+use keys::{GivenKeys, KeyArgs};
 use request::Captured;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
@@ -63,6 +65,8 @@ pub struct VerifyArgs {
     public_url: Option<String>,
     #[command(flatten)]
     hmac: HmacArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 /// The options of `--scheme hmac`, as in the file.
@@ -149,7 +153,8 @@ fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(St
     }
     let captured = Captured::parse(&read(args)?)?;
     let at = args.at.unwrap_or(now);
-    let (page, passes) = page(&verifier, &captured, public_url, at)?;
+    let keys = args.keys.read(config.as_deref(), verifier.token())?;
+    let (page, passes) = page((&verifier, &keys), &captured, public_url, at)?;
     Ok((page, passes))
 }
 
@@ -193,6 +198,21 @@ fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {
             format!("there is no scheme `{name}`{hint}; known are {}", Scheme::NAMES.join(", "))
         })?,
     };
+    match scheme.key_source() {
+        KeySource::Issuer => {
+            return Err(format!("--scheme {name} needs an issuer of the configuration: use --service"));
+        }
+        KeySource::Topics if args.keys.topics()?.is_empty() => {
+            return Err(format!("--scheme {name} needs the ARN of a topic: --topic ARN"));
+        }
+        KeySource::Topics => {
+            let tolerance = args.tolerance.map(|seconds| Duration::from_secs(seconds.into()));
+            let tolerance = tolerance.unwrap_or(scheme.default_tolerance());
+            let verifier = Verifier::new(scheme, &[], tolerance).map_err(|(_, fault)| fault.to_string())?;
+            return Ok(verifier.with_topics(args.keys.topics()?));
+        }
+        KeySource::Secret | KeySource::PublicKey => {}
+    }
     let given = if scheme.has_public_key() { &args.public_key } else { &args.secret };
     if given.is_empty() {
         return Err(match scheme.has_public_key() {
@@ -301,7 +321,7 @@ fn read(args: &VerifyArgs) -> Result<Vec<u8>, String> {
 }
 
 fn page(
-    verifier: &Verifier,
+    (verifier, keys): (&Verifier, &GivenKeys),
     captured: &Captured,
     public_url: Option<&str>,
     at: Timestamp,
@@ -315,7 +335,7 @@ fn page(
         body: &captured.body,
     };
     let now = SystemTime::try_from(at).map_err(|_| "--at is out of range".to_owned())?;
-    let verdict = verifier.verify_at(&delivery, now, &mut trace);
+    let verdict = verifier.verify_with(&delivery, keys, now, &mut trace);
     let mut page = String::new();
     // Writing to a String can't fail.
     let _ = writeln!(page, "scheme {}, at {at}", verifier.scheme().as_str());

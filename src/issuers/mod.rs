@@ -70,14 +70,14 @@ impl Issuers {
     pub fn new(config: &Config, previous: Option<&Self>) -> Self {
         let prepare = |configured: &Arc<model::Issuer>| {
             let before = previous.and_then(|previous| previous.get(&configured.key));
-            Issuer {
-                key: configured.key.as_str().into(),
-                issuer: configured.issuer.clone(),
-                audiences: configured.audiences.clone(),
-                keys: Keys::new(configured, before.map(|before| &before.keys)),
-            }
+            Issuer::new(configured, before)
         };
         Self(config.issuers.values().map(prepare).collect())
+    }
+
+    /// Prepares these issuers.
+    pub fn of<'i>(all: impl Iterator<Item = &'i Arc<model::Issuer>>) -> Self {
+        Self(all.map(|configured| Issuer::new(configured, None)).collect())
     }
 
     /// Returns true if the file has none.
@@ -123,6 +123,7 @@ impl Issuers {
                 Err(reason) => reason,
             };
             if let Keys::Fetched(fetched) = &issuer.keys
+                && token.has_subject()
                 && token.may_be_of_newer_key(reason, &issuer.issuer, &issuer.audiences, now)
             {
                 newer.push(Arc::clone(fetched));
@@ -204,6 +205,15 @@ impl NewerKeys {
 }
 
 impl Issuer {
+    fn new(configured: &model::Issuer, before: Option<&Self>) -> Self {
+        Self {
+            key: configured.key.as_str().into(),
+            issuer: configured.issuer.clone(),
+            audiences: configured.audiences.clone(),
+            keys: Keys::new(configured, before.map(|before| &before.keys)),
+        }
+    }
+
     /// Returns its key under `issuers`.
     pub fn key(&self) -> &str {
         &self.key

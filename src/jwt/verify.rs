@@ -179,6 +179,11 @@ impl<'t> UnverifiedToken<'t> {
         depends_on_keys && self.check_addressee(issuer, audiences).and(self.check_times(now)).is_ok()
     }
 
+    /// Returns true if the token has a `sub`, which is not proven.
+    pub fn has_subject(&self) -> bool {
+        self.text("sub").is_ok()
+    }
+
     fn check_claims(
         &self,
         issuer: &str,

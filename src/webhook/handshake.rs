@@ -8,7 +8,8 @@
 use crate::error_code::ErrorCode;
 use crate::plan::{Refusal, Reply};
 use crate::secret::Secret;
-use crate::signature::{Scheme, Verifier};
+use crate::signature::{Delivery, Scheme, Signed, Verifier};
+use crate::webhook::endpoint::Endpoint;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::Method;
@@ -18,8 +19,24 @@ use std::borrow::Cow;
 /// Longer questions are not answered. Microsoft's, the longest, has a few hundred bytes.
 const MAX_CHALLENGE: usize = 2048;
 
+/// Returns the answer to a question that the head of a call asks, if it is one. Nothing is known of a signature.
+pub fn in_head(endpoint: &Endpoint, method: &Method, query: &[u8]) -> Option<Result<Reply, Refusal>> {
+    in_query(endpoint.verifier.as_ref()?, endpoint.verify_token.as_ref(), method, query)
+}
+
+/// Returns the answer to a question in the body of a delivery, if it is one. Asked twice: before the signature is checked,
+/// and again with what it covers once it is good.
+pub fn in_body(
+    endpoint: &Endpoint,
+    delivery: &Delivery<'_>,
+    signed: Option<&Signed>,
+) -> Option<Result<Reply, Refusal>> {
+    signed?;
+    in_signed_body(endpoint.verifier.as_ref()?, delivery.body)
+}
+
 /// The answer to a question in the query, if the request is one. `verify_token` is what Meta has to show, if anything.
-pub fn in_query(
+fn in_query(
     verifier: &Verifier,
     verify_token: Option<&Secret>,
     method: &Method,
@@ -63,7 +80,7 @@ pub fn in_query(
 }
 
 /// The answer to a question in a body whose signature is good, if it is one.
-pub fn in_body(verifier: &Verifier, body: &[u8]) -> Option<Result<Reply, Refusal>> {
+fn in_signed_body(verifier: &Verifier, body: &[u8]) -> Option<Result<Reply, Refusal>> {
     #[derive(Deserialize)]
     struct Question<'a> {
         #[serde(borrow)]
@@ -184,9 +201,12 @@ mod tests {
         let verifier =
             |scheme| Verifier::new(scheme, &[Secret::new("s")], Duration::from_secs(300)).expect("one");
         let body = br#"{"token":"t","challenge":"3eZbrw1aB","type":"url_verification"}"#;
-        let answer = in_body(&verifier(Scheme::Slack), body).expect("asked").expect("answered");
+        let answer = in_signed_body(&verifier(Scheme::Slack), body).expect("asked").expect("answered");
         assert_eq!((answer.content_type, answer.body.as_str()), (TEXT, "3eZbrw1aB"));
-        assert!(in_body(&verifier(Scheme::Github), body).is_none());
-        assert!(in_body(&verifier(Scheme::Slack), br#"{"type":"event_callback","challenge":"x"}"#).is_none());
+        assert!(in_signed_body(&verifier(Scheme::Github), body).is_none());
+        assert!(
+            in_signed_body(&verifier(Scheme::Slack), br#"{"type":"event_callback","challenge":"x"}"#)
+                .is_none()
+        );
     }
 }

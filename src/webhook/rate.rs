@@ -1,8 +1,10 @@
 //! Budgets of client addresses: the rate of calls with an unknown key.
 
+use crate::config::model::Rate;
 use crate::limits::RateLimit;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -34,6 +36,33 @@ impl Budgets {
     }
 }
 
+/// Limits guesses at keys: each client address has a budget. A call with a valid key uses up none of it.
+pub struct UnknownKeyLimiter {
+    limit: Option<RateLimit>,
+    budgets: Arc<Budgets>,
+}
+
+impl UnknownKeyLimiter {
+    /// Returns a limiter. Without a `rate`, guesses are not limited. Budgets carry over a reload.
+    pub fn new(rate: Option<&Rate>, budgets: Option<&Arc<Budgets>>) -> Self {
+        Self { limit: rate.map(RateLimit::new), budgets: budgets.cloned().unwrap_or_default() }
+    }
+
+    /// Returns the budgets.
+    pub fn budgets(&self) -> &Arc<Budgets> {
+        &self.budgets
+    }
+
+    /// Takes one guess of `client`'s budget.
+    ///
+    /// # Errors
+    ///
+    /// The time until the next guess is allowed.
+    pub fn take_at(&self, client: Option<IpAddr>, now: Duration) -> Result<(), Duration> {
+        self.limit.as_ref().map_or(Ok(()), |limit| self.budgets.take_at(limit, client, now))
+    }
+}
+
 impl Default for Budgets {
     fn default() -> Self {
         Self { cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
@@ -43,7 +72,6 @@ impl Default for Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::Rate;
 
     #[test]
     fn one_address_uses_up_its_own_budget() {

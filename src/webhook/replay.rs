@@ -53,20 +53,32 @@ pub enum Seen {
 }
 
 impl Deliveries {
-    /// DedupReservations the delivery that `digest` stands for, at `now`, counted from the start of the process. A look-up and an
-    /// insertion under a lock of the service.
-    pub fn reserve_at(self: &Arc<Self>, digest: &[u8; 32], now: Duration, replay: &Replay) -> Seen {
+    /// Reserves the delivery that `digest` stands for, at `now`, counted from the start of the process, if `admit` lets in
+    /// one that is new. A look-up, `admit` and an insertion under a lock of the service: a delivery that is refused evicts
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// The error of `admit`.
+    pub fn reserve_at<E>(
+        self: &Arc<Self>,
+        digest: &[u8; 32],
+        now: Duration,
+        replay: &Replay,
+        admit: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Seen, E> {
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         let mut state = self.lock();
         state.forget_until(now);
         match state.seen.get(&id) {
             Some(entry) if entry.until > now => {
-                return if entry.taken { Seen::Taken } else { Seen::UnderWay };
+                return Ok(if entry.taken { Seen::Taken } else { Seen::UnderWay });
             }
             Some(_) => state.forget(&id),
             None => {}
         }
+        admit()?;
         if state.seen.len() >= CAPACITY
             && let Some((_, oldest)) = state.order.pop_first()
         {
@@ -78,7 +90,7 @@ impl Deliveries {
         state.seen.insert(id, Entry { number, until: now + replay.window, taken: false });
         state.order.insert(number, id);
         drop(state);
-        Seen::First(DedupReservation { deliveries: Arc::clone(self), id, number, taken: false })
+        Ok(Seen::First(DedupReservation { deliveries: Arc::clone(self), id, number, taken: false }))
     }
 
     /// How many are remembered.
@@ -158,15 +170,21 @@ impl Drop for DedupReservation {
 mod tests {
     use super::*;
     use http::StatusCode;
+    use std::convert::Infallible;
 
     const SECOND: Duration = Duration::from_secs(1);
     const REPLAY: Replay = Replay { window: Duration::from_secs(10), answer: StatusCode::OK };
 
     fn first(deliveries: &Arc<Deliveries>, n: u32, now: Duration) -> Option<DedupReservation> {
-        match deliveries.reserve_at(&digest(n), now, &REPLAY) {
+        match seen(deliveries, n, now) {
             Seen::First(reservation) => Some(reservation),
             Seen::UnderWay | Seen::Taken => None,
         }
+    }
+
+    fn seen(deliveries: &Arc<Deliveries>, n: u32, now: Duration) -> Seen {
+        let seen: Result<Seen, Infallible> = deliveries.reserve_at(&digest(n), now, &REPLAY, || Ok(()));
+        seen.expect("it is let in")
     }
 
     fn digest(n: u32) -> [u8; 32] {
@@ -177,7 +195,7 @@ mod tests {
     fn one_that_was_taken_is_a_duplicate_until_the_window_ends() {
         let deliveries = Arc::<Deliveries>::default();
         first(&deliveries, 1, SECOND).expect("new").commit();
-        assert!(matches!(deliveries.reserve_at(&digest(1), 10 * SECOND, &REPLAY), Seen::Taken));
+        assert!(matches!(seen(&deliveries, 1, 10 * SECOND), Seen::Taken));
         assert!(first(&deliveries, 2, 10 * SECOND).is_some(), "another one");
         assert!(first(&deliveries, 1, 11 * SECOND).is_some());
     }
@@ -186,7 +204,7 @@ mod tests {
     fn one_that_was_not_taken_has_not_been_here() {
         let deliveries = Arc::<Deliveries>::default();
         let reservation = first(&deliveries, 1, SECOND).expect("new");
-        assert!(matches!(deliveries.reserve_at(&digest(1), SECOND, &REPLAY), Seen::UnderWay));
+        assert!(matches!(seen(&deliveries, 1, SECOND), Seen::UnderWay));
         drop(reservation);
         assert!(deliveries.is_empty());
         assert!(first(&deliveries, 1, SECOND).is_some());
@@ -198,9 +216,9 @@ mod tests {
         let slow = first(&deliveries, 1, SECOND).expect("new");
         let second = first(&deliveries, 1, 12 * SECOND).expect("the window has passed");
         drop(slow);
-        assert!(matches!(deliveries.reserve_at(&digest(1), 12 * SECOND, &REPLAY), Seen::UnderWay));
+        assert!(matches!(seen(&deliveries, 1, 12 * SECOND), Seen::UnderWay));
         second.commit();
-        assert!(matches!(deliveries.reserve_at(&digest(1), 12 * SECOND, &REPLAY), Seen::Taken));
+        assert!(matches!(seen(&deliveries, 1, 12 * SECOND), Seen::Taken));
     }
 
     #[test]

@@ -82,19 +82,8 @@ pub(super) fn bad_body(route: &Route, error: ChunkError) -> Refusal {
             Refusal::new(ErrorCode::RequestInvalid, "the request's body is not valid HTTP")
                 .because("malformed_body")
         }
-        ChunkError::TooLarge => body_too_large(route),
+        ChunkError::TooLarge => Refusal::body_too_large(route),
     }
-}
-
-/// The client's body is larger than the route allows.
-pub(super) fn body_too_large(route: &Route) -> Refusal {
-    let max = route.max_body.unwrap_or_default();
-    Refusal::new(
-        ErrorCode::RequestTooLarge,
-        format!("the request's body is larger than the limit of {max} bytes"),
-    )
-    .of(&route.service)
-    .because("body_too_large")
 }
 
 /// The request exceeds a limit of its service.

@@ -5,21 +5,21 @@
 
 use super::NotForwarded;
 use super::caller::{self, CallerProof};
-use super::failure::{body_too_large, looping, over_limit};
+use super::failure::{looping, over_limit};
 use super::headers::{self, Dropped, Unwanted};
 use super::record::{Record, warn_of_refusal};
 use super::resend::is_idempotent;
 use crate::message::Framing;
 use crate::message::request::RequestHead;
 use crate::outbound;
-use crate::plan::{Form, Plan, Refusal};
+use crate::plan::{Form, Plan, Refusal, Reply};
 use crate::proxy::Entrance;
 use crate::request_id::RequestId;
 use crate::telemetry::metrics::{Direction, WebhookRefusal};
 use crate::webhook::address::Client as Caller;
-use crate::webhook::endpoint::{BufferPermit, Endpoint};
+use crate::webhook::admission::{self, Admission, Refused, Stopped};
+use crate::webhook::endpoint::BufferPermit;
 use crate::webhook::replay::DedupReservation;
-use crate::webhook::{self, Action};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +58,8 @@ impl Request {
 /// The parts of a request that only a webhook call has.
 pub(super) struct WebhookCall {
     pub(super) caller: Caller,
+    /// The decision about the delivery.
+    pub(super) admission: Admission,
     /// The reservation of the delivery, until the receiver's answer is known.
     pub(super) reservation: Option<DedupReservation>,
     /// SHA-256 of a body that was read ahead, if the receiver is told of it.
@@ -103,11 +105,14 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     let (planned, caller) = match record.direction {
         Direction::Outbound => (outbound(head, record, proof), None),
         Direction::Webhook => {
-            let (planned, caller) = webhook(head, record);
-            (planned, Some(caller))
+            let (opened, caller) = webhook(head, record);
+            match opened {
+                Ok((admission, plan)) => (Ok(plan), Some((caller, Some(admission)))),
+                Err(stop) => (Err(stop), Some((caller, None))),
+            }
         }
     };
-    let forwarded = caller.is_some_and(|caller| caller.forwarded);
+    let forwarded = caller.is_some_and(|(caller, _)| caller.forwarded);
     let snapshot = Arc::clone(&record.snapshot);
     let plan = match planned {
         Ok(plan) => plan,
@@ -133,19 +138,16 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
         return Err(NotForwarded::refused(self::looping().of(&plan.route.service)));
     }
     if too_large {
-        let refusal = body_too_large(&plan.route);
-        return Err(NotForwarded::refused(match record.endpoint() {
-            Some(endpoint) => refuse(record, endpoint, refusal, WebhookRefusal::Request),
-            None => refusal,
-        }));
+        return Err(NotForwarded::refused(Refusal::body_too_large(&plan.route)));
     }
     if let Some(limits) = &plan.route.limits {
         let permit = limits.begin_at(crate::proxy::uptime(record.arrived));
         let refused = |exceeded| NotForwarded::refused(over_limit(&plan.route, exceeded));
         record.permit = Some(permit.map_err(refused)?);
     }
-    let delivery = |caller| {
-        Box::new(WebhookCall { caller, reservation: None, body_sha256: None, body: None, permit: None })
+    let delivery = |(caller, admission): (Caller, Option<Admission>)| {
+        let (reservation, body_sha256, body, permit) = (None, None, None, None);
+        Some(Box::new(WebhookCall { caller, admission: admission?, reservation, body_sha256, body, permit }))
     };
     Ok(Planned {
         deadline: (record.arrived + plan.route.timeout).into(),
@@ -156,7 +158,7 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
             body => body,
         },
         plan,
-        delivery: caller.map(delivery),
+        delivery: caller.and_then(delivery),
     })
 }
 
@@ -202,60 +204,65 @@ fn outbound(
     planned.map_err(NotForwarded::refused)
 }
 
-fn webhook(head: &RequestHead, record: &mut Record) -> (Result<Plan, NotForwarded>, Caller) {
+/// Opens the admission of a webhook call.
+fn webhook(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), NotForwarded>, Caller) {
     let snapshot = Arc::clone(&record.snapshot);
     let trusted = &snapshot.config.trusted_proxies;
     let caller = Caller::of(record.client, record.is_tls, &head.fields, trusted);
     record.client = caller.address;
-    let call = webhook::Call {
+    let call = admission::Call {
         method: &head.method,
         target: &head.target,
         fields: &head.fields,
+        body: head.body,
+        websocket: head.websocket,
         client: caller,
         now: record.time,
         uptime: crate::proxy::uptime(record.arrived),
     };
-    let decided = webhook::plan(&snapshot.keys, &snapshot.unknown_keys, &call);
-    record.key = match &decided {
-        Ok(admitted) => Some(admitted.key),
-        Err(refused) => refused.key,
+    let opened = admission::open(&snapshot.webhooks(), &call);
+    record.key = match &opened {
+        Ok((admission, _)) => Some(admission.key()),
+        Err(Stopped::Replied(key, _)) => Some(*key),
+        Err(Stopped::Refused(refused)) => refused.key,
     };
     let endpoint = record.endpoint().map(|endpoint| &**endpoint);
-    record.path = webhook::log_path(&snapshot.keys, &head.target, endpoint);
-    let planned = match decided.map(|admitted| admitted.action) {
-        Ok(Action::Forward(plan)) => Ok(plan),
-        Ok(Action::Reply(reply)) => {
-            note_use(record);
-            Err(NotForwarded::Replied(reply))
-        }
-        Err(refused) => {
-            record.known_key = refused.known_key;
-            note_refusal(record);
-            let stats = refused.counts_for.as_ref().map(|endpoint| &endpoint.route.stats);
-            stats.unwrap_or(snapshot.unmatched(Direction::Webhook)).refused(refused.reason);
-            if let (WebhookRefusal::Address, Some(endpoint)) = (refused.reason, record.endpoint()) {
-                let why = "it may not be called from this address (allow_from); is a proxy missing in trusted_proxies?";
-                warn_of_refusal(endpoint, &why, record);
-            }
-            let reason = refused.refusal.reason.clone().unwrap_or(refused.reason.as_str().into());
-            Err(NotForwarded::refused(refused.refusal.because(reason)))
-        }
-    };
-    (planned, caller)
+    record.path = crate::webhook::log_path(&snapshot.keys, &head.target, endpoint);
+    let opened = opened.map_err(|stopped| match stopped {
+        Stopped::Replied(_, reply) => replied(record, reply),
+        Stopped::Refused(refused) => refuse(record, *refused),
+    });
+    (opened, caller)
 }
 
-/// Logs that a call with a valid key was refused.
-fn note_refusal(record: &Record) {
-    if let Some(key) = record.key() {
-        key.stats().refused_at(record.time);
-    }
-}
-
-/// Records the use of the key.
+/// Records the use of the key of a webhook call.
 pub(super) fn note_use(record: &Record) {
     if let Some(key) = record.key() {
         key.stats().used_at(record.time);
     }
+}
+
+/// Answers a handshake.
+pub(super) fn replied(record: &Record, reply: Reply) -> NotForwarded {
+    note_use(record);
+    NotForwarded::Replied(reply)
+}
+
+/// Counts and logs the refusal of a webhook call.
+pub(super) fn refuse(record: &mut Record, refused: Refused) -> NotForwarded {
+    record.known_key = refused.known_key;
+    if refused.delivery_id.is_some() {
+        record.delivery_id = refused.delivery_id;
+    }
+    if let Some(key) = record.key().or(record.known_key()) {
+        key.stats().refused_at(record.time);
+    }
+    let stats = refused.counts_for.as_ref().map(|endpoint| &endpoint.route.stats);
+    stats.unwrap_or(record.snapshot.unmatched(Direction::Webhook)).refused(refused.reason);
+    if let (Some(text), Some(endpoint)) = (&refused.log, record.endpoint()) {
+        warn_of_refusal(endpoint, text, record);
+    }
+    NotForwarded::refused(refused.refusal)
 }
 
 /// Applies the service's overrides to the refusal of a webhook call. An outbound refusal is returned unchanged.
@@ -266,15 +273,10 @@ pub(super) fn overridden(record: &Record, refusal: Refusal) -> Refusal {
     }
 }
 
-/// Counts the refusal of a webhook call, and applies the service's overrides.
-pub(super) fn refuse(
-    record: &Record,
-    endpoint: &Endpoint,
-    refusal: Refusal,
-    reason: WebhookRefusal,
-) -> Refusal {
-    endpoint.route.stats.refused(reason);
-    note_refusal(record);
-    let refusal = if refusal.reason.is_some() { refusal } else { refusal.because(reason.as_str()) };
-    endpoint.apply_refusal_overrides(refusal)
+/// Counts and logs the refusal of a webhook call with a valid key that the proxy itself refuses.
+pub(super) fn refuse_valid(record: &mut Record, refusal: Refusal, reason: WebhookRefusal) -> NotForwarded {
+    match record.key().map(|key| Refused::new(key, refusal.clone(), reason)) {
+        Some(refused) => refuse(record, *refused),
+        None => NotForwarded::refused(refusal),
+    }
 }

@@ -40,6 +40,8 @@ pub enum WebhookRefusal {
     SignatureMismatch,
     /// A key that has to be fetched is not known, and can't be fetched now.
     KeyUnavailable,
+    /// A subscription that could not be confirmed.
+    Unconfirmed,
     /// A delivery that the receiver has accepted.
     Duplicate,
     /// A delivery that is being forwarded to the receiver.
@@ -48,7 +50,7 @@ pub enum WebhookRefusal {
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -67,6 +69,7 @@ impl WebhookRefusal {
         Self::SignatureFuture,
         Self::SignatureMismatch,
         Self::KeyUnavailable,
+        Self::Unconfirmed,
         Self::Duplicate,
         Self::UnderWay,
     ];
@@ -92,6 +95,7 @@ impl WebhookRefusal {
             Self::SignatureFuture => "signature_future",
             Self::SignatureMismatch => "signature_mismatch",
             Self::KeyUnavailable => "key_unavailable",
+            Self::Unconfirmed => "subscription_unconfirmed",
             Self::Duplicate => "duplicate",
             Self::UnderWay => "under_way",
         }

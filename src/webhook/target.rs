@@ -1,0 +1,146 @@
+//! The request target of a webhook call: the key in it, the part that is forwarded, and the path that the log may show.
+
+use super::endpoint::Endpoint;
+use super::keys::{Key, KeyTable};
+use crate::config::model::KeyIn;
+use crate::message::Fields;
+use crate::outbound::path::Target;
+use crate::outbound::{SHORTEST_KEY, UNMATCHED};
+use http::header;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The first path segment of every webhook URL.
+const PREFIX: &[u8] = b"/webhooks/";
+/// Replaces a key in a path.
+const KEY: &[u8] = b"{key}";
+
+/// The target of a webhook call, in parts.
+pub(super) struct CallTarget<'a> {
+    /// The segment after the prefix: the key, or the name of a service whose key is elsewhere.
+    pub(super) segment: &'a [u8],
+    /// The path after that segment.
+    pub(super) rest: &'a [u8],
+    /// The query with its question mark, or nothing.
+    pub(super) query: &'a [u8],
+    /// `rest` and `query`, and what lies between them.
+    tail: &'a [u8],
+}
+
+impl<'a> CallTarget<'a> {
+    /// Returns `None` if the target is not a webhook URL.
+    pub(super) fn parse(raw: &'a [u8]) -> Option<Self> {
+        let target = Target::parse(raw)?;
+        let after = target.path.strip_prefix(PREFIX)?;
+        let (segment, rest) = after.split_at(after.iter().position(|&b| b == b'/').unwrap_or(after.len()));
+        let tail = &raw[raw.len() - rest.len() - target.query.len()..];
+        (!segment.is_empty()).then_some(Self { segment, rest, query: target.query, tail })
+    }
+
+    /// Returns the key that the call shows, if it stands where its endpoint wants it. `named` is the endpoint that the
+    /// path names.
+    pub(super) fn key<'t>(
+        &self,
+        keys: &'t KeyTable,
+        named: Option<&Arc<Endpoint>>,
+        fields: &Fields,
+    ) -> Option<Key<'t>> {
+        let Some(endpoint) = named else {
+            // A key may hold characters that a path can't.
+            let text: Cow<'_, [u8]> = percent_encoding::percent_decode(self.segment).into();
+            return keys.find(&text).filter(|key| !key.endpoint().key_is_elsewhere());
+        };
+        let key = match &endpoint.key_in {
+            KeyIn::Path => None,
+            KeyIn::Header(name) => {
+                let mut values = fields.all(name.as_str());
+                match (values.next(), values.next()) {
+                    (Some(value), None) if *name == header::AUTHORIZATION => keys.find(bearer(value)),
+                    (Some(value), None) => keys.find(value),
+                    _ => None,
+                }
+            }
+            KeyIn::Query(name) => {
+                let query = self.query.strip_prefix(b"?").unwrap_or_default();
+                let mut values = url::form_urlencoded::parse(query).filter(|(found, _)| found == name);
+                match (values.next(), values.next()) {
+                    (Some((_, value)), None) => keys.find(value.as_bytes()),
+                    _ => None,
+                }
+            }
+        };
+        key.filter(|key| Arc::ptr_eq(key.endpoint(), endpoint))
+    }
+
+    /// Returns path and query for the receiver, without the key.
+    pub(super) fn forwarded(&self, endpoint: &Endpoint) -> Vec<u8> {
+        let upstream = &endpoint.route.upstream;
+        match &endpoint.key_in {
+            KeyIn::Query(name) => upstream.target(&[self.rest, &without(self.query, name)].concat()),
+            KeyIn::Path | KeyIn::Header(_) => upstream.target(self.tail),
+        }
+    }
+}
+
+/// Returns the token of an `Authorization` value, with `Bearer ` before it or without.
+fn bearer(value: &[u8]) -> &[u8] {
+    match value.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii_start(),
+        _ => value,
+    }
+}
+
+/// Returns a query, with its question mark, without the parameter `name`. The rest keeps its bytes.
+fn without(query: &[u8], name: &str) -> Vec<u8> {
+    let pairs = query.strip_prefix(b"?").unwrap_or_default().split(|&b| b == b'&');
+    let kept: Vec<&[u8]> =
+        pairs.filter(|pair| url::form_urlencoded::parse(pair).all(|(found, _)| found != name)).collect();
+    if kept.is_empty() { Vec::new() } else { [&b"?"[..], &kept.join(&b'&')].concat() }
+}
+
+/// Returns the path in the form that the access log may show. Every known key in it is replaced, also one in the wrong
+/// place, percent-encoded, or beside characters that `attache keys new` does not use. Without an `endpoint`, no part
+/// that the client chose is shown. One hash for each further segment that is as long as a key.
+pub fn log_path(keys: &KeyTable, raw_target: &[u8], endpoint: Option<&Endpoint>) -> Vec<u8> {
+    let Some(CallTarget { segment, rest, .. }) = CallTarget::parse(raw_target) else {
+        return UNMATCHED.to_vec();
+    };
+    let Some(endpoint) = endpoint else { return [PREFIX, KEY].concat() };
+    let is_known = |text: &[u8]| text.len() >= SHORTEST_KEY && keys.find(text).is_some();
+    let is_key = |part: &[u8]| {
+        if part == segment && !endpoint.key_is_elsewhere() {
+            return true;
+        }
+        let decoded: Cow<'_, [u8]> = percent_encoding::percent_decode(part).into();
+        let mut words = decoded.split(|b| !(b.is_ascii_alphanumeric() || b"-_".contains(b)));
+        part.len() >= SHORTEST_KEY && (is_known(&decoded) || words.any(is_known))
+    };
+    let shown = rest.split(|&b| b == b'/').map(|part| if is_key(part) { KEY } else { part });
+    let shown: Vec<&[u8]> = shown.collect();
+    [template_head(endpoint).as_slice(), &shown.join(&b'/')].concat()
+}
+
+/// Returns the path of a call for the receiver, with `{key}` in the place of the key.
+pub fn template(raw_target: &[u8], endpoint: &Endpoint) -> Vec<u8> {
+    let rest = CallTarget::parse(raw_target).map_or(&[][..], |target| target.rest);
+    [template_head(endpoint).as_slice(), rest].concat()
+}
+
+fn template_head(endpoint: &Endpoint) -> Vec<u8> {
+    [PREFIX, if endpoint.key_is_elsewhere() { endpoint.service().as_bytes() } else { KEY }].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_url_has_its_key_after_the_prefix() {
+        let key = |raw: &'static str| CallTarget::parse(raw.as_bytes()).map(|t| (t.segment, t.rest));
+        assert_eq!(key("/webhooks/k1/a/b?c"), Some((&b"k1"[..], &b"/a/b"[..])));
+        assert_eq!(key("/webhooks/k1?c"), Some((&b"k1"[..], &b""[..])));
+        for raw in ["/k1", "/WEBHOOKS/k1", "/webhooks", "/webhooks/", "/webhooks//k1", "//webhooks/k1", "*"] {
+            assert_eq!(key(raw), None, "{raw}");
+        }
+    }
+}
