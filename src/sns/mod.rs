@@ -13,6 +13,7 @@ mod client;
 mod store;
 
 use crate::config::model::UsedProxy;
+use crate::secret::sha256;
 use crate::signature::Lookup;
 use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate, Subscription};
 use crate::transport::Transport;
@@ -78,9 +79,14 @@ impl Sns {
     /// If SNS does not say that it is confirmed. The reason is logged.
     pub async fn confirm(&self, subscription: &Subscription, way: &Way) -> Result<(), Unconfirmed> {
         let topic = &*subscription.topic;
+        let hash = sha256(subscription.confirm.as_str().as_bytes());
+        if self.store().is_confirmed(&hash) {
+            return Ok(());
+        }
         let Some(_permit) = self.permit() else { return Err(Unconfirmed) };
         match Client::new(way).await.confirm(&subscription.confirm).await {
             Ok(()) => {
+                self.store().confirmed(hash);
                 tracing::info!(target: "attache", topic, "the subscription of a webhook to a topic of SNS is confirmed");
                 Ok(())
             }

@@ -23,6 +23,8 @@ const MAX_ENTRIES: usize = 64;
 const MAX_RUNNING: usize = 4;
 /// Maximum number of confirmations at the same time.
 const MAX_CONFIRMATIONS: usize = 4;
+/// Number of confirmed subscriptions that are remembered.
+const MAX_CONFIRMED: usize = 64;
 /// Rate of fetches of certificates that are not known.
 const RATE: Rate = Rate { requests: 30, per: Duration::from_secs(60), burst: 10 };
 /// Age at which a certificate is fetched again: one that SNS withdraws is refused after it.
@@ -43,6 +45,8 @@ pub(super) struct Store {
     /// Addresses that named a certificate which SNS does not have, until when. As many as [`RATE`] allows.
     blamed: VecDeque<(IpAddr, Instant)>,
     confirmations: usize,
+    /// The hashes of the URLs that were requested last: a question that is sent again is not asked again.
+    confirmed: VecDeque<[u8; 32]>,
 }
 
 /// A certificate that was asked for.
@@ -75,6 +79,7 @@ impl Default for Store {
             began: None,
             blamed: VecDeque::new(),
             confirmations: 0,
+            confirmed: VecDeque::new(),
         }
     }
 }
@@ -169,6 +174,17 @@ impl Store {
     /// Ends a confirmation.
     pub(super) fn end_confirmation(&mut self) {
         self.confirmations = self.confirmations.saturating_sub(1);
+    }
+
+    /// Returns true if the subscription with this hash was confirmed.
+    pub(super) fn is_confirmed(&self, hash: &[u8; 32]) -> bool {
+        self.confirmed.contains(hash)
+    }
+
+    /// Records that the subscription with this hash is confirmed.
+    pub(super) fn confirmed(&mut self, hash: [u8; 32]) {
+        self.confirmed.truncate(MAX_CONFIRMED - 1);
+        self.confirmed.push_front(hash);
     }
 }
 
@@ -277,5 +293,9 @@ mod tests {
         assert!((0..MAX_CONFIRMATIONS).all(|_| store.begin_confirmation()) && !store.begin_confirmation());
         store.end_confirmation();
         assert!(store.begin_confirmation());
+        (0..100).for_each(|number| store.confirmed([number; 32]));
+        assert!(
+            store.is_confirmed(&[99; 32]) && store.is_confirmed(&[36; 32]) && !store.is_confirmed(&[35; 32])
+        );
     }
 }

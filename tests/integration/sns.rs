@@ -46,6 +46,8 @@ async fn a_subscription_is_confirmed_and_its_messages_are_passed_on() {
     let confirm = format!("/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f37");
     assert_eq!(at.amazon.targets(), [CERTIFICATE.to_owned(), confirm]);
     assert_eq!(at.app.seen().heads, 0, "the receiver got the question");
+    assert_eq!(at.send(signed(&question(&json!({})))).await.status, 200);
+    assert_eq!(at.amazon.targets().len(), 2, "a question that is sent again is not asked again");
     at.attache.stderr_line("INFO.*subscription.*is confirmed.*orders").await;
 
     let message = signed(&notification(&json!({ "Subject": "new" })));
@@ -124,7 +126,7 @@ async fn a_client_that_names_certificates_causes_few_requests() {
 
 /// Answers of the host that bring no certificate.
 #[tokio::test]
-async fn a_host_that_misbehaves_brings_no_certificate_and_holds_nobody_up() {
+async fn a_host_that_misbehaves_brings_no_certificate_and_no_delay() {
     let send = |text: String| vec![Step::Send(text.into_bytes())];
     let redirect = "HTTP/1.1 302 Found\r\nLocation: https://attacker.example/\r\nContent-Length: 0\r\n\r\n";
     let huge = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{}", "x".repeat(100_000));
@@ -193,6 +195,9 @@ async fn amazons_own_library_accepts_what_attache_accepts() {
             "TopicArn",
             "SignatureVersion",
         ] {
+            if name != "Subject" && message[name].is_null() {
+                continue;
+            }
             let mut changed = message.clone();
             let old = message[name].as_str().unwrap_or_default();
             changed[name] = match name {

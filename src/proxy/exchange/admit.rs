@@ -12,7 +12,7 @@ use crate::plan::Refusal;
 use crate::proxy::downstream::client::{Client, ClientError, Event, Wants};
 use crate::signature::Delivery;
 use crate::telemetry::metrics::{Phase, WebhookRefusal};
-use crate::webhook::admission::{Admission, Forward, Verdict};
+use crate::webhook::admission::{Admission, Forward, Verdict, WantedKey};
 use crate::webhook::endpoint::BufferPermit;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -23,6 +23,8 @@ use tokio::time::{timeout, timeout_at};
 const LARGE: usize = 256 << 10;
 /// `Retry-After` where the time is not known.
 const COME_AGAIN: Duration = Duration::from_secs(1);
+/// Maximum number of keys that are fetched for one delivery.
+const MAX_FETCHES: usize = 2;
 /// Maximum pause within a body that is read ahead, since it occupies memory.
 const SILENCE: Duration = Duration::from_secs(10);
 /// `100 Continue`, for a client that waits for it.
@@ -37,6 +39,7 @@ pub(super) async fn admit(
     let Some(call) = &planned.delivery else { return Ok(()) };
     let mut admission = call.admission;
     let mut body = None;
+    let mut fetches = 0;
     loop {
         let read = body.as_ref().map(|(body, _): &(Bytes, BufferPermit)| body);
         match decide(request, planned, admission, read) {
@@ -44,7 +47,12 @@ pub(super) async fn admit(
                 request.record.phase = Some(Phase::Send);
                 body = Some(read_ahead(request, planned, client).await?);
             }
-            Verdict::NeedsKey(needed) => {
+            Verdict::NeedsKey(key) if fetches < MAX_FETCHES => {
+                fetches += 1;
+                fetch(key, planned, client).await?;
+            }
+            Verdict::NeedsKey(_) => return Err(NotForwarded::refused(internal("no_verdict"))),
+            Verdict::Fetch(needed) => {
                 // Boxed, because otherwise every call would hold the memory that only a fetch needs.
                 Box::pin(fetched::key(&needed, request, planned, client)).await?;
                 admission = admission.after_fetch();
@@ -78,6 +86,15 @@ fn decide(request: &Request, planned: &Planned, admission: Admission, body: Opti
     };
     let decide = || admission.decide(&webhooks, &planned.plan, Some(&delivery));
     if body.len() >= LARGE { tokio::task::block_in_place(decide) } else { decide() }
+}
+
+/// Fetches a key that a signature needs. At the deadline the admission is asked again without it.
+async fn fetch(key: WantedKey, planned: &Planned, client: &mut Client) -> Result<(), NotForwarded> {
+    tokio::select! {
+        biased;
+        left = client.left() => Err(NotForwarded::Client(left)),
+        _ = timeout_at(planned.deadline, key.fetch()) => Ok(()),
+    }
 }
 
 /// Prepares the request for the receiver.

@@ -60,7 +60,8 @@ pub(super) async fn confirm(
         return replied(&request.record, Reply::text(Cow::Borrowed("")));
     }
     let detail = "the subscription could not be confirmed; the operator's log says why";
-    let refusal = Refusal::new(ErrorCode::ServiceUnreachable, detail).retry_after(COME_AGAIN);
+    let refusal = Refusal::new(ErrorCode::ServiceUnreachable, detail).proxy_status("destination_unavailable");
+    let refusal = refusal.retry_after(COME_AGAIN);
     refuse_valid(&mut request.record, refusal, WebhookRefusal::Unconfirmed)
 }
 

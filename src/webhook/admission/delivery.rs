@@ -103,7 +103,7 @@ impl Admission {
     fn unsigned(&self, key: Key<'_>, fault: Fault) -> Verdict {
         match fault {
             Fault::NeedsKey(needed) if self.has_fetched => Verdict::Refuse(unsigned(key, &needed.otherwise)),
-            Fault::NeedsKey(needed) => Verdict::NeedsKey(Box::new(needed)),
+            Fault::NeedsKey(needed) => Verdict::Fetch(Box::new(needed)),
             fault => Verdict::Refuse(unsigned(key, &fault)),
         }
     }

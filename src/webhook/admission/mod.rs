@@ -46,6 +46,7 @@ use crate::signature::NeededKey;
 use crate::signature::sns::Subscription;
 use crate::telemetry::metrics::WebhookRefusal;
 use http::{HeaderName, Method};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -125,9 +126,11 @@ impl From<Box<Refused>> for Stopped {
 pub enum Verdict {
     /// The body decides: read at most the route's `max_body` bytes, and ask again with the whole of it.
     NeedsBody,
-    /// The signature needs a key that is not known: fetch it within the deadline by [`KnownKeys::fetch`], and ask again
-    /// with [`Admission::after_fetch`].
-    NeedsKey(Box<NeededKey>),
+    /// The signature needs a key that is not there: fetch it within the deadline, and ask again.
+    NeedsKey(WantedKey),
+    /// The signature needs a key of an issuer, or a certificate: fetch it within the deadline by [`KnownKeys::fetch`], and
+    /// ask again with [`Admission::after_fetch`].
+    Fetch(Box<NeededKey>),
     /// The delivery goes to the receiver.
     Forward(Box<Forward>),
     /// It is a handshake, which attache answers itself.
@@ -136,6 +139,24 @@ pub enum Verdict {
     Confirm(Box<Subscription>),
     /// The delivery is refused.
     Refuse(Box<Refused>),
+}
+
+/// A signing key that has to be fetched: an issuer's, or a provider's certificate.
+///
+/// Nothing happens until the future is polled. It returns true if there is something new, so that asking again may lead
+/// to another verdict; after false, the same question leads to a refusal.
+pub struct WantedKey(Pin<Box<dyn Future<Output = bool> + Send>>);
+
+impl WantedKey {
+    /// Returns a key that `fetch` fetches.
+    pub fn new(fetch: impl Future<Output = bool> + Send + 'static) -> Self {
+        Self(Box::pin(fetch))
+    }
+
+    /// Fetches it.
+    pub async fn fetch(self) -> bool {
+        self.0.await
+    }
 }
 
 /// A delivery that goes to the receiver.
