@@ -3,9 +3,12 @@
 //! Verification asks for what is known now and does no I/O. If a key is missing, [`Fault::NeedsKey`] names it: the
 //! request may wait for a fetch, and ask again.
 
-use super::Fault;
-use super::sns::{CertificateFault, CertificateUrl, SigningCertificate};
+use super::bearer::RequiredToken;
+use super::key::Key;
+use super::sns::{CertificateFault, CertificateUrl, SigningCertificate, Topic};
+use super::{Fault, Verifier};
 use crate::jwt::verify::JwtRefusal;
+use crate::secret::sha256;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -73,5 +76,45 @@ impl FetchedKeys for NoKeys {
 
     fn certificate(&self, _: &CertificateUrl, _: SystemTime) -> Lookup {
         Lookup::Needed
+    }
+}
+
+/// What stands in place of secrets.
+impl Verifier {
+    /// Sets the topics, for SNS.
+    #[must_use]
+    pub fn with_topics(mut self, topics: Vec<Topic>) -> Self {
+        let text = topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n");
+        self.digests.push(sha256(text.as_bytes()));
+        self.add(&Key::Topics(topics.into()))
+    }
+
+    /// Sets the token that a call needs, for a scheme that shows one.
+    #[must_use]
+    pub fn with_token(mut self, required: RequiredToken) -> Self {
+        let claims = serde_json::to_string(&required.claims).unwrap_or_default();
+        self.digests.push(sha256(format!("{}\n{claims}", required.issuer).as_bytes()));
+        self.add(&Key::Issued(Arc::new(required)))
+    }
+
+    fn add(mut self, key: &Key) -> Self {
+        self.ways.iter_mut().for_each(|way| way.keys.push((1, key.clone())));
+        self
+    }
+
+    /// Returns the token that a call needs.
+    pub fn token(&self) -> Option<&RequiredToken> {
+        self.ways.iter().flat_map(|way| &way.keys).find_map(|(_, key)| match key {
+            Key::Issued(required) => Some(&**required),
+            _ => None,
+        })
+    }
+
+    /// Returns the topics of SNS.
+    pub fn topics(&self) -> Option<&[Topic]> {
+        self.ways.iter().flat_map(|way| &way.keys).find_map(|(_, key)| match key {
+            Key::Topics(topics) => Some(&**topics),
+            _ => None,
+        })
     }
 }

@@ -49,13 +49,12 @@ pub use trace::{Mark, Step, Trace};
 use crate::jwt::verify::JwtRefusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use key::Key;
-use sns::{CertificateFault, Topic};
+use sns::CertificateFault;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::header_name::alike;
-use crate::secret::{Secret, sha256};
+use crate::secret::Secret;
 
 /// A request, as the third party sent it.
 #[derive(Clone, Copy)]
@@ -172,43 +171,6 @@ impl Verifier {
             }
         }
         self
-    }
-
-    /// Sets the topics, for SNS.
-    #[must_use]
-    pub fn with_topics(mut self, topics: Vec<Topic>) -> Self {
-        let text = topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n");
-        self.digests.push(sha256(text.as_bytes()));
-        self.add(&Key::Topics(topics.into()))
-    }
-
-    /// Sets the token that a call needs, for a scheme that shows one.
-    #[must_use]
-    pub fn with_token(mut self, required: RequiredToken) -> Self {
-        let claims = serde_json::to_string(&required.claims).unwrap_or_default();
-        self.digests.push(sha256(format!("{}\n{claims}", required.issuer).as_bytes()));
-        self.add(&Key::Issued(Arc::new(required)))
-    }
-
-    fn add(mut self, key: &Key) -> Self {
-        self.ways.iter_mut().for_each(|way| way.keys.push((1, key.clone())));
-        self
-    }
-
-    /// Returns the token that a call needs.
-    pub fn token(&self) -> Option<&RequiredToken> {
-        self.ways.iter().flat_map(|way| &way.keys).find_map(|(_, key)| match key {
-            Key::Issued(required) => Some(&**required),
-            _ => None,
-        })
-    }
-
-    /// Returns the topics of SNS.
-    pub fn topics(&self) -> Option<&[Topic]> {
-        self.ways.iter().flat_map(|way| &way.keys).find_map(|(_, key)| match key {
-            Key::Topics(topics) => Some(&**topics),
-            _ => None,
-        })
     }
 
     /// Returns true if a delivery can pass.

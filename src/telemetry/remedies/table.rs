@@ -451,7 +451,7 @@ pub const REMEDIES: &[Remedy] = &[
         code: Some(ErrorCode::ServiceUnreachable),
         reasons: &["subscription_unconfirmed"],
         cause: "SNS did not confirm the subscription.",
-        action: "The line on stderr says why. SNS asks again; after three days, subscribe anew.",
+        action: "The line on stderr says why. SNS asks again; after two days, subscribe anew.",
         see: "webhook-providers.md#amazon-sns",
     },
     Remedy {
