@@ -142,7 +142,7 @@ fn required_claims(
 ) -> Option<serde_json::Map<String, serde_json::Value>> {
     let mut claims = given.unwrap_or_else(|| Some(serde_json::Map::new()))?;
     let (needed, always) = scheme.claims();
-    for name in needed.iter().filter(|name| !claims.contains_key(**name)) {
+    if let Some(name) = needed.iter().find(|name| !claims.contains_key(**name)) {
         let message = format!("{} needs `claims` with `{name}`", map.at);
         let finding = Finding::error("missing_key", decoder.place(map.at), message);
         let label = format!("the issuer signs tokens for all its customers, and `{name}` says whose one is");
