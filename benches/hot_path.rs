@@ -25,6 +25,7 @@ use attache::transport::Transport;
 use attache::webhook::address::Client;
 use attache::webhook::admission::{self, Call, Webhooks};
 use attache::webhook::endpoint::Endpoint;
+use attache::webhook::fetched_keys::KnownKeys;
 use attache::webhook::identity::Reserved;
 use attache::webhook::keys::KeyTable;
 use attache::webhook::rate::UnknownKeyLimiter;
@@ -73,8 +74,13 @@ fn keys(c: &mut Criterion) {
             now: SystemTime::now(),
             uptime: Duration::ZERO,
         };
-        let webhooks =
-            Webhooks { keys: &table, unknown_keys: &unknown_keys, public_url: None, asserts: false };
+        let webhooks = Webhooks {
+            keys: &table,
+            unknown_keys: &unknown_keys,
+            public_url: None,
+            fetched: KnownKeys::default(),
+            asserts: false,
+        };
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
             b.iter(|| admission::open(black_box(&webhooks), black_box(&call)).is_ok());
         });

@@ -6,7 +6,7 @@
 //! caller, its rights, the service) or [`webhook`] turns (snapshot, request head, now) into a [`plan::Plan`] or a
 //! [`plan::Refusal`], without I/O; `proxy` admits it by the [`limits`] of caller and service, carries out the plan through
 //! [`transport`], directly or through a forward proxy, and `telemetry` records one outcome. The one look outside before a
-//! plan: a JWT may have to wait for the keys of its issuer ([`issuers`]).
+//! plan: a JWT may have to wait for the keys of its issuer ([`issuers`]), and a message of SNS for a certificate ([`sns`]).
 //!
 //! **A file.** [`config`] reads text and secrets, builds a tree in which every node knows its place, and returns a
 //! [`config::model::Config`] or every problem at once; [`snapshot`] turns it into routing tables, key tables and
@@ -47,6 +47,7 @@ pub mod secret;
 pub mod server;
 pub mod signature;
 pub mod snapshot;
+pub mod sns;
 pub(crate) mod socket;
 pub mod state;
 pub mod telemetry;

@@ -15,12 +15,14 @@ use crate::issuers::Issuers;
 use crate::outbound::Routes;
 use crate::outbound::callers::Callers;
 use crate::route::{Parts, Route};
+use crate::sns::Sns;
 use crate::state::StoreSlot;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
 use crate::webhook::admission::Webhooks;
 use crate::webhook::assertion::Signer;
 use crate::webhook::endpoint::Endpoint;
+use crate::webhook::fetched_keys::KnownKeys;
 use crate::webhook::identity::Reserved;
 use crate::webhook::keys::KeyTable;
 use crate::webhook::rate::UnknownKeyLimiter;
@@ -76,6 +78,8 @@ pub struct Snapshot {
     pub reserved: Reserved,
     /// The issuers of tokens.
     pub issuers: Issuers,
+    /// The certificates of SNS. `None`: no webhook needs them.
+    pub sns: Option<Arc<Sns>>,
     /// Accounts by name, including those written in place.
     pub accounts: BTreeMap<String, RunningAccount>,
     unmatched: [Arc<ServiceStats>; 2],
@@ -167,6 +171,7 @@ impl Snapshot {
             reserved: Reserved::of(&config),
             assertion: config.assertion.as_ref().map(Signer::new),
             issuers: Issuers::new(&config, previous.map(|previous| &previous.issuers)),
+            sns: sns(&config, previous),
             accounts,
             unmatched: previous.map_or_else(Default::default, |previous| previous.unmatched.clone()),
             config: Arc::new(config),
@@ -211,6 +216,7 @@ impl Snapshot {
             keys: &self.keys,
             unknown_keys: &self.unknown_keys,
             public_url: self.config.public_url.as_deref(),
+            fetched: KnownKeys { issuers: Some(&self.issuers), sns: self.sns.as_deref() },
             asserts: self.assertion.is_some(),
         }
     }
@@ -225,6 +231,14 @@ impl Snapshot {
     pub fn unmatched(&self, direction: Direction) -> &Arc<ServiceStats> {
         &self.unmatched[direction as usize]
     }
+}
+
+/// Returns the certificates of SNS, with those that `previous` knows.
+fn sns(config: &Config, previous: Option<&Snapshot>) -> Option<Arc<Sns>> {
+    let webhooks = config.services.values().filter_map(|service| service.webhook.as_ref());
+    let mut verifiers = webhooks.filter_map(|webhook| webhook.verify.as_ref());
+    let is_used = verifiers.any(|verifier| verifier.topics().is_some());
+    is_used.then(|| previous.and_then(|previous| previous.sns.clone()).unwrap_or_default())
 }
 
 /// Prepares the secret that the provider of a webhook brings, if it does.

@@ -122,6 +122,19 @@ pub fn dates(der: &[u8]) -> Option<Dates> {
     })
 }
 
+/// Returns the DNS names of a certificate in DER, in lower case. `None` if it is malformed, or has more than that one
+/// certificate.
+pub fn dns_names(der: &[u8]) -> Option<Vec<String>> {
+    let (rest, certificate) = X509Certificate::from_der(der).ok()?;
+    let extension = certificate.subject_alternative_name().ok()?;
+    let names = extension.iter().flat_map(|extension| &extension.value.general_names);
+    let names = names.filter_map(|name| match name {
+        GeneralName::DNSName(text) => is_visible(text).then(|| text.to_ascii_lowercase()),
+        _ => None,
+    });
+    rest.is_empty().then(|| names.collect())
+}
+
 /// Returns true if the certificate `issued` names `issuer` as its issuer. Signatures are not checked. True if one of them is
 /// malformed.
 pub fn is_issued_by(issued: &[u8], issuer: &[u8]) -> bool {

@@ -5,6 +5,7 @@
 //! and no token: the valid signature is as sensitive as the secret for this one request.
 
 mod handshake;
+mod keys;
 mod request;
 
 use super::file::{self, File};
@@ -13,12 +14,13 @@ use crate::config::model::{Config, Handshake};
 use crate::config::{Mode, is_usual_variable};
 use crate::secret::Secret;
 use crate::signature::{
-    Algorithm, Delivery, Encoding, Field, Form, Mark, Parts, Place, Scheme, SecretEncoding, SignatureAt,
-    Signed, Template, TimeFormat, Trace, Verifier,
+    Algorithm, Delivery, Encoding, Field, Form, KeySource, Mark, Parts, Place, Scheme, SecretEncoding,
+    SignatureAt, Signed, Template, TimeFormat, Trace, Verifier,
 };
 use crate::webhook::admission;
 use http::HeaderName;
 use jiff::Timestamp;
+use keys::{GivenKeys, KeyArgs};
 use request::Captured;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
@@ -65,6 +67,8 @@ pub struct VerifyArgs {
     public_url: Option<String>,
     #[command(flatten)]
     hmac: HmacArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 /// The options of `--scheme hmac`, as in the file.
@@ -151,7 +155,8 @@ fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(St
     }
     let captured = Captured::parse(&read(args)?)?;
     let at = args.at.unwrap_or(now);
-    let (mut page, passes) = page(&verifier, &captured, public_url, at)?;
+    let keys = args.keys.read(config.as_deref(), verifier.token())?;
+    let (mut page, passes) = page((&verifier, &keys), &captured, public_url, at)?;
     if let Some(remark) = handshake.and_then(|handshake| handshake::remark(&handshake, &captured, passes)) {
         let _ = writeln!(page, "{remark}");
     }
@@ -203,6 +208,21 @@ fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {
             format!("there is no scheme `{name}`{hint}; known are {}", Scheme::NAMES.join(", "))
         })?,
     };
+    match scheme.key_source() {
+        KeySource::Issuer => {
+            return Err(format!("--scheme {name} needs an issuer of the configuration: use --service"));
+        }
+        KeySource::Topics if args.keys.topics()?.is_empty() => {
+            return Err(format!("--scheme {name} needs the ARN of a topic: --topic ARN"));
+        }
+        KeySource::Topics => {
+            let tolerance = args.tolerance.map(|seconds| Duration::from_secs(seconds.into()));
+            let tolerance = tolerance.unwrap_or(scheme.default_tolerance());
+            let verifier = Verifier::new(scheme, &[], tolerance).map_err(|(_, fault)| fault.to_string())?;
+            return Ok(verifier.with_topics(args.keys.topics()?));
+        }
+        KeySource::Secret | KeySource::PublicKey => {}
+    }
     let given = if scheme.has_public_key() { &args.public_key } else { &args.secret };
     if given.is_empty() {
         return Err(match scheme.has_public_key() {
@@ -311,7 +331,7 @@ fn read(args: &VerifyArgs) -> Result<Vec<u8>, String> {
 }
 
 fn page(
-    verifier: &Verifier,
+    (verifier, keys): (&Verifier, &GivenKeys),
     captured: &Captured,
     public_url: Option<&str>,
     at: Timestamp,
@@ -325,7 +345,7 @@ fn page(
         body: &captured.body,
     };
     let now = SystemTime::try_from(at).map_err(|_| "--at is out of range".to_owned())?;
-    let verdict = admission::verify_at(verifier, &delivery, now, &mut trace);
+    let verdict = admission::verify_at(verifier, &delivery, keys, now, &mut trace);
     let mut page = String::new();
     // Writing to a String can't fail.
     let _ = writeln!(page, "scheme {}, at {at}", verifier.scheme().as_str());
@@ -381,6 +401,19 @@ fn advice(fault: &crate::signature::Fault, captured: &Captured) -> &'static str 
              again"
         }
         Fault::Content(_) => "check that the provider uses this scheme",
+        Fault::Token(_) => {
+            "compare `issuers` with the token; a captured token may have expired: give its arrival with --at"
+        }
+        Fault::Claim(_) => {
+            "compare `claims` with the token's; the token itself is a credential, so do not print it"
+        }
+        Fault::Certificate(_) => {
+            "give the certificate at `SigningCertURL` of this very message; for an older message, give its arrival with --at"
+        }
+        Fault::NeedsKey(_) | Fault::KeyUnavailable(_) => {
+            "this command fetches nothing: give the certificate at `SigningCertURL` with --certificate, or the issuer's keys \
+             with --jwks"
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub use fetched::{FetchStatus, Fetched, IssuerStats};
 use crate::config::model::{self, Config, Jwks};
 use crate::jwt::key_set::KeySet;
 use crate::jwt::verify::{Claims, JwtRefusal, UnverifiedToken};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
@@ -69,14 +70,14 @@ impl Issuers {
     pub fn new(config: &Config, previous: Option<&Self>) -> Self {
         let prepare = |configured: &Arc<model::Issuer>| {
             let before = previous.and_then(|previous| previous.get(&configured.key));
-            Issuer {
-                key: configured.key.as_str().into(),
-                issuer: configured.issuer.clone(),
-                audiences: configured.audiences.clone(),
-                keys: Keys::new(configured, before.map(|before| &before.keys)),
-            }
+            Issuer::new(configured, before)
         };
         Self(config.issuers.values().map(prepare).collect())
+    }
+
+    /// Prepares these issuers.
+    pub fn of<'i>(all: impl Iterator<Item = &'i Arc<model::Issuer>>) -> Self {
+        Self(all.map(|configured| Issuer::new(configured, None)).collect())
     }
 
     /// Returns true if the file has none.
@@ -122,6 +123,7 @@ impl Issuers {
                 Err(reason) => reason,
             };
             if let Keys::Fetched(fetched) = &issuer.keys
+                && token.has_subject()
                 && token.may_be_of_newer_key(reason, &issuer.issuer, &issuer.audiences, now)
             {
                 newer.push(Arc::clone(fetched));
@@ -132,6 +134,28 @@ impl Issuers {
         }
         let closest = closest.unwrap_or_else(|| refused(JwtRefusal::WrongIssuer));
         Err(Refused { newer_keys: (!newer.is_empty()).then_some(NewerKeys(newer)), ..closest })
+    }
+
+    /// Verifies a token of the issuer with this key under `issuers`, with the keys that are known. It need not have a
+    /// `sub`. Returns its claims.
+    ///
+    /// # Errors
+    ///
+    /// Why it proves nothing.
+    pub fn verify_of(&self, key: &str, token: &[u8], now: SystemTime) -> Result<Map<String, Value>, Refused> {
+        let refused = |reason| Refused { reason, issuer: None, newer_keys: None };
+        let token = UnverifiedToken::parse(token).map_err(refused)?;
+        let Some(issuer) = self.get(key) else { return Err(refused(JwtRefusal::WrongIssuer)) };
+        let (named, audiences) = (&issuer.issuer, &issuer.audiences);
+        let known = issuer.keys.known().ok_or(JwtRefusal::KeysUnavailable);
+        let verified = known.and_then(|keys| token.verify_without_subject(&keys, named, audiences, now));
+        verified.map_err(|reason| Refused {
+            issuer: Some(Arc::clone(&issuer.key)),
+            newer_keys: issuer
+                .newer_keys()
+                .filter(|_| token.may_be_of_newer_key(reason, named, audiences, now)),
+            ..refused(reason)
+        })
     }
 
     /// Returns true if a token in compact form names one of the issuers and its audience. Nothing is proven: its
@@ -181,6 +205,15 @@ impl NewerKeys {
 }
 
 impl Issuer {
+    fn new(configured: &model::Issuer, before: Option<&Self>) -> Self {
+        Self {
+            key: configured.key.as_str().into(),
+            issuer: configured.issuer.clone(),
+            audiences: configured.audiences.clone(),
+            keys: Keys::new(configured, before.map(|before| &before.keys)),
+        }
+    }
+
     /// Returns its key under `issuers`.
     pub fn key(&self) -> &str {
         &self.key
@@ -194,6 +227,11 @@ impl Issuer {
     /// Returns the outcome of the last fetches; `None` if its keys are in a file.
     pub fn status(&self) -> Option<(FetchStatus, &IssuerStats)> {
         self.fetched().map(|fetched| (fetched.status(), &*fetched.stats))
+    }
+
+    /// Returns what fetches newer keys; `None` if they are in a file.
+    pub fn newer_keys(&self) -> Option<NewerKeys> {
+        self.fetched().map(|fetched| NewerKeys(vec![Arc::clone(fetched)]))
     }
 
     fn fetched(&self) -> Option<&Arc<Fetched>> {

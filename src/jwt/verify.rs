@@ -144,8 +144,26 @@ impl<'t> UnverifiedToken<'t> {
         self.check_claims(issuer, audiences, now)
     }
 
+    /// As [`Self::verify`], for a token that need not have a `sub`. Returns every claim.
+    ///
+    /// # Errors
+    ///
+    /// The first reason for which the token proves nothing.
+    pub fn verify_without_subject(
+        &self,
+        keys: &KeySet,
+        issuer: &str,
+        audiences: &[String],
+        now: SystemTime,
+    ) -> Result<Map<String, Value>, JwtRefusal> {
+        self.check_signature(keys)?;
+        self.check_addressee(issuer, audiences)?;
+        self.check_times(now)?;
+        Ok(self.claims.clone())
+    }
+
     /// Returns true if the token, refused for this reason, could be good with other keys of the issuer. A token whose
-    /// claims refuse it anyway is no reason to fetch keys.
+    /// claims refuse it anyway is no reason to fetch keys; its `sub` is not looked at.
     pub fn may_be_of_newer_key(
         &self,
         refusal: JwtRefusal,
@@ -158,7 +176,12 @@ impl<'t> UnverifiedToken<'t> {
             JwtRefusal::BadSignature | JwtRefusal::Algorithm => self.key_id.is_none(),
             _ => false,
         };
-        depends_on_keys && self.check_claims(issuer, audiences, now).is_ok()
+        depends_on_keys && self.check_addressee(issuer, audiences).and(self.check_times(now)).is_ok()
+    }
+
+    /// Returns true if the token has a `sub`, which is not proven.
+    pub fn has_subject(&self) -> bool {
+        self.text("sub").is_ok()
     }
 
     fn check_claims(
@@ -167,13 +190,21 @@ impl<'t> UnverifiedToken<'t> {
         audiences: &[String],
         now: SystemTime,
     ) -> Result<Claims, JwtRefusal> {
+        self.check_addressee(issuer, audiences)?;
+        let subject = self.text("sub")?.to_owned();
+        let expires_at = self.check_times(now)?;
+        Ok(Claims { subject, expires_at, all: self.claims.clone() })
+    }
+
+    fn check_addressee(&self, issuer: &str, audiences: &[String]) -> Result<(), JwtRefusal> {
         if self.text("iss")? != issuer {
             return Err(JwtRefusal::WrongIssuer);
         }
-        if !self.is_for(audiences)? {
-            return Err(JwtRefusal::WrongAudience);
-        }
-        let subject = self.text("sub")?.to_owned();
+        if self.is_for(audiences)? { Ok(()) } else { Err(JwtRefusal::WrongAudience) }
+    }
+
+    /// Checks the times of the token, and returns its end.
+    fn check_times(&self, now: SystemTime) -> Result<SystemTime, JwtRefusal> {
         let expires_at = self.time("exp")?.ok_or(JwtRefusal::MissingClaim)?;
         let (not_before, issued_at) = (self.time("nbf")?, self.time("iat")?);
         if expires_at + LEEWAY <= now {
@@ -182,7 +213,7 @@ impl<'t> UnverifiedToken<'t> {
         if [not_before, issued_at].into_iter().flatten().any(|from| from > now + LEEWAY) {
             return Err(JwtRefusal::NotYetValid);
         }
-        Ok(Claims { subject, expires_at, all: self.claims.clone() })
+        Ok(expires_at)
     }
 
     fn check_signature(&self, keys: &KeySet) -> Result<(), JwtRefusal> {

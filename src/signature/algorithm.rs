@@ -25,11 +25,15 @@ pub enum Algorithm {
     RsaPssSha256,
     /// None: the request holds the secret itself.
     Token,
+    /// A JSON Web Token of an issuer, which signs nothing of the request.
+    Jwt,
+    /// RSASSA-PKCS1-v1_5 with the key of a certificate of SNS, and the hash that the message names.
+    Sns,
 }
 
 impl Algorithm {
     /// Every algorithm, by its name in the file.
-    pub const ALL: [(&str, Self); 10] = [
+    pub const ALL: [(&str, Self); 11] = [
         ("sha256", Self::Sha256),
         ("sha512", Self::Sha512),
         ("sha384", Self::Sha384),
@@ -40,6 +44,7 @@ impl Algorithm {
         ("rsa_sha256", Self::RsaSha256),
         ("rsa_pss_sha256", Self::RsaPssSha256),
         ("token", Self::Token),
+        ("jwt", Self::Jwt),
     ];
 
     /// Returns the HMAC, if it is one.
@@ -58,9 +63,14 @@ impl Algorithm {
         self.hmac().is_some()
     }
 
-    /// Returns true if a public key verifies the signature.
+    /// Returns true if a public key of the file verifies the signature.
     pub fn is_public_key(self) -> bool {
-        !self.is_hmac() && self != Self::Token
+        !self.is_hmac() && !matches!(self, Self::Token | Self::Jwt | Self::Sns)
+    }
+
+    /// Returns true if the request holds a credential, and nothing of it is signed.
+    pub fn shows_credential(self) -> bool {
+        matches!(self, Self::Token | Self::Jwt)
     }
 
     /// Returns the name in an explanation.
@@ -76,6 +86,8 @@ impl Algorithm {
             Self::RsaSha256 => "RSA PKCS#1 v1.5 with SHA-256",
             Self::RsaPssSha256 => "RSA-PSS with SHA-256",
             Self::Token => "none: the secret itself is sent",
+            Self::Jwt => "a JSON Web Token, which signs nothing of the request",
+            Self::Sns => "RSA PKCS#1 v1.5 with the hash of the message's version",
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The second part of a signature: how its secret is encoded, and the key that comes of it.
 
 use super::algorithm::Algorithm;
+use super::bearer::RequiredToken;
 use super::parts::Parts;
 use super::public_key::{PublicKey, is_public};
+use super::sns::Topic;
 use super::trace::Trace;
 use crate::secret::{Secret, sha256};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use ring::hmac;
+use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -93,6 +96,10 @@ pub(super) enum Key {
     Public(PublicKey),
     /// The SHA-256 of a token that is sent as it is.
     Token([u8; 32]),
+    /// A token of an issuer.
+    Issued(Arc<RequiredToken>),
+    /// The topics of SNS.
+    Topics(Arc<[Topic]>),
 }
 
 impl Key {

@@ -2,7 +2,8 @@
 //!
 //! A signature has four [`Parts`]: where it is ([`place`]), how its secret is encoded ([`key`]), what is signed
 //! ([`template`]), and the algorithm ([`algorithm`]). A scheme is data: a row of [`presets`], or the parts that the file
-//! spells out. Twilio's, which signs a sorted form, is the only one with code of its own. Everything works on the raw
+//! spells out. Twilio's, which signs a sorted form, and [`sns`] have code of their own, and so has a token of an issuer
+//! ([`bearer`]). The last two need keys that are fetched ([`FetchedKeys`]). Everything works on the raw
 //! bytes as they came: a body that is parsed and written again is another body.
 //!
 //! A value that occurs twice is refused, not chosen from: two programs that choose differently are how a signature
@@ -12,8 +13,10 @@
 //! secret for this one body.
 
 mod algorithm;
+mod bearer;
 mod boundary;
 mod crc32;
+mod fetched;
 mod form;
 mod key;
 mod member;
@@ -23,24 +26,30 @@ mod presets;
 mod public_key;
 mod row;
 mod scheme;
+pub mod sns;
 mod template;
 mod time;
 mod trace;
 mod twilio;
 
 pub use algorithm::Algorithm;
+pub use bearer::RequiredToken;
+pub use fetched::{FetchedKeys, KeyName, Lookup, NeededKey, NoKeys, TokenRefused};
 pub use form::{Encoding, Form, Pairs};
 pub use key::{SecretEncoding, SecretFault};
 pub use member::Pointer;
 pub use parts::Parts;
 pub use place::{Field, Place, SignatureAt};
 pub use presets::Scheme;
+pub use scheme::KeySource;
 pub use template::{Template, TemplateFault};
 pub use time::TimeFormat;
 pub use trace::{Mark, Step, Trace};
 
+use crate::jwt::verify::JwtRefusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use key::Key;
+use sns::CertificateFault;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -97,6 +106,21 @@ pub enum Fault {
     /// The scheme can't check this body or URL.
     #[error("{0}")]
     Content(&'static str),
+    /// The token is not a good one.
+    #[error("the token is not valid: {0}")]
+    Token(JwtRefusal),
+    /// A claim of the token is missing, or another one than the required one.
+    #[error("the token's claim `{0}` does not have the required value")]
+    Claim(String),
+    /// The certificate does not vouch for the message.
+    #[error("{0}")]
+    Certificate(CertificateFault),
+    /// A key is not known, and the request may wait for it.
+    #[error("{}", .0.otherwise)]
+    NeedsKey(NeededKey),
+    /// A key is not known, and can't be fetched now. The delivery may be good.
+    #[error("{0} can't be fetched now")]
+    KeyUnavailable(&'static str),
 }
 
 /// A scheme with its secrets.
@@ -203,15 +227,30 @@ impl Verifier {
         self.scheme.has_timestamp().then_some(self.tolerance)
     }
 
+    /// As [`Self::verify_with`], for a scheme that needs no fetched key.
+    ///
+    /// # Errors
+    ///
+    /// Why none of the secrets signed it.
+    pub fn verify_at(
+        &self,
+        delivery: &Delivery<'_>,
+        now: SystemTime,
+        trace: &mut Trace,
+    ) -> Result<Signed, Fault> {
+        self.verify_with(delivery, &NoKeys, now, trace)
+    }
+
     /// Checks that one of the secrets signed `delivery`, at `now`. One pass over the body for each secret, and no copy of
     /// it but for public keys.
     ///
     /// # Errors
     ///
-    /// Why it did not.
-    pub fn verify_at(
+    /// Why it did not; [`Fault::NeedsKey`] if a key may be fetched first.
+    pub fn verify_with(
         &self,
         delivery: &Delivery<'_>,
+        fetched: &dyn FetchedKeys,
         now: SystemTime,
         trace: &mut Trace,
     ) -> Result<Signed, Fault> {
@@ -221,7 +260,11 @@ impl Verifier {
                 Err(Fault::Content("the body is not a JSON object"))
             }
             Some(way) if way.parts.signed.has_form() => twilio::verify(&way.keys, delivery, trace),
-            Some(way) => way.parts.verify(&way.keys, delivery, (now, self.tolerance), trace),
+            Some(way) if way.parts.algorithm == Algorithm::Sns => {
+                let topics = self.topics().unwrap_or_default();
+                sns::verify(topics, delivery, fetched, (now, self.tolerance), trace)
+            }
+            Some(way) => way.parts.verify(&way.keys, (delivery, fetched), (now, self.tolerance), trace),
             None => Err(Fault::Mismatch),
         };
         if let Err(fault) = &verdict {
@@ -236,6 +279,9 @@ impl Verifier {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         match self.way(delivery) {
             Some(way) if way.parts.signed.has_form() => twilio::feed(delivery, |part| context.update(part)),
+            Some(way) if way.parts.algorithm == Algorithm::Sns => {
+                sns::feed(delivery, |part| context.update(part));
+            }
             Some(way) => way.parts.feed(delivery, |part| context.update(part)),
             None => context.update(delivery.body),
         }
@@ -261,7 +307,7 @@ impl Verifier {
         let way = self.way(question)?;
         let has_signed = |key: &&(usize, Key)| {
             let key = std::slice::from_ref(*key);
-            way.parts.verify(key, question, (now, self.tolerance), &mut Trace::off()).is_ok()
+            way.parts.verify(key, (question, &NoKeys), (now, self.tolerance), &mut Trace::off()).is_ok()
         };
         let (_, key) = way.keys.iter().find(has_signed)?;
         key.hmac(|context| context.update(challenge)).map(|tag| tag.as_ref().to_vec())

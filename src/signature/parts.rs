@@ -7,7 +7,7 @@ use super::place::{Candidates, Field, Located, Place, SignatureAt, text};
 use super::template::Template;
 use super::time::fresh;
 use super::trace::Trace;
-use super::{Delivery, Fault, Signed};
+use super::{Delivery, Fault, FetchedKeys, Signed, bearer};
 use http::HeaderName;
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -44,7 +44,7 @@ impl Parts {
     /// Returns the headers that hold the secret itself.
     pub fn token_header(&self) -> Option<&HeaderName> {
         match &self.place.signature {
-            SignatureAt::Headers(names, _) if self.algorithm == Algorithm::Token => names.first(),
+            SignatureAt::Headers(names, _) if self.algorithm.shows_credential() => names.first(),
             _ => None,
         }
     }
@@ -60,7 +60,7 @@ impl Parts {
     pub(super) fn verify(
         &self,
         keys: &[(usize, Key)],
-        delivery: &Delivery<'_>,
+        (delivery, fetched): (&Delivery<'_>, &dyn FetchedKeys),
         when: (SystemTime, Duration),
         trace: &mut Trace,
     ) -> Result<Signed, Fault> {
@@ -68,6 +68,9 @@ impl Parts {
         trace.passed(|| format!("found: {}", self.place.found_in(delivery.headers)));
         if self.algorithm == Algorithm::Token {
             return token(keys, &located, trace);
+        }
+        if self.algorithm == Algorithm::Jwt {
+            return bearer::verify(keys, &located, fetched, when.0, trace);
         }
         let mut signed = Signed { id: located.id.as_deref().map(str::to_owned), timestamp: None };
         if let (Some((_, format)), Some(text)) = (&self.place.time, &located.time) {
@@ -141,10 +144,10 @@ impl Parts {
     }
 
     /// Feeds the signed bytes, and nothing else: what is not signed must not tell two deliveries apart. A token signs
-    /// nothing, so the body stands for the delivery.
+    /// nothing, and one may serve for many deliveries, so the body stands for the delivery.
     pub(super) fn feed(&self, delivery: &Delivery<'_>, mut sink: impl FnMut(&[u8])) {
         match self.locate(delivery) {
-            Ok(located) if self.algorithm != Algorithm::Token => self.signed.feed(delivery, &located, sink),
+            Ok(located) if !self.algorithm.shows_credential() => self.signed.feed(delivery, &located, sink),
             _ => sink(delivery.body),
         }
     }

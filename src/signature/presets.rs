@@ -4,7 +4,7 @@
 //! own library signed, or an independent computation; `docs/webhook-providers.md` names which. A test fails on a row
 //! without either.
 
-use super::algorithm::Algorithm::{EcdsaP256, Ed25519, RsaSha256, Sha1, Sha256, Token};
+use super::algorithm::Algorithm::{self, EcdsaP256, Ed25519, RsaSha256, Sha1, Sha256, Token};
 use super::form::Encoding::{Base64, Hex};
 use super::key::SecretEncoding::{Base64 as Base64Secret, Hex as HexSecret, Whsec};
 use super::parts::Parts;
@@ -79,6 +79,9 @@ const fn standard(signature: &'static str, timestamp: &'static str, id: &'static
         .signed("{id}.{timestamp}.{body}")
 }
 
+/// A token of an issuer, which signs nothing of the request.
+const BEARER: Row = Row::header("authorization", Algorithm::Jwt, Base64).prefix("Bearer ");
+
 const STANDARD: Row = standard("webhook-signature", "webhook-timestamp", "webhook-id");
 
 const ADYEN_SIGNATURE: &str = "/notificationItems/0/NotificationRequestItem/additionalData/hmacSignature";
@@ -152,6 +155,8 @@ presets! {
             .prefix("sha256=")
             .unsigned_event(&["X-Request-UUID", "X-Atlassian-Webhook-Identifier"]),
     );
+    /// Microsoft Bot Framework: Teams and other channels of Azure AI Bot Service.
+    BotFramework = "bot_framework": Preset::new(BEARER);
     /// Box.
     Box = "box": Preset::new(
         sha256_base64("box-signature-primary")
@@ -183,6 +188,9 @@ presets! {
         "x-docusign-signature-4",
         "x-docusign-signature-5",
     ]));
+    /// Google Cloud Pub/Sub: authenticated push. Google signs a token for any audience and any customer, so the service
+    /// account tells whose it is.
+    GooglePubsub = "google_pubsub": Preset::new(BEARER).claims(&["email"], &["email_verified"]);
     /// HubSpot, version 3.
     Hubspot = "hubspot": Preset::new(
         sha256_base64("x-hubspot-signature-v3")
@@ -249,6 +257,14 @@ presets! {
     /// Sentry.
     Sentry = "sentry":
         Preset::new(sha256_hex("sentry-hook-signature").unsigned_event(&["Request-ID"]));
+    /// Amazon SNS. The time is that of the publication: SNS retries for an hour.
+    Sns = "sns": Preset::new(
+        Row::member("/Signature", Algorithm::Sns, Base64)
+            .id(Member("/MessageId"))
+            .time(Member("/Timestamp"), Rfc3339),
+    )
+    .tolerance(4200)
+    .handshake("sns");
     /// Square.
     Square = "square":
         Preset::new(sha256_base64("x-square-hmacsha256-signature").signed("{url}{body}")).id_member("event_id");

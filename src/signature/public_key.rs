@@ -21,6 +21,9 @@ enum Kind {
     Rsa,
 }
 
+/// Sizes of an RSA modulus, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
 /// Object identifiers, in DER.
 const ED25519_OID: &[u8] = &[0x2b, 0x65, 0x70];
 const EC_OID: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
@@ -49,7 +52,7 @@ impl PublicKey {
             _ if found != kind => Err(SecretFault::WrongKind),
             (Kind::Ed25519, 32) => Ok(Self(UnparsedPublicKey::new(algorithm, bytes))),
             (Kind::P256, 65) if bytes[0] == 4 => Ok(Self(UnparsedPublicKey::new(algorithm, bytes))),
-            (Kind::Rsa, _) if rsa_bits(&bytes).is_some_and(|bits| (2048..=8192).contains(&bits)) => {
+            (Kind::Rsa, _) if rsa_bits(&bytes).is_some_and(|bits| RSA_BITS.contains(&bits)) => {
                 Ok(Self(UnparsedPublicKey::new(algorithm, bytes)))
             }
             (Kind::Rsa, _) if rsa_bits(&bytes).is_some() => Err(SecretFault::RsaSize),
@@ -146,6 +149,13 @@ fn spki_of_certificate(der: &[u8]) -> Option<&[u8]> {
     }
     let (_, after) = element(rest, SEQUENCE)?;
     Some(&rest[..rest.len() - after.len()])
+}
+
+/// Returns the RSAPublicKey of a certificate, if it has one of a size that is neither weak nor slow.
+pub(super) fn rsa_of_certificate(der: &[u8]) -> Option<Vec<u8>> {
+    let (kind, key) = spki(spki_of_certificate(der)?).ok()?;
+    let is_fit = kind == Kind::Rsa && rsa_bits(&key).is_some_and(|bits| RSA_BITS.contains(&bits));
+    is_fit.then_some(key)
 }
 
 /// Returns the bits of the modulus of an RSAPublicKey (RFC 8017 appendix A.1.1).

@@ -27,6 +27,10 @@ pub(super) struct Preset {
     pub(super) objects_only: bool,
     /// The text for `{webhook_id}` comes from the file.
     pub(super) needs_webhook_id: bool,
+    /// The claims that the file must require of the token.
+    pub(super) needed_claims: &'static [&'static str],
+    /// The claims that have to be true.
+    pub(super) true_claims: &'static [&'static str],
     /// The name of the handshake that is answered if the file does not say it.
     pub(super) handshake: Option<&'static str>,
 }
@@ -199,6 +203,8 @@ impl Preset {
             repeats_itself: false,
             objects_only: false,
             needs_webhook_id: false,
+            needed_claims: &[],
+            true_claims: &[],
             handshake: None,
         }
     }
@@ -233,6 +239,15 @@ impl Preset {
         Self { needs_webhook_id: true, ..self }
     }
 
+    /// Sets the claims of the token that the file must require, and those that have to be true.
+    pub(super) const fn claims(
+        self,
+        needed_claims: &'static [&'static str],
+        true_claims: &'static [&'static str],
+    ) -> Self {
+        Self { needed_claims, true_claims, ..self }
+    }
+
     /// Sets the handshake that is answered if the file does not say it.
     pub(super) const fn handshake(self, name: &'static str) -> Self {
         Self { handshake: Some(name), ..self }
@@ -241,7 +256,7 @@ impl Preset {
     /// Returns the header that holds the secret itself.
     pub(super) fn token_header(&self) -> Option<&'static str> {
         self.ways.iter().flatten().find_map(|row| match row.at {
-            At::Header(name) if row.algorithm == Algorithm::Token => Some(name),
+            At::Header(name) if row.algorithm.shows_credential() => Some(name),
             _ => None,
         })
     }

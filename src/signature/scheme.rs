@@ -1,6 +1,7 @@
 //! A scheme: a preset, or the parts that the file spells out.
 
 use super::Verifier;
+use super::algorithm::Algorithm;
 use super::form::Form;
 use super::key::SecretFault;
 use super::parts::Parts;
@@ -9,6 +10,19 @@ use super::presets::Scheme;
 use crate::secret::Secret;
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
+
+/// What verifies a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySource {
+    /// Secrets of the file.
+    Secret,
+    /// Public keys of the file.
+    PublicKey,
+    /// The keys of an issuer, which are fetched or in a file of their own.
+    Issuer,
+    /// The certificate that a message of a listed topic names.
+    Topics,
+}
 
 impl Scheme {
     /// Returns the names of the presets that may have signed a request with these headers.
@@ -56,6 +70,22 @@ impl Scheme {
     /// Returns true if public keys verify the signature, and there is no secret.
     pub fn has_public_key(&self) -> bool {
         self.ways().iter().all(|parts| parts.algorithm.is_public_key())
+    }
+
+    /// Returns what verifies the signature.
+    pub fn key_source(&self) -> KeySource {
+        let ways = self.ways();
+        match ways.first().map(|parts| parts.algorithm) {
+            Some(Algorithm::Jwt) => KeySource::Issuer,
+            Some(Algorithm::Sns) => KeySource::Topics,
+            Some(algorithm) if algorithm.is_public_key() => KeySource::PublicKey,
+            _ => KeySource::Secret,
+        }
+    }
+
+    /// Returns the claims that the file must require of the token, and those that have to be true.
+    pub fn claims(&self) -> (&'static [&'static str], &'static [&'static str]) {
+        self.preset().map_or((&[], &[]), |preset| (preset.needed_claims, preset.true_claims))
     }
 
     /// Returns every header that decides.

@@ -8,12 +8,14 @@ pub mod address;
 pub mod admission;
 pub mod assertion;
 pub mod endpoint;
+pub mod fetched_keys;
 pub mod handshake;
 pub mod identity;
 pub mod key_copies;
 pub mod keys;
 pub mod rate;
 pub mod replay;
+pub mod sns;
 mod target;
 
 pub use target::{key_text, log_path, template};

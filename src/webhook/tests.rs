@@ -1,6 +1,7 @@
 use super::address::Client;
 use super::admission::{Call, Refused, Stopped, Verdict, Webhooks, open};
 use super::endpoint::Endpoint;
+use super::fetched_keys::KnownKeys;
 use super::keys::KeyTable;
 use super::rate::UnknownKeyLimiter;
 use super::*;
@@ -65,7 +66,8 @@ fn call_from(
     from: &str,
 ) -> Result<String, String> {
     let fields = Fields::collect(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
-    let webhooks = Webhooks { keys, unknown_keys, public_url: None, asserts: false };
+    let webhooks =
+        Webhooks { keys, unknown_keys, public_url: None, fetched: KnownKeys::default(), asserts: false };
     let (admission, plan) = match open(&webhooks, &head(method, target, &fields, from)) {
         Ok(opened) => opened,
         Err(Stopped::Replied(_, reply)) => return Ok(reply.body),
@@ -93,7 +95,13 @@ fn head<'a>(method: &'a Method, target: &'a str, fields: &'a Fields, from: &str)
 /// Returns the id of a key that is known and not valid.
 fn known_key<'k>(keys: &'k KeyTable, target: &str) -> Option<&'k str> {
     let unknown_keys = UnknownKeyLimiter::new(None, None);
-    let webhooks = Webhooks { keys, unknown_keys: &unknown_keys, public_url: None, asserts: false };
+    let webhooks = Webhooks {
+        keys,
+        unknown_keys: &unknown_keys,
+        public_url: None,
+        fetched: KnownKeys::default(),
+        asserts: false,
+    };
     match open(&webhooks, &head(&Method::POST, target, &Fields::default(), "192.0.2.1")) {
         Err(Stopped::Refused(refused)) => refused.known_key.map(|key| keys.get(key).id()),
         _ => None,

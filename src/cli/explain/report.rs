@@ -212,7 +212,12 @@ impl Report {
         }
         if let Some(verifier) = &webhook.verify {
             let scheme = verifier.scheme().as_str();
-            let line = format!("{scheme}; checked when the body is there (`attache verify` explains it)");
+            let whose = match (verifier.token(), verifier.topics()) {
+                (Some(token), _) => format!("{scheme} of the issuer `{}`", token.issuer),
+                (None, Some(topics)) => format!("{scheme} of {} topics", topics.len()),
+                (None, None) => scheme.to_owned(),
+            };
+            let line = format!("{whose}; checked when the body is there (`attache verify` explains it)");
             self.add("verify", json!(scheme), "signature", line);
         }
         if let Some(handshake) = &webhook.handshake {

@@ -118,3 +118,29 @@ fn a_request_of_another_scheme_is_recognized() {
     let (page, passes) = said(bitbucket, &["--scheme", "github", "--secret", "s"]).expect("a page");
     assert!(!passes && page.contains("the request has the headers of: bitbucket\n"), "{page}");
 }
+
+#[test]
+fn a_message_of_sns_is_explained_with_its_certificate() {
+    let amazon: serde_json::Value =
+        serde_json::from_str(include_str!("../../../tests/sns/amazon.json")).expect("JSON");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("certificate.pem");
+    std::fs::write(&path, amazon["certificate"].as_str().expect("PEM")).expect("write");
+    let request = format!("POST /webhooks/KEY HTTP/1.1\nHost: h\n\n{}", amazon["messages"][0]);
+    let topic = amazon["messages"][0]["TopicArn"].as_str().expect("an ARN");
+    let words = ["--scheme", "sns", "--topic", topic, "--at", "2026-03-06T19:40:00Z"];
+    let (page, passes) = said(&request, &words).expect("a page");
+    assert!(!passes && page.contains("--certificate"), "{page}");
+    let path = path.display().to_string();
+    let (page, passes) = said(&request, &[&words[..], &["--certificate", &path]].concat()).expect("a page");
+    assert!(passes && page.contains("RSA PKCS#1 v1.5 with SHA-1"), "{page}");
+    for secret in ["2336412f37", "Ce2Ax8UbEq0R"] {
+        assert!(!page.contains(secret), "{page}");
+    }
+    let other = ["--scheme", "sns", "--topic", "arn:aws:sns:us-west-2:131990247566:other"];
+    assert!(!said(&request, &[&other[..], &["--certificate", &path]].concat()).expect("a page").1);
+    let problem = said(&request, &["--scheme", "sns"]).expect_err("no topic");
+    assert!(problem.contains("--topic ARN"), "{problem}");
+    let problem = said(&request, &["--scheme", "google_pubsub"]).expect_err("no issuer");
+    assert!(problem.contains("--service"), "{problem}");
+}

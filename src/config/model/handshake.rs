@@ -46,6 +46,8 @@ pub enum Handshake {
     Discord,
     /// Trello: HEAD.
     Trello,
+    /// Amazon SNS: `SubscriptionConfirmation`, signed, answered by a request of its `SubscribeURL`.
+    Sns,
 }
 
 impl Handshake {
@@ -67,6 +69,7 @@ impl Handshake {
         "twitch",
         "discord",
         "trello",
+        "sns",
     ];
 
     /// Returns the handshake of this name, without settings. `None` for `none` and unknown names.
@@ -87,6 +90,7 @@ impl Handshake {
             "twitch" => Self::Twitch,
             "discord" => Self::Discord,
             "trello" => Self::Trello,
+            "sns" => Self::Sns,
             _ => return None,
         })
     }
@@ -109,12 +113,13 @@ impl Handshake {
             Self::Twitch => "twitch",
             Self::Discord => "discord",
             Self::Trello => "trello",
+            Self::Sns => "sns",
         }
     }
 
     /// Returns true if the provider signs its question, which is then answered only if the signature is good.
     pub fn is_signed(&self) -> bool {
-        matches!(self, Self::Slack | Self::Zoom | Self::Twitch | Self::Discord)
+        matches!(self, Self::Slack | Self::Zoom | Self::Twitch | Self::Discord | Self::Sns)
     }
 
     /// Returns true if the answer is computed with the secret of the scheme with the same name. That scheme can tell its

@@ -30,6 +30,7 @@ pub(super) fn report(decoder: &Decoder<'_>, root: NodeId, config: &Config, now: 
     let inactive = config.users.values().filter(|user| !user.active).map(|user| user.key.as_str());
     let users = webhooks.map(|webhook| webhook.user.key.as_str()).chain(inactive).collect();
     report_unused(decoder, &root, "users", "unused_user", &users);
+    report_unused_issuers(decoder, &root, config);
     report_expired(decoder, &root, config, now);
     listen_advice::report(decoder, &root, config, now);
     report_expired_tokens(decoder, &root, config, now);
@@ -63,10 +64,22 @@ fn report_unused(
 ) {
     let Some(at) = section(decoder, root, name) else { return };
     let Some(map) = mapping(decoder, &at) else { return };
+    let label = match code {
+        "unused_issuer" => "no caller and no webhook refers to it",
+        _ => "no service refers to it",
+    };
     for (_, at) in map.entries().filter(|(name, _)| !used.contains(name)) {
         let finding = Finding::warning(code, decoder.key(&at), format!("{at} is not used"));
-        decoder.report(finding.label("no service refers to it"));
+        decoder.report(finding.label(label));
     }
+}
+
+fn report_unused_issuers(decoder: &Decoder<'_>, root: &At<'_>, config: &Config) {
+    let callers = config.callers.iter().flatten();
+    let of_callers = callers.filter_map(|(_, caller)| Some(caller.jwt.as_ref()?.issuer.as_str()));
+    let webhooks = config.services.values().filter_map(|service| service.webhook.as_ref());
+    let of_webhooks = webhooks.filter_map(|webhook| Some(webhook.verify.as_ref()?.token()?.issuer.as_str()));
+    report_unused(decoder, root, "issuers", "unused_issuer", &of_callers.chain(of_webhooks).collect());
 }
 
 fn report_expired(decoder: &Decoder<'_>, root: &At<'_>, config: &Config, now: SystemTime) {

@@ -118,6 +118,13 @@ fn fits(
         )));
         return false;
     }
+    if *handshake == Handshake::Sns && verify.is_none_or(|verify| verify.verifier.topics().is_none()) {
+        let message = format!("{at} needs `verify` with `scheme: sns`");
+        let finding = Finding::error("missing_key", decoder.place(at), message);
+        let label = "its `topics` say which subscriptions are wanted";
+        decoder.report(finding.label(label).help("write `verify: { scheme: sns, topics: [ARN] }` beside it"));
+        return false;
+    }
     if handshake.is_signed() && verify.is_none() {
         let message = format!("{at} needs `verify`");
         let finding = Finding::error("missing_key", decoder.place(at), message);

@@ -262,7 +262,8 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts::account(decoder, at, name.to_owned(), &mut refresh_tokens)
     });
     let users = named(decoder, &map, "users", |at, name| top::user(decoder, at, name));
-    let webhooks = webhooks::All::new(map.get("public_url").is_some(), &names, assertion_unread, brought);
+    let has_public_url = map.get("public_url").is_some();
+    let webhooks = webhooks::All::new(has_public_url, &issuers, &names, assertion_unread, brought);
     let mut webhooks = webhooks.after(admin_tokens);
     let defaults = map.get("defaults");
     let defaults = defaults.as_ref().and_then(|at| decoder.mapping(at));

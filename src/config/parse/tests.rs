@@ -269,6 +269,34 @@ services:
     assert_eq!(advice("services: []", Some("2020-01-01T00:00:00Z"), false).1[0].0, "wrong_type");
 }
 
+#[test]
+fn an_issuer_that_neither_a_caller_nor_a_webhook_names_is_reported() {
+    const TEXT: &str = "\
+issuers:
+  of-a-webhook: { issuer: https://a.example, audience: x, jwks: { url: https://a.example/keys } }
+  of-a-caller: { issuer: https://b.example, audience: x, jwks: { url: https://b.example/keys } }
+  idle: { issuer: https://c.example, audience: x, jwks: { url: https://c.example/keys } }
+users: { bot: {} }
+callers: { billing: { jwt: { issuer: of-a-caller, subject: billing }, services: '*' } }
+services:
+  s:
+    account: { authorization: none }
+    server_url: https://s.example
+    webhook:
+      user: bot
+      forward_to: http://127.0.0.1
+      api_keys: [{ id: a, value: { env: K } }]
+      verify: { scheme: bot_framework, issuer: of-a-webhook }
+";
+    let sources = [Source::new("a.yaml".into(), TEXT.to_owned())];
+    let now = Some(SystemTime::UNIX_EPOCH);
+    let (config, problems) =
+        parse(&sources, &Says("0123456789abcdefghijkl"), false, &LastValues::default(), now);
+    assert!(config.is_some());
+    let found: Vec<_> = problems.iter().map(|p| (p.code, p.line(), p.message.as_str())).collect();
+    assert_eq!(found, [("unused_issuer", Some(4), "issuers.idle is not used")]);
+}
+
 proptest! {
     #[test]
     fn no_tree_makes_the_decoder_panic_and_no_marked_secret_is_shown(

@@ -1,17 +1,19 @@
 //! `webhook.verify`: the required signature.
 
+mod fetched;
 mod fit;
 mod parts;
 mod replay;
 
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Use};
-use crate::config::model::Verify;
+use crate::config::model::{Issuer, Verify};
+use crate::config::parse::Named;
 use crate::config::problem::Finding;
 use crate::config::secrets::{Failure, PlainText};
 use crate::config::tree::View;
 use crate::secret::Secret;
-use crate::signature::{Scheme, Verifier};
+use crate::signature::{KeySource, Scheme, Verifier};
 pub(super) use replay::replay;
 
 /// The current secret, the previous one, and some to spare: each costs a pass over the body.
@@ -25,7 +27,7 @@ const MAX_WEBHOOK_ID: usize = 64;
 pub(super) fn verify(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    public_url: bool,
+    (public_url, issuers): (bool, &Named<Issuer>),
     names: &mut Distinct<'_>,
 ) -> Option<Verify> {
     let map = decoder.mapping(at)?;
@@ -33,12 +35,18 @@ pub(super) fn verify(
     let help = map.get("scheme").is_none().then(schemes);
     let scheme =
         decoder.required_or(&map, "scheme", help.as_deref()).and_then(|at| scheme(decoder, &map, &at));
+    let needs = fetched::needs(decoder, &map, scheme.as_ref(), issuers);
     let brought = brought(decoder, &map);
-    let secrets = match (&scheme, &brought) {
-        (Some(scheme), _) if scheme.has_public_key() => public_keys(decoder, &map, scheme),
-        (_, Given::Value(())) => Some(Vec::new()),
-        (_, Given::Invalid) => None,
-        (scheme, Given::Absent) => secrets(decoder, &map, scheme.as_ref()),
+    let source = scheme.as_ref().map(Scheme::key_source);
+    let secrets = match (&scheme, source, &brought) {
+        (Some(scheme), Some(KeySource::PublicKey), _) => public_keys(decoder, &map, scheme),
+        (Some(scheme), Some(KeySource::Issuer | KeySource::Topics), _) => {
+            fetched::no_secrets(decoder, &map, scheme)
+        }
+        (_, _, Given::Value(())) => Some(Vec::new()),
+        (_, _, Given::Invalid) => None,
+        (None, ..) if ["topics", "issuer"].into_iter().any(|key| map.get(key).is_some()) => None,
+        (scheme, _, Given::Absent) => secrets(decoder, &map, scheme.as_ref()),
     };
     let tolerance = map.get("tolerance").map(|at| (decoder.duration(&at, false), at));
     let verify_token = map.get("verify_token").map(|at| (decoder.secret(&at, PlainText::WARN), at));
@@ -59,7 +67,7 @@ pub(super) fn verify(
             finding.label("the scheme signs the URL").help("set `public_url` at the top of the file"),
         );
     }
-    let secrets = secrets?;
+    let (needs, secrets) = (needs?, secrets?);
     let tolerance = match tolerance {
         Some((tolerance, _)) => tolerance?,
         None => scheme.default_tolerance(),
@@ -74,6 +82,7 @@ pub(super) fn verify(
         Some((id, _)) => verifier.with_webhook_id(id?),
         None => verifier,
     };
+    let verifier = needs.apply(verifier);
     Some(Verify { verifier, verify_token, is_brought: brought == Given::Value(()) })
 }
 

@@ -4,11 +4,11 @@ use super::accounts::plain_text_of;
 use super::handshake::{self, BroughtSecrets};
 use super::headers::headers;
 use super::services::Context;
-use super::{keys, limits, loops, optional, refer, rights, urls, verify};
+use super::{Named, keys, limits, loops, optional, refer, rights, urls, verify};
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::{
-    ApiKey, Handshake, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Verify, Webhook,
+    ApiKey, Handshake, Issuer, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Verify, Webhook,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -28,6 +28,8 @@ pub(super) struct All<'a> {
     seen_keys: keys::Seen,
     /// True if the file sets `public_url`.
     public_url: bool,
+    /// The issuers of the file.
+    issuers: &'a Named<Issuer>,
     /// The headers that attache sets for receivers.
     names: &'a Distinct<'a>,
     /// The unreadable key of `identity.assertion`, if any.
@@ -39,11 +41,12 @@ pub(super) struct All<'a> {
 impl<'a> All<'a> {
     pub(super) fn new(
         public_url: bool,
+        issuers: &'a Named<Issuer>,
         names: &'a Distinct<'a>,
         assertion: Option<UnreadSecret>,
         brought: BroughtSecrets,
     ) -> Self {
-        Self { seen_keys: keys::Seen::default(), public_url, names, assertion, brought }
+        Self { seen_keys: keys::Seen::default(), public_url, issuers, names, assertion, brought }
     }
 
     /// Takes the keys that are of another kind.
@@ -130,7 +133,8 @@ struct Settings {
 fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &All<'_>) -> Settings {
     let mut names = Distinct::below(all.names);
     let key_in = optional(map.get("key_in"), |at| key_in(decoder, at, &mut names));
-    let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, all.public_url, &mut names));
+    let surroundings = (all.public_url, all.issuers);
+    let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, surroundings, &mut names));
     let handshake = handshake::handshake(decoder, map, &verify, &all.brought);
     let verifier = verify.as_ref().value().map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));

@@ -30,6 +30,11 @@ static SETTINGS: Shape = Shape {
         key("twitch", Kind::Map(&PLAIN), "`webhook_callback_verification`, once its signature is valid."),
         key("discord", Kind::Map(&PLAIN), "A PING, once its signature is valid."),
         key("trello", Kind::Map(&PLAIN), "`HEAD`."),
+        key(
+            "sns",
+            Kind::Map(&PLAIN),
+            "The subscription to a topic is confirmed, once its signature is valid. Needs `verify.scheme: sns`.",
+        ),
     ],
     extends: None,
     elsewhere: &[],

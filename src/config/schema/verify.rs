@@ -30,10 +30,26 @@ pub(super) static VERIFY: Shape = Shape {
              base64 of DER, or the key's bytes.",
         ),
         key(
+            "topics",
+            Kind::OneOf(&[Kind::Text, Kind::List(&Kind::Text)]),
+            "The ARNs of the topics whose messages are let in.",
+        )
+        .with("scheme", "sns"),
+        key(
+            "issuer",
+            Kind::Reference("issuers"),
+            "The issuer of the token that a call shows, where the algorithm is `jwt`.",
+        ),
+        key(
+            "claims",
+            Kind::Names(&Kind::Json),
+            "The claims that this token must have, with their values.",
+        ),
+        key(
             "tolerance",
             Kind::Duration,
             "The maximum difference between a signed time and now, in both directions. Default: `5m`; Box and Twitch \
-             `10m`.",
+             `10m`, SNS `1h10m`.",
         ),
         key("verify_token", Kind::Secret, "The token that Meta sends in its handshake: `handshake.meta.verify_token`.")
             .with("scheme", "meta"),
@@ -75,9 +91,10 @@ pub(super) static VERIFY: Shape = Shape {
                 "rsa_sha256",
                 "rsa_pss_sha256",
                 "token",
+                "jwt",
             ]),
-            "The hash of an HMAC; the algorithm of a public key; or `token`, if the call holds the secret itself. \
-             Default: `sha256`.",
+            "The hash of an HMAC; the algorithm of a public key; `token`, if the call holds the secret itself; or \
+             `jwt`, if it holds a token of an issuer. Default: `sha256`.",
         ),
     ],
     extends: None,

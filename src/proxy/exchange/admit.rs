@@ -4,6 +4,7 @@
 
 use super::NotForwarded;
 use super::failure::internal;
+use super::fetched;
 use super::read_ahead::{read_ahead, turn};
 use super::request::{Planned, Request, note_use, refuse, replied};
 use crate::limits::buffered::BufferPermit;
@@ -32,9 +33,9 @@ pub(super) async fn admit(
     client: &mut Client,
 ) -> Result<(), NotForwarded> {
     let Some(call) = &planned.delivery else { return Ok(()) };
-    let admission = call.admission.clone();
+    let mut admission = call.admission.clone();
     let mut body = None;
-    let mut fetched = 0;
+    let mut fetches = 0;
     loop {
         let read = body.as_ref().map(|(body, _): &(Bytes, BufferPermit)| body);
         let turn = match read {
@@ -50,11 +51,19 @@ pub(super) async fn admit(
                 request.record.phase = Some(Phase::Send);
                 body = Some(read_ahead(request, planned, client, &proxy.body_memory).await?);
             }
-            Verdict::NeedsKey(key) if fetched < MAX_FETCHES => {
-                fetched += 1;
+            Verdict::NeedsKey(key) if fetches < MAX_FETCHES => {
+                fetches += 1;
                 fetch(key, planned, client).await?;
             }
             Verdict::NeedsKey(_) => return Err(NotForwarded::refused(internal("no_verdict"))),
+            Verdict::Fetch(needed) => {
+                // Boxed, because otherwise every call would hold the memory that only a fetch needs.
+                Box::pin(fetched::key(&needed, request, planned, client)).await?;
+                admission = admission.after_fetch();
+            }
+            Verdict::Confirm(subscription) => {
+                return Err(Box::pin(fetched::confirm(&subscription, request, planned, client)).await);
+            }
             Verdict::Reply(reply) => return Err(replied(&mut request.record, reply)),
             Verdict::Refuse(refused) => return Err(refuse(&mut request.record, *refused)),
             Verdict::Forward(forward) => {

@@ -32,6 +32,7 @@ mod caller;
 mod connect;
 mod edits;
 mod failure;
+mod fetched;
 mod headers;
 mod idle;
 mod outgoing;

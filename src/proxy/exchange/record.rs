@@ -19,6 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::Outcome;
 use crate::telemetry::failures::Failure;
 use crate::telemetry::metrics::{CallerRefusal, Direction, InFlight, LastError, Phase, ServiceStats};
+use crate::transport::Transport;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::keys::{Key, KeyNumber};
 use bytes::Bytes;
@@ -156,6 +157,11 @@ impl Record {
     /// The key of a webhook call.
     pub(crate) fn key(&self) -> Option<Key<'_>> {
         Some(self.snapshot.keys.get(self.key?))
+    }
+
+    /// Returns the way to servers.
+    pub(super) fn transport(&self) -> &Arc<Transport> {
+        &self.proxy.transport
     }
 
     /// Returns the key of a webhook call that is known and not valid.

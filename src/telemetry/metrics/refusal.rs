@@ -40,6 +40,10 @@ pub enum WebhookRefusal {
     SignatureFuture,
     /// A signature by another secret, or of other content.
     SignatureMismatch,
+    /// A key that has to be fetched is not known, and can't be fetched now.
+    KeyUnavailable,
+    /// A subscription that could not be confirmed.
+    Unconfirmed,
     /// A delivery that the receiver has accepted.
     Duplicate,
     /// A delivery that is being forwarded to the receiver.
@@ -52,7 +56,7 @@ pub enum WebhookRefusal {
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -71,6 +75,8 @@ impl WebhookRefusal {
         Self::SignatureStale,
         Self::SignatureFuture,
         Self::SignatureMismatch,
+        Self::KeyUnavailable,
+        Self::Unconfirmed,
         Self::Duplicate,
         Self::UnderWay,
         Self::OutcomeUnknown,
@@ -98,6 +104,8 @@ impl WebhookRefusal {
             Self::SignatureStale => "signature_stale",
             Self::SignatureFuture => "signature_future",
             Self::SignatureMismatch => "signature_mismatch",
+            Self::KeyUnavailable => "key_unavailable",
+            Self::Unconfirmed => "subscription_unconfirmed",
             Self::Duplicate => "duplicate",
             Self::UnderWay => "under_way",
             Self::OutcomeUnknown => "outcome_unknown",

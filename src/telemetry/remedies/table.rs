@@ -483,6 +483,13 @@ pub const REMEDIES: &[Remedy] = &[
         see: "forward-proxy.md#when-the-proxy-fails",
     },
     Remedy {
+        code: Some(ErrorCode::ServiceUnreachable),
+        reasons: &["subscription_unconfirmed"],
+        cause: "SNS did not confirm the subscription.",
+        action: "The line on stderr says why. SNS asks again; after two days, subscribe anew.",
+        see: "webhook-providers.md#amazon-sns",
+    },
+    Remedy {
         code: Some(ErrorCode::ServiceTls),
         reasons: &["expired", "not_yet_valid"],
         cause: "The service's certificate is outside of its dates.",
@@ -663,6 +670,13 @@ pub const REMEDIES: &[Remedy] = &[
         cause: "A secret's variable or file is not there.",
         action: "`attache status` names the account or service, `/status` the key of the file. A new variable needs a restart.",
         see: "secrets.md#a-secret-that-cant-be-read",
+    },
+    Remedy {
+        code: Some(ErrorCode::CredentialUnavailable),
+        reasons: &["key_unavailable"],
+        cause: "The keys of the token's issuer, or the certificate that a message of SNS names, could not be fetched.",
+        action: "The line on stderr says why. Let attache reach the host of `jwks.url` or sns.REGION.amazonaws.com. The provider sends again.",
+        see: "webhook-providers.md#keys-that-are-fetched",
     },
     Remedy {
         code: Some(ErrorCode::CredentialUnavailable),

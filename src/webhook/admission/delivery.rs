@@ -3,16 +3,21 @@
 use super::duplicate::Identity;
 use super::{Admission, Forward, Refused, Verdict, Webhooks};
 use crate::error_code::ErrorCode;
+use crate::jwt::verify::JwtRefusal;
 use crate::limits::Permit;
 use crate::plan::{Plan, Refusal};
 use crate::secret::sha256;
-use crate::signature::{Delivery, Fault, Signed, Trace, Verifier};
+use crate::signature::sns::CertificateFault;
+use crate::signature::{Delivery, Fault, FetchedKeys, Signed, Trace, Verifier};
 use crate::telemetry::metrics::WebhookRefusal;
 use crate::webhook::keys::Key;
+use crate::webhook::sns;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+/// `Retry-After` for a signature whose key can't be fetched.
+const FETCH_AGAIN: Duration = Duration::from_secs(10);
 /// A longer delivery id in a body is ignored.
 const MAX_ID: usize = 256;
 
@@ -47,14 +52,20 @@ impl Admission {
         }
         let verifier = self.verifier(key)?;
         let signed = match &verifier {
-            Some(verifier) => verify_at(verifier, delivery, self.now, &mut Trace::off())
-                .map_err(|fault| Verdict::Refuse(unsigned(key, &fault)))?,
+            Some(verifier) => verify_at(verifier, delivery, &webhooks.fetched, self.now, &mut Trace::off())
+                .map_err(|fault| self.unsigned(key, fault))?,
             None => Signed::default(),
         };
         if let Some(verdict) =
             verifier.as_deref().and_then(|verifier| self.question(key, delivery, Some(verifier)))
         {
             return Err(verdict);
+        }
+        if let Some(question) = sns::subscription_of(endpoint, delivery) {
+            return Err(question.map_or_else(
+                |fault| Verdict::Refuse(unsigned(key, &fault)),
+                |subscription| Verdict::Confirm(Box::new(subscription)),
+            ));
         }
         let is_id_signed = signed.id.is_some();
         let mut delivery_id = signed.id.clone();
@@ -82,6 +93,15 @@ impl Admission {
             removed_field: endpoint.verifier.as_ref().and_then(|verifier| verifier.scheme().token_header()),
             permit,
         })
+    }
+
+    /// Returns the verdict on a delivery whose signature is not valid, or can't be verified yet.
+    fn unsigned(&self, key: Key<'_>, fault: Fault) -> Verdict {
+        match fault {
+            Fault::NeedsKey(needed) if self.has_fetched => Verdict::Refuse(unsigned(key, &needed.otherwise)),
+            Fault::NeedsKey(needed) => Verdict::Fetch(Box::new(needed)),
+            fault => Verdict::Refuse(unsigned(key, &fault)),
+        }
     }
 
     /// Takes one of the key's rate.
@@ -112,10 +132,11 @@ fn place(key: Key<'_>, uptime: Duration) -> Result<Option<Permit>, Box<Refused>>
 pub fn verify_at(
     verifier: &Verifier,
     delivery: &Delivery<'_>,
+    fetched: &dyn FetchedKeys,
     now: SystemTime,
     trace: &mut Trace,
 ) -> Result<Signed, Fault> {
-    let mut signed = verifier.verify_at(delivery, now, trace)?;
+    let mut signed = verifier.verify_with(delivery, fetched, now, trace)?;
     if signed.id.is_none() {
         signed.id = id_in_body(verifier, delivery.body);
     }
@@ -123,16 +144,37 @@ pub fn verify_at(
 }
 
 fn unsigned(key: Key<'_>, fault: &Fault) -> Box<Refused> {
+    if let Fault::KeyUnavailable(what) = fault {
+        let detail = format!("{what} can't be fetched now, so the signature can't be verified");
+        let refusal = Refusal::new(ErrorCode::CredentialUnavailable, detail).retry_after(FETCH_AGAIN);
+        return Refused::new(key, refusal, WebhookRefusal::KeyUnavailable).logged(fault.to_string());
+    }
     let detail = format!("the request's signature is not valid: {fault}");
     let reason = match fault {
         Fault::Missing(_) => WebhookRefusal::SignatureMissing,
         Fault::Duplicate(_) | Fault::Malformed(..) | Fault::Content(_) => WebhookRefusal::SignatureMalformed,
         Fault::Stale(..) => WebhookRefusal::SignatureStale,
         Fault::Future(..) => WebhookRefusal::SignatureFuture,
-        Fault::Mismatch => WebhookRefusal::SignatureMismatch,
+        Fault::Token(reason) => of_token(*reason),
+        Fault::Certificate(CertificateFault::Expired) => WebhookRefusal::SignatureStale,
+        Fault::Mismatch
+        | Fault::Claim(_)
+        | Fault::Certificate(_)
+        | Fault::NeedsKey(_)
+        | Fault::KeyUnavailable(_) => WebhookRefusal::SignatureMismatch,
     };
     let refusal = Refusal::new(ErrorCode::SignatureInvalid, detail);
     Refused::new(key, refusal, reason).logged(fault.to_string())
+}
+
+fn of_token(reason: JwtRefusal) -> WebhookRefusal {
+    use JwtRefusal::{Critical, Expired, Malformed, MissingClaim, NotYetValid, TooLarge};
+    match reason {
+        Expired => WebhookRefusal::SignatureStale,
+        NotYetValid => WebhookRefusal::SignatureFuture,
+        Malformed | TooLarge | Critical | MissingClaim => WebhookRefusal::SignatureMalformed,
+        _ => WebhookRefusal::SignatureMismatch,
+    }
 }
 
 /// Returns the provider's id of the delivery if its scheme has it in the (signed) body.

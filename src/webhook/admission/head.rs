@@ -43,7 +43,8 @@ pub fn open(webhooks: &Webhooks<'_>, call: &Call<'_>) -> Result<(Admission, Plan
         form: Form::Path,
     };
     let asked = endpoint.brought.is_some().then(Arc::default);
-    Ok((Admission { key: key.number(), now: call.now, uptime: call.uptime, asks, asked }, plan))
+    let has_fetched = false;
+    Ok((Admission { key: key.number(), now: call.now, uptime: call.uptime, has_fetched, asks, asked }, plan))
 }
 
 /// Returns the valid key of a call, with its text.

@@ -13,7 +13,7 @@
 //! | method, path | | 405 `method_denied`, 400 `request_invalid` |
 //! | size | the announced length, and the body as it is read | 413 `request_too_large` |
 //! | (a handshake whose provider does not sign it is answered) | the body | |
-//! | signature | the body, maybe a fetched key | 401 `signature_invalid` |
+//! | signature | the body, maybe a fetched key | 401 `signature_invalid`, or 503 `credential_unavailable` without the key |
 //! | (a handshake whose provider signs it is answered) | | |
 //! | duplicate: `replay` | | 409 `replayed`, or as configured |
 //! | rate: `rate_limit` | | 429 `rate_limited` |
@@ -42,12 +42,15 @@ pub use head::open;
 
 use super::address::Client;
 use super::endpoint::Endpoint;
+use super::fetched_keys::KnownKeys;
 use super::keys::{Key, KeyNumber, KeyTable};
 use super::rate::UnknownKeyLimiter;
 use super::replay::DedupReservation;
 use crate::limits::Permit;
 use crate::message::{Fields, Framing};
 use crate::plan::{Refusal, Reply};
+use crate::signature::NeededKey;
+use crate::signature::sns::Subscription;
 use crate::telemetry::metrics::WebhookRefusal;
 use http::{HeaderName, Method};
 use std::pin::Pin;
@@ -63,6 +66,8 @@ pub struct Webhooks<'s> {
     pub unknown_keys: &'s UnknownKeyLimiter,
     /// The external URL without a path.
     pub public_url: Option<&'s str>,
+    /// The keys that are not in the file.
+    pub fetched: KnownKeys<'s>,
     /// Receivers get a signed assertion, which names the delivery's id and the hash of its body.
     pub asserts: bool,
 }
@@ -93,6 +98,8 @@ pub struct Admission {
     key: KeyNumber,
     now: SystemTime,
     uptime: Duration,
+    /// The key that was needed was asked for. One that is still not known is refused.
+    has_fetched: bool,
     /// The body may be the question of a handshake.
     asks: bool,
     /// For a webhook whose provider brings the secret.
@@ -100,6 +107,12 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Returns the admission after the fetch of a key, whether it brought one or not.
+    #[must_use]
+    pub fn after_fetch(self) -> Self {
+        Self { has_fetched: true, ..self }
+    }
+
     /// Returns the key of the call.
     pub fn key(&self) -> KeyNumber {
         self.key
@@ -126,10 +139,15 @@ pub enum Verdict {
     NeedsBody,
     /// The signature needs a key that is not there: fetch it within the deadline, and ask again.
     NeedsKey(WantedKey),
+    /// The signature needs a key of an issuer, or a certificate: fetch it within the deadline by [`KnownKeys::fetch`], and
+    /// ask again with [`Admission::after_fetch`].
+    Fetch(Box<NeededKey>),
     /// The delivery goes to the receiver.
     Forward(Box<Forward>),
     /// It is a handshake, which attache answers itself.
     Reply(Reply),
+    /// It is the question of a new subscription to a topic of SNS, which attache confirms by a request of its own.
+    Confirm(Box<Subscription>),
     /// The delivery is refused.
     Refuse(Box<Refused>),
 }

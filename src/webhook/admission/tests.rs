@@ -68,7 +68,13 @@ fn table(webhook: &Webhook, deliveries: &Arc<Deliveries>) -> KeyTable {
 fn ask(keys: &KeyTable, flaws: &[Flaw], id: &'static str) -> Verdict {
     let has = |flaw| flaws.contains(&flaw);
     let unknown_keys = UnknownKeyLimiter::new(None, None);
-    let webhooks = Webhooks { keys, unknown_keys: &unknown_keys, public_url: None, asserts: true };
+    let webhooks = Webhooks {
+        keys,
+        unknown_keys: &unknown_keys,
+        public_url: None,
+        fetched: KnownKeys::default(),
+        asserts: true,
+    };
     let address = if has(Flaw::Address) { "203.0.113.1" } else { "192.0.2.1" };
     let call = Call {
         method: if has(Flaw::Method) { &Method::PUT } else { &Method::POST },

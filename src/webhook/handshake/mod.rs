@@ -105,6 +105,11 @@ impl Responder {
         self.handshake.as_str()
     }
 
+    /// Returns true if a subscription to a topic of SNS is confirmed, by a request and not by an answer.
+    pub fn confirms_subscriptions(&self) -> bool {
+        self.handshake == Handshake::Sns
+    }
+
     /// Decides by the head alone, before the method is checked. `None`: the request is no such question.
     pub fn at_head(&self, question: &Question<'_>, sign: Sign<'_>) -> Option<Outcome> {
         match &self.handshake {

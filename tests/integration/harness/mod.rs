@@ -20,6 +20,7 @@
 //!
 //! **Time.** No test sleeps to let something happen: it waits for the event itself, up to [`PATIENCE`].
 
+pub(crate) mod amazon;
 mod attache;
 mod causes;
 mod client;

@@ -19,16 +19,15 @@ pub(super) fn fit_together(decoder: &Decoder<'_>, map: &Map<'_>, parts: &Parts, 
     if scheme == "hmac" && !parts.algorithm.is_hmac() {
         no_use("algorithm", "`scheme: hmac`", "this is no HMAC", "use `scheme: custom`");
     }
-    if parts.algorithm == Algorithm::Token {
+    if parts.algorithm.shows_credential() {
+        let (what, label) = match parts.algorithm {
+            Algorithm::Jwt => ("`algorithm: jwt`", "the call holds a token, which signs nothing of it"),
+            _ => ("`algorithm: token`", "the call holds the secret itself, and signs nothing"),
+        };
         let unused =
             ["signed", "partial_body", "encoding", "secret_encoding", "timestamp_header", "timestamp_member"];
         for key in unused.into_iter().chain(["id_header", "id_member", "pairs"]) {
-            no_use(
-                key,
-                "`algorithm: token`",
-                "the call holds the secret itself, and signs nothing",
-                "remove it",
-            );
+            no_use(key, what, label, "remove it");
         }
     } else if parts.algorithm.is_public_key() {
         no_use("secret_encoding", "a public key", "there is no secret", "remove it");
@@ -39,7 +38,7 @@ pub(super) fn fit_together(decoder: &Decoder<'_>, map: &Map<'_>, parts: &Parts, 
     let (time, id) = (&parts.place.time, &parts.place.id);
     let time = time.as_ref().map(|(field, _)| field);
     let signed = &parts.signed;
-    if parts.algorithm != Algorithm::Token {
+    if !parts.algorithm.shows_credential() {
         let time_keys = ["timestamp_header", "timestamp_member", "pairs"];
         fine &= agree(
             decoder,
@@ -62,9 +61,15 @@ pub(super) fn fit_together(decoder: &Decoder<'_>, map: &Map<'_>, parts: &Parts, 
     }
     if let (SignatureAt::Headers(names, _), Some(at)) = (&parts.place.signature, map.get("header"))
         && names.len() > 1
-        && parts.algorithm == Algorithm::Token
+        && parts.algorithm.shows_credential()
     {
-        conflict::<()>(decoder, &at, "`algorithm: token` has one header, which the receiver does not get");
+        conflict::<()>(decoder, &at, "there is one header for a credential, which the receiver does not get");
+        fine = false;
+    }
+    if let (SignatureAt::Member(_), Some(at), Algorithm::Jwt) =
+        (&parts.place.signature, map.get("signature_member"), parts.algorithm)
+    {
+        conflict::<()>(decoder, &at, "a token is in a header, which the receiver does not get");
         fine = false;
     }
     if let (SignatureAt::Member(pointer), Some(at)) = (&parts.place.signature, map.get("signature_member"))

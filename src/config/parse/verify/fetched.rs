@@ -1,0 +1,155 @@
+//! What stands in place of a secret where the key has to be fetched: the token of an issuer, or the topics of SNS.
+
+use crate::config::decode::{At, Decoder, Map};
+use crate::config::model::Issuer;
+use crate::config::parse::{Named, refer};
+use crate::config::problem::Finding;
+use crate::config::tree::View;
+use crate::secret::Secret;
+use crate::signature::sns::Topic;
+use crate::signature::{KeySource, RequiredToken, Scheme, Verifier};
+
+/// Maximum number of topics of one webhook.
+const MAX_TOPICS: usize = 256;
+
+/// What a verifier needs beside secrets.
+pub(super) enum Needs {
+    Nothing,
+    Token(RequiredToken),
+    Topics(Vec<Topic>),
+}
+
+impl Needs {
+    pub(super) fn apply(self, verifier: Verifier) -> Verifier {
+        match self {
+            Self::Nothing => verifier,
+            Self::Token(required) => verifier.with_token(required),
+            Self::Topics(topics) => verifier.with_topics(topics),
+        }
+    }
+}
+
+/// Reports secrets and public keys beside a scheme that has none.
+pub(super) fn no_secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: &Scheme) -> Option<Vec<Secret>> {
+    let help = match scheme.key_source() {
+        KeySource::Topics => {
+            "remove it: the key is a certificate of Amazon, and `topics` says whose messages pass"
+        }
+        _ => "remove it: the keys are those of the `issuer`",
+    };
+    let mut fine = true;
+    for at in ["secret", "secrets", "public_key"].into_iter().filter_map(|key| map.get(key)) {
+        decoder.no_use(&at, "this scheme", "the scheme has no secret", help);
+        fine = false;
+    }
+    fine.then(Vec::new)
+}
+
+/// Reads `topics`, or `issuer` and `claims`, and reports those that the scheme has no use for.
+pub(super) fn needs(
+    decoder: &Decoder<'_>,
+    map: &Map<'_>,
+    scheme: Option<&Scheme>,
+    issuers: &Named<Issuer>,
+) -> Option<Needs> {
+    let topics = map.get("topics").map(|at| topics(decoder, &at));
+    let issuer =
+        map.get("issuer").map(|at| refer(decoder, &at, "issuer", issuers, "define it under `issuers`"));
+    let given = map.get("claims").map(|at| claims(decoder, &at));
+    let source = scheme.map(Scheme::key_source);
+    let mut fine = true;
+    let mut no_use = |key: &'static str, label: &str, help: &str| {
+        if let Some(at) = map.get(key).filter(|_| scheme.is_some()) {
+            decoder.no_use(&at, "this scheme", label, help);
+            fine = false;
+        }
+    };
+    if source != Some(KeySource::Topics) {
+        no_use("topics", "only SNS has topics", "remove it, or use `scheme: sns`");
+    }
+    if source != Some(KeySource::Issuer) {
+        let (label, help) = ("the scheme shows no token of an issuer", "remove it, or set `algorithm: jwt`");
+        no_use("issuer", label, help);
+        no_use("claims", label, help);
+    }
+    if !fine {
+        return None;
+    }
+    match source? {
+        KeySource::Topics => {
+            let help = "list the ARNs of your topics: SNS signs the messages of every AWS account";
+            match topics {
+                Some(topics) => topics.map(Needs::Topics),
+                None => decoder.required_or(map, "topics", Some(help)).and(None),
+            }
+        }
+        KeySource::Issuer => {
+            let help = "the name of an entry of `issuers`, whose keys verify the token";
+            let issuer = match issuer {
+                Some(issuer) => issuer,
+                None => decoder.required_or(map, "issuer", Some(help)).and(None),
+            };
+            let claims = required_claims(decoder, map, scheme?, given);
+            Some(Needs::Token(RequiredToken { issuer: issuer?.key.clone(), claims: claims? }))
+        }
+        KeySource::Secret | KeySource::PublicKey => Some(Needs::Nothing),
+    }
+}
+
+fn topics(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Topic>> {
+    let items: Vec<At<'_>> = match decoder.tree.view(at.node) {
+        View::Sequence(_) => decoder.sequence(at)?.collect(),
+        _ => vec![*at],
+    };
+    if items.is_empty() {
+        return decoder.empty(at);
+    }
+    if items.len() > MAX_TOPICS {
+        let finding = Finding::error(
+            "out_of_range",
+            decoder.key(at),
+            format!("{at} has more than {MAX_TOPICS} entries"),
+        );
+        return decoder.reject(finding.label("too many").help("divide them among several webhooks"));
+    }
+    let topic = |at: &At<'_>| {
+        let text = decoder.string(at)?;
+        Topic::parse(text).or_else(|| {
+            let message = format!("{at} is not the ARN of a topic");
+            let finding = Finding::error("invalid_value", decoder.place(at), message);
+            let label = "an ARN is like `arn:aws:sns:eu-central-1:123456789012:orders`, without a wildcard";
+            decoder.reject(finding.label(label))
+        })
+    };
+    let all: Vec<Option<Topic>> = items.iter().map(topic).collect();
+    all.into_iter().collect()
+}
+
+/// Reads `claims`: their names, and the values that a token must have.
+fn claims(decoder: &Decoder<'_>, at: &At<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let entries = decoder.names(at)?;
+    let all = entries.entries().map(|(name, at)| (name.to_owned(), decoder.json(&at)));
+    let all: Vec<_> = all.collect();
+    all.into_iter().map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Adds the claims that the scheme requires.
+fn required_claims(
+    decoder: &Decoder<'_>,
+    map: &Map<'_>,
+    scheme: &Scheme,
+    given: Option<Option<serde_json::Map<String, serde_json::Value>>>,
+) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let mut claims = given.unwrap_or_else(|| Some(serde_json::Map::new()))?;
+    let (needed, always) = scheme.claims();
+    if let Some(name) = needed.iter().find(|name| !claims.contains_key(**name)) {
+        let message = format!("{} needs `claims` with `{name}`", map.at);
+        let finding = Finding::error("missing_key", decoder.place(map.at), message);
+        let label = format!("the issuer signs tokens for all its customers, and `{name}` says whose one is");
+        return decoder.reject(finding.label(label).help(format!("add `claims: {{ {name}: … }}`")));
+    }
+    for name in always {
+        claims.entry(*name).or_insert(true.into());
+    }
+    Some(claims)
+}

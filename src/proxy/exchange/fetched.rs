@@ -1,0 +1,72 @@
+//! The requests that attache sends for a webhook call before it forwards anything: for a key, and for the confirmation
+//! of a subscription to a topic of SNS. Each ends at the call's deadline, and with its client.
+
+use super::NotForwarded;
+use super::request::{Planned, Request, refuse_valid, replied};
+use crate::config::model::UsedProxy;
+use crate::error_code::ErrorCode;
+use crate::plan::{Refusal, Reply};
+use crate::proxy::downstream::client::Client;
+use crate::signature::NeededKey;
+use crate::signature::sns::Subscription;
+use crate::sns::Way;
+use crate::telemetry::metrics::WebhookRefusal;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout_at;
+
+/// `Retry-After` of a subscription that could not be confirmed.
+const COME_AGAIN: Duration = Duration::from_secs(10);
+
+/// Fetches a key that a signature needs. After the deadline, or if it may not be fetched now, the admission decides
+/// without it.
+pub(super) async fn key(
+    needed: &NeededKey,
+    request: &Request,
+    planned: &Planned,
+    client: &mut Client,
+) -> Result<(), NotForwarded> {
+    let record = &request.record;
+    let (snapshot, way) = (&record.snapshot, way(request));
+    let known = snapshot.webhooks().fetched;
+    tokio::select! {
+        biased;
+        left = client.left() => Err(NotForwarded::Client(left)),
+        _ = timeout_at(planned.deadline, known.fetch(needed, record.client, &way)) => Ok(()),
+    }
+}
+
+/// Confirms a subscription. Returns the answer to SNS, which repeats its question after a refusal.
+pub(super) async fn confirm(
+    subscription: &Subscription,
+    request: &mut Request,
+    planned: &Planned,
+    client: &mut Client,
+) -> NotForwarded {
+    let (sns, way) = (request.record.snapshot.sns.clone(), way(request));
+    let confirming = async {
+        match &sns {
+            Some(sns) => sns.confirm(subscription, &way).await.is_ok(),
+            None => false,
+        }
+    };
+    let is_confirmed = tokio::select! {
+        biased;
+        left = client.left() => return NotForwarded::Client(left),
+        confirmed = timeout_at(planned.deadline, confirming) => confirmed == Ok(true),
+    };
+    if is_confirmed {
+        return replied(&mut request.record, Reply::text(Cow::Borrowed("")));
+    }
+    let detail = "the subscription could not be confirmed; the operator's log says why";
+    let refusal = Refusal::new(ErrorCode::ServiceUnreachable, detail).proxy_status("destination_unavailable");
+    let refusal = refusal.retry_after(COME_AGAIN);
+    refuse_valid(&mut request.record, refusal, WebhookRefusal::Unconfirmed)
+}
+
+fn way(request: &Request) -> Way {
+    let record = &request.record;
+    let rules = record.snapshot.config.proxy.clone();
+    Way { transport: Arc::clone(record.transport()), proxy: UsedProxy { rules, is_own: false } }
+}

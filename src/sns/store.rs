@@ -1,0 +1,200 @@
+//! The certificates that are known, and when another may be fetched. Pure: the time is an argument.
+//!
+//! A message names its certificate before anything of it is verified, so a client may name as many as it likes. What it
+//! can cause is bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same time, one for each URL;
+//! and an address that named one which SNS does not have names no other for [`BLAME`]. A certificate that is known is
+//! never fetched for a client's sake.
+
+use crate::config::model::Rate;
+use crate::limits::RateLimit;
+use crate::signature::Lookup;
+use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate};
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Maximum number of certificates and refusals that are remembered.
+const MAX_ENTRIES: usize = 64;
+/// Maximum number of fetches at the same time.
+const MAX_RUNNING: usize = 4;
+/// Maximum number of confirmations at the same time.
+const MAX_CONFIRMATIONS: usize = 4;
+/// Number of confirmed subscriptions that are remembered.
+const MAX_CONFIRMED: usize = 64;
+/// Rate of fetches of certificates that are not known.
+const RATE: Rate = Rate { requests: 30, per: Duration::from_secs(60), burst: 10 };
+/// Age at which a certificate is fetched again: one that SNS withdraws is refused after it.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time for which a certificate that SNS does not have is not asked for again.
+const REFUSED: Duration = Duration::from_secs(5 * 60);
+/// Pause after a fetch without an answer.
+const FAILED: Duration = Duration::from_secs(10);
+/// Time for which an address may not name another unknown certificate.
+const BLAME: Duration = Duration::from_secs(60);
+
+/// See the module's documentation.
+pub(super) struct Store {
+    entries: HashMap<CertificateUrl, Entry>,
+    rate: RateLimit,
+    bucket: AtomicU64,
+    began: Option<Instant>,
+    /// Addresses that named a certificate which SNS does not have, until when. As many as [`RATE`] allows.
+    blamed: VecDeque<(IpAddr, Instant)>,
+    confirmations: usize,
+    /// The hashes of the URLs that were requested last: a question that is sent again is not asked again.
+    confirmed: VecDeque<[u8; 32]>,
+}
+
+/// A certificate that was asked for.
+struct Entry {
+    certificate: Option<Arc<SigningCertificate>>,
+    refused: Option<CertificateFault>,
+    /// Not fetched again before this time.
+    next: Instant,
+    used: Instant,
+    /// The fetch under way.
+    ended: Option<watch::Receiver<()>>,
+}
+
+/// What to do for a certificate that is needed.
+pub(super) enum Begin {
+    /// Fetch it, and tell those that wait. Followed by [`Store::end`] or [`Store::abandon`].
+    Fetch(watch::Sender<()>),
+    /// Wait for the end of the fetch under way. An error says that it was abandoned.
+    Wait(watch::Receiver<()>),
+    /// Nothing: it may not be fetched now.
+    NotNow,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            rate: RateLimit::new(&RATE),
+            bucket: AtomicU64::new(0),
+            began: None,
+            blamed: VecDeque::new(),
+            confirmations: 0,
+            confirmed: VecDeque::new(),
+        }
+    }
+}
+
+impl Store {
+    /// Returns what is known of a certificate.
+    pub(super) fn lookup(&mut self, url: &CertificateUrl, now: Instant) -> Lookup {
+        let Some(entry) = self.entries.get_mut(url) else { return Lookup::Needed };
+        entry.used = now;
+        match (&entry.certificate, entry.refused) {
+            _ if entry.next <= now => Lookup::Needed,
+            (Some(certificate), _) => Lookup::Known(Arc::clone(certificate)),
+            (None, Some(fault)) => Lookup::Refused(fault),
+            (None, None) => Lookup::Needed,
+        }
+    }
+
+    /// Begins a fetch for `client`, unless one is under way or may not begin.
+    pub(super) fn begin(&mut self, url: &CertificateUrl, client: Option<IpAddr>, now: Instant) -> Begin {
+        let running = self.entries.values().filter(|entry| entry.ended.is_some()).count();
+        let is_known = match self.entries.get(url) {
+            Some(Entry { ended: Some(ended), .. }) => return Begin::Wait(ended.clone()),
+            Some(entry) if now < entry.next => return Begin::NotNow,
+            entry => entry.is_some_and(|entry| entry.certificate.is_some()),
+        };
+        if running >= MAX_RUNNING || (!is_known && !self.may_fetch_unknown(client, now)) {
+            return Begin::NotNow;
+        }
+        self.make_room(url);
+        let (sender, ended) = watch::channel(());
+        let new = Entry { certificate: None, refused: None, next: now, used: now, ended: None };
+        self.entries.entry(url.clone()).or_insert(new).ended = Some(ended);
+        Begin::Fetch(sender)
+    }
+
+    fn may_fetch_unknown(&mut self, client: Option<IpAddr>, now: Instant) -> bool {
+        self.blamed.retain(|(_, until)| now < *until);
+        let client = client.map(network);
+        let is_blamed = self.blamed.iter().any(|(blamed, _)| Some(*blamed) == client);
+        let uptime = now.saturating_duration_since(*self.began.get_or_insert(now));
+        !is_blamed && self.rate.take_at(&self.bucket, uptime).is_ok()
+    }
+
+    /// Makes room for `url`: what was refused goes before certificates, and what was used last stays.
+    fn make_room(&mut self, url: &CertificateUrl) {
+        if self.entries.len() < MAX_ENTRIES || self.entries.contains_key(url) {
+            return;
+        }
+        let idle = self.entries.iter().filter(|(_, entry)| entry.ended.is_none());
+        let oldest = idle.min_by_key(|(_, entry)| (entry.certificate.is_some(), entry.used));
+        if let Some(oldest) = oldest.map(|(url, _)| url.clone()) {
+            self.entries.remove(&oldest);
+        }
+    }
+
+    /// Takes the result of a fetch. `Err`: there was no answer, and a certificate that is known stays.
+    pub(super) fn end(
+        &mut self,
+        url: &CertificateUrl,
+        client: Option<IpAddr>,
+        result: Result<Result<Arc<SigningCertificate>, CertificateFault>, ()>,
+        now: Instant,
+    ) {
+        let Some(entry) = self.entries.get_mut(url) else { return };
+        entry.ended = None;
+        match result {
+            Ok(Ok(certificate)) => {
+                (entry.certificate, entry.refused, entry.next) = (Some(certificate), None, now + FRESH);
+            }
+            Ok(Err(fault)) => {
+                (entry.certificate, entry.refused, entry.next) = (None, Some(fault), now + REFUSED);
+                self.blamed.extend(client.map(|client| (network(client), now + BLAME)));
+            }
+            Err(()) => entry.next = now + FAILED,
+        }
+    }
+
+    /// Takes back a fetch whose request is gone.
+    pub(super) fn abandon(&mut self, url: &CertificateUrl) {
+        if let Some(entry) = self.entries.get_mut(url) {
+            entry.ended = None;
+        }
+    }
+
+    /// Begins a confirmation. Returns false if too many are under way.
+    pub(super) fn begin_confirmation(&mut self) -> bool {
+        let begins = self.confirmations < MAX_CONFIRMATIONS;
+        self.confirmations += usize::from(begins);
+        begins
+    }
+
+    /// Ends a confirmation.
+    pub(super) fn end_confirmation(&mut self) {
+        self.confirmations = self.confirmations.saturating_sub(1);
+    }
+
+    /// Returns true if the subscription with this hash was confirmed.
+    pub(super) fn is_confirmed(&self, hash: &[u8; 32]) -> bool {
+        self.confirmed.contains(hash)
+    }
+
+    /// Records that the subscription with this hash is confirmed.
+    pub(super) fn confirmed(&mut self, hash: [u8; 32]) {
+        self.confirmed.truncate(MAX_CONFIRMED - 1);
+        self.confirmed.push_front(hash);
+    }
+}
+
+/// Returns the client's network: the owner of an IPv6 network of 64 bits has all its addresses.
+fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V4(_) => client,
+    }
+}
+
+#[cfg(test)]
+mod tests;
