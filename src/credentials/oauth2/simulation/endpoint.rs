@@ -325,11 +325,24 @@ struct UnderWay<'a> {
     wire: &'a Wire,
     /// The provider has decided, and the answer has not arrived.
     is_committed: bool,
+    /// The schedule knows the outcome.
+    is_paced: bool,
+}
+
+impl UnderWay<'_> {
+    fn ends(&mut self, how: Ended) {
+        self.is_paced = true;
+        self.wire.pace.lock().unwrap().ends(how, self.wire.provider.time.slept());
+    }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.wire.provider.ended(self.wire.source, self.is_committed);
+        // A request that is given up has failed.
+        if !self.is_paced {
+            self.ends(Ended::Unavailable(None));
+        }
     }
 }
 
@@ -348,7 +361,7 @@ impl Exchange for Wire {
             records.under_way.insert(self.source, refresh_token.expose().to_owned());
         }
         let began = Instant::now();
-        let mut under_way = UnderWay { wire: self, is_committed: false };
+        let mut under_way = UnderWay { wire: self, is_committed: false, is_paced: false };
         let half = provider.traits.latency.mul_f64(0.5 + provider.random.fraction()) / 2;
         sleep(half).await;
         self.dies().await;
@@ -361,7 +374,7 @@ impl Exchange for Wire {
         sleep(half).await;
         self.dies().await;
         if mode == Mode::LosesAnswers && result.is_ok() {
-            self.pace.lock().unwrap().ends(Ended::Unavailable(None), provider.time.slept());
+            under_way.ends(Ended::Unavailable(None));
             return Err(Unavailability::Transport.into());
         }
         under_way.is_committed = false;
@@ -376,7 +389,7 @@ impl Exchange for Wire {
             Err(Failure { cause: Cause::GrantGone { .. }, .. }) => Ended::Gone,
             Err(Failure { retry_after, .. }) => Ended::Unavailable(*retry_after),
         };
-        self.pace.lock().unwrap().ends(how, provider.time.slept());
+        under_way.ends(how);
         result
     }
 }
