@@ -430,6 +430,22 @@ async fn a_login_counts_before_an_entry_that_could_not_be_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_could_not_be_written_does_not_undo_a_later_refusal() {
+    let world = World::new();
+    let (process, other) = (world.process(), world.process());
+    world.idp.keeps.store(true, Ordering::SeqCst);
+    world.write(&device(), stub::entry("erp", &device(), "0", world.now())).await;
+    world.memory.fails_to_write.store(true, Ordering::SeqCst);
+    assert!(world.renew(&process, &device()).await.is_ok());
+    world.memory.fails_to_write.store(false, Ordering::SeqCst);
+    world.idp.revoked.store(true, Ordering::SeqCst);
+    assert!(world.renew(&other, &device()).await.is_err());
+    // It tries to write what is left.
+    looks(&process, &device()).await;
+    assert_eq!(world.kept(&device()).await, Some(("0".into(), 2, true)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_store_nothing_is_spent() {
     let idp: Arc<Idp> = Arc::default();
     let tokens = Tokens::new(stub::client(), Handle::current());
