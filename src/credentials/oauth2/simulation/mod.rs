@@ -65,7 +65,10 @@ struct Random(Mutex<u64>);
 
 impl Random {
     fn new(seed: u64) -> Self {
-        Self(Mutex::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        // The state is mixed, since the generator adds a constant to it. Otherwise seed n + 1 would draw the numbers of seed
+        // n, shifted by one, and runs of neighbouring seeds would coincide.
+        let mixed = Self(Mutex::new(seed)).next();
+        Self(Mutex::new(mixed))
     }
 
     fn next(&self) -> u64 {
