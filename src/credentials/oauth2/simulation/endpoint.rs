@@ -310,7 +310,12 @@ impl Pace {
             Ended::Rejected => Duration::from_secs(30).mul_f64(0.8),
             Ended::Gone => Duration::ZERO,
         };
-        let (pause, failures) = (now.at - ended.at, self.failures);
+        // The source found a refusal in the store, its own or that of another process, and has waited for the end of its
+        // hour, which goes by the wall clock.
+        let has_waited =
+            gone.is_some_and(|gone| gone.at > ended.at || gone.until(ended) < schedule::RETRY_GRANT);
+        let pause = if has_waited { ended.until(now) } else { now.at - ended.at };
+        let failures = self.failures;
         provider.must(pause >= least, || {
             format!("invariant 5: asked again {pause:?} after {how:?}, {failures} failures")
         });
@@ -320,11 +325,8 @@ impl Pace {
         provider.must(since_refusal.is_none_or(|since| since >= HOUR), || {
             format!("invariant 5: asked again {since_refusal:?} after a refused grant")
         });
-        // The source found a refusal in the store, its own or that of another process, and has waited for the end of its
-        // hour. Failures are counted anew after it. This is no weakening: it happens once an hour and after a SIGHUP, and
+        // Failures are counted anew after that hour. This is no weakening: it happens once an hour and after a SIGHUP, and
         // the check above keeps the hour itself.
-        let has_waited =
-            gone.is_some_and(|gone| gone.at > ended.at || gone.until(ended) < schedule::RETRY_GRANT);
         if has_waited {
             self.failures = 0;
         }
