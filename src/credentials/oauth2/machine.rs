@@ -19,7 +19,7 @@
 use super::clock::Now;
 use super::error::{Cause, Failure, TokenError};
 use super::schedule;
-use super::token::{Issued, Token};
+use super::token::{Issued, Replaced, Token};
 use crate::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,8 +134,12 @@ impl Machine {
     }
 
     /// Returns the token that a refresh has to replace.
-    pub(super) fn replacing(&self) -> Option<&Secret> {
-        self.token().map(|token| token.secret()).or(self.over.as_ref())
+    pub(super) fn replacing(&self) -> Option<Replaced> {
+        match self.token() {
+            Some(token) if token.is_foreign() => Some(Replaced::Other(token.secret().clone())),
+            Some(token) => Some(Replaced::InUse(Arc::clone(token))),
+            None => self.over.clone().map(Replaced::Other),
+        }
     }
 
     /// Another source serves the account now. Requests that began before may still ask this one.
@@ -294,10 +298,7 @@ impl Machine {
 
     /// The store has a newer token than the one in use: another process renewed it, or a person signed in.
     pub(super) fn adopt(&mut self, issued: Issued, now: Now, random: f64) -> Option<Arc<Token>> {
-        let is_newer = |token: &Arc<Token>| {
-            // If the clock was set back, the times do not tell which one is newer.
-            issued.obtained_at > token.obtained_at() || token.obtained_at() > now.wall
-        };
+        let is_newer = |token: &Arc<Token>| token.is_older_than(issued.obtained_at, now.wall);
         if self.is_refreshing() || !self.token().is_none_or(is_newer) {
             return None;
         }

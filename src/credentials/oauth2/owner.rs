@@ -171,7 +171,7 @@ impl Owner {
 
     fn start_refresh(&mut self) {
         let (inner, config) = (Arc::clone(&self.inner), self.inner.config.load_full());
-        let replacing = self.machine.replacing().cloned();
+        let replacing = self.machine.replacing();
         let nudged = std::mem::take(&mut self.nudged);
         let work = async move {
             let began = Instant::now();
@@ -265,9 +265,9 @@ impl Owner {
         if !config.grant.refreshes() || self.machine.is_refreshing() {
             return;
         }
-        let (waits, not) = (!self.wanting_stored.is_empty(), self.machine.replacing().cloned());
+        let (waits, replacing) = (!self.wanting_stored.is_empty(), self.machine.replacing());
         let look = async move {
-            let looked = inner.refresher.look(&config, &mut seen, not.as_ref(), waits).await;
+            let looked = inner.refresher.look(&config, &mut seen, replacing.as_ref(), waits).await;
             (seen, looked)
         };
         self.look.spawn_on(look, &self.inner.runtime);

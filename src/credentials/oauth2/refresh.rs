@@ -18,7 +18,7 @@ use super::identity::{grant_identity, proof_identity, token_identity};
 use super::machine::GrantSource;
 use super::memory::AccountMemory;
 use super::schedule;
-use super::token::Issued;
+use super::token::{Issued, Replaced};
 use super::tokens::Tokens;
 use super::unsaved::{LockedGrant, Unsaved};
 use crate::config::model::{Grant, OAuth2};
@@ -163,13 +163,13 @@ impl Refresher {
         self.in_store.load(Ordering::Relaxed)
     }
 
-    /// Gets a token other than `replacing`. `nudged`: the operator asks to try a refused grant again.
+    /// Gets a token in the place of `replacing`. `nudged`: the operator asks to try a refused grant again.
     ///
     /// Dropping the future ends a request that spends nothing. A refresh token's exchange goes on to its end.
     pub(super) async fn refresh(
         self: &Arc<Self>,
         config: &OAuth2,
-        replacing: Option<&Secret>,
+        replacing: Option<&Replaced>,
         nudged: bool,
     ) -> Result<Obtained, Failed> {
         if config.grant.refreshes() {
@@ -219,7 +219,7 @@ impl Refresher {
     async fn refresh_stored(
         &self,
         config: &OAuth2,
-        replacing: Option<&Secret>,
+        replacing: Option<&Replaced>,
         nudged: bool,
     ) -> Result<Obtained, Failed> {
         let in_store = InStore::new(&self.in_store);
@@ -275,12 +275,12 @@ impl Refresher {
 
     /// Reads the store: whether a person has to sign in first or has done so meanwhile, whether another process renewed
     /// the token, and whether the entry can be read. Sends no request. `waits`: a renewal that is under way in another
-    /// process is waited for. A token that is `not` is none.
+    /// process is waited for. A token that can't replace this one is none.
     pub(super) async fn look(
         &self,
         config: &OAuth2,
         seen: &mut Option<Stamp>,
-        not: Option<&Secret>,
+        replacing: Option<&Replaced>,
         waits: bool,
     ) -> Looked {
         let (store, key) = match self.store() {
@@ -307,22 +307,23 @@ impl Refresher {
             Err(error) => return Looked::Failed(unusable(&error)),
         };
         let entry = entry.filter(|entry| entry.bound_to == grant_identity(&self.account, config));
-        let issued = self.stored(entry.as_ref(), config, not);
+        let issued = self.stored(entry.as_ref(), config, replacing);
         match self.refresh_token(config, entry.as_ref(), false) {
             Err(failure) if issued.is_none() => Looked::Failed(failure),
             _ => Looked::Grant(issued),
         }
     }
 
-    /// Returns the stored token, if it may be sent and is not the one to be replaced.
-    fn stored(&self, entry: Option<&Entry>, config: &OAuth2, replacing: Option<&Secret>) -> Option<Issued> {
+    /// Returns the stored token, if it may be sent and can replace this one.
+    fn stored(&self, entry: Option<&Entry>, config: &OAuth2, replacing: Option<&Replaced>) -> Option<Issued> {
         let access = entry?.access.as_ref()?;
-        let is_another = replacing.is_none_or(|replacing| *replacing != access.token);
         let lifetime = access.expires_at.duration_since(access.obtained_at).unwrap_or_default();
         let now = self.clock.now().wall;
         // One from the future was stored while the clock was fast: its age is not known.
         let usable = access.obtained_at <= now && now < access.obtained_at + schedule::usable_for(lifetime);
-        (access.bound_to == token_identity(config) && is_another && usable).then(|| Issued {
+        let can_replace =
+            replacing.is_none_or(|replacing| replacing.yields_to(&access.token, access.obtained_at, now));
+        (access.bound_to == token_identity(config) && can_replace && usable).then(|| Issued {
             secret: access.token.clone(),
             obtained_at: access.obtained_at,
             lifetime,

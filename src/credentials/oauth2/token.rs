@@ -4,6 +4,7 @@ use super::clock::Now;
 use super::schedule;
 use crate::secret::Secret;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ pub struct Token {
     renew_at: Instant,
     /// A refusal before this age does not replace it at once; zero unless its predecessor was refused.
     hold: Duration,
+    /// It was inherited from a source that gets another token.
+    is_foreign: bool,
     used: AtomicBool,
     accepted: AtomicBool,
 }
@@ -55,17 +58,20 @@ impl Token {
             },
             renew_at: now.instant + renewal.saturating_sub(age),
             hold,
+            is_foreign: false,
             used: AtomicBool::new(false),
             accepted: AtomicBool::new(false),
         }
     }
 
-    /// Returns the same token for another source, which did not obtain it: its generation is 0.
-    pub(super) fn inherited(&self, keeps_hold: bool) -> Self {
+    /// Returns the same token for another source, which did not obtain it: its generation is 0. `same_kind`: that source
+    /// would get the same token, so that the hold goes on.
+    pub(super) fn inherited(&self, same_kind: bool) -> Self {
         Self {
             secret: self.secret.clone(),
             generation: 0,
-            hold: if keeps_hold { self.hold } else { Duration::ZERO },
+            hold: if same_kind { self.hold } else { Duration::ZERO },
+            is_foreign: self.is_foreign || !same_kind,
             used: AtomicBool::new(self.is_used()),
             accepted: AtomicBool::new(self.is_accepted()),
             ..*self
@@ -77,6 +83,17 @@ impl Token {
         self.generation == 0
     }
 
+    /// Returns true if a source like its own would get another token.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.is_foreign
+    }
+
+    /// Returns true if a token that was requested at `obtained_at` is newer.
+    pub(super) fn is_older_than(&self, obtained_at: SystemTime, now: SystemTime) -> bool {
+        // If the clock was set back, the times do not tell which one is newer.
+        obtained_at > self.obtained_at || self.obtained_at > now
+    }
+
     /// The token, without a prefix: visible ASCII.
     pub fn secret(&self) -> &Secret {
         &self.secret
@@ -85,11 +102,6 @@ impl Token {
     /// Number of this token within its source, from 1.
     pub fn generation(&self) -> u64 {
         self.generation
-    }
-
-    /// The time of the request.
-    pub(super) fn obtained_at(&self) -> SystemTime {
-        self.obtained_at
     }
 
     /// Its expiry, as the token endpoint states it.
@@ -146,6 +158,25 @@ impl Token {
     pub fn mark_accepted(&self) {
         if !self.is_accepted() {
             self.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The token that a refresh replaces.
+#[derive(Clone)]
+pub(super) enum Replaced {
+    /// One in use, which only a newer one replaces. An older one is over before it.
+    InUse(Arc<Token>),
+    /// One that is over, or of another kind: any other one replaces it.
+    Other(Secret),
+}
+
+impl Replaced {
+    /// Returns true if this token, which was requested at `obtained_at`, may replace it.
+    pub(super) fn yields_to(&self, token: &Secret, obtained_at: SystemTime, now: SystemTime) -> bool {
+        match self {
+            Self::InUse(old) => *old.secret() != *token && old.is_older_than(obtained_at, now),
+            Self::Other(secret) => *secret != *token,
         }
     }
 }

@@ -27,6 +27,8 @@ struct UnsavedEntry {
     lock: Option<Lock>,
     /// The refresh token on the disk is spent, be it by this entry or by one before it.
     is_spent: bool,
+    /// The revision of the entry that was on the disk then; zero for none.
+    stored_revision: u64,
 }
 
 struct Lock {
@@ -65,21 +67,22 @@ impl Unsaved {
         wait: Duration,
     ) -> Result<LockedGrant, StateError> {
         let began = Instant::now();
-        let locked = |lock, newest, is_kept, is_spent| {
-            let unsaved = self.clone();
-            LockedGrant { unsaved, key: key.into(), lock: Some(lock), newest, is_kept, is_spent }
+        let locked = |lock, newest: Option<UnsavedEntry>, is_kept| {
+            let (unsaved, key, lock) = (self.clone(), key.into(), Some(lock));
+            let (is_spent, stored_revision) =
+                newest.as_ref().map_or((false, 0), |newest| (newest.is_spent, newest.stored_revision));
+            let newest = newest.map(|unsaved| unsaved.entry);
+            LockedGrant { unsaved, key, lock, newest, is_kept, is_spent, stored_revision }
         };
         loop {
-            if let Some((lock, entry)) = self.take_kept(store, key) {
-                return Ok(locked(lock, Some(entry), true, true));
+            if let Some((lock, unsaved)) = self.take_kept(store, key) {
+                return Ok(locked(lock, Some(unsaved), true));
             }
             let left = wait.saturating_sub(began.elapsed());
             match store.lock(key, left.min(RETAKE)).await {
                 Ok(held) => {
                     let unsaved = self.entries().remove(key);
-                    let is_spent = unsaved.as_ref().is_some_and(|unsaved| unsaved.is_spent);
-                    let newest = unsaved.map(|unsaved| unsaved.entry);
-                    return Ok(locked(Lock { store: Arc::clone(store), held }, newest, false, is_spent));
+                    return Ok(locked(Lock { store: Arc::clone(store), held }, unsaved, false));
                 }
                 Err(StateError::Locked { account, path, .. }) if began.elapsed() >= wait => {
                     return Err(StateError::Locked { account, path, waited: began.elapsed() });
@@ -91,10 +94,10 @@ impl Unsaved {
     }
 
     /// Takes an entry and its lock, unless the lock is another store's: `state.key` may have changed.
-    fn take_kept(&self, store: &Arc<dyn Store>, key: &str) -> Option<(Lock, Entry)> {
+    fn take_kept(&self, store: &Arc<dyn Store>, key: &str) -> Option<(Lock, UnsavedEntry)> {
         let mut entries = self.entries();
         let lock = entries.get_mut(key)?.lock.take().filter(|lock| Arc::ptr_eq(&lock.store, store))?;
-        entries.remove(key).map(|unsaved| (lock, unsaved.entry))
+        entries.remove(key).map(|unsaved| (lock, unsaved))
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<Box<str>, UnsavedEntry>> {
@@ -115,6 +118,8 @@ pub(super) struct LockedGrant {
     is_kept: bool,
     /// As in [`UnsavedEntry`].
     is_spent: bool,
+    /// As in [`UnsavedEntry`].
+    stored_revision: u64,
 }
 
 impl LockedGrant {
@@ -124,10 +129,13 @@ impl LockedGrant {
     ///
     /// Those of [`LockedEntry::read`].
     pub(super) async fn read(&mut self) -> Result<Option<Entry>, StateError> {
-        let Some(newest) = self.newest.clone() else { return self.held().read().await };
+        let Some(newest) = self.newest.clone() else { return self.read_stored().await };
         if !self.is_kept {
-            let stored = self.held().read().await?;
-            if is_overtaken(&newest, stored.as_ref()) {
+            let known = self.stored_revision;
+            let stored = self.read_stored().await?;
+            // While the refresh token on the disk was good, others renewed with it.
+            let is_renewed = !self.is_spent && self.stored_revision > known;
+            if is_renewed || is_overtaken(&newest, stored.as_ref()) {
                 (self.newest, self.is_spent) = (None, false);
                 return Ok(stored);
             }
@@ -156,8 +164,14 @@ impl LockedGrant {
         self.newest = Some(entry.clone());
         self.is_spent |= !entry.reusable;
         self.held().write(&entry).await?;
-        (self.newest, self.is_spent) = (None, false);
+        (self.newest, self.is_spent, self.stored_revision) = (None, false, entry.revision);
         Ok(())
+    }
+
+    async fn read_stored(&mut self) -> Result<Option<Entry>, StateError> {
+        let stored = self.held().read().await?;
+        self.stored_revision = stored.as_ref().map_or(0, |entry| entry.revision);
+        Ok(stored)
     }
 
     fn held(&mut self) -> &mut dyn LockedEntry {
@@ -168,10 +182,10 @@ impl LockedGrant {
 impl Drop for LockedGrant {
     fn drop(&mut self) {
         if let Some(entry) = self.newest.take() {
-            let is_spent = self.is_spent;
+            let (is_spent, stored_revision) = (self.is_spent, self.stored_revision);
             let lock = self.lock.take().filter(|_| is_spent);
             let key = std::mem::take(&mut self.key);
-            self.unsaved.entries().insert(key, UnsavedEntry { entry, lock, is_spent });
+            self.unsaved.entries().insert(key, UnsavedEntry { entry, lock, is_spent, stored_revision });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Refreshes against a store in memory and an endpoint that takes each refresh token once.
 
 use super::super::stub::{self, Memory};
+use super::super::token::Token;
 use super::super::wire::TokenClient;
 use super::*;
 use crate::config::model::{BearerTokenType, ClientAuth};
@@ -110,7 +111,8 @@ impl World {
 
     /// Replaces the stored token.
     async fn renew(&self, process: &Arc<Refresher>, config: &OAuth2) -> Result<String, Failure> {
-        let stored = self.entry(config).await.and_then(|entry| Some(entry.access?.token));
+        let stored =
+            self.entry(config).await.and_then(|entry| Some(entry.access?.token)).map(Replaced::Other);
         token(process.refresh(config, stored.as_ref(), false).await)
     }
 
@@ -130,6 +132,10 @@ fn refresher(account: &str, wire: Arc<dyn Exchange>, tokens: &Tokens) -> Arc<Ref
 
 fn token(result: Result<Obtained, Failed>) -> Result<String, Failure> {
     result.map(|obtained| obtained.issued.secret.expose().to_owned()).map_err(|failed| failed.failure)
+}
+
+fn replaced(token: &str) -> Replaced {
+    Replaced::Other(Secret::new(token))
 }
 
 fn kept(token: &str, revision: u64) -> Option<(String, u64, bool)> {
@@ -164,7 +170,7 @@ async fn several_processes_share_one_token() {
     assert_eq!(tasks.join_all().await, ["access-1"; 4]);
     assert_eq!(world.kept(&seeded()).await, kept("1", 1));
     // One of them replaces it; the others, whose token is the old one, use the same successor.
-    let old = Secret::new("access-1");
+    let old = replaced("access-1");
     for _ in 0..3 {
         assert_eq!(token(world.process().refresh(&seeded(), Some(&old), false).await).unwrap(), "access-2");
     }
@@ -340,12 +346,12 @@ async fn an_entry_that_could_not_be_written_is_kept_in_memory_and_written_later(
     let process = world.account(&tokens);
     world.memory.fails_to_write.store(true, Ordering::SeqCst);
     assert_eq!(world.renew(&process, &seeded()).await.unwrap(), "access-1");
-    let again = process.refresh(&seeded(), Some(&Secret::new("access-1")), false).await;
+    let again = process.refresh(&seeded(), Some(&replaced("access-1")), false).await;
     assert_eq!(token(again).unwrap(), "access-2");
     world.memory.fails_to_write.store(false, Ordering::SeqCst);
     // The account has changed meanwhile.
     let config = OAuth2 { client_auth: ClientAuth::Post(vec![Secret::new("new")]), ..seeded() };
-    let third = world.account(&tokens).refresh(&config, Some(&Secret::new("access-2")), false).await;
+    let third = world.account(&tokens).refresh(&config, Some(&replaced("access-2")), false).await;
     assert_eq!(token(third).unwrap(), "access-3");
     assert_eq!(world.kept(&seeded()).await, kept("3", 3));
 }
@@ -376,7 +382,7 @@ async fn a_renewal_without_rotation_does_not_give_a_spent_token_to_others() {
     assert_eq!(world.renew(&process, &seeded()).await.unwrap(), "access-1");
     // The refresh token of this entry stays good, but the one on the disk is spent.
     world.idp.keeps.store(true, Ordering::SeqCst);
-    let again = process.refresh(&seeded(), Some(&Secret::new("access-1")), false).await;
+    let again = process.refresh(&seeded(), Some(&replaced("access-1")), false).await;
     assert!(token(again).is_ok());
     let calls = world.calls();
     let failure = token(other.refresh(&seeded(), None, true).await).unwrap_err();
@@ -427,6 +433,42 @@ async fn a_login_counts_before_an_entry_that_could_not_be_written() {
     world.write(&device(), login).await;
     assert!(world.renew(&process, &device()).await.is_ok());
     assert_eq!(world.kept(&device()).await, kept("71", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_could_not_be_written_does_not_undo_a_later_refusal() {
+    let world = World::new();
+    let (process, other) = (world.process(), world.process());
+    world.idp.keeps.store(true, Ordering::SeqCst);
+    world.write(&device(), stub::entry("erp", &device(), "0", world.now())).await;
+    world.memory.fails_to_write.store(true, Ordering::SeqCst);
+    assert!(world.renew(&process, &device()).await.is_ok());
+    world.memory.fails_to_write.store(false, Ordering::SeqCst);
+    world.idp.revoked.store(true, Ordering::SeqCst);
+    assert!(world.renew(&other, &device()).await.is_err());
+    // It tries to write what is left.
+    looks(&process, &device()).await;
+    assert_eq!(world.kept(&device()).await, Some(("0".into(), 2, true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_stored_token_does_not_replace_the_one_in_use() {
+    let world = World::new();
+    world.idp.keeps.store(true, Ordering::SeqCst);
+    world.write(&device(), stub::entry("erp", &device(), "0", world.now())).await;
+    let process = world.process();
+    let in_use = |age| {
+        let (secret, lifetime, took) = (Secret::new("in-use"), Duration::from_secs(3600), Duration::ZERO);
+        let issued = Issued { secret, obtained_at: world.now() - age, lifetime, took };
+        Token::new(issued, world.clock.now(), 0.5, 1, Duration::ZERO)
+    };
+    sleep(Duration::from_secs(60)).await;
+    let older = Replaced::InUse(Arc::new(in_use(Duration::from_secs(90))));
+    let newer = Replaced::InUse(Arc::new(in_use(Duration::ZERO)));
+    let obtained = process.refresh(&device(), Some(&older), false).await;
+    assert_eq!(token(obtained).unwrap(), "access-0");
+    let obtained = process.refresh(&device(), Some(&newer), false).await;
+    assert_eq!(token(obtained).unwrap(), "access-1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use super::super::exchange::{Answer, Exchange};
 use super::super::schedule;
 use super::super::stub;
 use super::Random;
+use super::store::Disk;
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -68,8 +69,9 @@ impl Time {
         self.is() + Duration::from_millis(self.fast.load(Ordering::SeqCst) as u64)
     }
 
-    fn slept(&self) -> Duration {
-        Duration::from_millis(self.slept.load(Ordering::SeqCst) as u64)
+    fn moment(&self) -> Moment {
+        let slept = Duration::from_millis(self.slept.load(Ordering::SeqCst) as u64);
+        Moment { at: Instant::now(), slept }
     }
 
     pub(super) fn sleep_machine(&self, time: Duration) {
@@ -78,6 +80,20 @@ impl Time {
 
     pub(super) fn set_fast(&self, time: Duration) {
         self.fast.store(time.as_millis() as i64, Ordering::SeqCst);
+    }
+}
+
+/// A time, and how long the machine had slept then.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    at: Instant,
+    slept: Duration,
+}
+
+impl Moment {
+    /// Returns the time until `later` by the wall clock.
+    fn until(self, later: Self) -> Duration {
+        later.at - self.at + (later.slept - self.slept)
     }
 }
 
@@ -101,8 +117,8 @@ struct Records {
     refused: HashSet<String>,
     is_revoked: bool,
     last_issued: Option<Instant>,
-    /// The last refusal of the grant.
-    last_gone: Option<Instant>,
+    /// The last refusal of the grant that has arrived.
+    last_gone: Option<Moment>,
     /// Refreshes under way, by their source.
     under_way: HashMap<usize, String>,
 }
@@ -120,6 +136,7 @@ pub(super) enum Ended {
 pub(super) struct Provider {
     pub(super) traits: Traits,
     pub(super) time: Arc<Time>,
+    disk: Arc<Disk>,
     pub(super) mode: Mutex<Mode>,
     records: Mutex<Records>,
     random: Arc<Random>,
@@ -128,9 +145,9 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    pub(super) fn new(traits: Traits, time: Arc<Time>, random: Arc<Random>) -> Self {
-        let (mode, records) = (Mutex::new(Mode::Works), Mutex::default());
-        Self { traits, time, mode, records, random, violations: Mutex::default() }
+    pub(super) fn new(traits: Traits, disk: Arc<Disk>, random: Arc<Random>) -> Self {
+        let (time, mode, records) = (Arc::new(Time::new()), Mutex::new(Mode::Works), Mutex::default());
+        Self { traits, time, disk, mode, records, random, violations: Mutex::default() }
     }
 
     fn must(&self, holds: bool, otherwise: impl FnOnce() -> String) {
@@ -178,10 +195,7 @@ impl Provider {
     /// The provider decides.
     fn commit(&self, refresh: Option<&Secret>) -> Result<Answer, Failure> {
         let mode = *self.mode.lock().unwrap();
-        let gone = |records: &mut Records| {
-            records.last_gone = Some(Instant::now());
-            Failure::from(Cause::GrantGone { code: Some("invalid_grant".into()) })
-        };
+        let gone = || Failure::from(Cause::GrantGone { code: Some("invalid_grant".into()) });
         let mut records = self.records.lock().unwrap();
         match mode {
             Mode::Down => return Err(Unavailability::Status(503).into()),
@@ -190,7 +204,7 @@ impl Provider {
                 return Err(Failure { retry_after, ..Unavailability::Status(429).into() });
             }
             Mode::Refuses => return Err(Failure::rejected("invalid_client")),
-            Mode::Suspended if self.traits.stored => return Err(gone(&mut records)),
+            Mode::Suspended if self.traits.stored => return Err(gone()),
             Mode::Suspended => return Err(Failure::rejected("access_denied")),
             Mode::Works | Mode::LosesAnswers | Mode::Hangs => {}
         }
@@ -203,7 +217,7 @@ impl Provider {
                 records.is_revoked = true;
             }
             if records.is_revoked || records.refresh.as_ref() != Some(&sent) {
-                return Err(gone(&mut records));
+                return Err(gone());
             }
             if self.traits.rotates {
                 records.number += 1;
@@ -232,6 +246,7 @@ impl Provider {
     /// The refusal of a refresh token has arrived.
     fn refused(&self, refresh: &Secret) {
         let mut records = self.records.lock().unwrap();
+        records.last_gone = Some(self.time.moment());
         if records.rotated.contains(refresh.expose()) {
             records.refused.insert(refresh.expose().to_owned());
         }
@@ -247,10 +262,10 @@ impl Provider {
 /// The schedule as the endpoint sees it: of one source of one process.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    last: Option<(Instant, Ended)>,
+    last: Option<(Moment, Ended)>,
     failures: u32,
-    /// How long the machine had slept then.
-    slept: Duration,
+    /// The last refusal of the grant, until there is another token or login.
+    refused: Option<Moment>,
     /// The token may be replaced before its time: a service refused it, or the clock has changed.
     pub(super) is_suspect: bool,
     /// A pause may be cut short: SIGHUP, or a login.
@@ -259,20 +274,28 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// A person has signed in: that ends every pause that a missing grant has caused.
+    pub(super) fn signed_in(&mut self) {
+        (self.refused, self.is_excused) = (None, true);
+    }
+
     /// Checks invariant 5 when a request begins.
     fn begins(&mut self, provider: &Provider) {
-        let now = Instant::now();
+        let now = provider.time.moment();
         self.requests += 1;
         let excused = std::mem::take(&mut self.is_excused);
         // One that turns true while the request is under way may concern its token: the clock has changed.
         let was_suspect = std::mem::take(&mut self.is_suspect);
-        // A token that another process got shows that the endpoint works.
-        let (issued, gone) = {
+        // A token that another process got shows that the endpoint works. It may be stored late, if the disk is at fault.
+        // The source takes it up only then, and counts anew after it. This is no weakening while the disk works: a token is
+        // stored at once then.
+        let (renewed, gone) = {
             let records = provider.records.lock().unwrap();
-            (records.last_issued, records.last_gone)
+            (records.last_issued.max(provider.disk.renewed_at()), records.last_gone)
         };
-        let still = |(ended, _): &(Instant, Ended)| !excused && issued.is_none_or(|issued| issued <= *ended);
-        let Some((ended, how)) = self.last.filter(still) else {
+        let counts = |moment: Moment| renewed.is_none_or(|renewed| renewed <= moment.at);
+        self.refused = self.refused.filter(|refused| counts(*refused));
+        let Some((ended, how)) = self.last.filter(|(ended, _)| !excused && counts(*ended)) else {
             self.failures = 0;
             return;
         };
@@ -285,30 +308,43 @@ impl Pace {
                 pause.max(retry_after.unwrap_or_default().min(Duration::from_secs(3600)))
             }
             Ended::Rejected => Duration::from_secs(30).mul_f64(0.8),
-            // A grant that did not come by rotation is tried again every hour.
-            Ended::Gone => Duration::from_secs(3599),
+            Ended::Gone => Duration::ZERO,
         };
-        // The source finds the refusal of another process in the store, and waits as if it was its own.
-        let is_gone = how == Ended::Gone || gone.is_some_and(|gone| gone > ended);
-        // The hour after a refused grant goes by the wall clock, since it outlives the process.
-        let slept = if is_gone { provider.time.slept() - self.slept } else { Duration::ZERO };
-        let pause = now - ended + slept;
+        // The source found a refusal in the store, its own or that of another process, and has waited for the end of its
+        // hour, which goes by the wall clock.
+        let has_waited =
+            gone.is_some_and(|gone| gone.at > ended.at || gone.until(ended) < schedule::RETRY_GRANT);
+        let pause = if has_waited { ended.until(now) } else { now.at - ended.at };
         let failures = self.failures;
         provider.must(pause >= least, || {
             format!("invariant 5: asked again {pause:?} after {how:?}, {failures} failures")
         });
-        // It shows that the endpoint works, so that failures are counted anew after it.
-        if is_gone {
+        // A grant that did not come by rotation is tried again every hour, be it that SIGHUP caused a failed try in
+        // between. The hour goes by the wall clock, since it outlives the process.
+        let since_refusal = self.refused.map(|refused| refused.until(now));
+        provider.must(since_refusal.is_none_or(|since| since >= HOUR), || {
+            format!("invariant 5: asked again {since_refusal:?} after a refused grant")
+        });
+        // Failures are counted anew after that hour. This is no weakening: it happens once an hour and after a SIGHUP, and
+        // the check above keeps the hour itself.
+        if has_waited {
             self.failures = 0;
         }
     }
 
-    fn ends(&mut self, how: Ended, slept: Duration) {
-        self.slept = slept;
+    fn ends(&mut self, how: Ended, now: Moment) {
+        self.refused = match how {
+            Ended::Token(_) => None,
+            Ended::Gone => Some(now),
+            Ended::Unavailable(_) | Ended::Rejected => self.refused,
+        };
         self.failures = if matches!(how, Ended::Token(_) | Ended::Gone) { 0 } else { self.failures + 1 };
-        self.last = Some((Instant::now(), how));
+        self.last = Some((now, how));
     }
 }
+
+/// The time after which a refused grant is tried again, less what rounding takes.
+const HOUR: Duration = schedule::RETRY_GRANT.saturating_sub(Duration::from_secs(1));
 
 /// The way of one source to the endpoint.
 pub(super) struct Wire {
@@ -325,11 +361,24 @@ struct UnderWay<'a> {
     wire: &'a Wire,
     /// The provider has decided, and the answer has not arrived.
     is_committed: bool,
+    /// The schedule knows the outcome.
+    is_paced: bool,
+}
+
+impl UnderWay<'_> {
+    fn ends(&mut self, how: Ended) {
+        self.is_paced = true;
+        self.wire.pace.lock().unwrap().ends(how, self.wire.provider.time.moment());
+    }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.wire.provider.ended(self.wire.source, self.is_committed);
+        // A request that is given up has failed.
+        if !self.is_paced {
+            self.ends(Ended::Unavailable(None));
+        }
     }
 }
 
@@ -348,7 +397,7 @@ impl Exchange for Wire {
             records.under_way.insert(self.source, refresh_token.expose().to_owned());
         }
         let began = Instant::now();
-        let mut under_way = UnderWay { wire: self, is_committed: false };
+        let mut under_way = UnderWay { wire: self, is_committed: false, is_paced: false };
         let half = provider.traits.latency.mul_f64(0.5 + provider.random.fraction()) / 2;
         sleep(half).await;
         self.dies().await;
@@ -361,7 +410,7 @@ impl Exchange for Wire {
         sleep(half).await;
         self.dies().await;
         if mode == Mode::LosesAnswers && result.is_ok() {
-            self.pace.lock().unwrap().ends(Ended::Unavailable(None), provider.time.slept());
+            under_way.ends(Ended::Unavailable(None));
             return Err(Unavailability::Transport.into());
         }
         under_way.is_committed = false;
@@ -376,7 +425,7 @@ impl Exchange for Wire {
             Err(Failure { cause: Cause::GrantGone { .. }, .. }) => Ended::Gone,
             Err(Failure { retry_after, .. }) => Ended::Unavailable(*retry_after),
         };
-        self.pace.lock().unwrap().ends(how, provider.time.slept());
+        under_way.ends(how);
         result
     }
 }

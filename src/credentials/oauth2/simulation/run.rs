@@ -10,7 +10,7 @@ use super::super::stub;
 use super::super::token::Token;
 use super::super::tokens::Tokens;
 use super::Random;
-use super::endpoint::{Mode, Pace, Provider, Time, Traits, Wire};
+use super::endpoint::{Mode, Pace, Provider, Traits, Wire};
 use super::store::{Disk, SimStore};
 use crate::config::model::{ClientAuth, Grant, OAuth2};
 use crate::credentials::AccountStats;
@@ -96,8 +96,9 @@ impl Run {
             latency: Duration::from_millis([5, 100, 900][random.below(3) as usize]),
             stored: random.chance(75),
         };
-        let provider = Arc::new(Provider::new(traits, Arc::new(Time::new()), random.clone()));
-        let (disk, processes, requests, sources, checks) = Default::default();
+        let disk = Arc::<Disk>::default();
+        let provider = Arc::new(Provider::new(traits, disk.clone(), random.clone()));
+        let (processes, requests, sources, checks) = Default::default();
         let (totals, sleeps) = (Totals::default(), provider.traits.stored || random.chance(50));
         let mut run = Self { random, provider, disk, processes, requests, sources, checks, sleeps, totals };
         run.sign_in();
@@ -202,7 +203,7 @@ impl Run {
             // The command waits for the lock, as a refresh does.
             _ if self.provider.traits.stored && !self.disk.is_locked() => {
                 self.sign_in();
-                self.excuse();
+                self.tell_signed_in();
             }
             _ => {}
         }
@@ -332,10 +333,9 @@ impl Run {
         }
     }
 
-    /// A login ends every pause that a missing grant has caused.
-    fn excuse(&self) {
+    fn tell_signed_in(&self) {
         for pace in self.processes.iter().flat_map(|process| &process.paces) {
-            pace.lock().unwrap().is_excused = true;
+            pace.lock().unwrap().signed_in();
         }
     }
 
@@ -388,7 +388,7 @@ impl Run {
         // The grant may be gone for good: then a person signs in.
         if self.provider.traits.stored && self.all_get_a_token().await.is_err() {
             self.sign_in();
-            self.excuse();
+            self.tell_signed_in();
             self.pass(Duration::from_secs(10)).await;
         }
         self.all_get_a_token().await.expect("invariant 6: all is well again");

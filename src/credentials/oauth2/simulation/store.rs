@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// One grant's file and lock, which all processes share.
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub(super) struct Disk {
     /// Nothing can be reserved.
     pub(super) is_full: AtomicBool,
     pub(super) fails_to_write: AtomicBool,
+    /// The time at which another access token was stored.
+    renewed_at: Mutex<Option<Instant>>,
 }
 
 impl Disk {
@@ -35,7 +37,16 @@ impl Disk {
     /// Stores a login, as `attache login` does.
     pub(super) fn write(&self, change: impl FnOnce(Option<&Entry>) -> Entry) {
         let mut entry = self.entry.lock().unwrap();
-        *entry = (Some(change(entry.0.as_ref())), entry.1 + 1);
+        let next = change(entry.0.as_ref());
+        let access = |entry: &Entry| entry.access.as_ref().map(|access| access.token.clone());
+        if entry.0.as_ref().and_then(access) != access(&next) {
+            *self.renewed_at.lock().unwrap() = Some(Instant::now());
+        }
+        *entry = (Some(next), entry.1 + 1);
+    }
+
+    pub(super) fn renewed_at(&self) -> Option<Instant> {
+        *self.renewed_at.lock().unwrap()
     }
 
     pub(super) fn refresh_token(&self) -> Option<String> {
