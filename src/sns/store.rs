@@ -2,8 +2,8 @@
 //!
 //! A message names its certificate before anything of it is verified, so a client may name as many as it likes. What it
 //! can cause is bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same time, one for each URL;
-//! and an address that named one which SNS does not have names no other for [`BLAME`]. A certificate that is known is
-//! never fetched for a client's sake.
+//! and an address that named one which SNS does not have names no other for [`BLAME`], nor does one that left before that
+//! was known for [`LEFT`]. A certificate that is known is never fetched for a client's sake.
 
 use crate::config::model::Rate;
 use crate::limits::RateLimit;
@@ -35,6 +35,8 @@ const REFUSED: Duration = Duration::from_secs(5 * 60);
 const FAILED: Duration = Duration::from_secs(10);
 /// Time for which an address may not name another unknown certificate.
 const BLAME: Duration = Duration::from_secs(60);
+/// The same for one that left during a fetch.
+const LEFT: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 pub(super) struct Store {
@@ -42,7 +44,7 @@ pub(super) struct Store {
     rate: RateLimit,
     bucket: AtomicU64,
     began: Option<Instant>,
-    /// Addresses that named a certificate which SNS does not have, until when. As many as [`RATE`] allows.
+    /// Addresses that named a certificate which SNS does not have, or left before it was known, until when. As many as [`RATE`] allows.
     blamed: VecDeque<(IpAddr, Instant)>,
     confirmations: usize,
     /// The hashes of the URLs that were requested last: a question that is sent again is not asked again.
@@ -157,10 +159,13 @@ impl Store {
         }
     }
 
-    /// Takes back a fetch whose request is gone.
-    pub(super) fn abandon(&mut self, url: &CertificateUrl) {
-        if let Some(entry) = self.entries.get_mut(url) {
-            entry.ended = None;
+    /// Takes back a fetch of `client` whose request is gone. One that leaves before it is known what it named could
+    /// otherwise use the rate up.
+    pub(super) fn abandon(&mut self, url: &CertificateUrl, client: Option<IpAddr>, now: Instant) {
+        let Some(entry) = self.entries.get_mut(url) else { return };
+        entry.ended = None;
+        if entry.certificate.is_none() {
+            self.blamed.extend(client.map(|client| (network(client), now + LEFT)));
         }
     }
 
