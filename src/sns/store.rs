@@ -2,15 +2,15 @@
 //!
 //! A message names its certificate before anything of it is verified, so a client may name as many as it likes. What it
 //! can cause is bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same time, one for each URL;
-//! and an address that named one which SNS does not have names no other for [`BLAME`]. A certificate that is known is
-//! never fetched for a client's sake.
+//! and an address that named one which SNS does not have names no other for [`BLAME`], nor does one that left before that
+//! was known for [`LEFT`]. A certificate that is known is never fetched for a client's sake.
 
 use crate::config::model::Rate;
-use crate::limits::RateLimit;
+use crate::limits::{RateLimit, network_of};
 use crate::signature::Lookup;
 use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate};
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -35,6 +35,8 @@ const REFUSED: Duration = Duration::from_secs(5 * 60);
 const FAILED: Duration = Duration::from_secs(10);
 /// Time for which an address may not name another unknown certificate.
 const BLAME: Duration = Duration::from_secs(60);
+/// The same for one that left during a fetch.
+const LEFT: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 pub(super) struct Store {
@@ -42,8 +44,9 @@ pub(super) struct Store {
     rate: RateLimit,
     bucket: AtomicU64,
     began: Option<Instant>,
-    /// Addresses that named a certificate which SNS does not have, until when. As many as [`RATE`] allows.
-    blamed: VecDeque<(IpAddr, Instant)>,
+    /// Clients that named a certificate which SNS does not have, or left before it was known, until when. As many as
+    /// [`RATE`] allows.
+    blamed: VecDeque<(u128, Instant)>,
     confirmations: usize,
     /// The hashes of the URLs that were requested last: a question that is sent again is not asked again.
     confirmed: VecDeque<[u8; 32]>,
@@ -117,7 +120,7 @@ impl Store {
 
     fn may_fetch_unknown(&mut self, client: Option<IpAddr>, now: Instant) -> bool {
         self.blamed.retain(|(_, until)| now < *until);
-        let client = client.map(network);
+        let client = client.map(network_of);
         let is_blamed = self.blamed.iter().any(|(blamed, _)| Some(*blamed) == client);
         let uptime = now.saturating_duration_since(*self.began.get_or_insert(now));
         !is_blamed && self.rate.take_at(&self.bucket, uptime).is_ok()
@@ -151,16 +154,19 @@ impl Store {
             }
             Ok(Err(fault)) => {
                 (entry.certificate, entry.refused, entry.next) = (None, Some(fault), now + REFUSED);
-                self.blamed.extend(client.map(|client| (network(client), now + BLAME)));
+                self.blamed.extend(client.map(|client| (network_of(client), now + BLAME)));
             }
             Err(()) => entry.next = now + FAILED,
         }
     }
 
-    /// Takes back a fetch whose request is gone.
-    pub(super) fn abandon(&mut self, url: &CertificateUrl) {
-        if let Some(entry) = self.entries.get_mut(url) {
-            entry.ended = None;
+    /// Takes back a fetch of `client` whose request is gone. One that leaves before it is known what it named could
+    /// otherwise use the rate up.
+    pub(super) fn abandon(&mut self, url: &CertificateUrl, client: Option<IpAddr>, now: Instant) {
+        let Some(entry) = self.entries.get_mut(url) else { return };
+        entry.ended = None;
+        if entry.certificate.is_none() {
+            self.blamed.extend(client.map(|client| (network_of(client), now + LEFT)));
         }
     }
 
@@ -185,14 +191,6 @@ impl Store {
     pub(super) fn confirmed(&mut self, hash: [u8; 32]) {
         self.confirmed.truncate(MAX_CONFIRMED - 1);
         self.confirmed.push_front(hash);
-    }
-}
-
-/// Returns the client's network: the owner of an IPv6 network of 64 bits has all its addresses.
-fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        IpAddr::V4(_) => client,
     }
 }
 
