@@ -13,8 +13,8 @@ use http::HeaderName;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A longer id is not logged.
-const MAX_ID: usize = 256;
+/// Maximum length of a delivery's id. A longer one is ignored: it is neither logged nor passed on.
+pub(super) const MAX_ID: usize = 256;
 
 /// The identity of a delivery.
 pub(super) struct Identity {

@@ -27,7 +27,7 @@
 //! client that knows only the URL could hold them all.
 //!
 //! A handshake uses up none of the rate: the receiver does not see it, and a provider whose question is refused may end
-//! its deliveries. A secret that comes with one is kept by the future of a [`WantedKey`], before it is acknowledged.
+//! its deliveries. A secret that comes with one is kept by a [`StoreAccess`] before it is acknowledged.
 //!
 //! Time is an argument and nothing here does I/O. Of state, only the budgets of rates and the remembered deliveries
 //! change. Counting and logging a refusal is left to the caller, in one place: [`Refused`] has all that is needed.
@@ -137,11 +137,12 @@ impl From<Box<Refused>> for Stopped {
 pub enum Verdict {
     /// The body decides: read at most the route's `max_body` bytes, and ask again with the whole of it.
     NeedsBody,
-    /// The signature needs a key that is not there: fetch it within the deadline, and ask again.
-    NeedsKey(WantedKey),
     /// The signature needs a key of an issuer, or a certificate: fetch it within the deadline by [`KnownKeys::fetch`], and
     /// ask again with [`Admission::after_fetch`].
-    Fetch(Box<NeededKey>),
+    NeedsKey(Box<NeededKey>),
+    /// The store has to be read for the secret that the provider brought, or has to keep the one it brings: await the
+    /// access within the deadline, and ask again. The admission knows its result.
+    NeedsStore(StoreAccess),
     /// The delivery goes to the receiver.
     Forward(Box<Forward>),
     /// It is a handshake, which attache answers itself.
@@ -152,23 +153,10 @@ pub enum Verdict {
     Refuse(Box<Refused>),
 }
 
-/// A signing key that has to be fetched: an issuer's, or a provider's certificate.
+/// An access to the store of the secrets that providers bring. The store is not accessed before the future is polled.
 ///
-/// Nothing happens until the future is polled. It returns true if there is something new, so that asking again may lead
-/// to another verdict; after false, the same question leads to a refusal.
-pub struct WantedKey(Pin<Box<dyn Future<Output = bool> + Send>>);
-
-impl WantedKey {
-    /// Returns a key that `fetch` fetches.
-    pub fn new(fetch: impl Future<Output = bool> + Send + 'static) -> Self {
-        Self(Box::pin(fetch))
-    }
-
-    /// Fetches it.
-    pub async fn fetch(self) -> bool {
-        self.0.await
-    }
-}
+/// An admission asks for at most one look and one write. After the same question a second time, it refuses.
+pub type StoreAccess = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A delivery that goes to the receiver.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! The handshake within the admission: questions, and a secret that the provider brings.
 
-use super::{Admission, Call, Refused, Verdict, WantedKey};
+use super::{Admission, Call, Refused, Verdict};
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
 use crate::handshake_secrets::{HandshakeSecret, KeepError, Kept};
@@ -124,12 +124,9 @@ impl Admission {
             None => {}
         }
         let (brought, asked, now) = (Arc::clone(brought), Arc::clone(asked), self.now);
-        Verdict::NeedsKey(WantedKey::new(async move {
-            let kept = brought.keep(&secret, now).await;
-            let is_kept = kept.is_ok();
+        Verdict::NeedsStore(Box::pin(async move {
             // Set once: the flag lets one attempt begin.
-            let _ = asked.kept.set(kept);
-            is_kept
+            let _ = asked.kept.set(brought.keep(&secret, now).await);
         }))
     }
 
@@ -151,7 +148,10 @@ impl Admission {
             return Err(Verdict::Refuse(missing(key, brought)));
         }
         let brought = Arc::clone(brought);
-        Err(Verdict::NeedsKey(WantedKey::new(async move { brought.look().await.is_ok() })))
+        Err(Verdict::NeedsStore(Box::pin(async move {
+            // An error becomes part of the secret's state, from which the refusal is made.
+            let _ = brought.look().await;
+        })))
     }
 }
 
