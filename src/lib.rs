@@ -37,6 +37,7 @@ pub mod header_name;
 pub mod issuers;
 pub mod jwt;
 pub mod limits;
+pub mod log_limit;
 pub mod message;
 pub mod outbound;
 pub mod plan;

@@ -20,6 +20,7 @@ mod tests;
 pub use entry::{kept, name, reset};
 
 use crate::error_chain::Chain;
+use crate::log_limit::LogLimit;
 use crate::secret::Secret;
 use crate::signature::{SecretFault, Verifier};
 use crate::state::{Entry, Peek, Stamp, StateError, StoreSlot};
@@ -40,6 +41,8 @@ pub struct HandshakeSecret {
     known: ArcSwap<Known>,
     /// Number of other secrets that were ignored.
     ignored: Arc<AtomicU64>,
+    /// The log lines about them.
+    log_limit: LogLimit,
 }
 
 /// The result of the last look into the store.
@@ -121,6 +124,7 @@ impl HandshakeSecret {
             known: ArcSwap::new(same.map_or_else(Arc::default, |before| before.known.load_full())),
             ignored: before.map(|before| Arc::clone(&before.ignored)).unwrap_or_default(),
             verifier,
+            log_limit: LogLimit::default(),
         }
     }
 
@@ -230,12 +234,13 @@ impl HandshakeSecret {
         }
         let ignored = self.ignored.fetch_add(1, Relaxed) + 1;
         // A client may send any number of them; the access log has each.
-        if ignored.is_power_of_two() {
+        if let Some(not_logged) = self.log_limit.take() {
             let (service, handshake) = (&*self.service, self.handshake);
             tracing::warn!(
                 service,
                 handshake,
                 ignored,
+                not_logged,
                 "another secret than the one that is kept was ignored; if the webhook was set up anew, \
                  `attache urls --reset-handshake` lets the next handshake in"
             );
