@@ -9,9 +9,10 @@
 //!   webhook without a way to verify anything.
 //! - A kept secret is replaced by nothing but [`reset`]: a client that knows the URL can't bring another one.
 //!
-//! # What a look costs
+//! # Costs
 //!
-//! A process looks every other second, and for each request as long as it has no secret: one `stat`, without the lock.
+//! A process looks every other second, and for each request as long as it has no secret. A look is one `stat`, without
+//! the lock.
 
 mod entry;
 #[cfg(test)]
@@ -66,7 +67,7 @@ enum State {
     Unusable(KeepError),
 }
 
-/// Why a secret can't be kept or used. Holds no secret.
+/// The reason why a secret can't be kept or used. Holds no secret.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeepError {
     /// The store failed.
@@ -170,7 +171,7 @@ impl HandshakeSecret {
             Err(error) => (None, State::Unusable(KeepError::Store(Arc::new(error)))),
         };
         let now = Known { is_known: true, stamp: state.0, state: state.1 };
-        self.tell(&known, &now);
+        self.log_change(&known, &now);
         let result = now.error();
         self.known.store(Arc::new(now));
         result
@@ -195,14 +196,14 @@ impl HandshakeSecret {
         self.look().await?;
         match (kept, &self.known.load().state) {
             (Some(_), State::Kept { digest, .. }) => Ok(self.compare(digest, secret)),
-            // Another process removed it meanwhile.
+            // Another process removed the kept secret meanwhile.
             (Some(_), _) => Ok(Kept::Ignored),
             (None, _) => Ok(Kept::First),
         }
     }
 
     /// Logs a change of the state.
-    fn tell(&self, before: &Known, now: &Known) {
+    fn log_change(&self, before: &Known, now: &Known) {
         let (service, handshake) = (&*self.service, self.handshake);
         match (&before.state, &now.state) {
             (State::Waiting, State::Waiting) if !before.is_known => tracing::info!(

@@ -1,11 +1,11 @@
 //! Memory of request bodies that are read ahead: that of the whole process, and a share of it for each client address.
 //!
-//! What counts is what is allocated, not what was received. A client address may hold a third of what is free after its
-//! own allocation: alone a quarter of the limit, and less the more is in use. So each further address that fills its
-//! share leaves room for the next one, and bodies of many addresses can use the limit up.
+//! Allocated bytes count, not received ones. A client address may hold a third of what is free after its own
+//! allocation: alone a quarter of the limit, and less the more is in use. So each further address that fills its share
+//! leaves room for the next one, and bodies of many addresses can use the limit up.
 //!
-//! The shares are atomic cells that all addresses are spread over: nothing is locked, allocated or swept. Two addresses
-//! may share a cell, with a chance of one in [`CELLS`]; the cost is that one of them is refused earlier.
+//! The shares are atomic cells over which all addresses are spread: no lock is taken, nothing is allocated or swept.
+//! Two addresses may share a cell, with a chance of one in [`CELLS`]; the cost is that one of them is refused earlier.
 
 use super::network_of;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Number of cells that all addresses are spread over: half a MiB.
+/// Number of cells over which all addresses are spread: half a MiB.
 const CELLS: usize = 1 << 16;
 /// An address holds at most what is free, divided by this.
 const FREE_PER_SHARE: u64 = 3;
@@ -23,11 +23,11 @@ const FREE_PER_SHARE: u64 = 3;
 pub struct BodyMemory {
     total: AtomicU64,
     shares: Box<[AtomicU64]>,
-    /// Keyed anew in each process, so that no client can choose the addresses it shares a cell with.
+    /// Keyed anew in each process, so that no client can choose the addresses that share its cell.
     hasher: RandomState,
 }
 
-/// Why a body gets no memory.
+/// The reason why a body gets no memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     /// The bodies of all clients use the limit up.

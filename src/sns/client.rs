@@ -16,7 +16,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// Maximum size of an answer, in bytes. A certificate has 2 KiB.
 const MAX_ANSWER: usize = 16 << 10;
 
-/// Why a request brought nothing. No text holds a URL's query or a part of an answer.
+/// The reason why a request brought no result. No text holds a URL's query or a part of an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchFailure {
     /// There is no answer.
@@ -30,7 +30,7 @@ pub(crate) enum FetchFailure {
     Status(u16),
 }
 
-/// Why there is no answer to a request.
+/// The reason why there is no answer to a request.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct RequestFailure(#[from] FetchError);

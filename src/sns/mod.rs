@@ -7,7 +7,7 @@
 //! - Only the URLs of [`crate::signature::sns`] are requested: https, an SNS host of a listed topic's region, and no
 //!   redirect is followed. The egress guard and the file's `proxy` hold as for every server.
 //! - A client that knows the URL of a webhook can cause few fetches: see [`store`]. No lock is held during one.
-//! - A fetch belongs to the request that began it. If that request ends first, another one that waits begins anew.
+//! - A fetch belongs to the request that began it. If that request ends first, one of those that wait begins anew.
 
 mod client;
 mod store;
@@ -25,7 +25,7 @@ use store::{Begin, Store};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// See the module's documentation. It outlives snapshots.
+/// The client of the SNS hosts, with the certificates that it fetched. It outlives snapshots.
 #[derive(Default)]
 pub struct Sns(Mutex<Store>);
 
@@ -57,7 +57,7 @@ impl Sns {
             match begin {
                 Begin::NotNow => return,
                 Begin::Wait(mut ended) => {
-                    // An error: the request that fetched is gone, and this one takes over.
+                    // An error: the request that fetched has ended, and this one takes over.
                     if ended.changed().await.is_ok() {
                         return;
                     }
@@ -118,7 +118,7 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// A fetch under way. Dropping it tells the requests that wait.
+/// A fetch under way. Dropping it notifies the requests that wait.
 struct Fetch<'f> {
     sns: &'f Sns,
     url: &'f CertificateUrl,

@@ -1,9 +1,9 @@
 //! The certificates that are known, and when another may be fetched. Pure: the time is an argument.
 //!
-//! A message names its certificate before anything of it is verified, so a client may name as many as it likes. What it
-//! can cause is bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same time, one for each URL;
-//! and an address that named one which SNS does not have names no other for [`BLAME`]. A certificate that is known is
-//! never fetched for a client's sake.
+//! A message names its certificate before anything of it is verified, so a client may name any number of them. The
+//! fetches that it can cause are bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same
+//! time, one for each URL; and an address that named one which SNS does not have names no other for [`BLAME`]. A
+//! certificate that is known is fetched again at the age of [`FRESH`], and not earlier.
 
 use crate::config::model::Rate;
 use crate::limits::RateLimit;
@@ -36,7 +36,7 @@ const FAILED: Duration = Duration::from_secs(10);
 /// Time for which an address may not name another unknown certificate.
 const BLAME: Duration = Duration::from_secs(60);
 
-/// See the module's documentation.
+/// The certificates, their fetches, and the confirmed subscriptions.
 pub(super) struct Store {
     entries: HashMap<CertificateUrl, Entry>,
     rate: RateLimit,
@@ -45,7 +45,7 @@ pub(super) struct Store {
     /// Addresses that named a certificate which SNS does not have, until when. As many as [`RATE`] allows.
     blamed: VecDeque<(IpAddr, Instant)>,
     confirmations: usize,
-    /// The hashes of the URLs that were requested last: a question that is sent again is not asked again.
+    /// The hashes of the URLs that were requested last: a question that SNS repeats is not confirmed again.
     confirmed: VecDeque<[u8; 32]>,
 }
 
@@ -60,9 +60,9 @@ struct Entry {
     ended: Option<watch::Receiver<()>>,
 }
 
-/// What to do for a certificate that is needed.
+/// The next step for a certificate that is needed.
 pub(super) enum Begin {
-    /// Fetch it, and tell those that wait. Followed by [`Store::end`] or [`Store::abandon`].
+    /// Fetch it, and notify the requests that wait. Followed by [`Store::end`] or [`Store::abandon`].
     Fetch(watch::Sender<()>),
     /// Wait for the end of the fetch under way. An error says that it was abandoned.
     Wait(watch::Receiver<()>),
@@ -123,7 +123,7 @@ impl Store {
         !is_blamed && self.rate.take_at(&self.bucket, uptime).is_ok()
     }
 
-    /// Makes room for `url`: what was refused goes before certificates, and what was used last stays.
+    /// Makes room for `url`: refusals are removed before certificates, and the least recently used entry first.
     fn make_room(&mut self, url: &CertificateUrl) {
         if self.entries.len() < MAX_ENTRIES || self.entries.contains_key(url) {
             return;
@@ -157,7 +157,7 @@ impl Store {
         }
     }
 
-    /// Takes back a fetch whose request is gone.
+    /// Takes back a fetch whose request has ended.
     pub(super) fn abandon(&mut self, url: &CertificateUrl) {
         if let Some(entry) = self.entries.get_mut(url) {
             entry.ended = None;

@@ -13,7 +13,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use std::sync::Arc;
 
-/// See the module's documentation.
+/// The prepared webhook of one service.
 pub struct Endpoint {
     /// The route to the receiver.
     pub route: Arc<Route>,
@@ -31,7 +31,7 @@ pub struct Endpoint {
     pub verifier: Option<Verifier>,
     /// Answers the provider's question before its first delivery.
     pub responder: Option<Box<Responder>>,
-    /// The secret that the provider brings.
+    /// The secret that the provider brings in its handshake.
     pub brought: Option<Arc<HandshakeSecret>>,
     /// The treatment of duplicates, and the remembered deliveries.
     pub replay: Option<(Replay, Arc<Deliveries>)>,

@@ -19,8 +19,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
-/// Bodies above this size are verified on another thread, so that they do not delay other requests of this one. Their
-/// number is bounded, since each occupies some multiple of its size meanwhile.
+/// Minimum size of a body that is verified while the other tasks of its thread move to another thread. The number of such
+/// verifications is bounded, since each occupies some multiple of the body's size.
 const LARGE: usize = 256 << 10;
 /// Maximum number of questions to the admission: for the head, the body, a look into the store, a key, and a secret that
 /// was kept.

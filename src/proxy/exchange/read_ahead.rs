@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// `100 Continue`, for a client that waits for it.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Why a body could not be read ahead.
+/// The reason why a body could not be read ahead.
 enum ReadBodyError {
     /// The client's connection failed.
     Client(ClientError),

@@ -1,8 +1,8 @@
 //! The certificate whose key signs the messages of SNS.
 //!
-//! SNS serves the certificate alone, without the ones between it and a root, so no chain can be verified. What vouches
-//! for it is the TLS connection to the SNS host, by which it is fetched; its name and its dates are checked as well. The
-//! validators that Amazon publishes do the same or less.
+//! SNS serves the certificate alone, without the ones between it and a root, so no chain can be verified. It is
+//! authenticated by the TLS connection to the SNS host from which it is fetched; its name and dates are checked as
+//! well. The validators that Amazon publishes do the same or less.
 
 use super::Version;
 use super::topic::CertificateUrl;
@@ -26,7 +26,7 @@ pub struct SigningCertificate {
     dates: x509::Dates,
 }
 
-/// Why a certificate does not vouch for a message.
+/// The reason why no message can be verified with a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
     /// The host has no such certificate.

@@ -15,7 +15,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-/// What the admission has found out about the secret that the provider brings.
+/// The accesses of one admission to the store, for a secret that the provider brings.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     /// The store was asked if there is one.
@@ -26,7 +26,7 @@ pub(super) struct Asked {
     kept: OnceLock<Result<Kept, KeepError>>,
 }
 
-/// The signatures that a delivery may have.
+/// The verifier of a delivery.
 pub(super) enum InUse<'k> {
     /// With secrets of the file.
     Own(&'k Verifier),
@@ -182,7 +182,7 @@ fn not_kept(key: Key<'_>, error: &KeepError) -> Box<Refused> {
     unavailable(key, detail, "handshake_not_kept").logged(format!("{detail}: {}", Chain(error)))
 }
 
-/// Refuses another secret than the one that is kept.
+/// Refuses a secret that differs from the kept one.
 fn ignored(key: Key<'_>) -> Box<Refused> {
     let detail = "the webhook has the secret of an earlier handshake, so this one is ignored";
     let refusal = Refusal::new(ErrorCode::SignatureInvalid, detail).because("handshake_done");

@@ -71,7 +71,7 @@ impl<'a> Headers<'a> {
 /// Computes the MAC of a challenge with the webhook's secret.
 pub type Sign<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
-/// What is done with a question.
+/// The outcome of a question.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
     /// It is answered.
