@@ -6,11 +6,11 @@
 //! certificate that is known is fetched again at the age of [`FRESH`], and not earlier.
 
 use crate::config::model::Rate;
-use crate::limits::RateLimit;
+use crate::limits::{RateLimit, network_of};
 use crate::signature::Lookup;
 use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate};
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) struct Store {
     bucket: AtomicU64,
     began: Option<Instant>,
     /// Addresses that named a certificate which SNS does not have, until when. As many as [`RATE`] allows.
-    blamed: VecDeque<(IpAddr, Instant)>,
+    blamed: VecDeque<(u128, Instant)>,
     confirmations: usize,
     /// The hashes of the URLs that were requested last: a question that SNS repeats is not confirmed again.
     confirmed: VecDeque<[u8; 32]>,
@@ -117,7 +117,7 @@ impl Store {
 
     fn may_fetch_unknown(&mut self, client: Option<IpAddr>, now: Instant) -> bool {
         self.blamed.retain(|(_, until)| now < *until);
-        let client = client.map(network);
+        let client = client.map(network_of);
         let is_blamed = self.blamed.iter().any(|(blamed, _)| Some(*blamed) == client);
         let uptime = now.saturating_duration_since(*self.began.get_or_insert(now));
         !is_blamed && self.rate.take_at(&self.bucket, uptime).is_ok()
@@ -151,7 +151,7 @@ impl Store {
             }
             Ok(Err(fault)) => {
                 (entry.certificate, entry.refused, entry.next) = (None, Some(fault), now + REFUSED);
-                self.blamed.extend(client.map(|client| (network(client), now + BLAME)));
+                self.blamed.extend(client.map(|client| (network_of(client), now + BLAME)));
             }
             Err(()) => entry.next = now + FAILED,
         }
@@ -185,14 +185,6 @@ impl Store {
     pub(super) fn confirmed(&mut self, hash: [u8; 32]) {
         self.confirmed.truncate(MAX_CONFIRMED - 1);
         self.confirmed.push_front(hash);
-    }
-}
-
-/// Returns the client's network: the owner of an IPv6 network of 64 bits has all its addresses.
-fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        IpAddr::V4(_) => client,
     }
 }
 

@@ -12,7 +12,6 @@ use crate::signature::NeededKey;
 use crate::signature::sns::Subscription;
 use crate::sns::Way;
 use crate::telemetry::metrics::WebhookRefusal;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Fetches a key that a signature needs. After the deadline, or if it may not be fetched now, the admission decides
@@ -45,7 +44,7 @@ pub(super) async fn confirm(
     };
     match within(planned.deadline, client, confirming).await {
         Err(left) => return left,
-        Ok(Some(true)) => return replied(&mut request.record, Reply::text(Cow::Borrowed(""))),
+        Ok(Some(true)) => return replied(&mut request.record, Reply::empty()),
         Ok(Some(false) | None) => {}
     }
     let detail = "the subscription could not be confirmed; the operator's log says why";

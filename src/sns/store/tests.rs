@@ -53,7 +53,10 @@ fn an_address_that_names_what_sns_does_not_have_waits_and_others_do_not() {
     assert!(is_fetched(&mut store, 2, client(2), now + SECOND));
     store.abandon(&url(2));
     assert!(is_fetched(&mut store, 2, client(1), now + BLAME));
-    assert_eq!(network("2001:db8::1".parse().expect("one")), network("2001:db8::ffff".parse().expect("one")));
+    assert_eq!(
+        network_of("2001:db8::1".parse().expect("one")),
+        network_of("2001:db8::ffff".parse().expect("one"))
+    );
 }
 
 #[test]

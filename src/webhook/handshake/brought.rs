@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::borrow::Cow;
 
 /// Asana's header, in the question and in the answer.
-pub(super) const HOOK_SECRET: &str = "X-Hook-Secret";
+const HOOK_SECRET: &str = "X-Hook-Secret";
 /// The header of Notion's signatures, which its question does not have.
 const NOTION_SIGNATURE: &str = "x-notion-signature";
 /// Lengths of a secret. Asana's have 32 or 64 characters, Notion's 50. A shorter one could be guessed.
