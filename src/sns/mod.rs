@@ -158,7 +158,7 @@ impl Fetch<'_> {
 impl Drop for Fetch<'_> {
     fn drop(&mut self) {
         if self.end.is_some() {
-            self.sns.store().abandon(self.url);
+            self.sns.store().abandon(self.url, self.client, Instant::now());
         }
     }
 }

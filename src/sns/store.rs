@@ -2,8 +2,9 @@
 //!
 //! A message names its certificate before anything of it is verified, so a client may name any number of them. The
 //! fetches that it can cause are bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same
-//! time, one for each URL; and an address that named one which SNS does not have names no other for [`BLAME`]. A
-//! certificate that is known is fetched again at the age of [`FRESH`], and not earlier.
+//! time, one for each URL. An address that named one which SNS does not have names no other for [`BLAME`], and one that
+//! left during the fetch for [`LEFT`]. A certificate that is known is fetched again at the age of [`FRESH`], and not
+//! earlier.
 
 use crate::config::model::Rate;
 use crate::limits::{RateLimit, network_of};
@@ -35,6 +36,8 @@ const REFUSED: Duration = Duration::from_secs(5 * 60);
 const FAILED: Duration = Duration::from_secs(10);
 /// Time for which an address may not name another unknown certificate.
 const BLAME: Duration = Duration::from_secs(60);
+/// The same for an address that left during a fetch.
+const LEFT: Duration = Duration::from_secs(10);
 
 /// The certificates, their fetches, and the confirmed subscriptions.
 pub(super) struct Store {
@@ -42,7 +45,8 @@ pub(super) struct Store {
     rate: RateLimit,
     bucket: AtomicU64,
     began: Option<Instant>,
-    /// Addresses that named a certificate which SNS does not have, until when. As many as [`RATE`] allows.
+    /// Addresses that named a certificate which SNS does not have, or left during the fetch, until when. As many as
+    /// [`RATE`] allows.
     blamed: VecDeque<(u128, Instant)>,
     confirmations: usize,
     /// The hashes of the URLs that were requested last: a question that SNS repeats is not confirmed again.
@@ -157,10 +161,13 @@ impl Store {
         }
     }
 
-    /// Takes back a fetch whose request has ended.
-    pub(super) fn abandon(&mut self, url: &CertificateUrl) {
-        if let Some(entry) = self.entries.get_mut(url) {
-            entry.ended = None;
+    /// Takes back a fetch of `client` whose request has ended. A client that leaves during its fetches could otherwise
+    /// use the rate up.
+    pub(super) fn abandon(&mut self, url: &CertificateUrl, client: Option<IpAddr>, now: Instant) {
+        let Some(entry) = self.entries.get_mut(url) else { return };
+        entry.ended = None;
+        if entry.certificate.is_none() {
+            self.blamed.extend(client.map(|client| (network_of(client), now + LEFT)));
         }
     }
 

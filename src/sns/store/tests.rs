@@ -51,12 +51,27 @@ fn an_address_that_names_what_sns_does_not_have_waits_and_others_do_not() {
     assert!(!is_fetched(&mut store, 1, client(2), now + REFUSED - SECOND), "it is known to be missing");
     assert!(!is_fetched(&mut store, 2, client(1), now + BLAME - SECOND));
     assert!(is_fetched(&mut store, 2, client(2), now + SECOND));
-    store.abandon(&url(2));
+    store.abandon(&url(2), client(2), now + SECOND);
     assert!(is_fetched(&mut store, 2, client(1), now + BLAME));
     assert_eq!(
         network_of("2001:db8::1".parse().expect("one")),
         network_of("2001:db8::ffff".parse().expect("one"))
     );
+}
+
+#[test]
+fn a_client_that_leaves_during_fetches_does_not_use_the_rate_up() {
+    let (mut store, now) = (Store::default(), Instant::now());
+    let began = (0..100).filter(|&n| {
+        let is_fetched = is_fetched(&mut store, n, client(1), now);
+        if is_fetched {
+            store.abandon(&url(n), client(1), now);
+        }
+        is_fetched
+    });
+    assert_eq!(began.count(), 1);
+    assert!(is_fetched(&mut store, 0, client(2), now), "the same certificate for another client");
+    assert!(is_fetched(&mut store, 100, client(1), now + LEFT));
 }
 
 #[test]
