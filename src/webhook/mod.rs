@@ -15,7 +15,6 @@ pub mod key_copies;
 pub mod keys;
 pub mod rate;
 pub mod replay;
-pub mod sns;
 mod target;
 
 pub use target::{key_text, log_path, template};

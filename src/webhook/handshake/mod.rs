@@ -18,6 +18,7 @@ mod discord;
 mod echo;
 mod hub;
 mod mac;
+pub(super) mod sns;
 #[cfg(test)]
 mod tests;
 
