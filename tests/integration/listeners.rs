@@ -206,7 +206,8 @@ async fn a_truncated_response_is_a_reset() {
 #[tokio::test]
 async fn an_unfinished_handshake_gives_way_to_other_clients() {
     let (third_party, ca) = (third_party(), CertificateAuthority::new());
-    let yaml = format!("limits: {{ connections: 2 }}\n{LISTEN}{}", mailer(""));
+    // A request counts until the last byte of its response was written, which may be after the client has read it.
+    let yaml = format!("limits: {{ connections: 2 }}\n{LISTEN}{}", mailer("max_concurrent: 2"));
     let attache = setup(&ca, &third_party).with(&yaml).await;
     let client = TlsClient::of(&ca);
     let mut kept = client.connect(attache.outbound()).await.expect("a handshake");

@@ -39,7 +39,7 @@ pub(super) fn rules(shape: &'static Shape) -> Map<String, Value> {
             "minProperties": 1,
             "dependencies": { "client_certificate": ["client_key"], "client_key": ["client_certificate"] },
         }),
-        "verify" => exactly_one(["secret", "secrets", "public_key"].into_iter()),
+        "verify" => exactly_one(["secret", "secrets", "public_key", "topics", "issuer"].into_iter()),
         _ => json!({}),
     };
     let conditions = conditions(shape);
