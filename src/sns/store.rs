@@ -40,7 +40,7 @@ const BLAME: Duration = Duration::from_secs(60);
 const LEFT: Duration = Duration::from_secs(10);
 
 /// The certificates, their fetches, and the confirmed subscriptions.
-pub(super) struct Store {
+pub(super) struct CertificateStore {
     entries: HashMap<CertificateUrl, Entry>,
     rate: RateLimit,
     bucket: AtomicU64,
@@ -66,7 +66,7 @@ struct Entry {
 
 /// The next step for a certificate that is needed.
 pub(super) enum Begin {
-    /// Fetch it, and notify the requests that wait. Followed by [`Store::end`] or [`Store::abandon`].
+    /// Fetch it, and notify the requests that wait. Followed by [`CertificateStore::end`] or [`CertificateStore::abandon`].
     Fetch(watch::Sender<()>),
     /// Wait for the end of the fetch under way. An error says that it was abandoned.
     Wait(watch::Receiver<()>),
@@ -74,7 +74,7 @@ pub(super) enum Begin {
     NotNow,
 }
 
-impl Default for Store {
+impl Default for CertificateStore {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
@@ -88,7 +88,7 @@ impl Default for Store {
     }
 }
 
-impl Store {
+impl CertificateStore {
     /// Returns what is known of a certificate.
     pub(super) fn lookup(&mut self, url: &CertificateUrl, now: Instant) -> Lookup {
         let Some(entry) = self.entries.get_mut(url) else { return Lookup::Needed };
