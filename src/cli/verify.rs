@@ -115,7 +115,7 @@ pub fn run(args: &VerifyArgs, config: Option<&Path>) -> i32 {
 
 /// The reason why the request can't be checked.
 enum Problem {
-    /// It was printed already.
+    /// The reason was printed already.
     Said,
     Unsaid(String),
 }

@@ -87,11 +87,11 @@ pub enum KeepError {
 /// The result of keeping a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It is the first one.
+    /// The secret is the first one.
     First,
-    /// It is the one that is kept already: the provider repeats its question.
+    /// The secret is the kept one: the provider repeats its question.
     Again,
-    /// There is another one, which stays.
+    /// Another secret is kept, and stays.
     Ignored,
 }
 
@@ -160,7 +160,7 @@ impl HandshakeSecret {
     /// Looks into the store, and takes up what another process kept or removed.
     ///
     /// # Errors
-    /// Why the secret can't be used.
+    /// The reason why the secret can't be used.
     pub async fn look(&self) -> Result<(), KeepError> {
         let known = self.known.load_full();
         let store = self.store.get().ok_or(KeepError::Closed)?;
@@ -180,7 +180,7 @@ impl HandshakeSecret {
     /// Keeps a secret that the provider brings, if there is none yet. On success it is on the disk.
     ///
     /// # Errors
-    /// It could not be kept, so it must not be acknowledged.
+    /// The secret could not be kept, so it must not be acknowledged.
     pub async fn keep(&self, secret: &Secret, now: SystemTime) -> Result<Kept, KeepError> {
         // A wrong secret for an established webhook costs one `stat`.
         self.look().await?;

@@ -84,7 +84,7 @@ pub enum SecretFault {
     #[error("an RSA key of less than 2048 bits or more than 8192")]
     RsaSize,
     /// A public key as the secret of a MAC.
-    #[error("a public key; the scheme signs with a secret, and anyone could sign with a public key")]
+    #[error("a public key; the scheme signs with a secret, and others know a public key")]
     PublicKeyAsSecret,
 }
 

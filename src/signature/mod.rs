@@ -231,7 +231,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Why none of the secrets signed it.
+    /// The fault of the delivery.
     pub fn verify_at(
         &self,
         delivery: &Delivery<'_>,
@@ -246,7 +246,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Why it did not; [`Fault::NeedsKey`] if a key may be fetched first.
+    /// The fault of the delivery, or [`Fault::NeedsKey`] if a key may be fetched first.
     pub fn verify_with(
         &self,
         delivery: &Delivery<'_>,

@@ -42,7 +42,7 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// Why it can't.
+    /// The reason why it can't.
     pub fn fits(&self, secret: &Secret) -> Result<(), SecretFault> {
         let new = Verifier::new(self.clone(), std::slice::from_ref(secret), Verifier::DEFAULT_TOLERANCE);
         new.map(drop).map_err(|(_, fault)| fault)

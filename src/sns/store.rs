@@ -70,7 +70,7 @@ pub(super) enum Begin {
     Fetch(watch::Sender<()>),
     /// Wait for the end of the fetch under way. An error says that it was abandoned.
     Wait(watch::Receiver<()>),
-    /// Nothing: it may not be fetched now.
+    /// Do not fetch: no fetch may begin now.
     NotNow,
 }
 

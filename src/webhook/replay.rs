@@ -51,9 +51,9 @@ enum Progress {
 /// The state of a delivery that arrives.
 #[derive(Debug)]
 pub enum Seen {
-    /// It is new. The holder of the reservation carries it out.
+    /// The delivery is new. The holder of the reservation carries it out.
     First(DedupReservation),
-    /// It is being forwarded to the receiver.
+    /// The delivery is being forwarded to the receiver.
     UnderWay,
     /// The receiver was sent it and gave no answer. It is held for this time.
     Unknown(Duration),

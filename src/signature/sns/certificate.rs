@@ -32,7 +32,7 @@ pub enum CertificateFault {
     /// The host has no such certificate.
     #[error("SNS has no certificate at `SigningCertURL`")]
     Missing,
-    /// It is not one certificate in PEM with an RSA key of a usual size.
+    /// The answer is not one certificate in PEM with an RSA key of a usual size.
     #[error(
         "the certificate at `SigningCertURL` can't be used: it is not one certificate with an RSA key, in PEM"
     )]
@@ -66,7 +66,7 @@ impl SigningCertificate {
     ///
     /// # Errors
     ///
-    /// Why it is not.
+    /// The check that failed.
     pub fn check(&self, url: &CertificateUrl, now: SystemTime) -> Result<(), CertificateFault> {
         let expected = url.names();
         if !self.names.iter().any(|name| expected.contains(name)) {

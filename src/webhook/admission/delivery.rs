@@ -123,7 +123,7 @@ fn place(key: Key<'_>, uptime: Duration) -> Result<Option<Permit>, Box<Refused>>
 ///
 /// # Errors
 ///
-/// Why the signature is not valid.
+/// The fault of the signature.
 pub fn verify_at(
     verifier: &Verifier,
     delivery: &Delivery<'_>,
