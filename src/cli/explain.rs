@@ -365,7 +365,11 @@ fn log_path(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> String {
                 Decision::Outbound(..) => None,
             };
             let endpoint = key.map(|key| &**snapshot.keys.get(key).endpoint());
-            crate::webhook::log_path(&snapshot.keys, target, endpoint)
+            let head = request::parse(asked.head.clone().into()).ok();
+            let shown = endpoint.zip(head.as_ref());
+            let key =
+                shown.and_then(|(endpoint, head)| crate::webhook::key_text(target, &head.fields, endpoint));
+            crate::webhook::log_path(&snapshot.keys, target, endpoint, key.as_deref())
         }
     };
     String::from_utf8_lossy(&path).into_owned()

@@ -290,6 +290,11 @@ impl Verifier {
         digest
     }
 
+    /// Returns true if the call is signed: it does not only show a credential.
+    pub fn signs(&self, delivery: &Delivery<'_>) -> bool {
+        self.way(delivery).is_some_and(|way| !way.parts.algorithm.shows_credential())
+    }
+
     /// Returns the HMAC of X's challenge, which X asks for before it sends anything.
     pub fn sign_challenge(&self, challenge: &[u8]) -> Option<Vec<u8>> {
         let (_, key) = self.ways.first()?.keys.first()?;

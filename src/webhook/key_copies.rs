@@ -53,17 +53,24 @@ fn may_hold(text: &[u8], key: &[u8]) -> bool {
 
 /// Returns true if `text` holds `key`: raw or percent-encoded, alone or inside a longer text.
 pub fn holds(text: &[u8], key: &[u8]) -> bool {
-    let mut text = Cow::Borrowed(text);
-    for _ in 0..=MAX_DEPTH {
-        if is_in(&text, key) {
+    in_any_decoding(text, |text| {
+        if is_in(text, key) {
             return true;
         }
         // A form encodes a space as `+`.
-        if key.contains(&b' ') && text.contains(&b'+') {
+        key.contains(&b' ') && text.contains(&b'+') && {
             let spaced: Vec<u8> = text.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
-            if is_in(&spaced, key) {
-                return true;
-            }
+            is_in(&spaced, key)
+        }
+    })
+}
+
+/// Returns true if `is_found` is true of `text`, or of what it is once decoded, up to [`MAX_DEPTH`] times.
+pub(super) fn in_any_decoding(text: &[u8], is_found: impl Fn(&[u8]) -> bool) -> bool {
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..=MAX_DEPTH {
+        if is_found(&text) {
+            return true;
         }
         match Cow::from(percent_decode(&text)) {
             Cow::Owned(decoded) => text = Cow::Owned(decoded),

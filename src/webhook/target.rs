@@ -1,7 +1,7 @@
 //! The request target of a webhook call: the key in it, the part that is forwarded, and the path that the log may show.
 
 use super::endpoint::Endpoint;
-use super::key_copies::without_copies;
+use super::key_copies::{holds, in_any_decoding, without_copies};
 use super::keys::{Key, KeyTable};
 use crate::config::model::KeyIn;
 use crate::message::Fields;
@@ -108,9 +108,15 @@ fn without(query: &[u8], name: &str) -> Vec<u8> {
 }
 
 /// Returns the path in the form that the access log may show. Every known key in it is replaced, also one in the wrong
-/// place, percent-encoded, or beside characters that `attache keys new` does not use. Without an `endpoint`, no part
-/// that the client chose is shown. One hash for each further segment that is as long as a key.
-pub fn log_path(keys: &KeyTable, raw_target: &[u8], endpoint: Option<&Endpoint>) -> Vec<u8> {
+/// place, percent-encoded, or beside characters that `attache keys new` does not use; and the call's own `key` wherever it
+/// is. Without an `endpoint`, no part that the client chose is shown. One hash for each further segment that is as long
+/// as a key.
+pub fn log_path(
+    keys: &KeyTable,
+    raw_target: &[u8],
+    endpoint: Option<&Endpoint>,
+    key: Option<&[u8]>,
+) -> Vec<u8> {
     let Some(CallTarget { segment, rest, .. }) = CallTarget::parse(raw_target) else {
         return UNMATCHED.to_vec();
     };
@@ -120,9 +126,12 @@ pub fn log_path(keys: &KeyTable, raw_target: &[u8], endpoint: Option<&Endpoint>)
         if part == segment && !endpoint.key_is_elsewhere() {
             return true;
         }
-        let decoded: Cow<'_, [u8]> = percent_encoding::percent_decode(part).into();
-        let mut words = decoded.split(|b| !(b.is_ascii_alphanumeric() || b"-_".contains(b)));
-        part.len() >= SHORTEST_KEY && (is_known(&decoded) || words.any(is_known))
+        let has_known = |text: &[u8]| {
+            let mut words = text.split(|b| !(b.is_ascii_alphanumeric() || b"-_".contains(b)));
+            is_known(text) || words.any(is_known)
+        };
+        key.is_some_and(|key| holds(part, key))
+            || (part.len() >= SHORTEST_KEY && in_any_decoding(part, has_known))
     };
     let shown = rest.split(|&b| b == b'/').map(|part| if is_key(part) { KEY } else { part });
     let shown: Vec<&[u8]> = shown.collect();

@@ -123,7 +123,7 @@ fn the_log_never_shows_what_stands_where_a_key_belongs() {
     let keys = table(&[("a", webhook()), ("b", elsewhere)]);
     let [path, query] = keys.endpoints() else { panic!("two endpoints") };
     let shown = |target: &str, endpoint: Option<&Arc<Endpoint>>| {
-        String::from_utf8(log_path(&keys, target.as_bytes(), endpoint.map(|e| &**e))).expect("text")
+        String::from_utf8(log_path(&keys, target.as_bytes(), endpoint.map(|e| &**e), None)).expect("text")
     };
     let path = |target: &str| shown(target, Some(path));
     assert_eq!(path("/webhooks/k1/a?b"), "/webhooks/{key}/a");
@@ -134,12 +134,20 @@ fn the_log_never_shows_what_stands_where_a_key_belongs() {
         "x=a-long-key-of-another-service",
         "a-long-key-of-another-service;a",
         "b%2Fa-long-key-of-another-service",
+        "%2561-long-key-of-another-service",
+        "%252561-long-key-of-another-service",
     ] {
         assert_eq!(path(&format!("/webhooks/k1/{beside}/c")), "/webhooks/{key}/{key}/c", "{beside}");
     }
     assert_eq!(path("/webhooks/k1/a-long-text-that-is-no-key"), "/webhooks/{key}/a-long-text-that-is-no-key");
     assert_eq!(shown("/webhooks/b/rest?key=k1", Some(query)), "/webhooks/b/rest");
     assert_eq!(shown(&format!("/webhooks/b/{LONG}"), Some(query)), "/webhooks/b/{key}", "in the wrong place");
+    for copy in ["k2", "%6b2", "%256b2"] {
+        let own = log_path(&keys, format!("/webhooks/b/{copy}/c").as_bytes(), Some(query), Some(b"k2"));
+        assert_eq!(own, b"/webhooks/b/{key}/c", "{copy}: the call's own");
+    }
+    let own = log_path(&keys, format!("/webhooks/b/x{LONG}y").as_bytes(), Some(query), Some(LONG.as_bytes()));
+    assert_eq!(own, b"/webhooks/b/{key}", "inside a word");
     assert_eq!(shown("/webhooks/k1/a", None), "/webhooks/{key}");
     assert_eq!(shown("/k1", None), "{unmatched}");
     assert_eq!(template(b"/webhooks/k1/a/k1?x", &keys.endpoints()[0]), b"/webhooks/{key}/a/k1");

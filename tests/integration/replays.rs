@@ -39,6 +39,24 @@ async fn the_same_body_again_is_a_duplicate_and_another_is_not() {
     assert_eq!(remembered, Some(4.0));
 }
 
+/// A token signs nothing, so a call with one is told from others as a call without `verify` is.
+#[tokio::test]
+async fn where_nothing_is_signed_method_and_path_tell_calls_apart() {
+    let token =
+        "verify: { scheme: custom, header: X-Token, algorithm: token, secret: { env: VENDOR_SECRET } }";
+    for verify in ["", token] {
+        let at = topology("window: 10m", &format!("methods: [POST, PUT, DELETE]\n{verify}")).await;
+        for (method, rest) in [("POST", "/a"), ("DELETE", "/a"), ("DELETE", "/b"), ("DELETE", "/b?c")] {
+            let call = || match verify {
+                "" => at.call(rest, "").method(method),
+                _ => at.call(rest, "").method(method).header("x-token", at.secret.clone()),
+            };
+            assert_eq!(at.attache.hook(call()).await.status, 200, "{method} {rest} {verify}");
+            at.attache.hook(call()).await.problem("replayed", 409, "http_request_denied");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_duplicate_may_be_answered_with_200() {
     let at = topology("window: 10m, answer: 200", "").await;

@@ -497,7 +497,7 @@ pub(super) async fn refuse_head(entrance: &Entrance, client: &mut Client, arrive
     let to_head = bad.method == "HEAD";
     record.path = match entrance.direction {
         Direction::Outbound => crate::outbound::log_path(&bad.target, false).to_vec(),
-        Direction::Webhook => crate::webhook::log_path(&record.snapshot.keys, &bad.target, None),
+        Direction::Webhook => crate::webhook::log_path(&record.snapshot.keys, &bad.target, None, None),
     };
     record.method = Cow::Owned(bad.method);
     let refusal = Refusal::from(bad.error);

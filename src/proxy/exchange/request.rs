@@ -267,7 +267,8 @@ fn open(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), N
         Err(Stopped::Refused(refused)) => refused.key,
     };
     let endpoint = record.endpoint().map(|endpoint| &**endpoint);
-    record.path = webhook::log_path(&snapshot.keys, &head.target, endpoint);
+    let key = endpoint.and_then(|endpoint| webhook::key_text(&head.target, &head.fields, endpoint));
+    record.path = webhook::log_path(&snapshot.keys, &head.target, endpoint, key.as_deref());
     let opened = opened.map_err(|stopped| match stopped {
         Stopped::Replied(_, reply) => replied(record, reply),
         Stopped::Refused(refused) => refuse(record, *refused),

@@ -24,7 +24,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity: what is signed, else what was sent; and the headers of `distinguish_by`, if no id is signed.
+    /// Returns the identity: what is signed, or what was sent if nothing is; and the headers of `distinguish_by`, if no id is signed.
     /// Other unsigned parts of a signed request make no difference, since a client can change them.
     ///
     /// # Errors
@@ -42,11 +42,11 @@ impl Identity {
                 let digest = sha256(&[b"id\0", id.as_bytes()].concat());
                 return Ok(Self { digest, unsigned_id: None });
             }
-            (None, Some(verifier)) => verifier.digest(delivery, signed),
-            // Without a signature, the key distinguishes the providers.
-            (None, None) => {
-                let body = sha256(delivery.body);
-                sha256(&[&body[..], key.id().as_bytes(), b"\0", &plan.target].concat())
+            (None, Some(verifier)) if verifier.signs(delivery) => verifier.digest(delivery, signed),
+            // Nothing is signed, so nothing of it is less certain than the rest. The key distinguishes the providers.
+            (None, _) => {
+                let (body, method) = (sha256(delivery.body), delivery.method.as_bytes());
+                sha256(&[&body[..], key.id().as_bytes(), b"\0", method, b" ", &plan.target].concat())
             }
         };
         if replay.distinguish_by.is_empty() {
