@@ -128,6 +128,14 @@ fn plan<'c>(
     let name = args.service.as_deref().unwrap_or_default();
     let webhook = config.and_then(|config| config.services.get(name)?.webhook.as_ref());
     let taken: Vec<&str> = webhook.iter().flat_map(|w| &w.api_keys).map(|key| key.id.as_str()).collect();
+    // A webhook that the file does not have yet will be called as `defaults.webhook` says.
+    let (key_in, is_signed) = match webhook {
+        Some(webhook) => (Some(&webhook.key_in), webhook.verify.is_some()),
+        None => {
+            let defaults = config.map(|config| &config.webhook_defaults);
+            (defaults.map(|it| &it.key_in), defaults.is_some_and(|it| it.is_signed))
+        }
+    };
     let id = new_id(args, &taken, now, &format!("services.{name}.webhook already has a key"))?;
     let expires_at = new_expiry(args, now)?;
     Ok(Entry {
@@ -135,8 +143,8 @@ fn plan<'c>(
         expires_at,
         lacks: lacks(config, name),
         layout: Layout::of(path, name),
-        key_in: webhook.map(|webhook| webhook.key_in.clone()).unwrap_or_default(),
-        is_signed: webhook.is_some_and(|webhook| webhook.verify.is_some()),
+        key_in: key_in.cloned().unwrap_or_default(),
+        is_signed,
         config,
     })
 }

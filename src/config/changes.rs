@@ -366,6 +366,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         accounts: _,
         users: _,
         services: _,
+        webhook_defaults: _,
         callers: _,
         caller_rules,
         allow_anonymous_callers,

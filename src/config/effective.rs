@@ -224,15 +224,17 @@ impl Reader<'_, '_> {
                 scalar(text, plain, kind)
             }
             View::Sequence(items) => {
-                let kind = kind.items().unwrap_or(&Kind::Sensitive);
+                let kind = kind.items().or(open(kind)).unwrap_or(&Kind::Sensitive);
                 Node::List(items.iter().map(|item| self.node(*item, kind)).collect())
             }
             View::Mapping(entries)
-                if kind.is_json() && !is_source(entries.iter().map(|(key, _)| self.tree.key(*key))) =>
+                if kind.is_json()
+                    && kind.is_secret()
+                    && !is_source(entries.iter().map(|(key, _)| self.tree.key(*key))) =>
             {
                 Leaf::secret(&self.text(node))
             }
-            View::Mapping(entries) => match (kind.shape(), kind.named()) {
+            View::Mapping(entries) => match (kind.shape(), kind.named().or(open(kind))) {
                 (Some(shape), _) => {
                     let mut entries = self.map(Some(node), shape, None);
                     if kind.is_secret() {
@@ -336,9 +338,14 @@ fn node_of(value: Value) -> Node {
     }
 }
 
+/// Returns the kind of the values inside a value of any JSON type that is shown.
+fn open(kind: &'static Kind) -> Option<&'static Kind> {
+    matches!(kind, Kind::OpenJson).then_some(kind)
+}
+
 fn scalar(text: &str, plain: bool, kind: &Kind) -> Node {
     match kind {
-        Kind::Bool | Kind::Integer(..) if plain => {
+        Kind::Bool | Kind::Integer(..) | Kind::OpenJson if plain => {
             Leaf::plain(serde_yaml::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())))
         }
         // Its user info and query may be secret.

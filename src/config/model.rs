@@ -41,6 +41,7 @@ pub use unread::{ReadFault, UnreadSecret};
 pub use verify::Verify;
 pub use webhook::{
     ApiKey, IdentityAssertion, KeyIn, Rate, Refusals, Replay, TrustedProxies, Validity, Webhook,
+    WebhookDefaults,
 };
 
 use crate::header_name::FieldName;
@@ -94,6 +95,8 @@ pub struct Config {
     pub users: BTreeMap<String, Arc<User>>,
     /// Services by their key under `services`.
     pub services: BTreeMap<String, Arc<Service>>,
+    /// `defaults.webhook`. Those of a webhook that the file has are in the webhook itself.
+    pub webhook_defaults: WebhookDefaults,
     /// Callers by their key under `callers`. `None`: every client of `listen.outbound` may use every service.
     pub callers: Option<BTreeMap<String, Arc<Caller>>>,
     /// `caller_rules`.

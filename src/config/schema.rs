@@ -78,6 +78,8 @@ pub(super) enum Kind {
     Sensitive,
     /// A value of any JSON type, which may hold a secret and is never shown.
     Json,
+    /// A value of any JSON type, which is shown.
+    OpenJson,
     /// `true` or `false`.
     Bool,
     /// A whole number in this range.
@@ -245,7 +247,7 @@ impl Kind {
     /// Returns true if a value of this kind may have any JSON type.
     pub(super) fn is_json(&self) -> bool {
         match self {
-            Self::Json => true,
+            Self::Json | Self::OpenJson => true,
             Self::OneOf(kinds) => kinds.iter().any(Self::is_json),
             _ => false,
         }

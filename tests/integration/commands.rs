@@ -165,6 +165,21 @@ async fn explain_reads_no_secret_and_its_status_is_the_outcome() {
 }
 
 #[tokio::test]
+async fn explain_lists_the_header_that_shows_the_secret_among_those_that_go_no_further() {
+    let key = webhook_key();
+    let (_folder, path) = file(&format!(
+        "users: {{ bot: {{}} }}\nservices:\n  chat:\n    webhook:\n      user: bot\n      forward_to: http://127.0.0.1:3000\n      \
+         api_keys: [{{ id: a, sha256: {} }}]\n      verify: {{ scheme: telegram, secret: {{ env: NAME }} }}\n",
+        sha256_hex(&key)
+    ));
+    let at = path.display().to_string();
+    let plan = command(&["explain", "-c", &at, "POST", &format!("/webhooks/{key}"), "--format", "json"]);
+    let plan: Value = serde_json::from_str(&plan.finish().await.stdout).expect("JSON");
+    let dropped = plan["headers_dropped"].as_array().expect("a list");
+    assert!(dropped.contains(&"x-telegram-bot-api-secret-token".into()), "{plan:#}");
+}
+
+#[tokio::test]
 async fn the_manual_has_a_page_for_each_command() {
     let page = command(&["man", "keys", "new"]).finish().await;
     assert!(page.code == Some(0) && page.stdout.contains(".TH attache-keys-new 1"), "{page:?}");
@@ -318,6 +333,10 @@ async fn a_new_key_comes_with_a_call_for_this_machine() {
         (
             format!("{unix}{HOOK}"),
             "try: curl --unix-socket '/run/a.sock' -d '{}' 'http://localhost/webhooks/KEY'\n",
+        ),
+        (
+            "defaults: { webhook: { key_in: { header: X-Hook } } }\nservices: {}\n".to_owned(),
+            "try: curl -d '{}' -H 'X-Hook: KEY' 'http://127.0.0.1:8081/webhooks/mailer'\n",
         ),
         (format!("{none}{HOOK}"), ""),
     ] {

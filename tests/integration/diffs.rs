@@ -109,6 +109,26 @@ async fn a_request_of_the_operators_own_shows_none_of_its_values() {
 }
 
 #[tokio::test]
+async fn the_claims_that_a_token_must_have_are_no_secret() {
+    let file = |claims: &str| {
+        format!(
+            "issuers: {{ g: {{ issuer: https://g.example, audience: a, jwks: {{ url: https://g.example/keys }} }} }}\n\
+             users: {{ u: {{}} }}\n\
+             services:\n  s:\n    webhook:\n      user: u\n      forward_to: http://127.0.0.1:3000\n      api_keys: []\n      \
+             verify: {{ scheme: google_pubsub, issuer: g, claims: {{ email: {claims}, n: 7, text: '7', deep: {{ a: [true] }} }} }}\n"
+        )
+    };
+    let (_folder, paths) = files(&[("old.yaml", file("one@g.example")), ("new.yaml", file("two@g.example"))]);
+    let said = command(&["diff", &paths[0], &paths[1]]).finish().await;
+    let expected = "webhook.verify.claims.email: one@g.example → two@g.example\n";
+    assert!(said.stdout.ends_with(expected), "{said:?}");
+    let rendered = command(&["render", "-c", &paths[0]]).finish().await;
+    for part in ["email: one@g.example", "n: 7\n", "text: '7'", "- true"] {
+        assert!(rendered.stdout.contains(part), "{part}:\n{}", rendered.stdout);
+    }
+}
+
+#[tokio::test]
 async fn callers_that_appear_are_listed_once() {
     let before = "services: { s: { account: { authorization: none }, server_url: https://s.example } }\n";
     let hash = sha256_hex("a token of the test, long enough");

@@ -40,6 +40,26 @@ async fn metas_challenge_needs_the_agreed_token() {
 }
 
 #[tokio::test]
+async fn an_answered_question_is_no_failure_and_a_refused_one_has_the_reason_of_its_line() {
+    let at = topology("scheme: meta, verify_token: agreed upon").await;
+    let good = "hub.mode=subscribe&hub.challenge=1&hub.verify_token=agreed+upon";
+    answers(&at, ask(&at, "GET", good), TEXT, "1").await;
+    at.attache.hook(ask(&at, "GET", &good.replace("agreed", "other"))).await;
+    let line = at.attache.access_log_line("the refused one", |line| line["status"] == 401).await;
+    assert_eq!(line["reason"], "verify_token");
+    let answered = at.attache.access_log_line("the answered one", |line| line["status"] == 200).await;
+    assert_eq!((&answered["reason"], &answered["phase"]), (&"handshake".into(), &serde_json::Value::Null));
+    let status = at.attache.status().await;
+    let reasons: Vec<_> =
+        status["failures"].as_array().expect("a list").iter().map(|row| &row["reason"]).collect();
+    assert_eq!(reasons, ["verify_token"]);
+    let metrics = at.attache.metrics().await;
+    let counted =
+        |reason| metrics.value("attache_webhook_refused_total", &[("service", "vendor"), ("reason", reason)]);
+    assert_eq!((counted("verify_token"), counted("signature_mismatch")), (Some(1.0), None));
+}
+
+#[tokio::test]
 async fn the_challenges_of_dropbox_and_microsoft_are_echoed() {
     let dropbox = topology("scheme: dropbox").await;
     answers(&dropbox, ask(&dropbox, "GET", "challenge=abc123"), TEXT, "abc123").await;
@@ -166,7 +186,7 @@ async fn cloudevents_are_permitted_to_listed_senders() {
     assert!(other.all("webhook-allowed-origin").is_empty());
     let preflight = ask(&at, "OPTIONS", "").header("Origin", "https://attacker.example");
     at.attache.hook(preflight).await.problem("method_denied", 405, "http_request_denied");
-    assert_eq!(at.refused("handshake").await, 1.0);
+    assert_eq!(at.refused("origin").await, 1.0);
 }
 
 #[tokio::test]

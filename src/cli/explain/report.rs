@@ -168,7 +168,10 @@ impl Report {
         self.deadline(plan.route.timeout, plan.route.idle_timeout);
         self.limits(webhook);
         let misleading = CLIENT_ADDRESS.iter().chain([&CGI_PROXY]).map(|name| (*name).to_owned());
-        let dropped: Vec<String> = plan.route.replaced.iter().cloned().chain(misleading).collect();
+        let token = webhook.verify.as_ref().and_then(|verifier| verifier.scheme().token_header());
+        let token = token.map(|name| name.as_str().to_owned());
+        let own = plan.route.replaced.iter().cloned();
+        let dropped: Vec<String> = own.chain(token).chain(misleading).collect();
         self.headers(added_webhook(snapshot, webhook, key), &dropped);
     }
 

@@ -52,6 +52,15 @@ pub struct Webhook {
     pub unread: Option<UnreadSecret>,
 }
 
+/// The parts of `defaults.webhook` that decide how a webhook is called, for one that the file does not have yet.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookDefaults {
+    /// `key_in`.
+    pub key_in: KeyIn,
+    /// True if `verify` is there.
+    pub is_signed: bool,
+}
+
 impl Webhook {
     /// Returns a webhook with defaults for all optional keys.
     pub fn new(user: Arc<User>, forward_to: ServerUrl, api_keys: Vec<ApiKey>) -> Self {

@@ -49,6 +49,9 @@ pub(super) fn handshake(
         return Given::Invalid;
     }
     let verify = verify.as_ref().value();
+    if has_idle_token(decoder, map, verify) {
+        return Given::Invalid;
+    }
     let chosen = match given {
         Given::Value(Some(handshake)) => Some(handshake),
         Given::Value(None) => None,
@@ -81,6 +84,24 @@ fn implied(verify: &Verify) -> Option<Handshake> {
     }
 }
 
+/// Reports a `verify_token` of `verify` beside a `handshake`, which is answered without it.
+fn has_idle_token(decoder: &Decoder<'_>, map: &Map<'_>, verify: Option<&Verify>) -> bool {
+    let (Some(verify), Some(at), true) = (verify, map.get("verify"), map.get("handshake").is_some()) else {
+        return false;
+    };
+    if verify.verify_token.is_none() {
+        return false;
+    }
+    let message = format!("{at}.verify_token has no effect with `handshake`");
+    let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
+    decoder.report(
+        finding
+            .label("the token is a part of the handshake")
+            .help("write `handshake: { meta: { verify_token: … } }` instead"),
+    );
+    true
+}
+
 /// Checks that the webhook has what its handshake needs.
 fn fits(
     decoder: &Decoder<'_>,
@@ -90,18 +111,6 @@ fn fits(
     verify: Option<&Verify>,
 ) -> bool {
     let name = handshake.as_str();
-    if let (Some(verify), Some(verify_at), true) = (verify, map.get("verify"), map.get("handshake").is_some())
-        && verify.verify_token.is_some()
-    {
-        let message = format!("{verify_at}.verify_token has no effect with `handshake`");
-        let finding = Finding::error("conflicting_keys", decoder.key(&verify_at), message);
-        decoder.report(
-            finding
-                .label("the token is a part of the handshake")
-                .help("write `handshake: { meta: { verify_token: … } }` instead"),
-        );
-        return false;
-    }
     if verify.is_some_and(|verify| verify.is_brought) && !handshake.brings_secret() {
         no_one_brings(decoder, map);
         return false;

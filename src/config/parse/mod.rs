@@ -284,10 +284,11 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
     if let Some(defaults) = &service_defaults {
         services::check_defaults(decoder, defaults, &context);
     }
+    let mut new_webhook = None;
     if let Some(defaults) = &webhook_defaults {
         let check = || webhooks::check_defaults(decoder, defaults, &context, &webhooks);
         // An unreadable secret concerns the webhooks that use it.
-        decoder.secrets.owned(defaults.at.to_string(), check);
+        new_webhook = Some(decoder.secrets.owned(defaults.at.to_string(), check).0);
     }
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
@@ -324,6 +325,7 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         accounts: all(accounts)?,
         users: all(users)?,
         services: all(services)?,
+        webhook_defaults: new_webhook.unwrap_or_default(),
         callers: Some(all(callers)?).filter(|_| has_callers),
         caller_rules,
         allow_anonymous_callers: anonymous,

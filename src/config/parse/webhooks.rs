@@ -9,6 +9,7 @@ use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Purpose, Use};
 use crate::config::model::{
     ApiKey, Handshake, Issuer, KeyIn, Rate, Refusals, Replay, UnreadSecret, User, Verify, Webhook,
+    WebhookDefaults,
 };
 use crate::config::problem::Finding;
 use crate::config::scalar;
@@ -160,14 +161,18 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
     }
 }
 
-/// Reports problems of `defaults.webhook`, even if no webhook uses it.
+/// Returns the defaults of a webhook that is not there yet. Reports their problems, even if no webhook uses them.
 pub(super) fn check_defaults(
     decoder: &Decoder<'_>,
     defaults: &Map<'_>,
     context: &Context<'_>,
     all: &All<'_>,
-) {
-    settings(decoder, defaults, context, all);
+) -> WebhookDefaults {
+    let settings = settings(decoder, defaults, context, all);
+    WebhookDefaults {
+        key_in: settings.key_in.value().unwrap_or_default(),
+        is_signed: defaults.get("verify").is_some(),
+    }
 }
 
 /// Reads `path`, `{header: NAME}` or `{query: NAME}`.
@@ -208,9 +213,11 @@ fn set_headers(
         is_read.then_some(("`verify` reads this header of the call", Some("choose another name")))
     };
     let set = headers(decoder, at, Purpose::Told, plain_text_of, refused)?;
-    for (text, at) in decoder.names(at)?.entries() {
-        if let Some((name, _)) = set.iter().find(|(name, _)| *name == *text) {
-            let place = Some(decoder.key(&at));
+    let entries: Vec<_> = decoder.names(at)?.entries().collect();
+    for (name, _) in &set {
+        // The first: a second one in another spelling was refused above.
+        if let Some((_, at)) = entries.iter().find(|(text, _)| *name == **text) {
+            let place = Some(decoder.key(at));
             names.add(decoder, Use { name: name.as_header_name().clone(), key: at.to_string(), place });
         }
     }

@@ -71,7 +71,7 @@ fn text() -> Value {
 fn kind(of: &Kind, fewest: usize) -> Value {
     match of {
         Kind::Text | Kind::Sensitive | Kind::Variable | Kind::Credential => text(),
-        Kind::Json => json!({}),
+        Kind::Json | Kind::OpenJson => json!({}),
         Kind::Secret | Kind::SecretText => {
             json!({ "anyOf": [with(text(), json!({ "minLength": 1 })), reference(&SECRET)] })
         }

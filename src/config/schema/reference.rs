@@ -47,7 +47,7 @@ fn row(page: &mut String, key: &Key) {
 fn value(kind: &Kind) -> String {
     match kind {
         Kind::Text | Kind::Sensitive | Kind::Variable | Kind::Credential => "text".to_owned(),
-        Kind::Json => "any value".to_owned(),
+        Kind::Json | Kind::OpenJson => "any value".to_owned(),
         Kind::Bool => "`true` or `false`".to_owned(),
         Kind::Integer(from, to) if from == to => format!("`{from}`"),
         Kind::Integer(from, to) => format!("{from} to {to}"),

@@ -42,7 +42,7 @@ pub(super) static VERIFY: Shape = Shape {
         ),
         key(
             "claims",
-            Kind::Names(&Kind::Json),
+            Kind::Names(&Kind::OpenJson),
             "The claims that this token must have, with their values.",
         ),
         key(

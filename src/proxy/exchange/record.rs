@@ -28,6 +28,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+/// The reason of a handshake that was answered.
+pub(super) const HANDSHAKE: &str = "handshake";
 /// Status of a client that left before an answer. Never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
@@ -206,6 +208,11 @@ impl Record {
         self.failed(refusal.code, reason.unwrap_or(Cow::Borrowed(error)));
     }
 
+    /// Returns true if a question of the provider was answered, which is no failure although it has a reason.
+    fn is_handshake(&self) -> bool {
+        self.code.is_none() && self.reason.as_deref() == Some(HANDSHAKE)
+    }
+
     /// Adds a failure to the statistics and to the list of the last ones.
     #[cold]
     fn note_failure(&self, status: u16, duration: Duration) {
@@ -258,7 +265,8 @@ impl Drop for Record {
             self.cut();
         }
         let status = self.status.unwrap_or(CLIENT_CLOSED_REQUEST);
-        let has_failed = self.code.is_some() || self.reason.is_some() || self.status.is_none();
+        let has_failed =
+            (self.code.is_some() || self.reason.is_some() || self.status.is_none()) && !self.is_handshake();
         let duration = self.arrived.elapsed();
         let stats = self.stats();
         stats.finished(status, self.code, duration, self.response_headers);

@@ -7,7 +7,7 @@ use super::NotForwarded;
 use super::caller::{self, CallerProof};
 use super::failure::{looping, over_limit};
 use super::headers::{self, Dropped, Unwanted};
-use super::record::{Record, warn_of_refusal};
+use super::record::{HANDSHAKE, Record, warn_of_refusal};
 use super::resend::is_idempotent;
 use crate::limits::buffered::BufferPermit;
 use crate::message::Framing;
@@ -286,7 +286,7 @@ pub(super) fn note_use(record: &Record) {
 /// Answers a handshake.
 pub(super) fn replied(record: &mut Record, reply: Reply) -> NotForwarded {
     note_use(record);
-    record.reason = Some("handshake".into());
+    record.reason = Some(HANDSHAKE.into());
     NotForwarded::Replied(reply)
 }
 

@@ -50,13 +50,23 @@ pub enum WebhookRefusal {
     UnderWay,
     /// A delivery that the receiver was sent and did not answer.
     OutcomeUnknown,
-    /// A provider's question that is not answered.
-    Handshake,
+    /// A delivery without the header that tells it from others, or with it twice.
+    Indistinct,
+    /// A handshake without the token that was agreed on.
+    VerifyToken,
+    /// A hub's question about a subscription that is not wanted.
+    Topic,
+    /// A sender of CloudEvents that may not deliver.
+    Origin,
+    /// A question that is not in the provider's form.
+    Challenge,
+    /// A handshake that brought another secret than the one that is kept.
+    HandshakeDone,
 }
 
 impl WebhookRefusal {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::UnknownKey,
         Self::NotYetValid,
         Self::Expired,
@@ -80,7 +90,12 @@ impl WebhookRefusal {
         Self::Duplicate,
         Self::UnderWay,
         Self::OutcomeUnknown,
-        Self::Handshake,
+        Self::Indistinct,
+        Self::VerifyToken,
+        Self::Topic,
+        Self::Origin,
+        Self::Challenge,
+        Self::HandshakeDone,
     ];
 
     /// Returns the value of the label.
@@ -109,7 +124,12 @@ impl WebhookRefusal {
             Self::Duplicate => "duplicate",
             Self::UnderWay => "under_way",
             Self::OutcomeUnknown => "outcome_unknown",
-            Self::Handshake => "handshake",
+            Self::Indistinct => "indistinct_delivery",
+            Self::VerifyToken => "verify_token",
+            Self::Topic => "topic",
+            Self::Origin => "origin",
+            Self::Challenge => "challenge",
+            Self::HandshakeDone => "handshake_done",
         }
     }
 }

@@ -130,5 +130,5 @@ fn missing(names: &[HeaderName]) -> String {
 fn indistinct(key: Key<'_>, fault: String) -> Box<Refused> {
     let detail = format!("the delivery can't be told from others: {fault}");
     let refusal = Refusal::new(ErrorCode::RequestInvalid, detail).because("indistinct_delivery");
-    Refused::new(key, refusal, WebhookRefusal::Request).logged(format!("{fault} (replay.distinguish_by)"))
+    Refused::new(key, refusal, WebhookRefusal::Indistinct).logged(format!("{fault} (replay.distinguish_by)"))
 }

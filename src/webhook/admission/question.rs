@@ -73,9 +73,11 @@ fn question<'a>(call: &Call<'a>, query: &'a [u8]) -> Question<'a> {
 }
 
 fn reason(refusal: &Refusal) -> WebhookRefusal {
-    match refusal.code {
-        ErrorCode::SignatureInvalid => WebhookRefusal::SignatureMismatch,
-        ErrorCode::RequestDenied => WebhookRefusal::Handshake,
+    match refusal.reason.as_deref() {
+        Some("verify_token") => WebhookRefusal::VerifyToken,
+        Some("topic") => WebhookRefusal::Topic,
+        Some("origin") => WebhookRefusal::Origin,
+        Some("challenge") => WebhookRefusal::Challenge,
         _ => WebhookRefusal::Request,
     }
 }
@@ -186,5 +188,5 @@ fn not_kept(key: Key<'_>, error: &KeepError) -> Box<Refused> {
 fn ignored(key: Key<'_>) -> Box<Refused> {
     let detail = "the webhook has the secret of an earlier handshake, so this one is ignored";
     let refusal = Refusal::new(ErrorCode::SignatureInvalid, detail).because("handshake_done");
-    Refused::new(key, refusal, WebhookRefusal::Handshake)
+    Refused::new(key, refusal, WebhookRefusal::HandshakeDone)
 }

@@ -5,6 +5,7 @@ use crate::config::decode::{At, Decoder};
 use crate::config::model::Replay;
 use crate::config::parse::optional;
 use crate::config::problem::Finding;
+use crate::header_name::alike;
 use crate::signature::Verifier;
 use http::{HeaderName, StatusCode};
 use std::time::Duration;
@@ -85,6 +86,19 @@ fn distinguish_by(
         let label = format!("`scheme: {}` signs the id of each delivery", verifier.scheme().as_str());
         return decoder.reject(
             Finding::error("conflicting_keys", decoder.key(at), message).label(label).help("remove it"),
+        );
+    }
+    let read = verifier.map(|verifier| verifier.scheme().headers()).unwrap_or_default();
+    if let Some(name) = names.iter().find(|name| read.iter().any(|read| alike(read.as_str(), name.as_str())))
+    {
+        let message = format!("{at} names a header of the signature");
+        let finding = Finding::error("conflicting_keys", decoder.key(at), message);
+        return decoder.reject(
+            finding
+                .label(format!(
+                    "`verify` reads `{name}`, which does not tell two events with the same body apart"
+                ))
+                .help("name the header in which the provider sends the id of the event"),
         );
     }
     Some(names)
