@@ -5,8 +5,10 @@
 //! **A request.** [`proxy`] receives it from a `socket`, plain or TLS, and pins the [`snapshot`]; [`outbound`] (the
 //! caller, its rights, the service) or [`webhook`] turns (snapshot, request head, now) into a [`plan::Plan`] or a
 //! [`plan::Refusal`], without I/O; `proxy` admits it by the [`limits`] of caller and service, carries out the plan through
-//! [`transport`], directly or through a forward proxy, and `telemetry` records one outcome. The one look outside before a
-//! plan: a JWT may have to wait for the keys of its issuer ([`issuers`]), and a message of SNS for a certificate ([`sns`]).
+//! [`transport`], directly or through a forward proxy, and `telemetry` records one outcome. A request
+//! may have to wait for a key before it is decided: a JWT for those of its issuer ([`issuers`]), a message of SNS for a
+//! certificate ([`sns`]), a delivery for the secret that its provider brought ([`handshake_secrets`]). `webhook` says which
+//! one, `proxy` waits for it and asks again.
 //!
 //! **A file.** [`config`] reads text and secrets, builds a tree in which every node knows its place, and returns a
 //! [`config::model::Config`] or every problem at once; [`snapshot`] turns it into routing tables, key tables and
@@ -37,6 +39,7 @@ pub mod header_name;
 pub mod issuers;
 pub mod jwt;
 pub mod limits;
+pub mod log_limit;
 pub mod message;
 pub mod outbound;
 pub mod plan;

@@ -6,6 +6,7 @@
 //! A [`LimitState`] belongs to a name and outlives reloads; the settings of [`Limits`] do not.
 
 pub mod buffered;
+pub(crate) mod client_cells;
 
 use crate::config::model::Rate;
 use std::net::IpAddr;

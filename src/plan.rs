@@ -216,6 +216,11 @@ impl Refusal {
         self.retry_after(Duration::from_secs(1))
     }
 
+    /// Sets `Retry-After` to ten seconds, where a server of a third party does not answer.
+    pub fn retry_later(self) -> Self {
+        self.retry_after(Duration::from_secs(10))
+    }
+
     /// Sets the service.
     pub fn of(mut self, service: &str) -> Self {
         self.service = Some(service.into());

@@ -113,9 +113,9 @@ pub fn run(args: &VerifyArgs, config: Option<&Path>) -> i32 {
     }
 }
 
-/// Why the request can't be checked.
+/// The reason why the request can't be checked.
 enum Problem {
-    /// It was printed already.
+    /// The reason was printed already.
     Said,
     Unsaid(String),
 }

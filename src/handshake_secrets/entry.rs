@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 /// Maximum time to wait for another process that keeps a secret at the same moment. Asana waits 10 s for the answer.
 const WAIT: Duration = Duration::from_secs(3);
 
-/// Returns the name of a service's entry in the store. An account has no such name.
+/// Returns the name of a service's entry in the store. No account has a name with a slash.
 pub fn name(service: &str) -> String {
     format!("handshakes/{service}")
 }

@@ -9,9 +9,10 @@
 //!   webhook without a way to verify anything.
 //! - A kept secret is replaced by nothing but [`reset`]: a client that knows the URL can't bring another one.
 //!
-//! # What a look costs
+//! # Costs
 //!
-//! A process looks every other second, and for each request as long as it has no secret: one `stat`, without the lock.
+//! A process looks every other second, and for each request as long as it has no secret. A look is one `stat`, without
+//! the lock.
 
 mod entry;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 pub use entry::{kept, name, reset};
 
 use crate::error_chain::Chain;
+use crate::log_limit::LogLimit;
 use crate::secret::Secret;
 use crate::signature::{SecretFault, Verifier};
 use crate::state::{Entry, Peek, Stamp, StateError, StoreSlot};
@@ -40,6 +42,8 @@ pub struct HandshakeSecret {
     known: ArcSwap<Known>,
     /// Number of other secrets that were ignored.
     ignored: Arc<AtomicU64>,
+    /// The log lines about them.
+    log_limit: LogLimit,
 }
 
 /// The result of the last look into the store.
@@ -63,7 +67,7 @@ enum State {
     Unusable(KeepError),
 }
 
-/// Why a secret can't be kept or used. Holds no secret.
+/// The reason why a secret can't be kept or used. Holds no secret.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeepError {
     /// The store failed.
@@ -83,11 +87,11 @@ pub enum KeepError {
 /// The result of keeping a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It is the first one.
+    /// The secret is the first one.
     First,
-    /// It is the one that is kept already: the provider repeats its question.
+    /// The secret is the kept one: the provider repeats its question.
     Again,
-    /// There is another one, which stays.
+    /// Another secret is kept, and stays.
     Ignored,
 }
 
@@ -121,6 +125,7 @@ impl HandshakeSecret {
             known: ArcSwap::new(same.map_or_else(Arc::default, |before| before.known.load_full())),
             ignored: before.map(|before| Arc::clone(&before.ignored)).unwrap_or_default(),
             verifier,
+            log_limit: LogLimit::default(),
         }
     }
 
@@ -155,7 +160,7 @@ impl HandshakeSecret {
     /// Looks into the store, and takes up what another process kept or removed.
     ///
     /// # Errors
-    /// Why the secret can't be used.
+    /// The reason why the secret can't be used.
     pub async fn look(&self) -> Result<(), KeepError> {
         let known = self.known.load_full();
         let store = self.store.get().ok_or(KeepError::Closed)?;
@@ -166,7 +171,7 @@ impl HandshakeSecret {
             Err(error) => (None, State::Unusable(KeepError::Store(Arc::new(error)))),
         };
         let now = Known { is_known: true, stamp: state.0, state: state.1 };
-        self.tell(&known, &now);
+        self.log_change(&known, &now);
         let result = now.error();
         self.known.store(Arc::new(now));
         result
@@ -175,7 +180,7 @@ impl HandshakeSecret {
     /// Keeps a secret that the provider brings, if there is none yet. On success it is on the disk.
     ///
     /// # Errors
-    /// It could not be kept, so it must not be acknowledged.
+    /// The secret could not be kept, so it must not be acknowledged.
     pub async fn keep(&self, secret: &Secret, now: SystemTime) -> Result<Kept, KeepError> {
         // A wrong secret for an established webhook costs one `stat`.
         self.look().await?;
@@ -191,14 +196,14 @@ impl HandshakeSecret {
         self.look().await?;
         match (kept, &self.known.load().state) {
             (Some(_), State::Kept { digest, .. }) => Ok(self.compare(digest, secret)),
-            // Another process removed it meanwhile.
+            // Another process removed the kept secret meanwhile.
             (Some(_), _) => Ok(Kept::Ignored),
             (None, _) => Ok(Kept::First),
         }
     }
 
     /// Logs a change of the state.
-    fn tell(&self, before: &Known, now: &Known) {
+    fn log_change(&self, before: &Known, now: &Known) {
         let (service, handshake) = (&*self.service, self.handshake);
         match (&before.state, &now.state) {
             (State::Waiting, State::Waiting) if !before.is_known => tracing::info!(
@@ -230,12 +235,13 @@ impl HandshakeSecret {
         }
         let ignored = self.ignored.fetch_add(1, Relaxed) + 1;
         // A client may send any number of them; the access log has each.
-        if ignored.is_power_of_two() {
+        if let Some(not_logged) = self.log_limit.take() {
             let (service, handshake) = (&*self.service, self.handshake);
             tracing::warn!(
                 service,
                 handshake,
                 ignored,
+                not_logged,
                 "another secret than the one that is kept was ignored; if the webhook was set up anew, \
                  `attache urls --reset-handshake` lets the next handshake in"
             );

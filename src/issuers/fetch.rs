@@ -1,7 +1,6 @@
 //! One request for an issuer's key set.
 
 use crate::config::model::{JwksUrl, PresentedToken};
-use crate::error_chain::Chain;
 use crate::fetch::{FetchError, HttpClient, HttpRequest};
 use crate::header_name::FieldName;
 use crate::jwt::key_set::{KeySet, KeySetError, MAX_KEY_SET};
@@ -33,7 +32,7 @@ pub(crate) enum FetchFailure {
     UnfitToken,
     /// There is no answer.
     #[error("no answer")]
-    Request(#[source] RequestFailure),
+    Request(#[from] FetchError),
     /// The answer is a redirect, which is not followed.
     #[error("the answer is a redirect ({0}), which is not followed")]
     Redirect(u16),
@@ -54,27 +53,16 @@ pub(crate) enum FetchFailure {
     TimedOut,
 }
 
-/// Why there is no answer to a request.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(crate) struct RequestFailure(#[from] FetchError);
-
 impl FetchFailure {
     /// Returns what the operator can do.
     pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::UnfitToken => "give the token itself as `jwks.token`: visible ASCII in one line",
             Self::Token(..) => "`jwks.token` names a file that attache can read",
-            Self::Request(RequestFailure(FetchError::Tls(_))) => {
-                "set `jwks.ca` to the certificate authority of the server"
-            }
-            Self::Request(RequestFailure(FetchError::Name(NoAddress::NotFound))) => {
-                "correct the host of `jwks.url`"
-            }
-            Self::Request(RequestFailure(FetchError::TooLarge)) => {
-                "a key set has at most 512 KiB: correct `jwks.url`"
-            }
-            Self::Request(RequestFailure(FetchError::Proxy(_))) => {
+            Self::Request(FetchError::Tls(_)) => "set `jwks.ca` to the certificate authority of the server",
+            Self::Request(FetchError::Name(NoAddress::NotFound)) => "correct the host of `jwks.url`",
+            Self::Request(FetchError::TooLarge) => "a key set has at most 512 KiB: correct `jwks.url`",
+            Self::Request(FetchError::Proxy(_)) => {
                 "correct `proxy`, or add the host of `jwks.url` to its `no_proxy`"
             }
             Self::Request(_) | Self::TimedOut => "check that attache reaches the host of `jwks.url`",
@@ -86,11 +74,6 @@ impl FetchFailure {
             Self::KeySet(_) => "correct `jwks.url`, or the keys that the issuer publishes",
         }
     }
-}
-
-/// Prints a failure and its causes, in one line.
-pub(crate) fn in_words(failure: &FetchFailure) -> String {
-    Chain(failure).to_string()
 }
 
 /// Fetches key sets from one URL.
@@ -136,8 +119,7 @@ impl JwksClient {
             body: None,
             max_body: MAX_KEY_SET,
         };
-        let answer = self.http.send(&request, deadline).await;
-        let answer = answer.map_err(|error| FetchFailure::Request(error.into()))?;
+        let answer = self.http.send(&request, deadline).await?;
         match answer.status.as_u16() {
             200 => {}
             status @ (301 | 302 | 303 | 307 | 308) => return Err(FetchFailure::Redirect(status)),

@@ -3,9 +3,10 @@
 //! Invariants: keys change only by a successful fetch; a failed one keeps them. Readers never wait, but a request with an
 //! unknown key may wait for the end of a fetch.
 
-use super::fetch::{FetchFailure, JwksClient, in_words};
+use super::fetch::{FetchFailure, JwksClient};
 use super::schedule::Schedule;
 use crate::config::model::JwksUrl;
+use crate::error_chain::Chain;
 use crate::jwt::key_set::KeySet;
 use arc_swap::ArcSwapOption;
 use std::hash::{BuildHasher as _, RandomState};
@@ -146,7 +147,7 @@ impl Fetched {
     }
 
     fn failed(&self, failure: &FetchFailure, now: SystemTime) {
-        let reason = in_words(failure);
+        let reason = Chain(failure).to_string();
         self.stats.failed.fetch_add(1, Ordering::Relaxed);
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = status.failure.as_ref().is_some_and(|(_, known)| *known == reason);

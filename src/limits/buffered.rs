@@ -1,33 +1,27 @@
 //! Memory of request bodies that are read ahead: that of the whole process, and a share of it for each client address.
 //!
-//! What counts is what is allocated, not what was received. A client address may hold a third of what is free after its
-//! own allocation: alone a quarter of the limit, and less the more is in use. So each further address that fills its
-//! share leaves room for the next one, and bodies of many addresses can use the limit up.
+//! Allocated bytes count, not received ones. A client address may hold a third of what is free after its own
+//! allocation: alone a quarter of the limit, and less the more is in use. So each further address that fills its share
+//! leaves room for the next one, and bodies of many addresses can use the limit up.
 //!
-//! The shares are atomic cells that all addresses are spread over: nothing is locked, allocated or swept. Two addresses
-//! may share a cell, with a chance of one in [`CELLS`]; the cost is that one of them is refused earlier.
+//! Two addresses may share a cell of [`ClientCells`]; the cost is that one of them is refused earlier.
 
-use super::network_of;
-use std::hash::{BuildHasher, RandomState};
+use super::client_cells::ClientCells;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Number of cells that all addresses are spread over: half a MiB.
-const CELLS: usize = 1 << 16;
 /// An address holds at most what is free, divided by this.
 const FREE_PER_SHARE: u64 = 3;
 
 /// The memory that bodies occupy. One value for the process: it outlives reloads, the limit does not.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct BodyMemory {
     total: AtomicU64,
-    shares: Box<[AtomicU64]>,
-    /// Keyed anew in each process, so that no client can choose the addresses it shares a cell with.
-    hasher: RandomState,
+    shares: ClientCells,
 }
 
-/// Why a body gets no memory.
+/// The reason why a body gets no memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     /// The bodies of all clients use the limit up.
@@ -47,8 +41,7 @@ impl BodyMemory {
     /// Returns a permit for one body of `client`, with nothing allocated yet. Clients without an address (on a unix socket
     /// that is not in `trusted_proxies`) are one client.
     pub fn permit(self: &Arc<Self>, limit: u64, client: Option<IpAddr>) -> BufferPermit {
-        let cell = self.hasher.hash_one(client.map(network_of)) as usize % CELLS;
-        BufferPermit { memory: Arc::clone(self), cell, limit, bytes: 0 }
+        BufferPermit { memory: Arc::clone(self), cell: self.shares.index_of(client), limit, bytes: 0 }
     }
 
     fn take(&self, cell: usize, limit: u64, bytes: u64) -> Result<(), NoRoom> {
@@ -62,16 +55,6 @@ impl BodyMemory {
                 self.total.fetch_sub(bytes, Relaxed);
                 Err(NoRoom::Share)
             }
-        }
-    }
-}
-
-impl Default for BodyMemory {
-    fn default() -> Self {
-        Self {
-            total: AtomicU64::new(0),
-            shares: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
-            hasher: RandomState::new(),
         }
     }
 }

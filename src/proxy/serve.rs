@@ -4,6 +4,7 @@ use super::downstream::client::Client;
 use super::downstream::table::{Admission, Ticket};
 use super::exchange::{self, End, Request};
 use super::{Entrance, uptime};
+use crate::log_limit::LogLimit;
 use crate::message::request::{self, BadHead, HeadError, MAX_HEAD, RequestHead};
 use crate::socket::{HandshakeError, HandshakeFailure, Socket};
 use std::future::pending;
@@ -24,8 +25,6 @@ const HEAD_AT_DRAIN: Duration = Duration::from_secs(1);
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Pause after a failed accept (usually no descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Minimum time between two warnings about accepting.
-const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Interval at which idle connections are checked.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
@@ -78,7 +77,7 @@ pub(crate) async fn serve(
     cut: impl Future<Output = ()>,
 ) {
     let mut connections = JoinSet::new();
-    let mut warnings = Warnings::default();
+    let log_limit = LogLimit::default();
     let mut expiry = interval(EXPIRE_EVERY);
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Set while accepting is paused; holds the connection to admit afterwards.
@@ -89,7 +88,9 @@ pub(crate) async fn serve(
             accepted = listener.accept(), if resume.is_none() => match accepted {
                 Ok(arrival) => Some((arrival, true)),
                 Err(error) => {
-                    warnings.give(|| tracing::warn!(%error, "connections cannot be accepted"));
+                    if let Some(not_logged) = log_limit.take() {
+                        tracing::warn!(%error, not_logged, "connections cannot be accepted");
+                    }
                     pause = Some((tokio::time::Instant::now() + ACCEPT_PAUSE, None));
                     None
                 }
@@ -106,8 +107,7 @@ pub(crate) async fn serve(
             }
         };
         if let Some((arrival, may_wait)) = waiting
-            && let Some((arrival, wait)) =
-                admit(arrival, may_wait, &entrance, &mut connections, &mut warnings)
+            && let Some((arrival, wait)) = admit(arrival, may_wait, &entrance, &mut connections, &log_limit)
         {
             pause = Some((tokio::time::Instant::now() + wait, Some(arrival)));
         }
@@ -138,7 +138,7 @@ fn admit(
     may_wait: bool,
     entrance: &Arc<Entrance>,
     connections: &mut JoinSet<()>,
-    warnings: &mut Warnings,
+    log_limit: &LogLimit,
 ) -> Option<(Arrival, Duration)> {
     let table = &entrance.table;
     match table.admit(uptime(Instant::now()), may_wait) {
@@ -147,29 +147,19 @@ fn admit(
             slot.served_by(connections.spawn(connection(arrival, ticket, entrance)));
         }
         Admission::Wait(wait) => return Some((arrival, wait)),
-        Admission::Full => warnings.give(|| {
-            tracing::warn!(
-                listener = table.listener,
-                limit = table.limit(),
-                refused = table.counts().refused,
-                "a connection is refused: as many as limits.connections allows have a request in progress"
-            );
-        }),
-    }
-    None
-}
-
-/// Rate limit for warnings: one in [`WARN_EVERY`].
-#[derive(Default)]
-struct Warnings(Option<Instant>);
-
-impl Warnings {
-    fn give(&mut self, warning: impl FnOnce()) {
-        if self.0.is_none_or(|at| at.elapsed() > WARN_EVERY) {
-            self.0 = Some(Instant::now());
-            warning();
+        Admission::Full => {
+            if let Some(not_logged) = log_limit.take() {
+                tracing::warn!(
+                    listener = table.listener,
+                    limit = table.limit(),
+                    refused = table.counts().refused,
+                    not_logged,
+                    "a connection is refused: as many as limits.connections allows have a request in progress"
+                );
+            }
         }
     }
+    None
 }
 
 /// The result of reading a head.

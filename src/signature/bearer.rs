@@ -1,4 +1,4 @@
-//! A JSON Web Token of one of `issuers`, which proves who sends. It signs nothing of the request.
+//! A JSON Web Token of one of `issuers`, which proves the sender. It signs nothing of the request.
 //!
 //! An issuer may sign tokens for all its customers, and some let a customer choose the audience. So a scheme may require
 //! claims, and the file may require more. They are compared as JSON values.

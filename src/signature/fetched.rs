@@ -19,7 +19,7 @@ pub trait FetchedKeys: Sync {
     ///
     /// # Errors
     ///
-    /// Why it proves nothing.
+    /// The reason why the token is not valid.
     fn claims(&self, issuer: &str, token: &[u8], now: SystemTime)
     -> Result<Map<String, Value>, TokenRefused>;
 
@@ -27,16 +27,16 @@ pub trait FetchedKeys: Sync {
     fn certificate(&self, url: &CertificateUrl, now: SystemTime) -> Lookup;
 }
 
-/// A token that proves nothing.
+/// A token that is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenRefused {
-    /// Why.
+    /// The reason.
     pub reason: JwtRefusal,
-    /// Newer keys of the issuer may make it good.
+    /// The token may be valid with newer keys of the issuer.
     pub needs_newer_keys: bool,
 }
 
-/// What is known of a certificate.
+/// The result of looking a certificate up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// The certificate. Its names and dates are not checked yet.
@@ -79,7 +79,7 @@ impl FetchedKeys for NoKeys {
     }
 }
 
-/// What stands in place of secrets.
+/// The values that take the place of secrets.
 impl Verifier {
     /// Sets the topics, for SNS.
     #[must_use]

@@ -1,4 +1,4 @@
-//! The second part of a signature: how its secret is encoded, and the key that comes of it.
+//! The second part of a signature: the encoding of its secret, and the key that is decoded from it.
 
 use super::algorithm::Algorithm;
 use super::bearer::RequiredToken;
@@ -53,7 +53,7 @@ impl SecretEncoding {
     }
 }
 
-/// Why a secret can't be one of this scheme.
+/// The reason why a secret can't be one of this scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretFault {
     /// A Standard Webhooks secret is base64.
@@ -84,13 +84,13 @@ pub enum SecretFault {
     #[error("an RSA key of less than 2048 bits or more than 8192")]
     RsaSize,
     /// A public key as the secret of a MAC.
-    #[error("a public key; the scheme signs with a secret, and anyone could sign with a public key")]
+    #[error("a public key; the scheme signs with a secret, and others know a public key")]
     PublicKeyAsSecret,
 }
 
 #[derive(Clone)]
 pub(super) enum Key {
-    /// Of a MAC, prepared for the one algorithm of its scheme.
+    /// The key of a MAC, prepared for the one algorithm of its scheme.
     Hmac(hmac::Key),
     /// A public key.
     Public(PublicKey),

@@ -1,16 +1,16 @@
 //! Webhook signatures: pure functions over a request's bytes, the secrets, and the time.
 //!
-//! A signature has four [`Parts`]: where it is ([`place`]), how its secret is encoded ([`key`]), what is signed
+//! A signature has four [`Parts`]: its place ([`place`]), the encoding of its secret ([`key`]), the signed text
 //! ([`template`]), and the algorithm ([`algorithm`]). A scheme is data: a row of [`presets`], or the parts that the file
 //! spells out. Twilio's, which signs a sorted form, and [`sns`] have code of their own, and so has a token of an issuer
-//! ([`bearer`]). The last two need keys that are fetched ([`FetchedKeys`]). Everything works on the raw
-//! bytes as they came: a body that is parsed and written again is another body.
+//! ([`bearer`]). The last two need keys that are fetched ([`FetchedKeys`]). All of them
+//! work on the received bytes: a body that is parsed and written again has other bytes.
 //!
-//! A value that occurs twice is refused, not chosen from: two programs that choose differently are how a signature
-//! comes to stand for something else. For the same reason the parts of the signed text must have certain ends
-//! ([`boundary`]). Signatures are compared in constant time, one computation a secret, however many signatures a request
-//! holds. Neither [`Fault`] nor [`Trace`] holds a secret or a signature: the expected signature is as sensitive as the
-//! secret for this one body.
+//! A value that occurs twice is refused, because attache and the receiver could each take another one: a signature
+//! would then be valid for a value that it does not cover. For the same reason the parts of the signed text must have
+//! certain ends ([`boundary`]). Signatures are compared in constant time, one computation a secret, however many
+//! signatures a request holds. Neither [`Fault`] nor [`Trace`] holds a secret or a signature: the expected signature is
+//! as sensitive as the secret for this one body.
 
 mod algorithm;
 mod bearer;
@@ -56,12 +56,12 @@ use std::time::{Duration, SystemTime};
 use crate::header_name::alike;
 use crate::secret::Secret;
 
-/// A request, as the third party sent it.
+/// A request, as the provider sent it.
 #[derive(Clone, Copy)]
 pub struct Delivery<'a> {
     /// The request method.
     pub method: &'a str,
-    /// Path and query as the third party sent them, with its key.
+    /// Path and query as the provider sent them, with the key.
     pub target: &'a [u8],
     /// The external URL without a path, for schemes that sign the URL.
     pub public_url: Option<&'a str>,
@@ -82,7 +82,7 @@ pub struct Signed {
     pub timestamp: Option<u64>,
 }
 
-/// Why a delivery is refused. Quotes nothing of it.
+/// The reason for a refusal. Quotes nothing of the delivery.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A header that the scheme needs is missing.
@@ -94,10 +94,10 @@ pub enum Fault {
     /// A header has a value that the scheme does not allow.
     #[error("the header {0} {1}")]
     Malformed(HeaderName, &'static str),
-    /// Signed too long ago.
+    /// The time of signing is too long ago.
     #[error("it was signed {}s ago, and the tolerance is {}s", .0.as_secs(), .1.as_secs())]
     Stale(Duration, Duration),
-    /// Signed too far in the future.
+    /// The time of signing is too far in the future.
     #[error("it was signed {}s in the future, and the tolerance is {}s", .0.as_secs(), .1.as_secs())]
     Future(Duration, Duration),
     /// No secret made this signature of this request.
@@ -106,13 +106,13 @@ pub enum Fault {
     /// The scheme can't check this body or URL.
     #[error("{0}")]
     Content(&'static str),
-    /// The token is not a good one.
+    /// The token is not valid.
     #[error("the token is not valid: {0}")]
     Token(JwtRefusal),
-    /// A claim of the token is missing, or another one than the required one.
+    /// A claim of the token is missing, or has another value than the required one.
     #[error("the token's claim `{0}` does not have the required value")]
     Claim(String),
-    /// The certificate does not vouch for the message.
+    /// The message can't be verified with its certificate.
     #[error("{0}")]
     Certificate(CertificateFault),
     /// A key is not known, and the request may wait for it.
@@ -142,7 +142,7 @@ struct Way {
 }
 
 impl Verifier {
-    /// The default of how far a signed time may be from now.
+    /// The default tolerance of a signed time.
     pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
     /// Returns a verifier. With no secret, no delivery passes.
@@ -222,7 +222,7 @@ impl Verifier {
             .all(|way| way.parts.signed.has_id())
     }
 
-    /// Returns how far a signed time may be from now, if the scheme signs one.
+    /// Returns the tolerance of a signed time, if the scheme signs one.
     pub fn tolerance(&self) -> Option<Duration> {
         self.scheme.has_timestamp().then_some(self.tolerance)
     }
@@ -231,7 +231,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Why none of the secrets signed it.
+    /// The fault of the delivery.
     pub fn verify_at(
         &self,
         delivery: &Delivery<'_>,
@@ -246,7 +246,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Why it did not; [`Fault::NeedsKey`] if a key may be fetched first.
+    /// The fault of the delivery, or [`Fault::NeedsKey`] if a key may be fetched first.
     pub fn verify_with(
         &self,
         delivery: &Delivery<'_>,

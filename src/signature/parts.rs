@@ -1,4 +1,4 @@
-//! The four parts of a signature: where it is, how its secret is encoded, what is signed, and the algorithm.
+//! The four parts of a signature: its place, the encoding of its secret, the signed text, and the algorithm.
 
 use super::algorithm::Algorithm;
 use super::key::{Key, SecretEncoding, any_token};
@@ -13,12 +13,12 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 use subtle::ConstantTimeEq as _;
 
-/// How a provider signs.
+/// The four parts of a provider's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
     /// The places of the signature, and of the time and id beside it.
     pub place: Place,
-    /// How the secret is encoded.
+    /// The encoding of the secret.
     pub secret: SecretEncoding,
     /// The signed text.
     pub signed: Template,
@@ -49,7 +49,7 @@ impl Parts {
         }
     }
 
-    /// Finds what the scheme looks for.
+    /// Finds the signatures, the time, the id and the members that the scheme needs.
     pub(super) fn locate<'d, 'p>(&'p self, delivery: &Delivery<'d>) -> Result<Located<'d, 'p>, Fault> {
         let mut pointers: Vec<&Pointer> = Vec::new();
         pointers.extend(self.place.members().chain(self.signed.members()));

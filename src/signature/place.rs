@@ -1,4 +1,4 @@
-//! The first part of a signature: where it is in the request, with the time and the id that are signed beside it.
+//! The first part of a signature: its place in the request, and those of the time and the id that are signed beside it.
 
 use super::form::{Encoding, Form, Pairs, Text};
 use super::member::{Members, Pointer};
@@ -111,7 +111,7 @@ impl Place {
         }
     }
 
-    /// Returns where a request has its signatures, for an explanation.
+    /// Returns the place of a request's signatures, for an explanation.
     pub(super) fn found_in(&self, headers: &HeaderMap) -> String {
         match &self.signature {
             SignatureAt::Headers(names, _) => {

@@ -14,7 +14,7 @@ use super::time::TimeFormat::{Milliseconds, Rfc3339, Seconds};
 
 macro_rules! presets {
     ($($(#[$doc:meta])* $variant:ident = $name:literal: $preset:expr;)*) => {
-        /// How a provider signs.
+        /// A scheme of signatures: a preset by its name, or the parts in the file.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Scheme {
             $($(#[$doc])* $variant,)*

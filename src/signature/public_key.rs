@@ -66,7 +66,7 @@ impl PublicKey {
     }
 }
 
-/// Returns true if `text` is a key that is known to the public, so that a MAC with it proves nothing.
+/// Returns true if `text` is a public key. A MAC with one proves nothing, since others know it.
 pub(super) fn is_public(text: &str) -> bool {
     let text = text.trim_start();
     text.starts_with("whpk_")

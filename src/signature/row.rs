@@ -1,4 +1,4 @@
-//! A row of the presets: the four parts of a signature in constants, and what else is known of a provider.
+//! A row of the presets: the four parts of a signature in constants, and further facts about a provider.
 
 use super::Verifier;
 use super::algorithm::Algorithm;
@@ -122,12 +122,12 @@ impl Row {
         Self { pairs: Some(pairs), ..self }
     }
 
-    /// Sets where the time of signing is.
+    /// Sets the place of the time of signing.
     pub(super) const fn time(self, at: At, format: TimeFormat) -> Self {
         Self { time: Some((at, format)), ..self }
     }
 
-    /// Sets where the id of the delivery is.
+    /// Sets the place of the delivery's id.
     pub(super) const fn id(self, at: At) -> Self {
         Self { id: Some(at), ..self }
     }
@@ -142,7 +142,7 @@ impl Row {
         Self { secret, ..self }
     }
 
-    /// Sets what is signed.
+    /// Sets the signed text.
     pub(super) const fn signed(self, signed: &'static str) -> Self {
         Self { signed, ..self }
     }

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
-/// What verifies a signature.
+/// The kind of key that verifies a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeySource {
     /// Secrets of the file.
@@ -42,7 +42,7 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// Why it can't.
+    /// The reason why it can't.
     pub fn fits(&self, secret: &Secret) -> Result<(), SecretFault> {
         let new = Verifier::new(self.clone(), std::slice::from_ref(secret), Verifier::DEFAULT_TOLERANCE);
         new.map(drop).map_err(|(_, fault)| fault)
@@ -72,7 +72,7 @@ impl Scheme {
         self.ways().iter().all(|parts| parts.algorithm.is_public_key())
     }
 
-    /// Returns what verifies the signature.
+    /// Returns the kind of key that verifies the signature.
     pub fn key_source(&self) -> KeySource {
         let ways = self.ways();
         match ways.first().map(|parts| parts.algorithm) {

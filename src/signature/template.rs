@@ -1,4 +1,4 @@
-//! The third part of a signature: what is signed.
+//! The third part of a signature: the signed text.
 
 use super::boundary::{Boundaries, boundaries};
 use super::crc32::crc32;
@@ -145,7 +145,7 @@ impl Template {
         self.pieces.contains(&Piece::Form)
     }
 
-    /// Feeds what is signed, piece by piece.
+    /// Feeds the signed text, piece by piece.
     pub(super) fn feed(
         &self,
         delivery: &Delivery<'_>,
@@ -178,7 +178,7 @@ impl Template {
         }
     }
 
-    /// Returns what is signed in one piece. The body alone is not copied.
+    /// Returns the signed text in one piece. The body alone is not copied.
     pub(super) fn message<'d>(&self, delivery: &Delivery<'d>, located: &Located<'_, '_>) -> Cow<'d, [u8]> {
         if self.pieces == [Piece::Body] {
             return Cow::Borrowed(delivery.body);

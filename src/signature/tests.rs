@@ -37,7 +37,7 @@ fn an_altered_body_does_not_pass() {
     }
 }
 
-/// Of a form, Twilio signs the set of its parameters, so that some bytes make no difference.
+/// Twilio signs the set of a form's parameters, so some bytes of the form make no difference.
 fn same_form(one: &Vector, other: &Vector) -> bool {
     let parameters = |vector: &Vector| -> std::collections::BTreeSet<(String, String)> {
         url::form_urlencoded::parse(&vector.body).into_owned().collect()

@@ -1,7 +1,6 @@
 //! One request to an SNS host.
 
 use super::Way;
-use crate::error_chain::Chain;
 use crate::fetch::{FetchError, HttpAnswer, HttpClient, HttpRequest};
 use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate};
 use crate::transport::tls::TlsClient;
@@ -12,16 +11,16 @@ use tokio::time::Instant;
 use url::Url;
 
 /// Longest time of one request.
-pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 /// Maximum size of an answer, in bytes. A certificate has 2 KiB.
 const MAX_ANSWER: usize = 16 << 10;
 
-/// Why a request brought nothing. No text holds a URL's query or a part of an answer.
+/// The reason why a request brought no result. No text holds a URL's query or a part of an answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchFailure {
+pub(crate) enum SnsError {
     /// There is no answer.
     #[error("no answer")]
-    Request(#[source] RequestFailure),
+    Request(#[from] FetchError),
     /// The answer is a redirect, which is not followed.
     #[error("the answer is a redirect ({0}), which is not followed")]
     Redirect(u16),
@@ -30,19 +29,12 @@ pub(crate) enum FetchFailure {
     Status(u16),
 }
 
-/// Why there is no answer to a request.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(crate) struct RequestFailure(#[from] FetchError);
-
-impl FetchFailure {
+impl SnsError {
     /// Returns what the operator can do.
     pub(super) fn help(&self) -> &'static str {
         match self {
-            Self::Request(RequestFailure(FetchError::Proxy(_))) => {
-                "correct `proxy`, or add the SNS hosts to its `no_proxy`"
-            }
-            Self::Request(RequestFailure(FetchError::Tls(_))) => {
+            Self::Request(FetchError::Proxy(_)) => "correct `proxy`, or add the SNS hosts to its `no_proxy`",
+            Self::Request(FetchError::Tls(_)) => {
                 "the system's root certificates have to include Amazon's; a proxy that opens TLS is refused"
             }
             Self::Request(_) => "check that attache reaches sns.REGION.amazonaws.com on port 443",
@@ -52,15 +44,10 @@ impl FetchFailure {
     }
 }
 
-/// Prints a failure and its causes, in one line.
-pub(super) fn in_words(failure: &FetchFailure) -> String {
-    Chain(failure).to_string()
-}
-
 /// A client of the SNS hosts: public addresses and the system's roots only.
-pub(super) struct Client(HttpClient);
+pub(super) struct SnsClient(HttpClient);
 
-impl Client {
+impl SnsClient {
     /// Returns a client. The first one of the process may read the system's roots, which blocks.
     pub(super) async fn new(way: &Way) -> Self {
         let transport = Arc::clone(&way.transport);
@@ -74,34 +61,33 @@ impl Client {
         &self,
         url: &CertificateUrl,
         now: SystemTime,
-    ) -> Result<Result<SigningCertificate, CertificateFault>, FetchFailure> {
+    ) -> Result<Result<SigningCertificate, CertificateFault>, SnsError> {
         // The whole text was checked.
         let Ok(target) = Url::parse(url.as_str()) else { return Ok(Err(CertificateFault::Missing)) };
         let answer = self.get(&target).await?;
         match answer.status.as_u16() {
             200 => {}
             403 | 404 | 410 => return Ok(Err(CertificateFault::Missing)),
-            status => return Err(FetchFailure::Status(status)),
+            status => return Err(SnsError::Status(status)),
         }
         let certificate = SigningCertificate::from_pem(&answer.body);
         Ok(certificate.and_then(|certificate| certificate.check(url, now).map(|()| certificate)))
     }
 
     /// Requests the URL of a confirmation.
-    pub(super) async fn confirm(&self, url: &Url) -> Result<(), FetchFailure> {
+    pub(super) async fn confirm(&self, url: &Url) -> Result<(), SnsError> {
         match self.get(url).await?.status.as_u16() {
             200 => Ok(()),
-            status => Err(FetchFailure::Status(status)),
+            status => Err(SnsError::Status(status)),
         }
     }
 
-    async fn get(&self, url: &Url) -> Result<HttpAnswer, FetchFailure> {
+    async fn get(&self, url: &Url) -> Result<HttpAnswer, SnsError> {
         let request =
             HttpRequest { method: &Method::GET, url, headers: &[], body: None, max_body: MAX_ANSWER };
-        let answer = self.0.send(&request, Instant::now() + DEADLINE).await;
-        let answer = answer.map_err(|error| FetchFailure::Request(error.into()))?;
+        let answer = self.0.send(&request, Instant::now() + DEADLINE).await?;
         match answer.status.as_u16() {
-            status @ 300..400 => Err(FetchFailure::Redirect(status)),
+            status @ 300..400 => Err(SnsError::Redirect(status)),
             _ => Ok(answer),
         }
     }

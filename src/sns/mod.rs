@@ -7,27 +7,28 @@
 //! - Only the URLs of [`crate::signature::sns`] are requested: https, an SNS host of a listed topic's region, and no
 //!   redirect is followed. The egress guard and the file's `proxy` hold as for every server.
 //! - A client that knows the URL of a webhook can cause few fetches: see [`store`]. No lock is held during one.
-//! - A fetch belongs to the request that began it. If that request ends first, another one that waits begins anew.
+//! - A fetch belongs to the request that began it. If that request ends first, one of those that wait begins anew.
 
 mod client;
 mod store;
 
 use crate::config::model::UsedProxy;
+use crate::error_chain::Chain;
 use crate::secret::sha256;
 use crate::signature::Lookup;
 use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate, Subscription};
 use crate::transport::Transport;
-use client::{Client, FetchFailure, in_words};
+use client::{SnsClient, SnsError};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
-use store::{Begin, Store};
+use store::{Begin, CertificateStore};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// See the module's documentation. It outlives snapshots.
+/// The client of the SNS hosts, with the certificates that it fetched. It outlives snapshots.
 #[derive(Default)]
-pub struct Sns(Mutex<Store>);
+pub struct Sns(Mutex<CertificateStore>);
 
 /// The way to the SNS hosts.
 #[derive(Clone)]
@@ -57,14 +58,14 @@ impl Sns {
             match begin {
                 Begin::NotNow => return,
                 Begin::Wait(mut ended) => {
-                    // An error: the request that fetched is gone, and this one takes over.
+                    // An error: the request that fetched has ended, and this one takes over.
                     if ended.changed().await.is_ok() {
                         return;
                     }
                 }
                 Begin::Fetch(end) => {
                     let fetch = Fetch { sns: self, url, client, end: Some(end) };
-                    let result = Client::new(way).await.certificate(url, SystemTime::now()).await;
+                    let result = SnsClient::new(way).await.certificate(url, SystemTime::now()).await;
                     fetch.end(result);
                     return;
                 }
@@ -84,14 +85,14 @@ impl Sns {
             return Ok(());
         }
         let Some(_permit) = self.permit() else { return Err(Unconfirmed) };
-        match Client::new(way).await.confirm(&subscription.confirm).await {
+        match SnsClient::new(way).await.confirm(&subscription.confirm).await {
             Ok(()) => {
                 self.store().confirmed(hash);
                 tracing::info!(target: "attache", topic, "the subscription of a webhook to a topic of SNS is confirmed");
                 Ok(())
             }
             Err(failure) => {
-                let (reason, help) = (in_words(&failure), failure.help());
+                let (reason, help) = (Chain(&failure).to_string(), failure.help());
                 let what =
                     "the subscription of a webhook to a topic of SNS can't be confirmed; SNS asks again";
                 tracing::error!(target: "attache", topic, reason, help, "{what}");
@@ -100,25 +101,25 @@ impl Sns {
         }
     }
 
-    fn permit(&self) -> Option<Permit<'_>> {
-        self.store().begin_confirmation().then_some(Permit(self))
+    fn permit(&self) -> Option<Confirmation<'_>> {
+        self.store().begin_confirmation().then_some(Confirmation(self))
     }
 
-    fn store(&self) -> MutexGuard<'_, Store> {
+    fn store(&self) -> MutexGuard<'_, CertificateStore> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A confirmation under way, counted until it is dropped.
-struct Permit<'s>(&'s Sns);
+struct Confirmation<'s>(&'s Sns);
 
-impl Drop for Permit<'_> {
+impl Drop for Confirmation<'_> {
     fn drop(&mut self) {
         self.0.store().end_confirmation();
     }
 }
 
-/// A fetch under way. Dropping it tells the requests that wait.
+/// A fetch under way. Dropping it notifies the requests that wait.
 struct Fetch<'f> {
     sns: &'f Sns,
     url: &'f CertificateUrl,
@@ -127,7 +128,7 @@ struct Fetch<'f> {
 }
 
 impl Fetch<'_> {
-    fn end(mut self, result: Result<Result<SigningCertificate, CertificateFault>, FetchFailure>) {
+    fn end(mut self, result: Result<Result<SigningCertificate, CertificateFault>, SnsError>) {
         let url = self.url.as_str();
         let result = match result {
             Ok(Ok(certificate)) => {
@@ -141,7 +142,7 @@ impl Fetch<'_> {
                 Ok(Err(fault))
             }
             Err(failure) => {
-                let (reason, help) = (in_words(&failure), failure.help());
+                let (reason, help) = (Chain(&failure).to_string(), failure.help());
                 let what = "a certificate of SNS can't be fetched; its messages get 503";
                 tracing::error!(target: "attache", url, reason, help, "{what}");
                 Err(())

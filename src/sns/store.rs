@@ -1,9 +1,10 @@
 //! The certificates that are known, and when another may be fetched. Pure: the time is an argument.
 //!
-//! A message names its certificate before anything of it is verified, so a client may name as many as it likes. What it
-//! can cause is bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same time, one for each URL;
-//! and an address that named one which SNS does not have names no other for [`BLAME`], nor does one that left before that
-//! was known for [`LEFT`]. A certificate that is known is never fetched for a client's sake.
+//! A message names its certificate before anything of it is verified, so a client may name any number of them. The
+//! fetches that it can cause are bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same
+//! time, one for each URL. An address that named one which SNS does not have names no other for [`BLAME`], and one that
+//! left during the fetch for [`LEFT`]. A certificate that is known is fetched again at the age of [`FRESH`], and not
+//! earlier.
 
 use crate::config::model::Rate;
 use crate::limits::{RateLimit, network_of};
@@ -35,11 +36,11 @@ const REFUSED: Duration = Duration::from_secs(5 * 60);
 const FAILED: Duration = Duration::from_secs(10);
 /// Time for which an address may not name another unknown certificate.
 const BLAME: Duration = Duration::from_secs(60);
-/// The same for one that left during a fetch.
+/// The same for an address that left during a fetch.
 const LEFT: Duration = Duration::from_secs(10);
 
-/// See the module's documentation.
-pub(super) struct Store {
+/// The certificates, their fetches, and the confirmed subscriptions.
+pub(super) struct CertificateStore {
     entries: HashMap<CertificateUrl, Entry>,
     rate: RateLimit,
     bucket: AtomicU64,
@@ -48,7 +49,7 @@ pub(super) struct Store {
     /// [`RATE`] allows.
     blamed: VecDeque<(u128, Instant)>,
     confirmations: usize,
-    /// The hashes of the URLs that were requested last: a question that is sent again is not asked again.
+    /// The hashes of the URLs that were requested last: a question that SNS repeats is not confirmed again.
     confirmed: VecDeque<[u8; 32]>,
 }
 
@@ -63,17 +64,17 @@ struct Entry {
     ended: Option<watch::Receiver<()>>,
 }
 
-/// What to do for a certificate that is needed.
+/// The next step for a certificate that is needed.
 pub(super) enum Begin {
-    /// Fetch it, and tell those that wait. Followed by [`Store::end`] or [`Store::abandon`].
+    /// Fetch it, and notify the requests that wait. Followed by [`CertificateStore::end`] or [`CertificateStore::abandon`].
     Fetch(watch::Sender<()>),
     /// Wait for the end of the fetch under way. An error says that it was abandoned.
     Wait(watch::Receiver<()>),
-    /// Nothing: it may not be fetched now.
+    /// Do not fetch: no fetch may begin now.
     NotNow,
 }
 
-impl Default for Store {
+impl Default for CertificateStore {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
@@ -87,7 +88,7 @@ impl Default for Store {
     }
 }
 
-impl Store {
+impl CertificateStore {
     /// Returns what is known of a certificate.
     pub(super) fn lookup(&mut self, url: &CertificateUrl, now: Instant) -> Lookup {
         let Some(entry) = self.entries.get_mut(url) else { return Lookup::Needed };
@@ -126,7 +127,7 @@ impl Store {
         !is_blamed && self.rate.take_at(&self.bucket, uptime).is_ok()
     }
 
-    /// Makes room for `url`: what was refused goes before certificates, and what was used last stays.
+    /// Makes room for `url`: refusals are removed before certificates, and the least recently used entry first.
     fn make_room(&mut self, url: &CertificateUrl) {
         if self.entries.len() < MAX_ENTRIES || self.entries.contains_key(url) {
             return;
@@ -160,8 +161,8 @@ impl Store {
         }
     }
 
-    /// Takes back a fetch of `client` whose request is gone. One that leaves before it is known what it named could
-    /// otherwise use the rate up.
+    /// Takes back a fetch of `client` whose request has ended. A client that leaves during its fetches could otherwise
+    /// use the rate up.
     pub(super) fn abandon(&mut self, url: &CertificateUrl, client: Option<IpAddr>, now: Instant) {
         let Some(entry) = self.entries.get_mut(url) else { return };
         entry.ended = None;

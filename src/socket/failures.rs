@@ -1,11 +1,12 @@
 //! Failed handshakes of one listener: their number by reason, and a line in the log now and then.
 
+use crate::log_limit::LogLimit;
+
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Minimum time between two lines about one listener. Scanners of the internet fail handshakes all day.
 const WARN_EVERY: Duration = Duration::from_secs(60);
@@ -72,19 +73,16 @@ impl HandshakeFailure {
 }
 
 /// The failed handshakes of one listener.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HandshakeFailures {
     counts: [AtomicU64; HandshakeFailure::ALL.len()],
-    warned: Mutex<Warned>,
+    log_limit: LogLimit,
 }
 
-/// The state of the log lines.
-#[derive(Debug, Default)]
-struct Warned {
-    /// The time of the last line.
-    last: Option<Instant>,
-    /// Number of failures since then.
-    not_logged: u64,
+impl Default for HandshakeFailures {
+    fn default() -> Self {
+        Self { counts: Default::default(), log_limit: LogLimit::new(WARN_EVERY) }
+    }
 }
 
 impl HandshakeFailures {
@@ -101,13 +99,13 @@ impl HandshakeFailures {
         if reason == HandshakeFailure::Plain {
             return;
         }
-        let Some(not_logged) = self.due_at(Instant::now()) else { return };
+        let Some(not_logged) = self.log_limit.take() else { return };
         tracing::warn!(
             listener,
             client = client.map(tracing::field::display),
             reason = reason.as_str(),
             cause = cause.map(tracing::field::display),
-            not_logged = (not_logged > 0).then_some(not_logged),
+            not_logged,
             "a TLS handshake failed; attache_tls_handshakes_failed_total counts them"
         );
     }
@@ -116,17 +114,6 @@ impl HandshakeFailures {
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.counts.iter().map(|count| count.load(Relaxed));
         HandshakeFailure::ALL.into_iter().map(HandshakeFailure::as_str).zip(counts)
-    }
-
-    /// Returns the number of failures left out since the last line, if one may be logged again.
-    fn due_at(&self, now: Instant) -> Option<u64> {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.last.is_some_and(|last| now.saturating_duration_since(last) < WARN_EVERY) {
-            warned.not_logged += 1;
-            return None;
-        }
-        warned.last = Some(now);
-        Some(std::mem::take(&mut warned.not_logged))
     }
 }
 
@@ -139,14 +126,6 @@ mod tests {
         for (i, reason) in HandshakeFailure::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, i, "{}", reason.as_str());
         }
-    }
-
-    #[test]
-    fn a_line_a_minute_says_how_many_were_left_out() {
-        let failures = HandshakeFailures::default();
-        let start = Instant::now();
-        let due = [0, 1, 59, 60, 61, 200].map(|at| failures.due_at(start + Duration::from_secs(at)));
-        assert_eq!(due, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 
     #[test]

@@ -8,12 +8,12 @@ use super::pool::PoolKey;
 use super::proxy::{Hop, ProxyError, Way};
 use super::tls::{TlsClient, TlsError, server_name};
 use crate::config::model::{ForwardProxy, Host, ServerUrl, ServiceTls};
+use crate::log_limit::LogLimit;
 use crate::secret::sha256;
 use http::HeaderValue;
 use rustls_pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// The location to connect to: the upstream, or the proxy before it.
 enum Server {
@@ -50,8 +50,8 @@ pub struct Upstream {
     group: u64,
     /// True if a name may lead into a private network.
     private_network: bool,
-    /// Time of the last logged failure, in milliseconds since the start: one line per ten seconds.
-    pub last_warning: AtomicU64,
+    /// The log lines about failures.
+    pub log_limit: LogLimit,
 }
 
 impl Upstream {
@@ -87,7 +87,7 @@ impl Upstream {
             prefix: url.path.clone(),
             // The operator chose the proxy.
             private_network: private_network || proxy.is_some(),
-            last_warning: AtomicU64::new(0),
+            log_limit: LogLimit::default(),
         }
     }
 

@@ -15,14 +15,15 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// True if it used https: to a trusted proxy, or to the listener.
     pub https: bool,
-    /// True if a trusted proxy speaks for it.
+    /// True if a trusted proxy forwarded the call.
     pub forwarded: bool,
 }
 
 impl Client {
-    /// Reads `X-Forwarded-For` from the right for as long as trusted proxies wrote it: the first address that is none of
-    /// theirs is the client's; entries left of it may be forged. `peer` is the other end of the connection, `None` on a
-    /// unix socket, and `is_tls` is true if it is encrypted. Without trusted proxies, nothing is read.
+    /// Reads `X-Forwarded-For` from the right for as long as trusted proxies wrote it: the first address that is not a
+    /// trusted proxy's is the client's; a client can forge the entries left of it. `peer` is the other end of the
+    /// connection, `None` on a unix socket, and `is_tls` is true if it is encrypted. Without trusted proxies, nothing
+    /// is read.
     pub fn of(peer: Option<IpAddr>, is_tls: bool, fields: &Fields, trusted: &TrustedProxies) -> Self {
         let peer = peer.map(|address| address.to_canonical());
         if !peer.map_or(trusted.unix, |address| contains(&trusted.networks, address)) {
@@ -93,7 +94,7 @@ mod tests {
             let fields = Fields::collect(lines);
             let peer = "10.0.0.1".parse().ok();
             let untrusted = Client::of("192.0.2.9".parse().ok(), is_tls, &fields, &trusted);
-            assert_eq!(untrusted.https, is_tls, "an untrusted peer is not believed");
+            assert_eq!(untrusted.https, is_tls, "the headers of an untrusted peer are not read");
             Client::of(peer, is_tls, &fields, &trusted).https
         };
         const ONE: &[&str] = &["203.0.113.1"];
@@ -114,7 +115,7 @@ mod tests {
             (TWO, &["https", "http"], false, true),
             (TWO, &["https"], false, true),
             (&[], &["https"], false, true),
-            // The client sent `https` itself, and its proxy appended the truth.
+            // The client sent `https` itself, and its proxy appended the scheme that it saw.
             (ONE, &["https, http"], false, false),
             (ONE, &["https", "http"], false, false),
             (TWO, &["https, http, http"], false, false),
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(
             client("192.0.2.9", &["203.0.113.1"]),
             is("192.0.2.9"),
-            "an untrusted peer is not believed"
+            "the headers of an untrusted peer are not read"
         );
         assert_eq!(client("10.0.0.1", &[]), is("10.0.0.1"));
         assert_eq!(client("10.0.0.1", &["203.0.113.1"]), is("203.0.113.1"));

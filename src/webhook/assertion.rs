@@ -1,7 +1,7 @@
 //! Signed assertions: a JSON Web Token about one call, which proves to the receiver that it came through attache.
 //!
-//! An identity header is as trustworthy as the network; a signed one is as trustworthy as the key. The token states the
-//! user and what attache saw of the call, and is valid for at most a minute.
+//! An identity header proves nothing where other hosts reach the receiver; an assertion proves that the call came
+//! through attache. The token states the user and what attache saw of the call, and is valid for at most a minute.
 
 use crate::config::model::IdentityAssertion;
 use crate::header_name::FieldName;

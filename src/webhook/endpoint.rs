@@ -5,15 +5,15 @@ use super::replay::Deliveries;
 use crate::config::model::{KeyIn, Refusals, Replay, User, Webhook};
 use crate::handshake_secrets::HandshakeSecret;
 use crate::limits::RateLimit;
+use crate::log_limit::LogLimit;
 use crate::plan::Refusal;
 use crate::route::Route;
 use crate::signature::Verifier;
 use http::HeaderValue;
 use ipnet::IpNet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-/// See the module's documentation.
+/// The prepared webhook of one service.
 pub struct Endpoint {
     /// The route to the receiver.
     pub route: Arc<Route>,
@@ -27,18 +27,16 @@ pub struct Endpoint {
     pub allow_from: Vec<IpNet>,
     /// The rate of each key.
     pub limit: Option<RateLimit>,
-    /// What a call has to be signed with.
+    /// The signature that a call needs.
     pub verifier: Option<Verifier>,
     /// Answers the provider's question before its first delivery.
     pub responder: Option<Box<Responder>>,
-    /// The secret that the provider brings.
+    /// The secret that the provider brings in its handshake.
     pub brought: Option<Arc<HandshakeSecret>>,
     /// The treatment of duplicates, and the remembered deliveries.
     pub replay: Option<(Replay, Arc<Deliveries>)>,
-    /// Time of the last logged refusal, in milliseconds since the start.
-    pub last_warning: AtomicU64,
-    /// Number of refusals since then that were not logged.
-    pub not_logged: AtomicU64,
+    /// The log lines about refused calls.
+    pub log_limit: LogLimit,
     refusals: Refusals,
 }
 
@@ -60,8 +58,7 @@ impl Endpoint {
                 .map(|handshake| Box::new(Responder::new(handshake, webhook.rate_limit.as_ref()))),
             brought: None,
             replay: webhook.replay.clone().map(|replay| (replay, deliveries.unwrap_or_default())),
-            last_warning: AtomicU64::new(0),
-            not_logged: AtomicU64::new(0),
+            log_limit: LogLimit::default(),
             refusals: webhook.refusals.clone(),
             route,
         }

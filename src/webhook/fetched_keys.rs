@@ -1,4 +1,4 @@
-//! The keys that webhooks are verified with and that are not in the file: what is known of them, and how they are fetched.
+//! The keys of signatures that are not in the file: their look-up, and their fetch.
 
 use crate::issuers::{Issuer, Issuers};
 use crate::signature::sns::CertificateUrl;

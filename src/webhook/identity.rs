@@ -6,14 +6,14 @@ use crate::header_name::{CLIENT_ADDRESS, FieldName, fold, is_reserved, misleads_
 use crate::telemetry::metrics::Direction;
 use http::HeaderName;
 
-/// The names no caller may send.
+/// The names that no client may send.
 #[derive(Debug)]
 pub struct Reserved {
     folded: Vec<String>,
 }
 
 impl Reserved {
-    /// Those that are always reserved, and the configured ones.
+    /// Returns the names that are always reserved, and the configured ones.
     pub fn of(config: &Config) -> Self {
         let assertion = config.assertion.as_ref().map(|assertion| &assertion.header);
         Self::new(config.identity_headers.all().into_iter().chain(assertion).map(FieldName::as_header_name))
@@ -38,7 +38,7 @@ impl Reserved {
 /// Returns true if `name` is one that proxies add, as they spell it.
 pub fn is_forwarding(name: &str) -> bool {
     let is_usual = |usual: &&str| name.eq_ignore_ascii_case(usual);
-    /// Those of [`CLIENT_ADDRESS`] aside.
+    /// The names beside those of [`CLIENT_ADDRESS`].
     const USUAL: [&str; 7] = [
         "forwarded",
         "x-forwarded-for",

@@ -1,9 +1,9 @@
 //! Copies of the key of a call, elsewhere than where it was read.
 //!
-//! A proxy in front may add the URL that was called to the head (`Referer`, `X-Original-URI`,
-//! `X-Envoy-Original-Path`), and with it the key. The receiver must not learn the key, so every field that holds it is
-//! dropped, and every parameter of the query. Only the key of the call is looked for: its client has it, and a key of
-//! another webhook that the client sends is no news from attache.
+//! A proxy in front may add the URL that was called to the head (`Referer`, `X-Original-URI`, `X-Envoy-Original-Path`),
+//! and with it the key. The receiver must not learn the key, so every field that holds it is dropped, and every
+//! parameter of the query. Only the key of the call is looked for, since a client that sends the key of another webhook
+//! has it already.
 
 use crate::message::Fields;
 use crate::outbound::SHORTEST_KEY;
@@ -11,7 +11,7 @@ use memchr::memmem;
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
-/// Maximum number of percent-encodings around a copy: a URL in a URL in a URL.
+/// Maximum number of percent-encodings around a copy: a URL nested in two others.
 const MAX_DEPTH: usize = 3;
 
 /// Drops the fields that hold `key`. A head without a copy and without a `%` costs one pass over its bytes.
@@ -31,7 +31,7 @@ pub fn without_copies<'q>(query: &'q [u8], key: &[u8]) -> Cow<'q, [u8]> {
     if kept.is_empty() { Cow::Borrowed(&[]) } else { Cow::Owned([&b"?"[..], &kept.join(&b'&')].concat()) }
 }
 
-/// Returns false if [`holds`] would: a cheap check, because nearly every call has no copy.
+/// Returns false only if [`holds`] returns false. A cheap check first, because nearly every call has no copy.
 fn may_hold(text: &[u8], key: &[u8]) -> bool {
     /// Bytes that header fields seldom have, and that nearly every random key has.
     const RARE: [bool; 256] = {
@@ -42,7 +42,11 @@ fn may_hold(text: &[u8], key: &[u8]) -> bool {
         }
         rare
     };
-    let Some(at) = key.iter().position(|byte| RARE[usize::from(*byte)]) else {
+    if text.len() < key.len() {
+        return false;
+    }
+    let rare = key.iter().position(|byte| RARE[usize::from(*byte)]);
+    let Some(at) = rare.or_else(|| key.iter().position(|byte| *byte == b'_')) else {
         return memmem::find(text, key).is_some() || text.contains(&b'%') || key.contains(&b' ');
     };
     // One pass for both, without the tables that a search for the whole key would prepare.
@@ -53,6 +57,10 @@ fn may_hold(text: &[u8], key: &[u8]) -> bool {
 
 /// Returns true if `text` holds `key`: raw or percent-encoded, alone or inside a longer text.
 pub fn holds(text: &[u8], key: &[u8]) -> bool {
+    // No encoding shortens it, and a search prepares tables.
+    if text.len() < key.len() {
+        return false;
+    }
     in_any_decoding(text, |text| {
         if is_in(text, key) {
             return true;

@@ -19,7 +19,7 @@ struct Stored {
     sha256: [u8; 32],
     /// Unix seconds, rounded inwards, so that the key is never valid outside of what the file says. 0: no start.
     not_before: u32,
-    /// As above. [`NEVER`]: no end.
+    /// Unix seconds, rounded inwards. [`NEVER`]: no end.
     expires_at: u32,
     endpoint: u32,
     id_at: u32,

@@ -1,4 +1,4 @@
-//! Webhooks: from a key to the user that it stands for.
+//! Webhooks: the decision about an inbound call, from its key to the user that the receiver is told.
 //!
 //! A key is in the path, where every provider can put it; or in a header or a parameter of the query, and then the path
 //! names the service. Keys that are unknown, expired, disabled or in the wrong place all get the same answer after the
@@ -15,7 +15,6 @@ pub mod key_copies;
 pub mod keys;
 pub mod rate;
 pub mod replay;
-pub mod sns;
 mod target;
 
 pub use target::{key_text, log_path, template};

@@ -1,34 +1,25 @@
 //! Budgets of client addresses: the rate of calls with an unknown key.
 
 use crate::config::model::Rate;
-use crate::limits::{RateLimit, network_of};
-use std::hash::{BuildHasher, RandomState};
+use crate::limits::RateLimit;
+use crate::limits::client_cells::ClientCells;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-
-/// Number of cells that all addresses share: half a MiB.
-const CELLS: usize = 1 << 16;
 
 /// A budget for each client address, in bounded memory. Two addresses may share a cell. The cost is a 429 in place of a 404,
 /// for a key that is wrong in any case.
-#[derive(Debug)]
-pub struct Budgets {
-    cells: Box<[AtomicU64]>,
-    /// Keyed at random in each process, so that no client can choose the addresses that share its cell.
-    hasher: RandomState,
-}
+#[derive(Debug, Default)]
+pub struct Budgets(ClientCells);
 
 impl Budgets {
-    /// Takes one of `client`'s budget. The addresses of one IPv6 /64 are one client, since one owner has them all.
+    /// Takes one of `client`'s budget.
     ///
     /// # Errors
     ///
     /// The time until the next request is allowed.
     pub fn take_at(&self, limit: &RateLimit, client: Option<IpAddr>, now: Duration) -> Result<(), Duration> {
-        let cell = self.hasher.hash_one(client.map(network_of)) as usize % CELLS;
-        limit.take_at(&self.cells[cell], now)
+        limit.take_at(&self.0[self.0.index_of(client)], now)
     }
 }
 
@@ -56,12 +47,6 @@ impl UnknownKeyLimiter {
     /// The time until the next guess is allowed.
     pub fn take_at(&self, client: Option<IpAddr>, now: Duration) -> Result<(), Duration> {
         self.limit.as_ref().map_or(Ok(()), |limit| self.budgets.take_at(limit, client, now))
-    }
-}
-
-impl Default for Budgets {
-    fn default() -> Self {
-        Self { cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
     }
 }
 

@@ -1,11 +1,11 @@
-//! Deliveries that were seen before.
+//! Remembered deliveries, by which duplicates are found.
 //!
 //! A delivery is *under way* from its reservation until its outcome is known. It is *taken* if the receiver answered 2xx,
 //! and *released* if it answered otherwise or was sent nothing: then the provider's retry is no duplicate. Without an
 //! answer it is *unknown*: the receiver may still be working on it, so it is held for another `timeout`.
 //!
-//! Memory is bounded: beyond [`CAPACITY`] the oldest is forgotten early, and counted. It belongs to this process, and ends
-//! with it.
+//! Memory is bounded: beyond [`CAPACITY`] the oldest is forgotten early, and counted. A restart of the process forgets
+//! all.
 
 use crate::config::model::Replay;
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Maximum number of deliveries remembered of one service.
 pub const CAPACITY: usize = 1 << 17;
 
-/// Stands for a delivery: 128 bits of a SHA-256.
+/// The first 128 bits of the SHA-256 that identifies a delivery.
 type Id = [u8; 16];
 
 /// The deliveries of one service. Outlives reloads.
@@ -51,9 +51,9 @@ enum Progress {
 /// The state of a delivery that arrives.
 #[derive(Debug)]
 pub enum Seen {
-    /// It is new. The holder of the reservation carries it out.
+    /// The delivery is new. The holder of the reservation carries it out.
     First(DedupReservation),
-    /// It is being forwarded to the receiver.
+    /// The delivery is being forwarded to the receiver.
     UnderWay,
     /// The receiver was sent it and gave no answer. It is held for this time.
     Unknown(Duration),
@@ -124,7 +124,7 @@ impl Deliveries {
         self.lock().seen.len()
     }
 
-    /// Returns true if none is remembered.
+    /// Returns true if no delivery is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -140,7 +140,7 @@ impl Deliveries {
 }
 
 impl State {
-    /// Forgets expired entries, a few at a time: the first call after a long quiet must not pay for all of them.
+    /// Forgets expired entries, a few at a time, so that the first call after a long pause does not remove all of them.
     fn forget_until(&mut self, now: Duration) {
         for _ in 0..8 {
             let Some(first) = self.order.first_entry() else { return };
@@ -180,7 +180,7 @@ impl DedupReservation {
         self.is_sent.swap(true, Relaxed)
     }
 
-    /// Takes the note back: no connection has taken a byte.
+    /// Takes the note back: no byte was written to a connection.
     pub fn sent_nothing(&self) {
         self.is_sent.store(false, Relaxed);
     }

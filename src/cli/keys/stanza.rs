@@ -55,7 +55,7 @@ struct FirstWebhook<'a> {
     forward_to: &'static str,
 }
 
-/// Returns the lines that add `item` to the file, and where they belong.
+/// Returns the lines that add `item` to the file, and their place.
 pub(super) fn lines(
     service: &str,
     lacks: Lacks,

@@ -10,7 +10,7 @@ use crate::state::{FileStore, StateError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is done with the secret.
+/// The act on the secret.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Act {
     Show,

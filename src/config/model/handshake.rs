@@ -117,7 +117,7 @@ impl Handshake {
         }
     }
 
-    /// Returns true if the provider signs its question, which is then answered only if the signature is good.
+    /// Returns true if the provider signs its question, which is then answered only if the signature is valid.
     pub fn is_signed(&self) -> bool {
         matches!(self, Self::Slack | Self::Zoom | Self::Twitch | Self::Discord | Self::Sns)
     }

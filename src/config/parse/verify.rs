@@ -188,7 +188,8 @@ fn brought(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<()> {
 fn secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: Option<&Scheme>) -> Option<Vec<Secret>> {
     if let (Some(at), Some(_)) = (map.get("public_key"), scheme) {
         let label = "the scheme signs with a secret";
-        let help = "the provider's secret stands under `secret`; anyone could sign with a public key";
+        let help =
+            "the provider's secret stands under `secret`; others know a public key, and could sign with it";
         decoder.no_use(&at, "this scheme", label, help);
         return None;
     }

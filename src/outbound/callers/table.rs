@@ -3,6 +3,7 @@
 use super::tokens::{Token, Tokens};
 use crate::config::model::{Caller, CallerRules, CallerServices, Config, Rights};
 use crate::limits::{Exceeded, LimitState, Limits, Permit};
+use crate::log_limit::LogLimit;
 use crate::route::Route;
 use crate::telemetry::metrics::{CallerRefusal, CallerStats};
 use crate::x509::San;
@@ -25,10 +26,7 @@ pub struct Callers {
     subjects: HashMap<Box<str>, HashMap<Box<str>, CallerNumber>>,
     /// The requests that prove no caller.
     unproven: Arc<CallerStats>,
-    /// Time of the last logged request that lacks a proof or a right, in milliseconds since the start.
-    last_warning: AtomicU64,
-    /// Number of such requests since then that were not logged.
-    not_logged: AtomicU64,
+    log_limit: LogLimit,
 }
 
 /// A caller.
@@ -89,8 +87,7 @@ impl Callers {
             certificates: HashMap::new(),
             subjects: HashMap::new(),
             unproven: previous.map(|previous| Arc::clone(&previous.unproven)).unwrap_or_default(),
-            last_warning: AtomicU64::new(0),
-            not_logged: AtomicU64::new(0),
+            log_limit: LogLimit::default(),
         };
         for (caller, number) in configured.values().zip(0..) {
             let running = RunningCaller::new(caller, before.get(&*caller.key).copied(), &mut route);
@@ -165,9 +162,9 @@ impl Callers {
         self.all.iter()
     }
 
-    /// Returns the time of the last logged request without a proof or a right, and the number of those since then.
-    pub fn warnings(&self) -> (&AtomicU64, &AtomicU64) {
-        (&self.last_warning, &self.not_logged)
+    /// Returns the limit of log lines about requests that lack a proof or a right.
+    pub fn log_limit(&self) -> &LogLimit {
+        &self.log_limit
     }
 
     /// Returns the counts of the requests that prove no caller.

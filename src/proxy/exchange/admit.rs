@@ -13,19 +13,20 @@ use crate::proxy::Proxy;
 use crate::proxy::downstream::client::Client;
 use crate::signature::Delivery;
 use crate::telemetry::metrics::Phase;
-use crate::webhook::admission::{Admission, Forward, Verdict, WantedKey};
+use crate::webhook::admission::{Admission, Forward, Verdict};
 use crate::webhook::key_copies;
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
-/// Bodies above this size are verified on another thread, so that they do not delay other requests of this one. Their
-/// number is bounded, since each occupies some multiple of its size meanwhile.
+/// Minimum size of a body that is verified while the other tasks of its thread move to another thread. The number of such
+/// verifications is bounded, since each occupies some multiple of the body's size.
 const LARGE: usize = 256 << 10;
-/// Maximum number of keys that are fetched for one delivery.
-const MAX_FETCHES: usize = 2;
+/// Maximum number of questions to the admission: for the head, the body, a look into the store, a key, and a secret that
+/// was kept.
+const MAX_QUESTIONS: usize = 5;
 
-/// Carries out what the admission asks for, until it decides: reads the body, and fetches keys.
+/// Carries out what the admission asks for, until it decides: reads the body, fetches a key, accesses the store.
 pub(super) async fn admit(
     proxy: &Proxy,
     request: &mut Request,
@@ -35,8 +36,7 @@ pub(super) async fn admit(
     let Some(call) = &planned.delivery else { return Ok(()) };
     let mut admission = call.admission.clone();
     let mut body = None;
-    let mut fetches = 0;
-    loop {
+    for _ in 0..MAX_QUESTIONS {
         let read = body.as_ref().map(|(body, _): &(Bytes, BufferPermit)| body);
         let turn = match read {
             Some(body) if body.len() >= LARGE => {
@@ -51,15 +51,14 @@ pub(super) async fn admit(
                 request.record.phase = Some(Phase::Send);
                 body = Some(read_ahead(request, planned, client, &proxy.body_memory).await?);
             }
-            Verdict::NeedsKey(key) if fetches < MAX_FETCHES => {
-                fetches += 1;
-                fetch(key, planned, client).await?;
-            }
-            Verdict::NeedsKey(_) => return Err(NotForwarded::refused(internal("no_verdict"))),
-            Verdict::Fetch(needed) => {
+            // At the deadline the admission is asked again without the key, or without the result of the store.
+            Verdict::NeedsKey(needed) => {
                 // Boxed, because otherwise every call would hold the memory that only a fetch needs.
                 Box::pin(fetched::key(&needed, request, planned, client)).await?;
                 admission = admission.after_fetch();
+            }
+            Verdict::NeedsStore(access) => {
+                within(planned.deadline, client, access).await?;
             }
             Verdict::Confirm(subscription) => {
                 return Err(Box::pin(fetched::confirm(&subscription, request, planned, client)).await);
@@ -72,6 +71,24 @@ pub(super) async fn admit(
                 return Ok(());
             }
         }
+    }
+    Err(NotForwarded::refused(internal("no_verdict")))
+}
+
+/// Awaits work for a call until its deadline. `None`: it passed.
+///
+/// # Errors
+///
+/// If the client leaves.
+pub(super) async fn within<T>(
+    deadline: Instant,
+    client: &mut Client,
+    work: impl Future<Output = T>,
+) -> Result<Option<T>, NotForwarded> {
+    tokio::select! {
+        biased;
+        left = client.left() => Err(NotForwarded::Client(left)),
+        done = timeout_at(deadline, work) => Ok(done.ok()),
     }
 }
 
@@ -90,15 +107,6 @@ fn decide(request: &Request, planned: &Planned, admission: &Admission, body: Opt
     };
     let decide = || admission.decide(&webhooks, &planned.plan, Some(&delivery));
     if body.len() >= LARGE { tokio::task::block_in_place(decide) } else { decide() }
-}
-
-/// Fetches a key that a signature needs. At the deadline the admission is asked again without it.
-async fn fetch(key: WantedKey, planned: &Planned, client: &mut Client) -> Result<(), NotForwarded> {
-    tokio::select! {
-        biased;
-        left = client.left() => Err(NotForwarded::Client(left)),
-        _ = timeout_at(planned.deadline, key.fetch()) => Ok(()),
-    }
 }
 
 /// Prepares the request for the receiver.

@@ -130,7 +130,7 @@ pub(super) fn no_connection(route: &Route, error: &ConnectError) -> Refusal {
         ConnectError::Dial(DialError::OutOfDescriptors(_)) => {
             Refusal::new(ErrorCode::Overloaded, "no file descriptor is left for a connection to the service")
                 .of(&route.service)
-                .retry_after(std::time::Duration::from_secs(1))
+                .retry_soon()
                 .because("out_of_descriptors")
         }
         ConnectError::Dial(_) => unreachable(route, "connection_refused"),

@@ -2,6 +2,7 @@
 //! of a subscription to a topic of SNS. Each ends at the call's deadline, and with its client.
 
 use super::NotForwarded;
+use super::admit::within;
 use super::request::{Planned, Request, refuse_valid, replied};
 use crate::config::model::UsedProxy;
 use crate::error_code::ErrorCode;
@@ -11,13 +12,7 @@ use crate::signature::NeededKey;
 use crate::signature::sns::Subscription;
 use crate::sns::Way;
 use crate::telemetry::metrics::WebhookRefusal;
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout_at;
-
-/// `Retry-After` of a subscription that could not be confirmed.
-const COME_AGAIN: Duration = Duration::from_secs(10);
 
 /// Fetches a key that a signature needs. After the deadline, or if it may not be fetched now, the admission decides
 /// without it.
@@ -30,11 +25,7 @@ pub(super) async fn key(
     let record = &request.record;
     let (snapshot, way) = (&record.snapshot, way(request));
     let known = snapshot.webhooks().fetched;
-    tokio::select! {
-        biased;
-        left = client.left() => Err(NotForwarded::Client(left)),
-        _ = timeout_at(planned.deadline, known.fetch(needed, record.client, &way)) => Ok(()),
-    }
+    within(planned.deadline, client, known.fetch(needed, record.client, &way)).await.map(drop)
 }
 
 /// Confirms a subscription. Returns the answer to SNS, which repeats its question after a refusal.
@@ -51,17 +42,14 @@ pub(super) async fn confirm(
             None => false,
         }
     };
-    let is_confirmed = tokio::select! {
-        biased;
-        left = client.left() => return NotForwarded::Client(left),
-        confirmed = timeout_at(planned.deadline, confirming) => confirmed == Ok(true),
-    };
-    if is_confirmed {
-        return replied(&mut request.record, Reply::text(Cow::Borrowed("")));
+    match within(planned.deadline, client, confirming).await {
+        Err(left) => return left,
+        Ok(Some(true)) => return replied(&mut request.record, Reply::empty()),
+        Ok(Some(false) | None) => {}
     }
     let detail = "the subscription could not be confirmed; the operator's log says why";
     let refusal = Refusal::new(ErrorCode::ServiceUnreachable, detail).proxy_status("destination_unavailable");
-    let refusal = refusal.retry_after(COME_AGAIN);
+    let refusal = refusal.retry_later();
     refuse_valid(&mut request.record, refusal, WebhookRefusal::Unconfirmed)
 }
 

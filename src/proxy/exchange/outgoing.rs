@@ -191,10 +191,10 @@ fn identify(
     field(out, names.service.spelling(), endpoint.identity[1].as_bytes());
     field(out, names.key_id.spelling(), key.id().as_bytes());
     field(out, b"X-Request-Id", record.id.as_str().as_bytes());
-    if let Some(address) = call.caller.address {
+    if let Some(address) = call.client.address {
         field(out, b"X-Forwarded-For", address.to_string().as_bytes());
     }
-    field(out, b"X-Forwarded-Proto", if call.caller.https { b"https" } else { b"http" });
+    field(out, b"X-Forwarded-Proto", if call.client.https { b"https" } else { b"http" });
     let public_host = record.snapshot.config.public_host().map(str::as_bytes);
     if let Some(host) = public_host.or(request.head.fields.get("host")) {
         field(out, b"X-Forwarded-Host", host);

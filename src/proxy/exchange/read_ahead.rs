@@ -5,6 +5,7 @@
 //! process and for each client address.
 
 use super::NotForwarded;
+use super::admit::within;
 use super::failure::{bad_body, internal, stalled_upload};
 use super::request::{Planned, Request, refuse_valid};
 use crate::error_code::ErrorCode;
@@ -26,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// `100 Continue`, for a client that waits for it.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Why a body could not be read ahead.
+/// The reason why a body could not be read ahead.
 enum ReadBodyError {
     /// The client's connection failed.
     Client(ClientError),
@@ -123,18 +124,12 @@ pub(super) async fn turn<'s>(
     planned: &Planned,
     client: &mut Client,
 ) -> Result<SemaphorePermit<'s>, NotForwarded> {
-    let acquired = tokio::select! {
-        biased;
-        left = client.left() => return Err(NotForwarded::Client(left)),
-        acquired = timeout_at(planned.deadline, verifications.acquire()) => acquired,
-    };
-    match acquired {
-        Ok(Ok(permit)) => Ok(permit),
+    match within(planned.deadline, client, verifications.acquire()).await? {
+        Some(Ok(permit)) => Ok(permit),
         // The semaphore is never closed.
-        Ok(Err(_)) | Err(_) => {
+        Some(Err(_)) | None => {
             let detail = "too many large webhook bodies are being verified at the same time";
-            let refusal = Refusal::new(ErrorCode::Overloaded, detail).because("verifications");
-            let refusal = refusal.retry_soon();
+            let refusal = Refusal::new(ErrorCode::Overloaded, detail).because("verifications").retry_soon();
             Err(refuse_valid(&mut request.record, refusal, WebhookRefusal::Overloaded))
         }
     }

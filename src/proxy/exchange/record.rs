@@ -26,15 +26,12 @@ use bytes::Bytes;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The reason of a handshake that was answered.
 pub(super) const HANDSHAKE: &str = "handshake";
 /// Status of a client that left before an answer. Never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-/// Minimum time between two log lines about one upstream, or about the signatures of one webhook.
-const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// The facts about one request, collected from its head to its end.
 pub(crate) struct Record {
@@ -322,9 +319,7 @@ fn is_trace_parent(value: &[u8]) -> bool {
 /// Logs why an upstream failed: the cause that the client's answer omits, and no bytes from the wire.
 pub(super) fn warn_of_upstream(record: &Record, refusal: &Refusal, cause: &dyn std::error::Error) {
     let Some(route) = &record.route else { return };
-    if !is_due(&route.upstream.last_warning, uptime()) {
-        return;
-    }
+    let Some(not_logged) = route.upstream.log_limit.take() else { return };
     tracing::warn!(
         service = %route.service,
         code = refusal.code.as_str(),
@@ -332,21 +327,21 @@ pub(super) fn warn_of_upstream(record: &Record, refusal: &Refusal, cause: &dyn s
         cause = %Chain(cause),
         upstream = record.upstream.map(tracing::field::display),
         request_id = record.id.as_str(),
+        not_logged,
         "an upstream failed"
     );
 }
 
 /// Logs that a request lacks a proof or a right, which `caller_rules: report` forwards.
 pub(super) fn warn_of_caller(callers: &Callers, record: &Record, service: &str) {
-    let (last, left_out) = callers.warnings();
-    let Some(not_logged) = sampled(last, left_out, uptime()) else { return };
+    let Some(not_logged) = callers.log_limit().take() else { return };
     tracing::warn!(
         service,
         caller = record.caller_key(),
         reason = reported(record.lacks),
         client = record.client.map(tracing::field::display),
         request_id = record.id.as_str(),
-        not_logged = (not_logged > 0).then_some(not_logged),
+        not_logged,
         "a request lacks a proof or a right, and `caller_rules: enforce` would refuse it"
     );
 }
@@ -354,7 +349,7 @@ pub(super) fn warn_of_caller(callers: &Callers, record: &Record, service: &str) 
 /// Logs why a call with a valid key was refused: a secret was rotated on one side only, an address is not the expected
 /// one, or a third party has the URL.
 pub(super) fn warn_of_refusal(endpoint: &Endpoint, reason: &dyn std::fmt::Display, record: &Record) {
-    let Some(not_logged) = sampled(&endpoint.last_warning, &endpoint.not_logged, uptime()) else { return };
+    let Some(not_logged) = endpoint.log_limit.take() else { return };
     tracing::warn!(
         service = endpoint.service(),
         key_id = record.key().map(Key::id),
@@ -362,41 +357,7 @@ pub(super) fn warn_of_refusal(endpoint: &Endpoint, reason: &dyn std::fmt::Displa
         %reason,
         client = record.client.map(tracing::field::display),
         request_id = record.id.as_str(),
-        not_logged = (not_logged > 0).then_some(not_logged),
+        not_logged,
         "a webhook call with a valid key was refused"
     );
-}
-
-/// Returns the milliseconds since the start, at least 1.
-fn uptime() -> u64 {
-    u64::try_from(crate::proxy::uptime(Instant::now()).as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-/// Returns the number of lines left out since the last one, if a line may be logged again; else counts this one.
-fn sampled(last: &AtomicU64, left_out: &AtomicU64, now: u64) -> Option<u64> {
-    if is_due(last, now) {
-        return Some(left_out.swap(0, Ordering::Relaxed));
-    }
-    left_out.fetch_add(1, Ordering::Relaxed);
-    None
-}
-
-/// Returns true if a line may be logged again. Of several simultaneous calls, one returns true.
-fn is_due(last: &AtomicU64, now: u64) -> bool {
-    let before = last.load(Ordering::Relaxed);
-    let due = before == 0 || now - before.min(now) >= WARN_EVERY.as_millis() as u64;
-    due && last.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_in_ten_seconds_says_how_many_were_left_out() {
-        let (last, left_out) = (AtomicU64::new(0), AtomicU64::new(0));
-        let times = [1, 2, 10_000, 10_001, 10_002, 30_000];
-        let logged = times.map(|now| sampled(&last, &left_out, now));
-        assert_eq!(logged, [Some(0), None, None, Some(2), None, Some(1)]);
-    }
 }

@@ -16,9 +16,10 @@ use crate::outbound;
 use crate::plan::{Form, Plan, Refusal, Reply};
 use crate::proxy::Entrance;
 use crate::request_id::RequestId;
+use crate::route::Route;
 use crate::telemetry::metrics::{Direction, WebhookRefusal};
 use crate::webhook;
-use crate::webhook::address::Client as Caller;
+use crate::webhook::address::Client as WebhookClient;
 use crate::webhook::admission::{self, Admission, Refused, Stopped};
 use crate::webhook::replay::DedupReservation;
 use bytes::Bytes;
@@ -58,7 +59,7 @@ impl Request {
 
 /// The parts of a request that only a webhook call has.
 pub(super) struct WebhookCall {
-    pub(super) caller: Caller,
+    pub(super) client: WebhookClient,
     /// The decision about the delivery.
     pub(super) admission: Admission,
     /// The text of its key, so that no copy of it is forwarded. Not `Debug`.
@@ -73,6 +74,22 @@ pub(super) struct WebhookCall {
     pub(super) body: Option<Bytes>,
     /// The memory permit for that body.
     pub(super) permit: Option<BufferPermit>,
+}
+
+impl WebhookCall {
+    /// Returns the parts of a call whose head passed, before its body is read.
+    fn new(client: WebhookClient, admission: Admission, key: Box<[u8]>) -> Self {
+        Self {
+            client,
+            admission,
+            key,
+            reservation: None,
+            is_id_signed: false,
+            body_sha256: None,
+            body: None,
+            permit: None,
+        }
+    }
 }
 
 /// A request that will be carried out.
@@ -119,20 +136,17 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     let own_id = head.fields.get("x-request-id").filter(|_| record.direction == Direction::Outbound);
     let is_fit = |id: &&[u8]| !proof.is_some_and(|proof| proof.is_token(record, id));
     record.id = RequestId::from_caller(own_id.filter(is_fit));
-    let (planned, caller) = match record.direction {
-        Direction::Outbound => (outbound(head, record, proof), None),
+    let (planned, client) = match record.direction {
+        Direction::Outbound => (outbound(head, record, proof).map(|plan| (None, plan)), None),
         Direction::Webhook => {
-            let (opened, caller) = open(head, record);
-            match opened {
-                Ok((admission, plan)) => (Ok(plan), Some((caller, Some(admission)))),
-                Err(stop) => (Err(stop), Some((caller, None))),
-            }
+            let (opened, client) = open(head, record);
+            (opened.map(|(admission, plan)| (Some(admission), plan)), Some(client))
         }
     };
-    let forwarded = caller.as_ref().is_some_and(|(caller, _)| caller.forwarded);
+    let forwarded = client.is_some_and(|client| client.forwarded);
     let snapshot = Arc::clone(&record.snapshot);
-    let plan = match planned {
-        Ok(plan) => plan,
+    let (admission, plan) = match planned {
+        Ok(planned) => planned,
         Err(stop) => {
             // The fields of a refused request are not cleaned, but its attempts at spoofing count. A proof is none.
             if proof.is_some() {
@@ -150,9 +164,8 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     let (too_large, looping) = (is_too_large(&plan, head.body), headers::is_looping(&head.fields));
     // A key in a header is about to be removed.
     let key = record.endpoint().and_then(|endpoint| webhook::key_text(&head.target, &head.fields, endpoint));
-    let key = key.map(|text| Box::from(&*text));
-    let replaced = &plan.route.replaced;
-    let direction = record.direction;
+    let key: Option<Box<[u8]>> = key.map(|text| Box::from(&*text));
+    let (replaced, direction) = (&plan.route.replaced, record.direction);
     let unwanted = Unwanted { reserved: &snapshot.reserved, replaced, forwarded, direction };
     count(record, &headers::clean_request(&mut head.fields, &unwanted));
     if looping {
@@ -161,24 +174,10 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     if too_large {
         return Err(NotForwarded::refused(Refusal::body_too_large(&plan.route)));
     }
-    if let Some(limits) = plan.route.limits.as_ref().filter(|_| record.direction == Direction::Outbound) {
-        let permit = limits.begin_at(crate::proxy::uptime(record.arrived));
-        let refused = |exceeded| NotForwarded::refused(over_limit(&plan.route, exceeded));
-        record.permit = Some(permit.map_err(refused)?);
-    }
-    let delivery = |(caller, admission): (Caller, Option<Admission>)| {
-        let (admission, key) = (admission?, key.unwrap_or_default());
-        Some(Box::new(WebhookCall {
-            caller,
-            admission,
-            key,
-            reservation: None,
-            is_id_signed: false,
-            body_sha256: None,
-            body: None,
-            permit: None,
-        }))
-    };
+    limit(record, &plan.route)?;
+    let delivery = client
+        .zip(admission)
+        .map(|(client, admission)| Box::new(WebhookCall::new(client, admission, key.unwrap_or_default())));
     Ok(Planned {
         deadline: (record.arrived + plan.route.timeout).into(),
         is_idempotent: is_idempotent(&head.method, &head.fields),
@@ -188,7 +187,7 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
             body => body,
         },
         plan,
-        delivery: caller.and_then(delivery),
+        delivery,
     })
 }
 
@@ -200,6 +199,17 @@ fn count(record: &Record, dropped: &Dropped) {
     if !dropped.is_empty() {
         record.stats().reserved_headers_dropped(dropped.forwarding, dropped.identity);
     }
+}
+
+/// Begins a request within the limits of its service. Those of a webhook are the admission's.
+fn limit(record: &mut Record, route: &Route) -> Result<(), NotForwarded> {
+    let limits = route.limits.as_ref().filter(|_| record.direction == Direction::Outbound);
+    if let Some(limits) = limits {
+        let permit = limits.begin_at(crate::proxy::uptime(record.arrived));
+        let refused = |exceeded| NotForwarded::refused(over_limit(route, exceeded));
+        record.permit = Some(permit.map_err(refused)?);
+    }
+    Ok(())
 }
 
 fn outbound(
@@ -235,18 +245,18 @@ fn outbound(
 }
 
 /// Opens the admission of a webhook call.
-fn open(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), NotForwarded>, Caller) {
+fn open(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), NotForwarded>, WebhookClient) {
     let snapshot = Arc::clone(&record.snapshot);
     let trusted = &snapshot.config.trusted_proxies;
-    let caller = Caller::of(record.client, record.is_tls, &head.fields, trusted);
-    record.client = caller.address;
+    let client = WebhookClient::of(record.client, record.is_tls, &head.fields, trusted);
+    record.client = client.address;
     let call = admission::Call {
         method: &head.method,
         target: &head.target,
         fields: &head.fields,
         body: head.body,
         websocket: head.websocket,
-        client: caller,
+        client,
         now: record.time,
         uptime: crate::proxy::uptime(record.arrived),
     };
@@ -263,7 +273,7 @@ fn open(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), N
         Stopped::Replied(_, reply) => replied(record, reply),
         Stopped::Refused(refused) => refuse(record, *refused),
     });
-    (opened, caller)
+    (opened, client)
 }
 
 /// Records the use of the key of a webhook call.

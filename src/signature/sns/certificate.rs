@@ -1,8 +1,8 @@
 //! The certificate whose key signs the messages of SNS.
 //!
-//! SNS serves the certificate alone, without the ones between it and a root, so no chain can be verified. What vouches
-//! for it is the TLS connection to the SNS host, by which it is fetched; its name and its dates are checked as well. The
-//! validators that Amazon publishes do the same or less.
+//! SNS serves the certificate alone, without the ones between it and a root, so no chain can be verified. It is
+//! authenticated by the TLS connection to the SNS host from which it is fetched; its name and dates are checked as
+//! well. The validators that Amazon publishes do the same or less.
 
 use super::Version;
 use super::topic::CertificateUrl;
@@ -26,13 +26,13 @@ pub struct SigningCertificate {
     dates: x509::Dates,
 }
 
-/// Why a certificate does not vouch for a message.
+/// The reason why no message can be verified with a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
     /// The host has no such certificate.
     #[error("SNS has no certificate at `SigningCertURL`")]
     Missing,
-    /// It is not one certificate in PEM with an RSA key of a usual size.
+    /// The answer is not one certificate in PEM with an RSA key of a usual size.
     #[error(
         "the certificate at `SigningCertURL` can't be used: it is not one certificate with an RSA key, in PEM"
     )]
@@ -66,7 +66,7 @@ impl SigningCertificate {
     ///
     /// # Errors
     ///
-    /// Why it is not.
+    /// The check that failed.
     pub fn check(&self, url: &CertificateUrl, now: SystemTime) -> Result<(), CertificateFault> {
         let expected = url.names();
         if !self.names.iter().any(|name| expected.contains(name)) {

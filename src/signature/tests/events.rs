@@ -9,7 +9,7 @@ fn verifier(name: &str, secrets: &[&str]) -> Verifier {
     Verifier::new(scheme, &secrets, Duration::from_secs(300)).expect("a verifier")
 }
 
-/// Of every other preset the signature covers the id or the type of an event, a time in milliseconds, or a body that has
+/// The signature of every other preset covers the id or the type of an event, a time in milliseconds, or a body that has
 /// one of them. What the providers document is in `docs/webhooks.md`.
 #[test]
 fn these_presets_need_a_header_that_tells_events_apart() {

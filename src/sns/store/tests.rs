@@ -12,7 +12,7 @@ fn client(number: u8) -> Option<IpAddr> {
     Some([192, 0, 2, number].into())
 }
 
-fn is_fetched(store: &mut Store, number: usize, client: Option<IpAddr>, now: Instant) -> bool {
+fn is_fetched(store: &mut CertificateStore, number: usize, client: Option<IpAddr>, now: Instant) -> bool {
     matches!(store.begin(&url(number), client, now), Begin::Fetch(_))
 }
 
@@ -25,7 +25,7 @@ const MISSING: Result<Result<Arc<SigningCertificate>, CertificateFault>, ()> =
 
 #[test]
 fn a_certificate_is_fetched_once_a_day_and_survives_a_failure() {
-    let (mut store, now) = (Store::default(), Instant::now());
+    let (mut store, now) = (CertificateStore::default(), Instant::now());
     assert_eq!(store.lookup(&url(1), now), Lookup::Needed);
     assert!(is_fetched(&mut store, 1, None, now));
     assert!(matches!(store.begin(&url(1), None, now), Begin::Wait(_)), "one at a time");
@@ -45,7 +45,7 @@ fn a_certificate_is_fetched_once_a_day_and_survives_a_failure() {
 
 #[test]
 fn an_address_that_names_what_sns_does_not_have_waits_and_others_do_not() {
-    let (mut store, now) = (Store::default(), Instant::now());
+    let (mut store, now) = (CertificateStore::default(), Instant::now());
     assert!(is_fetched(&mut store, 1, client(1), now));
     store.end(&url(1), client(1), MISSING, now);
     assert!(!is_fetched(&mut store, 1, client(2), now + REFUSED - SECOND), "it is known to be missing");
@@ -61,7 +61,7 @@ fn an_address_that_names_what_sns_does_not_have_waits_and_others_do_not() {
 
 #[test]
 fn a_client_that_leaves_during_fetches_does_not_use_the_rate_up() {
-    let (mut store, now) = (Store::default(), Instant::now());
+    let (mut store, now) = (CertificateStore::default(), Instant::now());
     let began = (0..100).filter(|&n| {
         let is_fetched = is_fetched(&mut store, n, client(1), now);
         if is_fetched {
@@ -76,7 +76,7 @@ fn a_client_that_leaves_during_fetches_does_not_use_the_rate_up() {
 
 #[test]
 fn unknown_certificates_are_few_and_a_known_one_is_not_hindered() {
-    let (mut store, now) = (Store::default(), Instant::now());
+    let (mut store, now) = (CertificateStore::default(), Instant::now());
     assert!(is_fetched(&mut store, 0, None, now));
     store.end(&url(0), None, good(), now);
     let later = now + FRESH;
@@ -92,7 +92,7 @@ fn unknown_certificates_are_few_and_a_known_one_is_not_hindered() {
 
 #[test]
 fn fetches_at_the_same_time_and_memory_are_bounded() {
-    let (mut store, now) = (Store::default(), Instant::now());
+    let (mut store, now) = (CertificateStore::default(), Instant::now());
     let running = (0..10).filter(|number| is_fetched(&mut store, *number, None, now)).count();
     assert_eq!(running, MAX_RUNNING);
     for number in 0..MAX_RUNNING {

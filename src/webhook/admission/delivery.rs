@@ -1,6 +1,6 @@
 //! The checks of a delivery whose head passed: signature, duplicate, rate.
 
-use super::duplicate::Identity;
+use super::duplicate::{Identity, MAX_ID};
 use super::{Admission, Forward, Refused, Verdict, Webhooks};
 use crate::error_code::ErrorCode;
 use crate::jwt::verify::JwtRefusal;
@@ -10,16 +10,11 @@ use crate::secret::sha256;
 use crate::signature::sns::CertificateFault;
 use crate::signature::{Delivery, Fault, FetchedKeys, Signed, Trace, Verifier};
 use crate::telemetry::metrics::WebhookRefusal;
+use crate::webhook::handshake::sns;
 use crate::webhook::keys::Key;
-use crate::webhook::sns;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
-
-/// `Retry-After` for a signature whose key can't be fetched.
-const FETCH_AGAIN: Duration = Duration::from_secs(10);
-/// A longer delivery id in a body is ignored.
-const MAX_ID: usize = 256;
 
 impl Admission {
     /// Decides about the delivery, as far as it is known. `delivery` is `None` until the body was read; it has the fields
@@ -99,7 +94,7 @@ impl Admission {
     fn unsigned(&self, key: Key<'_>, fault: Fault) -> Verdict {
         match fault {
             Fault::NeedsKey(needed) if self.has_fetched => Verdict::Refuse(unsigned(key, &needed.otherwise)),
-            Fault::NeedsKey(needed) => Verdict::Fetch(Box::new(needed)),
+            Fault::NeedsKey(needed) => Verdict::NeedsKey(Box::new(needed)),
             fault => Verdict::Refuse(unsigned(key, &fault)),
         }
     }
@@ -128,7 +123,7 @@ fn place(key: Key<'_>, uptime: Duration) -> Result<Option<Permit>, Box<Refused>>
 ///
 /// # Errors
 ///
-/// Why the signature is not valid.
+/// The fault of the signature.
 pub fn verify_at(
     verifier: &Verifier,
     delivery: &Delivery<'_>,
@@ -146,7 +141,7 @@ pub fn verify_at(
 fn unsigned(key: Key<'_>, fault: &Fault) -> Box<Refused> {
     if let Fault::KeyUnavailable(what) = fault {
         let detail = format!("{what} can't be fetched now, so the signature can't be verified");
-        let refusal = Refusal::new(ErrorCode::CredentialUnavailable, detail).retry_after(FETCH_AGAIN);
+        let refusal = Refusal::new(ErrorCode::CredentialUnavailable, detail).retry_later();
         return Refused::new(key, refusal, WebhookRefusal::KeyUnavailable).logged(fault.to_string());
     }
     let detail = format!("the request's signature is not valid: {fault}");

@@ -13,8 +13,8 @@ use http::HeaderName;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A longer id is not logged.
-const MAX_ID: usize = 256;
+/// Maximum length of a delivery's id. A longer one is ignored: it is neither logged nor passed on.
+pub(super) const MAX_ID: usize = 256;
 
 /// The identity of a delivery.
 pub(super) struct Identity {
@@ -125,8 +125,8 @@ fn missing(names: &[HeaderName]) -> String {
     }
 }
 
-/// Refuses a delivery that can't be told from others. To let it pass would forward every duplicate of it, and to compare
-/// the rest alone would swallow other events.
+/// Refuses a delivery that can't be told from others. Forwarding it would forward every duplicate of it, and comparing
+/// the rest alone would drop other events.
 fn indistinct(key: Key<'_>, fault: String) -> Box<Refused> {
     let detail = format!("the delivery can't be told from others: {fault}");
     let refusal = Refusal::new(ErrorCode::RequestInvalid, detail).because("indistinct_delivery");

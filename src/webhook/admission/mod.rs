@@ -1,33 +1,38 @@
-//! The decision about a delivery, in one place. The proxy reads the body, fetches keys, and carries the verdict out.
+//! The decision about a delivery, in one place. The proxy reads the body, fetches keys, accesses the store of brought
+//! secrets, and carries the verdict out.
 //!
 //! An [`Admission`] is opened by the head of a call, and asked for a [`Verdict`] with what is known of the delivery. The
 //! checks run in this order, and the first that fails is the answer:
 //!
 //! | check | needs | on failure |
 //! | --- | --- | --- |
-//! | key | the head | 404 `webhook_unknown`, or 429 for an address that guesses too often |
+//! | key | the head | 404 `webhook_unknown`, or 429 `rate_limited` for an address with too many unknown keys |
 //! | address: `allow_from` | | 403 `request_denied` |
 //! | the webhook's own secrets could be read | | 503 `credential_unavailable` |
 //! | user | | 403 `user_inactive` |
-//! | (a handshake without a body is answered) | | |
-//! | method, path | | 405 `method_denied`, 400 `request_invalid` |
+//! | (a handshake without a body is answered) | | 400, 401, 403, 404 |
+//! | method | | 405 `method_denied` |
+//! | path without dot segments, no WebSocket where bodies are read | | 400 `request_invalid` |
 //! | size | the announced length, and the body as it is read | 413 `request_too_large` |
-//! | (a handshake whose provider does not sign it is answered) | the body | |
-//! | signature | the body, maybe a fetched key | 401 `signature_invalid`, or 503 `credential_unavailable` without the key |
-//! | (a handshake whose provider signs it is answered) | | |
+//! | no copy of the key in the path | | 400 `request_invalid` |
+//! | (a handshake whose provider does not sign it is answered) | the body; a brought secret is stored | 400, 401, 503 |
+//! | a secret that the provider brings is there | the store | 503 `credential_unavailable` |
+//! | signature | the body; a fetched key for a token or for SNS | 401 `signature_invalid`, or 503 `credential_unavailable` without the key |
+//! | (a handshake whose provider signs it is answered; a subscription of SNS is confirmed) | | 400, 401, 503 |
+//! | the delivery has one of the headers of `distinguish_by` | | 400 `request_invalid` |
 //! | duplicate: `replay` | | 409 `replayed`, or as configured |
 //! | rate: `rate_limit` | | 429 `rate_limited` |
 //! | `max_concurrent` | | 503 `overloaded` |
 //!
-//! The rate comes late: a duplicate and a bad signature use up none of it, so only the holder of the secret can. It protects
-//! the receiver. The work that attache itself does for a refused call is bounded without it: one look-up for a call
-//! without a valid key; else at most `max_body` bytes that are read and hashed once for each secret, in the memory that
-//! is set aside for bodies. Where no body has to be read, the rate is checked before a byte of it is. `max_concurrent`
-//! comes after the rate: a delivery whose body is still being read must not hold a place, or a
-//! client that knows only the URL could hold them all.
+//! The rate comes late: a duplicate and a bad signature use up none of it, so only the holder of the secret can. It
+//! protects the receiver. The work that attache itself does for a refused call is bounded without it: one look-up for a
+//! call without a valid key; else at most `max_body` bytes that are read and hashed once for each secret, in the memory
+//! that is set aside for bodies. Where no body has to be read, the rate is checked before a byte of it is.
+//! `max_concurrent` comes after the rate: a delivery whose body is still being read must not hold a place, or a client
+//! that knows only the URL could hold them all.
 //!
 //! A handshake uses up none of the rate: the receiver does not see it, and a provider whose question is refused may end
-//! its deliveries. A secret that comes with one is kept by the future of a [`WantedKey`], before it is acknowledged.
+//! its deliveries. A secret that comes with one is kept by a [`StoreAccess`] before it is acknowledged.
 //!
 //! Time is an argument and nothing here does I/O. Of state, only the budgets of rates and the remembered deliveries
 //! change. Counting and logging a refusal is left to the caller, in one place: [`Refused`] has all that is needed.
@@ -98,11 +103,11 @@ pub struct Admission {
     key: KeyNumber,
     now: SystemTime,
     uptime: Duration,
-    /// The key that was needed was asked for. One that is still not known is refused.
+    /// The needed key was fetched, or its fetch failed. A delivery whose key is still not known is refused.
     has_fetched: bool,
     /// The body may be the question of a handshake.
     asks: bool,
-    /// For a webhook whose provider brings the secret.
+    /// The accesses to the store, for a webhook whose provider brings the secret.
     asked: Option<Arc<question::Asked>>,
 }
 
@@ -137,38 +142,26 @@ impl From<Box<Refused>> for Stopped {
 pub enum Verdict {
     /// The body decides: read at most the route's `max_body` bytes, and ask again with the whole of it.
     NeedsBody,
-    /// The signature needs a key that is not there: fetch it within the deadline, and ask again.
-    NeedsKey(WantedKey),
     /// The signature needs a key of an issuer, or a certificate: fetch it within the deadline by [`KnownKeys::fetch`], and
     /// ask again with [`Admission::after_fetch`].
-    Fetch(Box<NeededKey>),
+    NeedsKey(Box<NeededKey>),
+    /// The store has to be read for the secret that the provider brought, or has to keep the one it brings: await the
+    /// access within the deadline, and ask again. The admission knows its result.
+    NeedsStore(StoreAccess),
     /// The delivery goes to the receiver.
     Forward(Box<Forward>),
-    /// It is a handshake, which attache answers itself.
+    /// The call is a handshake, which attache answers itself.
     Reply(Reply),
-    /// It is the question of a new subscription to a topic of SNS, which attache confirms by a request of its own.
+    /// The call is the question of a new subscription to a topic of SNS, which attache confirms by a request of its own.
     Confirm(Box<Subscription>),
     /// The delivery is refused.
     Refuse(Box<Refused>),
 }
 
-/// A signing key that has to be fetched: an issuer's, or a provider's certificate.
+/// An access to the store of the secrets that providers bring. The store is not accessed before the future is polled.
 ///
-/// Nothing happens until the future is polled. It returns true if there is something new, so that asking again may lead
-/// to another verdict; after false, the same question leads to a refusal.
-pub struct WantedKey(Pin<Box<dyn Future<Output = bool> + Send>>);
-
-impl WantedKey {
-    /// Returns a key that `fetch` fetches.
-    pub fn new(fetch: impl Future<Output = bool> + Send + 'static) -> Self {
-        Self(Box::pin(fetch))
-    }
-
-    /// Fetches it.
-    pub async fn fetch(self) -> bool {
-        self.0.await
-    }
-}
+/// An admission asks for at most one look and one write. After the same question a second time, it refuses.
+pub type StoreAccess = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A delivery that goes to the receiver.
 #[derive(Default)]

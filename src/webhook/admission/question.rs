@@ -1,6 +1,6 @@
 //! The handshake within the admission: questions, and a secret that the provider brings.
 
-use super::{Admission, Call, Refused, Verdict, WantedKey};
+use super::{Admission, Call, Refused, Verdict};
 use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
 use crate::handshake_secrets::{HandshakeSecret, KeepError, Kept};
@@ -15,7 +15,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-/// What the admission has found out about the secret that the provider brings.
+/// The accesses of one admission to the store, for a secret that the provider brings.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     /// The store was asked if there is one.
@@ -26,7 +26,7 @@ pub(super) struct Asked {
     kept: OnceLock<Result<Kept, KeepError>>,
 }
 
-/// The signatures that a delivery may have.
+/// The verifier of a delivery.
 pub(super) enum InUse<'k> {
     /// With secrets of the file.
     Own(&'k Verifier),
@@ -126,12 +126,9 @@ impl Admission {
             None => {}
         }
         let (brought, asked, now) = (Arc::clone(brought), Arc::clone(asked), self.now);
-        Verdict::NeedsKey(WantedKey::new(async move {
-            let kept = brought.keep(&secret, now).await;
-            let is_kept = kept.is_ok();
+        Verdict::NeedsStore(Box::pin(async move {
             // Set once: the flag lets one attempt begin.
-            let _ = asked.kept.set(kept);
-            is_kept
+            let _ = asked.kept.set(brought.keep(&secret, now).await);
         }))
     }
 
@@ -153,7 +150,10 @@ impl Admission {
             return Err(Verdict::Refuse(missing(key, brought)));
         }
         let brought = Arc::clone(brought);
-        Err(Verdict::NeedsKey(WantedKey::new(async move { brought.look().await.is_ok() })))
+        Err(Verdict::NeedsStore(Box::pin(async move {
+            // An error becomes part of the secret's state, from which the refusal is made.
+            let _ = brought.look().await;
+        })))
     }
 }
 
@@ -184,7 +184,7 @@ fn not_kept(key: Key<'_>, error: &KeepError) -> Box<Refused> {
     unavailable(key, detail, "handshake_not_kept").logged(format!("{detail}: {}", Chain(error)))
 }
 
-/// Refuses another secret than the one that is kept.
+/// Refuses a secret that differs from the kept one.
 fn ignored(key: Key<'_>) -> Box<Refused> {
     let detail = "the webhook has the secret of an earlier handshake, so this one is ignored";
     let refusal = Refusal::new(ErrorCode::SignatureInvalid, detail).because("handshake_done");

@@ -182,10 +182,3 @@ fn an_unsigned_id_is_logged_and_not_vouched_for() {
     let forward = forwarded(ask(&keys, &[], "with white space"));
     assert_eq!(forward.delivery_id, None, "no id of a provider");
 }
-
-#[test]
-fn a_wanted_key_is_fetched_only_when_it_is_polled() {
-    let wanted = WantedKey::new(async { true });
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    assert!(runtime.block_on(wanted.fetch()));
-}

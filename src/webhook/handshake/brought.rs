@@ -7,10 +7,10 @@ use serde::Deserialize;
 use std::borrow::Cow;
 
 /// Asana's header, in the question and in the answer.
-pub(super) const HOOK_SECRET: &str = "X-Hook-Secret";
+const HOOK_SECRET: &str = "X-Hook-Secret";
 /// The header of Notion's signatures, which its question does not have.
 const NOTION_SIGNATURE: &str = "x-notion-signature";
-/// Lengths of a secret. Asana's have 32 or 64 characters, Notion's 50. A shorter one could be found by trying.
+/// Lengths of a secret. Asana's have 32 or 64 characters, Notion's 50. A shorter one could be guessed.
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// Returns true if the request is Asana's question. Its deliveries do not have the header.

@@ -1,4 +1,4 @@
-//! Handshakes that repeat the challenge, as data: where it is, and what the answer looks like.
+//! Handshakes that repeat the challenge, as data: the place of the challenge, and the form of the answer.
 
 use super::{MAX_BODY, Outcome, Question, bounded, header, invalid_challenge, object, parameter};
 use crate::config::model::Handshake;

@@ -18,6 +18,7 @@ mod discord;
 mod echo;
 mod hub;
 mod mac;
+pub(super) mod sns;
 #[cfg(test)]
 mod tests;
 
@@ -71,14 +72,14 @@ impl<'a> Headers<'a> {
 /// Computes the MAC of a challenge with the webhook's secret.
 pub type Sign<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
-/// What is done with a question.
+/// The outcome of a question.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// It is answered.
+    /// The question is answered.
     Answer(Reply),
-    /// It is refused.
+    /// The question is refused.
     Refuse(Box<Refusal>),
-    /// Its secret is kept, unless there is another one already; then it is answered.
+    /// The secret in the question is kept, unless another one is kept already; then the question is answered.
     Keep(Secret, Reply),
 }
 

@@ -1,4 +1,4 @@
-//! What stands in place of a secret where the key has to be fetched: the token of an issuer, or the topics of SNS.
+//! The values in place of a secret for schemes whose key has to be fetched: the token of an issuer, or the topics of SNS.
 
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::model::Issuer;
@@ -12,7 +12,7 @@ use crate::signature::{KeySource, RequiredToken, Scheme, Verifier};
 /// Maximum number of topics of one webhook.
 const MAX_TOPICS: usize = 256;
 
-/// What a verifier needs beside secrets.
+/// The values that a verifier needs beside secrets.
 pub(super) enum Needs {
     Nothing,
     Token(RequiredToken),

@@ -71,7 +71,7 @@ pub(super) fn parts(decoder: &Decoder<'_>, map: &Map<'_>, scheme: &str) -> Optio
     (format.is_some() && fit_together(decoder, map, &parts, scheme)).then_some(parts)
 }
 
-/// Reads where the signature is.
+/// Reads the place of the signature.
 fn signature(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
