@@ -17,7 +17,7 @@ use crate::config::tree::View;
 use crate::error_code::ErrorCode;
 use crate::header_name::{FieldName, alike, is_own};
 use crate::signature::Verifier;
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -139,7 +139,9 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
     let handshake = handshake::handshake(decoder, map, &verify, &all.brought);
     let verifier = verify.as_ref().value().map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
-    let set_headers = optional(map.get("set_headers"), |at| set_headers(decoder, at, verifier, &mut names));
+    let told_apart_by = replay.as_ref().value().map_or(&[][..], |replay| &replay.distinguish_by);
+    let read = (verifier, told_apart_by);
+    let set_headers = optional(map.get("set_headers"), |at| set_headers(decoder, at, read, &mut names));
     Settings {
         user: optional(map.get("user"), |at| {
             refer(decoder, at, "user", context.users, "define it under `users`")
@@ -197,11 +199,11 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>, names: &mut Distinct<'_>) -> Optio
     }
 }
 
-/// Reads `set_headers`. A header that `verify` reads is refused: the client's is dropped before the signature is checked.
+/// Reads `set_headers`. A header that `verify` or `replay` reads is refused: the client's is dropped before that.
 fn set_headers(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    verifier: Option<&Verifier>,
+    (verifier, told_apart_by): (Option<&Verifier>, &[HeaderName]),
     names: &mut Distinct<'_>,
 ) -> Option<Vec<(FieldName, HeaderValue)>> {
     let read = verifier.map(|verifier| verifier.scheme().headers()).unwrap_or_default();
@@ -209,8 +211,13 @@ fn set_headers(
         if is_own(name) {
             return Some(("attache states the identity of a call itself", Some("choose another name")));
         }
-        let is_read = read.iter().any(|other| alike(other.as_str(), name));
-        is_read.then_some(("`verify` reads this header of the call", Some("choose another name")))
+        let is_among = |names: &[HeaderName]| names.iter().any(|other| alike(other.as_str(), name));
+        let reader = match (is_among(&read), is_among(told_apart_by)) {
+            (true, _) => "`verify` reads this header of the call",
+            (_, true) => "`replay` tells deliveries apart by this header of the call",
+            _ => return None,
+        };
+        Some((reader, Some("choose another name")))
     };
     let set = headers(decoder, at, Purpose::Told, plain_text_of, refused)?;
     let entries: Vec<_> = decoder.names(at)?.entries().collect();
