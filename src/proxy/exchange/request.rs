@@ -136,11 +136,11 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     let own_id = head.fields.get("x-request-id").filter(|_| record.direction == Direction::Outbound);
     let is_fit = |id: &&[u8]| !proof.is_some_and(|proof| proof.is_token(record, id));
     record.id = RequestId::from_caller(own_id.filter(is_fit));
-    let (planned, client) = match record.direction {
-        Direction::Outbound => (outbound(head, record, proof).map(|plan| (None, plan)), None),
+    let (planned, client, key) = match record.direction {
+        Direction::Outbound => (outbound(head, record, proof).map(|plan| (None, plan)), None, None),
         Direction::Webhook => {
-            let (opened, client) = open(head, record);
-            (opened.map(|(admission, plan)| (Some(admission), plan)), Some(client))
+            let (opened, client, key) = open(head, record);
+            (opened.map(|(admission, plan)| (Some(admission), plan)), Some(client), key)
         }
     };
     let forwarded = client.is_some_and(|client| client.forwarded);
@@ -162,9 +162,6 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
         caller::clean(callers, head, record, proof, &plan.route);
     }
     let (too_large, looping) = (is_too_large(&plan, head.body), headers::is_looping(&head.fields));
-    // A key in a header is about to be removed.
-    let key = record.endpoint().and_then(|endpoint| webhook::key_text(&head.target, &head.fields, endpoint));
-    let key: Option<Box<[u8]>> = key.map(|text| Box::from(&*text));
     let (replaced, direction) = (&plan.route.replaced, record.direction);
     let unwanted = Unwanted { reserved: &snapshot.reserved, replaced, forwarded, direction };
     count(record, &headers::clean_request(&mut head.fields, &unwanted));
@@ -244,8 +241,11 @@ fn outbound(
     planned.map_err(NotForwarded::refused)
 }
 
-/// Opens the admission of a webhook call.
-fn open(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), NotForwarded>, WebhookClient) {
+/// Opens the admission of a webhook call. Returns the text of its key too, before a header that holds it is removed.
+fn open(
+    head: &RequestHead,
+    record: &mut Record,
+) -> (Result<(Admission, Plan), NotForwarded>, WebhookClient, Option<Box<[u8]>>) {
     let snapshot = Arc::clone(&record.snapshot);
     let trusted = &snapshot.config.trusted_proxies;
     let client = WebhookClient::of(record.client, record.is_tls, &head.fields, trusted);
@@ -268,12 +268,13 @@ fn open(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), N
     };
     let endpoint = record.endpoint().map(|endpoint| &**endpoint);
     let key = endpoint.and_then(|endpoint| webhook::key_text(&head.target, &head.fields, endpoint));
+    let key = key.map(Box::<[u8]>::from);
     record.path = webhook::log_path(&snapshot.keys, &head.target, endpoint, key.as_deref());
     let opened = opened.map_err(|stopped| match stopped {
         Stopped::Replied(_, reply) => replied(record, reply),
         Stopped::Refused(refused) => refuse(record, *refused),
     });
-    (opened, client)
+    (opened, client, key)
 }
 
 /// Records the use of the key of a webhook call.
