@@ -117,6 +117,19 @@ impl Handshake {
         }
     }
 
+    /// Returns the headers, in lower case, by which a question is told from a delivery.
+    pub fn headers(&self) -> &'static [&'static str] {
+        match self {
+            Self::Cloudevents { .. } => &["webhook-request-origin"],
+            Self::Asana => &["x-hook-secret"],
+            Self::Notion => &["x-notion-signature"],
+            Self::Okta => &["x-okta-verification-challenge"],
+            Self::EventGrid => &["aeg-event-type"],
+            Self::Twitch => &["twitch-eventsub-message-type"],
+            _ => &[],
+        }
+    }
+
     /// Returns true if the provider signs its question, which is then answered only if the signature is valid.
     pub fn is_signed(&self) -> bool {
         matches!(self, Self::Slack | Self::Zoom | Self::Twitch | Self::Discord | Self::Sns)

@@ -140,7 +140,8 @@ fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &A
     let verifier = verify.as_ref().value().map(|verify| &verify.verifier);
     let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
     let told_apart_by = replay.as_ref().value().map_or(&[][..], |replay| &replay.distinguish_by);
-    let read = (verifier, told_apart_by);
+    let asked_by = handshake.as_ref().value().map_or(&[][..], Handshake::headers);
+    let read = (verifier, asked_by, told_apart_by);
     let set_headers = optional(map.get("set_headers"), |at| set_headers(decoder, at, read, &mut names));
     Settings {
         user: optional(map.get("user"), |at| {
@@ -203,7 +204,7 @@ fn key_in(decoder: &Decoder<'_>, at: &At<'_>, names: &mut Distinct<'_>) -> Optio
 fn set_headers(
     decoder: &Decoder<'_>,
     at: &At<'_>,
-    (verifier, told_apart_by): (Option<&Verifier>, &[HeaderName]),
+    (verifier, asked_by, told_apart_by): (Option<&Verifier>, &[&str], &[HeaderName]),
     names: &mut Distinct<'_>,
 ) -> Option<Vec<(FieldName, HeaderValue)>> {
     let read = verifier.map(|verifier| verifier.scheme().headers()).unwrap_or_default();
@@ -212,10 +213,14 @@ fn set_headers(
             return Some(("attache states the identity of a call itself", Some("choose another name")));
         }
         let is_among = |names: &[HeaderName]| names.iter().any(|other| alike(other.as_str(), name));
-        let reader = match (is_among(&read), is_among(told_apart_by)) {
-            (true, _) => "`verify` reads this header of the call",
-            (_, true) => "`replay` tells deliveries apart by this header of the call",
-            _ => return None,
+        let reader = if is_among(&read) {
+            "`verify` reads this header of the call"
+        } else if asked_by.iter().any(|other| alike(other, name)) {
+            "`handshake` reads this header of the call"
+        } else if is_among(told_apart_by) {
+            "`replay` tells deliveries apart by this header of the call"
+        } else {
+            return None;
         };
         Some((reader, Some("choose another name")))
     };

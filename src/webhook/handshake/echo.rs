@@ -128,3 +128,23 @@ impl As {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `set_headers` may replace none of them.
+    #[test]
+    fn the_headers_of_a_question_are_listed() {
+        for handshake in Handshake::WORDS.iter().filter_map(|name| Handshake::by_name(name)) {
+            let challenge = head_row(&handshake).and_then(|row| match row.challenge {
+                At::Header(name) => Some(name),
+                At::Query(_) | At::Nowhere => None,
+            });
+            let announced_by = body_row(&handshake).and_then(|row| row.announced_by).map(|(name, _)| name);
+            for name in challenge.into_iter().chain(announced_by) {
+                assert!(handshake.headers().contains(&name), "{name}");
+            }
+        }
+    }
+}
