@@ -176,7 +176,7 @@ pub struct Forward {
     pub body_sha256: Option<[u8; 32]>,
     /// A field that holds the secret itself. The receiver does not get it.
     pub removed_field: Option<HeaderName>,
-    /// The place among those that `max_concurrent` allows, until the receiver has answered.
+    /// The place among those that `max_concurrent` allows, until its response is relayed.
     pub permit: Option<Permit>,
 }
 
