@@ -139,8 +139,8 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     let (planned, client, key) = match record.direction {
         Direction::Outbound => (outbound(head, record, proof).map(|plan| (None, plan)), None, None),
         Direction::Webhook => {
-            let (opened, client, key) = open(head, record);
-            (opened.map(|(admission, plan)| (Some(admission), plan)), Some(client), key)
+            let Opened { result, client, key } = open(head, record);
+            (result.map(|(admission, plan)| (Some(admission), plan)), Some(client), key)
         }
     };
     let forwarded = client.is_some_and(|client| client.forwarded);
@@ -241,11 +241,16 @@ fn outbound(
     planned.map_err(NotForwarded::refused)
 }
 
-/// Opens the admission of a webhook call. Returns the text of its key too, before a header that holds it is removed.
-fn open(
-    head: &RequestHead,
-    record: &mut Record,
-) -> (Result<(Admission, Plan), NotForwarded>, WebhookClient, Option<Box<[u8]>>) {
+/// A webhook call whose head was decided on.
+struct Opened {
+    result: Result<(Admission, Plan), NotForwarded>,
+    client: WebhookClient,
+    /// The text of its key, read before a header that holds it is removed.
+    key: Option<Box<[u8]>>,
+}
+
+/// Opens the admission of a webhook call.
+fn open(head: &RequestHead, record: &mut Record) -> Opened {
     let snapshot = Arc::clone(&record.snapshot);
     let trusted = &snapshot.config.trusted_proxies;
     let client = WebhookClient::of(record.client, record.is_tls, &head.fields, trusted);
@@ -270,11 +275,11 @@ fn open(
     let key = endpoint.and_then(|endpoint| webhook::key_text(&head.target, &head.fields, endpoint));
     let key = key.map(Box::<[u8]>::from);
     record.path = webhook::log_path(&snapshot.keys, &head.target, endpoint, key.as_deref());
-    let opened = opened.map_err(|stopped| match stopped {
+    let result = opened.map_err(|stopped| match stopped {
         Stopped::Replied(_, reply) => replied(record, reply),
         Stopped::Refused(refused) => refuse(record, *refused),
     });
-    (opened, client, key)
+    Opened { result, client, key }
 }
 
 /// Records the use of the key of a webhook call.
