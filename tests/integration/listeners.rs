@@ -378,8 +378,8 @@ async fn failed_handshakes_are_counted_by_reason_and_logged_once() {
     }
     let other = CertificateAuthority::new();
     // A certificate of another authority; then a client that does not trust the listener's.
-    let stranger = TlsClient::with_certificate(&ca, &other.leaf_pem("localhost"));
-    assert!(stranger.send(attache.outbound(), get("/mailer/x")).await.is_err());
+    let unknown_client = TlsClient::with_certificate(&ca, &other.leaf_pem("localhost"));
+    assert!(unknown_client.send(attache.outbound(), get("/mailer/x")).await.is_err());
     assert!(TlsClient::of(&other).connect(attache.outbound()).await.is_err());
     assert!(TlsClient::of(&ca).offering(&[b"h2"]).connect(attache.outbound()).await.is_err());
     assert_eq!(attache.send(get("/mailer/x")).await.status, 400);
