@@ -202,6 +202,20 @@ async fn events_with_the_same_body_are_told_apart_by_a_header() {
     assert_eq!(line["delivery_id"], "another");
 }
 
+/// A front proxy may write the URL of the call, and with it the key, into the header that tells deliveries apart.
+#[tokio::test]
+async fn an_id_that_holds_the_key_is_not_logged() {
+    let at = topology("window: 10m, distinguish_by: X-Event-Id", "").await;
+    for (id, status) in [(at.key.clone(), 200), (at.key.clone(), 409), (format!("/webhooks/{}", at.key), 200)]
+    {
+        let answer = at.attache.hook(at.call("", "{}").header("X-Event-Id", id)).await;
+        assert_eq!(answer.status, status);
+        let id = answer.request_id().to_owned();
+        let line = at.attache.access_log_line("the call", |line| line["request_id"] == id.as_str()).await;
+        assert!(line["delivery_id"].is_null(), "{status}");
+    }
+}
+
 /// Attempts of a client that has one captured call. It can change an unsigned header, which no check can detect; it must
 /// not be able to do more.
 #[tokio::test]
