@@ -18,7 +18,7 @@ use crate::config::model::{Config, ListenAddr};
 use crate::credentials::oauth2::{TokenClient, Tokens};
 use crate::message::request::{self, RequestHead};
 use crate::outbound;
-use crate::outbound::callers::{self, CallerNumber, Shown, proof};
+use crate::outbound::callers::{self, CallerNumber, LastProof, Shown, proof};
 use crate::plan::{Plan, Refusal, Reply};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{CallerRefusal, Direction, WebhookRefusal};
@@ -271,7 +271,8 @@ impl Asked {
             None => {
                 let proof = proof::shown(&head.fields, call.absolute);
                 let shown = Shown { proof, certificate: None, now };
-                callers.authenticate(&snapshot.issuers, shown).map(|proven| proven.caller)
+                let proven = callers.authenticate(&snapshot.issuers, shown, &mut LastProof::default());
+                proven.map(|proven| proven.caller)
             }
         };
         let proven = proven.map_err(|unproven| unproven.reason);

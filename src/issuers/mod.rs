@@ -50,6 +50,7 @@ pub struct Verified {
     pub issuer: Arc<str>,
     /// Its claims.
     pub claims: Claims,
+    keys: Arc<KeySet>,
 }
 
 /// A token that proves nothing. No `Debug` is needed, and none would show more than the reason.
@@ -119,7 +120,7 @@ impl Issuers {
         let mut newer = Vec::new();
         for issuer in self.0.iter().filter(|issuer| issuer.issuer == named) {
             let reason = match issuer.verify(&token, now) {
-                Ok(claims) => return Ok(Verified { issuer: Arc::clone(&issuer.key), claims }),
+                Ok((claims, keys)) => return Ok(Verified { issuer: Arc::clone(&issuer.key), claims, keys }),
                 Err(reason) => reason,
             };
             if let Keys::Fetched(fetched) = &issuer.keys
@@ -134,6 +135,14 @@ impl Issuers {
         }
         let closest = closest.unwrap_or_else(|| refused(JwtRefusal::WrongIssuer));
         Err(Refused { newer_keys: (!newer.is_empty()).then_some(NewerKeys(newer)), ..closest })
+    }
+
+    /// Returns true if a token that these issuers verified still proves the same at `now`: its issuer's keys are the same
+    /// ones, and its times allow it.
+    pub fn still_accept(&self, verified: &Verified, now: SystemTime) -> bool {
+        let known = self.get(&verified.issuer).and_then(|issuer| issuer.keys.known());
+        known.is_some_and(|keys| Arc::ptr_eq(&keys, &verified.keys))
+            && verified.claims.times.check_at(now).is_ok()
     }
 
     /// Verifies a token of the issuer with this key under `issuers`, with the keys that are known. It need not have a
@@ -241,9 +250,15 @@ impl Issuer {
         }
     }
 
-    fn verify(&self, token: &UnverifiedToken<'_>, now: SystemTime) -> Result<Claims, JwtRefusal> {
+    /// Verifies a token. Returns its claims, and the keys that verified it.
+    fn verify(
+        &self,
+        token: &UnverifiedToken<'_>,
+        now: SystemTime,
+    ) -> Result<(Claims, Arc<KeySet>), JwtRefusal> {
         let keys = self.keys.known().ok_or(JwtRefusal::KeysUnavailable)?;
-        token.verify(&keys, &self.issuer, &self.audiences, now)
+        let claims = token.verify(&keys, &self.issuer, &self.audiences, now)?;
+        Ok((claims, keys))
     }
 }
 

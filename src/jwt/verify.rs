@@ -69,10 +69,34 @@ pub enum JwtRefusal {
 pub struct Claims {
     /// `sub`. Never empty.
     pub subject: String,
-    /// `exp`, without the leeway.
-    pub expires_at: SystemTime,
-    /// Every claim, those above included.
-    pub all: Map<String, Value>,
+    /// The times between which it is valid.
+    pub times: Times,
+}
+
+/// The times between which a token is valid, without the leeway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// The later of `nbf` and `iat`.
+    pub from: Option<SystemTime>,
+    /// `exp`.
+    pub until: SystemTime,
+}
+
+impl Times {
+    /// Checks that the token is valid at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`JwtRefusal::Expired`] or [`JwtRefusal::NotYetValid`].
+    pub fn check_at(&self, now: SystemTime) -> Result<(), JwtRefusal> {
+        if self.until + LEEWAY <= now {
+            return Err(JwtRefusal::Expired);
+        }
+        match self.from.is_some_and(|from| from > now + LEEWAY) {
+            true => Err(JwtRefusal::NotYetValid),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A token that was read and not verified. No `Debug`: the token is a credential.
@@ -176,7 +200,7 @@ impl<'t> UnverifiedToken<'t> {
             JwtRefusal::BadSignature | JwtRefusal::Algorithm => self.key_id.is_none(),
             _ => false,
         };
-        depends_on_keys && self.check_addressee(issuer, audiences).and(self.check_times(now)).is_ok()
+        depends_on_keys && self.check_addressee(issuer, audiences).is_ok() && self.check_times(now).is_ok()
     }
 
     /// Returns true if the token has a `sub`, which is not proven.
@@ -192,8 +216,7 @@ impl<'t> UnverifiedToken<'t> {
     ) -> Result<Claims, JwtRefusal> {
         self.check_addressee(issuer, audiences)?;
         let subject = self.text("sub")?.to_owned();
-        let expires_at = self.check_times(now)?;
-        Ok(Claims { subject, expires_at, all: self.claims.clone() })
+        Ok(Claims { subject, times: self.check_times(now)? })
     }
 
     fn check_addressee(&self, issuer: &str, audiences: &[String]) -> Result<(), JwtRefusal> {
@@ -203,17 +226,11 @@ impl<'t> UnverifiedToken<'t> {
         if self.is_for(audiences)? { Ok(()) } else { Err(JwtRefusal::WrongAudience) }
     }
 
-    /// Checks the times of the token, and returns its end.
-    fn check_times(&self, now: SystemTime) -> Result<SystemTime, JwtRefusal> {
-        let expires_at = self.time("exp")?.ok_or(JwtRefusal::MissingClaim)?;
-        let (not_before, issued_at) = (self.time("nbf")?, self.time("iat")?);
-        if expires_at + LEEWAY <= now {
-            return Err(JwtRefusal::Expired);
-        }
-        if [not_before, issued_at].into_iter().flatten().any(|from| from > now + LEEWAY) {
-            return Err(JwtRefusal::NotYetValid);
-        }
-        Ok(expires_at)
+    /// Checks the times of the token, and returns them.
+    fn check_times(&self, now: SystemTime) -> Result<Times, JwtRefusal> {
+        let until = self.time("exp")?.ok_or(JwtRefusal::MissingClaim)?;
+        let times = Times { from: self.time("nbf")?.max(self.time("iat")?), until };
+        times.check_at(now).map(|()| times)
     }
 
     fn check_signature(&self, keys: &KeySet) -> Result<(), JwtRefusal> {

@@ -7,6 +7,7 @@
 //!   `caller_rules: report` it is logged and counted instead.
 //! - No field that holds a token of any caller is forwarded ([`Callers::holds_proof`]).
 
+mod last_proof;
 pub mod proof;
 mod strip;
 mod table;
@@ -15,13 +16,14 @@ mod tests;
 pub mod tokens;
 
 pub use crate::issuers::NewerKeys;
+pub use last_proof::LastProof;
 pub use table::{CallerNumber, Callers, Right, RunningCaller};
 
 use super::rights::{self, Denied};
 use super::{Call, Located, Routes};
 use crate::config::model::{CallerRules, Validity};
 use crate::error_code::ErrorCode;
-use crate::issuers::Issuers;
+use crate::issuers::{Issuers, Verified};
 use crate::jwt::verify::JwtRefusal;
 use crate::plan::{Challenge, Plan, Refusal};
 use crate::telemetry::metrics::CallerRefusal;
@@ -90,16 +92,21 @@ pub struct Admitted<'a> {
 }
 
 impl Callers {
-    /// Returns the caller that a request proves.
+    /// Returns the caller that a request proves. `issuers` are of the same file; `last` is of the request's connection.
     ///
     /// # Errors
     ///
     /// Why it proves none.
-    pub fn authenticate(&self, issuers: &Issuers, shown: Shown<'_>) -> Result<Proven, Unproven> {
+    pub fn authenticate(
+        &self,
+        issuers: &Issuers,
+        shown: Shown<'_>,
+        last: &mut LastProof,
+    ) -> Result<Proven, Unproven> {
         let by_certificate = self.by_certificate(shown.certificate.unwrap_or_default())?;
         let by_field = match shown.proof? {
             None => None,
-            Some(proof) => match self.by_text(issuers, &proof, shown.now) {
+            Some(proof) => match self.by_text(issuers, &proof, shown.now, last) {
                 // Beside a certificate, an unknown `Authorization` is the client's own for the provider.
                 Err(Unproven { reason, .. })
                     if by_certificate.is_some() && is_unknown(reason) && proof.is_shared() =>
@@ -129,28 +136,53 @@ impl Callers {
         }
     }
 
-    fn by_text(&self, issuers: &Issuers, proof: &Proof<'_>, now: SystemTime) -> Result<Proven, Unproven> {
-        if let Some(number) = self.tokens().find(&proof.text) {
-            let token = self.tokens().get(number);
-            let reason = match token.validity_at(now) {
-                Validity::Valid => {
-                    return Ok(Proven { caller: token.caller, token: Some(number), by_field: true });
-                }
-                Validity::NotYetValid => CallerRefusal::TokenNotYetValid,
-                Validity::Expired => CallerRefusal::TokenExpired,
-                Validity::Disabled => CallerRefusal::TokenDisabled,
-            };
-            return Err(Unproven { token: Some(number), ..reason.into() });
+    fn by_text(
+        &self,
+        issuers: &Issuers,
+        proof: &Proof<'_>,
+        now: SystemTime,
+        last: &mut LastProof,
+    ) -> Result<Proven, Unproven> {
+        if let Some(proven) = last.proven(self, issuers, &proof.text, now) {
+            return Ok(proven);
         }
-        if issuers.is_empty() || !looks_like_jwt(&proof.text) {
+        let (proven, jwt) = match self.tokens().find(&proof.text) {
+            Some(number) => (self.by_token(number, now)?, None),
+            None => self.by_jwt(issuers, &proof.text, now).map(|(proven, jwt)| (proven, Some(jwt)))?,
+        };
+        last.set(self, &proof.text, proven, jwt);
+        Ok(proven)
+    }
+
+    fn by_token(&self, number: TokenNumber, now: SystemTime) -> Result<Proven, Unproven> {
+        let token = self.tokens().get(number);
+        let reason = match token.validity_at(now) {
+            Validity::Valid => {
+                return Ok(Proven { caller: token.caller, token: Some(number), by_field: true });
+            }
+            Validity::NotYetValid => CallerRefusal::TokenNotYetValid,
+            Validity::Expired => CallerRefusal::TokenExpired,
+            Validity::Disabled => CallerRefusal::TokenDisabled,
+        };
+        Err(Unproven { token: Some(number), ..reason.into() })
+    }
+
+    fn by_jwt(
+        &self,
+        issuers: &Issuers,
+        text: &[u8],
+        now: SystemTime,
+    ) -> Result<(Proven, Verified), Unproven> {
+        if issuers.is_empty() || !looks_like_jwt(text) {
             return Err(CallerRefusal::UnknownToken.into());
         }
-        match issuers.verify(&proof.text, now) {
-            Ok(verified) => match self.of_subject(&verified.issuer, &verified.claims.subject) {
-                Some(caller) => Ok(Proven { caller, token: None, by_field: true }),
-                None => Err(CallerRefusal::JwtSubject.into()),
-            },
-            Err(refused) => Err(Unproven { newer_keys: refused.newer_keys, ..of_jwt(refused.reason).into() }),
+        let verified = issuers.verify(text, now).map_err(|refused| Unproven {
+            newer_keys: refused.newer_keys,
+            ..of_jwt(refused.reason).into()
+        })?;
+        match self.of_subject(&verified.issuer, &verified.claims.subject) {
+            Some(caller) => Ok((Proven { caller, token: None, by_field: true }, verified)),
+            None => Err(CallerRefusal::JwtSubject.into()),
         }
     }
 

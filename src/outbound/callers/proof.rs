@@ -38,15 +38,23 @@ impl ProofField {
         }
     }
 
-    /// Returns the field with this name, in any spelling as long as it. The length rules out nearly every name.
+    /// Returns the field with this name, in any case. The length rules out nearly every name.
+    fn of(field: &Field<'_>) -> Option<Self> {
+        Self::as_long_as(field).filter(|one| field.is(one.name()))
+    }
+
+    /// Returns the field with this name, in any spelling as long as it.
     pub(super) fn named(field: &Field<'_>) -> Option<Self> {
-        let one = match field.name.len() {
-            15 => Self::Token,
-            13 => Self::Authorization,
-            19 => Self::ProxyAuthorization,
-            _ => return None,
-        };
-        (field.is(one.name()) || same(field.name_str(), one.name())).then_some(one)
+        Self::as_long_as(field).filter(|one| field.is(one.name()) || same(field.name_str(), one.name()))
+    }
+
+    fn as_long_as(field: &Field<'_>) -> Option<Self> {
+        match field.name.len() {
+            15 => Some(Self::Token),
+            13 => Some(Self::Authorization),
+            19 => Some(Self::ProxyAuthorization),
+            _ => None,
+        }
     }
 }
 
@@ -71,25 +79,42 @@ impl Proof<'_> {
 ///
 /// If the field that counts is not one proof in the form of its scheme.
 pub fn shown(fields: &Fields, absolute_form: bool) -> Result<Option<Proof<'_>>, CallerRefusal> {
+    let mut found = [Found::default(); ORIGIN_FORM.len()];
+    for field in fields.iter() {
+        if let Some(one) = ProofField::of(&field) {
+            let found = &mut found[one as usize];
+            found.is_repeated |= found.first.is_some();
+            found.first = found.first.or(Some(field.value));
+        }
+    }
     let order = if absolute_form { ABSOLUTE_FORM } else { ORIGIN_FORM };
     for field in order {
-        if let Some(text) = read(fields, field)? {
+        if let Some(text) = read(fields, field, found[field as usize])? {
             return Ok(Some(Proof { text, field }));
         }
     }
     Ok(None)
 }
 
-fn read(fields: &Fields, field: ProofField) -> Result<Option<Cow<'_, [u8]>>, CallerRefusal> {
-    let mut values = fields.all(field.name());
-    let Some(first) = values.next() else { return Ok(None) };
-    let is_single = values.next().is_none();
+/// The values of one field.
+#[derive(Clone, Copy, Default)]
+struct Found<'a> {
+    first: Option<&'a [u8]>,
+    is_repeated: bool,
+}
+
+fn read<'a>(
+    fields: &Fields,
+    field: ProofField,
+    found: Found<'a>,
+) -> Result<Option<Cow<'a, [u8]>>, CallerRefusal> {
+    let Some(first) = found.first else { return Ok(None) };
     if field == ProofField::Authorization
         && !fields.all(field.name()).any(|value| has_scheme(value, "bearer"))
     {
         return Ok(None);
     }
-    if !is_single {
+    if found.is_repeated {
         return Err(CallerRefusal::RepeatedProof);
     }
     let text = match field {

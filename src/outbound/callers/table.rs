@@ -16,8 +16,19 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallerNumber(u32);
 
+/// Identifies one [`Callers`] among all of the process.
+#[derive(Clone, Default)]
+pub(super) struct TableId(Arc<()>);
+
+impl PartialEq for TableId {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// See the module's documentation.
 pub struct Callers {
+    id: TableId,
     rules: CallerRules,
     all: Vec<RunningCaller>,
     tokens: Tokens,
@@ -81,6 +92,7 @@ impl Callers {
         let before: HashMap<&str, &RunningCaller> =
             previous.iter().flat_map(|previous| &previous.all).map(|caller| (&*caller.key, caller)).collect();
         let mut callers = Self {
+            id: TableId::default(),
             rules: config.caller_rules,
             all: Vec::with_capacity(configured.len()),
             tokens: Tokens::default(),
@@ -114,6 +126,10 @@ impl Callers {
             let of_issuer = self.subjects.entry(jwt.issuer.as_str().into()).or_default();
             of_issuer.insert(jwt.subject.as_str().into(), number);
         }
+    }
+
+    pub(super) fn id(&self) -> &TableId {
+        &self.id
     }
 
     /// Returns what becomes of a request that lacks a proof or a right.

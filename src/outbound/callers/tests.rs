@@ -6,10 +6,10 @@ use crate::secret::sha256;
 use std::sync::Arc;
 use std::time::Duration;
 
-const BILLING: &str = "billing-token-0123456789abcdef";
-const REPORTS: &str = "reports-token-0123456789abcdef";
+pub(super) const BILLING: &str = "billing-token-0123456789abcdef";
+pub(super) const REPORTS: &str = "reports-token-0123456789abcdef";
 
-fn caller(key: &str, token: &str, san: &str) -> Arc<Caller> {
+pub(super) fn caller(key: &str, token: &str, san: &str) -> Arc<Caller> {
     Arc::new(Caller {
         key: key.to_owned(),
         tokens: vec![ApiKey::new("t", sha256(token.as_bytes()))],
@@ -24,6 +24,13 @@ fn caller(key: &str, token: &str, san: &str) -> Arc<Caller> {
 
 /// Two callers, each with a token and a certificate.
 fn callers() -> Callers {
+    table([
+        caller("billing", BILLING, "spiffe://corp/billing"),
+        caller("reports", REPORTS, "Reports.corp.example"),
+    ])
+}
+
+pub(super) fn table<const N: usize>(all: [Arc<Caller>; N]) -> Callers {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("attache.yaml");
     std::fs::write(
@@ -32,11 +39,7 @@ fn callers() -> Callers {
     )
     .unwrap();
     let config: Config = load(&path, Mode::Offline).config.unwrap();
-    let two = [
-        caller("billing", BILLING, "spiffe://corp/billing"),
-        caller("reports", REPORTS, "Reports.corp.example"),
-    ];
-    let callers = two.map(|caller| (caller.key.clone(), caller));
+    let callers = all.map(|caller| (caller.key.clone(), caller));
     let config = Config { callers: Some(callers.into()), caller_rules: CallerRules::Enforce, ..config };
     Callers::new(&config, None, |_, _| None).unwrap()
 }
@@ -49,7 +52,7 @@ fn proven(fields: &[(&str, &str)], names: Option<&[&str]>) -> Result<String, Cal
         names.map(|names| names.iter().map(|name| San::parse(name).unwrap()).collect());
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
     let shown = Shown { proof: proof::shown(&fields, false), certificate: names.as_deref(), now };
-    let outcome = callers.authenticate(&Issuers::default(), shown);
+    let outcome = callers.authenticate(&Issuers::default(), shown, &mut LastProof::default());
     outcome.map(|proven| callers.get(proven.caller).key.to_string()).map_err(|unproven| unproven.reason)
 }
 

@@ -15,6 +15,7 @@ pub(crate) use read_body::BodyRead;
 
 use crate::message::Framing;
 use crate::message::chunked::{ChunkError, Chunks};
+use crate::outbound::callers::LastProof;
 use crate::socket::Socket;
 use crate::x509::PeerCertificate;
 use bytes::{Buf, Bytes, BytesMut};
@@ -120,6 +121,8 @@ pub(crate) struct Client {
     is_busy: bool,
     /// Bytes read of the current request's body.
     pub(crate) body_bytes: u64,
+    /// The last proof of a caller on this connection.
+    pub(crate) last_proof: LastProof,
 }
 
 impl Client {
@@ -134,6 +137,7 @@ impl Client {
             stall: None,
             is_busy: false,
             body_bytes: 0,
+            last_proof: LastProof::default(),
         }
     }
 

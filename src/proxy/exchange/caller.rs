@@ -6,7 +6,7 @@ use crate::message::Field;
 use crate::message::authorization::is_token68_byte;
 use crate::message::request::RequestHead;
 use crate::outbound::callers::{
-    self, Admitted, CallerNumber, Callers, Decision, NewerKeys, Proven, Shown, Unproven, proof,
+    self, Admitted, CallerNumber, Callers, Decision, LastProof, NewerKeys, Proven, Shown, Unproven, proof,
 };
 use crate::outbound::{Call, SHORTEST_KEY};
 use crate::plan::{Plan, Refusal};
@@ -26,11 +26,12 @@ pub(super) struct CallerProof {
     text: Option<Bytes>,
 }
 
-/// Reads the proof of a request. `None` if the file has no callers.
+/// Reads the proof of a request, whose connection had the proof `last`. `None` if the file has no callers.
 pub(super) fn authenticate(
     head: &RequestHead,
     record: &Record,
     certificate: Option<&PeerCertificate>,
+    last: &mut LastProof,
 ) -> Option<CallerProof> {
     let Snapshot { callers: Some(callers), issuers, .. } = &*record.snapshot else { return None };
     let certificate = certificate.map(PeerCertificate::sans);
@@ -40,7 +41,7 @@ pub(super) fn authenticate(
         Cow::Owned(text) => text.clone().into(),
     });
     let shown = Shown { proof, certificate, now: record.time };
-    Some(CallerProof { outcome: callers.authenticate(issuers, shown), text })
+    Some(CallerProof { outcome: callers.authenticate(issuers, shown, last), text })
 }
 
 /// Maximum time for which a request waits for the keys of an issuer.

@@ -244,7 +244,8 @@ impl Exchange<'_> {
             return None;
         }
         let certificate = self.client.certificate(request.record.time).cloned();
-        caller::authenticate(&request.head, &request.record, certificate.as_deref())
+        let last = &mut self.client.last_proof;
+        caller::authenticate(&request.head, &request.record, certificate.as_deref(), last)
     }
 
     /// Waits for newer keys of a JWT's issuer, which may verify it, and returns the proof by them.
