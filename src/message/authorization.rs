@@ -45,7 +45,8 @@ impl UserPass {
 /// Returns true if `text` is a token68. It has no space, comma or quote.
 pub fn is_token68(text: &[u8]) -> bool {
     let end = text.iter().rposition(|&b| b != b'=').map_or(0, |at| at + 1);
-    end > 0 && text[..end].iter().all(|&b| is_token68_byte(b))
+    // Without a branch for each byte.
+    end > 0 && text[..end].iter().fold(true, |all, &b| all & is_token68_byte(b))
 }
 
 /// Returns true if a token68 may hold the byte anywhere; `=` it may hold only at its end.

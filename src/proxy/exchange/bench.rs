@@ -8,7 +8,10 @@ use crate::webhook::identity::Reserved;
 /// Removes the fields of a request that must not be forwarded.
 pub fn clean_request(fields: &mut Fields, reserved: &Reserved, replaced: &[String]) {
     let direction = Direction::Webhook;
-    headers::clean_request(fields, &Unwanted { reserved, replaced, forwarded: false, direction });
+    headers::clean_request(
+        fields,
+        &Unwanted { reserved, replaced, withheld: None, forwarded: false, direction },
+    );
 }
 
 /// Counts the fields of a response that are forwarded.

@@ -1,7 +1,9 @@
 //! The caller of an outbound request: its proof, what it may do, and the fields that stay here.
 
 use super::record::{Record, warn_of_caller};
+use crate::config::model::Rights;
 use crate::header_name::same;
+use crate::issuers::Issuers;
 use crate::message::Field;
 use crate::message::authorization::is_token68_byte;
 use crate::message::request::RequestHead;
@@ -140,24 +142,36 @@ fn note_use(callers: &Callers, record: &Record) {
     }
 }
 
-/// Removes the fields that hold a proof of any caller, and where the caller's methods or paths are restricted, those that
-/// could state another one.
-pub(super) fn clean(
-    callers: &Callers,
-    head: &mut RequestHead,
-    record: &Record,
-    proof: &CallerProof,
-    route: &Route,
-) {
-    let issuers = &record.snapshot.issuers;
-    // An unknown `Authorization` may be the client's own for the provider.
-    let text = proof.text.as_deref().filter(|_| proof.outcome.as_ref().is_ok_and(|proven| proven.by_field));
-    let rights = record.caller.filter(|_| callers.enforces() && proof.outcome.is_ok());
-    let rights = rights.and_then(|caller| callers.get(caller).right(&route.service)?.rights());
-    let is_override = |field: &Field<'_>| {
-        rights.is_some_and(|rights| overrides(rights).any(|folded| same(field.name_str(), folded)))
-    };
-    head.fields.retain(|field| !callers.holds_proof(issuers, &field, text) && !is_override(&field));
+/// The fields of a caller's request that are not forwarded: those that hold a proof of any caller, and where the caller's
+/// methods or paths are restricted, those that could state another one.
+pub(super) struct Withheld<'a> {
+    callers: &'a Callers,
+    issuers: &'a Issuers,
+    /// The text that proves the caller.
+    text: Option<&'a [u8]>,
+    rights: Option<&'a Rights>,
+}
+
+impl<'a> Withheld<'a> {
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        record: &Record,
+        proof: Option<&'a CallerProof>,
+        route: &Route,
+    ) -> Option<Self> {
+        let (callers, proof) = (snapshot.callers.as_deref()?, proof?);
+        let proven = proof.outcome.as_ref().ok();
+        // An unknown `Authorization` may be the client's own for the provider.
+        let text = proof.text.as_deref().filter(|_| proven.is_some_and(|proven| proven.by_field));
+        let restricted = record.caller.filter(|_| callers.enforces() && proven.is_some());
+        let rights = restricted.and_then(|caller| callers.get(caller).right(&route.service)?.rights());
+        Some(Self { callers, issuers: &snapshot.issuers, text, rights })
+    }
+
+    pub(super) fn has(&self, field: &Field<'_>) -> bool {
+        let is_override = |rights: &Rights| overrides(rights).any(|folded| same(field.name_str(), folded));
+        self.callers.holds_proof(self.issuers, field, self.text) || self.rights.is_some_and(is_override)
+    }
 }
 
 /// The text in place of a token in a path.

@@ -1,5 +1,6 @@
 //! Header hygiene: the fields of a request and of a response that are forwarded.
 
+use super::caller::Withheld;
 use crate::header_name::{HOP_BY_HOP, LENGTH, same};
 use crate::message::{Field, Fields};
 use crate::telemetry::metrics::Direction;
@@ -14,6 +15,8 @@ pub(super) struct Unwanted<'a> {
     pub(super) reserved: &'a Reserved,
     /// Folded names of fields for which attache sends its own value.
     pub(super) replaced: &'a [String],
+    /// The fields of a caller that are not forwarded.
+    pub(super) withheld: Option<&'a Withheld<'a>>,
     /// True if a trusted proxy sent the request. Its `X-Forwarded-…` fields are not counted as attempts at spoofing.
     pub(super) forwarded: bool,
     /// Some names are reserved on webhooks only.
@@ -21,11 +24,14 @@ pub(super) struct Unwanted<'a> {
 }
 
 /// Removes the fields that must not be forwarded: hop-by-hop fields, those that any `Connection` names, framing in
-/// other spellings, the reserved names, and every spelling of the names that attache sends itself.
+/// other spellings, the reserved names, every spelling of the names that attache sends itself, and a caller's proofs.
 pub(super) fn clean_request(fields: &mut Fields, unwanted: &Unwanted<'_>) -> Dropped {
     let nominated = nominated(fields);
     let mut dropped = Dropped::default();
     fields.retain(|field| {
+        if unwanted.withheld.is_some_and(|withheld| withheld.has(&field)) {
+            return false;
+        }
         let name = field.name_str();
         if unwanted.reserved.contains_on(name, unwanted.direction) {
             dropped.count(name, unwanted.forwarded);
@@ -152,7 +158,13 @@ mod tests {
         let reserved = ["x-attache-user", "x-attache-service", "x-attache-key-id"];
         let reserved = Reserved::new(reserved.map(HeaderName::from_static).iter());
         let replaced: Vec<String> = replaced.iter().map(|&name| name.to_owned()).collect();
-        let unwanted = Unwanted { reserved: &reserved, replaced: &replaced, forwarded: false, direction };
+        let unwanted = Unwanted {
+            reserved: &reserved,
+            replaced: &replaced,
+            withheld: None,
+            forwarded: false,
+            direction,
+        };
         clean_request(&mut fields, &unwanted);
         names(&fields)
     }

@@ -4,7 +4,7 @@
 //! destination or credential.
 
 use super::NotForwarded;
-use super::caller::{self, CallerProof};
+use super::caller::{self, CallerProof, Withheld};
 use super::failure::{looping, over_limit};
 use super::headers::{self, Dropped, Unwanted};
 use super::record::{HANDSHAKE, Record, warn_of_refusal};
@@ -158,12 +158,16 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
     };
     record.in_flight = Some(plan.route.stats.started());
     record.route = Some(Arc::clone(&plan.route));
-    if let (Some(callers), Some(proof)) = (&snapshot.callers, proof) {
-        caller::clean(callers, head, record, proof, &plan.route);
-    }
     let (too_large, looping) = (is_too_large(&plan, head.body), headers::is_looping(&head.fields));
     let (replaced, direction) = (&plan.route.replaced, record.direction);
-    let unwanted = Unwanted { reserved: &snapshot.reserved, replaced, forwarded, direction };
+    let withheld = Withheld::new(&snapshot, record, proof, &plan.route);
+    let unwanted = Unwanted {
+        reserved: &snapshot.reserved,
+        replaced,
+        withheld: withheld.as_ref(),
+        forwarded,
+        direction,
+    };
     count(record, &headers::clean_request(&mut head.fields, &unwanted));
     if looping {
         return Err(NotForwarded::refused(self::looping().of(&plan.route.service)));
