@@ -11,6 +11,9 @@ use std::hint::black_box;
 use std::time::SystemTime;
 use zeroize::Zeroizing;
 
+/// Maximum length of a text that is remembered, since an idle connection holds it.
+const MAX_TEXT: usize = 4 << 10;
+
 /// See the module's documentation. No `Debug`: the text is a credential.
 #[derive(Default)]
 pub struct LastProof(Option<Box<Remembered>>);
@@ -42,10 +45,13 @@ impl LastProof {
         is_valid.then_some(last.proven)
     }
 
-    /// Remembers a text that `callers` verified.
+    /// Remembers a text that `callers` verified, unless it is longer than [`MAX_TEXT`].
     pub(super) fn set(&mut self, callers: &Callers, text: &[u8], proven: Proven, jwt: Option<Verified>) {
-        let text = Zeroizing::new(text.into());
-        self.0 = Some(Box::new(Remembered { text, table: callers.id().clone(), proven, jwt }));
+        let remembered = || {
+            let text = Zeroizing::new(text.into());
+            Box::new(Remembered { text, table: callers.id().clone(), proven, jwt })
+        };
+        self.0 = (text.len() <= MAX_TEXT).then(remembered);
     }
 }
 
