@@ -1,7 +1,9 @@
 //! Applies a changed file: all of it by one swap, or nothing. Never waits for a token endpoint.
 
+use super::bound::connection_limit;
 use super::grants::Grants;
-use super::{State, connection_limit, is_json, level};
+use super::state::State;
+use super::{is_json, level};
 use crate::admin::report::{Moment, ReloadReport};
 use crate::config::changes::{Changes, RestartKey};
 use crate::config::model::{AccessLog, Config, LastValues, ListenAddr};
