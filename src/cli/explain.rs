@@ -10,7 +10,7 @@ mod request_id;
 mod rules;
 mod transport;
 
-use super::file::{self, File};
+use super::file;
 use super::status::{Admin, AdminProof};
 use super::stdout;
 use crate::config::Mode;
@@ -103,12 +103,8 @@ pub fn run(args: &ExplainArgs, path: Option<&Path>) -> i32 {
     if let Some(id) = &args.request {
         return request_id::run(id, args, path);
     }
-    let config = match file::read(path, Mode::Offline) {
-        Ok(File::Valid(config)) => config,
-        Ok(File::Missing(looked_for)) => {
-            eprintln!("error: {looked_for}");
-            return 2;
-        }
+    let config = match file::require(path, Mode::Offline) {
+        Ok(config) => config,
         Err(_) => return 2,
     };
     let explained = Asked::new(args, &config).and_then(|asked| {

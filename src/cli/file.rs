@@ -46,6 +46,21 @@ pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
     }
 }
 
+/// Reads the file at `path`, or at the default path of `attache run`; a missing file is an error.
+///
+/// # Errors
+///
+/// The exit status, after the error was printed on stderr.
+pub(super) fn require(path: Option<&Path>, mode: Mode) -> Result<Box<Config>, i32> {
+    match read(path, mode)? {
+        File::Valid(config) => Ok(config),
+        File::Missing(looked_for) => {
+            eprintln!("error: {looked_for}");
+            Err(1)
+        }
+    }
+}
+
 /// A valid file, read without its secrets.
 pub(super) struct Inspected {
     pub(super) config: Config,

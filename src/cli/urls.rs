@@ -5,7 +5,7 @@
 
 mod handshake;
 
-use super::file::{self, File};
+use super::file;
 use super::stdout;
 use crate::config::Mode;
 use crate::config::model::{ApiKey, Config, Handshake, KeyIn, User, Validity};
@@ -45,12 +45,8 @@ pub fn run(args: &UrlsArgs, config: Option<&Path>) -> i32 {
     }
     // Without `--reveal` no secret is needed, so the command runs where secrets are not available.
     let mode = if args.reveal { Mode::Full } else { Mode::Offline };
-    let config = match file::read(config, mode) {
-        Ok(File::Valid(config)) => config,
-        Ok(File::Missing(looked_for)) => {
-            eprintln!("error: {looked_for}");
-            return 1;
-        }
+    let config = match file::require(config, mode) {
+        Ok(config) => config,
         Err(status) => return status,
     };
     if config.public_url.is_none() {

@@ -1,6 +1,6 @@
 //! `attache urls --show-handshake` and `--reset-handshake`: the secret that a provider brought.
 
-use crate::cli::file::{self, File};
+use crate::cli::file;
 use crate::cli::stdout;
 use crate::config::Mode;
 use crate::config::model::Config;
@@ -38,12 +38,8 @@ enum HandshakeError {
 
 /// Carries out the act; returns the exit status.
 pub(super) fn run(act: Act, service: &str, path: Option<&Path>) -> i32 {
-    let config = match file::read(path, Mode::Full) {
-        Ok(File::Valid(config)) => config,
-        Ok(File::Missing(looked_for)) => {
-            eprintln!("error: {looked_for}");
-            return 1;
-        }
+    let config = match file::require(path, Mode::Full) {
+        Ok(config) => config,
         Err(status) => return status,
     };
     match carry_out(act, service, &config) {
