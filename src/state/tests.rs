@@ -34,7 +34,7 @@ pub(super) fn entry(revision: u64) -> Entry {
         rotated: false,
         reusable: false,
         obtained_at,
-        access: Some(Access {
+        access: Some(StoredAccess {
             bound_to: [8; 32],
             token: Secret::new(format!("access-\"{revision}\"-ü")),
             obtained_at,

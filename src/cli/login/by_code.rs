@@ -2,7 +2,7 @@
 
 use super::loopback::Loopback;
 use super::{Login, LoginError, PATIENCE, browser, paste, print};
-use crate::credentials::oauth2::{Authorization, Redirected, SignIn, SignInError, SignedIn};
+use crate::credentials::oauth2::{AuthorizationRequest, Redirected, SignIn, SignInError, SignedIn};
 use crate::secret::Secret;
 use std::sync::Arc;
 use tokio::time::timeout;
@@ -65,7 +65,7 @@ impl Login<'_> {
     async fn code(
         &self,
         redirect: Redirect,
-        authorization: &Arc<Authorization>,
+        authorization: &Arc<AuthorizationRequest>,
         paste: bool,
     ) -> Result<Secret, LoginError> {
         let redirected = async {

@@ -49,7 +49,7 @@ pub use clock::Now;
 pub use error::{Cause, Failure, TokenError, Unavailability};
 pub use identity::identity;
 pub use inspect::{Inspected, inspect};
-pub use sign_in::{Authorization, Device, Lasts, Redirected, SignIn, SignInError, SignedIn};
+pub use sign_in::{AuthorizationRequest, Device, Lasts, Redirected, SignIn, SignInError, SignedIn};
 pub use source::TokenSource;
 pub use status::{LastOutcome, TokenState, TokenStatus};
 pub use token::Token;

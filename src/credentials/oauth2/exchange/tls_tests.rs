@@ -79,11 +79,11 @@ async fn endpoint(server: &Authority, clients: Option<&Authority>) -> (OAuth2, J
     (stub::config(&url), task)
 }
 
-async fn exchange(config: &OAuth2, tls: TokenTls) -> Result<Answer, Failure> {
+async fn exchange(config: &OAuth2, tls: TokenTls) -> Result<ReceivedToken, Failure> {
     stub::client().with_tls(&tls).unwrap().exchange(config, None).await
 }
 
-fn is_refused(result: &Result<Answer, Failure>) -> bool {
+fn is_refused(result: &Result<ReceivedToken, Failure>) -> bool {
     matches!(result, Err(Failure { cause: Cause::Unavailable(Unavailability::Tls), .. }))
 }
 

@@ -28,7 +28,7 @@ const TAKES: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl Exchange for Idp {
-    async fn exchange(&self, _: &OAuth2, token: Option<&Secret>) -> Result<Answer, Failure> {
+    async fn exchange(&self, _: &OAuth2, token: Option<&Secret>) -> Result<ReceivedToken, Failure> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let takes = (*self.takes.lock().unwrap()).max(TAKES);
         sleep(takes / 2).await;
@@ -50,7 +50,7 @@ impl Exchange for Idp {
             return Err(Unavailability::Transport.into());
         }
         let refresh_token = (!self.keeps.load(Ordering::SeqCst)).then(|| Secret::new(next));
-        Ok(Answer { refresh_token, ..stub::answer(&format!("access-{call}"), None) })
+        Ok(ReceivedToken { refresh_token, ..stub::answer(&format!("access-{call}"), None) })
     }
 }
 
