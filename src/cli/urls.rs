@@ -57,9 +57,9 @@ pub fn run(args: &UrlsArgs, config: Option<&Path>) -> i32 {
 
 const HEAD: [&str; 5] = ["SERVICE", "USER", "KEY ID", "STATE", "URL"];
 
-type Row = [String; HEAD.len()];
+type UrlRow = [String; HEAD.len()];
 
-fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
+fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<UrlRow> {
     let base = config.public_url.as_deref().unwrap_or("");
     let mut rows = Vec::new();
     for service in config.services.values() {
@@ -114,7 +114,7 @@ fn state(key: &ApiKey, user: &User, now: SystemTime) -> &'static str {
     }
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[UrlRow]) -> String {
     let mut widths = HEAD.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
