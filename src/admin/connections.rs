@@ -4,7 +4,7 @@
 mod list;
 mod socket;
 
-use super::guard::{Arrival, Proof};
+use super::guard::{LocalEnd, ProvedCertificate};
 use crate::socket::{Acceptor, HandshakeError, HandshakeFailure, Socket};
 use std::future::{Future, pending};
 use std::pin::{Pin, pin};
@@ -66,18 +66,18 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// A connection that knows where it arrived.
 pub(crate) trait Arrived: Into<Socket> {
     /// Returns where.
-    fn arrival(&self) -> Arrival;
+    fn arrival(&self) -> LocalEnd;
 }
 
 impl Arrived for TcpStream {
-    fn arrival(&self) -> Arrival {
-        Arrival::tcp(self.local_addr(), self.peer_addr())
+    fn arrival(&self) -> LocalEnd {
+        LocalEnd::tcp(self.local_addr(), self.peer_addr())
     }
 }
 
 impl Arrived for UnixStream {
-    fn arrival(&self) -> Arrival {
-        Arrival::Unix
+    fn arrival(&self) -> LocalEnd {
+        LocalEnd::Unix
     }
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn serve_within<L: axum::serve::Listener<Io: Arrived>>(
 
 /// An accepted connection before its handshake.
 struct Accepting {
-    arrival: Arrival,
+    arrival: LocalEnd,
     socket: Socket,
     acceptor: Arc<Acceptor>,
 }
@@ -196,7 +196,7 @@ async fn connection(
         request.extensions_mut().insert(arrival);
         // The authorities may have changed since the connection was opened.
         let certificate = identity.as_ref().and_then(|identity| identity.certificate(SystemTime::now()));
-        request.extensions_mut().insert(Proof(certificate));
+        request.extensions_mut().insert(ProvedCertificate(certificate));
         let response = router.call(request);
         async move { response.await.map(|response| response.map(|body| AnswerBody { body, _in_progress })) }
     });

@@ -4,7 +4,7 @@ use super::acceptors::Acceptors;
 use super::activation::PassedSockets;
 use super::grants::Grants;
 use super::listen::bind;
-use super::state::State;
+use super::state::ServerState;
 use super::{POOL_SIZE, StartError};
 use crate::admin::report::{Moment, ReloadReport};
 use crate::config::Problems;
@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// The listeners of one process.
-pub(super) struct Listeners {
+pub(super) struct BoundListeners {
     pub(super) outbound: Listener,
     pub(super) webhooks: Listener,
     pub(super) admin: Listener,
@@ -31,7 +31,7 @@ pub(super) struct Listeners {
     pub(super) sockets: Vec<PathBuf>,
 }
 
-impl Listeners {
+impl BoundListeners {
     /// Takes the sockets that were passed and binds the others.
     fn bind(listen: &Listen, passed: &mut PassedSockets) -> Result<Self, StartError> {
         let (mut listeners, mut own) = (Vec::new(), Vec::new());
@@ -61,17 +61,17 @@ impl Listeners {
 }
 
 /// A server that is bound and not yet serving.
-pub(super) struct Server {
+pub(super) struct BoundServer {
     pub(super) path: PathBuf,
-    pub(super) state: Arc<State>,
+    pub(super) state: Arc<ServerState>,
     pub(super) tokens: Tokens,
     pub(super) grants: Grants,
     pub(super) log: Option<Logging>,
     pub(super) drain: watch::Sender<bool>,
-    pub(super) listeners: Listeners,
+    pub(super) listeners: BoundListeners,
 }
 
-impl Server {
+impl BoundServer {
     /// Binds every listener before anything is served: an occupied port is an error, not a partial start.
     pub(super) async fn new(
         path: &Path,
@@ -85,7 +85,7 @@ impl Server {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let acceptors = Acceptors::new(&config.listen)?;
-        let listeners = Listeners::bind(&config.listen, &mut passed)?;
+        let listeners = BoundListeners::bind(&config.listen, &mut passed)?;
         // Idle connections to upstreams may hold an eighth of the descriptors.
         let transport = Arc::new(Transport::new((descriptors / 8).clamp(8, POOL_SIZE)));
         let tokens = Tokens::new(TokenClient::new(&transport), tokio::runtime::Handle::current());
@@ -97,7 +97,7 @@ impl Server {
         let (for_build, connections) = (tokens.clone(), Arc::clone(&transport));
         let build = move || Snapshot::build(config, None, &for_build, &connections, limit);
         let snapshot = tokio::task::spawn_blocking(build).await.map_err(io::Error::from)?;
-        let state = Arc::new(State {
+        let state = Arc::new(ServerState {
             snapshots: Handle::new(snapshot),
             tables: ["outbound", "webhooks"].map(|listener| Arc::new(Table::new(listener, limit))),
             acceptors,

@@ -23,7 +23,7 @@ use crate::socket::SettingsError;
 use crate::state::StateError;
 use crate::telemetry::logging::{self, Logging};
 use activation::{ActivationError, PassedSockets};
-use bound::Server;
+use bound::BoundServer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -123,7 +123,7 @@ fn start(
         .enable_all()
         .build()?;
     let drain = runtime.block_on(async {
-        let server = Server::new(path, config, problems, log, passed).await?;
+        let server = BoundServer::new(path, config, problems, log, passed).await?;
         server.serve(files).await
     });
     // Blocking work (reading a file) must not delay the exit.

@@ -4,13 +4,13 @@ use super::POLL;
 use super::StartError;
 use super::acceptors::Acceptors;
 use super::admin_thread::AdminThread;
-use super::bound::{Listeners, Server};
+use super::bound::{BoundListeners, BoundServer};
 use super::grants;
 use super::issuers::KeyFetches;
 use super::reload::{Fixed, Reloader};
 use super::service_manager::ServiceManager;
 use super::signals::{Hangup, Termination};
-use super::state::State;
+use super::state::ServerState;
 use crate::admin::View;
 use crate::config::Files;
 use crate::config::model::Config;
@@ -24,11 +24,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-impl Server {
+impl BoundServer {
     /// Serves until a signal ends it, and drains.
     pub(super) async fn serve(self, files: Files) -> Result<(), StartError> {
         let Self { path, state, tokens, grants, log, drain, listeners } = self;
-        let Listeners { outbound, webhooks, admin, sockets } = listeners;
+        let BoundListeners { outbound, webhooks, admin, sockets } = listeners;
         let hangup = Hangup::listen()?;
         let mut termination = Termination::listen()?;
 
@@ -56,7 +56,7 @@ impl Server {
             fixed: Fixed::of(&state.snapshots.load().config),
             background: JoinSet::new(),
         };
-        let mut changes = Changes { watcher, hangup, reloader, key_fetches, manager };
+        let mut changes = ChangeSources { watcher, hangup, reloader, key_fetches, manager };
         changes.follow(&mut termination).await;
 
         let limit = state.snapshots.load().config.drain;
@@ -83,7 +83,7 @@ impl Server {
 }
 
 /// The sources of changes, and what applies them.
-struct Changes {
+struct ChangeSources {
     watcher: Watcher,
     hangup: Hangup,
     reloader: Reloader,
@@ -91,7 +91,7 @@ struct Changes {
     manager: ServiceManager,
 }
 
-impl Changes {
+impl ChangeSources {
     /// Applies each change until a signal ends the process.
     async fn follow(&mut self, termination: &mut Termination) {
         while let Some(is_asked) = self.next(termination).await {
@@ -148,7 +148,7 @@ struct RequestTasks {
 }
 
 impl RequestTasks {
-    fn start(outbound: Listener, webhooks: Listener, state: &Arc<State>) -> Self {
+    fn start(outbound: Listener, webhooks: Listener, state: &Arc<ServerState>) -> Self {
         let proxy = Arc::new(Proxy {
             snapshots: state.snapshots.clone(),
             transport: Arc::clone(&state.transport),

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// State that the tasks share.
-pub(super) struct State {
+pub(super) struct ServerState {
     pub(super) snapshots: Handle,
     pub(super) transport: Arc<Transport>,
     /// The connections of the outbound listener and of the webhook listener.
@@ -34,7 +34,7 @@ pub(super) struct State {
     pub(super) draining: watch::Receiver<bool>,
 }
 
-impl State {
+impl ServerState {
     /// Returns the counts of what is served and the outcome of the last reload, in one line.
     pub(super) fn summary(&self) -> String {
         let config = Arc::clone(&self.snapshots.load().config);
@@ -48,7 +48,7 @@ impl State {
     }
 }
 
-impl View for State {
+impl View for ServerState {
     fn live(&self) -> bool {
         true
     }

@@ -1,8 +1,8 @@
 //! The accounts and their tokens.
 
-use super::query::{Query, Table};
+use super::query::{PagedTable, Query};
 use super::section::{Parts, Section};
-use super::table::{self, Page, Tone, mark};
+use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{AccountReport, Report, TokenReport};
 use maud::{Markup, html};
@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 pub(super) fn section(report: &Report, query: &Query) -> Section {
     let rows = report.parts.accounts.iter();
-    let page = Page::new(Table::Accounts, query, rows, |(name, account)| is_wanted(query, name, account));
+    let page =
+        TablePage::new(PagedTable::Accounts, query, rows, |(name, account)| is_wanted(query, name, account));
     let mut parts = Parts::default();
     let element = html! {
         section #accounts aria-labelledby="accounts-title" {

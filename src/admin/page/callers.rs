@@ -1,8 +1,8 @@
 //! The callers, their tokens and their rights.
 
-use super::query::{Query, Table};
+use super::query::{PagedTable, Query};
 use super::section::{Parts, Section};
-use super::table::{self, Page, Tone, mark};
+use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{CallerReport, CallerTokenReport, Report, RightReport};
 use maud::{Markup, html};
@@ -20,7 +20,7 @@ pub(super) fn section(report: &Report, query: &Query) -> Section {
     let Some(callers) = &report.parts.callers else {
         return Section::new(html! { section #callers hidden {} }, parts);
     };
-    let page = Page::new(Table::Callers, query, callers.iter(), |(name, caller)| {
+    let page = TablePage::new(PagedTable::Callers, query, callers.iter(), |(name, caller)| {
         is_wanted(query, name, caller, report.at)
     });
     let element = html! {

@@ -1,8 +1,8 @@
 //! The services.
 
-use super::query::{Query, Table};
+use super::query::{PagedTable, Query};
 use super::section::{Parts, Section};
-use super::table::{self, Page, Tone, mark};
+use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{AccountReport, OutboundReport, Report, ServiceReport, TokenReport};
 use crate::admin::status::describe_last_error;
@@ -14,8 +14,9 @@ const COLUMNS: [&str; 7] = ["Service", "Account", "Deadline", "Requests", "Error
 
 pub(super) fn section(report: &Report, query: &Query) -> Section {
     let rows = report.parts.services.iter();
-    let page =
-        Page::new(Table::Services, query, rows, |(key, service)| is_wanted(report, query, key, service));
+    let page = TablePage::new(PagedTable::Services, query, rows, |(key, service)| {
+        is_wanted(report, query, key, service)
+    });
     let mut parts = Parts::default();
     let element = html! {
         section #services aria-labelledby="services-title" {

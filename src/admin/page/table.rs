@@ -1,6 +1,6 @@
 //! The parts that all tables have: the heading with its counts, the pages, and the marks.
 
-use super::query::{Query, ROWS, Table};
+use super::query::{PagedTable, Query, ROWS};
 use super::section::Parts;
 use super::words;
 use crate::admin::report::{ErrorReport, UnreadReport};
@@ -9,8 +9,8 @@ use maud::{Markup, html};
 use std::time::{Duration, SystemTime};
 
 /// The rows of one page of a table.
-pub(super) struct Page<T> {
-    table: Table,
+pub(super) struct TablePage<T> {
+    table: PagedTable,
     pub(super) rows: Vec<T>,
     /// Rows that the query leaves, on all pages.
     matching: usize,
@@ -19,10 +19,10 @@ pub(super) struct Page<T> {
     number: usize,
 }
 
-impl<T> Page<T> {
+impl<T> TablePage<T> {
     /// Takes the rows that the query asks for. `wanted` is asked for every row.
     pub(super) fn new(
-        table: Table,
+        table: PagedTable,
         query: &Query,
         rows: impl Iterator<Item = T>,
         wanted: impl Fn(&T) -> bool,
