@@ -80,7 +80,7 @@ pub struct FailureRow {
 /// The last failures of the process, at most [`MAX_FAILURES`]. They outlive reloads.
 #[derive(Debug, Default)]
 pub struct RecentFailures {
-    list: Mutex<List>,
+    list: Mutex<FailureList>,
 }
 
 impl RecentFailures {
@@ -106,7 +106,7 @@ impl RecentFailures {
 
 /// The rows, and what they have in common.
 #[derive(Debug)]
-struct List {
+struct FailureList {
     /// Oldest first.
     rows: VecDeque<FailureRow>,
     /// The kinds of the rows, by hash. Apart from their counts, so that a search reads no more than it needs.
@@ -118,13 +118,13 @@ struct List {
 /// One more than the rows, for the one that is added before another gives way.
 const KINDS: usize = MAX_FAILURES + 1;
 
-impl Default for List {
+impl Default for FailureList {
     fn default() -> Self {
         Self { rows: VecDeque::with_capacity(KINDS), hashes: [0; KINDS], counts: [0; KINDS] }
     }
 }
 
-impl List {
+impl FailureList {
     /// Adds a row of the kind with this hash. Returns the row that gives way.
     fn push(&mut self, mut row: FailureRow, hash: u64) -> Option<FailureRow> {
         let known = (0..KINDS).find(|&kind| self.hashes[kind] == hash && self.counts[kind] > 0);

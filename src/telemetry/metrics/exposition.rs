@@ -12,7 +12,7 @@ mod text;
 use std::time::SystemTime;
 
 use instance::write_process;
-use text::Text;
+use text::ExpositionText;
 
 use super::process::Process;
 use super::{CallerStats, Direction, Histogram, KeyStats, Reloads, ServiceStats, Used};
@@ -239,7 +239,7 @@ impl<'a> Exposition<'a> {
         self.replays.sort_by_key(|row| row.service);
         self.connections.sort_by_key(|row| row.listener);
         self.handshakes_failed.sort_unstable();
-        let mut text = Text::default();
+        let mut text = ExpositionText::default();
         self.write_services(&mut text);
         self.write_attempts(&mut text);
         self.write_refusals(&mut text);

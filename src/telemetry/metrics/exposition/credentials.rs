@@ -1,12 +1,12 @@
 //! The families of credentials: accounts and issuers, the keys of webhooks, callers and their tokens.
 
-use super::text::{Text, counter, gauge, histogram, unix_seconds};
+use super::text::{ExpositionText, counter, gauge, histogram, unix_seconds};
 use super::{Exposition, KeyRow, TokenRow};
 use prometheus::proto::MetricType;
 use std::time::SystemTime;
 
 impl Exposition<'_> {
-    pub(super) fn write_accounts(&self, text: &mut Text) {
+    pub(super) fn write_accounts(&self, text: &mut ExpositionText) {
         text.family(
             "attache_token_requests_total",
             "Requests to token endpoints, by result.",
@@ -68,7 +68,7 @@ impl Exposition<'_> {
         );
     }
 
-    pub(super) fn write_issuers(&self, text: &mut Text) {
+    pub(super) fn write_issuers(&self, text: &mut ExpositionText) {
         text.family(
             "attache_issuer_keys",
             "Keys of the issuer that are known; with 0, its tokens are refused.",
@@ -96,7 +96,7 @@ impl Exposition<'_> {
         );
     }
 
-    pub(super) fn write_keys(&self, text: &mut Text) {
+    pub(super) fn write_keys(&self, text: &mut ExpositionText) {
         let labelled = |row: &KeyRow<'_>, time: Option<SystemTime>| {
             Some(gauge(&[("service", row.service), ("key_id", row.key_id)], unix_seconds(time?)))
         };
@@ -126,7 +126,7 @@ impl Exposition<'_> {
         );
     }
 
-    pub(super) fn write_callers(&self, text: &mut Text) {
+    pub(super) fn write_callers(&self, text: &mut ExpositionText) {
         text.family(
             "attache_caller_requests_total",
             "Requests of a caller that its rights and limits let in.",

@@ -1,14 +1,14 @@
 //! The families of the instance: its connections, certificates and memory, its configuration, and the process.
 
 use super::Exposition;
-use super::text::{Text, counter, counter_f64, gauge, millis_as_seconds, unix_seconds};
+use super::text::{ExpositionText, counter, counter_f64, gauge, millis_as_seconds, unix_seconds};
 use crate::telemetry::metrics::process::Process;
 use crate::telemetry::metrics::{ReloadResult, Reloads};
 use prometheus::proto::MetricType;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Exposition<'_> {
-    pub(super) fn write_connections(&self, text: &mut Text) {
+    pub(super) fn write_connections(&self, text: &mut ExpositionText) {
         text.family(
             "attache_connections",
             "Open connections of a listener: active with a request, idle without one.",
@@ -27,7 +27,7 @@ impl Exposition<'_> {
         );
     }
 
-    pub(super) fn write_buffered(&self, text: &mut Text) {
+    pub(super) fn write_buffered(&self, text: &mut ExpositionText) {
         let value = |value: Option<u64>| value.map(|value| gauge(&[], value as f64)).into_iter();
         text.family(
             "attache_buffered_bytes",
@@ -43,7 +43,7 @@ impl Exposition<'_> {
         );
     }
 
-    pub(super) fn write_certificates(&self, text: &mut Text) {
+    pub(super) fn write_certificates(&self, text: &mut ExpositionText) {
         text.family(
             "attache_tls_handshakes_failed_total",
             "TLS handshakes that failed on the listener, by reason.",
@@ -62,7 +62,7 @@ impl Exposition<'_> {
         );
     }
 
-    pub(super) fn write_config(&self, text: &mut Text) {
+    pub(super) fn write_config(&self, text: &mut ExpositionText) {
         text.family(
             "attache_config_reloads_total",
             "Reloads of the configuration, by result.",
@@ -119,7 +119,7 @@ impl Exposition<'_> {
     }
 }
 
-pub(super) fn write_process(process: &Process, text: &mut Text) {
+pub(super) fn write_process(process: &Process, text: &mut ExpositionText) {
     text.family(
         "process_cpu_seconds_total",
         "Seconds of CPU time the process has used.",

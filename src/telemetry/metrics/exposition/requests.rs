@@ -1,7 +1,7 @@
 //! The families of the requests of services: statuses, errors, durations, retries, refusals and deliveries.
 
 use super::Exposition;
-use super::text::{Text, counter, gauge, histogram};
+use super::text::{ExpositionText, counter, gauge, histogram};
 use crate::error_code::ErrorCode;
 use crate::telemetry::metrics::{Phase, Used, WebhookRefusal};
 use prometheus::proto::{Metric, MetricType};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl<'a> Exposition<'a> {
-    pub(super) fn write_services(&self, text: &mut Text) {
+    pub(super) fn write_services(&self, text: &mut ExpositionText) {
         text.family(
             "attache_requests_total",
             "Requests that have ended, by the sent status.",
@@ -56,7 +56,7 @@ impl<'a> Exposition<'a> {
         );
     }
 
-    pub(super) fn write_attempts(&self, text: &mut Text) {
+    pub(super) fn write_attempts(&self, text: &mut ExpositionText) {
         text.family(
             "attache_timeouts_total",
             "Requests that timed out, by phase.",
@@ -81,7 +81,7 @@ impl<'a> Exposition<'a> {
         );
     }
 
-    pub(super) fn write_refusals(&self, text: &mut Text) {
+    pub(super) fn write_refusals(&self, text: &mut ExpositionText) {
         text.family(
             "attache_service_rate_limited_total",
             "Answers of the provider with the status 429.",

@@ -8,11 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Encodes one family at a time, so that only one is held as objects.
 #[derive(Default)]
-pub(super) struct Text {
+pub(super) struct ExpositionText {
     pub(super) out: String,
 }
 
-impl Text {
+impl ExpositionText {
     pub(super) fn family(
         &mut self,
         name: &str,
