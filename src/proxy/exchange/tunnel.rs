@@ -65,9 +65,14 @@ pub(super) async fn open(
     let traffic = Traffic::default();
     let tally = Tally { record: &mut request.record, traffic: &traffic };
     let early = std::mem::take(early);
-    let mut near =
-        Side { io: socket, early, read: &traffic.up, blocked: Some(&traffic.blocked), traffic: &traffic };
-    let mut far = Side {
+    let mut near = TunnelSide {
+        io: socket,
+        early,
+        read: &traffic.up,
+        blocked: Some(&traffic.blocked),
+        traffic: &traffic,
+    };
+    let mut far = TunnelSide {
         io: &mut *server,
         early: BytesMut::new(),
         read: &traffic.down,
@@ -155,7 +160,7 @@ impl Drop for Tally<'_> {
 }
 
 /// One side of the tunnel. Counts the bytes read from it.
-struct Side<'a, T> {
+struct TunnelSide<'a, T> {
     io: &'a mut T,
     /// Bytes that this side sent before the tunnel was open.
     early: BytesMut,
@@ -165,7 +170,7 @@ struct Side<'a, T> {
     traffic: &'a Traffic,
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Side<'_, T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TunnelSide<'_, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -189,7 +194,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Side<'_, T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Side<'_, T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TunnelSide<'_, T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut *self.io).poll_write(cx, bytes);
         match self.blocked {
