@@ -35,7 +35,7 @@ pub(super) const MAX_KEY_ID: usize = 1024;
 /// The usable keys of an issuer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySet {
-    keys: Vec<PublicKey>,
+    keys: Vec<VerificationKey>,
     skipped: Vec<SkippedKey>,
 }
 
@@ -94,7 +94,7 @@ pub enum KeyFault {
 
 /// One key that verifies signatures.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct PublicKey {
+pub(super) struct VerificationKey {
     pub(super) id: Option<String>,
     material: Material,
     /// `alg`: the only algorithm, if the key names one.
@@ -131,7 +131,7 @@ impl KeySet {
         }
         let (mut keys, mut skipped) = (Vec::new(), Vec::new());
         for (at, key) in listed.iter().enumerate() {
-            match PublicKey::parse(key) {
+            match VerificationKey::parse(key) {
                 Ok(Some(key)) => keys.push(key),
                 Ok(None) => {}
                 Err(fault) => skipped.push(SkippedKey { at, fault }),
@@ -164,7 +164,7 @@ impl KeySet {
     }
 
     /// Returns the keys with this identifier; without one, all keys.
-    pub(super) fn candidates(&self, id: Option<&str>) -> impl Iterator<Item = &PublicKey> {
+    pub(super) fn candidates(&self, id: Option<&str>) -> impl Iterator<Item = &VerificationKey> {
         self.keys.iter().filter(move |key| id.is_none_or(|id| key.id.as_deref() == Some(id)))
     }
 }
@@ -175,7 +175,7 @@ impl fmt::Debug for KeySet {
     }
 }
 
-impl PublicKey {
+impl VerificationKey {
     /// Parses a key. `None`: it is not meant to verify a signature that attache knows.
     fn parse(key: &Value) -> Result<Option<Self>, KeyFault> {
         let key = key.as_object().ok_or(KeyFault::Malformed)?;
