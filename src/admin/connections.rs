@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// The bounds of every connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// How many are open at once. At this limit, [`ConnectionList`] says which one is closed.
+    /// Maximum number of open connections. At this limit, [`ConnectionList`] says which one is closed.
     pub(super) connections: usize,
     /// From the connection to its first complete head.
     pub(super) first_head: Duration,
@@ -43,7 +43,7 @@ pub(super) struct Bounds {
     pub(super) answer: Duration,
     /// After this, a connection ends with the answer it is at.
     pub(super) life: Duration,
-    /// How long it may take to end; after that it is cut off.
+    /// Maximum duration of its end; after that it is cut off.
     pub(super) end: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Bounds {
     };
 }
 
-/// How long, after the shutdown, an answer that has begun may take.
+/// Maximum duration, after the shutdown, of an answer that has begun.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A connection that knows where it arrived.
@@ -119,7 +119,7 @@ pub(super) async fn serve_within<L: axum::serve::Listener<Io: Arrived>>(
     }
     drop(listener);
     drop(stop);
-    // What is left after that ends with the set.
+    // Connections that are left after that end with the set.
     let _ = timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} }).await;
 }
 

@@ -285,7 +285,7 @@ pub struct TokenReport {
     pub generation: u64,
     /// Token requests.
     pub requests: u64,
-    /// How the last token request ended.
+    /// The outcome of the last token request.
     pub last_request: Option<TokenRequestReport>,
 }
 

@@ -94,7 +94,7 @@ impl Demo {
     }
 }
 
-/// Where attache listens in this run.
+/// The addresses of the listeners in this run.
 #[derive(Clone, Copy)]
 struct DemoAddresses {
     outbound: SocketAddr,
@@ -134,7 +134,7 @@ impl DemoSecrets {
     }
 }
 
-/// Where the file finds those that are secret to it.
+/// The paths at which the file finds its secrets.
 struct SecretFiles {
     api_key: PathBuf,
     client_secret: PathBuf,

@@ -46,7 +46,7 @@ pub enum Credential {
 
 /// The token that a request carries.
 pub enum SentToken {
-    /// Of a token endpoint.
+    /// A token of a token endpoint.
     OAuth2(Arc<oauth2::Token>),
     /// Signed by attache.
     Signed(Arc<SignedToken>),

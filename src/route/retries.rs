@@ -177,7 +177,7 @@ mod tests {
         }
         assert!(!budget.take(at(999)));
         assert!(budget.take(at(1000)) && !budget.take(at(1001)) && budget.take(at(1050)));
-        // Of two threads, one may come with an earlier time.
+        // One of two threads may come with an earlier time.
         assert!(!budget.take(at(10)));
     }
 

@@ -200,7 +200,7 @@ impl Verifier {
     }
 
     /// Returns headers of which one tells deliveries apart, if the signature covers neither the type nor the id of an event.
-    /// Of a scheme that signs in several ways, the ways with a secret count.
+    /// If the scheme signs in several ways, those with a secret count.
     pub fn unsigned_event_headers(&self) -> &'static [&'static str] {
         let Some(preset) = self.scheme.preset() else { return &[] };
         let ways = || self.ways.iter().zip(preset.event_headers());

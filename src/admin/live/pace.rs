@@ -1,4 +1,4 @@
-//! How often each query of the status page is rendered.
+//! The rate at which each query of the status page is rendered.
 //!
 //! An update comes once a second, or less often if the report takes long, and renders the queries that are due. The
 //! queries share [`BUDGET`]: one that takes less than its share gets all it needs, and the rest is shared by the others.

@@ -58,7 +58,7 @@ fn is_wanted(report: &Report, query: &Query, key: &str, service: &ServiceReport)
 
 fn row(report: &Report, key: &str, service: &ServiceReport) -> Markup {
     let account = service.outbound.as_ref().and_then(|outbound| report.parts.accounts.get(&outbound.account));
-    // Of this direction, as the figures beside it.
+    // The failure is of this direction, as the figures beside it.
     let error = service
         .outbound
         .as_ref()

@@ -93,7 +93,7 @@ pub(super) fn head(columns: &[&str]) -> Markup {
     }
 }
 
-/// How much a mark matters.
+/// The weight of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,

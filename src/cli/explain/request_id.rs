@@ -193,7 +193,7 @@ fn parse(id: &str, line: &[u8]) -> Option<Value> {
         return None;
     }
     let starts = line.match_indices("{\"").map(|(at, _)| &line[at..]).take(MAX_STARTS);
-    // What follows the object is of the collector, or a line that was torn.
+    // Text after the object is the collector's, or a line that was torn.
     let objects =
         starts.filter_map(|text| serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok());
     let mut lines = objects.filter_map(|value| match value["log"].as_str() {

@@ -7,7 +7,7 @@ use crate::secret::Secret;
 use std::sync::Arc;
 use tokio::time::timeout;
 
-/// How the redirect of the browser arrives.
+/// The way in which the redirect of the browser arrives.
 enum Redirect {
     /// On a loopback port.
     Received(Loopback),

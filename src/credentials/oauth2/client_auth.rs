@@ -1,4 +1,4 @@
-//! How the client proves itself to the token endpoint.
+//! The client's authentication at the token endpoint.
 //!
 //! Only in the way that the file names: an endpoint is never probed with one way after another, which would put the
 //! secret where the operator did not want it and look like an attack.
@@ -18,7 +18,7 @@ use url::form_urlencoded::byte_serialize;
 /// RFC 7523 section 2.2.
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How many tries the client's secrets are good for: at least one.
+/// Returns the number of tries that the client's secrets allow: at least one.
 pub(super) fn tries(auth: &ClientAuth) -> usize {
     auth.secrets().len().max(1)
 }

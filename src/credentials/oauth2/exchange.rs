@@ -54,11 +54,11 @@ pub(super) trait Exchange: Send + Sync + 'static {
 
 impl TokenClient {
     /// Sends one form to an endpoint of the account's identity provider, with the account's client authentication and
-    /// `token_headers`, and says what came: members, or an OAuth error that nobody has judged yet. It is the way of every
+    /// `token_headers`, and says what came: members, or an OAuth error that is not judged yet. It is the way of every
     /// request, whatever it asks for: a token, a code's exchange, a device's code.
     ///
-    /// Of several client secrets the next is tried where the endpoint [refuses the
-    /// client](verdict::Refusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
+    /// The next of several client secrets is tried if the endpoint [refuses the
+    /// client](verdict::TokenRefusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
     /// endpoint that has not let the first one in.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The form that each grant sends to the token endpoint, without the client authentication.
 //!
-//! Scopes: a refresh request of the grant `refresh_token` names those of the file, because nobody has asked for them
+//! Scopes: a refresh request of the grant `refresh_token` names those of the file, because no request has asked for them
 //! yet; after a login it names none, which means "those that were granted" (RFC 6749 section 6) and can't be refused as
 //! more than that.
 

@@ -173,7 +173,7 @@ impl IdentityFields {
                 self.push(password.expose());
             }
             Grant::RefreshToken { refresh_token } => self.push(refresh_token.expose()),
-            // What only `attache login` needs shapes no token.
+            // These settings are for `attache login` only and shape no token.
             Grant::AuthorizationCode { .. } | Grant::DeviceCode { .. } => {}
             Grant::JwtBearer(assertion) => self.assertion(assertion),
             Grant::TokenExchange { subject_token, subject_token_type, actor, requested_token_type } => {

@@ -7,7 +7,7 @@
 //! pause, as pure functions. `sign_in` and `login` get the first refresh token with a person's help, and `inspect` gets a
 //! token to look at.
 //!
-//! The `oauth2` crate has the types of answers and errors. The requests are ours, because it knows neither assertions
+//! The `oauth2` crate has the types of answers and errors. The requests are made here, because it knows neither assertions
 //! nor token exchange; so are caching, single flight, renewal and the judgement of failures.
 
 mod assertion;

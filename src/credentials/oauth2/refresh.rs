@@ -293,7 +293,7 @@ impl Refresher {
             return Looked::Unchanged;
         }
         if waits {
-            // Whether it can be taken does not matter.
+            // A failure does not matter: the wait is all that is needed.
             drop(store.lock(&key, EXCHANGE_LIMIT).await);
         }
         let peeked = store.peek(&key, *seen).await;

@@ -40,7 +40,7 @@ pub struct SignIn {
 /// A login whose tokens are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedIn {
-    /// How long it lasts.
+    /// The time for which it lasts.
     pub lasts: Lasts,
     /// The scopes granted, if the provider says which. Redacted.
     pub scope: Option<Arc<str>>,
@@ -48,7 +48,7 @@ pub struct SignedIn {
     pub missing_scopes: Vec<String>,
 }
 
-/// How long a login lasts.
+/// The time for which a login lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lasts {
     /// There is a refresh token.

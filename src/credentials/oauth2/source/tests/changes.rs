@@ -1,4 +1,4 @@
-//! What a change of an account's other settings does not make forgotten.
+//! State that outlives a change of an account's other settings.
 
 use super::*;
 use crate::config::model::Grant;
