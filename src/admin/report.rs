@@ -42,7 +42,7 @@ pub struct Report {
     pub config: ConfigReport,
     /// Services by their key.
     #[serde(flatten)]
-    pub parts: Parts,
+    pub parts: SnapshotReport,
     /// The last failures, newest first.
     pub failures: Vec<FailureReport>,
     /// The time of the report.
@@ -93,7 +93,7 @@ pub struct ReloadReport {
 
 /// The parts of the snapshot in effect.
 #[derive(Debug, Default, Serialize)]
-pub struct Parts {
+pub struct SnapshotReport {
     /// Services by their key.
     pub services: BTreeMap<String, ServiceReport>,
     /// Accounts by their name, those written in place included.

@@ -4,8 +4,8 @@ mod callers;
 
 use super::report::{
     AccountReport, EndpointReport, ErrorReport, FailureReport, FetchFailureReport, HandshakeReport,
-    IssuerReport, KeyReport, ListenerReport, Moment, OutboundReport, Parts, ServiceReport, TokenReport,
-    TokenRequestReport, Totals, UnreadReport, UserReport,
+    IssuerReport, KeyReport, ListenerReport, Moment, OutboundReport, ServiceReport, SnapshotReport,
+    TokenReport, TokenRequestReport, Totals, UnreadReport, UserReport,
 };
 use crate::config::model::{Account, Config, Issuer, Jwks, ServerUrl, Service, UnreadSecret, Validity};
 use crate::credentials::oauth2::{Now, TokenSource, TokenState};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Describes the services, accounts, users and webhooks.
-pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Parts {
+pub fn describe(snapshot: &Snapshot, now: SystemTime) -> SnapshotReport {
     let config = &snapshot.config;
     let webhooks: HashMap<&str, &Arc<ServiceStats>> = snapshot
         .keys
@@ -42,7 +42,7 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Parts {
         .users
         .values()
         .map(|user| (user.key.clone(), UserReport { name: user.name.clone(), active: user.active }));
-    Parts {
+    SnapshotReport {
         services: services.collect(),
         accounts,
         issuers: config

@@ -13,7 +13,7 @@ mod query;
 mod sign;
 mod stats;
 
-pub use copies::Redaction;
+pub use copies::ResponseRedaction;
 pub use jwt::{JwtCredential, SignedToken};
 pub use path::PathCredential;
 pub use query::QueryCredential;

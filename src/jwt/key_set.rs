@@ -96,13 +96,13 @@ pub enum KeyFault {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct VerificationKey {
     pub(super) id: Option<String>,
-    material: Material,
+    material: KeyMaterial,
     /// `alg`: the only algorithm, if the key names one.
     only: Option<Algorithm>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Material {
+enum KeyMaterial {
     Rsa {
         /// Big-endian, without leading zeros.
         n: Vec<u8>,
@@ -199,7 +199,7 @@ impl VerificationKey {
         if key.contains_key("d") {
             return Err(KeyFault::Private);
         }
-        let material = Material::parse(kind, key)?;
+        let material = KeyMaterial::parse(kind, key)?;
         if only.is_some_and(|algorithm| !material.fits(algorithm)) {
             return Err(KeyFault::WrongAlgorithm);
         }
@@ -225,18 +225,18 @@ impl VerificationKey {
             UnparsedPublicKey::new(scheme, bytes).verify(message, signature).is_ok()
         };
         match &self.material {
-            Material::Rsa { n, e } => algorithm.rsa_parameters().is_some_and(|parameters| {
+            KeyMaterial::Rsa { n, e } => algorithm.rsa_parameters().is_some_and(|parameters| {
                 let key = RsaPublicKeyComponents { n, e };
                 key.verify(parameters, message, signature).is_ok()
             }),
-            Material::P256(bytes) => point(&ECDSA_P256_SHA256_FIXED, bytes),
-            Material::P384(bytes) => point(&ECDSA_P384_SHA384_FIXED, bytes),
-            Material::Ed25519(bytes) => point(&ED25519, bytes),
+            KeyMaterial::P256(bytes) => point(&ECDSA_P256_SHA256_FIXED, bytes),
+            KeyMaterial::P384(bytes) => point(&ECDSA_P384_SHA384_FIXED, bytes),
+            KeyMaterial::Ed25519(bytes) => point(&ED25519, bytes),
         }
     }
 }
 
-impl Material {
+impl KeyMaterial {
     fn parse(kind: &str, key: &Map<String, Value>) -> Result<Self, KeyFault> {
         match (kind, text(key, "crv")?) {
             ("RSA", _) => rsa(&bytes(key, "n")?, &bytes(key, "e")?),
@@ -316,7 +316,7 @@ fn verifies(key: &Map<String, Value>) -> Result<bool, KeyFault> {
     Ok(is_for_signatures && may_verify)
 }
 
-fn rsa(n: &[u8], e: &[u8]) -> Result<Material, KeyFault> {
+fn rsa(n: &[u8], e: &[u8]) -> Result<KeyMaterial, KeyFault> {
     // Some servers encode a leading zero, which RFC 7518 section 6.3.1.1 forbids and no number depends on.
     let trim = |bytes: &[u8]| {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -337,7 +337,7 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<Material, KeyFault> {
     if !is_odd(&n) || !is_odd(&e) || e == [1] || e.len() > 4 {
         return Err(KeyFault::Malformed);
     }
-    Ok(Material::Rsa { n, e })
+    Ok(KeyMaterial::Rsa { n, e })
 }
 
 /// Returns the uncompressed point of two coordinates of this size.

@@ -36,14 +36,14 @@ struct Arrival {
 }
 
 /// A bound listener.
-pub(crate) enum Listener {
+pub(crate) enum BoundListener {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket.
     Unix(UnixListener),
 }
 
-impl Listener {
+impl BoundListener {
     /// Returns the address of a TCP listener.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -71,7 +71,7 @@ impl Listener {
 /// Serves `listener` until the process drains, then every connection until its request has ended or until `cut`.
 /// Requests that are cut are recorded before this returns.
 pub(crate) async fn serve(
-    listener: Listener,
+    listener: BoundListener,
     entrance: Arc<Entrance>,
     mut draining: watch::Receiver<bool>,
     cut: impl Future<Output = ()>,

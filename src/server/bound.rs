@@ -10,7 +10,7 @@ use crate::admin::report::{Moment, ReloadReport};
 use crate::config::Problems;
 use crate::config::model::{AccessLog as AccessLogTo, Config, Listen, ListenAddr};
 use crate::credentials::oauth2::{TokenClient, Tokens};
-use crate::proxy::{Listener, Table};
+use crate::proxy::{BoundListener, Table};
 use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::Logging;
@@ -24,9 +24,9 @@ use tokio::sync::watch;
 
 /// The listeners of one process.
 pub(super) struct BoundListeners {
-    pub(super) outbound: Listener,
-    pub(super) webhooks: Listener,
-    pub(super) admin: Listener,
+    pub(super) outbound: BoundListener,
+    pub(super) webhooks: BoundListener,
+    pub(super) admin: BoundListener,
     /// Unix sockets, which are removed at the end.
     pub(super) sockets: Vec<PathBuf>,
 }
@@ -45,7 +45,7 @@ impl BoundListeners {
                 None => bind(name, &configured.address)?,
             });
         }
-        let Ok([outbound, webhooks, admin]) = <[Listener; 3]>::try_from(listeners) else {
+        let Ok([outbound, webhooks, admin]) = <[BoundListener; 3]>::try_from(listeners) else {
             unreachable!("there are three listeners")
         };
         // A socket of the service manager stays for the next process.

@@ -15,7 +15,7 @@ use crate::admin::View;
 use crate::config::Files;
 use crate::config::model::Config;
 use crate::config::watch::Watcher;
-use crate::proxy::{Entrance, Listener, Proxy, serve};
+use crate::proxy::{BoundListener, Entrance, Proxy, serve};
 use crate::telemetry::metrics::Direction;
 use std::path::Path;
 use std::sync::Arc;
@@ -148,7 +148,7 @@ struct RequestTasks {
 }
 
 impl RequestTasks {
-    fn start(outbound: Listener, webhooks: Listener, state: &Arc<ServerState>) -> Self {
+    fn start(outbound: BoundListener, webhooks: BoundListener, state: &Arc<ServerState>) -> Self {
         let proxy = Arc::new(Proxy {
             snapshots: state.snapshots.clone(),
             transport: Arc::clone(&state.transport),

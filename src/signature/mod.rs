@@ -44,7 +44,7 @@ pub use presets::Scheme;
 pub use scheme::KeySource;
 pub use template::{Template, TemplateFault};
 pub use time::TimeFormat;
-pub use trace::{Mark, Step, Trace};
+pub use trace::{Mark, Trace, TraceStep};
 
 use crate::jwt::verify::JwtRefusal;
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -24,7 +24,7 @@ pub const MAX_FAILURES: usize = 50;
 
 /// One request that failed. Holds no path, no query and no value of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct RecentFailure {
     /// The time of the failure.
     pub at: SystemTime,
     /// The listener on which the request came.
@@ -55,7 +55,7 @@ pub struct Failure {
     pub request_id: Box<str>,
 }
 
-impl Failure {
+impl RecentFailure {
     /// Equal for failures of one kind: same direction, service, code and reason.
     fn kind(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -68,7 +68,7 @@ impl Failure {
 #[derive(Debug, Clone)]
 pub struct FailureRow {
     /// The failure.
-    pub failure: Arc<Failure>,
+    pub failure: Arc<RecentFailure>,
     /// The number of failures that the row stands for: this one and those that gave way to it.
     pub count: u64,
     /// The time of the first of them.
@@ -90,7 +90,7 @@ impl RecentFailures {
     }
 
     /// Adds a failure. What gives way is freed after the lock.
-    pub fn push(&self, failure: Failure) {
+    pub fn push(&self, failure: RecentFailure) {
         let (hash, first_at) = (failure.kind(), failure.at);
         let row = FailureRow { failure: Arc::new(failure), count: 1, first_at, kind: 0 };
         let displaced = self.list.lock().unwrap_or_else(PoisonError::into_inner).push(row, hash);
@@ -156,8 +156,8 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
-    fn failure(n: u64, service: Option<&str>, reason: &'static str) -> Failure {
-        Failure {
+    fn failure(n: u64, service: Option<&str>, reason: &'static str) -> RecentFailure {
+        RecentFailure {
             at: UNIX_EPOCH + Duration::from_secs(n),
             direction: Direction::Webhook,
             service: service.map(Into::into),

@@ -1,7 +1,7 @@
 //! The accounts and their tokens.
 
 use super::query::{PagedTable, Query};
-use super::section::{Parts, Section};
+use super::section::{Section, SectionParts};
 use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{AccountReport, Report, TokenReport};
@@ -12,7 +12,7 @@ pub(super) fn section(report: &Report, query: &Query) -> Section {
     let rows = report.parts.accounts.iter();
     let page =
         TablePage::new(PagedTable::Accounts, query, rows, |(name, account)| is_wanted(query, name, account));
-    let mut parts = Parts::default();
+    let mut parts = SectionParts::default();
     let element = html! {
         section #accounts aria-labelledby="accounts-title" {
             (page.heading("Accounts", query, &mut parts))

@@ -1,7 +1,7 @@
 //! The callers, their tokens and their rights.
 
 use super::query::{PagedTable, Query};
-use super::section::{Parts, Section};
+use super::section::{Section, SectionParts};
 use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{CallerReport, CallerTokenReport, Report, RightReport};
@@ -16,7 +16,7 @@ const SHOWN: usize = 20;
 const COLUMNS: [&str; 5] = ["Caller", "Tokens", "Services", "Requests", "Refused"];
 
 pub(super) fn section(report: &Report, query: &Query) -> Section {
-    let mut parts = Parts::default();
+    let mut parts = SectionParts::default();
     let Some(callers) = &report.parts.callers else {
         return Section::new(html! { section #callers hidden {} }, parts);
     };

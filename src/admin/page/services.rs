@@ -1,7 +1,7 @@
 //! The services.
 
 use super::query::{PagedTable, Query};
-use super::section::{Parts, Section};
+use super::section::{Section, SectionParts};
 use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{AccountReport, OutboundReport, Report, ServiceReport, TokenReport};
@@ -17,7 +17,7 @@ pub(super) fn section(report: &Report, query: &Query) -> Section {
     let page = TablePage::new(PagedTable::Services, query, rows, |(key, service)| {
         is_wanted(report, query, key, service)
     });
-    let mut parts = Parts::default();
+    let mut parts = SectionParts::default();
     let element = html! {
         section #services aria-labelledby="services-title" {
             (page.heading("Services", query, &mut parts))

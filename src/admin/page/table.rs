@@ -1,7 +1,7 @@
 //! The parts that all tables have: the heading with its counts, the pages, and the marks.
 
 use super::query::{PagedTable, Query, ROWS};
-use super::section::Parts;
+use super::section::SectionParts;
 use super::words;
 use crate::admin::report::{ErrorReport, UnreadReport};
 use crate::telemetry::metrics::Activity;
@@ -36,7 +36,7 @@ impl<T> TablePage<T> {
     }
 
     /// The heading, which says how many there are and how many are shown.
-    pub(super) fn heading(&self, title: &str, query: &Query, parts: &mut Parts) -> Markup {
+    pub(super) fn heading(&self, title: &str, query: &Query, parts: &mut SectionParts) -> Markup {
         let id = format!("{}-count", self.table.id());
         let count = html! {
             span.count id=(id) {

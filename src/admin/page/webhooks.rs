@@ -1,7 +1,7 @@
 //! The webhooks and their keys.
 
 use super::query::{PagedTable, Query};
-use super::section::{Parts, Section};
+use super::section::{Section, SectionParts};
 use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{EndpointReport, KeyReport, Report};
@@ -32,7 +32,7 @@ pub(super) fn section(report: &Report, query: &Query) -> Section {
         Hook { service, endpoint, keys: &keys[first..first + count] }
     });
     let page = TablePage::new(PagedTable::Webhooks, query, hooks, |hook| is_wanted(query, hook, report.at));
-    let mut parts = Parts::default();
+    let mut parts = SectionParts::default();
     let element = html! {
         section #webhooks aria-labelledby="webhooks-title" {
             (page.heading("Webhooks", query, &mut parts))
