@@ -45,7 +45,7 @@ pub struct Route {
     pub replaced: Arc<[String]>,
     /// The requests that are allowed; `None` allows all.
     pub rights: Option<Box<Rights>>,
-    /// The rate, and the number of requests at the same time. Of a webhook, the admission takes part in it once all other
+    /// The rate, and the number of requests at the same time. The admission of a webhook takes part in it once all other
     /// checks have passed; `None` if it has no `max_concurrent`.
     pub limits: Option<Limits>,
     /// The upstream.

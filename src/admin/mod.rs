@@ -1,9 +1,9 @@
 //! The admin listener: metrics, health, status and the status page.
 //!
-//! Invariant: no client of this listener can slow a request down. What takes time to write is written on a blocking
+//! Invariant: no client of this listener can slow a request down. A document that takes time is written on a blocking
 //! thread, two documents at a time and one update of the page's streams; a client that sends its head slowly, reads its
-//! answer slowly or never leaves is cut off; and the numbers of connections and of documents in memory are bounded. What is
-//! shown comes from a [`View`].
+//! answer slowly or never leaves is cut off; and the numbers of connections and of documents in memory are bounded. The
+//! documents come from a [`View`].
 //!
 //! Rejected: `axum::serve`, which has no time limit of any kind.
 

@@ -1,5 +1,5 @@
 //! The report on the process, as `/status` serializes it and the status page shows it. No secret, no key: key ids stand for
-//! keys. Of a server URL only the origin, since its path may be a secret.
+//! keys. A server URL is cut to its origin, since its path may be a secret.
 
 use crate::telemetry::metrics::ServiceStats;
 use serde::{Serialize, Serializer};

@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! - The store is the truth. Whether a secret is the first one is decided under the entry's lock, so of two processes
-//!   that are asked at once one keeps its secret, and the other finds it.
+//! - The store is the truth. A secret is found to be the first one under the entry's lock, so if two processes
+//!   are asked at once, one keeps its secret, and the other finds it.
 //! - A secret is on the disk before it is acknowledged to the provider: an acknowledged one that is lost would leave the
 //!   webhook without a way to verify anything.
 //! - A kept secret is replaced by nothing but [`reset`]: a client that knows the URL can't bring another one.
@@ -107,7 +107,7 @@ pub struct Status {
 }
 
 impl HandshakeSecret {
-    /// Prepares the secret of a service's webhook. What is known from before a reload is taken over.
+    /// Prepares the secret of a service's webhook. Knowledge from before a reload is taken over.
     pub fn new(
         service: &str,
         handshake: &'static str,

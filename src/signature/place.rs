@@ -175,7 +175,7 @@ impl Place {
         Ok(LocatedTexts { signatures, time, id, members })
     }
 
-    /// Decodes the signatures. Of several in pairs, those that can't be decoded are ignored.
+    /// Decodes the signatures. If several are in pairs, those that can't be decoded are ignored.
     pub(super) fn decode(
         &self,
         texts: &[SignatureText<'_>],

@@ -147,8 +147,8 @@ impl Row {
         Self { signed, ..self }
     }
 
-    /// Sets that the signature covers neither the type nor the id of an event. Of these headers, which the provider sends
-    /// beside it, one tells deliveries apart.
+    /// Sets that the signature covers neither the type nor the id of an event. One of these headers, which the provider
+    /// sends beside it, tells deliveries apart.
     pub(super) const fn unsigned_event(self, event_headers: &'static [&'static str]) -> Self {
         Self { event_headers, ..self }
     }

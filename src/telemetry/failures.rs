@@ -89,7 +89,7 @@ impl RecentFailures {
         Self::default()
     }
 
-    /// Adds a failure. What gives way is freed after the lock.
+    /// Adds a failure. A row that gives way is freed after the lock.
     pub fn push(&self, failure: RecentFailure) {
         let (hash, first_at) = (failure.kind(), failure.at);
         let row = FailureRow { failure: Arc::new(failure), count: 1, first_at, kind: 0 };

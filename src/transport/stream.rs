@@ -1,8 +1,8 @@
 //! One connection to an upstream, as the engine's session uses it: it counts bytes, writes without waiting, and can be
 //! corked.
 //!
-//! - **Counting.** Bytes that the connection below took and returned, above TLS. Whether a request may be sent again is
-//!   decided by these counts alone. TLS session tickets do not count as read; bytes that rustls buffered count as
+//! - **Counting.** Bytes that the connection below took and returned, above TLS. These counts alone
+//!   decide if a request may be sent again. TLS session tickets do not count as read; bytes that rustls buffered count as
 //!   written, which is the safe direction.
 //! - **Write-behind.** A write never waits. Bytes that the socket does not take are queued and leave while the response
 //!   is read, or by [`Wire::driven_below`]. So one session can send and receive at the same time, and neither a server

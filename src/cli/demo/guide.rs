@@ -1,7 +1,7 @@
 //! The demo's output: the steps to try, and what to expect of each.
 //!
 //! A step is shell that bash 3.2, dash and zsh take alike, pasted or as a script. So it has no comments, which an interactive
-//! zsh runs as commands, and no options of GNU tools alone. What follows a change waits until the change has taken effect.
+//! zsh runs as commands, and no options of GNU tools alone. A step after a change waits until the change has taken effect.
 
 use super::DemoAddresses;
 use crate::secret::Secret;

@@ -78,7 +78,7 @@ impl TokenClient {
         }
     }
 
-    /// With the client's `nth` secret. What is sent of it is added to `secrets`.
+    /// Sends the form with the client's `nth` secret. Adds each form of it that is sent to `secrets`.
     async fn attempt(
         &self,
         config: &OAuth2,

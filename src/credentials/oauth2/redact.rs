@@ -1,7 +1,7 @@
 //! The words of a token endpoint, made fit for a log.
 //!
 //! Providers put what they were sent into their error texts. Each word with a part of a secret, in any form in which it
-//! was sent, is replaced by `[redacted]`, so that the rest still explains the failure. Where a secret extends over several
+//! was sent, is replaced by `[redacted]`, so that the rest still explains the failure. If a secret extends over several
 //! words, nothing is left of the text.
 
 use super::error::REGISTERED;

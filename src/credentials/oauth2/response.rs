@@ -2,7 +2,7 @@
 //!
 //! Endpoints in the field give `expires_in` as a string, forget `token_type`, list scopes in an array, answer 201,
 //! `text/plain` or a form, or put a BOM in front. The `oauth2` crate's types refuse all of that, so they are given fresh
-//! members in the shapes they expect. What an answer without a token means is in [`super::verdict`].
+//! members in the shapes they expect. The meaning of an answer without a token is in [`super::verdict`].
 //!
 //! Nothing is guessed: a token nested under another member is no token, and `expires_on` or `expires_at`, which mean
 //! seconds, milliseconds or a date depending on the provider, are not read; `default_lifetime` stands in.

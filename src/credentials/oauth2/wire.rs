@@ -1,7 +1,7 @@
 //! The client for token endpoints: what one request needs beside its form.
 //!
-//! A token endpoint's name may lead into a private network, because identity providers often stand there. Whether plain
-//! http is allowed is decided by the parser.
+//! A token endpoint's name may lead into a private network, because identity providers often stand there. The parser
+//! decides if plain http is allowed.
 
 use super::error::{Failure, Unavailability};
 use super::redact::KnownSecrets;

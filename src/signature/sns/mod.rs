@@ -7,7 +7,7 @@
 //!   causes no fetch.
 //! - The signed text is lines, so a value with a line break could be read in two ways. Only `Message` may have one, and
 //!   it is the first: the others are read from the end, and their ends are certain.
-//! - The topic and the type are the last lines. Neither a message of another topic nor one of another type can have the
+//! - The topic and the type are the last lines. A message of another topic or another type cannot have the
 //!   same text, even where SHA-1 (`SignatureVersion` 1) has collisions: two colliding messages would have the same end,
 //!   and so the same topic.
 //!
