@@ -34,24 +34,8 @@ pub(super) async fn open(
     mut answering: Box<Answering>,
     client: &mut Client,
 ) -> Result<End, NotForwarded> {
-    let head = &answering.head;
-    if !request.head.websocket {
-        // The request was no upgrade: the two sides would parse the following bytes differently.
-        let error = UpstreamError::Protocol("an unsolicited 101");
-        return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
-    }
-    if !head.fields.lists("upgrade", "websocket") {
-        let error = UpstreamError::Protocol("a 101 to another protocol than requested");
-        return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
-    }
-    let out = client.queue();
-    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_ref());
-    status_line(out, head.status, &edits.reason(&head.reason));
-    edits.write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
-    field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    request.record.status = Some(head.status);
-    request.record.phase = Some(Phase::Body);
+    check_upgrade(request, planned, &answering)?;
+    queue_head(request, planned, &answering, client);
     // A tunnel is no request in progress: neither `max_concurrent` counts it.
     (request.record.permit, request.record.caller_permit) = (None, None);
     // The session may have read beyond the 101.
@@ -99,6 +83,35 @@ pub(super) async fn open(
         }
     }
     Ok(End::Abort)
+}
+
+/// Returns the refusal of a 101 that the request did not ask for.
+fn check_upgrade(request: &Request, planned: &Planned, answering: &Answering) -> Result<(), NotForwarded> {
+    let refused = |fault| {
+        let error = UpstreamError::Protocol(fault);
+        Err(NotForwarded::refused(no_response(&planned.plan.route, error)))
+    };
+    if !request.head.websocket {
+        // The request was no upgrade: the two sides would parse the following bytes differently.
+        return refused("an unsolicited 101");
+    }
+    if !answering.head.fields.lists("upgrade", "websocket") {
+        return refused("a 101 to another protocol than requested");
+    }
+    Ok(())
+}
+
+/// Queues the head of the 101, and records it.
+fn queue_head(request: &mut Request, planned: &Planned, answering: &Answering, client: &mut Client) {
+    let head = &answering.head;
+    let out = client.queue();
+    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_ref());
+    status_line(out, head.status, &edits.reason(&head.reason));
+    edits.write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
+    field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    request.record.status = Some(head.status);
+    request.record.phase = Some(Phase::Body);
 }
 
 /// The bytes that passed, and when.
