@@ -6,7 +6,7 @@ use attache::config::model::{
     Account, ApiKey, Authorization, Host, Outbound, RedactionScope, ServerUrl, ServiceRules, ServiceTls,
     UsedProxy, User, Webhook,
 };
-use attache::credentials::{Credential, Redaction};
+use attache::credentials::{Credential, ResponseRedaction};
 use attache::header_name::FieldName;
 use attache::jwt::key_set::KeySet;
 use attache::jwt::verify::UnverifiedToken;
@@ -229,7 +229,7 @@ fn redaction(c: &mut Criterion) {
         )]
         .into(),
     );
-    let redaction = Redaction::new(RedactionScope::Body, &credential, &[]);
+    let redaction = ResponseRedaction::new(RedactionScope::Body, &credential, &[]);
     let redactor = redaction.redactor(None).expect("a credential");
     let plain = br#"{"id":"msg_01H8","subject":"Quarterly report","token":"tok_other","n":42},"#.repeat(900);
     let mut copies = plain.clone();

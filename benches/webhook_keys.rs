@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench webhook_keys -- KEYS LOOKUPS` builds a table with this number of keys and performs this number
 //! of look-ups. It prints the memory per key. For the instructions, run it under `valgrind --tool=callgrind` (or `perf
-//! stat -e instructions:u`) with two numbers of look-ups: the difference is theirs alone.
+//! stat -e instructions:u`) with two numbers of look-ups: the difference is that of the look-ups alone.
 
 use attache::config::model::{ApiKey, Host, ServerUrl, User, Webhook};
 use attache::route::{Carried, Parts, Route};

@@ -19,8 +19,8 @@ impl LogLimit {
         Self { interval, began: Instant::now(), last: AtomicU64::new(0), not_logged: AtomicU64::new(0) }
     }
 
-    /// Returns the number of events since the last line if an event at `now` may be logged, else counts it. Of several
-    /// simultaneous calls, one may log.
+    /// Returns the number of events since the last line if an event at `now` may be logged, else counts it. One
+    /// of several simultaneous calls may log.
     pub fn take_at(&self, now: Instant) -> Option<u64> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now = millis(now.saturating_duration_since(self.began)).saturating_add(1);

@@ -9,7 +9,7 @@ use crate::config::model::{
     Account, Authorization, KeyIn, Outbound, Rights, ServerUrl, ServiceRules, ServiceTls, TimeoutResponse,
     UnreadSecret, UsedProxy, Webhook,
 };
-use crate::credentials::{Credential, Redaction};
+use crate::credentials::{Credential, ResponseRedaction};
 use crate::header_name::{FieldName, METHOD_OVERRIDES, PATH_OVERRIDES, fold};
 use crate::limits::{LimitState, Limits};
 use crate::secret::Secret;
@@ -45,7 +45,7 @@ pub struct Route {
     pub replaced: Arc<[String]>,
     /// The requests that are allowed; `None` allows all.
     pub rights: Option<Box<Rights>>,
-    /// The rate, and the number of requests at the same time. Of a webhook, the admission takes part in it once all other
+    /// The rate, and the number of requests at the same time. The admission of a webhook takes part in it once all other
     /// checks have passed; `None` if it has no `max_concurrent`.
     pub limits: Option<Limits>,
     /// The upstream.
@@ -72,7 +72,7 @@ pub struct Route {
     /// The allowed methods of a webhook.
     pub methods: Arc<[Method]>,
     /// `redact_responses`; outbound only.
-    pub redaction: Option<Box<Redaction>>,
+    pub redaction: Option<Box<ResponseRedaction>>,
     /// True if links in responses are rewritten; outbound only.
     pub rewrite_links: bool,
     /// Counters and histograms; carried over reloads by name.
@@ -92,7 +92,8 @@ impl Route {
         let rules = &outbound.rules;
         let max_concurrent = rules.max_concurrent.map(NonZeroU32::get).or(parts.max_concurrent);
         let redaction = outbound.redact_responses;
-        let redaction = redaction.map(|scope| Box::new(Redaction::new(scope, &credential, &account.headers)));
+        let redaction =
+            redaction.map(|scope| Box::new(ResponseRedaction::new(scope, &credential, &account.headers)));
         let mut names = [replaced(&credential, &account.headers), dropped(rules)].concat();
         if redaction.as_ref().is_some_and(|redaction| redaction.searches_bodies()) {
             names.push("accept-encoding".to_owned());

@@ -5,30 +5,28 @@
 //! of accounts whose identity is unchanged, and counters, by name. Everything else is dropped with the old snapshot
 //! when its last request ends, so nothing has to be cleaned up.
 
+mod build;
 mod handover;
 
-use crate::config::model::{Account, Authorization, Config, Webhook};
+use crate::config::model::{Account, Authorization, Config};
 use crate::credentials::oauth2::{Now, TokenSource, Tokens, identity};
 use crate::credentials::{AccountStats, Credential};
-use crate::handshake_secrets::HandshakeSecret;
 use crate::issuers::Issuers;
 use crate::outbound::Routes;
 use crate::outbound::callers::Callers;
-use crate::route::{Parts, Route};
 use crate::sns::Sns;
-use crate::state::StoreSlot;
 use crate::telemetry::metrics::{Direction, ServiceStats};
 use crate::transport::Transport;
 use crate::webhook::admission::Webhooks;
 use crate::webhook::assertion::Signer;
-use crate::webhook::endpoint::Endpoint;
 use crate::webhook::fetched_keys::KnownKeys;
 use crate::webhook::identity::Reserved;
 use crate::webhook::keys::KeyTable;
 use crate::webhook::rate::UnknownKeyLimiter;
 use arc_swap::ArcSwap;
+use build::SnapshotBuilder;
 use handover::Handover;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
 
 /// A handle to the current snapshot. Cloning it copies the reference.
@@ -95,70 +93,11 @@ impl Snapshot {
         transport: &Transport,
         connections: usize,
     ) -> Self {
-        let handover = previous.map(|previous| Handover::new(previous, &config));
-        let accounts: BTreeMap<String, RunningAccount> = config
-            .all_accounts()
-            .map(|account| {
-                let before = previous.and_then(|previous| previous.accounts.get(&account.name));
-                let running = RunningAccount::new(account, before, handover.as_ref(), tokens);
-                (account.name.clone(), running)
-            })
-            .collect();
-
-        let carried = |service: &str| previous?.routes.get(service).map(|before| before.carried());
-        let mut parts = Parts::new(transport).with_connections(connections);
-        let routes = Routes::new(config.services.values().filter_map(|service| {
-            let outbound = service.outbound.as_ref()?;
-            let credential = Arc::clone(&accounts.get(&outbound.account.name)?.credential);
-            let carried = carried(&service.key).unwrap_or_default();
-            let account = (&*outbound.account, credential);
-            Some(Arc::new(Route::outbound(&service.key, outbound, account, carried, &mut parts)))
-        }));
-        let outbound = || {
-            let services = config.services.values();
-            services.filter_map(|service| Some((service.key.as_str(), service.outbound.as_ref()?)))
-        };
-        let hosts =
-            outbound().flat_map(|(key, outbound)| outbound.hosts.iter().map(move |host| (&**host, key)));
-        let mut routes = routes.with_hosts(hosts);
-        if config.http_proxy {
-            routes = routes.with_http_proxy(outbound().map(|(key, outbound)| (&outbound.server_url, key)));
-        }
-
-        let callers_before = previous.and_then(|previous| previous.callers.as_deref());
-        let mut of_callers: HashMap<(String, String), Arc<Route>> = HashMap::new();
-        let callers = Callers::new(&config, callers_before, |service, account| {
-            let known = (service.to_owned(), account.to_owned());
-            if let Some(route) = of_callers.get(&known) {
-                return Some(Arc::clone(route));
-            }
-            let outbound = config.services.get(service)?.outbound.as_ref()?;
-            let credential = Arc::clone(&accounts.get(account)?.credential);
-            let account = (&**config.accounts.get(account)?, credential);
-            let route =
-                Route::outbound(service, outbound, account, routes.get(service)?.carried(), &mut parts);
-            let route = Arc::new(route);
-            of_callers.insert(known, Arc::clone(&route));
-            Some(route)
-        });
-
-        let endpoints_before: HashMap<&str, &Arc<Endpoint>> = previous
-            .iter()
-            .flat_map(|previous| previous.keys.endpoints())
-            .map(|endpoint| (endpoint.service(), endpoint))
-            .collect();
-        let endpoints = config.services.values().filter_map(|service| {
-            let webhook = service.webhook.as_ref()?;
-            let before = endpoints_before.get(service.key.as_str());
-            let carried = before.map(|before| before.route.carried()).unwrap_or_default();
-            let deliveries = before.and_then(|b| b.replay.as_ref()).map(|(_, seen)| Arc::clone(seen));
-            let route = Arc::new(Route::webhook(&service.key, webhook, carried, &mut parts));
-            let endpoint = Endpoint::new(route, webhook, deliveries);
-            let brought = brought(&service.key, webhook, &tokens.store, before.map(|before| &***before));
-            let endpoint = Arc::new(endpoint.with_brought(brought));
-            Some((endpoint, webhook.api_keys.as_slice()))
-        });
-        let keys = KeyTable::new(endpoints.collect(), previous.map(|previous| &previous.keys));
+        let mut builder = SnapshotBuilder::new(&config, previous, tokens, transport, connections);
+        let accounts = builder.accounts();
+        let routes = builder.routes(&accounts);
+        let callers = builder.callers(&accounts, &routes);
+        let keys = builder.keys();
 
         Self {
             routes,
@@ -171,7 +110,7 @@ impl Snapshot {
             reserved: Reserved::of(&config),
             assertion: config.assertion.as_ref().map(Signer::new),
             issuers: Issuers::new(&config, previous.map(|previous| &previous.issuers)),
-            sns: sns(&config, previous),
+            sns: build::sns(&config, previous),
             accounts,
             unmatched: previous.map_or_else(Default::default, |previous| previous.unmatched.clone()),
             config: Arc::new(config),
@@ -231,27 +170,6 @@ impl Snapshot {
     pub fn unmatched(&self, direction: Direction) -> &Arc<ServiceStats> {
         &self.unmatched[direction as usize]
     }
-}
-
-/// Returns the certificates of SNS, with those that `previous` knows.
-fn sns(config: &Config, previous: Option<&Snapshot>) -> Option<Arc<Sns>> {
-    let webhooks = config.services.values().filter_map(|service| service.webhook.as_ref());
-    let mut verifiers = webhooks.filter_map(|webhook| webhook.verify.as_ref());
-    let is_used = verifiers.any(|verifier| verifier.topics().is_some());
-    is_used.then(|| previous.and_then(|previous| previous.sns.clone()).unwrap_or_default())
-}
-
-/// Prepares the secret that the provider of a webhook brings, if it does.
-fn brought(
-    service: &str,
-    webhook: &Webhook,
-    store: &StoreSlot,
-    before: Option<&Endpoint>,
-) -> Option<Arc<HandshakeSecret>> {
-    let handshake = webhook.handshake.as_ref().filter(|handshake| handshake.brings_secret())?;
-    let verifier = webhook.verify.clone().filter(|_| webhook.is_secret_brought);
-    let before = before.and_then(|before| before.brought.as_deref());
-    Some(Arc::new(HandshakeSecret::new(service, handshake.as_str(), verifier, store.clone(), before)))
 }
 
 impl RunningAccount {

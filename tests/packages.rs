@@ -1,4 +1,4 @@
-//! What is shipped beside the program: the manifests, the unit, and the files that a package installs. The packages
+//! The files that are shipped beside the program: the manifests, the unit, and those that a package installs. The packages
 //! themselves are installed and started by `.ci/packages`.
 
 use regex::Regex;
@@ -6,7 +6,7 @@ use serde_yaml::Value;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-/// What `kubectl apply -k` takes.
+/// The folders that `kubectl apply -k` takes.
 const KUSTOMIZATIONS: [&str; 3] = ["base", "overlays/ingress", "overlays/refresh-tokens"];
 /// The oldest version that the manifests are for: it has `preStop.sleep`.
 const OLDEST_KUBERNETES: &str = "1.30";
@@ -33,7 +33,7 @@ fn check(text: &str) {
     succeeds(&attache, &["check", "--offline", "-c", "-"], text);
 }
 
-/// What `kubectl apply -k` would apply.
+/// Returns the manifests that `kubectl apply -k` would apply.
 fn manifests(name: &str) -> String {
     let folder = format!("config/kubernetes/{name}");
     succeeds(&format!("{PYTHON}/kubectl"), &["kustomize", &folder], "")

@@ -4,7 +4,7 @@
 mod list;
 mod socket;
 
-use super::guard::{Arrival, Proof};
+use super::guard::{LocalEnd, ProvedCertificate};
 use crate::socket::{Acceptor, HandshakeError, HandshakeFailure, Socket};
 use std::future::{Future, pending};
 use std::pin::{Pin, pin};
@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// The bounds of every connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// How many are open at once. At this limit, [`ConnectionList`] says which one is closed.
+    /// Maximum number of open connections. At this limit, [`ConnectionList`] says which one is closed.
     pub(super) connections: usize,
     /// From the connection to its first complete head.
     pub(super) first_head: Duration,
@@ -43,7 +43,7 @@ pub(super) struct Bounds {
     pub(super) answer: Duration,
     /// After this, a connection ends with the answer it is at.
     pub(super) life: Duration,
-    /// How long it may take to end; after that it is cut off.
+    /// Maximum duration of its end; after that it is cut off.
     pub(super) end: Duration,
 }
 
@@ -60,24 +60,24 @@ impl Bounds {
     };
 }
 
-/// How long, after the shutdown, an answer that has begun may take.
+/// Maximum duration, after the shutdown, of an answer that has begun.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A connection that knows where it arrived.
 pub(crate) trait Arrived: Into<Socket> {
     /// Returns where.
-    fn arrival(&self) -> Arrival;
+    fn arrival(&self) -> LocalEnd;
 }
 
 impl Arrived for TcpStream {
-    fn arrival(&self) -> Arrival {
-        Arrival::tcp(self.local_addr(), self.peer_addr())
+    fn arrival(&self) -> LocalEnd {
+        LocalEnd::tcp(self.local_addr(), self.peer_addr())
     }
 }
 
 impl Arrived for UnixStream {
-    fn arrival(&self) -> Arrival {
-        Arrival::Unix
+    fn arrival(&self) -> LocalEnd {
+        LocalEnd::Unix
     }
 }
 
@@ -119,13 +119,13 @@ pub(super) async fn serve_within<L: axum::serve::Listener<Io: Arrived>>(
     }
     drop(listener);
     drop(stop);
-    // What is left after that ends with the set.
+    // Connections that are left after that end with the set.
     let _ = timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} }).await;
 }
 
 /// An accepted connection before its handshake.
 struct Accepting {
-    arrival: Arrival,
+    arrival: LocalEnd,
     socket: Socket,
     acceptor: Arc<Acceptor>,
 }
@@ -196,7 +196,7 @@ async fn connection(
         request.extensions_mut().insert(arrival);
         // The authorities may have changed since the connection was opened.
         let certificate = identity.as_ref().and_then(|identity| identity.certificate(SystemTime::now()));
-        request.extensions_mut().insert(Proof(certificate));
+        request.extensions_mut().insert(ProvedCertificate(certificate));
         let response = router.call(request);
         async move { response.await.map(|response| response.map(|body| AnswerBody { body, _in_progress })) }
     });

@@ -46,14 +46,14 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The local end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub(crate) enum LocalEnd {
     /// At an address of the machine, from a client's; `None` if the system doesn't say.
     Tcp(Option<(IpAddr, IpAddr)>),
     /// On a unix socket.
     Unix,
 }
 
-impl Arrival {
+impl LocalEnd {
     /// Returns the arrival at a TCP address, from another.
     pub(super) fn tcp(local: io::Result<SocketAddr>, peer: io::Result<SocketAddr>) -> Self {
         let ip = |address: SocketAddr| address.ip().to_canonical();
@@ -100,7 +100,7 @@ impl Access {
 
 /// The certificate that the client of a connection has proved to have.
 #[derive(Debug, Clone)]
-pub(super) struct Proof(pub(super) Option<Arc<PeerCertificate>>);
+pub(super) struct ProvedCertificate(pub(super) Option<Arc<PeerCertificate>>);
 
 /// The reason why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +114,8 @@ enum Denial {
 /// Passes a request on if it may see what attache does.
 pub(super) async fn admit(
     State(view): State<Arc<dyn View>>,
-    Extension(arrival): Extension<Arrival>,
-    Extension(Proof(certificate)): Extension<Proof>,
+    Extension(arrival): Extension<LocalEnd>,
+    Extension(ProvedCertificate(certificate)): Extension<ProvedCertificate>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -130,7 +130,7 @@ pub(super) async fn admit(
 /// Passes a request on unless it lacks a proof that is asked for.
 pub(super) async fn admit_proved(
     State(view): State<Arc<dyn View>>,
-    Extension(Proof(certificate)): Extension<Proof>,
+    Extension(ProvedCertificate(certificate)): Extension<ProvedCertificate>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -158,13 +158,13 @@ fn token(field: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// Decides on a request. `proved` is `None` if no proof is asked for.
-fn check(arrival: Arrival, proved: Option<bool>, uri: &Uri, headers: &HeaderMap) -> Result<(), Denial> {
+fn check(arrival: LocalEnd, proved: Option<bool>, uri: &Uri, headers: &HeaderMap) -> Result<(), Denial> {
     match proved {
         Some(false) => return Err(Denial::Unproved),
         None if !arrival.is_local() => return Err(Denial::Remote),
         _ => {}
     }
-    if arrival == Arrival::Unix {
+    if arrival == LocalEnd::Unix {
         // No browser opens one.
         return Ok(());
     }
@@ -230,13 +230,13 @@ mod tests {
     use axum::http::HeaderValue;
 
     const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-    const LOOPBACK: Arrival = Arrival::Tcp(Some((LOCALHOST, LOCALHOST)));
+    const LOOPBACK: LocalEnd = LocalEnd::Tcp(Some((LOCALHOST, LOCALHOST)));
 
-    fn check_with(arrival: Arrival, fields: &[(&str, &'static str)]) -> Result<(), Denial> {
+    fn check_with(arrival: LocalEnd, fields: &[(&str, &'static str)]) -> Result<(), Denial> {
         check_at("/", arrival, fields)
     }
 
-    fn check_at(path: &str, arrival: Arrival, fields: &[(&str, &'static str)]) -> Result<(), Denial> {
+    fn check_at(path: &str, arrival: LocalEnd, fields: &[(&str, &'static str)]) -> Result<(), Denial> {
         let fields = fields
             .iter()
             .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_static(value)));
@@ -260,11 +260,11 @@ mod tests {
             ("2001:db8::1", "2001:db8::2", Err(Denial::Remote)),
         ] {
             let address = |ip: &str| Ok(SocketAddr::new(ip.parse().unwrap(), 9));
-            let arrival = Arrival::tcp(address(local), address(peer));
+            let arrival = LocalEnd::tcp(address(local), address(peer));
             assert_eq!(check_with(arrival, &[]), expected, "{peer} to {local}");
         }
-        assert_eq!(check_with(Arrival::Tcp(None), &[]), Err(Denial::Remote));
-        assert_eq!(check_with(Arrival::Unix, &[("host", "anything")]), Ok(()));
+        assert_eq!(check_with(LocalEnd::Tcp(None), &[]), Err(Denial::Remote));
+        assert_eq!(check_with(LocalEnd::Unix, &[("host", "anything")]), Ok(()));
     }
 
     #[test]

@@ -23,9 +23,9 @@ use tokio::time::{Instant, sleep};
 const STREAMS: usize = 16;
 /// The shortest time between two updates.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often a drain is looked for.
+/// Interval of the checks for a drain.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a stream lives. The browser opens another. Less than a connection lives.
+/// Maximum duration of a stream, less than a connection's. The browser opens another.
 const LIFE: Duration = Duration::from_secs(240);
 /// After this time without an event a comment is sent: so that a client that is gone is noticed, and no proxy in between
 /// closes the connection.
@@ -80,7 +80,7 @@ impl Live {
             let mut streams = std::mem::take(&mut *self.streams());
             let asked = view.access();
             if asked != access {
-                // What a client has proved may count no more. The browser opens another stream, and proves it again.
+                // The proof of a client may be void. The browser opens another stream, and proves itself again.
                 streams.clear();
                 access = asked;
             }

@@ -1,9 +1,9 @@
 //! The admin listener: metrics, health, status and the status page.
 //!
-//! Invariant: no client of this listener can slow a request down. What takes time to write is written on a blocking
+//! Invariant: no client of this listener can slow a request down. A document that takes time is written on a blocking
 //! thread, two documents at a time and one update of the page's streams; a client that sends its head slowly, reads its
-//! answer slowly or never leaves is cut off; and the numbers of connections and of documents in memory are bounded. What is
-//! shown comes from a [`View`].
+//! answer slowly or never leaves is cut off; and the numbers of connections and of documents in memory are bounded. The
+//! documents come from a [`View`].
 //!
 //! Rejected: `axum::serve`, which has no time limit of any kind.
 
@@ -39,22 +39,22 @@ use tokio::time::Instant;
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// How many documents are written at the same time.
+/// Maximum number of documents that are written at the same time.
 const WRITERS: usize = 2;
 
-/// How many documents are in memory at the same time. One stays until its client has read it or is cut off; with 10,000
+/// Maximum number of documents in memory. One stays until its client has read it or is cut off; with 10,000
 /// services `/metrics` has 35 MB.
 const DOCUMENTS: usize = 4;
 
-/// How long a request waits until its document may be written.
+/// Maximum wait of a request until its document may be written.
 const TURN: Duration = Duration::from_secs(10);
 
 /// The source of what is shown. Its methods are called for every request; `report`, `end_step` and `metrics` on a blocking thread.
 pub trait View: Send + Sync + 'static {
-    /// Whether the process works at all; a supervisor restarts it when not.
+    /// Returns true if the process works at all; else a supervisor restarts it.
     fn live(&self) -> bool;
 
-    /// Whether it takes requests: a configuration is in effect, and it is not draining.
+    /// Returns true if it takes requests: a configuration is in effect, and it is not draining.
     fn ready(&self) -> bool;
 
     /// Returns the report that `/status` and the status page show.

@@ -1,5 +1,5 @@
 //! The report on the process, as `/status` serializes it and the status page shows it. No secret, no key: key ids stand for
-//! keys. Of a server URL only the origin, since its path may be a secret.
+//! keys. A server URL is cut to its origin, since its path may be a secret.
 
 use crate::telemetry::metrics::ServiceStats;
 use serde::{Serialize, Serializer};
@@ -42,7 +42,7 @@ pub struct Report {
     pub config: ConfigReport,
     /// Services by their key.
     #[serde(flatten)]
-    pub parts: Parts,
+    pub parts: SnapshotReport,
     /// The last failures, newest first.
     pub failures: Vec<FailureReport>,
     /// The time of the report.
@@ -93,7 +93,7 @@ pub struct ReloadReport {
 
 /// The parts of the snapshot in effect.
 #[derive(Debug, Default, Serialize)]
-pub struct Parts {
+pub struct SnapshotReport {
     /// Services by their key.
     pub services: BTreeMap<String, ServiceReport>,
     /// Accounts by their name, those written in place included.
@@ -285,7 +285,7 @@ pub struct TokenReport {
     pub generation: u64,
     /// Token requests.
     pub requests: u64,
-    /// How the last token request ended.
+    /// The outcome of the last token request.
     pub last_request: Option<TokenRequestReport>,
 }
 

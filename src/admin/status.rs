@@ -4,8 +4,8 @@ mod callers;
 
 use super::report::{
     AccountReport, EndpointReport, ErrorReport, FailureReport, FetchFailureReport, HandshakeReport,
-    IssuerReport, KeyReport, ListenerReport, Moment, OutboundReport, Parts, ServiceReport, TokenReport,
-    TokenRequestReport, Totals, UnreadReport, UserReport,
+    IssuerReport, KeyReport, ListenerReport, Moment, OutboundReport, ServiceReport, SnapshotReport,
+    TokenReport, TokenRequestReport, Totals, UnreadReport, UserReport,
 };
 use crate::config::model::{Account, Config, Issuer, Jwks, ServerUrl, Service, UnreadSecret, Validity};
 use crate::credentials::oauth2::{Now, TokenSource, TokenState};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Describes the services, accounts, users and webhooks.
-pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Parts {
+pub fn describe(snapshot: &Snapshot, now: SystemTime) -> SnapshotReport {
     let config = &snapshot.config;
     let webhooks: HashMap<&str, &Arc<ServiceStats>> = snapshot
         .keys
@@ -42,7 +42,7 @@ pub fn describe(snapshot: &Snapshot, now: SystemTime) -> Parts {
         .users
         .values()
         .map(|user| (user.key.clone(), UserReport { name: user.name.clone(), active: user.active }));
-    Parts {
+    SnapshotReport {
         services: services.collect(),
         accounts,
         issuers: config
@@ -267,22 +267,7 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     for endpoint in snapshot.keys.endpoints() {
         exposition.service(Direction::Webhook, endpoint.service(), &endpoint.route.stats);
     }
-    for (name, account) in &snapshot.accounts {
-        if let Credential::OAuth2(token) = &*account.credential {
-            let source = &token.source;
-            let stats = source.stats();
-            let status = source.status(Now::system());
-            exposition.account(AccountRow {
-                account: name,
-                requests: TokenResult::ALL.map(|result| (result.as_str(), stats.requests(result))).into(),
-                refused: stats.refused(),
-                generation: status.generation,
-                needs_login: status.state == TokenState::NeedsLogin,
-                expiry: stats.expiry_timestamp_seconds().map(|s| UNIX_EPOCH + Duration::from_secs_f64(s)),
-                duration: stats.durations(),
-            });
-        }
-    }
+    expose_accounts(snapshot, exposition);
     for issuer in snapshot.issuers.iter() {
         let status = issuer.status();
         exposition.issuer(IssuerRow {
@@ -301,6 +286,36 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
             exposition.deliveries(endpoint.service(), deliveries.len(), deliveries.forgotten_early());
         }
     }
+    expose_unavailable(snapshot, exposition);
+    for (name, listener) in snapshot.config.listen.all() {
+        if let Some(not_after) = listener.tls.as_ref().and_then(|tls| tls.not_after) {
+            exposition.certificate(name, not_after);
+        }
+    }
+    exposition.config_hash(&snapshot.config.hash);
+}
+
+fn expose_accounts<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
+    for (name, account) in &snapshot.accounts {
+        if let Credential::OAuth2(token) = &*account.credential {
+            let source = &token.source;
+            let stats = source.stats();
+            let status = source.status(Now::system());
+            exposition.account(AccountRow {
+                account: name,
+                requests: TokenResult::ALL.map(|result| (result.as_str(), stats.requests(result))).into(),
+                refused: stats.refused(),
+                generation: status.generation,
+                needs_login: status.state == TokenState::NeedsLogin,
+                expiry: stats.expiry_timestamp_seconds().map(|s| UNIX_EPOCH + Duration::from_secs_f64(s)),
+                duration: stats.durations(),
+            });
+        }
+    }
+}
+
+/// Adds the accounts, issuers, callers, services and listeners with an unreadable secret.
+fn expose_unavailable<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     for (account, unread) in snapshot.config.unread_accounts() {
         exposition.unavailable("account", account, !unread.blocks);
     }
@@ -316,10 +331,4 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     for (listener, unread) in snapshot.config.unread_listeners() {
         exposition.unavailable("listener", listener, !unread.blocks);
     }
-    for (name, listener) in snapshot.config.listen.all() {
-        if let Some(not_after) = listener.tls.as_ref().and_then(|tls| tls.not_after) {
-            exposition.certificate(name, not_after);
-        }
-    }
-    exposition.config_hash(&snapshot.config.hash);
 }

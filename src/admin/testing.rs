@@ -2,7 +2,7 @@
 
 use super::report::{
     AccountReport, Build, ConfigReport, EndpointReport, ErrorReport, KeyReport, Moment, OutboundReport,
-    Parts, ReloadReport, Report, ServiceReport, TokenReport, TokenRequestReport, Totals, UserReport,
+    ReloadReport, Report, ServiceReport, SnapshotReport, TokenReport, TokenRequestReport, Totals, UserReport,
 };
 use crate::telemetry::metrics::ServiceStats;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) fn empty() -> Report {
                 hash: Some("abc".to_owned()),
             },
         },
-        parts: Parts::default(),
+        parts: SnapshotReport::default(),
         failures: Vec::new(),
         at: at(),
         ready: true,

@@ -21,7 +21,7 @@ struct Stub {
     panics: AtomicBool,
     /// Bytes that are added to `/metrics`.
     more_metrics: usize,
-    /// How often `/metrics` was written.
+    /// Number of times `/metrics` was written.
     scrapes: AtomicUsize,
 }
 

@@ -31,13 +31,13 @@ pub struct CheckArgs {
     #[arg(long)]
     pub deny_warnings: bool,
     /// The format of the problems on stdout; the human form is always on stderr
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Human)]
+    pub format: CheckFormat,
 }
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum CheckFormat {
     /// In the form of compiler errors
     Human,
     /// A JSON array of {severity, code, file, line, column, message, help, secondary}
@@ -56,7 +56,7 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
         Ok(path) => path,
         Err(message) => {
             print(io::stderr(), &format!("error: {message}\n"));
-            if args.format == Format::Json {
+            if args.format == CheckFormat::Json {
                 print(io::stdout(), "[]\n");
             }
             return INVALID;
@@ -69,8 +69,8 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
     if let Some(config) = loaded.config.as_ref().filter(|_| status == FINE) {
         let line = summary(&path, config, loaded.problems.warnings());
         match args.format {
-            Format::Human => print(io::stdout(), &line),
-            Format::Json | Format::Github => print(io::stderr(), &line),
+            CheckFormat::Human => print(io::stdout(), &line),
+            CheckFormat::Json | CheckFormat::Github => print(io::stderr(), &line),
         }
     }
     let mut warnings = loaded.problems.warnings();
@@ -83,9 +83,9 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
         }
     }
     match args.format {
-        Format::Human => {}
-        Format::Json => print(io::stdout(), &format!("{problems:#}\n")),
-        Format::Github => print(io::stdout(), &annotations(&problems)),
+        CheckFormat::Human => {}
+        CheckFormat::Json => print(io::stdout(), &format!("{problems:#}\n")),
+        CheckFormat::Github => print(io::stdout(), &annotations(&problems)),
     }
     if status == WARNINGS_DENIED {
         let line = format!("error: {}, denied by --deny-warnings\n", count(warnings, "warning"));
@@ -125,17 +125,17 @@ fn check_live(config: &Config, args: &CheckArgs, status: &mut i32) -> Vec<Value>
             return vec![live::failure(&message)];
         }
     };
-    let lines: String = found.iter().map(live::Finding::human).collect();
+    let lines: String = found.iter().map(live::LiveFinding::human).collect();
     match args.format {
-        Format::Human => print(io::stdout(), &lines),
-        Format::Json | Format::Github => print(io::stderr(), &lines),
+        CheckFormat::Human => print(io::stdout(), &lines),
+        CheckFormat::Json | CheckFormat::Github => print(io::stderr(), &lines),
     }
-    if found.iter().any(live::Finding::is_error) {
+    if found.iter().any(live::LiveFinding::is_error) {
         *status = INVALID;
-    } else if args.deny_warnings && found.iter().any(live::Finding::is_warning) {
+    } else if args.deny_warnings && found.iter().any(live::LiveFinding::is_warning) {
         *status = WARNINGS_DENIED;
     }
-    found.iter().filter_map(live::Finding::problem).collect()
+    found.iter().filter_map(live::LiveFinding::problem).collect()
 }
 
 /// Returns one workflow command per problem, and a notice for its second place. `%` and line breaks are escaped in all
@@ -191,7 +191,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("attache.yaml");
         fs::write(&path, text).unwrap();
-        let args = CheckArgs { offline: false, live: false, deny_warnings, format: Format::Human };
+        let args = CheckArgs { offline: false, live: false, deny_warnings, format: CheckFormat::Human };
         run(&args, Some(&path))
     }
 

@@ -38,7 +38,7 @@ pub fn run(_args: &DemoArgs) -> i32 {
 
 /// Everything one run is made of.
 struct Demo {
-    folder: Folder,
+    folder: TemporaryFolder,
     config: PathBuf,
     stubs: stubs::Stubs,
     guide: guide::Guide,
@@ -46,10 +46,10 @@ struct Demo {
 
 impl Demo {
     fn prepare() -> io::Result<Self> {
-        let secrets = Secrets::random()?;
-        let listen = Listen::free()?;
+        let secrets = DemoSecrets::random()?;
+        let listen = DemoAddresses::free()?;
         let stubs = stubs::Stubs::bind(secrets.client_secret.clone())?;
-        let folder = Folder::create()?;
+        let folder = TemporaryFolder::create()?;
         let files = SecretFiles {
             api_key: folder.write("mailer-api-key", secrets.api_key.expose())?,
             client_secret: folder.write("erp-client-secret", secrets.client_secret.expose())?,
@@ -94,15 +94,15 @@ impl Demo {
     }
 }
 
-/// Where attache listens in this run.
+/// The addresses of the listeners in this run.
 #[derive(Clone, Copy)]
-struct Listen {
+struct DemoAddresses {
     outbound: SocketAddr,
     webhooks: SocketAddr,
     admin: SocketAddr,
 }
 
-impl Listen {
+impl DemoAddresses {
     /// The usual ports, or where one is taken another that is free. The sockets are closed again: the server binds
     /// for itself, as it does with any file.
     fn free() -> io::Result<Self> {
@@ -116,14 +116,14 @@ impl Listen {
 }
 
 /// The credentials of this run.
-struct Secrets {
+struct DemoSecrets {
     api_key: Secret,
     client_secret: Secret,
     webhook_key: Secret,
     former_key: Secret,
 }
 
-impl Secrets {
+impl DemoSecrets {
     fn random() -> io::Result<Self> {
         Ok(Self {
             api_key: Secret::new(format!("demo-key-{}", random_hex(16)?)),
@@ -134,7 +134,7 @@ impl Secrets {
     }
 }
 
-/// Where the file finds those that are secret to it.
+/// The paths at which the file finds its secrets.
 struct SecretFiles {
     api_key: PathBuf,
     client_secret: PathBuf,
@@ -149,9 +149,9 @@ fn random_hex(bytes: usize) -> io::Result<String> {
 }
 
 /// A folder only its owner can read, removed with all that is in it when dropped.
-struct Folder(PathBuf);
+struct TemporaryFolder(PathBuf);
 
-impl Folder {
+impl TemporaryFolder {
     fn create() -> io::Result<Self> {
         let path = std::env::temp_dir().join(format!("attache-demo-{}", random_hex(8)?));
         DirBuilder::new().mode(0o700).create(&path)?;
@@ -170,7 +170,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         if let Err(e) = std::fs::remove_dir_all(&self.0) {
             eprintln!("warning: {} is left behind: {e}", self.0.display());
@@ -179,12 +179,12 @@ impl Drop for Folder {
 }
 
 fn configuration(
-    listen: &Listen,
+    listen: &DemoAddresses,
     stubs: &stubs::Addresses,
     files: &SecretFiles,
-    secrets: &Secrets,
+    secrets: &DemoSecrets,
 ) -> String {
-    let Listen { outbound, webhooks, admin } = listen;
+    let DemoAddresses { outbound, webhooks, admin } = listen;
     let stubs::Addresses { third_party, token_endpoint, internal_app } = stubs;
     let (current, former) = (hex(&secrets.webhook_key.sha256()), hex(&secrets.former_key.sha256()));
     // Quoted as JSON, which is YAML: a temporary folder may have any name.
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn the_folder_is_private_and_goes_with_its_owner() {
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = Folder::create().unwrap();
+        let folder = TemporaryFolder::create().unwrap();
         let path = folder.path().to_owned();
         let file = folder.write("a", "secret").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
@@ -264,9 +264,9 @@ mod tests {
     #[test]
     fn the_configuration_holds_hashes_and_paths_and_never_a_secret() {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let listen = Listen { outbound: address, webhooks: address, admin: address };
+        let listen = DemoAddresses { outbound: address, webhooks: address, admin: address };
         let stubs = stubs::Addresses { third_party: address, token_endpoint: address, internal_app: address };
-        let secrets = Secrets::random().unwrap();
+        let secrets = DemoSecrets::random().unwrap();
         let files = SecretFiles { api_key: "/tmp/a: b".into(), client_secret: "/tmp/\"c\"".into() };
         let text = configuration(&listen, &stubs, &files, &secrets);
         for secret in [secrets.api_key, secrets.client_secret, secrets.webhook_key, secrets.former_key] {

@@ -23,13 +23,13 @@ pub struct DiffArgs {
     /// The new file or folder
     new: PathBuf,
     /// The format of the changes
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = DiffFormat::Human)]
+    format: DiffFormat,
 }
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum DiffFormat {
     /// Lines for display
     Human,
     /// One JSON object
@@ -39,17 +39,17 @@ enum Format {
 }
 
 /// A field that differs.
-struct Field {
+struct FieldChange {
     path: String,
     old: Option<Leaf>,
     new: Option<Leaf>,
 }
 
 /// The change of one entry of a section.
-struct Entry {
+struct EntryChange {
     sign: char,
     name: String,
-    fields: Vec<Field>,
+    fields: Vec<FieldChange>,
     /// The difference in words, where fields do not show it.
     note: Option<&'static str>,
     needs_restart: bool,
@@ -69,9 +69,9 @@ pub fn run(args: &DiffArgs) -> i32 {
     });
     let sections = sections(&changes, &old.effective, &new.effective);
     let text = match args.format {
-        Format::Human => human(&sections),
-        Format::Json => format!("{:#}\n", as_json(&changes, &sections)),
-        Format::Markdown => markdown(&sections),
+        DiffFormat::Human => human(&sections),
+        DiffFormat::Json => format!("{:#}\n", as_json(&changes, &sections)),
+        DiffFormat::Markdown => markdown(&sections),
     };
     match stdout::write(text.as_bytes()) {
         0 => i32::from(!changes.is_empty()),
@@ -79,13 +79,13 @@ pub fn run(args: &DiffArgs) -> i32 {
     }
 }
 
-type Section = (&'static str, Vec<Entry>);
+type SectionChange = (&'static str, Vec<EntryChange>);
 
-fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section> {
+fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<SectionChange> {
     let named = |section: &'static str, names: &Named| {
         let all = [('+', &names.added), ('-', &names.removed), ('~', &names.changed)];
         let entries = all.into_iter().flat_map(|(sign, names)| {
-            names.iter().map(move |name| Entry {
+            names.iter().map(move |name| EntryChange {
                 sign,
                 name: name.clone(),
                 fields: if sign == '~' { fields(old, new, &[section, name]) } else { Vec::new() },
@@ -105,12 +105,18 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
             _ => "in one of the two only",
         });
         let fields = if note.is_some() { Vec::new() } else { fields(old, new, &[key]) };
-        let waits = |field: &Field| {
+        let waits = |field: &FieldChange| {
             let path =
                 if field.path.is_empty() { (*key).to_owned() } else { format!("{key}.{}", field.path) };
             RestartKey::ALL.into_iter().any(|waiting| waiting.covers(&path))
         };
-        Entry { sign: '~', name: (*key).to_owned(), needs_restart: fields.iter().any(waits), note, fields }
+        EntryChange {
+            sign: '~',
+            name: (*key).to_owned(),
+            needs_restart: fields.iter().any(waits),
+            note,
+            fields,
+        }
     });
     let all = [
         named("services", &changes.services),
@@ -124,32 +130,32 @@ fn sections(changes: &Changes, old: &Effective, new: &Effective) -> Vec<Section>
 }
 
 /// Returns the fields below a path that differ.
-fn fields(old: &Effective, new: &Effective, path: &[&str]) -> Vec<Field> {
+fn fields(old: &Effective, new: &Effective, path: &[&str]) -> Vec<FieldChange> {
     let (mut old, new) = (old.fields(path), new.fields(path));
     let mut differing = Vec::new();
     for (path, new) in new {
         let old = old.remove(&path);
         if old.as_ref() != Some(&new) {
-            differing.push(Field { path, old, new: Some(new) });
+            differing.push(FieldChange { path, old, new: Some(new) });
         }
     }
-    differing.extend(old.into_iter().map(|(path, old)| Field { path, old: Some(old), new: None }));
+    differing.extend(old.into_iter().map(|(path, old)| FieldChange { path, old: Some(old), new: None }));
     differing.sort_by(|one, other| one.path.cmp(&other.path));
     differing
 }
 
-impl Entry {
+impl EntryChange {
     /// Returns the differences, one line each.
     fn shown(&self) -> Vec<String> {
         match (self.sign, self.fields.as_slice()) {
             ('~', []) if self.note.is_some() => self.note.into_iter().map(str::to_owned).collect(),
             ('~', []) => vec!["the same entries in another order, or spelling".to_owned()],
-            (_, fields) => fields.iter().map(Field::shown).collect(),
+            (_, fields) => fields.iter().map(FieldChange::shown).collect(),
         }
     }
 }
 
-impl Field {
+impl FieldChange {
     /// Returns `timeout: 10s → 20s`, and for a secret only that it changed.
     fn shown(&self) -> String {
         let colon = if self.path.is_empty() { "" } else { ": " };
@@ -165,7 +171,7 @@ impl Field {
     }
 }
 
-fn human(sections: &[Section]) -> String {
+fn human(sections: &[SectionChange]) -> String {
     let mut out = String::new();
     for (section, entries) in sections {
         let _ = writeln!(out, "{section}");
@@ -183,7 +189,7 @@ fn human(sections: &[Section]) -> String {
     out
 }
 
-fn markdown(sections: &[Section]) -> String {
+fn markdown(sections: &[SectionChange]) -> String {
     let mut out = String::new();
     for (section, entries) in sections {
         let _ = write!(out, "{}**{section}**\n\n", if out.is_empty() { "" } else { "\n" });
@@ -207,7 +213,7 @@ fn markdown(sections: &[Section]) -> String {
     out
 }
 
-fn as_json(changes: &Changes, sections: &[Section]) -> Value {
+fn as_json(changes: &Changes, sections: &[SectionChange]) -> Value {
     let value = |leaf: &Option<Leaf>| leaf.as_ref().map(ToString::to_string);
     let entries = |name: &str| {
         let found = sections.iter().find(|(section, _)| *section == name);
@@ -215,7 +221,7 @@ fn as_json(changes: &Changes, sections: &[Section]) -> Value {
         let of = |sign| entries.iter().filter(move |entry| entry.sign == sign);
         let changed: serde_json::Map<String, Value> = of('~')
             .map(|entry| {
-                let field = |field: &Field| {
+                let field = |field: &FieldChange| {
                     json!({ "path": field.path, "old": value(&field.old), "new": value(&field.new) })
                 };
                 (entry.name.clone(), entry.fields.iter().map(field).collect())

@@ -10,8 +10,8 @@ mod request_id;
 mod rules;
 mod transport;
 
-use super::file::{self, File};
-use super::status::{Admin, AdminProof};
+use super::file;
+use super::status::{AdminAddress, AdminProof};
 use super::stdout;
 use crate::config::Mode;
 use crate::config::model::{Config, ListenAddr};
@@ -26,7 +26,7 @@ use crate::transport::Transport;
 use crate::webhook::address::Client;
 use crate::webhook::admission::{self, Admission, Call, Refused, Stopped};
 use crate::webhook::keys::KeyNumber;
-use report::Report;
+use report::ExplainReport;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,18 +70,18 @@ pub struct ExplainArgs {
     log: Option<PathBuf>,
     /// The admin listener that is asked: HOST:PORT, https://HOST:PORT or unix:/path [default: listen.admin of the file, else
     /// 127.0.0.1:9090]
-    #[arg(long, value_name = "ADDRESS", requires = "request", conflicts_with = "log", value_parser = Admin::parse)]
-    admin: Option<Admin>,
+    #[arg(long, value_name = "ADDRESS", requires = "request", conflicts_with = "log", value_parser = AdminAddress::parse)]
+    admin: Option<AdminAddress>,
     #[command(flatten)]
     proof: AdminProof,
     /// How the answer is printed
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Human)]
+    format: ExplainFormat,
 }
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum ExplainFormat {
     /// Lines for people
     Human,
     /// One JSON object
@@ -103,19 +103,18 @@ pub fn run(args: &ExplainArgs, path: Option<&Path>) -> i32 {
     if let Some(id) = &args.request {
         return request_id::run(id, args, path);
     }
-    let config = match file::read(path, Mode::Offline) {
-        Ok(File::Valid(config)) => config,
-        Ok(File::Missing(looked_for)) => {
-            eprintln!("error: {looked_for}");
-            return 2;
-        }
+    let config = match file::require(path, Mode::Offline) {
+        Ok(config) => config,
         Err(_) => return 2,
     };
-    let explained = Asked::new(args, &config).and_then(|asked| {
+    let explained = ExplainedRequest::new(args, &config).and_then(|asked| {
         let snapshot = snapshot(*config)?;
         let asked = asked.sent_by(args.caller.as_deref(), &snapshot)?;
         let decision = asked.decide(&snapshot, SystemTime::now());
-        Ok((Report::new(&asked, &snapshot, &decision), i32::from(matches!(decision, Decision::Refusal(_)))))
+        Ok((
+            ExplainReport::new(&asked, &snapshot, &decision),
+            i32::from(matches!(decision, Explained::Refusal(_))),
+        ))
     });
     match explained {
         Ok((report, status)) => print(&report, args.format, status),
@@ -127,10 +126,10 @@ pub fn run(args: &ExplainArgs, path: Option<&Path>) -> i32 {
 }
 
 /// Prints the report. Returns `status`, or that of a failed write.
-fn print(report: &Report, format: Format, status: i32) -> i32 {
+fn print(report: &ExplainReport, format: ExplainFormat, status: i32) -> i32 {
     let text = match format {
-        Format::Human => report.human(),
-        Format::Json => format!("{:#}\n", report.json()),
+        ExplainFormat::Human => report.human(),
+        ExplainFormat::Json => format!("{:#}\n", report.json()),
     };
     match stdout::write(text.as_bytes()) {
         0 => status,
@@ -139,7 +138,7 @@ fn print(report: &Report, format: Format, status: i32) -> i32 {
 }
 
 /// The request in question.
-struct Asked {
+struct ExplainedRequest {
     direction: Direction,
     method: String,
     /// Path and query.
@@ -153,11 +152,11 @@ struct Asked {
 }
 
 /// The outcome of a request.
-enum Decision {
+enum Explained {
     Outbound(Plan, Option<Sender>),
     Webhook(KeyNumber, Plan),
     Reply(KeyNumber, Reply),
-    Refusal(Box<Denied>),
+    Refusal(Box<ExplainedRefusal>),
 }
 
 /// The sender of an outbound request, where the file has callers.
@@ -169,20 +168,20 @@ struct Sender {
 }
 
 /// A refusal, with what the access log would know of it.
-struct Denied {
+struct ExplainedRefusal {
     refusal: Refusal,
     key: Option<KeyNumber>,
     reason: Option<WebhookRefusal>,
     caller: Option<CallerNumber>,
 }
 
-impl From<Refusal> for Decision {
+impl From<Refusal> for Explained {
     fn from(refusal: Refusal) -> Self {
-        Self::Refusal(Box::new(Denied { refusal, key: None, reason: None, caller: None }))
+        Self::Refusal(Box::new(ExplainedRefusal { refusal, key: None, reason: None, caller: None }))
     }
 }
 
-impl Asked {
+impl ExplainedRequest {
     fn new(args: &ExplainArgs, config: &Config) -> Result<Self, String> {
         let method = args.method.as_deref().unwrap_or_default();
         Self::of(method, args.url.as_deref().unwrap_or_default(), &args.headers, args.client, config)
@@ -219,7 +218,7 @@ impl Asked {
         Ok(Self { direction, method, target, authority, head: head.into_bytes(), client, caller: None })
     }
 
-    fn decide(&self, snapshot: &Snapshot, now: SystemTime) -> Decision {
+    fn decide(&self, snapshot: &Snapshot, now: SystemTime) -> Explained {
         let head = match request::parse(self.head.clone().into()) {
             Ok(head) => head,
             Err(bad) => return Refusal::from(bad.error).into(),
@@ -237,11 +236,11 @@ impl Asked {
                 self.outbound(snapshot, &head, &call, now)
             }
             Direction::Webhook => match self.call(snapshot, &head, now) {
-                Ok((admission, plan)) => Decision::Webhook(admission.key(), plan),
-                Err(Stopped::Replied(key, reply)) => Decision::Reply(key, reply),
+                Ok((admission, plan)) => Explained::Webhook(admission.key(), plan),
+                Err(Stopped::Replied(key, reply)) => Explained::Reply(key, reply),
                 Err(Stopped::Refused(refused)) => {
                     let Refused { refusal, key, known_key, reason, .. } = *refused;
-                    Decision::Refusal(Box::new(Denied {
+                    Explained::Refusal(Box::new(ExplainedRefusal {
                         refusal,
                         key: key.or(known_key),
                         reason: Some(reason),
@@ -259,10 +258,10 @@ impl Asked {
         head: &RequestHead,
         call: &outbound::Call<'_>,
         now: SystemTime,
-    ) -> Decision {
+    ) -> Explained {
         let Some(callers) = &snapshot.callers else {
             return match snapshot.routes.plan(call) {
-                Ok(plan) => Decision::Outbound(plan, None),
+                Ok(plan) => Explained::Outbound(plan, None),
                 Err(refusal) => refusal.into(),
             };
         };
@@ -280,9 +279,11 @@ impl Asked {
         match plan {
             Ok(plan) => {
                 let caller = caller.map(|caller| callers.get(caller).key.to_string());
-                Decision::Outbound(plan, Some(Sender { caller, lacks }))
+                Explained::Outbound(plan, Some(Sender { caller, lacks }))
             }
-            Err(refusal) => Decision::Refusal(Box::new(Denied { refusal, key: None, reason: None, caller })),
+            Err(refusal) => {
+                Explained::Refusal(Box::new(ExplainedRefusal { refusal, key: None, reason: None, caller }))
+            }
         }
     }
 
@@ -352,18 +353,18 @@ fn snapshot(config: Config) -> Result<Snapshot, String> {
 }
 
 /// The path as the access log would show it: without a key.
-fn log_path(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> String {
+fn log_path(asked: &ExplainedRequest, snapshot: &Snapshot, decision: &Explained) -> String {
     let target = asked.target.as_bytes();
     let path = match (asked.direction, decision) {
-        (Direction::Outbound, Decision::Refusal(denied)) => {
+        (Direction::Outbound, Explained::Refusal(denied)) => {
             outbound::log_path(target, denied.refusal.service.is_some()).to_vec()
         }
         (Direction::Outbound, _) => outbound::log_path(target, true).to_vec(),
         (Direction::Webhook, decision) => {
             let key = match decision {
-                Decision::Webhook(key, _) | Decision::Reply(key, _) => Some(*key),
-                Decision::Refusal(denied) => denied.key,
-                Decision::Outbound(..) => None,
+                Explained::Webhook(key, _) | Explained::Reply(key, _) => Some(*key),
+                Explained::Refusal(denied) => denied.key,
+                Explained::Outbound(..) => None,
             };
             let endpoint = key.map(|key| &**snapshot.keys.get(key).endpoint());
             let head = request::parse(asked.head.clone().into()).ok();

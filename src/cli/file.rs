@@ -46,8 +46,23 @@ pub(super) fn read(path: Option<&Path>, mode: Mode) -> Result<File, i32> {
     }
 }
 
+/// Reads the file at `path`, or at the default path of `attache run`; a missing file is an error.
+///
+/// # Errors
+///
+/// The exit status, after the error was printed on stderr.
+pub(super) fn require(path: Option<&Path>, mode: Mode) -> Result<Box<Config>, i32> {
+    match read(path, mode)? {
+        File::Valid(config) => Ok(config),
+        File::Missing(looked_for) => {
+            eprintln!("error: {looked_for}");
+            Err(1)
+        }
+    }
+}
+
 /// A valid file, read without its secrets.
-pub(super) struct Inspected {
+pub(super) struct InspectedFile {
     pub(super) config: Config,
     pub(super) effective: Effective,
 }
@@ -57,14 +72,14 @@ pub(super) struct Inspected {
 /// # Errors
 ///
 /// The exit status, after its problems were printed on stderr.
-pub(super) fn inspect(path: Option<&Path>) -> Result<Inspected, i32> {
+pub(super) fn inspect(path: Option<&Path>) -> Result<InspectedFile, i32> {
     let found = path.map_or_else(config::default_path, |path| Ok(path.to_owned()));
     let found = found.map_err(|looked_for| {
         eprintln!("error: {looked_for}");
         1
     })?;
     match config::inspect(&found) {
-        (Loaded { config: Some(config), .. }, Some(effective)) => Ok(Inspected { config, effective }),
+        (Loaded { config: Some(config), .. }, Some(effective)) => Ok(InspectedFile { config, effective }),
         (loaded, _) => {
             eprint!("{}", loaded.problems.render_human(may_color(&std::io::stderr())));
             Err(1)

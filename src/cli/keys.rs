@@ -108,7 +108,7 @@ fn fresh(prefix: &str) -> Result<Secret, String> {
 }
 
 /// The decisions that do not depend on the key.
-struct Entry<'c> {
+struct KeyEntry<'c> {
     id: String,
     expires_at: Option<Timestamp>,
     lacks: Lacks,
@@ -124,7 +124,7 @@ fn plan<'c>(
     args: &NewArgs,
     (config, path): (Option<&'c Config>, Option<&Path>),
     now: Timestamp,
-) -> Result<Entry<'c>, String> {
+) -> Result<KeyEntry<'c>, String> {
     let name = args.service.as_deref().unwrap_or_default();
     let webhook = config.and_then(|config| config.services.get(name)?.webhook.as_ref());
     let taken: Vec<&str> = webhook.iter().flat_map(|w| &w.api_keys).map(|key| key.id.as_str()).collect();
@@ -138,7 +138,7 @@ fn plan<'c>(
     };
     let id = new_id(args, &taken, now, &format!("services.{name}.webhook already has a key"))?;
     let expires_at = new_expiry(args, now)?;
-    Ok(Entry {
+    Ok(KeyEntry {
         id,
         expires_at,
         lacks: lacks(config, name),
@@ -231,7 +231,12 @@ struct Item<'a> {
     expires_at: Option<String>,
 }
 
-fn page(service: &str, entry: &Entry<'_>, key: &Secret, public_url: Option<&str>) -> Result<String, String> {
+fn page(
+    service: &str,
+    entry: &KeyEntry<'_>,
+    key: &Secret,
+    public_url: Option<&str>,
+) -> Result<String, String> {
     let item = Item {
         id: &entry.id,
         sha256: hex(&key.sha256()),

@@ -10,7 +10,7 @@ mod help;
 mod loopback;
 mod paste;
 
-use super::file::{self, File};
+use super::file;
 use crate::config::Mode;
 use crate::config::model::{Config, Grant, OAuth2, StateStore};
 use crate::credentials::oauth2::{BuildError, Lasts, SignIn, SignInError, SignedIn, TokenClient};
@@ -71,12 +71,8 @@ fn cause(error: &BuildError) -> String {
 
 /// Signs the account in; returns the exit status.
 pub fn run(args: &LoginArgs, path: Option<&Path>) -> i32 {
-    let config = match file::read(path, Mode::Full) {
-        Ok(File::Valid(config)) => config,
-        Ok(File::Missing(looked_for)) => {
-            eprintln!("error: {looked_for}");
-            return 1;
-        }
+    let config = match file::require(path, Mode::Full) {
+        Ok(config) => config,
         Err(status) => return status,
     };
     match sign_in(&config, args) {

@@ -11,13 +11,13 @@ use clap::ValueEnum;
   attache schema --format markdown                every key, for people")]
 pub struct SchemaArgs {
     /// The format
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = SchemaFormat::Json)]
+    format: SchemaFormat,
 }
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum SchemaFormat {
     /// A JSON Schema (draft-07), for editors
     Json,
     /// The reference page
@@ -27,8 +27,8 @@ pub enum Format {
 /// Prints the schema; returns the exit status.
 pub fn run(args: &SchemaArgs) -> i32 {
     let text = match args.format {
-        Format::Json => format!("{:#}\n", config::json_schema()),
-        Format::Markdown => config::reference(),
+        SchemaFormat::Json => format!("{:#}\n", config::json_schema()),
+        SchemaFormat::Markdown => config::reference(),
     };
     stdout::write(text.as_bytes())
 }

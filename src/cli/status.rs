@@ -8,9 +8,9 @@ mod judge;
 use super::stdout;
 use crate::config;
 use crate::config::effective::printable;
-use client::Unreachable;
-pub(super) use client::{Admin, AdminClient, AdminProof};
-use judge::{Verdict, judge};
+use client::NoDocument;
+pub(super) use client::{AdminAddress, AdminClient, AdminProof};
+use judge::{Judgement, judge};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -50,18 +50,18 @@ pub struct StatusArgs {
     timeout: Option<Duration>,
     /// The admin listener: HOST:PORT, https://HOST:PORT or unix:/path [default: listen.admin of the file, else
     /// 127.0.0.1:9090]
-    #[arg(long, value_name = "ADDRESS", value_parser = Admin::parse)]
-    admin: Option<Admin>,
+    #[arg(long, value_name = "ADDRESS", value_parser = AdminAddress::parse)]
+    admin: Option<AdminAddress>,
     #[command(flatten)]
     proof: AdminProof,
     /// The format of the answer
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = StatusFormat::Human)]
+    format: StatusFormat,
 }
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum StatusFormat {
     /// Lines for display
     Human,
     /// The document at /status
@@ -82,7 +82,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Requests the status; returns the exit status.
 pub fn run(args: &StatusArgs, path: Option<&Path>) -> i32 {
     // An invalid or missing file is not a failure: the running process may serve an earlier one.
-    let of_file = || Admin::from(&config::admin_address(path));
+    let of_file = || AdminAddress::from(&config::admin_address(path));
     let admin = args.admin.clone().unwrap_or_else(of_file);
     let client = match args.proof.client(admin) {
         Ok(client) => client,
@@ -120,17 +120,17 @@ async fn ask(
     admin: &AdminClient,
     hash: Option<&str>,
     limit: Duration,
-) -> Result<(Value, Verdict), Unreachable> {
+) -> Result<(Value, Judgement), NoDocument> {
     let end = Instant::now() + limit;
-    let (mut last, mut printed) = (Err(Unreachable::Late), Vec::new());
+    let (mut last, mut printed) = (Err(NoDocument::Late), Vec::new());
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        let answer = timeout(left.min(ANSWER), document(admin)).await.unwrap_or(Err(Unreachable::Late));
+        let answer = timeout(left.min(ANSWER), document(admin)).await.unwrap_or(Err(NoDocument::Late));
         match answer {
             Ok((status, ready)) => {
                 let verdict = judge(&status, ready, hash);
-                let is_final = hash.is_none() || matches!(verdict, Verdict::Good | Verdict::Rejected);
-                if let Verdict::NotYet { waiting, .. } = &verdict
+                let is_final = hash.is_none() || matches!(verdict, Judgement::Good | Judgement::Rejected);
+                if let Judgement::NotYet { waiting, .. } = &verdict
                     && !waiting.is_empty()
                     && *waiting != printed
                 {
@@ -162,7 +162,7 @@ pub(super) fn failures(admin: &AdminClient) -> Result<Vec<Value>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
     let answer = runtime.block_on(async { timeout(ANSWER, document(admin)).await });
-    match answer.unwrap_or(Err(Unreachable::Late)) {
+    match answer.unwrap_or(Err(NoDocument::Late)) {
         Ok((mut status, _)) => match status["failures"].take() {
             Value::Array(failures) => Ok(failures),
             _ => Ok(Vec::new()),
@@ -172,30 +172,30 @@ pub(super) fn failures(admin: &AdminClient) -> Result<Vec<Value>, String> {
 }
 
 /// Returns the document at `/status`, and true if `/readyz` succeeds.
-async fn document(admin: &AdminClient) -> Result<(Value, bool), Unreachable> {
+async fn document(admin: &AdminClient) -> Result<(Value, bool), NoDocument> {
     let (code, body) = admin.get("/status").await?;
     if code != 200 {
         let said = String::from_utf8_lossy(&body);
         let said: String = said.lines().next().unwrap_or_default().chars().take(MAX_SAID).collect();
-        return Err(Unreachable::Status(code, printable(&said)));
+        return Err(NoDocument::Status(code, printable(&said)));
     }
-    let status = serde_json::from_slice(&body).map_err(|_| Unreachable::NotStatus)?;
+    let status = serde_json::from_slice(&body).map_err(|_| NoDocument::NotStatus)?;
     let (ready, _) = admin.get("/readyz").await?;
     Ok((status, ready == 200))
 }
 
-fn print(format: Format, status: &Value, verdict: &Verdict) -> i32 {
+fn print(format: StatusFormat, status: &Value, verdict: &Judgement) -> i32 {
     let text = match format {
-        Format::Human => judge::page(status),
-        Format::Json => format!("{status:#}\n"),
+        StatusFormat::Human => judge::page(status),
+        StatusFormat::Json => format!("{status:#}\n"),
     };
     let written = stdout::write(text.as_bytes());
     let mut complaint = String::new();
     match verdict {
-        Verdict::Good => return written,
-        Verdict::Rejected => complaint.push_str("error: the configuration was rejected"),
+        Judgement::Good => return written,
+        Judgement::Rejected => complaint.push_str("error: the configuration was rejected"),
         // Writing to a String can't fail.
-        Verdict::NotYet { reasons, .. } => drop(write!(complaint, "error: {}", reasons.join("; "))),
+        Judgement::NotYet { reasons, .. } => drop(write!(complaint, "error: {}", reasons.join("; "))),
     }
     eprintln!("{complaint}");
     1

@@ -5,7 +5,7 @@
 
 mod handshake;
 
-use super::file::{self, File};
+use super::file;
 use super::stdout;
 use crate::config::Mode;
 use crate::config::model::{ApiKey, Config, Handshake, KeyIn, User, Validity};
@@ -45,12 +45,8 @@ pub fn run(args: &UrlsArgs, config: Option<&Path>) -> i32 {
     }
     // Without `--reveal` no secret is needed, so the command runs where secrets are not available.
     let mode = if args.reveal { Mode::Full } else { Mode::Offline };
-    let config = match file::read(config, mode) {
-        Ok(File::Valid(config)) => config,
-        Ok(File::Missing(looked_for)) => {
-            eprintln!("error: {looked_for}");
-            return 1;
-        }
+    let config = match file::require(config, mode) {
+        Ok(config) => config,
         Err(status) => return status,
     };
     if config.public_url.is_none() {
@@ -61,9 +57,9 @@ pub fn run(args: &UrlsArgs, config: Option<&Path>) -> i32 {
 
 const HEAD: [&str; 5] = ["SERVICE", "USER", "KEY ID", "STATE", "URL"];
 
-type Row = [String; HEAD.len()];
+type UrlRow = [String; HEAD.len()];
 
-fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<Row> {
+fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<UrlRow> {
     let base = config.public_url.as_deref().unwrap_or("");
     let mut rows = Vec::new();
     for service in config.services.values() {
@@ -118,7 +114,7 @@ fn state(key: &ApiKey, user: &User, now: SystemTime) -> &'static str {
     }
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[UrlRow]) -> String {
     let mut widths = HEAD.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -105,8 +105,8 @@ pub fn run(args: &VerifyArgs, config: Option<&Path>) -> i32 {
             0 => i32::from(!passes),
             failed => failed,
         },
-        Err(Problem::Said) => 2,
-        Err(Problem::Unsaid(problem)) => {
+        Err(VerifyError::Said) => 2,
+        Err(VerifyError::Unsaid(problem)) => {
             eprintln!("error: {problem}");
             2
         }
@@ -114,19 +114,19 @@ pub fn run(args: &VerifyArgs, config: Option<&Path>) -> i32 {
 }
 
 /// The reason why the request can't be checked.
-enum Problem {
+enum VerifyError {
     /// The reason was printed already.
     Said,
     Unsaid(String),
 }
 
-impl From<String> for Problem {
+impl From<String> for VerifyError {
     fn from(problem: String) -> Self {
         Self::Unsaid(problem)
     }
 }
 
-fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(String, bool), Problem> {
+fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(String, bool), VerifyError> {
     let config = config(args, path)?;
     let (verifier, handshake) = match (&args.service, &config) {
         (Some(service), Some(config)) => of_service(config, service)?,
@@ -163,14 +163,14 @@ fn explain(args: &VerifyArgs, path: Option<&Path>, now: Timestamp) -> Result<(St
     Ok((page, passes))
 }
 
-fn config(args: &VerifyArgs, path: Option<&Path>) -> Result<Option<Box<Config>>, Problem> {
+fn config(args: &VerifyArgs, path: Option<&Path>) -> Result<Option<Box<Config>>, VerifyError> {
     if args.service.is_none() {
         return Ok(None);
     }
     match file::read(path, Mode::Full) {
         Ok(File::Valid(config)) => Ok(Some(config)),
         Ok(File::Missing(looked_for)) => Err(looked_for.into()),
-        Err(_) => Err(Problem::Said),
+        Err(_) => Err(VerifyError::Said),
     }
 }
 

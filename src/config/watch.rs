@@ -32,7 +32,7 @@ pub struct Watcher {
     files: Arc<Files>,
     rest: Rest,
     watches: Option<Arc<Watches>>,
-    /// When events are read again.
+    /// The time at which events are read again.
     next_events: Instant,
     failed: Arc<AtomicBool>,
 }

@@ -23,7 +23,7 @@ const SEGMENT: &AsciiSet =
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_').remove(b' ');
 
 /// `redact_responses`, prepared for one account.
-pub struct Redaction {
+pub struct ResponseRedaction {
     /// The parts of a response that are searched.
     scope: RedactionScope,
     /// The account's headers beside a token.
@@ -34,7 +34,7 @@ pub struct Redaction {
     of_token: ArcSwapOption<([u8; 32], Arc<Redactor>)>,
 }
 
-impl Redaction {
+impl ResponseRedaction {
     /// Prepares the search for copies of a credential, and of the headers beside it.
     pub fn new(scope: RedactionScope, credential: &Credential, beside: &[(FieldName, HeaderValue)]) -> Self {
         let of_header = |(_, value): &(FieldName, HeaderValue)| spellings(without_scheme(value.as_bytes()));
@@ -169,7 +169,7 @@ mod tests {
         ] {
             assert_eq!(redacted(secret, copy), "[redacted]", "{copy}");
             let credential = Credential::Path(PathCredential::new(&Secret::new(secret)));
-            let redaction = Redaction::new(RedactionScope::Headers, &credential, &[]);
+            let redaction = ResponseRedaction::new(RedactionScope::Headers, &credential, &[]);
             let Credential::Path(path) = &credential else { panic!("a path") };
             let sent = path.encoded().expose();
             let redactor = redaction.redactor(None).expect("a redactor");
@@ -188,7 +188,7 @@ mod tests {
             ("key=abcd efgh", "key=abcd efgh", "[redacted]"),
         ] {
             let credential = headers(value);
-            let redaction = Redaction::new(RedactionScope::Headers, &credential, &[]);
+            let redaction = ResponseRedaction::new(RedactionScope::Headers, &credential, &[]);
             let redactor = redaction.redactor(None).expect("a redactor");
             assert_eq!(&*redactor.whole(copy.as_bytes()), expected.as_bytes(), "{value}");
         }

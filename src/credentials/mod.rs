@@ -13,7 +13,7 @@ mod query;
 mod sign;
 mod stats;
 
-pub use copies::Redaction;
+pub use copies::ResponseRedaction;
 pub use jwt::{JwtCredential, SignedToken};
 pub use path::PathCredential;
 pub use query::QueryCredential;
@@ -46,7 +46,7 @@ pub enum Credential {
 
 /// The token that a request carries.
 pub enum SentToken {
-    /// Of a token endpoint.
+    /// A token of a token endpoint.
     OAuth2(Arc<oauth2::Token>),
     /// Signed by attache.
     Signed(Arc<SignedToken>),

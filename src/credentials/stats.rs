@@ -7,7 +7,7 @@ use crate::telemetry::metrics::Histogram;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// How a token request ended.
+/// The outcome of a token request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenResult {
     /// With a token.

@@ -34,7 +34,7 @@ impl fmt::Debug for HttpAnswer {
     }
 }
 
-enum State {
+enum AnswerProgress {
     Head,
     /// This many bytes of the body are missing.
     Length(usize),
@@ -49,7 +49,7 @@ pub(super) struct AnswerReader {
     max_body: usize,
     /// Received and not yet interpreted.
     raw: BytesMut,
-    state: State,
+    state: AnswerProgress,
     /// Size and number of the interim heads so far.
     interim: (usize, u32),
     head: Option<(StatusCode, Fields)>,
@@ -63,7 +63,7 @@ impl AnswerReader {
             to_head: *method == Method::HEAD,
             max_body,
             raw: BytesMut::new(),
-            state: State::Head,
+            state: AnswerProgress::Head,
             interim: (0, 0),
             head: None,
             body: BytesMut::new(),
@@ -82,13 +82,13 @@ impl AnswerReader {
     ///
     /// As soon as the bytes cannot become an answer within the limits.
     pub(super) fn received(&mut self) -> Result<Option<HttpAnswer>, FetchError> {
-        while matches!(self.state, State::Head) {
+        while matches!(self.state, AnswerProgress::Head) {
             if !self.take_head()? {
                 return Ok(None);
             }
         }
         self.take_body()?;
-        Ok(if matches!(self.state, State::Complete) { self.finish() } else { None })
+        Ok(if matches!(self.state, AnswerProgress::Complete) { self.finish() } else { None })
     }
 
     /// Returns the answer that ends with the connection.
@@ -98,7 +98,7 @@ impl AnswerReader {
     /// If the answer is not complete.
     pub(super) fn closed(&mut self) -> Result<HttpAnswer, FetchError> {
         match self.state {
-            State::UntilClose => self.finish().ok_or_else(|| self.cut().into()),
+            AnswerProgress::UntilClose => self.finish().ok_or_else(|| self.cut().into()),
             _ => Err(self.cut().into()),
         }
     }
@@ -139,13 +139,13 @@ impl AnswerReader {
         }
         let framing = ResponseFraming::decide(self.to_head, head.status, head.minor, &head.fields);
         self.state = match framing.map_err(AnswerFault::Framing)?.body {
-            Framing::Empty => State::Complete,
+            Framing::Empty => AnswerProgress::Complete,
             Framing::Length(length) => {
                 let length = usize::try_from(length).ok().filter(|length| *length <= self.max_body);
-                State::Length(length.ok_or(FetchError::TooLarge)?)
+                AnswerProgress::Length(length.ok_or(FetchError::TooLarge)?)
             }
-            Framing::Chunked => State::Chunked(Chunks::new(self.max_body as u64)),
-            Framing::UntilClose => State::UntilClose,
+            Framing::Chunked => AnswerProgress::Chunked(Chunks::new(self.max_body as u64)),
+            Framing::UntilClose => AnswerProgress::UntilClose,
         };
         self.head = Some((status, head.fields));
         Ok(true)
@@ -153,27 +153,27 @@ impl AnswerReader {
 
     fn take_body(&mut self) -> Result<(), FetchError> {
         match &mut self.state {
-            State::Length(missing) => {
+            AnswerProgress::Length(missing) => {
                 let part = self.raw.split_to(self.raw.len().min(*missing));
                 *missing -= part.len();
                 self.body.extend_from_slice(&part);
                 if *missing == 0 {
-                    self.state = State::Complete;
+                    self.state = AnswerProgress::Complete;
                 }
             }
-            State::Chunked(chunks) => {
+            AnswerProgress::Chunked(chunks) => {
                 if chunks.take(&mut self.raw, &mut self.body)? {
-                    self.state = State::Complete;
+                    self.state = AnswerProgress::Complete;
                 }
             }
-            State::UntilClose => {
+            AnswerProgress::UntilClose => {
                 if self.body.len() + self.raw.len() > self.max_body {
                     return Err(FetchError::TooLarge);
                 }
                 let part = self.raw.split();
                 self.body.extend_from_slice(&part);
             }
-            State::Head | State::Complete => {}
+            AnswerProgress::Head | AnswerProgress::Complete => {}
         }
         Ok(())
     }

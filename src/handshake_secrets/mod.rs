@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! - The store is the truth. Whether a secret is the first one is decided under the entry's lock, so of two processes
-//!   that are asked at once one keeps its secret, and the other finds it.
+//! - The store is the truth. A secret is found to be the first one under the entry's lock, so if two processes
+//!   are asked at once, one keeps its secret, and the other finds it.
 //! - A secret is on the disk before it is acknowledged to the provider: an acknowledged one that is lost would leave the
 //!   webhook without a way to verify anything.
 //! - A kept secret is replaced by nothing but [`reset`]: a client that knows the URL can't bring another one.
@@ -39,7 +39,7 @@ pub struct HandshakeSecret {
     store: StoreSlot,
     /// The signatures that use the secret.
     verifier: Option<Verifier>,
-    known: ArcSwap<Known>,
+    known: ArcSwap<KnownSecret>,
     /// Number of other secrets that were ignored.
     ignored: Arc<AtomicU64>,
     /// The log lines about them.
@@ -48,15 +48,15 @@ pub struct HandshakeSecret {
 
 /// The result of the last look into the store.
 #[derive(Default)]
-struct Known {
+struct KnownSecret {
     /// False before the first look.
     is_known: bool,
     stamp: Option<Stamp>,
-    state: State,
+    state: SecretState,
 }
 
 #[derive(Default)]
-enum State {
+enum SecretState {
     #[default]
     Waiting,
     Kept {
@@ -107,7 +107,7 @@ pub struct Status {
 }
 
 impl HandshakeSecret {
-    /// Prepares the secret of a service's webhook. What is known from before a reload is taken over.
+    /// Prepares the secret of a service's webhook. Knowledge from before a reload is taken over.
     pub fn new(
         service: &str,
         handshake: &'static str,
@@ -132,8 +132,8 @@ impl HandshakeSecret {
     /// Returns the verifier with the secret. `None`: there is no secret yet, or it can't be used.
     pub fn verifier(&self) -> Option<Arc<Verifier>> {
         match &self.known.load().state {
-            State::Kept { verifier, .. } => verifier.clone(),
-            State::Waiting | State::Unusable(_) => None,
+            SecretState::Kept { verifier, .. } => verifier.clone(),
+            SecretState::Waiting | SecretState::Unusable(_) => None,
         }
     }
 
@@ -144,15 +144,15 @@ impl HandshakeSecret {
 
     /// Returns true if there is no usable secret.
     pub fn is_missing(&self) -> bool {
-        !matches!(self.known.load().state, State::Kept { .. })
+        !matches!(self.known.load().state, SecretState::Kept { .. })
     }
 
     /// Returns the state for reports.
     pub fn status(&self) -> Status {
         let (state, since) = match &self.known.load().state {
-            State::Waiting => ("waiting", None),
-            State::Kept { since, .. } => ("kept", Some(*since)),
-            State::Unusable(_) => ("unusable", None),
+            SecretState::Waiting => ("waiting", None),
+            SecretState::Kept { since, .. } => ("kept", Some(*since)),
+            SecretState::Unusable(_) => ("unusable", None),
         };
         Status { state, since, ignored: self.ignored.load(Relaxed) }
     }
@@ -166,11 +166,11 @@ impl HandshakeSecret {
         let store = self.store.get().ok_or(KeepError::Closed)?;
         let state = match store.peek(&name(&self.service), known.stamp).await {
             Ok(Peek::Unchanged) => return known.error(),
-            Ok(Peek::Absent) => (None, State::Waiting),
+            Ok(Peek::Absent) => (None, SecretState::Waiting),
             Ok(Peek::Found(entry, stamp)) => (Some(stamp), self.state_of(&entry)),
-            Err(error) => (None, State::Unusable(KeepError::Store(Arc::new(error)))),
+            Err(error) => (None, SecretState::Unusable(KeepError::Store(Arc::new(error)))),
         };
-        let now = Known { is_known: true, stamp: state.0, state: state.1 };
+        let now = KnownSecret { is_known: true, stamp: state.0, state: state.1 };
         self.log_change(&known, &now);
         let result = now.error();
         self.known.store(Arc::new(now));
@@ -184,7 +184,7 @@ impl HandshakeSecret {
     pub async fn keep(&self, secret: &Secret, now: SystemTime) -> Result<Kept, KeepError> {
         // A wrong secret for an established webhook costs one `stat`.
         self.look().await?;
-        if let State::Kept { digest, .. } = &self.known.load().state {
+        if let SecretState::Kept { digest, .. } = &self.known.load().state {
             return Ok(self.compare(digest, secret));
         }
         if let Some(Err((_, fault))) = self.verifier.as_ref().map(|verifier| with_secret(verifier, secret)) {
@@ -195,7 +195,7 @@ impl HandshakeSecret {
         let kept = kept.map_err(|error| KeepError::Store(Arc::new(error)))?;
         self.look().await?;
         match (kept, &self.known.load().state) {
-            (Some(_), State::Kept { digest, .. }) => Ok(self.compare(digest, secret)),
+            (Some(_), SecretState::Kept { digest, .. }) => Ok(self.compare(digest, secret)),
             // Another process removed the kept secret meanwhile.
             (Some(_), _) => Ok(Kept::Ignored),
             (None, _) => Ok(Kept::First),
@@ -203,28 +203,30 @@ impl HandshakeSecret {
     }
 
     /// Logs a change of the state.
-    fn log_change(&self, before: &Known, now: &Known) {
+    fn log_change(&self, before: &KnownSecret, now: &KnownSecret) {
         let (service, handshake) = (&*self.service, self.handshake);
         match (&before.state, &now.state) {
-            (State::Waiting, State::Waiting) if !before.is_known => tracing::info!(
+            (SecretState::Waiting, SecretState::Waiting) if !before.is_known => tracing::info!(
                 service,
                 handshake,
                 "the webhook waits for the provider's handshake, which brings the secret of its deliveries"
             ),
-            (State::Waiting | State::Unusable(_), State::Kept { .. }) => {
+            (SecretState::Waiting | SecretState::Unusable(_), SecretState::Kept { .. }) => {
                 tracing::info!(service, handshake, "the secret that the provider brought is in use")
             }
-            (State::Kept { .. }, State::Waiting) => tracing::warn!(
+            (SecretState::Kept { .. }, SecretState::Waiting) => tracing::warn!(
                 service,
                 handshake,
                 "the secret that the provider brought was removed; the webhook waits for the next handshake"
             ),
-            (State::Waiting | State::Kept { .. }, State::Unusable(error)) => tracing::error!(
-                service,
-                handshake,
-                error = %Chain(error),
-                "the secret that the provider brought can't be used: every delivery is refused"
-            ),
+            (SecretState::Waiting | SecretState::Kept { .. }, SecretState::Unusable(error)) => {
+                tracing::error!(
+                    service,
+                    handshake,
+                    error = %Chain(error),
+                    "the secret that the provider brought can't be used: every delivery is refused"
+                )
+            }
             _ => {}
         }
     }
@@ -249,25 +251,25 @@ impl HandshakeSecret {
         Kept::Ignored
     }
 
-    fn state_of(&self, entry: &Entry) -> State {
-        let Some(secret) = secret_of(entry, self.handshake) else { return State::Waiting };
+    fn state_of(&self, entry: &Entry) -> SecretState {
+        let Some(secret) = secret_of(entry, self.handshake) else { return SecretState::Waiting };
         let verifier = self.verifier.as_ref().map(|verifier| with_secret(verifier, secret));
         match verifier.transpose() {
-            Ok(verifier) => State::Kept {
+            Ok(verifier) => SecretState::Kept {
                 digest: secret.sha256(),
                 since: entry.obtained_at,
                 verifier: verifier.map(Arc::new),
             },
-            Err((_, fault)) => State::Unusable(KeepError::Unfit(fault)),
+            Err((_, fault)) => SecretState::Unusable(KeepError::Unfit(fault)),
         }
     }
 }
 
-impl Known {
+impl KnownSecret {
     fn error(&self) -> Result<(), KeepError> {
         match &self.state {
-            State::Unusable(error) => Err(error.clone()),
-            State::Waiting | State::Kept { .. } => Ok(()),
+            SecretState::Unusable(error) => Err(error.clone()),
+            SecretState::Waiting | SecretState::Kept { .. } => Ok(()),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) const MAX_KEY_ID: usize = 1024;
 /// The usable keys of an issuer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySet {
-    keys: Vec<PublicKey>,
+    keys: Vec<VerificationKey>,
     skipped: Vec<SkippedKey>,
 }
 
@@ -94,15 +94,15 @@ pub enum KeyFault {
 
 /// One key that verifies signatures.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct PublicKey {
+pub(super) struct VerificationKey {
     pub(super) id: Option<String>,
-    material: Material,
+    material: KeyMaterial,
     /// `alg`: the only algorithm, if the key names one.
     only: Option<Algorithm>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Material {
+enum KeyMaterial {
     Rsa {
         /// Big-endian, without leading zeros.
         n: Vec<u8>,
@@ -131,7 +131,7 @@ impl KeySet {
         }
         let (mut keys, mut skipped) = (Vec::new(), Vec::new());
         for (at, key) in listed.iter().enumerate() {
-            match PublicKey::parse(key) {
+            match VerificationKey::parse(key) {
                 Ok(Some(key)) => keys.push(key),
                 Ok(None) => {}
                 Err(fault) => skipped.push(SkippedKey { at, fault }),
@@ -164,7 +164,7 @@ impl KeySet {
     }
 
     /// Returns the keys with this identifier; without one, all keys.
-    pub(super) fn candidates(&self, id: Option<&str>) -> impl Iterator<Item = &PublicKey> {
+    pub(super) fn candidates(&self, id: Option<&str>) -> impl Iterator<Item = &VerificationKey> {
         self.keys.iter().filter(move |key| id.is_none_or(|id| key.id.as_deref() == Some(id)))
     }
 }
@@ -175,7 +175,7 @@ impl fmt::Debug for KeySet {
     }
 }
 
-impl PublicKey {
+impl VerificationKey {
     /// Parses a key. `None`: it is not meant to verify a signature that attache knows.
     fn parse(key: &Value) -> Result<Option<Self>, KeyFault> {
         let key = key.as_object().ok_or(KeyFault::Malformed)?;
@@ -199,7 +199,7 @@ impl PublicKey {
         if key.contains_key("d") {
             return Err(KeyFault::Private);
         }
-        let material = Material::parse(kind, key)?;
+        let material = KeyMaterial::parse(kind, key)?;
         if only.is_some_and(|algorithm| !material.fits(algorithm)) {
             return Err(KeyFault::WrongAlgorithm);
         }
@@ -225,18 +225,18 @@ impl PublicKey {
             UnparsedPublicKey::new(scheme, bytes).verify(message, signature).is_ok()
         };
         match &self.material {
-            Material::Rsa { n, e } => algorithm.rsa_parameters().is_some_and(|parameters| {
+            KeyMaterial::Rsa { n, e } => algorithm.rsa_parameters().is_some_and(|parameters| {
                 let key = RsaPublicKeyComponents { n, e };
                 key.verify(parameters, message, signature).is_ok()
             }),
-            Material::P256(bytes) => point(&ECDSA_P256_SHA256_FIXED, bytes),
-            Material::P384(bytes) => point(&ECDSA_P384_SHA384_FIXED, bytes),
-            Material::Ed25519(bytes) => point(&ED25519, bytes),
+            KeyMaterial::P256(bytes) => point(&ECDSA_P256_SHA256_FIXED, bytes),
+            KeyMaterial::P384(bytes) => point(&ECDSA_P384_SHA384_FIXED, bytes),
+            KeyMaterial::Ed25519(bytes) => point(&ED25519, bytes),
         }
     }
 }
 
-impl Material {
+impl KeyMaterial {
     fn parse(kind: &str, key: &Map<String, Value>) -> Result<Self, KeyFault> {
         match (kind, text(key, "crv")?) {
             ("RSA", _) => rsa(&bytes(key, "n")?, &bytes(key, "e")?),
@@ -316,7 +316,7 @@ fn verifies(key: &Map<String, Value>) -> Result<bool, KeyFault> {
     Ok(is_for_signatures && may_verify)
 }
 
-fn rsa(n: &[u8], e: &[u8]) -> Result<Material, KeyFault> {
+fn rsa(n: &[u8], e: &[u8]) -> Result<KeyMaterial, KeyFault> {
     // Some servers encode a leading zero, which RFC 7518 section 6.3.1.1 forbids and no number depends on.
     let trim = |bytes: &[u8]| {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -337,7 +337,7 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<Material, KeyFault> {
     if !is_odd(&n) || !is_odd(&e) || e == [1] || e.len() > 4 {
         return Err(KeyFault::Malformed);
     }
-    Ok(Material::Rsa { n, e })
+    Ok(KeyMaterial::Rsa { n, e })
 }
 
 /// Returns the uncompressed point of two coordinates of this size.

@@ -22,7 +22,7 @@ pub(crate) enum ChunkError {
 }
 
 #[derive(Debug)]
-enum State {
+enum ChunkState {
     Size,
     Data(u64),
     DataEnd,
@@ -33,14 +33,14 @@ enum State {
 /// Decodes chunks incrementally. Trailers are read and dropped (RFC 9112 section 7.1.2 allows it).
 #[derive(Debug)]
 pub(crate) struct Chunks {
-    state: State,
+    state: ChunkState,
     room: u64,
 }
 
 impl Chunks {
     /// Returns a decoder for a body of at most `limit` bytes.
     pub(crate) fn new(limit: u64) -> Self {
-        Self { state: State::Size, room: limit }
+        Self { state: ChunkState::Size, room: limit }
     }
 
     /// Moves the decodable bytes from `raw` to `body`. True: the body is complete, and the rest of `raw` belongs to the
@@ -51,7 +51,7 @@ impl Chunks {
 
     /// Returns true if bytes of the body are next.
     pub(crate) fn is_in_data(&self) -> bool {
-        matches!(self.state, State::Data(_))
+        matches!(self.state, ChunkState::Data(_))
     }
 
     /// As [`Self::take`], but at most `most` bytes of the body. The end is found even if no more of the body is taken.
@@ -63,42 +63,42 @@ impl Chunks {
     ) -> Result<bool, ChunkError> {
         loop {
             match self.state {
-                State::Size => {
+                ChunkState::Size => {
                     let Some(line) = line(raw)? else { return Ok(false) };
                     let size = size(&line)?;
                     self.room = self.room.checked_sub(size).ok_or(ChunkError::TooLarge)?;
-                    self.state = if size == 0 { State::Trailers(0) } else { State::Data(size) };
+                    self.state = if size == 0 { ChunkState::Trailers(0) } else { ChunkState::Data(size) };
                 }
-                State::Data(left) => {
+                ChunkState::Data(left) => {
                     let here = usize::try_from(left).unwrap_or(usize::MAX).min(raw.len()).min(most);
                     body(&raw[..here]);
                     raw.advance(here);
                     most -= here;
                     match left - here as u64 {
-                        0 => self.state = State::DataEnd,
+                        0 => self.state = ChunkState::DataEnd,
                         left => {
-                            self.state = State::Data(left);
+                            self.state = ChunkState::Data(left);
                             return Ok(false);
                         }
                     }
                 }
-                State::DataEnd => match raw.get(..2) {
+                ChunkState::DataEnd => match raw.get(..2) {
                     Some(b"\r\n") => {
                         raw.advance(2);
-                        self.state = State::Size;
+                        self.state = ChunkState::Size;
                     }
                     Some(_) => return Err(ChunkError::Malformed),
                     None => return Ok(false),
                 },
-                State::Trailers(seen) => {
+                ChunkState::Trailers(seen) => {
                     let Some(line) = line(raw)? else { return Ok(false) };
                     let seen = seen + line.len();
                     if seen > MAX_TRAILERS {
                         return Err(ChunkError::Malformed);
                     }
-                    self.state = if line.is_empty() { State::Done } else { State::Trailers(seen) };
+                    self.state = if line.is_empty() { ChunkState::Done } else { ChunkState::Trailers(seen) };
                 }
-                State::Done => return Ok(true),
+                ChunkState::Done => return Ok(true),
             }
         }
     }

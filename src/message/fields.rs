@@ -29,7 +29,7 @@ impl<'a> Field<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Span {
+struct FieldSpan {
     name: (u32, u32),
     value: (u32, u32),
 }
@@ -38,7 +38,7 @@ struct Span {
 #[derive(Clone, Default)]
 pub struct Fields {
     bytes: Bytes,
-    spans: Vec<Span>,
+    spans: Vec<FieldSpan>,
 }
 
 impl Fields {
@@ -54,7 +54,7 @@ impl Fields {
         let span = |field: &httparse::Header<'_>| {
             let value = field.value.trim_ascii();
             let value = if value.is_empty() { (0, 0) } else { place(value) };
-            Span { name: place(field.name.as_bytes()), value }
+            FieldSpan { name: place(field.name.as_bytes()), value }
         };
         let spans = found.iter().map(span).collect();
         Self { bytes: head, spans }
@@ -69,7 +69,7 @@ impl Fields {
             (start, bytes.len() as u32)
         };
         for (name, value) in fields {
-            spans.push(Span { name: place(name), value: place(value.trim_ascii()) });
+            spans.push(FieldSpan { name: place(name), value: place(value.trim_ascii()) });
         }
         Self { bytes: bytes.freeze(), spans }
     }

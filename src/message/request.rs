@@ -108,8 +108,8 @@ pub(crate) fn parse(head: Bytes) -> Result<RequestHead, Box<BadHead>> {
         Err(_) => Err(invalid("the request line is not HTTP/1.1")),
     };
     let origin_form = match verdict {
-        Ok(Verdict::Head(head)) => return Ok(head),
-        Ok(Verdict::OriginForm(head)) => head,
+        Ok(CheckedHead::Head(head)) => return Ok(head),
+        Ok(CheckedHead::OriginForm(head)) => head,
         Err(error) => {
             return Err(Box::new(BadHead {
                 error,
@@ -123,7 +123,7 @@ pub(crate) fn parse(head: Bytes) -> Result<RequestHead, Box<BadHead>> {
 }
 
 /// The result of the checks.
-enum Verdict {
+enum CheckedHead {
     Head(RequestHead),
     /// The request is in absolute form; these are its bytes in origin form.
     OriginForm(Bytes),
@@ -137,7 +137,7 @@ fn field<'a>(request: &'a httparse::Request<'_, '_>, name: &'a str) -> impl Iter
     request.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
-fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdict, HeadError> {
+fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<CheckedHead, HeadError> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(invalid("the request line is not HTTP/1.1"));
     };
@@ -153,7 +153,13 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdic
     }
     let stated = stated(request, minor)?;
     if let Some((authority, end)) = absolute {
-        return Ok(Verdict::OriginForm(in_origin_form(request, method, &target[end..], authority, minor)));
+        return Ok(CheckedHead::OriginForm(in_origin_form(
+            request,
+            method,
+            &target[end..],
+            authority,
+            minor,
+        )));
     }
     let fields = Fields::parsed(head.clone(), request.headers);
     // A WebSocket request has no body; one with a body is an ordinary request.
@@ -162,7 +168,7 @@ fn semantics(request: &httparse::Request<'_, '_>, head: &Bytes) -> Result<Verdic
         && method == "GET"
         && minor == 1
         && fields.lists("connection", "upgrade");
-    Ok(Verdict::Head(RequestHead {
+    Ok(CheckedHead::Head(RequestHead {
         method: Method::from_bytes(method.as_bytes())
             .map_err(|_| invalid("the method has characters that no HTTP method may have"))?,
         target: head.slice_ref(target.as_bytes()),

@@ -92,7 +92,7 @@ fn below<'a>(path: &'a [u8], route: &Route) -> Option<&'a [u8]> {
             let rest = path.strip_prefix(before.as_bytes())?;
             let segment = rest.split(|&b| b == b'/').next().unwrap_or_default().len();
             let last = after.split('/').next().unwrap_or_default();
-            // What follows the credential in its segment is the end of the segment.
+            // The text after the credential in its segment is the end of the segment.
             let begin = segment.checked_sub(last.len())?;
             rest[begin..].strip_prefix(after.as_bytes())?
         }

@@ -101,7 +101,7 @@ pub fn leads_up(path: &[u8]) -> bool {
     let mut path = path.to_vec();
     for _ in 0..MAX_DECODED {
         let Some(had_escape) = decode_once(&mut path) else { return true };
-        // What is no UTF-8 may be an overlong spelling of a dot or a slash (RFC 3629 section 10).
+        // Bytes that are no UTF-8 may be an overlong spelling of a dot or a slash (RFC 3629 section 10).
         let Ok(text) = std::str::from_utf8(&path) else { return true };
         if has_run_of_dots(text) {
             return true;

@@ -19,7 +19,7 @@ mod exchange;
 mod serve;
 
 pub(crate) use downstream::table::Table;
-pub(crate) use serve::{Listener, serve};
+pub(crate) use serve::{BoundListener, serve};
 
 #[doc(hidden)]
 pub use exchange::bench;

@@ -1,7 +1,7 @@
 //! Accepts connections, reads the head of each request, and hands it to the exchange.
 
 use super::downstream::client::Client;
-use super::downstream::table::{Admission, Ticket};
+use super::downstream::table::{SlotAdmission, Ticket};
 use super::exchange::{self, End, Request};
 use super::{Entrance, uptime};
 use crate::log_limit::LogLimit;
@@ -36,14 +36,14 @@ struct Arrival {
 }
 
 /// A bound listener.
-pub(crate) enum Listener {
+pub(crate) enum BoundListener {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket.
     Unix(UnixListener),
 }
 
-impl Listener {
+impl BoundListener {
     /// Returns the address of a TCP listener.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -71,7 +71,7 @@ impl Listener {
 /// Serves `listener` until the process drains, then every connection until its request has ended or until `cut`.
 /// Requests that are cut are recorded before this returns.
 pub(crate) async fn serve(
-    listener: Listener,
+    listener: BoundListener,
     entrance: Arc<Entrance>,
     mut draining: watch::Receiver<bool>,
     cut: impl Future<Output = ()>,
@@ -142,12 +142,12 @@ fn admit(
 ) -> Option<(Arrival, Duration)> {
     let table = &entrance.table;
     match table.admit(uptime(Instant::now()), may_wait) {
-        Admission::Admitted(ticket) => {
+        SlotAdmission::Admitted(ticket) => {
             let (slot, entrance) = (ticket.slot(), Arc::clone(entrance));
             slot.served_by(connections.spawn(connection(arrival, ticket, entrance)));
         }
-        Admission::Wait(wait) => return Some((arrival, wait)),
-        Admission::Full => {
+        SlotAdmission::Wait(wait) => return Some((arrival, wait)),
+        SlotAdmission::Full => {
             if let Some(not_logged) = log_limit.take() {
                 tracing::warn!(
                     listener = table.listener,
@@ -163,7 +163,7 @@ fn admit(
 }
 
 /// The result of reading a head.
-enum Next {
+enum NextHead {
     Head(RequestHead),
     /// A malformed head, and when it began.
     Bad(Instant, Box<BadHead>),
@@ -182,15 +182,15 @@ async fn connection(arrival: Arrival, mut ticket: Ticket, entrance: Arc<Entrance
     };
     loop {
         let head = match next(&mut client, &ticket).await {
-            Next::Head(head) => head,
-            Next::Bad(began, bad) => {
+            NextHead::Head(head) => head,
+            NextHead::Bad(began, bad) => {
                 if ticket.active(uptime(Instant::now())) {
                     exchange::refuse_head(&entrance, &mut client, began, *bad).await;
                     client.close().await;
                 }
                 return;
             }
-            Next::Over => return,
+            NextHead::Over => return,
         };
         let arrived = Instant::now();
         if !ticket.active(uptime(arrived)) {
@@ -274,7 +274,7 @@ async fn secure(arrival: Arrival, ticket: &mut Ticket, entrance: &Arc<Entrance>)
 }
 
 /// Reads to the end of a head, or until its time limit.
-async fn next(client: &mut Client, ticket: &Ticket) -> Next {
+async fn next(client: &mut Client, ticket: &Ticket) -> NextHead {
     let mut seen = 0;
     let mut deadline = None;
     loop {
@@ -290,7 +290,7 @@ async fn next(client: &mut Client, ticket: &Ticket) -> Next {
                 // Part of a head was received: the time limit for the rest starts.
                 let now = Instant::now();
                 if !ticket.reading() {
-                    return Next::Over;
+                    return NextHead::Over;
                 }
                 deadline = Some(now + HEAD_TIME);
                 continue;
@@ -309,13 +309,13 @@ async fn next(client: &mut Client, ticket: &Ticket) -> Next {
             },
         };
         if !matches!(read, Ok(1..)) {
-            return Next::Over;
+            return NextHead::Over;
         }
     }
 }
 
 /// Returns the head in the input if it is complete, or an error if it cannot become one.
-fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
+fn head_in(client: &mut Client, seen: &mut usize) -> Option<NextHead> {
     let input = client.input();
     // Empty lines before a request line are ignored (RFC 9112 section 2.2).
     while input.starts_with(b"\r\n") {
@@ -333,8 +333,8 @@ fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
     if let Some(end) = request::end(input, *seen).filter(|&end| end <= MAX_HEAD) {
         let head = input.split_to(end).freeze();
         return Some(match request::parse(head) {
-            Ok(head) => Next::Head(head),
-            Err(bad) => Next::Bad(Instant::now(), bad),
+            Ok(head) => NextHead::Head(head),
+            Err(bad) => NextHead::Bad(Instant::now(), bad),
         });
     }
     *seen = input.len();
@@ -344,7 +344,10 @@ fn head_in(client: &mut Client, seen: &mut usize) -> Option<Next> {
 }
 
 /// Returns the error for an incomplete head. The answer to HEAD has no body, so the method matters.
-fn unfinished(began: Instant, part: &[u8], error: HeadError) -> Next {
+fn unfinished(began: Instant, part: &[u8], error: HeadError) -> NextHead {
     let method = if part.starts_with(b"HEAD ") { "HEAD" } else { "-" };
-    Next::Bad(began, Box::new(BadHead { error, method: method.to_owned(), target: Vec::new(), accept: None }))
+    NextHead::Bad(
+        began,
+        Box::new(BadHead { error, method: method.to_owned(), target: Vec::new(), accept: None }),
+    )
 }

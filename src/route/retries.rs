@@ -56,21 +56,21 @@ impl Retries {
 
 /// The requests and retries of one service. Times are those since the start of the process.
 #[derive(Debug, Default)]
-pub struct RetryBudget(Mutex<Counts>);
+pub struct RetryBudget(Mutex<BudgetCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct BudgetCounts {
     /// The second of the newest slot.
     second: u64,
     /// One for each second of the window.
-    slots: [Slot; WINDOW as usize],
+    slots: [BudgetSlot; WINDOW as usize],
     /// The times of the last retries beyond the share, in a ring; `None` before there were as many.
     extra: [Option<Duration>; A_SECOND],
     oldest: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Slot {
+struct BudgetSlot {
     requests: u64,
     retries: u64,
 }
@@ -86,7 +86,7 @@ impl RetryBudget {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = &mut *counts;
         counts.slot(at);
-        let sum = |of: fn(&Slot) -> u64| counts.slots.iter().map(of).sum::<u64>();
+        let sum = |of: fn(&BudgetSlot) -> u64| counts.slots.iter().map(of).sum::<u64>();
         if (sum(|slot| slot.retries) + 1) * REQUESTS_A_RETRY <= sum(|slot| slot.requests) {
             counts.slot(at).retries += 1;
             return true;
@@ -101,13 +101,13 @@ impl RetryBudget {
     }
 }
 
-impl Counts {
+impl BudgetCounts {
     /// Returns the slot of this time, and empties those that have left the window.
-    fn slot(&mut self, at: Duration) -> &mut Slot {
+    fn slot(&mut self, at: Duration) -> &mut BudgetSlot {
         // Calls may come out of order by a little.
         let now = at.as_secs().max(self.second);
         for second in (self.second + 1..=now).rev().take(WINDOW as usize) {
-            self.slots[(second % WINDOW) as usize] = Slot::default();
+            self.slots[(second % WINDOW) as usize] = BudgetSlot::default();
         }
         self.second = now;
         &mut self.slots[(now % WINDOW) as usize]
@@ -177,7 +177,7 @@ mod tests {
         }
         assert!(!budget.take(at(999)));
         assert!(budget.take(at(1000)) && !budget.take(at(1001)) && budget.take(at(1050)));
-        // Of two threads, one may come with an earlier time.
+        // One of two threads may come with an earlier time.
         assert!(!budget.take(at(10)));
     }
 

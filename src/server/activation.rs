@@ -5,7 +5,7 @@
 
 use super::StartError;
 use crate::config::model::ListenAddr;
-use crate::proxy::Listener;
+use crate::proxy::BoundListener;
 use listenfd::ListenFd;
 use std::io;
 use std::net::SocketAddr;
@@ -71,21 +71,25 @@ impl PassedSockets {
         &mut self,
         name: &'static str,
         address: &ListenAddr,
-    ) -> Result<Option<Listener>, StartError> {
+    ) -> Result<Option<BoundListener>, StartError> {
         let Some(at) = self.names.iter().position(|passed| passed == name) else { return Ok(None) };
         let refused = |cause| StartError::Passed { listener: name, cause };
         let (listener, is_same, shown) = match self.sockets.take_tcp_listener(at) {
             Ok(Some(socket)) => {
                 socket.set_nonblocking(true)?;
                 let passed = socket.local_addr()?;
-                (Listener::Tcp(TcpListener::from_std(socket)?), is_at(passed, address), passed.to_string())
+                (
+                    BoundListener::Tcp(TcpListener::from_std(socket)?),
+                    is_at(passed, address),
+                    passed.to_string(),
+                )
             }
             Ok(None) => return Ok(None),
             Err(_) => match self.sockets.take_unix_listener(at) {
                 Ok(Some(socket)) => {
                     socket.set_nonblocking(true)?;
                     let (is_same, shown) = unix_address(&socket, address)?;
-                    (Listener::Unix(UnixListener::from_std(socket)?), is_same, shown)
+                    (BoundListener::Unix(UnixListener::from_std(socket)?), is_same, shown)
                 }
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(refused(ActivationError::Kind(error))),

@@ -1,7 +1,7 @@
 //! The admin listener, on its own thread and runtime: a scrape of 10,000 services must not delay a request.
 
 use crate::admin::{self, View};
-use crate::proxy::Listener;
+use crate::proxy::BoundListener;
 use crate::socket::Acceptor;
 use crate::telemetry::metrics::STEP;
 use std::io;
@@ -30,13 +30,13 @@ impl AdminThread {
     ///
     /// If the thread or its runtime cannot be created.
     pub(super) fn start(
-        listener: Listener,
+        listener: BoundListener,
         acceptor: Arc<Acceptor>,
         view: Arc<dyn View>,
     ) -> io::Result<Self> {
         let bound = match listener {
-            Listener::Tcp(listener) => Bound::Tcp(listener.into_std()?),
-            Listener::Unix(listener) => Bound::Unix(listener.into_std()?),
+            BoundListener::Tcp(listener) => Bound::Tcp(listener.into_std()?),
+            BoundListener::Unix(listener) => Bound::Unix(listener.into_std()?),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = CancellationToken::new();

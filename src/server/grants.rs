@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 /// Interval at which a login, or another process's renewal, is detected without a request.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long another holder of a lock is waited for before its entry is sealed again: a token request seals it, too.
+/// Maximum wait for another holder of a lock before its entry is sealed again: a token request seals it, too.
 const SEAL_AGAIN: Duration = Duration::from_secs(65);
 
 /// The store in use.

@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::config::model::ListenAddr;
-use crate::proxy::Listener;
+use crate::proxy::BoundListener;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -12,19 +12,19 @@ use std::path::Path;
 use tokio::net::{TcpListener, UnixListener};
 
 /// Binds `address` for the listener `listener`.
-pub(super) fn bind(listener: &'static str, address: &ListenAddr) -> Result<Listener, StartError> {
+pub(super) fn bind(listener: &'static str, address: &ListenAddr) -> Result<BoundListener, StartError> {
     let failed = |address: String| move |cause| StartError::Bind { listener, address, cause };
     let (bound, address) = match address {
         ListenAddr::Tcp(address) => {
             let socket = listen_tcp(*address).map_err(failed(address.to_string()))?;
             let address = socket.local_addr()?.to_string();
-            (Listener::Tcp(TcpListener::from_std(socket)?), address)
+            (BoundListener::Tcp(TcpListener::from_std(socket)?), address)
         }
         ListenAddr::Unix(path) => {
             let shown = format!("unix:{}", path.display());
             let socket = listen_unix(path).map_err(failed(shown.clone()))?;
             socket.set_nonblocking(true)?;
-            (Listener::Unix(UnixListener::from_std(socket)?), shown)
+            (BoundListener::Unix(UnixListener::from_std(socket)?), shown)
         }
     };
     tracing::info!(listener = %listener, address = %address, "listening");

@@ -1,7 +1,9 @@
 //! Applies a changed file: all of it by one swap, or nothing. Never waits for a token endpoint.
 
+use super::bound::connection_limit;
 use super::grants::Grants;
-use super::{State, connection_limit, is_json, level};
+use super::state::ServerState;
+use super::{is_json, level};
 use crate::admin::report::{Moment, ReloadReport};
 use crate::config::changes::{Changes, RestartKey};
 use crate::config::model::{AccessLog, Config, LastValues, ListenAddr};
@@ -27,7 +29,7 @@ const RETIRE: Duration = Duration::from_millis(200);
 /// Applies changed files.
 pub(super) struct Reloader {
     pub(super) path: PathBuf,
-    pub(super) state: Arc<State>,
+    pub(super) state: Arc<ServerState>,
     pub(super) tokens: Tokens,
     pub(super) grants: Grants,
     pub(super) log: Option<Logging>,
@@ -53,7 +55,7 @@ struct Said {
 }
 
 /// A configuration that is ready to be served.
-struct Prepared {
+struct PreparedReload {
     changes: Changes,
     /// `None` if neither the text nor a secret differs.
     next: Option<Snapshot>,
@@ -155,7 +157,7 @@ impl Reloader {
     /// Puts a valid configuration into effect.
     async fn take(&mut self, config: Config, problems: &Problems) -> Result<ReloadResult, JoinError> {
         let (waiting, hash) = (self.waiting(&config), config.hash.clone());
-        let Prepared { changes, next, cold } = self.prepare(config).await?;
+        let PreparedReload { changes, next, cold } = self.prepare(config).await?;
         if let Some(next) = next {
             super::unread::log_change(problems, &self.state.snapshots.load().config, &next.config);
             self.swap(next);
@@ -194,7 +196,7 @@ impl Reloader {
     }
 
     /// Compares and builds on a thread that serves no requests: with 10,000 services it takes a while.
-    async fn prepare(&self, config: Config) -> Result<Prepared, JoinError> {
+    async fn prepare(&self, config: Config) -> Result<PreparedReload, JoinError> {
         let current = self.state.snapshots.load();
         let (tokens, transport) = (self.tokens.clone(), Arc::clone(&self.state.transport));
         let descriptors = self.state.descriptors;
@@ -202,13 +204,13 @@ impl Reloader {
             // The fingerprint covers the text too: a changed comment changes the hash, which `status --wait-for-hash`
             // may wait for.
             if config.fingerprint == current.config.fingerprint {
-                return Prepared { changes: Changes::default(), next: None, cold: Vec::new() };
+                return PreparedReload { changes: Changes::default(), next: None, cold: Vec::new() };
             }
             let changes = Changes::between(&current.config, &config);
             let connections = connection_limit(&config, descriptors);
             let next = Snapshot::build(config, Some(&current), &tokens, &transport, connections);
             let cold = next.changed_sources(&current, Now::system());
-            Prepared { changes, next: Some(next), cold }
+            PreparedReload { changes, next: Some(next), cold }
         };
         tokio::task::spawn_blocking(prepare).await
     }

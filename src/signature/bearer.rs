@@ -3,8 +3,8 @@
 //! An issuer may sign tokens for all its customers, and some let a customer choose the audience. So a scheme may require
 //! claims, and the file may require more. They are compared as JSON values.
 
-use super::key::Key;
-use super::place::Located;
+use super::key::SignatureKey;
+use super::place::LocatedTexts;
 use super::trace::Trace;
 use super::{Fault, FetchedKeys, KeyName, NeededKey, Signed, TokenRefused};
 use crate::jwt::verify::JwtRefusal;
@@ -22,15 +22,18 @@ pub struct RequiredToken {
 
 /// Verifies the token of a request.
 pub(super) fn verify(
-    keys: &[(usize, Key)],
-    located: &Located<'_, '_>,
+    keys: &[(usize, SignatureKey)],
+    located: &LocatedTexts<'_, '_>,
     fetched: &dyn FetchedKeys,
     now: SystemTime,
     trace: &mut Trace,
 ) -> Result<Signed, Fault> {
     let required = keys.iter().find_map(|(_, key)| match key {
-        Key::Token(_) | Key::Hmac(_) | Key::Public(_) | Key::Topics(_) => None,
-        Key::Issued(required) => Some(required),
+        SignatureKey::Token(_)
+        | SignatureKey::Hmac(_)
+        | SignatureKey::Public(_)
+        | SignatureKey::Topics(_) => None,
+        SignatureKey::Issued(required) => Some(required),
     });
     let (Some(required), [token]) = (required, &located.signatures[..]) else { return Err(Fault::Mismatch) };
     let claims = match fetched.claims(&required.issuer, token.text.as_bytes(), now) {

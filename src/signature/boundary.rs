@@ -18,7 +18,7 @@
 //! (digits could belong to either).
 
 use super::member::Members;
-use super::place::{Located, Place};
+use super::place::{LocatedTexts, Place};
 use super::template::{Piece, signed_headers};
 use super::time::TimeFormat;
 use super::trace::Trace;
@@ -125,7 +125,7 @@ impl Boundaries {
         &self,
         place: &Place,
         delivery: &Delivery<'_>,
-        located: &Located<'_, '_>,
+        located: &LocatedTexts<'_, '_>,
         trace: &mut Trace,
     ) -> Result<(), Fault> {
         let id = located.id.as_deref().unwrap_or_default();

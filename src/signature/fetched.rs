@@ -4,7 +4,7 @@
 //! request may wait for a fetch, and ask again.
 
 use super::bearer::RequiredToken;
-use super::key::Key;
+use super::key::SignatureKey;
 use super::sns::{CertificateFault, CertificateUrl, SigningCertificate, Topic};
 use super::{Fault, Verifier};
 use crate::jwt::verify::JwtRefusal;
@@ -86,7 +86,7 @@ impl Verifier {
     pub fn with_topics(mut self, topics: Vec<Topic>) -> Self {
         let text = topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n");
         self.digests.push(sha256(text.as_bytes()));
-        self.add(&Key::Topics(topics.into()))
+        self.add(&SignatureKey::Topics(topics.into()))
     }
 
     /// Sets the token that a call needs, for a scheme that shows one.
@@ -94,10 +94,10 @@ impl Verifier {
     pub fn with_token(mut self, required: RequiredToken) -> Self {
         let claims = serde_json::to_string(&required.claims).unwrap_or_default();
         self.digests.push(sha256(format!("{}\n{claims}", required.issuer).as_bytes()));
-        self.add(&Key::Issued(Arc::new(required)))
+        self.add(&SignatureKey::Issued(Arc::new(required)))
     }
 
-    fn add(mut self, key: &Key) -> Self {
+    fn add(mut self, key: &SignatureKey) -> Self {
         self.ways.iter_mut().for_each(|way| way.keys.push((1, key.clone())));
         self
     }
@@ -105,7 +105,7 @@ impl Verifier {
     /// Returns the token that a call needs.
     pub fn token(&self) -> Option<&RequiredToken> {
         self.ways.iter().flat_map(|way| &way.keys).find_map(|(_, key)| match key {
-            Key::Issued(required) => Some(&**required),
+            SignatureKey::Issued(required) => Some(&**required),
             _ => None,
         })
     }
@@ -113,7 +113,7 @@ impl Verifier {
     /// Returns the topics of SNS.
     pub fn topics(&self) -> Option<&[Topic]> {
         self.ways.iter().flat_map(|way| &way.keys).find_map(|(_, key)| match key {
-            Key::Topics(topics) => Some(&**topics),
+            SignatureKey::Topics(topics) => Some(&**topics),
             _ => None,
         })
     }

@@ -60,7 +60,7 @@ pub struct Pairs {
 
 /// The text of a signature.
 #[derive(Debug)]
-pub(super) struct Text<'d> {
+pub(super) struct SignatureText<'d> {
     pub(super) text: Cow<'d, str>,
     pub(super) is_ed25519: bool,
 }
@@ -72,7 +72,7 @@ impl Form {
         header: &HeaderName,
         value: &'d str,
         time_key: Option<&str>,
-        signatures: &mut Vec<Text<'d>>,
+        signatures: &mut Vec<SignatureText<'d>>,
         time: &mut Option<&'d str>,
     ) -> Result<(), Fault> {
         let malformed = |what| Fault::Malformed(header.clone(), what);
@@ -81,7 +81,7 @@ impl Form {
                 let text = value.strip_prefix(&**prefix).ok_or_else(|| {
                     malformed("does not have the scheme's prefix (another algorithm or version?)")
                 })?;
-                signatures.push(Text { text: Cow::Borrowed(text), is_ed25519: false });
+                signatures.push(SignatureText { text: Cow::Borrowed(text), is_ed25519: false });
                 return Ok(());
             }
             Self::Pairs(pairs) => pairs,
@@ -98,7 +98,7 @@ impl Form {
                     return Err(malformed("has more than one time"));
                 }
             } else if is_ed25519 || pairs.signatures.iter().any(|known| known == key) {
-                signatures.push(Text { text: Cow::Borrowed(text), is_ed25519 });
+                signatures.push(SignatureText { text: Cow::Borrowed(text), is_ed25519 });
             }
         }
         if time_key.is_some() && time.is_none() {

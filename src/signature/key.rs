@@ -89,7 +89,7 @@ pub enum SecretFault {
 }
 
 #[derive(Clone)]
-pub(super) enum Key {
+pub(super) enum SignatureKey {
     /// The key of a MAC, prepared for the one algorithm of its scheme.
     Hmac(hmac::Key),
     /// A public key.
@@ -102,7 +102,7 @@ pub(super) enum Key {
     Topics(Arc<[Topic]>),
 }
 
-impl Key {
+impl SignatureKey {
     pub(super) fn new(parts: &Parts, secret: &Secret) -> Result<Self, SecretFault> {
         let text = secret.expose();
         if parts.place.has_ed25519() {
@@ -135,11 +135,11 @@ impl Key {
 }
 
 /// Returns true if `token` is one of the tokens. All are compared, by their hashes, so the time depends on none.
-pub(super) fn any_token(keys: &[(usize, Key)], token: &[u8], trace: &mut Trace) -> bool {
+pub(super) fn any_token(keys: &[(usize, SignatureKey)], token: &[u8], trace: &mut Trace) -> bool {
     let token = sha256(token);
     let mut found = false;
     for (number, key) in keys {
-        let Key::Token(expected) = key else { continue };
+        let SignatureKey::Token(expected) = key else { continue };
         let same = bool::from(expected.ct_eq(&token));
         trace.note(|| format!("secret {number}: {}", if same { "equal" } else { "different" }));
         found |= same;

@@ -90,7 +90,7 @@ pub(super) fn find<'p>(body: &[u8], pointers: Vec<&'p Pointer>) -> Result<Member
     };
     let active = (0..pointers.len()).collect();
     let mut json = serde_json::Deserializer::from_slice(body);
-    let walked = Walk { search: &mut search, active, depth: 0 }.deserialize(&mut json);
+    let walked = MemberWalk { search: &mut search, active, depth: 0 }.deserialize(&mut json);
     if walked.and_then(|()| json.end()).is_err() {
         return Err(search.fault);
     }
@@ -108,13 +108,13 @@ struct Search<'s> {
 }
 
 /// A walk below the members that `active` lead through.
-struct Walk<'w, 's> {
+struct MemberWalk<'w, 's> {
     search: &'w mut Search<'s>,
     active: Vec<usize>,
     depth: usize,
 }
 
-impl Walk<'_, '_> {
+impl MemberWalk<'_, '_> {
     fn fail<T, E: Error>(&mut self, fault: &'static str) -> Result<T, E> {
         self.search.fault = fault;
         Err(E::custom(fault))
@@ -154,7 +154,7 @@ impl Walk<'_, '_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
+impl<'de> DeserializeSeed<'de> for MemberWalk<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -163,11 +163,11 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
 }
 
 #[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 const NOT_A_VALUE: &str = "a member that the scheme needs is no text, whole number or boolean";
 
-impl<'de> Visitor<'de> for Walk<'_, '_> {
+impl<'de> Visitor<'de> for MemberWalk<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,7 +179,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
             return self.fail(NOT_A_VALUE);
         }
         let mut seen = Vec::new();
-        while let Some(Name(name)) = map.next_key()? {
+        while let Some(MemberName(name)) = map.next_key()? {
             let is_near = |segment: Option<&Segment>| match segment {
                 Some(Segment::Name(other)) => *other != name && other.eq_ignore_ascii_case(&name),
                 _ => false,
@@ -196,7 +196,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
                 return self.fail("a member that the scheme needs occurs more than once");
             }
             seen.push(name);
-            map.next_value_seed(Walk { search: &mut *self.search, active, depth: self.depth + 1 })?;
+            map.next_value_seed(MemberWalk { search: &mut *self.search, active, depth: self.depth + 1 })?;
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
         let mut before = count(&self);
         let walk = |walk: &mut Self, list: &mut A| {
             let active = active.clone();
-            list.next_element_seed(Walk { search: &mut *walk.search, active, depth: walk.depth + 1 })
+            list.next_element_seed(MemberWalk { search: &mut *walk.search, active, depth: walk.depth + 1 })
         };
         let mut items = 0;
         while walk(&mut self, &mut list)?.is_some() {

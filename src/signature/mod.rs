@@ -44,11 +44,11 @@ pub use presets::Scheme;
 pub use scheme::KeySource;
 pub use template::{Template, TemplateFault};
 pub use time::TimeFormat;
-pub use trace::{Mark, Step, Trace};
+pub use trace::{Mark, Trace, TraceStep};
 
 use crate::jwt::verify::JwtRefusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use key::Key;
+use key::SignatureKey;
 use sns::CertificateFault;
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -128,17 +128,17 @@ pub enum Fault {
 pub struct Verifier {
     scheme: Scheme,
     /// The ways in which the scheme may sign, each with the secrets for it.
-    ways: Vec<Way>,
+    ways: Vec<SigningWay>,
     tolerance: Duration,
     /// The hashes of the secrets, for comparisons of verifiers.
     digests: Vec<[u8; 32]>,
 }
 
 #[derive(Clone)]
-struct Way {
+struct SigningWay {
     parts: Parts,
     /// Keys, with their numbers among the secrets.
-    keys: Vec<(usize, Key)>,
+    keys: Vec<(usize, SignatureKey)>,
 }
 
 impl Verifier {
@@ -155,10 +155,10 @@ impl Verifier {
         secrets: &[Secret],
         tolerance: Duration,
     ) -> Result<Self, (usize, SecretFault)> {
-        let mut ways: Vec<Way> =
-            scheme.ways().into_iter().map(|parts| Way { parts, keys: Vec::new() }).collect();
+        let mut ways: Vec<SigningWay> =
+            scheme.ways().into_iter().map(|parts| SigningWay { parts, keys: Vec::new() }).collect();
         for (index, secret) in secrets.iter().enumerate() {
-            Way::add(&mut ways, index + 1, secret).map_err(|fault| (index, fault))?;
+            SigningWay::add(&mut ways, index + 1, secret).map_err(|fault| (index, fault))?;
         }
         Ok(Self { scheme, ways, tolerance, digests: secrets.iter().map(Secret::sha256).collect() })
     }
@@ -172,7 +172,7 @@ impl Verifier {
         let mut ways = self.ways.clone();
         ways.iter_mut().for_each(|way| way.keys.clear());
         for (index, secret) in secrets.iter().enumerate() {
-            Way::add(&mut ways, index + 1, secret).map_err(|fault| (index, fault))?;
+            SigningWay::add(&mut ways, index + 1, secret).map_err(|fault| (index, fault))?;
         }
         let digests = secrets.iter().map(Secret::sha256).collect();
         Ok(Self { scheme: self.scheme.clone(), ways, tolerance: self.tolerance, digests })
@@ -200,7 +200,7 @@ impl Verifier {
     }
 
     /// Returns headers of which one tells deliveries apart, if the signature covers neither the type nor the id of an event.
-    /// Of a scheme that signs in several ways, the ways with a secret count.
+    /// If the scheme signs in several ways, those with a secret count.
     pub fn unsigned_event_headers(&self) -> &'static [&'static str] {
         let Some(preset) = self.scheme.preset() else { return &[] };
         let ways = || self.ways.iter().zip(preset.event_headers());
@@ -310,7 +310,7 @@ impl Verifier {
         challenge: &[u8],
     ) -> Option<Vec<u8>> {
         let way = self.way(question)?;
-        let has_signed = |key: &&(usize, Key)| {
+        let has_signed = |key: &&(usize, SignatureKey)| {
             let key = std::slice::from_ref(*key);
             way.parts.verify(key, (question, &NoKeys), (now, self.tolerance), &mut Trace::off()).is_ok()
         };
@@ -319,21 +319,21 @@ impl Verifier {
     }
 
     /// Returns the way whose header was sent, of those that have a secret; else the first of them.
-    fn way(&self, delivery: &Delivery<'_>) -> Option<&Way> {
+    fn way(&self, delivery: &Delivery<'_>) -> Option<&SigningWay> {
         let mut usable = self.ways.iter().filter(|way| !way.keys.is_empty());
         let sent = usable.clone().find(|way| way.parts.place.is_in(delivery.headers));
         sent.or_else(|| usable.next()).or(self.ways.first())
     }
 }
 
-impl Way {
+impl SigningWay {
     /// Adds a secret to each way that it fits. Where a scheme signs or shows a token, a secret with `whsec_` signs.
     fn add(ways: &mut [Self], number: usize, secret: &Secret) -> Result<(), SecretFault> {
         let signs = secret.expose().starts_with("whsec_");
         let is_token = |way: &Self| way.parts.algorithm == Algorithm::Token;
         let either = ways.iter().any(is_token) && !ways.iter().all(is_token);
         for way in ways.iter_mut().filter(|way| !either || is_token(way) != signs) {
-            way.keys.push((number, Key::new(&way.parts, secret)?));
+            way.keys.push((number, SignatureKey::new(&way.parts, secret)?));
         }
         Ok(())
     }

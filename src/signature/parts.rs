@@ -1,9 +1,9 @@
 //! The four parts of a signature: its place, the encoding of its secret, the signed text, and the algorithm.
 
 use super::algorithm::Algorithm;
-use super::key::{Key, SecretEncoding, any_token};
+use super::key::{SecretEncoding, SignatureKey, any_token};
 use super::member::{self, Pointer};
-use super::place::{Candidates, Field, Located, Place, SignatureAt, text};
+use super::place::{Candidates, Field, LocatedTexts, Place, SignatureAt, text};
 use super::template::Template;
 use super::time::fresh;
 use super::trace::Trace;
@@ -50,7 +50,7 @@ impl Parts {
     }
 
     /// Finds the signatures, the time, the id and the members that the scheme needs.
-    pub(super) fn locate<'d, 'p>(&'p self, delivery: &Delivery<'d>) -> Result<Located<'d, 'p>, Fault> {
+    pub(super) fn locate<'d, 'p>(&'p self, delivery: &Delivery<'d>) -> Result<LocatedTexts<'d, 'p>, Fault> {
         let mut pointers: Vec<&Pointer> = Vec::new();
         pointers.extend(self.place.members().chain(self.signed.members()));
         let members = member::find(delivery.body, pointers).map_err(Fault::Content)?;
@@ -59,7 +59,7 @@ impl Parts {
 
     pub(super) fn verify(
         &self,
-        keys: &[(usize, Key)],
+        keys: &[(usize, SignatureKey)],
         (delivery, fetched): (&Delivery<'_>, &dyn FetchedKeys),
         when: (SystemTime, Duration),
         trace: &mut Trace,
@@ -112,21 +112,21 @@ impl Parts {
     /// Tries every secret, and compares every signature, regardless of those before.
     fn compare(
         &self,
-        keys: &[(usize, Key)],
-        (delivery, located): (&Delivery<'_>, &Located<'_, '_>),
+        keys: &[(usize, SignatureKey)],
+        (delivery, located): (&Delivery<'_>, &LocatedTexts<'_, '_>),
         candidates: &Candidates,
         trace: &mut Trace,
     ) -> Result<(), Fault> {
         let mut found = false;
         // A public key verifies a message in one piece.
-        let has_public = keys.iter().any(|(_, key)| matches!(key, Key::Public(_)));
+        let has_public = keys.iter().any(|(_, key)| matches!(key, SignatureKey::Public(_)));
         let message = match has_public && !candidates.by_public_key.is_empty() {
             true => self.signed.message(delivery, located),
             false => Cow::Borrowed(&[][..]),
         };
         for (number, key) in keys {
             let same = match key {
-                Key::Public(key) => {
+                SignatureKey::Public(key) => {
                     candidates.by_public_key.iter().any(|signature| key.has_signed(&message, signature))
                 }
                 _ if candidates.macs.is_empty() => false,
@@ -154,7 +154,11 @@ impl Parts {
 }
 
 /// Checks that each of the texts is one of the tokens.
-fn token(keys: &[(usize, Key)], located: &Located<'_, '_>, trace: &mut Trace) -> Result<Signed, Fault> {
+fn token(
+    keys: &[(usize, SignatureKey)],
+    located: &LocatedTexts<'_, '_>,
+    trace: &mut Trace,
+) -> Result<Signed, Fault> {
     trace.note(|| format!("algorithm: {}", Algorithm::Token.title()));
     let mut fine = !located.signatures.is_empty();
     for token in &located.signatures {

@@ -1,6 +1,6 @@
 //! The first part of a signature: its place in the request, and those of the time and the id that are signed beside it.
 
-use super::form::{Encoding, Form, Pairs, Text};
+use super::form::{Encoding, Form, Pairs, SignatureText};
 use super::member::{Members, Pointer};
 use super::time::TimeFormat;
 use super::{Delivery, Fault, one};
@@ -51,9 +51,9 @@ pub enum Field {
 
 /// The texts that a request has where the scheme looks for them.
 #[derive(Debug)]
-pub(super) struct Located<'d, 'p> {
+pub(super) struct LocatedTexts<'d, 'p> {
     /// The signatures, and the headers in which they are.
-    pub(super) signatures: Vec<Text<'d>>,
+    pub(super) signatures: Vec<SignatureText<'d>>,
     /// The time of signing.
     pub(super) time: Option<Cow<'d, str>>,
     /// The id.
@@ -127,7 +127,7 @@ impl Place {
         &self,
         delivery: &Delivery<'d>,
         members: Members<'p>,
-    ) -> Result<Located<'d, 'p>, Fault> {
+    ) -> Result<LocatedTexts<'d, 'p>, Fault> {
         let headers = delivery.headers;
         for (name, value) in &self.require {
             if !text(headers, name)?.eq_ignore_ascii_case(value) {
@@ -163,7 +163,8 @@ impl Place {
                 }
             }
             SignatureAt::Member(pointer) => {
-                let text = |value: &String| Text { text: Cow::Owned(value.clone()), is_ed25519: false };
+                let text =
+                    |value: &String| SignatureText { text: Cow::Owned(value.clone()), is_ed25519: false };
                 signatures.extend(members.values(pointer).iter().map(text));
             }
         }
@@ -171,13 +172,17 @@ impl Place {
             Some((field, _)) => read(field)?.or(pair.map(Cow::Borrowed)),
             None => None,
         };
-        Ok(Located { signatures, time, id, members })
+        Ok(LocatedTexts { signatures, time, id, members })
     }
 
-    /// Decodes the signatures. Of several in pairs, those that can't be decoded are ignored.
-    pub(super) fn decode(&self, texts: &[Text<'_>], by_public_key: bool) -> Result<Candidates, Fault> {
+    /// Decodes the signatures. If several are in pairs, those that can't be decoded are ignored.
+    pub(super) fn decode(
+        &self,
+        texts: &[SignatureText<'_>],
+        by_public_key: bool,
+    ) -> Result<Candidates, Fault> {
         let mut found = Candidates::default();
-        for Text { text, is_ed25519 } in texts {
+        for SignatureText { text, is_ed25519 } in texts {
             let decoded = self.encoding.decode(text);
             match decoded {
                 Some(bytes) if *is_ed25519 || by_public_key => found.by_public_key.push(bytes),

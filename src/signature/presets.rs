@@ -8,7 +8,7 @@ use super::algorithm::Algorithm::{self, EcdsaP256, Ed25519, RsaSha256, Sha1, Sha
 use super::form::Encoding::{Base64, Hex};
 use super::key::SecretEncoding::{Base64 as Base64Secret, Hex as HexSecret, Whsec};
 use super::parts::Parts;
-use super::row::At::{Header, Member, Pair};
+use super::row::ValueAt::{Header, Member, Pair};
 use super::row::{Preset, Row};
 use super::time::TimeFormat::{Milliseconds, Rfc3339, Seconds};
 

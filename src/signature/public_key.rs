@@ -15,7 +15,7 @@ pub(super) struct PublicKey(UnparsedPublicKey<Vec<u8>>);
 
 /// The kind of a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PublicKeyKind {
     Ed25519,
     P256,
     Rsa,
@@ -40,22 +40,22 @@ impl PublicKey {
     /// Reads a key for `algorithm`, which is not one of a MAC.
     pub(super) fn read(algorithm: Algorithm, text: &str) -> Result<Self, SecretFault> {
         let (kind, algorithm): (_, &'static dyn ring::signature::VerificationAlgorithm) = match algorithm {
-            Algorithm::Ed25519 => (Kind::Ed25519, &ED25519),
-            Algorithm::EcdsaP256 => (Kind::P256, &ECDSA_P256_SHA256_ASN1),
-            Algorithm::EcdsaP256Raw => (Kind::P256, &ECDSA_P256_SHA256_FIXED),
-            Algorithm::RsaSha256 => (Kind::Rsa, &RSA_PKCS1_2048_8192_SHA256),
-            Algorithm::RsaPssSha256 => (Kind::Rsa, &RSA_PSS_2048_8192_SHA256),
+            Algorithm::Ed25519 => (PublicKeyKind::Ed25519, &ED25519),
+            Algorithm::EcdsaP256 => (PublicKeyKind::P256, &ECDSA_P256_SHA256_ASN1),
+            Algorithm::EcdsaP256Raw => (PublicKeyKind::P256, &ECDSA_P256_SHA256_FIXED),
+            Algorithm::RsaSha256 => (PublicKeyKind::Rsa, &RSA_PKCS1_2048_8192_SHA256),
+            Algorithm::RsaPssSha256 => (PublicKeyKind::Rsa, &RSA_PSS_2048_8192_SHA256),
             _ => return Err(SecretFault::WrongKind),
         };
         let (found, bytes) = key(kind, text.trim())?;
         match (found, bytes.len()) {
             _ if found != kind => Err(SecretFault::WrongKind),
-            (Kind::Ed25519, 32) => Ok(Self(UnparsedPublicKey::new(algorithm, bytes))),
-            (Kind::P256, 65) if bytes[0] == 4 => Ok(Self(UnparsedPublicKey::new(algorithm, bytes))),
-            (Kind::Rsa, _) if rsa_bits(&bytes).is_some_and(|bits| RSA_BITS.contains(&bits)) => {
+            (PublicKeyKind::Ed25519, 32) => Ok(Self(UnparsedPublicKey::new(algorithm, bytes))),
+            (PublicKeyKind::P256, 65) if bytes[0] == 4 => Ok(Self(UnparsedPublicKey::new(algorithm, bytes))),
+            (PublicKeyKind::Rsa, _) if rsa_bits(&bytes).is_some_and(|bits| RSA_BITS.contains(&bits)) => {
                 Ok(Self(UnparsedPublicKey::new(algorithm, bytes)))
             }
-            (Kind::Rsa, _) if rsa_bits(&bytes).is_some() => Err(SecretFault::RsaSize),
+            (PublicKeyKind::Rsa, _) if rsa_bits(&bytes).is_some() => Err(SecretFault::RsaSize),
             _ => Err(SecretFault::NotAKey),
         }
     }
@@ -79,7 +79,7 @@ fn is_private(text: &str) -> bool {
 }
 
 /// Returns the kind of the key, and its bytes as ring takes them.
-fn key(expected: Kind, text: &str) -> Result<(Kind, Vec<u8>), SecretFault> {
+fn key(expected: PublicKeyKind, text: &str) -> Result<(PublicKeyKind, Vec<u8>), SecretFault> {
     if is_private(text) {
         return Err(SecretFault::PrivateKey);
     }
@@ -87,9 +87,9 @@ fn key(expected: Kind, text: &str) -> Result<(Kind, Vec<u8>), SecretFault> {
         return pem(text);
     }
     let bare = match expected {
-        Kind::Ed25519 => 32,
-        Kind::P256 => 65,
-        Kind::Rsa => 0,
+        PublicKeyKind::Ed25519 => 32,
+        PublicKeyKind::P256 => 65,
+        PublicKeyKind::Rsa => 0,
     };
     let text = text.strip_prefix("whpk_").unwrap_or(text);
     let bytes = match super::form::Encoding::Hex.decode(text) {
@@ -100,7 +100,7 @@ fn key(expected: Kind, text: &str) -> Result<(Kind, Vec<u8>), SecretFault> {
 }
 
 /// Reads the first block of a PEM text: a public key, or a certificate.
-fn pem(text: &str) -> Result<(Kind, Vec<u8>), SecretFault> {
+fn pem(text: &str) -> Result<(PublicKeyKind, Vec<u8>), SecretFault> {
     let block = || {
         let (label, rest) = text.strip_prefix("-----BEGIN ")?.split_once("-----")?;
         let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
@@ -110,14 +110,14 @@ fn pem(text: &str) -> Result<(Kind, Vec<u8>), SecretFault> {
     let (label, der) = block().ok_or(SecretFault::NotAKey)?;
     match label {
         "PUBLIC KEY" => spki(&der),
-        "RSA PUBLIC KEY" => Ok((Kind::Rsa, der)),
+        "RSA PUBLIC KEY" => Ok((PublicKeyKind::Rsa, der)),
         "CERTIFICATE" => spki(spki_of_certificate(&der).ok_or(SecretFault::NotAKey)?),
         _ => Err(SecretFault::NotAKey),
     }
 }
 
 /// Reads a SubjectPublicKeyInfo (RFC 5280 section 4.1).
-fn spki(der: &[u8]) -> Result<(Kind, Vec<u8>), SecretFault> {
+fn spki(der: &[u8]) -> Result<(PublicKeyKind, Vec<u8>), SecretFault> {
     let parts = || {
         let info = whole(der, SEQUENCE)?;
         let (algorithm, rest) = element(info, SEQUENCE)?;
@@ -127,9 +127,9 @@ fn spki(der: &[u8]) -> Result<(Kind, Vec<u8>), SecretFault> {
     };
     let (oid, parameters, key) = parts().ok_or(SecretFault::NotAKey)?;
     let kind = match oid {
-        ED25519_OID => Kind::Ed25519,
-        RSA_OID => Kind::Rsa,
-        EC_OID if whole(parameters, OID) == Some(P256_OID) => Kind::P256,
+        ED25519_OID => PublicKeyKind::Ed25519,
+        RSA_OID => PublicKeyKind::Rsa,
+        EC_OID if whole(parameters, OID) == Some(P256_OID) => PublicKeyKind::P256,
         EC_OID => return Err(SecretFault::WrongCurve),
         _ => return Err(SecretFault::WrongKind),
     };
@@ -154,7 +154,7 @@ fn spki_of_certificate(der: &[u8]) -> Option<&[u8]> {
 /// Returns the RSAPublicKey of a certificate, if it has one of a size that is neither weak nor slow.
 pub(super) fn rsa_of_certificate(der: &[u8]) -> Option<Vec<u8>> {
     let (kind, key) = spki(spki_of_certificate(der)?).ok()?;
-    let is_fit = kind == Kind::Rsa && rsa_bits(&key).is_some_and(|bits| RSA_BITS.contains(&bits));
+    let is_fit = kind == PublicKeyKind::Rsa && rsa_bits(&key).is_some_and(|bits| RSA_BITS.contains(&bits));
     is_fit.then_some(key)
 }
 

@@ -38,13 +38,13 @@ pub(super) struct Preset {
 /// One way to sign: the four parts in constants.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
-    at: At,
+    at: ValueAt,
     more_headers: &'static [&'static str],
     prefix: &'static str,
     pairs: Option<PairsRow>,
     encoding: Encoding,
-    time: Option<(At, TimeFormat)>,
-    id: Option<At>,
+    time: Option<(ValueAt, TimeFormat)>,
+    id: Option<ValueAt>,
     require: &'static [(&'static str, &'static str)],
     secret: SecretEncoding,
     signed: &'static str,
@@ -54,7 +54,7 @@ pub(super) struct Row {
 
 /// The place of a value.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum At {
+pub(super) enum ValueAt {
     Header(&'static str),
     Member(&'static str),
     Pair(&'static str),
@@ -75,15 +75,15 @@ const WEBHOOK_ID: &str = "{webhook_id}";
 impl Row {
     /// Returns a signature in a header, of the body alone.
     pub(super) const fn header(name: &'static str, algorithm: Algorithm, encoding: Encoding) -> Self {
-        Self::at(At::Header(name), algorithm, encoding)
+        Self::at(ValueAt::Header(name), algorithm, encoding)
     }
 
     /// Returns a signature in a member of the body.
     pub(super) const fn member(pointer: &'static str, algorithm: Algorithm, encoding: Encoding) -> Self {
-        Self::at(At::Member(pointer), algorithm, encoding)
+        Self::at(ValueAt::Member(pointer), algorithm, encoding)
     }
 
-    const fn at(at: At, algorithm: Algorithm, encoding: Encoding) -> Self {
+    const fn at(at: ValueAt, algorithm: Algorithm, encoding: Encoding) -> Self {
         Self {
             at,
             more_headers: &[],
@@ -123,12 +123,12 @@ impl Row {
     }
 
     /// Sets the place of the time of signing.
-    pub(super) const fn time(self, at: At, format: TimeFormat) -> Self {
+    pub(super) const fn time(self, at: ValueAt, format: TimeFormat) -> Self {
         Self { time: Some((at, format)), ..self }
     }
 
     /// Sets the place of the delivery's id.
-    pub(super) const fn id(self, at: At) -> Self {
+    pub(super) const fn id(self, at: ValueAt) -> Self {
         Self { id: Some(at), ..self }
     }
 
@@ -147,8 +147,8 @@ impl Row {
         Self { signed, ..self }
     }
 
-    /// Sets that the signature covers neither the type nor the id of an event. Of these headers, which the provider sends
-    /// beside it, one tells deliveries apart.
+    /// Sets that the signature covers neither the type nor the id of an event. One of these headers, which the provider
+    /// sends beside it, tells deliveries apart.
     pub(super) const fn unsigned_event(self, event_headers: &'static [&'static str]) -> Self {
         Self { event_headers, ..self }
     }
@@ -156,10 +156,10 @@ impl Row {
     fn parts(&self, webhook_id: &str) -> Parts {
         let name = |name: &&'static str| HeaderName::from_static(name);
         let pointer = |text| Pointer::parse(text).expect("the rows are tested");
-        let field = |at: At| match at {
-            At::Header(name) => Field::Header(HeaderName::from_static(name)),
-            At::Member(text) => Field::Member(pointer(text)),
-            At::Pair(key) => Field::Pair(Cow::Borrowed(key)),
+        let field = |at: ValueAt| match at {
+            ValueAt::Header(name) => Field::Header(HeaderName::from_static(name)),
+            ValueAt::Member(text) => Field::Member(pointer(text)),
+            ValueAt::Pair(key) => Field::Pair(Cow::Borrowed(key)),
         };
         let form = match self.pairs {
             None => Form::Prefixed(Cow::Borrowed(self.prefix)),
@@ -171,10 +171,10 @@ impl Row {
             }),
         };
         let signature = match self.at {
-            At::Header(first) | At::Pair(first) => {
+            ValueAt::Header(first) | ValueAt::Pair(first) => {
                 SignatureAt::Headers([&[first], self.more_headers].concat().iter().map(name).collect(), form)
             }
-            At::Member(text) => SignatureAt::Member(pointer(text)),
+            ValueAt::Member(text) => SignatureAt::Member(pointer(text)),
         };
         let format = self.time.map(|(_, format)| format).unwrap_or_default();
         let signed = self.signed.replace(WEBHOOK_ID, webhook_id);
@@ -256,7 +256,7 @@ impl Preset {
     /// Returns the header that holds the secret itself.
     pub(super) fn token_header(&self) -> Option<&'static str> {
         self.ways.iter().flatten().find_map(|row| match row.at {
-            At::Header(name) if row.algorithm.shows_credential() => Some(name),
+            ValueAt::Header(name) if row.algorithm.shows_credential() => Some(name),
             _ => None,
         })
     }

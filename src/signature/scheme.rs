@@ -48,7 +48,7 @@ impl Scheme {
         new.map(drop).map_err(|(_, fault)| fault)
     }
 
-    /// Returns the ways to sign. Of several, the one whose header is sent counts.
+    /// Returns the ways to sign. The one whose header is sent counts.
     pub fn ways(&self) -> Vec<Parts> {
         match (self, self.preset()) {
             (Self::Custom(parts), _) => vec![(**parts).clone()],

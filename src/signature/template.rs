@@ -3,7 +3,7 @@
 use super::boundary::{Boundaries, boundaries};
 use super::crc32::crc32;
 use super::member::Pointer;
-use super::place::{Located, text};
+use super::place::{LocatedTexts, text};
 use super::time::TimeFormat;
 use super::{Delivery, Fault};
 use crate::secret::{hex, sha256};
@@ -149,7 +149,7 @@ impl Template {
     pub(super) fn feed(
         &self,
         delivery: &Delivery<'_>,
-        located: &Located<'_, '_>,
+        located: &LocatedTexts<'_, '_>,
         mut sink: impl FnMut(&[u8]),
     ) {
         for piece in &self.pieces {
@@ -179,7 +179,11 @@ impl Template {
     }
 
     /// Returns the signed text in one piece. The body alone is not copied.
-    pub(super) fn message<'d>(&self, delivery: &Delivery<'d>, located: &Located<'_, '_>) -> Cow<'d, [u8]> {
+    pub(super) fn message<'d>(
+        &self,
+        delivery: &Delivery<'d>,
+        located: &LocatedTexts<'_, '_>,
+    ) -> Cow<'d, [u8]> {
         if self.pieces == [Piece::Body] {
             return Cow::Borrowed(delivery.body);
         }

@@ -13,7 +13,7 @@ pub enum Mark {
 
 /// One step. Holds no secret and no signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct TraceStep {
     /// Its outcome.
     pub mark: Mark,
     /// The part that was checked, and the finding.
@@ -22,7 +22,7 @@ pub struct Step {
 
 /// A collector of steps. It costs nothing if it is off.
 #[derive(Debug, Default)]
-pub struct Trace(Option<Vec<Step>>);
+pub struct Trace(Option<Vec<TraceStep>>);
 
 impl Trace {
     /// Returns a collector that is off: for requests.
@@ -36,7 +36,7 @@ impl Trace {
     }
 
     /// Returns the steps.
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[TraceStep] {
         self.0.as_deref().unwrap_or_default()
     }
 
@@ -54,7 +54,7 @@ impl Trace {
 
     fn add(&mut self, mark: Mark, text: impl FnOnce() -> String) {
         if let Some(steps) = &mut self.0 {
-            steps.push(Step { mark, text: text() });
+            steps.push(TraceStep { mark, text: text() });
         }
     }
 }

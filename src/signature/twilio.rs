@@ -2,7 +2,7 @@
 //! its hash, which is a parameter of the URL.
 
 use super::algorithm::Algorithm;
-use super::key::Key;
+use super::key::SignatureKey;
 use super::trace::Trace;
 use super::{Delivery, Fault, Signed, one};
 use crate::secret::{hex, sha256};
@@ -22,7 +22,7 @@ const MAX_PARAMETERS: usize = 1000;
 type Parameters<'d> = BTreeSet<(Cow<'d, str>, Cow<'d, str>)>;
 
 pub(super) fn verify(
-    keys: &[(usize, Key)],
+    keys: &[(usize, SignatureKey)],
     delivery: &Delivery<'_>,
     trace: &mut Trace,
 ) -> Result<Signed, Fault> {

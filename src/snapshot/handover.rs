@@ -10,14 +10,14 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 /// Scheme, host and port.
-type Origin<'c> = (bool, &'c Host, u16);
+type ServerOrigin<'c> = (bool, &'c Host, u16);
 
 /// Compares the origins to which the accounts of two configurations send their tokens.
 pub(super) struct Handover<'a> {
     before: &'a Config,
     after: &'a Config,
     /// Collected for the first account that asks.
-    origins: OnceCell<[HashMap<&'a str, HashSet<Origin<'a>>>; 2]>,
+    origins: OnceCell<[HashMap<&'a str, HashSet<ServerOrigin<'a>>>; 2]>,
 }
 
 impl<'a> Handover<'a> {
@@ -33,8 +33,8 @@ impl<'a> Handover<'a> {
     }
 }
 
-fn origins(config: &Config) -> HashMap<&str, HashSet<Origin<'_>>> {
-    let mut origins: HashMap<&str, HashSet<Origin<'_>>> = HashMap::new();
+fn origins(config: &Config) -> HashMap<&str, HashSet<ServerOrigin<'_>>> {
+    let mut origins: HashMap<&str, HashSet<ServerOrigin<'_>>> = HashMap::new();
     for outbound in config.services.values().filter_map(|service| service.outbound.as_ref()) {
         let url = &outbound.server_url;
         origins.entry(&outbound.account.name).or_default().insert((url.tls, &url.host, url.port));

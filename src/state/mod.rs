@@ -60,14 +60,14 @@ pub struct Entry {
     /// The time at which the refresh token was obtained. A time before 1970 is stored as 1970.
     pub obtained_at: SystemTime,
     /// The newest token that may be sent, if any.
-    pub access: Option<Access>,
+    pub access: Option<StoredAccess>,
     /// The refusal of the refresh token, if it was refused.
     pub lost: Option<Lost>,
 }
 
 /// A stored access token, or ID token if the account sends that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Access {
+pub struct StoredAccess {
     /// Digest of the properties that determine the token (scopes, audience, kind of token …).
     pub bound_to: [u8; 32],
     /// The token without a prefix.

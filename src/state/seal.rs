@@ -11,7 +11,7 @@
 //! wrong key from damage; it tells an attacker nothing that the tag doesn't. HKDF doesn't slow down guessing: the text
 //! has to be random, which the configuration enforces as far as a minimum length can.
 
-use super::{Access, Entry, Lost};
+use super::{Entry, Lost, StoredAccess};
 use crate::secret::Secret;
 use ring::aead::{self, AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
@@ -46,11 +46,11 @@ pub(super) enum Unopened {
 }
 
 /// Seconds and nanoseconds since 1970.
-type Time = (u64, u32);
+type SealedTime = (u64, u32);
 
 /// The sealed content, as JSON.
 #[derive(Serialize)]
-struct Content<'a> {
+struct SealedContent<'a> {
     v: u64,
     bound_to: [u8; 32],
     rotation: u64,
@@ -58,9 +58,9 @@ struct Content<'a> {
     refresh_token: Option<&'a str>,
     rotated: bool,
     reusable: bool,
-    obtained_at: Time,
+    obtained_at: SealedTime,
     lost: Option<&'a str>,
-    lost_at: Option<Time>,
+    lost_at: Option<SealedTime>,
     access: Option<AccessContent<'a>>,
 }
 
@@ -68,8 +68,8 @@ struct Content<'a> {
 struct AccessContent<'a> {
     bound_to: [u8; 32],
     token: &'a str,
-    obtained_at: Time,
-    expires_at: Time,
+    obtained_at: SealedTime,
+    expires_at: SealedTime,
 }
 
 #[derive(Deserialize)]
@@ -86,9 +86,9 @@ struct OpenedContent {
     rotated: Option<bool>,
     #[serde(default)]
     reusable: bool,
-    obtained_at: Time,
+    obtained_at: SealedTime,
     lost: Option<String>,
-    lost_at: Option<Time>,
+    lost_at: Option<SealedTime>,
     access: Option<OpenedAccess>,
 }
 
@@ -96,8 +96,8 @@ struct OpenedContent {
 struct OpenedAccess {
     bound_to: [u8; 32],
     token: String,
-    obtained_at: Time,
-    expires_at: Time,
+    obtained_at: SealedTime,
+    expires_at: SealedTime,
 }
 
 /// Seals `entry` for `account` with `key`.
@@ -200,7 +200,7 @@ fn authenticated(header: &[u8], account: &str) -> Aad<Vec<u8>> {
 
 fn to_json(entry: &Entry) -> io::Result<Zeroizing<Vec<u8>>> {
     let refresh_token = entry.refresh_token.as_ref().map(Secret::expose);
-    let content = Content {
+    let content = SealedContent {
         v: if refresh_token.is_some() { CONTENT } else { CONTENT_WITHOUT_REFRESH_TOKEN },
         bound_to: entry.bound_to,
         rotation: entry.revision,
@@ -237,7 +237,7 @@ fn from_json(json: &[u8]) -> Result<Entry, Unopened> {
     }
     let lost_at = content.lost_at.unwrap_or_default();
     let access = content.access.map(|access| {
-        Ok(Access {
+        Ok(StoredAccess {
             bound_to: access.bound_to,
             token: Secret::new(access.token),
             obtained_at: time(access.obtained_at)?,
@@ -259,12 +259,12 @@ fn from_json(json: &[u8]) -> Result<Entry, Unopened> {
     })
 }
 
-fn since_1970(time: SystemTime) -> Time {
+fn since_1970(time: SystemTime) -> SealedTime {
     let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     (since_1970.as_secs(), since_1970.subsec_nanos())
 }
 
-fn time((seconds, nanoseconds): Time) -> Result<SystemTime, Unopened> {
+fn time((seconds, nanoseconds): SealedTime) -> Result<SystemTime, Unopened> {
     UNIX_EPOCH
         .checked_add(Duration::from_secs(seconds))
         .and_then(|time| time.checked_add(Duration::from_nanos(u64::from(nanoseconds))))

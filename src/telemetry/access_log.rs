@@ -37,7 +37,7 @@ thread_local! {
 /// The outcome of one request. The caller has removed keys and query from `path`.
 #[derive(Debug, Clone)]
 pub struct Outcome<'a> {
-    /// When the request arrived.
+    /// The time at which the request arrived.
     pub time: SystemTime,
     /// The direction of the request.
     pub direction: Direction,

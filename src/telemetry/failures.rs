@@ -24,7 +24,7 @@ pub const MAX_FAILURES: usize = 50;
 
 /// One request that failed. Holds no path, no query and no value of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct RecentFailure {
     /// The time of the failure.
     pub at: SystemTime,
     /// The listener on which the request came.
@@ -55,7 +55,7 @@ pub struct Failure {
     pub request_id: Box<str>,
 }
 
-impl Failure {
+impl RecentFailure {
     /// Equal for failures of one kind: same direction, service, code and reason.
     fn kind(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -68,7 +68,7 @@ impl Failure {
 #[derive(Debug, Clone)]
 pub struct FailureRow {
     /// The failure.
-    pub failure: Arc<Failure>,
+    pub failure: Arc<RecentFailure>,
     /// The number of failures that the row stands for: this one and those that gave way to it.
     pub count: u64,
     /// The time of the first of them.
@@ -80,7 +80,7 @@ pub struct FailureRow {
 /// The last failures of the process, at most [`MAX_FAILURES`]. They outlive reloads.
 #[derive(Debug, Default)]
 pub struct RecentFailures {
-    list: Mutex<List>,
+    list: Mutex<FailureList>,
 }
 
 impl RecentFailures {
@@ -89,8 +89,8 @@ impl RecentFailures {
         Self::default()
     }
 
-    /// Adds a failure. What gives way is freed after the lock.
-    pub fn push(&self, failure: Failure) {
+    /// Adds a failure. A row that gives way is freed after the lock.
+    pub fn push(&self, failure: RecentFailure) {
         let (hash, first_at) = (failure.kind(), failure.at);
         let row = FailureRow { failure: Arc::new(failure), count: 1, first_at, kind: 0 };
         let displaced = self.list.lock().unwrap_or_else(PoisonError::into_inner).push(row, hash);
@@ -106,7 +106,7 @@ impl RecentFailures {
 
 /// The rows, and what they have in common.
 #[derive(Debug)]
-struct List {
+struct FailureList {
     /// Oldest first.
     rows: VecDeque<FailureRow>,
     /// The kinds of the rows, by hash. Apart from their counts, so that a search reads no more than it needs.
@@ -118,13 +118,13 @@ struct List {
 /// One more than the rows, for the one that is added before another gives way.
 const KINDS: usize = MAX_FAILURES + 1;
 
-impl Default for List {
+impl Default for FailureList {
     fn default() -> Self {
         Self { rows: VecDeque::with_capacity(KINDS), hashes: [0; KINDS], counts: [0; KINDS] }
     }
 }
 
-impl List {
+impl FailureList {
     /// Adds a row of the kind with this hash. Returns the row that gives way.
     fn push(&mut self, mut row: FailureRow, hash: u64) -> Option<FailureRow> {
         let known = (0..KINDS).find(|&kind| self.hashes[kind] == hash && self.counts[kind] > 0);
@@ -156,8 +156,8 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
-    fn failure(n: u64, service: Option<&str>, reason: &'static str) -> Failure {
-        Failure {
+    fn failure(n: u64, service: Option<&str>, reason: &'static str) -> RecentFailure {
+        RecentFailure {
             at: UNIX_EPOCH + Duration::from_secs(n),
             direction: Direction::Webhook,
             service: service.map(Into::into),

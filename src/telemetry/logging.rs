@@ -86,17 +86,17 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + 'static,
 {
-    let form = Form { text: lines::format(), json };
+    let form = EventFormat { text: lines::format(), json };
     lines::layer().event_format(form).with_writer(writer).with_ansi(ansi).log_internal_errors(false)
 }
 
 /// Writes an event in the current format.
-struct Form {
+struct EventFormat {
     text: lines::format::Format,
     json: Arc<AtomicBool>,
 }
 
-impl<S, N> FormatEvent<S, N> for Form
+impl<S, N> FormatEvent<S, N> for EventFormat
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
@@ -117,7 +117,7 @@ where
 
 /// Writes `{"time","level","target","message",…}`, then the event's own fields.
 fn write_json(mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-    let mut fields = Fields::default();
+    let mut fields = EventFields::default();
     event.record(&mut fields);
     let time = jiff::Timestamp::now();
     let level = event.metadata().level().as_str().to_ascii_lowercase();
@@ -132,12 +132,12 @@ fn write_json(mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
 
 /// The fields of one event.
 #[derive(Default)]
-struct Fields {
+struct EventFields {
     message: String,
     others: Vec<(&'static str, Value)>,
 }
 
-impl Fields {
+impl EventFields {
     fn add(&mut self, field: &Field, text: String) {
         match field.name() {
             "message" => self.message = text,
@@ -150,7 +150,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.others.push((field.name(), value.into()));
     }

@@ -153,7 +153,7 @@ impl ServiceStats {
         }
     }
 
-    /// Records a failed request. Of several at the same moment, one is kept.
+    /// Records a failed request. One of several at the same moment is kept.
     pub fn failed(&self, error: LastError) {
         if let Ok(mut last) = self.used().failures().last.try_lock() {
             *last = Some(Box::new(error));

@@ -22,14 +22,14 @@ pub mod tls;
 mod upstream;
 
 pub use proxy::ProxyError;
-use upstream::Resolved;
+use upstream::ResolvedAddresses;
 pub use upstream::Upstream;
 
 use crate::config::model::{ServerUrl, ServiceTls, UsedProxy};
 use dial::{DialError, dial};
 use names::{Names, NoAddress};
 use pool::{Pool, PoolKey};
-use proxy::Way;
+use proxy::ProxyPath;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use stream::{Io, ServerStream};
@@ -189,7 +189,7 @@ impl Transport {
     }
 
     /// Returns the addresses to connect to: those of the upstream, or of the proxy before it.
-    async fn resolve(&self, upstream: &Upstream) -> Result<Resolved, ConnectError> {
+    async fn resolve(&self, upstream: &Upstream) -> Result<ResolvedAddresses, ConnectError> {
         upstream.addresses().await.map_err(|error| match &upstream.hop {
             None => ConnectError::NoAddress(error),
             Some(hop) => hop.failed(None, ProxyError::NoAddress(error)),
@@ -200,7 +200,7 @@ impl Transport {
     async fn open(
         &self,
         upstream: &Upstream,
-        found: &Resolved,
+        found: &ResolvedAddresses,
         listener: Option<SocketAddr>,
     ) -> Result<(Io, SocketAddr), ConnectError> {
         let (mut stream, address) = match dial(&found.allowed, listener, None).await {
@@ -209,7 +209,7 @@ impl Transport {
         };
         upstream.worked(address);
         if let Some(hop) = &upstream.hop
-            && let Way::Tunnel(request) = &hop.way
+            && let ProxyPath::Tunnel(request) = &hop.way
         {
             let opened = proxy::open_tunnel(&mut stream, request).await;
             opened.map_err(|source| hop.failed(Some(address), source))?;
@@ -240,7 +240,7 @@ impl Transport {
 /// Looks the name up again after no address accepted a connection: the server may have moved.
 async fn dial_again(
     upstream: &Upstream,
-    tried: &Resolved,
+    tried: &ResolvedAddresses,
     listener: Option<SocketAddr>,
     error: DialError,
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {

@@ -19,7 +19,7 @@ mod tests;
 use arc_swap::ArcSwapOption;
 use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
-use lookup::Found;
+use lookup::FoundAddresses;
 use source::ResolverSource;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -328,7 +328,7 @@ impl Name {
     fn settle(
         &self,
         number: u64,
-        found: Result<Found, NoAddress>,
+        found: Result<FoundAddresses, NoAddress>,
         begun: Instant,
         now: Instant,
         sender: &watch::Sender<Option<Arc<NameAnswer>>>,

@@ -44,15 +44,15 @@ impl PoolKey {
 
 /// The peer type with which the engine's pool is queried.
 #[derive(Clone)]
-struct Lookup(PoolKey);
+struct PoolLookup(PoolKey);
 
-impl fmt::Display for Lookup {
+impl fmt::Display for PoolLookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0.0)
     }
 }
 
-impl Peer for Lookup {
+impl Peer for PoolLookup {
     fn address(&self) -> &EngineAddr {
         // The address is part of the key; the pool does not use this one.
         static NONE: LazyLock<EngineAddr> =
@@ -94,7 +94,7 @@ impl Pool {
 
     /// Takes an idle connection that is alive.
     pub(crate) async fn take(&self, key: PoolKey) -> Option<Box<ServerStream>> {
-        let stream = ServerStream::take(self.0.reused_stream(&Lookup(key)).await?)?;
+        let stream = ServerStream::take(self.0.reused_stream(&PoolLookup(key)).await?)?;
         stream.wire().renew();
         Some(stream)
     }

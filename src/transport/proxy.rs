@@ -74,11 +74,11 @@ impl ProxyError {
 pub(super) struct Hop {
     /// The proxy's host and port.
     pub(super) proxy: String,
-    pub(super) way: Way,
+    pub(super) way: ProxyPath,
 }
 
 /// The way through a proxy.
-pub(super) enum Way {
+pub(super) enum ProxyPath {
     /// CONNECT, with this head.
     Tunnel(Vec<u8>),
     /// Requests to the proxy, with this text before a target in origin form.
@@ -94,9 +94,9 @@ impl Hop {
     pub(super) fn new(proxy: &ForwardProxy, upstream: &ServerUrl) -> Self {
         let authorization = proxy.authorization.clone();
         let way = if upstream.tls {
-            Way::Tunnel(connect_request(upstream, authorization.as_ref()))
+            ProxyPath::Tunnel(connect_request(upstream, authorization.as_ref()))
         } else {
-            Way::Absolute { prefix: format!("http://{}", upstream.authority), authorization }
+            ProxyPath::Absolute { prefix: format!("http://{}", upstream.authority), authorization }
         };
         Self { proxy: proxy.url.authority.clone(), way }
     }

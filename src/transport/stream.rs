@@ -1,8 +1,8 @@
 //! One connection to an upstream, as the engine's session uses it: it counts bytes, writes without waiting, and can be
 //! corked.
 //!
-//! - **Counting.** Bytes that the connection below took and returned, above TLS. Whether a request may be sent again is
-//!   decided by these counts alone. TLS session tickets do not count as read; bytes that rustls buffered count as
+//! - **Counting.** Bytes that the connection below took and returned, above TLS. These counts alone
+//!   decide if a request may be sent again. TLS session tickets do not count as read; bytes that rustls buffered count as
 //!   written, which is the safe direction.
 //! - **Write-behind.** A write never waits. Bytes that the socket does not take are queued and leave while the response
 //!   is read, or by [`Wire::driven_below`]. So one session can send and receive at the same time, and neither a server
@@ -48,7 +48,7 @@ pub(crate) enum Io {
 
 /// The treatment of written bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum StreamMode {
     /// They are sent, as far as the socket takes them.
     Flowing,
     /// They are dropped: the session writes a placeholder head.
@@ -64,7 +64,7 @@ enum Mode {
 struct Inner {
     io: Io,
     behind: BytesMut,
-    mode: Mode,
+    mode: StreamMode,
     /// Bytes were written and not yet flushed: TLS buffers records that the socket did not take.
     is_unflushed: bool,
     written: u64,
@@ -103,7 +103,7 @@ impl ServerStream {
         Self(Wire(Arc::new(Mutex::new(Inner {
             io,
             behind: BytesMut::new(),
-            mode: Mode::Flowing,
+            mode: StreamMode::Flowing,
             is_unflushed: false,
             written: 0,
             read: 0,
@@ -148,12 +148,12 @@ impl Wire {
     /// Returns true if every accepted byte was written, so that the connection may serve another request.
     pub(crate) fn is_drained(&self) -> bool {
         let inner = self.lock();
-        inner.behind.is_empty() && inner.mode == Mode::Flowing
+        inner.behind.is_empty() && inner.mode == StreamMode::Flowing
     }
 
     /// Begins a request. Drops writes until [`Self::hold_behind`].
     pub(crate) fn begin(&self) {
-        self.set(Mode::Discarding);
+        self.set(StreamMode::Discarding);
         self.lock().resets_on_close = true;
     }
 
@@ -165,30 +165,30 @@ impl Wire {
     /// Gathers writes behind `head` until [`Self::let_go`].
     pub(crate) fn hold_behind(&self, head: BytesMut) {
         let mut inner = self.lock();
-        if inner.mode != Mode::Broken {
-            (inner.mode, inner.behind, inner.is_unflushed) = (Mode::Held, head, true);
+        if inner.mode != StreamMode::Broken {
+            (inner.mode, inner.behind, inner.is_unflushed) = (StreamMode::Held, head, true);
         }
     }
 
     /// Gathers writes until [`Self::let_go`].
     pub(crate) fn hold(&self) {
-        self.set(Mode::Held);
+        self.set(StreamMode::Held);
     }
 
     /// Lets gathered writes leave with the next read, write or flush.
     pub(crate) fn let_go(&self) {
-        self.set(Mode::Flowing);
+        self.set(StreamMode::Flowing);
     }
 
     /// Turns the connection into a tunnel: writes wait until the server takes them.
     pub(crate) fn become_tunnel(&self) {
-        self.set(Mode::Tunnel);
+        self.set(StreamMode::Tunnel);
         self.end();
     }
 
-    fn set(&self, mode: Mode) {
+    fn set(&self, mode: StreamMode) {
         let mut inner = self.lock();
-        if inner.mode != Mode::Broken {
+        if inner.mode != StreamMode::Broken {
             inner.mode = mode;
         }
     }
@@ -219,7 +219,7 @@ impl Wire {
 impl Inner {
     /// Writes the queue as far as the socket takes it. Never pending; a failure is stored.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if matches!(self.mode, Mode::Held | Mode::Discarding) {
+        if matches!(self.mode, StreamMode::Held | StreamMode::Discarding) {
             return;
         }
         while !self.behind.is_empty() {
@@ -240,13 +240,13 @@ impl Inner {
     }
 
     fn fail(&mut self) {
-        self.mode = Mode::Broken;
+        self.mode = StreamMode::Broken;
         self.behind = BytesMut::new();
         self.is_unflushed = false;
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.mode == Mode::Broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        if self.mode == StreamMode::Broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -266,7 +266,7 @@ impl Inner {
         match poll {
             // A tunnel over TLS ended without a close_notify.
             Poll::Ready(Err(error))
-                if self.mode == Mode::Tunnel && error.kind() == io::ErrorKind::UnexpectedEof =>
+                if self.mode == StreamMode::Tunnel && error.kind() == io::ErrorKind::UnexpectedEof =>
             {
                 Poll::Ready(Ok(()))
             }
@@ -275,18 +275,18 @@ impl Inner {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.mode == Mode::Tunnel && !self.behind.is_empty() {
+        if self.mode == StreamMode::Tunnel && !self.behind.is_empty() {
             self.drive(cx);
             if !self.behind.is_empty() {
                 return Poll::Pending;
             }
         }
         self.check()?;
-        if self.mode == Mode::Discarding {
+        if self.mode == StreamMode::Discarding {
             return Poll::Ready(Ok(bytes.len()));
         }
         self.is_unflushed = true;
-        if self.behind.is_empty() && self.mode != Mode::Held {
+        if self.behind.is_empty() && self.mode != StreamMode::Held {
             match self.io.poll_write(cx, bytes) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.written += n as u64;
@@ -296,7 +296,7 @@ impl Inner {
                     self.fail();
                     return Poll::Ready(self.check().map(|()| 0));
                 }
-                Poll::Pending if self.mode == Mode::Tunnel => return Poll::Pending,
+                Poll::Pending if self.mode == StreamMode::Tunnel => return Poll::Pending,
                 Poll::Pending => {}
             }
         }
@@ -306,7 +306,7 @@ impl Inner {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.drive(cx);
-        if self.mode == Mode::Tunnel && self.is_unflushed {
+        if self.mode == StreamMode::Tunnel && self.is_unflushed {
             return Poll::Pending;
         }
         Poll::Ready(self.check())

@@ -17,7 +17,7 @@ mod tests;
 mod verifier;
 
 pub use certificate::not_after_day;
-pub use error::{CertificateFault, TlsError};
+pub use error::{ServerCertificateFault, TlsError};
 pub use settings::TlsSettingsError;
 
 use crate::config::model::CaBundle;

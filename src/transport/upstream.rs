@@ -5,7 +5,7 @@ use super::ConnectError;
 use super::egress::allowed;
 use super::names::{Name, Names, NoAddress};
 use super::pool::PoolKey;
-use super::proxy::{Hop, ProxyError, Way};
+use super::proxy::{Hop, ProxyError, ProxyPath};
 use super::tls::{TlsClient, TlsError, server_name};
 use crate::config::model::{ForwardProxy, Host, ServerUrl, ServiceTls};
 use crate::log_limit::LogLimit;
@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// The location to connect to: the upstream, or the proxy before it.
-enum Server {
+enum ConnectTarget {
     /// At this address, for which the key of idle connections is computed once.
     At(SocketAddr, PoolKey),
     /// At the addresses of a name, with a port.
@@ -38,7 +38,7 @@ impl Tls {
 
 /// A `server_url` or `forward_to`, prepared for the request path.
 pub struct Upstream {
-    server: Server,
+    server: ConnectTarget,
     pub(super) tls: Option<Tls>,
     /// The forward proxy before it.
     pub(super) hop: Option<Box<Hop>>,
@@ -71,10 +71,10 @@ impl Upstream {
         // The proxy resolves the upstream's name.
         let connects_to = proxy.map_or(url, |proxy| &proxy.url);
         let server = match &connects_to.host {
-            Host::Name(name) => Server::Named(names.name(name), connects_to.port),
+            Host::Name(name) => ConnectTarget::Named(names.name(name), connects_to.port),
             Host::Ip(ip) => {
                 let address = SocketAddr::new(*ip, connects_to.port);
-                Server::At(address, PoolKey::new(group, address))
+                ConnectTarget::At(address, PoolKey::new(group, address))
             }
         };
         Self {
@@ -112,14 +112,14 @@ impl Upstream {
     /// form, and the value of `Proxy-Authorization`. `None`: the request goes to the upstream, or through a tunnel.
     pub(crate) fn absolute_form(&self) -> Option<(&str, Option<&HeaderValue>)> {
         match &self.hop.as_ref()?.way {
-            Way::Absolute { prefix, authorization } => Some((prefix, authorization.as_ref())),
-            Way::Tunnel(_) => None,
+            ProxyPath::Absolute { prefix, authorization } => Some((prefix, authorization.as_ref())),
+            ProxyPath::Tunnel(_) => None,
         }
     }
 
     /// Returns the meaning of a 407 to a request in absolute form; `None`: the request did not go to a proxy.
     pub(crate) fn refused_by_proxy(&self) -> Option<ConnectError> {
-        let hop = self.hop.as_ref().filter(|hop| matches!(hop.way, Way::Absolute { .. }))?;
+        let hop = self.hop.as_ref().filter(|hop| matches!(hop.way, ProxyPath::Absolute { .. }))?;
         Some(hop.failed(None, ProxyError::Authentication))
     }
 
@@ -129,16 +129,16 @@ impl Upstream {
     }
 
     /// Returns the addresses to try.
-    pub(super) async fn addresses(&self) -> Result<Resolved, NoAddress> {
+    pub(super) async fn addresses(&self) -> Result<ResolvedAddresses, NoAddress> {
         match &self.server {
-            Server::At(address, _) => Ok(Resolved { allowed: vec![*address], all: None }),
-            Server::Named(name, port) => {
+            ConnectTarget::At(address, _) => Ok(ResolvedAddresses { allowed: vec![*address], all: None }),
+            ConnectTarget::Named(name, port) => {
                 let all = name.addresses().await?;
                 let allowed = self.allowed(&all, *port);
                 if allowed.is_empty() {
                     Err(NoAddress::Denied)
                 } else {
-                    Ok(Resolved { allowed, all: Some(all) })
+                    Ok(ResolvedAddresses { allowed, all: Some(all) })
                 }
             }
         }
@@ -151,8 +151,8 @@ impl Upstream {
     /// Returns the keys of the idle connections to the addresses that are known and fresh.
     pub(super) fn known_keys(&self) -> SmallKeys {
         match &self.server {
-            Server::At(address, key) => SmallKeys::One((*address, *key)),
-            Server::Named(name, port) => {
+            ConnectTarget::At(address, key) => SmallKeys::One((*address, *key)),
+            ConnectTarget::Named(name, port) => {
                 let known = name.known();
                 let allowed = self.allowed(known.as_deref().unwrap_or_default(), *port);
                 SmallKeys::Several(allowed.into_iter().map(|address| (address, self.key(address))).collect())
@@ -163,28 +163,28 @@ impl Upstream {
     /// Returns the key of the idle connections to `address`.
     pub(super) fn key(&self, address: SocketAddr) -> PoolKey {
         match &self.server {
-            Server::At(_, key) => *key,
-            Server::Named(..) => PoolKey::new(self.group, address),
+            ConnectTarget::At(_, key) => *key,
+            ConnectTarget::Named(..) => PoolKey::new(self.group, address),
         }
     }
 
     /// Records that a connection to `address` was made.
     pub(super) fn worked(&self, address: SocketAddr) {
-        if let Server::Named(name, _) = &self.server {
+        if let ConnectTarget::Named(name, _) = &self.server {
             name.worked(address.ip());
         }
     }
 
     /// Returns addresses other than `tried`, none of which accepted a connection.
-    pub(super) async fn moved(&self, tried: &Resolved) -> Option<Vec<SocketAddr>> {
-        let (Server::Named(name, port), Some(tried)) = (&self.server, &tried.all) else { return None };
+    pub(super) async fn moved(&self, tried: &ResolvedAddresses) -> Option<Vec<SocketAddr>> {
+        let (ConnectTarget::Named(name, port), Some(tried)) = (&self.server, &tried.all) else { return None };
         let allowed = self.allowed(&name.all_failed(tried).await?, *port);
         (!allowed.is_empty()).then_some(allowed)
     }
 }
 
 /// The resolved addresses of an upstream.
-pub(super) struct Resolved {
+pub(super) struct ResolvedAddresses {
     /// The addresses that may be connected to, the best first; at least one.
     pub(super) allowed: Vec<SocketAddr>,
     /// All addresses of the name.

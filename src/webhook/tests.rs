@@ -18,6 +18,11 @@ use std::time::{Duration, UNIX_EPOCH};
 const NOW: Duration = Duration::from_secs(1_000_000);
 
 fn webhook() -> Webhook {
+    webhook_with(vec![key("good")], true)
+}
+
+/// A webhook with these keys, of a user who is active or not, before the receiver `http://app/hooks`.
+pub(super) fn webhook_with(keys: Vec<ApiKey>, active: bool) -> Webhook {
     let forward_to = ServerUrl {
         tls: false,
         host: Host::Name("app".into()),
@@ -25,8 +30,8 @@ fn webhook() -> Webhook {
         authority: "app".into(),
         path: "/hooks".into(),
     };
-    let user = Arc::new(User { key: "bot".into(), name: None, active: true });
-    Webhook::new(user, forward_to, vec![key("good")])
+    let user = Arc::new(User { key: "bot".into(), name: None, active });
+    Webhook::new(user, forward_to, keys)
 }
 
 /// A key whose text and id are `text`.

@@ -205,7 +205,7 @@ impl Row {
             same("code in the access log", limited("line", line).await?["code"].as_str(), Some(code))?;
         }
         self.upstream_ends(number, attache, stub).await?;
-        // Whether it is kept is checked by the table of requests; this one checks the next answer on it.
+        // The table of requests checks if the connection is kept; this one checks the next answer on it.
         let ends = answer.says_close()
             || !answer.complete
             || self.version == "HTTP/1.0"

@@ -70,7 +70,7 @@ fn every_file_named_in_code_exists() {
         let spans = document.code_spans().flat_map(|span| span.split([' ', ':'])).map(str::to_owned);
         let paths = spans.map(|word| word.trim_start_matches("./").to_owned());
         for path in paths.filter(|path| roots.iter().any(|root| path.starts_with(root))) {
-            // What is installed or built is not there in a checkout.
+            // Installed and built files are not there in a checkout.
             if path.starts_with(".ci/cache") || path.contains(['*', '…', '{']) {
                 continue;
             }

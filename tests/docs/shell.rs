@@ -51,7 +51,7 @@ fn program(command: &[String]) -> &[String] {
 pub(crate) fn fault(line: &str) -> Option<String> {
     commands(line).iter().find_map(|command| match program(command) {
         words @ [name, ..] if name == "attache" => {
-            // What the shell would insert is a hash wherever documents do that.
+            // The text that the shell would insert is a hash wherever documents do that.
             let inserted = |word: &String| if word.starts_with("$(") { "0".repeat(64) } else { word.clone() };
             let words = words.iter().map(inserted);
             attache::cli::command().try_get_matches_from(words).err().map(|error| error.to_string())
@@ -61,7 +61,7 @@ pub(crate) fn fault(line: &str) -> Option<String> {
     })
 }
 
-/// What `cargo test` is given that does not exist: it would run nothing, and succeed.
+/// Returns an argument of `cargo test` that names no test: it would run nothing, and succeed.
 fn no_such_test(arguments: &[String]) -> Option<String> {
     let mut target = None;
     let mut arguments = arguments.iter();

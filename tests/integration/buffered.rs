@@ -42,7 +42,7 @@ async fn until_buffered(at: &Vendor, bytes: usize) {
     eventually(&format!("{bytes} bytes"), async || (buffered(at).await == bytes).then_some(())).await;
 }
 
-/// What clients send, and the memory that each of them occupies.
+/// The requests of clients, and the memory that each of them occupies.
 #[tokio::test]
 async fn what_is_sent_occupies_memory_and_what_is_announced_does_not() {
     let at = vendor("", GITHUB).await;

@@ -101,7 +101,7 @@ async fn a_request_of_the_operators_own_shows_none_of_its_values() {
     for part in ["format: json", "a: '[redacted]'", "env: NAME", "method: POST"] {
         assert!(rendered.stdout.contains(part), "{part}:\n{}", rendered.stdout);
     }
-    // What has no effect with this grant is no part of the file.
+    // A key that has no effect with this grant is no part of the file.
     assert!(!rendered.stdout.contains("scope_separator"), "{}", rendered.stdout);
     let differs = command(&["diff", &paths[0], &paths[1]]).finish().await;
     let field = "authorization.oauth2.request.params.a: changed";

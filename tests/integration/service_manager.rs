@@ -1,4 +1,4 @@
-//! What a service manager (systemd) is told: sd_notify(3), and `Type=notify-reload` of systemd.service(5).
+//! Notifications to a service manager (systemd): sd_notify(3), and `Type=notify-reload` of systemd.service(5).
 
 use crate::harness::*;
 use nix::time::{ClockId, clock_gettime};

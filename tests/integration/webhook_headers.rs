@@ -145,7 +145,7 @@ async fn headers_that_state_the_client_are_dropped_on_webhooks_only() {
         let labels = [("direction", "webhook"), ("service", "mailer"), ("kind", kind)];
         metrics.value("attache_reserved_headers_dropped_total", &labels)
     };
-    // Of a trusted proxy, only the spellings that no proxy sends count, and `Proxy`.
+    // From a trusted proxy, only the spellings that no proxy sends count, and `Proxy`.
     assert_eq!((dropped("identity"), dropped("forwarding")), (Some(8.0), None));
     assert_eq!(at.attache.send(spelt(post("/mailer/x", "{}"))).await.status, 200);
     let raw = String::from_utf8_lossy(&at.app.head(1).await.head.raw).to_string();
@@ -289,7 +289,7 @@ async fn as_many_calls_are_forwarded_as_max_concurrent_allows() {
     call(delivery(0)).await.problem("replayed", 409, "http_request_denied");
     let unsigned = attache.hook(post(format!("/webhooks/{key}"), "{}")).await;
     unsigned.problem("signature_invalid", 401, "http_request_denied");
-    // What is in progress counts across a reload, and the delivery that found no place may come again.
+    // Calls in progress count across a reload, and the delivery that found no place may come again.
     attache.reload(&yaml.replace("max_concurrent: 2", "max_concurrent: 1"), "applied").await;
     call(delivery(2)).await.problem("overloaded", 503, "connection_limit_reached");
     drop((held, waiting));

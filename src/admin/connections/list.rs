@@ -16,12 +16,12 @@ pub(super) struct ConnectionList {
 
 /// One connection of the list.
 pub(super) struct ListedConnection {
-    state: Mutex<State>,
+    state: Mutex<AnswerState>,
     task: OnceLock<AbortHandle>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct State {
+struct AnswerState {
     /// A request is in progress, or its answer is not written out yet.
     is_answering: bool,
     /// Since when the client has read nothing of an answer that waits for it.
@@ -56,7 +56,7 @@ impl ConnectionList {
                 task.abort();
             }
         }
-        let state = State { is_answering: false, unread_since: None, idle_since: now, is_new: true };
+        let state = AnswerState { is_answering: false, unread_since: None, idle_since: now, is_new: true };
         let connection = Arc::new(ListedConnection { state: Mutex::new(state), task: OnceLock::new() });
         open.push(Arc::clone(&connection));
         drop(open);
@@ -68,7 +68,7 @@ impl ConnectionList {
     }
 }
 
-impl State {
+impl AnswerState {
     /// Returns the order in which connections are closed at the limit. `None` for one that is not.
     fn order(&self) -> Option<(bool, Instant)> {
         match self.unread_since {
@@ -108,7 +108,7 @@ impl ListedConnection {
         state.unread_since = since;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AnswerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! How often each query of the status page is rendered.
+//! The rate at which each query of the status page is rendered.
 //!
 //! An update comes once a second, or less often if the report takes long, and renders the queries that are due. The
 //! queries share [`BUDGET`]: one that takes less than its share gets all it needs, and the rest is shared by the others.
@@ -20,12 +20,12 @@ const REST: u32 = 20;
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     report: Duration,
-    known: Vec<Known>,
+    known: Vec<KnownQuery>,
     next_new: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownQuery {
     query: Query,
     /// The duration of the last rendering.
     cost: Duration,
@@ -61,7 +61,7 @@ impl Pace {
         if let Some(known) = self.known.iter_mut().find(|known| known.query == query) {
             (known.cost, known.last) = (cost, now);
         } else {
-            self.known.push(Known { query, cost, last: now });
+            self.known.push(KnownQuery { query, cost, last: now });
             self.next_new = Some(self.next_new.unwrap_or(now).max(now) + cost * REST);
         }
     }

@@ -1,8 +1,8 @@
 //! The accounts and their tokens.
 
-use super::query::{Query, Table};
-use super::section::{Parts, Section};
-use super::table::{self, Page, Tone, mark};
+use super::query::{PagedTable, Query};
+use super::section::{Section, SectionParts};
+use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{AccountReport, Report, TokenReport};
 use maud::{Markup, html};
@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 
 pub(super) fn section(report: &Report, query: &Query) -> Section {
     let rows = report.parts.accounts.iter();
-    let page = Page::new(Table::Accounts, query, rows, |(name, account)| is_wanted(query, name, account));
-    let mut parts = Parts::default();
+    let page =
+        TablePage::new(PagedTable::Accounts, query, rows, |(name, account)| is_wanted(query, name, account));
+    let mut parts = SectionParts::default();
     let element = html! {
         section #accounts aria-labelledby="accounts-title" {
             (page.heading("Accounts", query, &mut parts))

@@ -1,8 +1,8 @@
 //! The callers, their tokens and their rights.
 
-use super::query::{Query, Table};
-use super::section::{Parts, Section};
-use super::table::{self, Page, Tone, mark};
+use super::query::{PagedTable, Query};
+use super::section::{Section, SectionParts};
+use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{CallerReport, CallerTokenReport, Report, RightReport};
 use maud::{Markup, html};
@@ -16,11 +16,11 @@ const SHOWN: usize = 20;
 const COLUMNS: [&str; 5] = ["Caller", "Tokens", "Services", "Requests", "Refused"];
 
 pub(super) fn section(report: &Report, query: &Query) -> Section {
-    let mut parts = Parts::default();
+    let mut parts = SectionParts::default();
     let Some(callers) = &report.parts.callers else {
         return Section::new(html! { section #callers hidden {} }, parts);
     };
-    let page = Page::new(Table::Callers, query, callers.iter(), |(name, caller)| {
+    let page = TablePage::new(PagedTable::Callers, query, callers.iter(), |(name, caller)| {
         is_wanted(query, name, caller, report.at)
     });
     let element = html! {

@@ -1,7 +1,7 @@
 //! The last failures.
 
 use super::query::Query;
-use super::section::{Parts, Section};
+use super::section::{Section, SectionParts};
 use super::{anchor, table, words};
 use crate::admin::report::{FailureReport, Report};
 use crate::telemetry::remedies;
@@ -12,7 +12,7 @@ const COLUMNS: [&str; 6] = ["Time", "Service", "Answer", "Cause", "Took", "Reque
 
 pub(super) fn section(report: &Report, query: &Query) -> Section {
     let rows: Vec<_> = report.failures.iter().filter(|failure| is_wanted(query, failure)).collect();
-    let mut parts = Parts::default();
+    let mut parts = SectionParts::default();
     let element = html! {
         section #failures aria-labelledby="failures-title" {
             h2 #failures-title { "Last failures" }

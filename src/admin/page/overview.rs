@@ -1,6 +1,6 @@
 //! The build, the configuration in effect, and the outcome of the last reload.
 
-use super::section::{Parts, Section};
+use super::section::{Section, SectionParts};
 use super::table::{self, Tone, mark};
 use super::words;
 use crate::admin::report::Report;
@@ -16,7 +16,7 @@ pub(super) fn summary(report: &Report) -> Section {
         in_flight += service.in_flight.max(0);
     }
     let (state, tone) = if report.ready { ("ready", Tone::Good) } else { ("draining", Tone::Warning) };
-    let mut parts = Parts::default();
+    let mut parts = SectionParts::default();
     let mut figure = |id: &str, name: &str, value: Markup| {
         parts.add(id, html! { div id=(id) { dt { (name) } dd { (value) } } })
     };
@@ -84,5 +84,5 @@ pub(super) fn configuration(report: &Report) -> Section {
             }
         }
     };
-    Section::new(element, Parts::default())
+    Section::new(element, SectionParts::default())
 }

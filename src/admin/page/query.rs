@@ -9,14 +9,14 @@ const MAX_FILTER: usize = 100;
 
 /// A table that is shown in pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Table {
+pub(super) enum PagedTable {
     Services,
     Accounts,
     Callers,
     Webhooks,
 }
 
-impl Table {
+impl PagedTable {
     const ALL: [Self; 4] = [Self::Services, Self::Accounts, Self::Callers, Self::Webhooks];
 
     /// The id of its section, and the name of its parameter.
@@ -38,7 +38,7 @@ pub(in crate::admin) struct Query {
     /// `show=problems`: only rows that need attention.
     only_problems: bool,
     /// `services`, `accounts`, `callers`, `webhooks`: the page of each table, from 0.
-    pages: [usize; Table::ALL.len()],
+    pages: [usize; PagedTable::ALL.len()],
 }
 
 impl Query {
@@ -50,7 +50,7 @@ impl Query {
                 "q" => query.filter = value.trim().chars().take(MAX_FILTER).collect(),
                 "show" => query.only_problems = value == "problems",
                 name => {
-                    if let Some(table) = Table::ALL.into_iter().find(|table| table.id() == name) {
+                    if let Some(table) = PagedTable::ALL.into_iter().find(|table| table.id() == name) {
                         let page: usize = value.parse().unwrap_or(1);
                         query.pages[table as usize] = page.saturating_sub(1);
                     }
@@ -79,12 +79,12 @@ impl Query {
     }
 
     /// Returns the page of a table that has so many rows, from 0: the last one instead of one that does not exist.
-    pub(super) fn page(&self, table: Table, rows: usize) -> usize {
+    pub(super) fn page(&self, table: PagedTable, rows: usize) -> usize {
         self.pages[table as usize].min(rows.saturating_sub(1) / ROWS)
     }
 
     /// Returns the link to another page of a table.
-    pub(super) fn link(&self, table: Table, page: usize) -> String {
+    pub(super) fn link(&self, table: PagedTable, page: usize) -> String {
         let mut other = self.clone();
         other.pages[table as usize] = page;
         format!("?{}#{}", other.encode(), table.id())
@@ -98,7 +98,7 @@ impl Query {
         if self.only_problems {
             query.append_pair("show", "problems");
         }
-        for table in Table::ALL {
+        for table in PagedTable::ALL {
             if self.pages[table as usize] > 0 {
                 query.append_pair(table.id(), &(self.pages[table as usize] + 1).to_string());
             }
@@ -119,7 +119,7 @@ mod tests {
     fn a_link_leads_to_what_it_was_made_of() {
         let query = Query::parse("q=a%26b+c&show=problems&services=3&webhooks=no&unknown=1");
         assert_eq!((query.filter(), query.only_problems()), ("a&b c", true));
-        let link = query.link(Table::Accounts, 1);
+        let link = query.link(PagedTable::Accounts, 1);
         assert_eq!(link, "?q=a%26b+c&show=problems&services=3&accounts=2#accounts");
         let again = Query::parse(link.trim_start_matches('?').split('#').next().unwrap());
         assert_eq!((again.pages, again.filter), ([2, 1, 0, 0], "a&b c".to_owned()));
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_page_that_does_not_exist_is_the_last_one() {
         let query = Query::parse("services=99999");
-        assert_eq!([0, 1, 200, 201].map(|rows| query.page(Table::Services, rows)), [0, 0, 0, 1]);
-        assert_eq!(Query::parse("services=0").page(Table::Services, 500), 0);
+        assert_eq!([0, 1, 200, 201].map(|rows| query.page(PagedTable::Services, rows)), [0, 0, 0, 1]);
+        assert_eq!(Query::parse("services=0").page(PagedTable::Services, 500), 0);
     }
 }

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 /// The parts of a section that can change by themselves: its rows and its counts. Each is one element with an id.
 #[derive(Debug, Default)]
-pub(super) struct Parts(Vec<(String, String)>);
+pub(super) struct SectionParts(Vec<(String, String)>);
 
-impl Parts {
+impl SectionParts {
     /// Notes an element with this id, which has to be placed into the section in the same order.
     pub(super) fn add(&mut self, id: impl Into<String>, element: Markup) -> Markup {
         self.0.push((id.into(), element.0.clone()));
@@ -25,7 +25,7 @@ pub(in crate::admin) struct Section {
 
 impl Section {
     /// Makes a section of its whole element and of its parts.
-    pub(super) fn new(element: Markup, parts: Parts) -> Self {
+    pub(super) fn new(element: Markup, parts: SectionParts) -> Self {
         let html = element.into_string();
         let mut from = 0;
         let places = parts.0.into_iter().filter_map(|(id, part)| {
@@ -72,7 +72,7 @@ mod tests {
     use maud::html;
 
     fn section(heading: &str, rows: &[(&str, &str)]) -> Section {
-        let mut parts = Parts::default();
+        let mut parts = SectionParts::default();
         let element = html! {
             section {
                 h2 { (heading) }

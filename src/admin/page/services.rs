@@ -1,8 +1,8 @@
 //! The services.
 
-use super::query::{Query, Table};
-use super::section::{Parts, Section};
-use super::table::{self, Page, Tone, mark};
+use super::query::{PagedTable, Query};
+use super::section::{Section, SectionParts};
+use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{AccountReport, OutboundReport, Report, ServiceReport, TokenReport};
 use crate::admin::status::describe_last_error;
@@ -14,9 +14,10 @@ const COLUMNS: [&str; 7] = ["Service", "Account", "Deadline", "Requests", "Error
 
 pub(super) fn section(report: &Report, query: &Query) -> Section {
     let rows = report.parts.services.iter();
-    let page =
-        Page::new(Table::Services, query, rows, |(key, service)| is_wanted(report, query, key, service));
-    let mut parts = Parts::default();
+    let page = TablePage::new(PagedTable::Services, query, rows, |(key, service)| {
+        is_wanted(report, query, key, service)
+    });
+    let mut parts = SectionParts::default();
     let element = html! {
         section #services aria-labelledby="services-title" {
             (page.heading("Services", query, &mut parts))
@@ -57,7 +58,7 @@ fn is_wanted(report: &Report, query: &Query, key: &str, service: &ServiceReport)
 
 fn row(report: &Report, key: &str, service: &ServiceReport) -> Markup {
     let account = service.outbound.as_ref().and_then(|outbound| report.parts.accounts.get(&outbound.account));
-    // Of this direction, as the figures beside it.
+    // The failure is of this direction, as the figures beside it.
     let error = service
         .outbound
         .as_ref()

@@ -1,7 +1,7 @@
 //! The parts that all tables have: the heading with its counts, the pages, and the marks.
 
-use super::query::{Query, ROWS, Table};
-use super::section::Parts;
+use super::query::{PagedTable, Query, ROWS};
+use super::section::SectionParts;
 use super::words;
 use crate::admin::report::{ErrorReport, UnreadReport};
 use crate::telemetry::metrics::Activity;
@@ -9,8 +9,8 @@ use maud::{Markup, html};
 use std::time::{Duration, SystemTime};
 
 /// The rows of one page of a table.
-pub(super) struct Page<T> {
-    table: Table,
+pub(super) struct TablePage<T> {
+    table: PagedTable,
     pub(super) rows: Vec<T>,
     /// Rows that the query leaves, on all pages.
     matching: usize,
@@ -19,10 +19,10 @@ pub(super) struct Page<T> {
     number: usize,
 }
 
-impl<T> Page<T> {
+impl<T> TablePage<T> {
     /// Takes the rows that the query asks for. `wanted` is asked for every row.
     pub(super) fn new(
-        table: Table,
+        table: PagedTable,
         query: &Query,
         rows: impl Iterator<Item = T>,
         wanted: impl Fn(&T) -> bool,
@@ -36,7 +36,7 @@ impl<T> Page<T> {
     }
 
     /// The heading, which says how many there are and how many are shown.
-    pub(super) fn heading(&self, title: &str, query: &Query, parts: &mut Parts) -> Markup {
+    pub(super) fn heading(&self, title: &str, query: &Query, parts: &mut SectionParts) -> Markup {
         let id = format!("{}-count", self.table.id());
         let count = html! {
             span.count id=(id) {
@@ -93,7 +93,7 @@ pub(super) fn head(columns: &[&str]) -> Markup {
     }
 }
 
-/// How much a mark matters.
+/// The weight of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,

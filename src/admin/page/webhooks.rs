@@ -1,8 +1,8 @@
 //! The webhooks and their keys.
 
-use super::query::{Query, Table};
-use super::section::{Parts, Section};
-use super::table::{self, Page, Tone, mark};
+use super::query::{PagedTable, Query};
+use super::section::{Section, SectionParts};
+use super::table::{self, TablePage, Tone, mark};
 use super::{anchor, words};
 use crate::admin::report::{EndpointReport, KeyReport, Report};
 use crate::admin::status::describe_last_error;
@@ -31,8 +31,8 @@ pub(super) fn section(report: &Report, query: &Query) -> Section {
         let count = keys[first..].partition_point(|key| key.service == *service);
         Hook { service, endpoint, keys: &keys[first..first + count] }
     });
-    let page = Page::new(Table::Webhooks, query, hooks, |hook| is_wanted(query, hook, report.at));
-    let mut parts = Parts::default();
+    let page = TablePage::new(PagedTable::Webhooks, query, hooks, |hook| is_wanted(query, hook, report.at));
+    let mut parts = SectionParts::default();
     let element = html! {
         section #webhooks aria-labelledby="webhooks-title" {
             (page.heading("Webhooks", query, &mut parts))

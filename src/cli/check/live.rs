@@ -6,7 +6,7 @@
 
 mod finding;
 
-pub(super) use finding::{Finding, failure};
+pub(super) use finding::{LiveFinding, failure};
 
 use super::super::file;
 use crate::config::model::{Config, Grant, Jwks, OAuth2, ServerUrl, ServiceTls, UsedProxy};
@@ -16,7 +16,7 @@ use crate::state::FileStore;
 use crate::telemetry::logging;
 use crate::transport::reach::reach;
 use crate::transport::{Transport, Upstream};
-use finding::Kind;
+use finding::FindingSubject;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -35,7 +35,7 @@ const REACH: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// If the runtime or the clients can't be created, or the operator interrupted it.
-pub(super) fn run(config: &Config) -> Result<Vec<Finding>, String> {
+pub(super) fn run(config: &Config) -> Result<Vec<LiveFinding>, String> {
     // Logs failures besides the result, such as a refresh token that can't be stored.
     let _ = logging::init(LevelFilter::WARN, false);
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -45,7 +45,7 @@ pub(super) fn run(config: &Config) -> Result<Vec<Finding>, String> {
     found
 }
 
-async fn try_all(config: &Config) -> Result<Vec<Finding>, String> {
+async fn try_all(config: &Config) -> Result<Vec<LiveFinding>, String> {
     let transport = Arc::new(Transport::new(1));
     let tokens = Tokens::new(TokenClient::new(&transport), Handle::current());
     let mut tasks = Tasks::default();
@@ -76,7 +76,7 @@ async fn broken_off() {
 
 /// Concurrent attempts, up to a limit.
 struct Tasks {
-    running: JoinSet<Finding>,
+    running: JoinSet<LiveFinding>,
     permits: Arc<Semaphore>,
 }
 
@@ -87,7 +87,7 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    fn add(&mut self, task: impl Future<Output = Finding> + Send + 'static) {
+    fn add(&mut self, task: impl Future<Output = LiveFinding> + Send + 'static) {
         let permits = Arc::clone(&self.permits);
         self.running.spawn(async move {
             // The semaphore is never closed.
@@ -96,7 +96,7 @@ impl Tasks {
         });
     }
 
-    async fn all(self) -> Vec<Finding> {
+    async fn all(self) -> Vec<LiveFinding> {
         let mut found = self.running.join_all().await;
         found.sort();
         found
@@ -111,12 +111,14 @@ fn tokens_of(config: &Config, tokens: &Tokens, tasks: &mut Tasks) {
     let grants = open_grants(config, &asking, tokens);
     for (name, oauth2) in asking {
         let tokens = tokens.clone();
-        let grants = if oauth2.grant.refreshes() { grants.clone() } else { Grants::Usable };
+        let grants = if oauth2.grant.refreshes() { grants.clone() } else { GrantAccess::Usable };
         tasks.add(async move {
             match grants {
-                Grants::Usable => Finding::of_token(&name, &oauth2, inspect(&name, &oauth2, &tokens).await),
-                Grants::NoneYet => Finding::of_token(&name, &oauth2, Err(Failure::needs_login())),
-                Grants::Closed(text) => Finding::failed(Kind::Account, &name, text),
+                GrantAccess::Usable => {
+                    LiveFinding::of_token(&name, &oauth2, inspect(&name, &oauth2, &tokens).await)
+                }
+                GrantAccess::NoneYet => LiveFinding::of_token(&name, &oauth2, Err(Failure::needs_login())),
+                GrantAccess::Closed(text) => LiveFinding::failed(FindingSubject::Account, &name, text),
             }
         });
     }
@@ -124,7 +126,7 @@ fn tokens_of(config: &Config, tokens: &Tokens, tasks: &mut Tasks) {
 
 /// The access to refresh tokens in the state store.
 #[derive(Clone)]
-enum Grants {
+enum GrantAccess {
     Usable,
     /// There is no folder yet, and nothing to store: it may have to belong to another user than this one.
     NoneYet,
@@ -132,12 +134,12 @@ enum Grants {
     Closed(String),
 }
 
-fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) -> Grants {
+fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) -> GrantAccess {
     let needed = asking.iter().any(|(_, oauth2)| oauth2.grant.refreshes());
-    let Some(state) = config.state.as_ref().filter(|_| needed) else { return Grants::Usable };
+    let Some(state) = config.state.as_ref().filter(|_| needed) else { return GrantAccess::Usable };
     let new = !state.dir.exists();
     if new && !asking.iter().any(|(_, oauth2)| matches!(oauth2.grant, Grant::RefreshToken { .. })) {
-        return Grants::NoneYet;
+        return GrantAccess::NoneYet;
     }
     match FileStore::open(&state.dir, &state.keys) {
         Ok(store) => {
@@ -145,9 +147,9 @@ fn open_grants(config: &Config, asking: &[(String, OAuth2)], tokens: &Tokens) ->
             if new {
                 file::warn_of_new_folder(&state.dir);
             }
-            Grants::Usable
+            GrantAccess::Usable
         }
-        Err(error) => Grants::Closed(format!("can't store refresh tokens (state.dir): {error}")),
+        Err(error) => GrantAccess::Closed(format!("can't store refresh tokens (state.dir): {error}")),
     }
 }
 
@@ -156,7 +158,7 @@ fn keys_of(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
     for (name, issuer) in &config.issuers {
         if let Jwks::Url(source) = &issuer.jwks {
             let (name, client) = (name.clone(), JwksClient::new(transport, source));
-            tasks.add(async move { Finding::of_keys(&name, client.fetch().await) });
+            tasks.add(async move { LiveFinding::of_keys(&name, client.fetch().await) });
         }
     }
 }
@@ -166,7 +168,7 @@ fn reach_all(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
         let (name, url, transport) = (name.to_owned(), url.clone(), Arc::clone(transport));
         tasks.add(async move {
             let reached = reach(&transport, &upstream, REACH).await;
-            Finding::of_upstream(kind, &name, &url, reached)
+            LiveFinding::of_upstream(kind, &name, &url, reached)
         });
     };
     for (name, service) in &config.services {
@@ -174,14 +176,14 @@ fn reach_all(config: &Config, transport: &Arc<Transport>, tasks: &mut Tasks) {
             let url = &outbound.server_url;
             let upstream =
                 transport.upstream("", url, &outbound.tls, &outbound.proxy, outbound.private_network);
-            add(Kind::Service, name, url, upstream);
+            add(FindingSubject::Service, name, url, upstream);
         }
         // The receiver's address may be private, and its TLS is not checked.
         if let Some(webhook) = &service.webhook {
             let url = &webhook.forward_to;
             let plain = ServerUrl { tls: false, ..url.clone() };
             add(
-                Kind::Webhook,
+                FindingSubject::Webhook,
                 name,
                 url,
                 transport.upstream("", &plain, &ServiceTls::default(), &UsedProxy::default(), true),

@@ -1,9 +1,9 @@
 //! The demo's output: the steps to try, and what to expect of each.
 //!
 //! A step is shell that bash 3.2, dash and zsh take alike, pasted or as a script. So it has no comments, which an interactive
-//! zsh runs as commands, and no options of GNU tools alone. What follows a change waits until the change has taken effect.
+//! zsh runs as commands, and no options of GNU tools alone. A step after a change waits until the change has taken effect.
 
-use super::Listen;
+use super::DemoAddresses;
 use crate::secret::Secret;
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub(super) struct Guide {
     pub(super) config: PathBuf,
     /// The script that holds [`Self::steps`] as well.
     pub(super) script: PathBuf,
-    pub(super) listen: Listen,
+    pub(super) listen: DemoAddresses,
     pub(super) webhook_key: Secret,
     pub(super) former_key: Secret,
 }
@@ -21,7 +21,7 @@ pub(super) struct Guide {
 impl Guide {
     /// The steps, as a script.
     pub(super) fn steps(&self) -> String {
-        let Listen { outbound, webhooks, admin } = self.listen;
+        let DemoAddresses { outbound, webhooks, admin } = self.listen;
         let (key, former) = (self.webhook_key.expose(), self.former_key.expose());
         let config = self.config.display();
         let edit = |from: &str, to: &str| {

@@ -27,7 +27,7 @@ pub(super) struct Stubs {
     client_secret: Secret,
 }
 
-/// Where they are.
+/// Their addresses.
 pub(super) struct Addresses {
     pub(super) third_party: SocketAddr,
     pub(super) token_endpoint: SocketAddr,

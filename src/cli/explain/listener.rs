@@ -1,6 +1,6 @@
 //! The listener that a refused request may have been meant for. The answer does not name it: a client learns no addresses.
 
-use super::Asked;
+use super::ExplainedRequest;
 use crate::config::model::{Config, ListenAddr};
 use crate::telemetry::metrics::Direction;
 
@@ -8,7 +8,7 @@ use crate::telemetry::metrics::Direction;
 const ADMIN: [&str; 5] = ["", "metrics", "livez", "readyz", "status"];
 
 /// Returns a sentence about the other listener that has this path, if one is known to.
-pub(super) fn other(asked: &Asked, config: &Config) -> Option<String> {
+pub(super) fn other(asked: &ExplainedRequest, config: &Config) -> Option<String> {
     let first = asked.target.strip_prefix('/')?.split(['/', '?', '#']).next()?;
     // The rest of the path may be a key.
     let (name, address, path) = match asked.direction {

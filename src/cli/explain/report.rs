@@ -1,6 +1,6 @@
 //! The output of `attache explain`: the same facts for people and for programs. No secret is among them.
 
-use super::{Asked, Decision, Denied, Sender, listener, log_path};
+use super::{Explained, ExplainedRefusal, ExplainedRequest, Sender, listener, log_path};
 use crate::config::effective::printable;
 use crate::config::model::{
     Account, Authorization, Config, Outbound, Rate, RedactionScope, ServerUrl, Webhook,
@@ -21,7 +21,7 @@ const REDACTED: &str = "[redacted]";
 
 /// Facts, in the order in which they are printed.
 #[derive(Default)]
-pub(super) struct Report {
+pub(super) struct ExplainReport {
     facts: Vec<Fact>,
 }
 
@@ -32,13 +32,13 @@ struct Fact {
     line: Option<(&'static str, String)>,
 }
 
-impl Report {
-    pub(super) fn new(asked: &Asked, snapshot: &Snapshot, decision: &Decision) -> Self {
+impl ExplainReport {
+    pub(super) fn new(asked: &ExplainedRequest, snapshot: &Snapshot, decision: &Explained) -> Self {
         let mut report = Self::default();
         let outcome = match decision {
-            Decision::Outbound(..) | Decision::Webhook(..) => "forwarded",
-            Decision::Reply(..) => "answered",
-            Decision::Refusal(_) => "refused",
+            Explained::Outbound(..) | Explained::Webhook(..) => "forwarded",
+            Explained::Reply(..) => "answered",
+            Explained::Refusal(_) => "refused",
         };
         let path = log_path(asked, snapshot, decision);
         let direction = asked.direction.as_str();
@@ -47,17 +47,17 @@ impl Report {
         report.only("method", json!(asked.method));
         report.only("path", json!(path));
         match decision {
-            Decision::Outbound(plan, sender) => {
+            Explained::Outbound(plan, sender) => {
                 report.sender(snapshot, sender.as_ref(), plan);
                 report.outbound(asked, &snapshot.config, plan);
             }
-            Decision::Webhook(key, plan) => report.webhook(asked, snapshot, *key, plan),
-            Decision::Reply(key, reply) => {
+            Explained::Webhook(key, plan) => report.webhook(asked, snapshot, *key, plan),
+            Explained::Reply(key, reply) => {
                 report.identity(snapshot, *key);
                 let text = format!("attache answers the provider's question itself ({})", reply.content_type);
                 report.add("content_type", json!(reply.content_type), "answer", text);
             }
-            Decision::Refusal(denied) => report.refusal(asked, snapshot, denied),
+            Explained::Refusal(denied) => report.refusal(asked, snapshot, denied),
         }
         report
     }
@@ -74,7 +74,7 @@ impl Report {
         self.facts.push(Fact { member: None, line: Some((label, line)) });
     }
 
-    fn outbound(&mut self, asked: &Asked, config: &Config, plan: &Plan) {
+    fn outbound(&mut self, asked: &ExplainedRequest, config: &Config, plan: &Plan) {
         let route = &plan.route;
         let Some(service) = config.services.get(&route.service) else { return };
         let Some(outbound) = &service.outbound else { return };
@@ -159,7 +159,7 @@ impl Report {
         }
     }
 
-    fn webhook(&mut self, asked: &Asked, snapshot: &Snapshot, key: KeyNumber, plan: &Plan) {
+    fn webhook(&mut self, asked: &ExplainedRequest, snapshot: &Snapshot, key: KeyNumber, plan: &Plan) {
         let config = &snapshot.config;
         self.identity(snapshot, key);
         let service = config.services.get(&plan.route.service);
@@ -186,7 +186,7 @@ impl Report {
         self.add("key_id", json!(key.id()), "key", key.id().to_owned());
     }
 
-    fn upstream(&mut self, asked: &Asked, url: &ServerUrl, plan: &Plan) {
+    fn upstream(&mut self, asked: &ExplainedRequest, url: &ServerUrl, plan: &Plan) {
         let scheme = if url.tls { "https" } else { "http" };
         let target = String::from_utf8_lossy(&plan.target);
         let url = format!("{scheme}://{}{target}", url.authority);
@@ -253,7 +253,7 @@ impl Report {
         self.add("headers_dropped", json!(dropped), "dropped", line);
     }
 
-    fn refusal(&mut self, asked: &Asked, snapshot: &Snapshot, denied: &Denied) {
+    fn refusal(&mut self, asked: &ExplainedRequest, snapshot: &Snapshot, denied: &ExplainedRefusal) {
         let refusal = &denied.refusal;
         if let Some(key) = denied.key {
             self.identity(snapshot, key);
@@ -283,7 +283,7 @@ impl Report {
     }
 
     /// The caller of a refused request, its rights, and what the service allows.
-    fn restrictions(&mut self, snapshot: &Snapshot, denied: &Denied) {
+    fn restrictions(&mut self, snapshot: &Snapshot, denied: &ExplainedRefusal) {
         let service = denied.refusal.service.as_deref();
         let caller = snapshot.callers.as_ref().zip(denied.caller).map(|(all, number)| all.get(number));
         if let Some(caller) = caller {
@@ -322,7 +322,7 @@ impl Report {
 }
 
 /// The cause that the answer leaves out, because the client must not learn it.
-fn cause(asked: &Asked, snapshot: &Snapshot, denied: &Denied) -> Option<String> {
+fn cause(asked: &ExplainedRequest, snapshot: &Snapshot, denied: &ExplainedRefusal) -> Option<String> {
     let key = denied.key.map(|key| snapshot.keys.get(key));
     let until = key.and_then(|key| key.expires_at()).and_then(|at| jiff::Timestamp::try_from(at).ok());
     Some(match denied.reason? {

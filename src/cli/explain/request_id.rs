@@ -1,9 +1,9 @@
 //! `attache explain --request ID`: why a request failed, from its line in the access log, or from the last failures of a
 //! running attache; and the plan that it would get now.
 
-use super::report::Report;
-use super::{Asked, ExplainArgs, print, snapshot};
-use crate::cli::status::{self, Admin};
+use super::report::ExplainReport;
+use super::{ExplainArgs, ExplainedRequest, print, snapshot};
+use crate::cli::status::{self, AdminAddress};
 use crate::config::effective::printable;
 use crate::config::model::{AccessLog, Config, ListenAddr};
 use crate::config::{self, Mode};
@@ -50,7 +50,7 @@ pub(super) fn run(id: &str, args: &ExplainArgs, path: Option<&Path>) -> i32 {
     });
     match find(id, args, path, config.as_ref().ok()) {
         Ok(line) => {
-            let mut report = Report::default();
+            let mut report = ExplainReport::default();
             report.failure(&line);
             report.plan_now(&line, config);
             print(&report, args.format, 0)
@@ -117,7 +117,7 @@ fn find(id: &str, args: &ExplainArgs, path: Option<&Path>, config: Option<&Confi
             Err(problem) => searched = format!("{problem}; "),
         }
     }
-    let admin = args.admin.clone().unwrap_or_else(|| Admin::from(&config::admin_address(path)));
+    let admin = args.admin.clone().unwrap_or_else(|| AdminAddress::from(&config::admin_address(path)));
     let shown = admin.to_string();
     let admin = args.proof.client(admin)?;
     let failures = status::failures(&admin).map_err(|error| format!("{searched}{error}; {help}{note}"))?;
@@ -193,7 +193,7 @@ fn parse(id: &str, line: &[u8]) -> Option<Value> {
         return None;
     }
     let starts = line.match_indices("{\"").map(|(at, _)| &line[at..]).take(MAX_STARTS);
-    // What follows the object is of the collector, or a line that was torn.
+    // Text after the object is the collector's, or a line that was torn.
     let objects =
         starts.filter_map(|text| serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok());
     let mut lines = objects.filter_map(|value| match value["log"].as_str() {
@@ -204,7 +204,7 @@ fn parse(id: &str, line: &[u8]) -> Option<Value> {
     lines.find(|value: &Value| value["request_id"] == id)
 }
 
-impl Report {
+impl ExplainReport {
     /// Adds the facts of a line of the access log, or of a failure of `/status`.
     fn failure(&mut self, line: &Value) {
         let text = |key: &str| line[key].as_str().filter(|text| !text.is_empty()).map(printable);
@@ -274,11 +274,11 @@ impl Report {
             let why = "not known: the log has no proof of the caller; `attache explain --caller NAME METHOD URL` needs none";
             return self.add("now", Value::Null, "now", why.to_owned());
         }
-        let planned = Asked::of(method, &url, &[], None, &config).and_then(|asked| {
+        let planned = ExplainedRequest::of(method, &url, &[], None, &config).and_then(|asked| {
             let snapshot = snapshot(config)?;
             let asked = asked.sent_by(caller.filter(|_| snapshot.callers.is_some()), &snapshot)?;
             let decision = asked.decide(&snapshot, SystemTime::now());
-            Ok(Report::new(&asked, &snapshot, &decision))
+            Ok(ExplainReport::new(&asked, &snapshot, &decision))
         });
         match planned {
             Ok(plan) => self.add("now", plan.json(), "now", plan.human()),

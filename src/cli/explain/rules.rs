@@ -1,10 +1,10 @@
 //! The rules of a service that a request meets.
 
-use super::report::Report;
+use super::report::ExplainReport;
 use crate::config::model::{Rate, Rights, ServiceRules};
 use serde_json::{Value, json};
 
-impl Report {
+impl ExplainReport {
     /// Adds what a service allows, and its limits.
     pub(super) fn rules(&mut self, rules: &ServiceRules) {
         self.allowed(&rules.allow);

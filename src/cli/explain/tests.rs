@@ -58,11 +58,11 @@ fn explain_with(yaml: &str, line: &[&str]) -> (Value, String) {
     std::fs::write(&path, yaml).unwrap();
     let config = crate::config::load(&path, Mode::Offline).config.unwrap();
     let args = <Line as clap::Parser>::parse_from(["explain"].iter().chain(line)).args;
-    let asked = Asked::new(&args, &config).unwrap();
+    let asked = ExplainedRequest::new(&args, &config).unwrap();
     let snapshot = snapshot(config).unwrap();
     let asked = asked.sent_by(args.caller.as_deref(), &snapshot).unwrap();
     let decision = asked.decide(&snapshot, SystemTime::now());
-    let report = || Report::new(&asked, &snapshot, &decision);
+    let report = || ExplainReport::new(&asked, &snapshot, &decision);
     let (json, human) = (report().json().to_string(), report().human());
     for secret in [KEY, OLD, NAMED, "hunter2"] {
         assert!(!json.contains(secret) && !human.contains(secret), "{human}\n{json}");

@@ -1,11 +1,11 @@
 //! The settings of a service's connections.
 
-use super::report::Report;
+use super::report::ExplainReport;
 use crate::config::model::{Outbound, Retries, RetryOn};
 use http::Method;
 use serde_json::json;
 
-impl Report {
+impl ExplainReport {
     /// Adds the settings that the service has.
     pub(super) fn transport(&mut self, outbound: &Outbound) {
         if let Some(limit) = outbound.connect_timeout {

@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use url::Url;
 
-/// Asks the desktop to open `url`; false if there is none, or it has no such program. Whether a window opened can't be
-/// detected.
+/// Asks the desktop to open `url`; false if there is none, or it has no such program. It can't detect
+/// if a window opened.
 pub(super) fn open(url: &Url) -> bool {
     let has = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if cfg!(target_os = "macos") {

@@ -2,12 +2,12 @@
 
 use super::loopback::Loopback;
 use super::{Login, LoginError, PATIENCE, browser, paste, print};
-use crate::credentials::oauth2::{Authorization, Redirected, SignIn, SignInError, SignedIn};
+use crate::credentials::oauth2::{AuthorizationRequest, Redirected, SignIn, SignInError, SignedIn};
 use crate::secret::Secret;
 use std::sync::Arc;
 use tokio::time::timeout;
 
-/// How the redirect of the browser arrives.
+/// The way in which the redirect of the browser arrives.
 enum Redirect {
     /// On a loopback port.
     Received(Loopback),
@@ -65,7 +65,7 @@ impl Login<'_> {
     async fn code(
         &self,
         redirect: Redirect,
-        authorization: &Arc<Authorization>,
+        authorization: &Arc<AuthorizationRequest>,
         paste: bool,
     ) -> Result<Secret, LoginError> {
         let redirected = async {

@@ -1,4 +1,4 @@
-//! What a user can do about a login that failed, or that does not last.
+//! Help for a login that failed, or that does not last.
 
 use super::{LoginArgs, LoginError};
 use crate::config::model::{Grant, OAuth2};

@@ -4,7 +4,7 @@
 //! several connections at a time, each for a few seconds; answers only GET on the one path; keeps waiting unless the
 //! state is right; and echoes nothing that it received.
 
-use crate::credentials::oauth2::{Authorization, Redirected};
+use crate::credentials::oauth2::{AuthorizationRequest, Redirected};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -71,7 +71,7 @@ impl Loopback {
     }
 
     /// Serves until the answer to `authorization` was received and its page was sent.
-    pub(super) async fn redirected(self, authorization: &Arc<Authorization>) -> Redirected {
+    pub(super) async fn redirected(self, authorization: &Arc<AuthorizationRequest>) -> Redirected {
         let path: Arc<str> = self.uri.path().into();
         let mut connections = JoinSet::new();
         loop {
@@ -107,7 +107,11 @@ impl Loopback {
 }
 
 /// Serves one request; returns the answer that it contained, if any.
-async fn serve(stream: TcpStream, authorization: Arc<Authorization>, path: Arc<str>) -> Option<Redirected> {
+async fn serve(
+    stream: TcpStream,
+    authorization: Arc<AuthorizationRequest>,
+    path: Arc<str>,
+) -> Option<Redirected> {
     let brought = Mutex::new(None);
     let service = service_fn(|request: Request<Incoming>| {
         let (page, answer) = judge(&request, &authorization, &path);
@@ -129,31 +133,31 @@ async fn serve(stream: TcpStream, authorization: Arc<Authorization>, path: Arc<s
 
 fn judge(
     request: &Request<Incoming>,
-    authorization: &Authorization,
+    authorization: &AuthorizationRequest,
     path: &str,
-) -> (Page, Option<Redirected>) {
+) -> (LoginPage, Option<Redirected>) {
     if request.method() != Method::GET || request.uri().path() != path {
-        return (Page::NotHere, None);
+        return (LoginPage::NotHere, None);
     }
     match authorization.read(request.uri().query().unwrap_or_default()) {
-        Redirected::Foreign => (Page::Foreign, None),
-        code @ Redirected::Code(_) => (Page::Taken, Some(code)),
+        Redirected::Foreign => (LoginPage::Foreign, None),
+        code @ Redirected::Code(_) => (LoginPage::Taken, Some(code)),
         refused @ (Redirected::Refused { .. } | Redirected::WrongIssuer { .. }) => {
-            (Page::Refused, Some(refused))
+            (LoginPage::Refused, Some(refused))
         }
     }
 }
 
 /// The pages for the browser: fixed texts.
 #[derive(Clone, Copy)]
-enum Page {
+enum LoginPage {
     Taken,
     Refused,
     Foreign,
     NotHere,
 }
 
-impl Page {
+impl LoginPage {
     fn response(self) -> Response<String> {
         let (status, title, text) = match self {
             Self::Taken => (

@@ -1,7 +1,7 @@
 //! Manual redirect: the user pastes the address of the final page, which the browser could not load if it runs on another
 //! machine.
 
-use crate::credentials::oauth2::{Authorization, Redirected};
+use crate::credentials::oauth2::{AuthorizationRequest, Redirected};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use zeroize::Zeroizing;
 
@@ -10,7 +10,7 @@ const MAX_LINE: u64 = 16 * 1024;
 
 /// Waits for a line that answers the request; `None` if `input` ends first.
 pub(super) async fn redirected(
-    authorization: &Authorization,
+    authorization: &AuthorizationRequest,
     mut input: impl AsyncBufRead + Unpin,
 ) -> Option<Redirected> {
     loop {

@@ -26,7 +26,7 @@ const MAX_BODY: usize = 256 << 20;
 
 /// The address of the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) enum Admin {
+pub(in crate::cli) enum AdminAddress {
     Tcp(String),
     /// With TLS.
     Tls(String),
@@ -49,7 +49,7 @@ pub(in crate::cli) struct AdminProof {
 
 /// The admin listener as a client reaches it.
 pub(in crate::cli) struct AdminClient {
-    pub(in crate::cli) admin: Admin,
+    pub(in crate::cli) admin: AdminAddress,
     /// `Authorization`, if there is a token.
     authorization: Option<HeaderValue>,
     tls: Option<(Arc<TlsClient>, ServerName<'static>)>,
@@ -61,10 +61,10 @@ impl AdminProof {
     /// # Errors
     ///
     /// A sentence, if a file can't be used.
-    pub(in crate::cli) fn client(&self, admin: Admin) -> Result<AdminClient, String> {
+    pub(in crate::cli) fn client(&self, admin: AdminAddress) -> Result<AdminClient, String> {
         let tls = match &admin {
-            Admin::Tls(address) => Some(self.tls(address)?),
-            Admin::Tcp(_) | Admin::Unix(_) => None,
+            AdminAddress::Tls(address) => Some(self.tls(address)?),
+            AdminAddress::Tcp(_) | AdminAddress::Unix(_) => None,
         };
         Ok(AdminClient { admin, authorization: self.authorization()?, tls })
     }
@@ -106,7 +106,7 @@ impl AdminProof {
     }
 }
 
-impl Admin {
+impl AdminAddress {
     /// Parses `HOST:PORT`, `https://HOST:PORT` or `unix:/path`.
     pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -127,7 +127,7 @@ impl Admin {
 }
 
 /// The address, and true with TLS.
-impl From<&(ListenAddr, bool)> for Admin {
+impl From<&(ListenAddr, bool)> for AdminAddress {
     fn from((address, is_tls): &(ListenAddr, bool)) -> Self {
         match address {
             ListenAddr::Tcp(address) => {
@@ -139,7 +139,7 @@ impl From<&(ListenAddr, bool)> for Admin {
     }
 }
 
-impl fmt::Display for Admin {
+impl fmt::Display for AdminAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
@@ -151,7 +151,7 @@ impl fmt::Display for Admin {
 
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreachable {
+pub(super) enum NoDocument {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("{}", Chain(.0))]
@@ -168,16 +168,16 @@ pub(super) enum Unreachable {
 
 impl AdminClient {
     /// Sends a GET; returns the status and body of the answer.
-    pub(super) async fn get(&self, path: &str) -> Result<(u16, Vec<u8>), Unreachable> {
+    pub(super) async fn get(&self, path: &str) -> Result<(u16, Vec<u8>), NoDocument> {
         let authorization = self.authorization.as_ref();
         match (&self.admin, &self.tls) {
-            (Admin::Unix(socket), _) => {
+            (AdminAddress::Unix(socket), _) => {
                 get_over(UnixStream::connect(socket).await?, path, authorization).await
             }
-            (Admin::Tcp(address) | Admin::Tls(address), None) => {
+            (AdminAddress::Tcp(address) | AdminAddress::Tls(address), None) => {
                 get_over(TcpStream::connect(address).await?, path, authorization).await
             }
-            (Admin::Tcp(address) | Admin::Tls(address), Some((client, name))) => {
+            (AdminAddress::Tcp(address) | AdminAddress::Tls(address), Some((client, name))) => {
                 let stream = TcpStream::connect(address).await?;
                 let stream = client.handshake(name.clone(), stream).await?;
                 get_over(stream, path, authorization).await
@@ -190,7 +190,7 @@ async fn get_over<S>(
     stream: S,
     path: &str,
     authorization: Option<&HeaderValue>,
-) -> Result<(u16, Vec<u8>), Unreachable>
+) -> Result<(u16, Vec<u8>), NoDocument>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -204,20 +204,20 @@ where
         request = request.header(AUTHORIZATION, authorization);
     }
     let request = request.body(String::new());
-    let request = request.map_err(|_| Unreachable::NotStatus)?;
+    let request = request.map_err(|_| NoDocument::NotStatus)?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
     Ok((status, read(response.into_body()).await?))
 }
 
-async fn read(mut body: Incoming) -> Result<Vec<u8>, Unreachable> {
+async fn read(mut body: Incoming) -> Result<Vec<u8>, NoDocument> {
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         if let Ok(data) = frame?.into_data() {
             bytes.extend_from_slice(&data);
         }
         if bytes.len() > MAX_BODY {
-            return Err(Unreachable::NotStatus);
+            return Err(NoDocument::NotStatus);
         }
     }
     Ok(bytes)

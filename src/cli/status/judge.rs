@@ -9,7 +9,7 @@ const MAX_FAILURES: usize = 5;
 
 /// The result of comparing the process with the expected state.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Judgement {
     Good,
     /// It does not, or not yet.
     NotYet {
@@ -23,7 +23,7 @@ pub(super) enum Verdict {
 }
 
 /// Evaluates a document. With a `hash`, that configuration must be completely in effect.
-pub(super) fn judge(status: &Value, ready: bool, hash: Option<&str>) -> Verdict {
+pub(super) fn judge(status: &Value, ready: bool, hash: Option<&str>) -> Judgement {
     let config = &status["config"];
     let (mut reasons, mut waiting) = (Vec::new(), Vec::new());
     if !ready {
@@ -33,7 +33,7 @@ pub(super) fn judge(status: &Value, ready: bool, hash: Option<&str>) -> Verdict 
         let last = &config["last_reload"];
         if config["hash"] != hash {
             if last["hash"] == hash && last["result"] == "rejected" {
-                return Verdict::Rejected;
+                return Judgement::Rejected;
             }
             reasons.push(format!("it serves {}", text(&config["hash"])));
         }
@@ -51,7 +51,7 @@ pub(super) fn judge(status: &Value, ready: bool, hash: Option<&str>) -> Verdict 
             waiting.clear();
         }
     }
-    if reasons.is_empty() { Verdict::Good } else { Verdict::NotYet { reasons, waiting } }
+    if reasons.is_empty() { Judgement::Good } else { Judgement::NotYet { reasons, waiting } }
 }
 
 /// Formats the document for display.

@@ -1,5 +1,5 @@
-use super::client::{Admin, AdminProof};
-use super::judge::{Verdict, judge, page};
+use super::client::{AdminAddress, AdminProof};
+use super::judge::{Judgement, judge, page};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -17,7 +17,7 @@ fn document() -> Value {
 
 fn reasons(status: &Value, hash: &str) -> Vec<String> {
     match judge(status, true, Some(hash)) {
-        Verdict::NotYet { reasons, .. } => reasons,
+        Judgement::NotYet { reasons, .. } => reasons,
         other => panic!("{other:?}"),
     }
 }
@@ -25,21 +25,21 @@ fn reasons(status: &Value, hash: &str) -> Vec<String> {
 #[test]
 fn a_hash_is_served_once_it_is_completely_in_effect() {
     let good = document();
-    assert_eq!(judge(&good, true, Some("aa")), Verdict::Good);
+    assert_eq!(judge(&good, true, Some("aa")), Judgement::Good);
     assert_eq!(reasons(&good, "bb"), ["it serves aa"]);
-    let not_ready = Verdict::NotYet { reasons: vec!["it is not ready".to_owned()], waiting: vec![] };
+    let not_ready = Judgement::NotYet { reasons: vec!["it is not ready".to_owned()], waiting: vec![] };
     assert_eq!(judge(&good, false, None), not_ready);
     let mut waiting = document();
     waiting["config"]["restart_needed"] = json!(["listen"]);
     assert_eq!(reasons(&waiting, "aa"), ["a restart is needed for listen"]);
-    assert_eq!(judge(&waiting, true, None), Verdict::Good);
+    assert_eq!(judge(&waiting, true, None), Judgement::Good);
     for part in [("accounts", "a"), ("services", "s"), ("callers", "c")] {
         let mut missing = document();
         missing[part.0][part.1]["credential"] =
             json!({ "state": "unavailable", "reason": "secret_missing", "at": "a.b" });
         assert_eq!(reasons(&missing, "aa").len(), 1, "{part:?}");
         missing[part.0][part.1]["credential"] = json!(null);
-        assert_eq!(judge(&missing, true, Some("aa")), Verdict::Good);
+        assert_eq!(judge(&missing, true, Some("aa")), Judgement::Good);
     }
 }
 
@@ -48,10 +48,10 @@ fn only_the_rejection_of_the_hash_itself_ends_the_wait() {
     let mut rejected = document();
     rejected["config"]["last_reload"]["result"] = json!("rejected");
     rejected["config"]["last_reload"]["hash"] = json!("bb");
-    assert_eq!(judge(&rejected, true, Some("bb")), Verdict::Rejected);
+    assert_eq!(judge(&rejected, true, Some("bb")), Judgement::Rejected);
     assert_eq!(reasons(&rejected, "cc"), ["it serves aa"]);
     // The file in effect was rejected when the last reload could not read a secret.
-    assert_eq!(judge(&rejected, true, Some("aa")), Verdict::Good);
+    assert_eq!(judge(&rejected, true, Some("aa")), Judgement::Good);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_page_shows_problems() {
 #[test]
 fn what_only_a_restart_or_a_secret_ends_is_known_once_the_hash_is_served() {
     let waiting = |status: &Value, hash| match judge(status, true, Some(hash)) {
-        Verdict::NotYet { waiting, .. } => waiting,
+        Judgement::NotYet { waiting, .. } => waiting,
         other => panic!("{other:?}"),
     };
     let mut status = document();
@@ -137,19 +137,19 @@ fn a_wrong_hash_leads_to_check() {
 
 #[test]
 fn an_address_is_tcp_or_a_socket() {
-    assert_eq!(Admin::parse("localhost:9090"), Ok(Admin::Tcp("localhost:9090".into())));
-    assert_eq!(Admin::parse("http://[::1]:9090/"), Ok(Admin::Tcp("[::1]:9090".into())));
-    assert_eq!(Admin::parse("https://a.example:9090"), Ok(Admin::Tls("a.example:9090".into())));
-    assert_eq!(Admin::parse("unix:/run/a.sock"), Ok(Admin::Unix("/run/a.sock".into())));
+    assert_eq!(AdminAddress::parse("localhost:9090"), Ok(AdminAddress::Tcp("localhost:9090".into())));
+    assert_eq!(AdminAddress::parse("http://[::1]:9090/"), Ok(AdminAddress::Tcp("[::1]:9090".into())));
+    assert_eq!(AdminAddress::parse("https://a.example:9090"), Ok(AdminAddress::Tls("a.example:9090".into())));
+    assert_eq!(AdminAddress::parse("unix:/run/a.sock"), Ok(AdminAddress::Unix("/run/a.sock".into())));
     for wrong in ["localhost", ":9090", "a:b"] {
-        assert!(Admin::parse(wrong).is_err(), "{wrong}");
+        assert!(AdminAddress::parse(wrong).is_err(), "{wrong}");
     }
 }
 
 #[tokio::test]
 async fn the_host_is_localhost_whatever_the_address_is_called() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let admin = Admin::Tcp(listener.local_addr().unwrap().to_string());
+    let admin = AdminAddress::Tcp(listener.local_addr().unwrap().to_string());
     let admin = AdminProof::default().client(admin).unwrap();
     let answered = async {
         let (mut stream, _) = listener.accept().await.unwrap();

@@ -1,6 +1,6 @@
 //! `attache urls --show-handshake` and `--reset-handshake`: the secret that a provider brought.
 
-use crate::cli::file::{self, File};
+use crate::cli::file;
 use crate::cli::stdout;
 use crate::config::Mode;
 use crate::config::model::Config;
@@ -18,7 +18,7 @@ pub(super) enum Act {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum HandshakeError {
+enum HandshakeSecretError {
     #[error("there is no service `{0}`{1}")]
     NoService(String, String),
     #[error("the webhook of `{0}` has no handshake that brings a secret: `asana` and `notion` do")]
@@ -38,12 +38,8 @@ enum HandshakeError {
 
 /// Carries out the act; returns the exit status.
 pub(super) fn run(act: Act, service: &str, path: Option<&Path>) -> i32 {
-    let config = match file::read(path, Mode::Full) {
-        Ok(File::Valid(config)) => config,
-        Ok(File::Missing(looked_for)) => {
-            eprintln!("error: {looked_for}");
-            return 1;
-        }
+    let config = match file::require(path, Mode::Full) {
+        Ok(config) => config,
         Err(status) => return status,
     };
     match carry_out(act, service, &config) {
@@ -55,11 +51,11 @@ pub(super) fn run(act: Act, service: &str, path: Option<&Path>) -> i32 {
     }
 }
 
-fn carry_out(act: Act, service: &str, config: &Config) -> Result<String, HandshakeError> {
+fn carry_out(act: Act, service: &str, config: &Config) -> Result<String, HandshakeSecretError> {
     let handshake = find(config, service)?;
     let state =
-        config.state.as_ref().filter(|state| !state.keys.is_empty()).ok_or(HandshakeError::NoState)?;
-    let no_secret = || HandshakeError::NoSecret { service: service.to_owned(), dir: state.dir.clone() };
+        config.state.as_ref().filter(|state| !state.keys.is_empty()).ok_or(HandshakeSecretError::NoState)?;
+    let no_secret = || HandshakeSecretError::NoSecret { service: service.to_owned(), dir: state.dir.clone() };
     if !state.dir.exists() {
         // A folder that this command made could belong to another user than attache's.
         return Err(no_secret());
@@ -85,18 +81,22 @@ fn carry_out(act: Act, service: &str, config: &Config) -> Result<String, Handsha
 }
 
 /// Returns the name of the service's handshake, if that brings a secret.
-fn find(config: &Config, service: &str) -> Result<&'static str, HandshakeError> {
+fn find(config: &Config, service: &str) -> Result<&'static str, HandshakeSecretError> {
     if let Some((_, handshake)) = config.brought_secrets().find(|(name, _)| *name == service) {
         return Ok(handshake);
     }
     let Some(found) = config.services.get(service) else {
         let hint = file::nearest(service, config.services.keys().map(String::as_str));
         let hint = hint.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-        return Err(HandshakeError::NoService(service.to_owned(), hint));
+        return Err(HandshakeSecretError::NoService(service.to_owned(), hint));
     };
     // A webhook that is blocked has no handshake.
     let is_blocked = found.webhook.as_ref().is_some_and(|webhook| {
         webhook.unread.as_ref().is_some_and(|unread| unread.blocks) && webhook.handshake.is_none()
     });
-    Err(if is_blocked { HandshakeError::NoState } else { HandshakeError::NoHandshake(service.to_owned()) })
+    Err(if is_blocked {
+        HandshakeSecretError::NoState
+    } else {
+        HandshakeSecretError::NoHandshake(service.to_owned())
+    })
 }

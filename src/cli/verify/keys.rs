@@ -4,7 +4,8 @@ use crate::config::model::{Config, Issuer, Jwks};
 use crate::issuers::Issuers;
 use crate::jwt::key_set::KeySet;
 use crate::signature::sns::{CertificateUrl, SigningCertificate, Topic};
-use crate::signature::{FetchedKeys, Lookup, NoKeys, RequiredToken, TokenRefused};
+use crate::signature::{FetchedKeys, Lookup, RequiredToken, TokenRefused};
+use crate::webhook::fetched_keys::KnownKeys;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,9 +85,10 @@ impl FetchedKeys for GivenKeys {
         token: &[u8],
         now: SystemTime,
     ) -> Result<Map<String, Value>, TokenRefused> {
-        let Some(issuers) = &self.issuers else { return NoKeys.claims(issuer, token, now) };
-        let refused = |reason| TokenRefused { reason, needs_newer_keys: false };
-        issuers.verify_of(issuer, token, now).map_err(|it| refused(it.reason))
+        let known = KnownKeys { issuers: self.issuers.as_ref(), sns: None };
+        // Nothing is fetched, so newer keys can't come.
+        let refused = |refused| TokenRefused { needs_newer_keys: false, ..refused };
+        known.claims(issuer, token, now).map_err(refused)
     }
 
     fn certificate(&self, _: &CertificateUrl, _: SystemTime) -> Lookup {

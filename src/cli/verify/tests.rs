@@ -16,8 +16,8 @@ fn said(request: &str, words: &[&str]) -> Result<(String, bool), String> {
     let line = Line::try_parse_from(line).map_err(|error| error.to_string())?;
     explain(&line.args, None, "2026-01-01T00:00:00Z".parse().expect("a time")).map_err(
         |problem| match problem {
-            Problem::Said => "said".to_owned(),
-            Problem::Unsaid(problem) => problem,
+            VerifyError::Said => "said".to_owned(),
+            VerifyError::Unsaid(problem) => problem,
         },
     )
 }

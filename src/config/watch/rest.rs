@@ -31,7 +31,7 @@ pub(super) enum Hint {
 pub(super) struct Rest {
     poll: Duration,
     next_poll: Instant,
-    /// When the files were last read.
+    /// The time at which the files were last read.
     read_at: Instant,
     /// The start of the pending change, which was not looked at, or not accepted.
     since: Option<Instant>,

@@ -1,12 +1,12 @@
-//! How the client proves itself to the token endpoint.
+//! The client's authentication at the token endpoint.
 //!
 //! Only in the way that the file names: an endpoint is never probed with one way after another, which would put the
 //! secret where the operator did not want it and look like an attack.
 
 use super::assertion;
 use super::error::{Failure, Unavailability};
-use super::form::Form;
-use super::redact::Secrets;
+use super::form::FormBody;
+use super::redact::KnownSecrets;
 use crate::config::model::{ClientAuth, OAuth2};
 use crate::secret::Secret;
 use base64::Engine as _;
@@ -18,7 +18,7 @@ use url::form_urlencoded::byte_serialize;
 /// RFC 7523 section 2.2.
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How many tries the client's secrets are good for: at least one.
+/// Returns the number of tries that the client's secrets allow: at least one.
 pub(super) fn tries(auth: &ClientAuth) -> usize {
     auth.secrets().len().max(1)
 }
@@ -29,8 +29,8 @@ pub(super) async fn apply(
     config: &OAuth2,
     nth: usize,
     now: SystemTime,
-    form: &mut Form,
-    secrets: &mut Secrets,
+    form: &mut FormBody,
+    secrets: &mut KnownSecrets,
 ) -> Result<Option<HeaderValue>, Failure> {
     let id = config.client_id.as_deref();
     let secret = |all: &[Secret]| all.get(nth).cloned().unwrap_or_else(|| Secret::new(""));
@@ -60,20 +60,20 @@ pub(super) async fn apply(
     Ok(None)
 }
 
-fn push_id(form: &mut Form, id: Option<&str>) {
+fn push_id(form: &mut FormBody, id: Option<&str>) {
     if let Some(id) = id {
         form.push("client_id", id);
     }
 }
 
 /// With the client's id beside it, which RFC 7521 section 4.2 allows and several servers want.
-fn push_assertion(form: &mut Form, id: Option<&str>, token: Secret) {
+fn push_assertion(form: &mut FormBody, id: Option<&str>, token: Secret) {
     push_id(form, id);
     form.push("client_assertion_type", ASSERTION_TYPE);
     form.push_secret("client_assertion", token);
 }
 
-fn basic(id: &str, secret: &str, secrets: &mut Secrets) -> Result<HeaderValue, Failure> {
+fn basic(id: &str, secret: &str, secrets: &mut KnownSecrets) -> Result<HeaderValue, Failure> {
     let credentials = Secret::new(BASE64_STANDARD.encode(format!("{id}:{secret}")));
     let mut value = HeaderValue::try_from(format!("Basic {}", credentials.expose()))
         .map_err(|_| Failure::from(Unavailability::Malformed))?;

@@ -4,9 +4,9 @@
 
 use super::assertion;
 use super::error::{Failure, Unavailability};
-use super::form::Form;
-use super::redact::Secrets;
-use super::response::{Members, Raw};
+use super::form::FormBody;
+use super::redact::KnownSecrets;
+use super::response::{AnswerMembers, Raw};
 use crate::config::model::{CustomGrant, CustomParams, CustomResponse, JsonParam};
 use crate::header_name::FieldName;
 use crate::secret::Secret;
@@ -17,7 +17,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 /// The parts of a token request. No `Debug`: each may hold a secret.
-pub(super) struct Request {
+pub(super) struct CustomRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(FieldName, HeaderValue)>,
@@ -29,11 +29,11 @@ pub(super) struct Request {
 pub(super) async fn request(
     custom: &CustomGrant,
     url: &Url,
-    form: &Form,
+    form: &FormBody,
     authorization: Option<HeaderValue>,
     now: SystemTime,
-    secrets: &mut Secrets,
-) -> Result<Request, Failure> {
+    secrets: &mut KnownSecrets,
+) -> Result<CustomRequest, Failure> {
     let mut url = url.clone();
     let (kind, body) = match &custom.params {
         CustomParams::Query(_) => {
@@ -69,7 +69,7 @@ pub(super) async fn request(
         None => authorization,
     };
     headers.extend(authorization.map(|value| (FieldName::from_static("Authorization"), value)));
-    Ok(Request { method: custom.method.clone(), url, headers, body })
+    Ok(CustomRequest { method: custom.method.clone(), url, headers, body })
 }
 
 fn bearer(token: &Secret) -> Result<HeaderValue, Failure> {
@@ -79,7 +79,7 @@ fn bearer(token: &Secret) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-fn add_query(url: &mut Url, form: &Form) {
+fn add_query(url: &mut Url, form: &FormBody) {
     let added = Zeroizing::new(form.encode());
     if !added.is_empty() {
         let query = match url.query() {
@@ -91,13 +91,13 @@ fn add_query(url: &mut Url, form: &Form) {
 }
 
 /// Returns the text of an object. Adds its secrets to `secrets`.
-pub(super) fn json(members: &[(String, JsonParam)], secrets: &mut Secrets) -> Zeroizing<String> {
+pub(super) fn json(members: &[(String, JsonParam)], secrets: &mut KnownSecrets) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::new());
     write_object(members, &mut out, secrets);
     out
 }
 
-fn write_object(members: &[(String, JsonParam)], out: &mut String, secrets: &mut Secrets) {
+fn write_object(members: &[(String, JsonParam)], out: &mut String, secrets: &mut KnownSecrets) {
     out.push('{');
     for (at, (name, value)) in members.iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
@@ -107,7 +107,7 @@ fn write_object(members: &[(String, JsonParam)], out: &mut String, secrets: &mut
     out.push('}');
 }
 
-fn write_json(value: &JsonParam, out: &mut String, secrets: &mut Secrets) {
+fn write_json(value: &JsonParam, out: &mut String, secrets: &mut KnownSecrets) {
     match value {
         JsonParam::Value(value) => out.push_str(&value.to_string()),
         JsonParam::Secret(secret) => {
@@ -139,7 +139,7 @@ pub(super) fn normalise(raw: &mut Raw, response: &CustomResponse, now: SystemTim
     let found = members(&answer, response, left);
     let mut members = match answer {
         Value::Object(members) => members,
-        _ => Members::new(),
+        _ => AnswerMembers::new(),
     };
     for name in ["access_token", "id_token", "refresh_token", "expires_in", "error"] {
         members.remove(name);
@@ -155,8 +155,8 @@ fn left(answer: &Value, response: &CustomResponse, now: SystemTime) -> Option<u6
 }
 
 /// Returns the members that the pointers find. `left`: the seconds until `expires_at`.
-fn members(answer: &Value, response: &CustomResponse, left: Option<u64>) -> Members {
-    let mut found = Members::new();
+fn members(answer: &Value, response: &CustomResponse, left: Option<u64>) -> AnswerMembers {
+    let mut found = AnswerMembers::new();
     let mut add =
         |name: &str, value: Option<Value>| found.extend(value.map(|value| (name.to_owned(), value)));
     let at = |pointer: &str| answer.pointer(pointer).cloned();

@@ -2,7 +2,7 @@
 //!
 //! A JSON Web Token is read and not verified: it is the third party that it has to convince.
 
-use super::redact::Secrets;
+use super::redact::KnownSecrets;
 use super::response::{Granted, MAX_LIFETIME};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,12 +19,12 @@ pub(super) struct Details {
     /// `scope`, separated by spaces.
     pub(super) scope: Option<Arc<str>>,
     /// The claims of a JSON Web Token.
-    pub(super) claims: Option<Claims>,
+    pub(super) claims: Option<AudienceClaims>,
 }
 
 /// The claims of RFC 7519 that say whom a token is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Claims {
+pub(super) struct AudienceClaims {
     /// `iss`.
     pub(super) iss: Option<Arc<str>>,
     /// `aud`, one or several.
@@ -35,14 +35,14 @@ pub(super) struct Claims {
 
 impl Details {
     /// Returns the details of an answer whose `token` is sent.
-    pub(super) fn of(granted: &Granted, token: &str, secrets: &Secrets) -> Self {
+    pub(super) fn of(granted: &Granted, token: &str, secrets: &KnownSecrets) -> Self {
         let scope = granted
             .scopes()
             .map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "));
         Self {
             token_type: granted.extra_fields().said_type.as_deref().and_then(|said| secrets.text(said)),
             scope: scope.and_then(|scope| secrets.text(&scope)),
-            claims: payload(token).map(|claims| Claims::of(&claims, secrets)),
+            claims: payload(token).map(|claims| AudienceClaims::of(&claims, secrets)),
         }
     }
 }
@@ -50,8 +50,8 @@ impl Details {
 /// Maximum number of audiences that are shown.
 const MAX_AUDIENCES: usize = 16;
 
-impl Claims {
-    fn of(claims: &Map<String, Value>, secrets: &Secrets) -> Self {
+impl AudienceClaims {
+    fn of(claims: &Map<String, Value>, secrets: &KnownSecrets) -> Self {
         let text = |value: &Value| value.as_str().and_then(|text| secrets.text(text));
         Self {
             iss: claims.get("iss").and_then(text),
@@ -102,8 +102,8 @@ mod tests {
         format!("{}.{}.c2ln", part(header), part(&claims.to_string()))
     }
 
-    fn claims(of: &Value) -> Option<Claims> {
-        payload(&jwt(r#"{"alg":"RS256"}"#, of)).map(|all| Claims::of(&all, &Secrets::default()))
+    fn claims(of: &Value) -> Option<AudienceClaims> {
+        payload(&jwt(r#"{"alg":"RS256"}"#, of)).map(|all| AudienceClaims::of(&all, &KnownSecrets::default()))
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use super::details::{self, Details};
 use super::error::{Failure, Unavailability};
-use super::form::Form;
-use super::redact::Secrets;
+use super::form::FormBody;
+use super::redact::KnownSecrets;
 use super::response::{self, Granted};
-use super::verdict::{self, Presented, Reply};
+use super::verdict::{self, EndpointReply, Presented};
 use super::wire::TokenClient;
 use super::{client_auth, custom, grant, words};
 use crate::config::model::{BearerTokenType, CustomGrant, Grant, OAuth2};
@@ -28,7 +28,7 @@ const OVER: &str = "the end that `response.expires_at` points to has passed: is 
 
 /// A token as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub(super) struct ReceivedToken {
     /// The token that is sent: visible ASCII, without a prefix.
     pub(super) token: Secret,
     /// From a second to a year; `None` if the answer has none, or one that is over.
@@ -45,44 +45,48 @@ pub(super) struct Answer {
 #[async_trait]
 pub(super) trait Exchange: Send + Sync + 'static {
     /// Asks the token endpoint. `refresh_token` is for the grants that [refresh](crate::config::model::Grant::refreshes).
-    async fn exchange(&self, config: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure>;
+    async fn exchange(
+        &self,
+        config: &OAuth2,
+        refresh_token: Option<&Secret>,
+    ) -> Result<ReceivedToken, Failure>;
 }
 
 impl TokenClient {
     /// Sends one form to an endpoint of the account's identity provider, with the account's client authentication and
-    /// `token_headers`, and says what came: members, or an OAuth error that nobody has judged yet. It is the way of every
+    /// `token_headers`, and says what came: members, or an OAuth error that is not judged yet. It is the way of every
     /// request, whatever it asks for: a token, a code's exchange, a device's code.
     ///
-    /// Of several client secrets the next is tried where the endpoint [refuses the
-    /// client](verdict::Refusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
+    /// The next of several client secrets is tried if the endpoint [refuses the
+    /// client](verdict::TokenRefusal::doubts_the_client), with the same form: an assertion in it is shown again, to an
     /// endpoint that has not let the first one in.
     ///
     /// # Errors
     ///
     /// If there is no answer, or one that is neither a success with members nor an OAuth error.
-    pub(super) async fn post(&self, config: &OAuth2, url: &Url, form: &Form) -> Result<Posted, Failure> {
+    pub(super) async fn post(&self, config: &OAuth2, url: &Url, form: &FormBody) -> Result<Posted, Failure> {
         let tries = client_auth::tries(&config.client_auth);
-        let mut secrets = Secrets::of(config);
+        let mut secrets = KnownSecrets::of(config);
         let mut nth = 0;
         loop {
             let reply = self.attempt(config, url, form.clone(), nth, &mut secrets).await?;
             nth += 1;
             match reply {
-                Reply::Refused(refusal) if refusal.doubts_the_client() && nth < tries => {}
+                EndpointReply::Refused(refusal) if refusal.doubts_the_client() && nth < tries => {}
                 reply => return Ok(Posted { reply, secrets, second_secret: nth > 1 }),
             }
         }
     }
 
-    /// With the client's `nth` secret. What is sent of it is added to `secrets`.
+    /// Sends the form with the client's `nth` secret. Adds each form of it that is sent to `secrets`.
     async fn attempt(
         &self,
         config: &OAuth2,
         url: &Url,
-        mut form: Form,
+        mut form: FormBody,
         nth: usize,
-        secrets: &mut Secrets,
-    ) -> Result<Reply, Failure> {
+        secrets: &mut KnownSecrets,
+    ) -> Result<EndpointReply, Failure> {
         let now = SystemTime::now();
         let authorization = client_auth::apply(config, nth, now, &mut form, secrets).await?;
         form.secrets(secrets);
@@ -106,11 +110,11 @@ impl TokenClient {
         &self,
         config: &OAuth2,
         grant: &CustomGrant,
-        (form, authorization): (&Form, Option<HeaderValue>),
+        (form, authorization): (&FormBody, Option<HeaderValue>),
         now: SystemTime,
-        secrets: &mut Secrets,
-    ) -> Result<Reply, Failure> {
-        let custom::Request { method, url, headers, body } =
+        secrets: &mut KnownSecrets,
+    ) -> Result<EndpointReply, Failure> {
+        let custom::CustomRequest { method, url, headers, body } =
             custom::request(grant, &config.token_url, form, authorization, now, secrets).await?;
         let request = HttpRequest {
             method: &method,
@@ -122,7 +126,9 @@ impl TokenClient {
         let mut raw = self.send(&request, config.token_timeout, secrets).await?;
         let is_over = custom::normalise(&mut raw, &grant.response, SystemTime::now());
         match verdict::read(&raw, secrets)? {
-            Reply::Members(members) if is_over && response::text(&members, "access_token").is_some() => {
+            EndpointReply::Members(members)
+                if is_over && response::text(&members, "access_token").is_some() =>
+            {
                 Err(Failure::from(Unavailability::Expired).with_words(Arc::from(OVER)))
             }
             reply => Ok(reply),
@@ -146,28 +152,28 @@ fn headers(config: &OAuth2, authorization: Option<HeaderValue>) -> Vec<(FieldNam
 
 /// The result of a request.
 pub(super) struct Posted {
-    pub(super) reply: Reply,
+    pub(super) reply: EndpointReply,
     /// The secrets that no text of the answer may contain.
-    pub(super) secrets: Secrets,
+    pub(super) secrets: KnownSecrets,
     /// The client's first secret was refused.
     second_secret: bool,
 }
 
 impl Posted {
     /// Returns a token, or why there is none. The request presented the account's grant.
-    pub(super) fn into_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
+    pub(super) fn into_answer(self, config: &OAuth2) -> Result<ReceivedToken, Failure> {
         self.answer(config, Presented::by(config))
     }
 
     /// Returns a token, or why there is none. The request presented a code, which is no grant of the account yet.
-    pub(super) fn into_login_answer(self, config: &OAuth2) -> Result<Answer, Failure> {
+    pub(super) fn into_login_answer(self, config: &OAuth2) -> Result<ReceivedToken, Failure> {
         self.answer(config, Presented::Other)
     }
 
-    fn answer(self, config: &OAuth2, presented: Presented<'_>) -> Result<Answer, Failure> {
+    fn answer(self, config: &OAuth2, presented: Presented<'_>) -> Result<ReceivedToken, Failure> {
         let members = match &self.reply {
-            Reply::Members(members) => members,
-            Reply::Refused(refusal) => return Err(refusal.judge(presented, &self.secrets)),
+            EndpointReply::Members(members) => members,
+            EndpointReply::Refused(refusal) => return Err(refusal.judge(presented, &self.secrets)),
         };
         self.granted(members, config).map_err(|failure| {
             let mut secrets = self.secrets.clone();
@@ -180,7 +186,7 @@ impl Posted {
         })
     }
 
-    fn granted(&self, members: &Map<String, Value>, config: &OAuth2) -> Result<Answer, Failure> {
+    fn granted(&self, members: &Map<String, Value>, config: &OAuth2) -> Result<ReceivedToken, Failure> {
         let mut secrets = self.secrets.clone();
         let granted = response::token(members, config.bearer_token_type)?;
         let id_token = granted.extra_fields().id_token.as_deref();
@@ -193,7 +199,7 @@ impl Posted {
             secrets.add(&Secret::new(came));
         }
         refresh_token.iter().for_each(|token| secrets.add(token));
-        Ok(Answer {
+        Ok(ReceivedToken {
             token: sendable(token)?,
             expires_in: expires_in(&granted, token, config.bearer_token_type)?,
             details: Details::of(&granted, token, &secrets),
@@ -221,7 +227,11 @@ fn expires_in(
 
 #[async_trait]
 impl Exchange for TokenClient {
-    async fn exchange(&self, config: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure> {
+    async fn exchange(
+        &self,
+        config: &OAuth2,
+        refresh_token: Option<&Secret>,
+    ) -> Result<ReceivedToken, Failure> {
         let form = grant::form(config, refresh_token, SystemTime::now()).await?;
         self.post(config, &config.token_url, &form).await?.into_answer(config)
     }

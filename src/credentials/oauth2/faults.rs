@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::error::{Cause, Failure, Unavailability};
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Exchange, ReceivedToken};
 use super::machine::{Demand, Machine};
 use super::refresh::{Refresher, store_key};
 use super::stub::{self, Memory};
@@ -57,7 +57,7 @@ impl Idp {
 
 #[async_trait]
 impl Exchange for Idp {
-    async fn exchange(&self, config: &OAuth2, refresh: Option<&Secret>) -> Result<Answer, Failure> {
+    async fn exchange(&self, config: &OAuth2, refresh: Option<&Secret>) -> Result<ReceivedToken, Failure> {
         let n = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         sleep(self.takes / 2).await;
         let is_old = config.client_auth.secrets().iter().any(|s| s.expose() == "old");
@@ -74,7 +74,7 @@ impl Exchange for Idp {
             next = Some(Secret::new(committed.clone()));
         }
         sleep(self.takes / 2).await;
-        Ok(Answer { refresh_token: next, ..stub::answer(&format!("access-{n}"), Some(self.lifetime)) })
+        Ok(ReceivedToken { refresh_token: next, ..stub::answer(&format!("access-{n}"), Some(self.lifetime)) })
     }
 }
 

@@ -3,7 +3,7 @@
 //! The `oauth2` crate builds such requests too, but not for all grants and not with signed assertions; with one form
 //! for every grant there is one place that says what was sent, and so what must not come back in an error.
 
-use super::redact::Secrets;
+use super::redact::KnownSecrets;
 use crate::config::model::{OAuth2, Param};
 use crate::secret::Secret;
 use std::borrow::Cow;
@@ -11,9 +11,9 @@ use url::form_urlencoded::Serializer;
 
 /// Names and values in the order in which they are sent (`application/x-www-form-urlencoded`).
 #[derive(Debug, Clone, Default)]
-pub(super) struct Form(Vec<(Cow<'static, str>, Param)>);
+pub(super) struct FormBody(Vec<(Cow<'static, str>, Param)>);
 
-impl Form {
+impl FormBody {
     pub(super) fn new(grant_type: &str) -> Self {
         Self::default().with("grant_type", grant_type)
     }
@@ -60,7 +60,7 @@ impl Form {
     }
 
     /// Adds the values that no text may hold.
-    pub(super) fn secrets(&self, to: &mut Secrets) {
+    pub(super) fn secrets(&self, to: &mut KnownSecrets) {
         for (_, value) in &self.0 {
             if let Param::Secret(secret) = value {
                 to.add(secret);
@@ -78,7 +78,7 @@ mod tests {
     fn it_is_encoded_as_browsers_do_and_keeps_its_order() {
         let mut config = stub::config("https://idp.example/token");
         config.scopes = vec!["x".into(), "y".into()];
-        let form = Form::new("password")
+        let form = FormBody::new("password")
             .with_secret("password", Secret::new("a b&c=d+e%ü~*"))
             .with_scopes(&config)
             .with_params(&[("resource".into(), "1".into()), ("resource".into(), "2".into())]);
@@ -93,21 +93,21 @@ mod tests {
         let mut config = stub::config("https://idp.example/token");
         config.scopes = vec!["read".into(), "activity:read".into()];
         config.scope_separator = ",".into();
-        assert_eq!(Form::default().with_scopes(&config).encode(), "scope=read%2Cactivity%3Aread");
+        assert_eq!(FormBody::default().with_scopes(&config).encode(), "scope=read%2Cactivity%3Aread");
     }
 
     #[test]
     fn an_operators_secret_is_sent_and_may_be_in_no_text() {
-        let form = Form::default().with_params(&[("key".into(), Secret::new("s3cret-value").into())]);
+        let form = FormBody::default().with_params(&[("key".into(), Secret::new("s3cret-value").into())]);
         assert_eq!(form.encode(), "key=s3cret-value");
-        let mut secrets = Secrets::default();
+        let mut secrets = KnownSecrets::default();
         form.secrets(&mut secrets);
         assert!(!format!("{form:?} {:?}", secrets.text("s3cret-value")).contains("s3cret"));
     }
 
     #[test]
     fn it_does_not_print_its_secrets() {
-        let printed = format!("{:?}", Form::default().with_secret("code", Secret::new("s3cret")));
+        let printed = format!("{:?}", FormBody::default().with_secret("code", Secret::new("s3cret")));
         assert!(!printed.contains("s3cret"), "{printed}");
     }
 }

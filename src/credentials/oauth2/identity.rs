@@ -1,7 +1,7 @@
 //! Digests that tell whether two OAuth2 accounts would get the same token, or have the same grant.
 
 use super::custom;
-use super::redact::Secrets;
+use super::redact::KnownSecrets;
 use crate::config::model::{
     Assertion, ClientAuth, CustomGrant, CustomParams, CustomResponse, Grant, OAuth2, Param, PresentedToken,
     ProxyRules, SignedAssertion,
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// A digest over every field that shapes the token, secrets included: as long as it stays the same, a reload keeps
 /// the [`TokenSource`](super::TokenSource) and its token. Never show it: it would confirm a guessed secret.
 pub fn identity(config: &OAuth2) -> [u8; 32] {
-    let mut fields = Fields(Zeroizing::new(Vec::with_capacity(512)));
+    let mut fields = IdentityFields(Zeroizing::new(Vec::with_capacity(512)));
     let OAuth2 {
         grant,
         token_url,
@@ -63,7 +63,7 @@ pub fn identity(config: &OAuth2) -> [u8; 32] {
 /// Returns a digest of the fields that say which token is meant, whatever proves the client: processes that share a
 /// store share a token if this is the same. Secrets that may rotate, time-outs and header names are not part of it.
 pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
-    let mut fields = Fields(Zeroizing::new(Vec::with_capacity(256)));
+    let mut fields = IdentityFields(Zeroizing::new(Vec::with_capacity(256)));
     fields.push("token");
     fields.push(config.grant.as_str());
     fields.push(config.token_url.as_str());
@@ -86,7 +86,7 @@ pub(super) fn token_identity(config: &OAuth2) -> [u8; 32] {
 /// Returns a digest of the fields that prove to the endpoint who asks: grant, client and `token_url`. A refused password
 /// is refused as long as this is the same, whatever else changes.
 pub(super) fn proof_identity(config: &OAuth2) -> [u8; 32] {
-    let mut fields = Fields(Zeroizing::new(Vec::with_capacity(256)));
+    let mut fields = IdentityFields(Zeroizing::new(Vec::with_capacity(256)));
     fields.push("proof");
     fields.grant(&config.grant);
     fields.push(config.token_url.as_str());
@@ -98,7 +98,7 @@ pub(super) fn proof_identity(config: &OAuth2) -> [u8; 32] {
 /// Returns the digest to which an account's refresh token is bound: one obtained for anything else is not this
 /// account's. The client's secret is not part of it: it may rotate while the grant goes on.
 pub(super) fn grant_identity(account: &str, config: &OAuth2) -> [u8; 32] {
-    let mut fields = Fields(Zeroizing::new(Vec::with_capacity(256)));
+    let mut fields = IdentityFields(Zeroizing::new(Vec::with_capacity(256)));
     fields.push("refresh token");
     // Two people may sign in to one client; a first token is one account's, whatever that is called.
     let account = if matches!(config.grant, Grant::RefreshToken { .. }) { "" } else { account };
@@ -121,9 +121,9 @@ pub(super) fn grant_identity(account: &str, config: &OAuth2) -> [u8; 32] {
 }
 
 /// Each field after its length, so that no two lists of fields run together into the same bytes.
-struct Fields(Zeroizing<Vec<u8>>);
+struct IdentityFields(Zeroizing<Vec<u8>>);
 
-impl Fields {
+impl IdentityFields {
     fn push(&mut self, field: &str) {
         self.bytes(field.as_bytes());
     }
@@ -173,7 +173,7 @@ impl Fields {
                 self.push(password.expose());
             }
             Grant::RefreshToken { refresh_token } => self.push(refresh_token.expose()),
-            // What only `attache login` needs shapes no token.
+            // These settings are for `attache login` only and shape no token.
             Grant::AuthorizationCode { .. } | Grant::DeviceCode { .. } => {}
             Grant::JwtBearer(assertion) => self.assertion(assertion),
             Grant::TokenExchange { subject_token, subject_token_type, actor, requested_token_type } => {
@@ -200,7 +200,7 @@ impl Fields {
             }
             CustomParams::Json(params) => {
                 self.push("json");
-                self.push(&custom::json(params, &mut Secrets::default()));
+                self.push(&custom::json(params, &mut KnownSecrets::default()));
             }
         }
         self.count(headers.len());

@@ -1,6 +1,6 @@
 //! A token that is requested in order to describe it (`attache check --live`), not to send it.
 
-use super::details::{Claims, Details};
+use super::details::{AudienceClaims, Details};
 use super::error::{Failure, Unavailability};
 use super::exchange::Exchange;
 use super::redact::MAX_TEXT;
@@ -75,7 +75,7 @@ pub(super) async fn inspect_by(
         }
     };
     let Details { token_type, scope, claims } = details;
-    let Claims { iss, aud, exp } = claims.unwrap_or_default();
+    let AudienceClaims { iss, aud, exp } = claims.unwrap_or_default();
     Ok(Inspected {
         latency: begun.elapsed(),
         token_type,

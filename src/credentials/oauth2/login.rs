@@ -5,10 +5,10 @@
 //! that need an `audience` or a `resource` need it here as well), the same limits, no redirects.
 
 use super::error::{Failure, Unavailability};
-use super::exchange::{Answer, Posted};
-use super::form::Form;
+use super::exchange::{Posted, ReceivedToken};
+use super::form::FormBody;
 use super::response;
-use super::verdict::{Presented, Reply};
+use super::verdict::{EndpointReply, Presented};
 use super::wire::TokenClient;
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::Secret;
@@ -43,7 +43,7 @@ pub(super) struct DeviceAuthorization {
 #[derive(Debug)]
 pub(super) enum Polled {
     /// The user agreed.
-    Granted(Box<Answer>),
+    Granted(Box<ReceivedToken>),
     /// Not yet decided: the next poll follows after the interval.
     Pending,
     /// Not yet decided, and the interval grows by 5 s from now on (RFC 8628 section 3.5).
@@ -63,8 +63,8 @@ impl TokenClient {
         code: &Secret,
         redirect_uri: &str,
         verifier: &Secret,
-    ) -> Result<Answer, Failure> {
-        let form = Form::new("authorization_code")
+    ) -> Result<ReceivedToken, Failure> {
+        let form = FormBody::new("authorization_code")
             .with_secret("code", code.clone())
             .with("redirect_uri", redirect_uri)
             .with_secret("code_verifier", verifier.clone())
@@ -81,11 +81,11 @@ impl TokenClient {
         let Grant::DeviceCode { device_authorization_url } = &config.grant else {
             return Err(lacks("the account's grant is not device_code"));
         };
-        let form = Form::default().with_scopes(config).with_params(&config.token_params);
+        let form = FormBody::default().with_scopes(config).with_params(&config.token_params);
         let Posted { reply, secrets, .. } = self.post(config, device_authorization_url, &form).await?;
         let members = match reply {
-            Reply::Members(members) => members,
-            Reply::Refused(refusal) => return Err(refusal.judge(Presented::Other, &secrets)),
+            EndpointReply::Members(members) => members,
+            EndpointReply::Refused(refusal) => return Err(refusal.judge(Presented::Other, &secrets)),
         };
         let text = |name| response::text(&members, name);
         let url = |name| text(name).and_then(|url| Url::parse(url).ok()).filter(is_web);
@@ -116,13 +116,15 @@ impl TokenClient {
     /// [`Cause::Rejected`](super::error::Cause::Rejected) with `access_denied` or `expired_token` ends the login; so does any other refusal. After
     /// [`Cause::Unavailable`](super::error::Cause::Unavailable) another poll may succeed, later than the interval says.
     pub(super) async fn poll_device(&self, config: &OAuth2, device_code: &Secret) -> Result<Polled, Failure> {
-        let form = Form::new("urn:ietf:params:oauth:grant-type:device_code")
+        let form = FormBody::new("urn:ietf:params:oauth:grant-type:device_code")
             .with_secret("device_code", device_code.clone())
             .with_params(&config.token_params);
         let posted = self.post(config, &config.token_url, &form).await?;
         match &posted.reply {
-            Reply::Refused(refusal) if refusal.code() == Some("authorization_pending") => Ok(Polled::Pending),
-            Reply::Refused(refusal) if refusal.code() == Some("slow_down") => Ok(Polled::SlowDown),
+            EndpointReply::Refused(refusal) if refusal.code() == Some("authorization_pending") => {
+                Ok(Polled::Pending)
+            }
+            EndpointReply::Refused(refusal) if refusal.code() == Some("slow_down") => Ok(Polled::SlowDown),
             _ => posted.into_login_answer(config).map(|answer| Polled::Granted(Box::new(answer))),
         }
     }

@@ -36,10 +36,10 @@ impl AccountMemories {
 
 /// The memory of one account.
 #[derive(Default)]
-pub(super) struct AccountMemory(Mutex<Known>);
+pub(super) struct AccountMemory(Mutex<KnownAccount>);
 
 #[derive(Default)]
-struct Known {
+struct KnownAccount {
     /// The newest source's [`proof_identity`].
     proof: [u8; 32],
     refused: Option<Arc<Failure>>,

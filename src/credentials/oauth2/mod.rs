@@ -7,7 +7,7 @@
 //! pause, as pure functions. `sign_in` and `login` get the first refresh token with a person's help, and `inspect` gets a
 //! token to look at.
 //!
-//! The `oauth2` crate has the types of answers and errors. The requests are ours, because it knows neither assertions
+//! The `oauth2` crate has the types of answers and errors. The requests are made here, because it knows neither assertions
 //! nor token exchange; so are caching, single flight, renewal and the judgement of failures.
 
 mod assertion;
@@ -49,7 +49,7 @@ pub use clock::Now;
 pub use error::{Cause, Failure, TokenError, Unavailability};
 pub use identity::identity;
 pub use inspect::{Inspected, inspect};
-pub use sign_in::{Authorization, Device, Lasts, Redirected, SignIn, SignInError, SignedIn};
+pub use sign_in::{AuthorizationRequest, Device, Lasts, Redirected, SignIn, SignInError, SignedIn};
 pub use source::TokenSource;
 pub use status::{LastOutcome, TokenState, TokenStatus};
 pub use token::Token;

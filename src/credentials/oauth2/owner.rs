@@ -22,12 +22,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 /// The reply to the requests that wait.
-pub(super) type Outcome = Result<Arc<Token>, TokenError>;
+pub(super) type RefreshOutcome = Result<Arc<Token>, TokenError>;
 
 /// The events of an account's token.
-pub(super) enum Message {
+pub(super) enum OwnerMessage {
     /// A request found no usable token.
-    Demand(oneshot::Sender<Outcome>),
+    Demand(oneshot::Sender<RefreshOutcome>),
     /// A service refused the token of this generation, and another one is wanted.
     Refused(u64, Option<oneshot::Sender<Option<Arc<Token>>>>),
     /// The token was used for the first time.
@@ -45,15 +45,15 @@ pub(super) enum Message {
 }
 
 /// See the module's documentation.
-pub(super) struct Owner {
+pub(super) struct AccountOwner {
     inner: Arc<Inner>,
     machine: Machine,
-    mailbox: UnboundedReceiver<Message>,
+    mailbox: UnboundedReceiver<OwnerMessage>,
     /// At most one.
     refresh: JoinSet<(Duration, Result<Obtained, Failed>)>,
     /// At most one.
     look: JoinSet<(Option<Stamp>, Looked)>,
-    waiting: Vec<oneshot::Sender<Outcome>>,
+    waiting: Vec<oneshot::Sender<RefreshOutcome>>,
     wanting_successor: Vec<oneshot::Sender<Option<Arc<Token>>>>,
     /// Those whose token, of this generation, was refused and is not replaced yet: another process may have done so.
     wanting_stored: Vec<(u64, oneshot::Sender<Option<Arc<Token>>>)>,
@@ -66,8 +66,8 @@ pub(super) struct Owner {
     nudged: bool,
 }
 
-impl Owner {
-    pub(super) fn new(inner: Arc<Inner>, machine: Machine, mailbox: UnboundedReceiver<Message>) -> Self {
+impl AccountOwner {
+    pub(super) fn new(inner: Arc<Inner>, machine: Machine, mailbox: UnboundedReceiver<OwnerMessage>) -> Self {
         let (refresh, look) = (JoinSet::new(), JoinSet::new());
         let (waiting, wanting_successor, wanting_stored, fetching) = Default::default();
         let (look_again, seen, nudged) = (false, None, false);
@@ -109,10 +109,10 @@ impl Owner {
         }
     }
 
-    fn receive(&mut self, message: Message) {
+    fn receive(&mut self, message: OwnerMessage) {
         let now = self.now();
         match message {
-            Message::Demand(reply) => match self.machine.demand(now) {
+            OwnerMessage::Demand(reply) => match self.machine.demand(now) {
                 Demand::Token(token) => drop(reply.send(Ok(token))),
                 Demand::Fail(error) => drop(reply.send(Err(error))),
                 Demand::Wait => {
@@ -120,7 +120,7 @@ impl Owner {
                     self.waiting.push(reply);
                 }
             },
-            Message::Refused(generation, reply) => {
+            OwnerMessage::Refused(generation, reply) => {
                 let (successor, is_first) = self.machine.refused(generation, now);
                 if is_first {
                     self.inner.stats.record_refusal();
@@ -143,17 +143,17 @@ impl Owner {
                 }
             }
             // The tick after it starts the refresh that was put off.
-            Message::Used => {}
-            Message::FetchOwn(reply) => {
+            OwnerMessage::Used => {}
+            OwnerMessage::FetchOwn(reply) => {
                 if self.machine.wants_own() {
                     self.machine.refresh();
                     self.fetching.push(reply);
                 }
             }
-            Message::Retire => self.machine.retire(),
-            Message::DropInherited => self.machine.drop_inherited(),
-            Message::Look => self.start_look(),
-            Message::Nudge => self.nudge(now),
+            OwnerMessage::Retire => self.machine.retire(),
+            OwnerMessage::DropInherited => self.machine.drop_inherited(),
+            OwnerMessage::Look => self.start_look(),
+            OwnerMessage::Nudge => self.nudge(now),
         }
     }
 
@@ -195,7 +195,7 @@ impl Owner {
         self.fetching.clear();
     }
 
-    fn obtained(&mut self, obtained: Obtained, took: Duration) -> Outcome {
+    fn obtained(&mut self, obtained: Obtained, took: Duration) -> RefreshOutcome {
         let Obtained { issued, answer } = obtained;
         let (inner, now) = (Arc::clone(&self.inner), self.now());
         let (expires_in, asked) = (issued.lifetime, answer.is_some());

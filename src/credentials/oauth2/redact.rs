@@ -1,7 +1,7 @@
 //! The words of a token endpoint, made fit for a log.
 //!
 //! Providers put what they were sent into their error texts. Each word with a part of a secret, in any form in which it
-//! was sent, is replaced by `[redacted]`, so that the rest still explains the failure. Where a secret extends over several
+//! was sent, is replaced by `[redacted]`, so that the rest still explains the failure. If a secret extends over several
 //! words, nothing is left of the text.
 
 use super::error::REGISTERED;
@@ -30,18 +30,18 @@ const SHORT: usize = 4;
 /// The secrets that no text may contain: those of the account, and those that one request carried or one answer brought
 /// (refresh token, assertion, code).
 #[derive(Clone, Default)]
-pub(super) struct Secrets(Vec<Arc<Prepared>>);
+pub(super) struct KnownSecrets(Vec<Arc<PreparedSecret>>);
 
 /// A secret, and the forms of it that are looked for. Prepared once: an answer may have thousands of words beside a long
 /// token.
-struct Prepared {
+struct PreparedSecret {
     plain: Secret,
     /// Form-encoded.
     encoded: Zeroizing<String>,
     gist: Zeroizing<Vec<u8>>,
 }
 
-impl Secrets {
+impl KnownSecrets {
     /// Returns the secrets of the configuration, sent or not.
     pub(super) fn of(config: &OAuth2) -> Self {
         let mut secrets = Self::default();
@@ -82,7 +82,7 @@ impl Secrets {
         // Every text contains the empty one.
         if !secret.expose().is_empty() {
             let plain = secret.expose();
-            self.0.push(Arc::new(Prepared {
+            self.0.push(Arc::new(PreparedSecret {
                 plain: secret.clone(),
                 encoded: Zeroizing::new(byte_serialize(plain.as_bytes()).collect()),
                 gist: gist(plain.as_bytes()),
@@ -202,7 +202,7 @@ fn without_entities(text: &str) -> String {
     })
 }
 
-impl fmt::Debug for Secrets {
+impl fmt::Debug for KnownSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets({})", self.0.len())
     }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn many_words_beside_a_long_token_cost_little() {
-        let mut secrets = Secrets::default();
+        let mut secrets = KnownSecrets::default();
         let token: String =
             (0..240_000_u64).map(|n| char::from(b'a' + (n * n * 7 / 11 % 26) as u8)).collect();
         secrets.add(&Secret::new(&*token));
@@ -236,13 +236,13 @@ mod tests {
 
     #[test]
     fn control_characters_and_length_are_cut() {
-        let secrets = Secrets::of(&config());
+        let secrets = KnownSecrets::of(&config());
         assert_eq!(secrets.text("a\u{1b}[31mb\r\nc\u{202e}d").as_deref(), Some("a [31mb  c d"));
         assert_eq!(secrets.text(&"x".repeat(9999)).map(|t| t.len()), Some(1000));
         assert_eq!(secrets.text(" \n "), None);
     }
 
-    fn is_redacted(secrets: &Secrets, held: &str) {
+    fn is_redacted(secrets: &KnownSecrets, held: &str) {
         let text = secrets.text(&format!("bad: {held} (client a)"));
         let text = text.unwrap();
         assert!(text.contains(REDACTED), "{held}: {text}");
@@ -255,7 +255,7 @@ mod tests {
         config.client_auth = ClientAuth::Basic(vec![Secret::new("s3cr&t/1"), Secret::new("old-s3cret")]);
         config.grant = Grant::Password { username: Secret::new("bob"), password: Secret::new("p%ss word") };
         config.token_headers = vec![(FieldName::from_static("x-api-key"), HeaderValue::from_static("k3y"))];
-        let secrets = Secrets::of(&config);
+        let secrets = KnownSecrets::of(&config);
         for held in
             ["s3cr&t/1", "s3cr%26t%2F1", "old-s3cret", "p%ss word", "p%25ss+word", "bob", "p%ss\nword", "k3y"]
         {
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_words_beside_a_secret_stay() {
-        let mut secrets = Secrets::of(&config());
+        let mut secrets = KnownSecrets::of(&config());
         secrets.add(&Secret::new("r3fresh+1"));
         for held in ["r3fresh+1", "r3fresh%2B1"] {
             let text = secrets.text(&format!("token {held} is unknown"));
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_secret_of_several_words_takes_the_text_with_it() {
-        let mut secrets = Secrets::default();
+        let mut secrets = KnownSecrets::default();
         secrets.add(&Secret::new("correct horse battery"));
         secrets.add(&Secret::new("a\u{7}b"));
         for text in ["no user with correct horse", "battery", "is 'Correct-Horse Battery' right?", "a\u{7}b"]
@@ -295,7 +295,7 @@ mod tests {
     fn tokens_of_the_file_are_redacted() {
         let mut config = config();
         config.grant = Grant::RefreshToken { refresh_token: Secret::new("r3fresh") };
-        assert_eq!(Secrets::of(&config).text("r3fresh is old").as_deref(), Some("[redacted] is old"));
+        assert_eq!(KnownSecrets::of(&config).text("r3fresh is old").as_deref(), Some("[redacted] is old"));
         config.grant = Grant::TokenExchange {
             subject_token: PresentedToken::Fixed(Secret::new("subj3ct")),
             subject_token_type: "t".into(),
@@ -303,13 +303,13 @@ mod tests {
             requested_token_type: None,
         };
         for held in ["subj3ct", "act0r"] {
-            is_redacted(&Secrets::of(&config), held);
+            is_redacted(&KnownSecrets::of(&config), held);
         }
     }
 
     #[test]
     fn an_error_code_is_one_word() {
-        let mut secrets = Secrets::of(&config());
+        let mut secrets = KnownSecrets::of(&config());
         assert_eq!(&*secrets.code("invalid_client"), "invalid_client");
         assert_eq!(&*secrets.code("Not found"), "unspecified");
         assert_eq!(&*secrets.code(&"x".repeat(65)), "unspecified");
@@ -321,16 +321,16 @@ mod tests {
     fn a_registered_code_is_shown_although_it_contains_a_short_secret() {
         let mut config = config();
         config.token_headers = vec![(FieldName::from_static("x-tenant"), HeaderValue::from_static("gra"))];
-        assert_eq!(&*Secrets::of(&config).code("invalid_grant"), "invalid_grant");
+        assert_eq!(&*KnownSecrets::of(&config).code("invalid_grant"), "invalid_grant");
         config.token_headers =
             vec![(FieldName::from_static("Accept-Language"), HeaderValue::from_static("en"))];
-        let text = Secrets::of(&config).text("the client is unknown");
+        let text = KnownSecrets::of(&config).text("the client is unknown");
         assert_eq!(text.as_deref(), Some("the client is unknown"));
     }
 
     #[test]
     fn a_part_of_a_secret_is_redacted_in_any_spelling() {
-        let mut secrets = Secrets::of(&config());
+        let mut secrets = KnownSecrets::of(&config());
         secrets.add(&Secret::new("R3fresh/0.AbCd&EfGh=\"1jKl"));
         secrets.add(&Secret::new("p+7w"));
         for held in [
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn an_empty_secret_redacts_nothing() {
-        let mut secrets = Secrets::default();
+        let mut secrets = KnownSecrets::default();
         secrets.add(&Secret::new(""));
         assert_eq!(secrets.text("a").as_deref(), Some("a"));
     }

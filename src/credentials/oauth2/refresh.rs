@@ -13,7 +13,7 @@
 
 use super::clock::Clock;
 use super::error::{Cause, Failure, Unavailability};
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Exchange, ReceivedToken};
 use super::identity::{grant_identity, proof_identity, token_identity};
 use super::machine::GrantSource;
 use super::memory::AccountMemory;
@@ -23,7 +23,7 @@ use super::tokens::Tokens;
 use super::unsaved::{LockedGrant, Unsaved};
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::{Secret, hex, sha256};
-use crate::state::{Access, Entry, Lost, Peek, Stamp, StateError, Store, StoreSlot};
+use crate::state::{Entry, Lost, Peek, Stamp, StateError, Store, StoreSlot, StoredAccess};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -63,7 +63,7 @@ const SPENT: &str = "the file's refresh_token was used with another token_url or
 pub(super) struct Obtained {
     pub(super) issued: Issued,
     /// The token endpoint's answer; `None` if another process obtained the token.
-    pub(super) answer: Option<Answer>,
+    pub(super) answer: Option<ReceivedToken>,
 }
 
 /// Why a refresh brought no token.
@@ -195,7 +195,7 @@ impl Refresher {
         config: &OAuth2,
         token: Option<&Secret>,
         limit: Duration,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<ReceivedToken, Failure> {
         let asked = timeout(limit, self.wire.exchange(config, token)).await;
         let result = asked.unwrap_or_else(|_| Err(Unavailability::TimedOut.into()));
         let proof = proof_identity(config);
@@ -253,7 +253,7 @@ impl Refresher {
         }
         let began = (Instant::now(), self.clock.now().wall);
         let result = self.exchange(config, Some(&token), EXCHANGE_LIMIT).await;
-        let next = Next { config, account: &self.account, spent: token, entry };
+        let next = NextEntry { config, account: &self.account, spent: token, entry };
         match result {
             Ok(answer) => {
                 let entry = next.after(&answer, began.1);
@@ -293,7 +293,7 @@ impl Refresher {
             return Looked::Unchanged;
         }
         if waits {
-            // Whether it can be taken does not matter.
+            // A failure does not matter: the wait is all that is needed.
             drop(store.lock(&key, EXCHANGE_LIMIT).await);
         }
         let peeked = store.peek(&key, *seen).await;
@@ -371,7 +371,7 @@ impl Refresher {
 }
 
 /// The entry that follows on a token request.
-struct Next<'a> {
+struct NextEntry<'a> {
     config: &'a OAuth2,
     account: &'a str,
     /// The refresh token that was sent.
@@ -380,9 +380,9 @@ struct Next<'a> {
     entry: Option<Entry>,
 }
 
-impl Next<'_> {
-    fn after(self, answer: &Answer, asked_at: SystemTime) -> Entry {
-        let access = Access {
+impl NextEntry<'_> {
+    fn after(self, answer: &ReceivedToken, asked_at: SystemTime) -> Entry {
+        let access = StoredAccess {
             bound_to: token_identity(self.config),
             token: answer.token.clone(),
             obtained_at: asked_at,
@@ -434,7 +434,7 @@ fn reason(failure: &Failure) -> Option<Arc<str>> {
     })
 }
 
-fn obtained(answer: Answer, config: &OAuth2, (began, asked_at): (Instant, SystemTime)) -> Obtained {
+fn obtained(answer: ReceivedToken, config: &OAuth2, (began, asked_at): (Instant, SystemTime)) -> Obtained {
     let issued = Issued {
         secret: answer.token.clone(),
         obtained_at: asked_at,
@@ -444,7 +444,7 @@ fn obtained(answer: Answer, config: &OAuth2, (began, asked_at): (Instant, System
     Obtained { issued, answer: Some(answer) }
 }
 
-fn lifetime(answer: &Answer, config: &OAuth2) -> Duration {
+fn lifetime(answer: &ReceivedToken, config: &OAuth2) -> Duration {
     answer.expires_in.unwrap_or(config.default_lifetime).min(schedule::MAX_LIFETIME)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Endpoints in the field give `expires_in` as a string, forget `token_type`, list scopes in an array, answer 201,
 //! `text/plain` or a form, or put a BOM in front. The `oauth2` crate's types refuse all of that, so they are given fresh
-//! members in the shapes they expect. What an answer without a token means is in [`super::verdict`].
+//! members in the shapes they expect. The meaning of an answer without a token is in [`super::verdict`].
 //!
 //! Nothing is guessed: a token nested under another member is no token, and `expires_on` or `expires_at`, which mean
 //! seconds, milliseconds or a date depending on the provider, are not read; `default_lifetime` stands in.
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use url::form_urlencoded;
 
 /// The members of an answer.
-pub(super) type Members = Map<String, Value>;
+pub(super) type AnswerMembers = Map<String, Value>;
 
 /// A token answer, with the members used beside those of RFC 6749.
 pub(super) type Granted = StandardTokenResponse<Beside, BasicTokenType>;
@@ -59,7 +59,7 @@ impl Raw {
     }
 
     /// Returns the members of the body if it is a JSON object or a form with a known member.
-    pub(super) fn members(&self) -> Option<Members> {
+    pub(super) fn members(&self) -> Option<AnswerMembers> {
         if self.encoding().is_some() { None } else { members(&self.body) }
     }
 }
@@ -69,7 +69,7 @@ impl Raw {
 /// # Errors
 ///
 /// If there is none, or none of use as a bearer token.
-pub(super) fn token(members: &Members, wanted: BearerTokenType) -> Result<Granted, Failure> {
+pub(super) fn token(members: &AnswerMembers, wanted: BearerTokenType) -> Result<Granted, Failure> {
     let text = |name| text(members, name);
     let (access_token, id_token) = (text("access_token"), text("id_token"));
     match wanted {
@@ -103,7 +103,7 @@ pub(super) fn token(members: &Members, wanted: BearerTokenType) -> Result<Grante
 }
 
 /// Returns a member that is a text and not empty.
-pub(super) fn text<'m>(members: &'m Members, name: &str) -> Option<&'m str> {
+pub(super) fn text<'m>(members: &'m AnswerMembers, name: &str) -> Option<&'m str> {
     members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
@@ -118,7 +118,7 @@ pub(super) fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Durati
 }
 
 /// Returns the members of a JSON object, or of a form if one of them is known.
-fn members(body: &[u8]) -> Option<Members> {
+fn members(body: &[u8]) -> Option<AnswerMembers> {
     // Lossy: a description in Latin-1 must not hide the code beside it. A token is ASCII or no token.
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();

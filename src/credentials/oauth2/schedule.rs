@@ -10,9 +10,9 @@ pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60)
 /// The longest `Retry-After` that is honoured.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// How often an account that needs a login reads its stored grant.
+/// Interval at which an account that needs a login reads its stored grant.
 pub(super) const LOGIN_POLL: Duration = Duration::from_secs(1);
-/// How often a refresh token that was refused, but did not come by rotation, is tried again: the user may have been
+/// Interval of the tries of a refresh token that was refused but did not come by rotation: the user may have been
 /// suspended for a while.
 pub(super) const RETRY_GRANT: Duration = Duration::from_secs(60 * 60);
 /// The shortest time between two SIGHUPs that make an account forget its pauses.

@@ -6,18 +6,18 @@
 mod authorization;
 mod device;
 
-pub use authorization::{Authorization, Redirected};
+pub use authorization::{AuthorizationRequest, Redirected};
 pub use device::Device;
 
 use super::error::{Failure, Unavailability};
-use super::exchange::Answer;
+use super::exchange::ReceivedToken;
 use super::identity::{grant_identity, token_identity};
 use super::inspect::missing_scopes;
 use super::refresh::{EXCHANGE_LIMIT, store_key};
 use super::wire::{BuildError, TokenClient};
 use crate::config::model::OAuth2;
 use crate::secret::Secret;
-use crate::state::{Access, Entry, LockedEntry, StateError, Store};
+use crate::state::{Entry, LockedEntry, StateError, Store, StoredAccess};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
@@ -40,7 +40,7 @@ pub struct SignIn {
 /// A login whose tokens are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedIn {
-    /// How long it lasts.
+    /// The time for which it lasts.
     pub lasts: Lasts,
     /// The scopes granted, if the provider says which. Redacted.
     pub scope: Option<Arc<str>>,
@@ -48,7 +48,7 @@ pub struct SignedIn {
     pub missing_scopes: Vec<String>,
 }
 
-/// How long a login lasts.
+/// The time for which a login lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lasts {
     /// There is a refresh token.
@@ -118,8 +118,8 @@ impl SignIn {
 
     /// Returns a request for the provider's authorization endpoint, to be opened in a browser; `None` for accounts of
     /// another grant than `authorization_code`. The browser is redirected to `redirect_uri`.
-    pub fn authorization(&self, redirect_uri: &url::Url) -> Option<Authorization> {
-        Authorization::new(&self.config, redirect_uri)
+    pub fn authorization(&self, redirect_uri: &url::Url) -> Option<AuthorizationRequest> {
+        AuthorizationRequest::new(&self.config, redirect_uri)
     }
 
     /// Exchanges the code of the redirect for tokens, and stores them.
@@ -129,7 +129,7 @@ impl SignIn {
     /// If there is no token, or it can't be stored.
     pub async fn finish(
         &self,
-        authorization: &Authorization,
+        authorization: &AuthorizationRequest,
         code: &Secret,
     ) -> Result<SignedIn, SignInError> {
         let mut held = self.lock().await?;
@@ -174,7 +174,7 @@ impl SignIn {
 
     async fn keep(
         &self,
-        answer: Answer,
+        answer: ReceivedToken,
         asked_at: SystemTime,
         before: Option<Entry>,
         held: &mut dyn LockedEntry,
@@ -191,7 +191,7 @@ impl SignIn {
             rotated: false,
             reusable: false,
             obtained_at: asked_at,
-            access: Some(Access {
+            access: Some(StoredAccess {
                 bound_to: token_identity(&self.config),
                 token: answer.token,
                 obtained_at,
@@ -219,7 +219,7 @@ async fn read_and_prepare(held: &mut dyn LockedEntry) -> Result<Option<Entry>, S
 }
 
 /// Returns how long the login lasts, and the lifetime of its access token.
-fn lifetime(answer: &Answer, asked_at: SystemTime, default: Duration) -> (Lasts, Duration) {
+fn lifetime(answer: &ReceivedToken, asked_at: SystemTime, default: Duration) -> (Lasts, Duration) {
     match (&answer.refresh_token, answer.expires_in) {
         (Some(_), lifetime) => (Lasts::Refreshed, lifetime.unwrap_or(default)),
         (None, Some(lifetime)) => (Lasts::Until(asked_at + lifetime), lifetime),

@@ -9,7 +9,7 @@ use super::exchange::Exchange;
 use super::identity::{proof_identity, token_identity};
 use super::machine::Machine;
 use super::memory::AccountMemory;
-use super::owner::{Message, Owner};
+use super::owner::{AccountOwner, OwnerMessage};
 use super::refresh::Refresher;
 use super::status::{LastOutcome, TokenState, TokenStatus};
 use super::token::Token;
@@ -32,9 +32,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Gives out one account's token. Its task ends when it is dropped.
 pub struct TokenSource {
     inner: Arc<Inner>,
-    mailbox: UnboundedSender<Message>,
+    mailbox: UnboundedSender<OwnerMessage>,
     /// The parts with which the task starts.
-    idle: Mutex<Option<(Machine, UnboundedReceiver<Message>)>>,
+    idle: Mutex<Option<(Machine, UnboundedReceiver<OwnerMessage>)>>,
 }
 
 /// The state that the source shares with its task.
@@ -123,7 +123,7 @@ impl TokenSource {
     /// Another source serves the account now: nothing is renewed any more unless a request that began before needs it.
     pub fn retire(&self) {
         if lock(&self.idle).is_none() {
-            self.send(Message::Retire);
+            self.send(OwnerMessage::Retire);
         }
     }
 
@@ -148,13 +148,13 @@ impl TokenSource {
         if self.has_inherited() {
             self.inner.current.store(None);
         }
-        self.send(Message::DropInherited);
+        self.send(OwnerMessage::DropInherited);
     }
 
     /// Requests a token of its own, unless there is one, and waits until the response is there.
     pub async fn fetch(&self) {
         let (reply, ended) = oneshot::channel();
-        self.send(Message::FetchOwn(reply));
+        self.send(OwnerMessage::FetchOwn(reply));
         let _ = ended.await;
     }
 
@@ -182,7 +182,7 @@ impl TokenSource {
                     return Ok(token);
                 }
                 let (reply, answer) = oneshot::channel();
-                self.send(Message::Demand(reply));
+                self.send(OwnerMessage::Demand(reply));
                 let outcome = answer.await.unwrap_or_else(|_| Err(told(Unavailability::Interrupted)));
                 let token = outcome?;
                 // Otherwise it expired before this future was polled.
@@ -205,7 +205,7 @@ impl TokenSource {
     /// refuses it.
     pub async fn successor(&self, generation: u64) -> Option<Arc<Token>> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Refused(generation, Some(reply)));
+        self.send(OwnerMessage::Refused(generation, Some(reply)));
         let token = answer.await.ok().flatten().filter(|token| token.is_usable(self.inner.clock.now()))?;
         self.note_use(&token);
         Some(token)
@@ -213,14 +213,14 @@ impl TokenSource {
 
     /// Reports that a service refused the token of this generation, without waiting for another one.
     pub fn report_refusal(&self, generation: u64) {
-        self.send(Message::Refused(generation, None));
+        self.send(OwnerMessage::Refused(generation, None));
     }
 
     /// Looks into the store: whether a person has to sign in or has done so, and whether another process renewed the
     /// token. Only grants with a refresh token do anything. Returns at once.
     pub fn look(&self) {
         if self.inner.config.load().grant.refreshes() {
-            self.send(Message::Look);
+            self.send(OwnerMessage::Look);
         }
     }
 
@@ -229,7 +229,7 @@ impl TokenSource {
         // Without a task there is no pause but those of the account. The store may know a refusal.
         let has_task = lock(&self.idle).is_none();
         if has_task || self.inner.memory.holds_back() || self.inner.config.load().grant.refreshes() {
-            self.send(Message::Nudge);
+            self.send(OwnerMessage::Nudge);
         }
     }
 
@@ -273,13 +273,13 @@ impl TokenSource {
 
     fn note_use(&self, token: &Token) {
         if token.mark_used() {
-            self.send(Message::Used);
+            self.send(OwnerMessage::Used);
         }
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: OwnerMessage) {
         if let Some((machine, messages)) = lock(&self.idle).take() {
-            let owner = Owner::new(Arc::clone(&self.inner), machine, messages);
+            let owner = AccountOwner::new(Arc::clone(&self.inner), machine, messages);
             self.inner.runtime.spawn(owner.run());
         }
         // Fails only while the runtime ends.

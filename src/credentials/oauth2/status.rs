@@ -10,11 +10,11 @@ pub struct TokenStatus {
     pub state: TokenState,
     /// The expiry of the last token obtained.
     pub expires_at: Option<SystemTime>,
-    /// How the last token request ended.
+    /// The outcome of the last token request.
     pub last: Option<LastOutcome>,
-    /// How many tokens there have been.
+    /// Number of tokens so far.
     pub generation: u64,
-    /// How many token requests have ended.
+    /// Number of token requests that have ended.
     pub requests: u64,
 }
 
@@ -46,7 +46,7 @@ impl TokenState {
     }
 }
 
-/// How a token request ended.
+/// The outcome of a token request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastOutcome {
     /// As the metric counts it.

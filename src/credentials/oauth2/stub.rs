@@ -3,14 +3,14 @@
 use super::clock::Clock;
 use super::details::Details;
 use super::error::Failure;
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Exchange, ReceivedToken};
 use super::identity::{grant_identity, token_identity};
 use super::wire::TokenClient;
 use crate::config::model::{BearerTokenType, ClientAuth, Grant, OAuth2, SignedAssertion, TokenTls};
 use crate::header_name::FieldName;
 use crate::jwt::SigningKey;
 use crate::secret::Secret;
-use crate::state::{Access, Entry, LockedEntry, Peek, Stamp, StateError, Store};
+use crate::state::{Entry, LockedEntry, Peek, Stamp, StateError, Store, StoredAccess};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -51,8 +51,8 @@ pub(super) fn config(token_url: &str) -> OAuth2 {
 }
 
 /// A token that came without a refresh token.
-pub(super) fn answer(token: &str, expires_in: Option<Duration>) -> Answer {
-    Answer {
+pub(super) fn answer(token: &str, expires_in: Option<Duration>) -> ReceivedToken {
+    ReceivedToken {
         token: Secret::new(token),
         expires_in,
         refresh_token: None,
@@ -76,7 +76,7 @@ pub(super) fn entry(account: &str, config: &OAuth2, refresh_token: &str, now: Sy
         rotated: false,
         reusable: false,
         obtained_at: now,
-        access: Some(Access {
+        access: Some(StoredAccess {
             bound_to: token_identity(config),
             token: Secret::new(format!("access-{refresh_token}")),
             obtained_at: now,
@@ -86,12 +86,12 @@ pub(super) fn entry(account: &str, config: &OAuth2, refresh_token: &str, now: Sy
     }
 }
 
-type Slot = Arc<AsyncMutex<(Option<Entry>, u64)>>;
+type StoredSlot = Arc<AsyncMutex<(Option<Entry>, u64)>>;
 
 /// A store in memory.
 #[derive(Default)]
 pub(super) struct Memory {
-    entries: Mutex<HashMap<String, Slot>>,
+    entries: Mutex<HashMap<String, StoredSlot>>,
     /// Nothing can be reserved.
     pub(super) full: Arc<AtomicBool>,
     pub(super) fails_to_write: Arc<AtomicBool>,
@@ -104,7 +104,7 @@ struct MemoryLock {
 }
 
 impl Memory {
-    pub(super) fn slot(&self, name: &str) -> Slot {
+    pub(super) fn slot(&self, name: &str) -> StoredSlot {
         self.entries.lock().unwrap().entry(name.to_owned()).or_default().clone()
     }
 }
@@ -246,7 +246,7 @@ impl Stub {
         config(&self.url)
     }
 
-    pub(super) async fn exchange(&self, config: &OAuth2) -> Result<Answer, Failure> {
+    pub(super) async fn exchange(&self, config: &OAuth2) -> Result<ReceivedToken, Failure> {
         client().exchange(config, None).await
     }
 

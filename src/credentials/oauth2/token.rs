@@ -34,7 +34,7 @@ pub(super) struct Issued {
     /// The time of the request: its lifetime began then or later, so this errs on the safe side.
     pub(super) obtained_at: SystemTime,
     pub(super) lifetime: Duration,
-    /// How long the request took; zero for a stored token.
+    /// The duration of the request; zero for a stored token.
     pub(super) took: Duration,
 }
 

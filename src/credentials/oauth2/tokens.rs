@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::error::{Failure, Unavailability};
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Exchange, ReceivedToken};
 use super::memory::AccountMemories;
 use super::refresh::{EXCHANGE_LIMIT, STORE_TIME, store_key};
 use super::unsaved::Unsaved;
@@ -93,7 +93,7 @@ struct NoClient;
 
 #[async_trait]
 impl Exchange for NoClient {
-    async fn exchange(&self, _: &OAuth2, _: Option<&Secret>) -> Result<Answer, Failure> {
+    async fn exchange(&self, _: &OAuth2, _: Option<&Secret>) -> Result<ReceivedToken, Failure> {
         Err(Unavailability::Tls.into())
     }
 }

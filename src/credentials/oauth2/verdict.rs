@@ -5,8 +5,8 @@
 //! says nothing about the account, whatever is in its body.
 
 use super::error::{Cause, Failure, REGISTERED, Unavailability};
-use super::redact::{Secrets, is_code};
-use super::response::{Members, Raw};
+use super::redact::{KnownSecrets, is_code};
+use super::response::{AnswerMembers, Raw};
 use super::words;
 use crate::config::model::{Grant, OAuth2};
 use http::StatusCode;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// The meaning of an error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+enum ErrorMeaning {
     /// The refresh token or the password is refused for good.
     GrantGone,
     /// The secret of the client is wrong, so that another one of the list may do.
@@ -25,77 +25,80 @@ enum Meaning {
 }
 
 /// The codes whose meaning is known. Any other is a refusal of the request.
-const CODES: [(Meaning, &[&str]); 15] = [
+const CODES: [(ErrorMeaning, &[&str]); 15] = [
     // RFC 6749 section 5.2. Most providers use no other.
-    (Meaning::GrantGone, &["invalid_grant"]),
-    (Meaning::Client, &["invalid_client"]),
+    (ErrorMeaning::GrantGone, &["invalid_grant"]),
+    (ErrorMeaning::Client, &["invalid_client"]),
     // RFC 6749 section 4.1.2.1, RFC 8628 section 3.5.
-    (Meaning::Later, &["temporarily_unavailable", "server_error", "slow_down"]),
+    (ErrorMeaning::Later, &["temporarily_unavailable", "server_error", "slow_down"]),
     // OpenID Connect Core 1.0 section 3.1.2.6, and Microsoft.
     (
-        Meaning::GrantGone,
+        ErrorMeaning::GrantGone,
         &["interaction_required", "login_required", "consent_required", "account_selection_required"],
     ),
     // GitHub, with status 200.
-    (Meaning::GrantGone, &["bad_refresh_token"]),
-    (Meaning::Client, &["incorrect_client_credentials"]),
+    (ErrorMeaning::GrantGone, &["bad_refresh_token"]),
+    (ErrorMeaning::Client, &["incorrect_client_credentials"]),
     // Google Workspace.
-    (Meaning::GrantGone, &["admin_policy_enforced"]),
+    (ErrorMeaning::GrantGone, &["admin_policy_enforced"]),
     // HubSpot.
-    (Meaning::GrantGone, &["BAD_REFRESH_TOKEN"]),
-    (Meaning::Client, &["BAD_CLIENT_SECRET"]),
+    (ErrorMeaning::GrantGone, &["BAD_REFRESH_TOKEN"]),
+    (ErrorMeaning::Client, &["BAD_CLIENT_SECRET"]),
     // Salesforce. It asks to repeat the request after an `unknown_error`.
-    (Meaning::GrantGone, &["inactive_user", "inactive_org"]),
-    (Meaning::Client, &["invalid_client_credentials"]),
-    (Meaning::Later, &["unknown_error", "rate_limit_exceeded"]),
+    (ErrorMeaning::GrantGone, &["inactive_user", "inactive_org"]),
+    (ErrorMeaning::Client, &["invalid_client_credentials"]),
+    (ErrorMeaning::Later, &["unknown_error", "rate_limit_exceeded"]),
     // Slack, with status 200.
-    (Meaning::GrantGone, &["token_revoked", "token_expired", "invalid_refresh_token", "account_inactive"]),
-    (Meaning::Client, &["bad_client_secret"]),
     (
-        Meaning::Later,
+        ErrorMeaning::GrantGone,
+        &["token_revoked", "token_expired", "invalid_refresh_token", "account_inactive"],
+    ),
+    (ErrorMeaning::Client, &["bad_client_secret"]),
+    (
+        ErrorMeaning::Later,
         &["ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"],
     ),
 ];
 
 /// The numbers in `error_codes` (Microsoft) that mean something else than the `error` beside them.
-const MICROSOFT: [(Meaning, &[u64]); 2] = [
+const MICROSOFT: [(ErrorMeaning, &[u64]); 2] = [
     // A user has to do something: another factor, a new password, consent, conditional access.
     (
-        Meaning::GrantGone,
+        ErrorMeaning::GrantGone,
         &[
             50055, 50057, 50072, 50074, 50076, 50078, 50079, 50132, 50133, 50158, 50173, 53000, 53003, 65001,
             65004, 700_082, 700_084,
         ],
     ),
     // With `invalid_grant`: a client that asks too often. A fault and an overload of the endpoint.
-    (Meaning::Later, &[50196, 90012, 90024, 90033]),
+    (ErrorMeaning::Later, &[50196, 90012, 90024, 90033]),
 ];
 
 /// The texts of providers whose codes do not tell the cases apart: with this code, or without any, an explanation that
 /// contains this text, in lower case.
-const TEXTS: [(Meaning, Option<&str>, &str); 5] = [
+const TEXTS: [(ErrorMeaning, Option<&str>, &str); 5] = [
     // Atlassian.
-    (Meaning::GrantGone, Some("unauthorized_client"), "refresh_token is invalid"),
+    (ErrorMeaning::GrantGone, Some("unauthorized_client"), "refresh_token is invalid"),
     // X.
-    (Meaning::GrantGone, Some("invalid_request"), "value passed for the token was invalid"),
+    (ErrorMeaning::GrantGone, Some("invalid_request"), "value passed for the token was invalid"),
     // Twitch.
-    (Meaning::GrantGone, None, "invalid refresh token"),
+    (ErrorMeaning::GrantGone, None, "invalid refresh token"),
     // Strava.
-    (Meaning::GrantGone, None, "invalid refresh_token refreshtoken"),
+    (ErrorMeaning::GrantGone, None, "invalid refresh_token refreshtoken"),
     // Salesforce, while another program uses the same refresh token.
-    (Meaning::Later, Some("invalid_grant"), "token request is already being processed"),
+    (ErrorMeaning::Later, Some("invalid_grant"), "token request is already being processed"),
 ];
 
 /// An answer that is no failure of the transport or of the endpoint. No `Debug`: the members hold the token.
-pub(super) enum Reply {
+pub(super) enum EndpointReply {
     /// A success with these members.
-    Members(Members),
+    Members(AnswerMembers),
     /// A refusal.
-    Refused(Refusal),
+    Refused(TokenRefusal),
 }
 
-/// A refusal. Its texts are as they came: they leave it only through [`Refusal::judge`].
-pub(super) struct Refusal {
+/// A refusal. Its texts are as they came: they leave it only through [`TokenRefusal::judge`].
+pub(super) struct TokenRefusal {
     status: StatusCode,
     retry_after: Option<Duration>,
     codes: Vec<String>,
@@ -131,10 +134,10 @@ impl<'a> Presented<'a> {
 /// # Errors
 ///
 /// If the answer says nothing about the account: a redirect, an endpoint in trouble, a success without members.
-pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
+pub(super) fn read(raw: &Raw, secrets: &KnownSecrets) -> Result<EndpointReply, Failure> {
     let status = raw.status;
     let members = raw.members();
-    let refusal = Refusal::of(raw, members.as_ref());
+    let refusal = TokenRefusal::of(raw, members.as_ref());
     let has_error = members.as_ref().is_some_and(words::has_error);
     let names = |known: &[&str]| refusal.codes.iter().any(|code| known.contains(&&**code));
     let is_refused = match status.as_u16() {
@@ -147,10 +150,10 @@ pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
         _ => status.is_success() && has_error,
     };
     if is_refused {
-        return Ok(Reply::Refused(refusal));
+        return Ok(EndpointReply::Refused(refusal));
     }
     let reason = match members {
-        Some(members) if status.is_success() => return Ok(Reply::Members(members)),
+        Some(members) if status.is_success() => return Ok(EndpointReply::Members(members)),
         None if status.is_success() => Unavailability::Malformed,
         _ if status.is_redirection() => Unavailability::Redirect,
         _ => Unavailability::Status(status.as_u16()),
@@ -161,8 +164,8 @@ pub(super) fn read(raw: &Raw, secrets: &Secrets) -> Result<Reply, Failure> {
 /// The codes that a device gets until its user has decided.
 const PENDING: [&str; 2] = ["authorization_pending", "slow_down"];
 
-impl Refusal {
-    fn of(raw: &Raw, members: Option<&Members>) -> Self {
+impl TokenRefusal {
+    fn of(raw: &Raw, members: Option<&AnswerMembers>) -> Self {
         let (codes, numbers) =
             members.map(|members| (words::codes(members), words::numbers(members))).unwrap_or_default();
         let code = codes.iter().find(|code| is_code(code)).map(String::as_str);
@@ -183,7 +186,7 @@ impl Refusal {
     /// with `invalid_grant` is about the user, whom a second try may lock out.
     pub(super) fn doubts_the_client(&self) -> bool {
         match self.meaning(Presented::Grant { login_required_on: &[] }) {
-            Some(meaning) => meaning == Meaning::Client,
+            Some(meaning) => meaning == ErrorMeaning::Client,
             None if self.status != StatusCode::UNAUTHORIZED => false,
             None => {
                 self.code().is_none_or(|code| code == "unauthorized_client" || !REGISTERED.contains(&code))
@@ -192,42 +195,45 @@ impl Refusal {
     }
 
     /// Returns the failure, its texts redacted.
-    pub(super) fn judge(&self, presented: Presented<'_>, secrets: &Secrets) -> Failure {
+    pub(super) fn judge(&self, presented: Presented<'_>, secrets: &KnownSecrets) -> Failure {
         let code = match self.code() {
             Some(code) => secrets.code(code),
             None if self.status.is_success() => "unspecified".into(),
             None => format!("http_{}", self.status.as_u16()).into(),
         };
         let cause = match self.meaning(presented) {
-            Some(Meaning::GrantGone) => Cause::GrantGone { code: Some(code) },
-            Some(Meaning::Client) | None => Cause::Rejected { code },
-            Some(Meaning::Later) => return self.unavailable(Unavailability::Busy, secrets),
+            Some(ErrorMeaning::GrantGone) => Cause::GrantGone { code: Some(code) },
+            Some(ErrorMeaning::Client) | None => Cause::Rejected { code },
+            Some(ErrorMeaning::Later) => return self.unavailable(Unavailability::Busy, secrets),
         };
         let words = self.words.as_deref().and_then(|words| secrets.text(words));
         Failure { retry_after: self.retry_after, ..Failure::new(cause).with_words(words) }
     }
 
-    fn meaning(&self, presented: Presented<'_>) -> Option<Meaning> {
+    fn meaning(&self, presented: Presented<'_>) -> Option<ErrorMeaning> {
         let named = |codes: &[String]| self.codes.iter().any(|code| codes.contains(code));
         let meaning = match presented {
-            Presented::Grant { login_required_on } if named(login_required_on) => Some(Meaning::GrantGone),
+            Presented::Grant { login_required_on } if named(login_required_on) => {
+                Some(ErrorMeaning::GrantGone)
+            }
             // From the particular to the general.
             _ => self
                 .meaning_of_text()
                 .or_else(|| find(&MICROSOFT, |number| self.numbers.contains(number)))
                 .or_else(|| find(&CODES, |known| self.codes.iter().any(|code| code == known))),
         };
-        meaning
-            .filter(|meaning| *meaning != Meaning::GrantGone || matches!(presented, Presented::Grant { .. }))
+        meaning.filter(|meaning| {
+            *meaning != ErrorMeaning::GrantGone || matches!(presented, Presented::Grant { .. })
+        })
     }
 
-    fn meaning_of_text(&self) -> Option<Meaning> {
+    fn meaning_of_text(&self) -> Option<ErrorMeaning> {
         let words = self.words.as_deref()?.to_lowercase();
         let says = |code: Option<&str>, text| self.code() == code && words.contains(text);
         TEXTS.iter().find(|(_, code, text)| says(*code, *text)).map(|(meaning, ..)| *meaning)
     }
 
-    fn unavailable(&self, reason: Unavailability, secrets: &Secrets) -> Failure {
+    fn unavailable(&self, reason: Unavailability, secrets: &KnownSecrets) -> Failure {
         let both = [self.code(), self.words.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(": ");
         let words: Option<Arc<str>> = secrets.text(&both);
         Failure { retry_after: self.retry_after, ..Failure::from(reason).with_words(words) }
@@ -235,7 +241,7 @@ impl Refusal {
 }
 
 /// Returns the meaning of the first row with a matching code.
-fn find<T>(table: &[(Meaning, &[T])], matches: impl Fn(&T) -> bool) -> Option<Meaning> {
+fn find<T>(table: &[(ErrorMeaning, &[T])], matches: impl Fn(&T) -> bool) -> Option<ErrorMeaning> {
     table.iter().find(|(_, codes)| codes.iter().any(&matches)).map(|(meaning, _)| *meaning)
 }
 

@@ -1,10 +1,10 @@
 //! The client for token endpoints: what one request needs beside its form.
 //!
-//! A token endpoint's name may lead into a private network, because identity providers often stand there. Whether plain
-//! http is allowed is decided by the parser.
+//! A token endpoint's name may lead into a private network, because identity providers often stand there. The parser
+//! decides if plain http is allowed.
 
 use super::error::{Failure, Unavailability};
-use super::redact::Secrets;
+use super::redact::KnownSecrets;
 use super::refresh::EXCHANGE_LIMIT;
 use super::response::{self, Raw};
 use crate::config::model::{OAuth2, TokenTls};
@@ -67,7 +67,7 @@ impl TokenClient {
         &self,
         request: &HttpRequest<'_>,
         token_timeout: Duration,
-        secrets: &Secrets,
+        secrets: &KnownSecrets,
     ) -> Result<Raw, Failure> {
         let deadline = Instant::now() + token_timeout.max(EXCHANGE_LIMIT);
         let answer = self.http.send(request, deadline).await.map_err(|error| failure(&error, secrets))?;
@@ -86,7 +86,7 @@ impl TokenClient {
     }
 }
 
-fn failure(error: &FetchError, secrets: &Secrets) -> Failure {
+fn failure(error: &FetchError, secrets: &KnownSecrets) -> Failure {
     let reason = match error {
         FetchError::ConnectTimedOut
         | FetchError::AnswerTimedOut

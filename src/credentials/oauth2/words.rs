@@ -2,7 +2,7 @@
 //!
 //! Both are as they came. They reach a log only through [`super::redact`].
 
-use super::response::{Members, Raw, text};
+use super::response::{AnswerMembers, Raw, text};
 use http::HeaderValue;
 use serde_json::Value;
 use url::Url;
@@ -29,7 +29,7 @@ const EXPLANATIONS: [&str; 9] = [
 const CODES: [&str; 4] = ["/error", "/errorCode", "/error/status", "/status"];
 
 /// Returns the error codes of an answer, without those of Microsoft.
-pub(super) fn codes(members: &Members) -> Vec<String> {
+pub(super) fn codes(members: &AnswerMembers) -> Vec<String> {
     let code = |pointer: &&str| match at(members, pointer)? {
         Value::String(code) if !code.is_empty() => Some(code.clone()),
         // As a number, `error` and `status` repeat the status of the answer.
@@ -40,14 +40,14 @@ pub(super) fn codes(members: &Members) -> Vec<String> {
 }
 
 /// Returns the numbers by which Microsoft tells apart the cases of one error code.
-pub(super) fn numbers(members: &Members) -> Vec<u64> {
+pub(super) fn numbers(members: &AnswerMembers) -> Vec<u64> {
     let numbers = members.get("error_codes").and_then(Value::as_array);
     numbers.into_iter().flatten().filter_map(Value::as_u64).collect()
 }
 
 /// Returns true if the members report an error. An `error` that is empty, null or false is none, and one that is no text
 /// is none beside a token.
-pub(super) fn has_error(members: &Members) -> bool {
+pub(super) fn has_error(members: &AnswerMembers) -> bool {
     match members.get("error") {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::String(code)) => !code.is_empty(),
@@ -56,7 +56,7 @@ pub(super) fn has_error(members: &Members) -> bool {
 }
 
 /// Returns the explanations of an answer; without one the names of its members. `code` is shown beside them.
-pub(super) fn of_members(members: &Members, code: Option<&str>) -> Option<String> {
+pub(super) fn of_members(members: &AnswerMembers, code: Option<&str>) -> Option<String> {
     let mut all: Vec<String> = Vec::new();
     // A code of several words is an explanation.
     for pointer in ["/error"].iter().chain(&EXPLANATIONS) {
@@ -121,7 +121,7 @@ fn scalar(value: &Value) -> Option<String> {
 }
 
 /// Returns the member at a JSON Pointer of one or two names.
-fn at<'m>(members: &'m Members, pointer: &str) -> Option<&'m Value> {
+fn at<'m>(members: &'m AnswerMembers, pointer: &str) -> Option<&'m Value> {
     let mut names = pointer.split('/').skip(1);
     let first = members.get(names.next()?)?;
     names.next().map_or(Some(first), |second| first.get(second))
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn members(value: Value) -> Members {
+    fn members(value: Value) -> AnswerMembers {
         value.as_object().unwrap().clone()
     }
 

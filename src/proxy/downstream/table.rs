@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //!
-//! - A connection with a request in progress is never closed from here. The transition to and from [`Kind::Active`] is
+//! - A connection with a request in progress is never closed from here. The transition to and from [`ConnectionKind::Active`] is
 //!   one compare-and-swap, so an eviction either comes before the request or does not happen.
 //! - The request path takes no lock. The list is locked when a connection opens or closes, and scanned when the limit
 //!   is reached, once a second for expiry, and for a scrape.
@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_millis(10);
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ConnectionKind {
     /// No byte was received yet.
     New,
     /// Part of the first head, or of the TLS handshake before it, was received.
@@ -35,7 +35,7 @@ enum Kind {
     Evicted,
 }
 
-impl Kind {
+impl ConnectionKind {
     const ALL: [Self; 6] = [Self::New, Self::Opening, Self::Idle, Self::Reading, Self::Active, Self::Evicted];
 
     /// Returns true if no complete head was received since the connection was accepted.
@@ -51,18 +51,18 @@ impl Kind {
 
 /// A kind and the time of the transition, in microseconds of uptime, so that connections of one burst can be ordered.
 #[derive(Debug, Clone, Copy)]
-struct State {
-    kind: Kind,
+struct ConnectionState {
+    kind: ConnectionKind,
     since: u64,
 }
 
-impl State {
+impl ConnectionState {
     fn pack(self) -> u64 {
         (self.since << 3) | self.kind as u64
     }
 
     fn unpack(packed: u64) -> Self {
-        Self { kind: Kind::ALL[(packed & 7).min(5) as usize], since: packed >> 3 }
+        Self { kind: ConnectionKind::ALL[(packed & 7).min(5) as usize], since: packed >> 3 }
     }
 }
 
@@ -83,18 +83,18 @@ impl Slot {
     pub(crate) fn served_by(&self, task: AbortHandle) {
         let task = self.task.get_or_init(|| task);
         // An eviction may have come first, and found no task to abort.
-        if self.state().kind == Kind::Evicted {
+        if self.state().kind == ConnectionKind::Evicted {
             task.abort();
         }
     }
 
-    fn state(&self) -> State {
-        State::unpack(self.state.load(Ordering::Acquire))
+    fn state(&self) -> ConnectionState {
+        ConnectionState::unpack(self.state.load(Ordering::Acquire))
     }
 
     /// Evicts the connection, unless its state changed since `seen`.
-    fn evict(&self, seen: State) -> bool {
-        let evicted = State { kind: Kind::Evicted, ..seen }.pack();
+    fn evict(&self, seen: ConnectionState) -> bool {
+        let evicted = ConnectionState { kind: ConnectionKind::Evicted, ..seen }.pack();
         let swapped =
             self.state.compare_exchange(seen.pack(), evicted, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if swapped && let Some(task) = self.task.get() {
@@ -126,7 +126,7 @@ pub(crate) struct Ticket {
 
 /// The decision about a new connection.
 #[derive(Debug)]
-pub(crate) enum Admission {
+pub(crate) enum SlotAdmission {
     /// The connection has an entry.
     Admitted(Ticket),
     /// The connection should ask again after this time.
@@ -137,7 +137,7 @@ pub(crate) enum Admission {
 
 /// The number of connections by state, and of those refused at the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct ConnectionCounts {
     pub(crate) active: u64,
     pub(crate) idle: u64,
     pub(crate) refused: u64,
@@ -168,26 +168,26 @@ impl Table {
     /// Admits a connection. At the limit, evicts the connection that has sent no complete head for the longest time,
     /// else the longest-idle one. If the new connection `may_wait`, a connection that has sent nothing gets [`GRACE`]
     /// to do so: in a burst, its first bytes may have arrived without being read.
-    pub(crate) fn admit(self: &Arc<Self>, now: Duration, may_wait: bool) -> Admission {
+    pub(crate) fn admit(self: &Arc<Self>, now: Duration, may_wait: bool) -> SlotAdmission {
         let mut slots = self.lock();
         if slots.len() >= self.limit() {
             match make_room(&mut slots, now, may_wait) {
                 Room::Made => {}
-                Room::Later(wait) => return Admission::Wait(wait),
+                Room::Later(wait) => return SlotAdmission::Wait(wait),
                 Room::None => {
                     self.refused.fetch_add(1, Ordering::Relaxed);
-                    return Admission::Full;
+                    return SlotAdmission::Full;
                 }
             }
         }
         let slot = Arc::new(Slot {
-            state: AtomicU64::new(State { kind: Kind::New, since: micros(now) }.pack()),
+            state: AtomicU64::new(ConnectionState { kind: ConnectionKind::New, since: micros(now) }.pack()),
             task: OnceLock::new(),
             at: AtomicUsize::new(slots.len()),
         });
         slots.push(Arc::clone(&slot));
         drop(slots);
-        Admission::Admitted(Ticket { table: Arc::clone(self), slot, is_first: true })
+        SlotAdmission::Admitted(Ticket { table: Arc::clone(self), slot, is_first: true })
     }
 
     /// Closes the connections that have been idle for too long.
@@ -213,13 +213,17 @@ impl Table {
     }
 
     /// Returns the counts for a scrape.
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> ConnectionCounts {
         let slots = self.lock();
-        let active = slots.iter().filter(|slot| slot.state().kind == Kind::Active).count() as u64;
-        Counts { active, idle: slots.len() as u64 - active, refused: self.refused.load(Ordering::Relaxed) }
+        let active = slots.iter().filter(|slot| slot.state().kind == ConnectionKind::Active).count() as u64;
+        ConnectionCounts {
+            active,
+            idle: slots.len() as u64 - active,
+            refused: self.refused.load(Ordering::Relaxed),
+        }
     }
 
-    fn end(&self, is_due: impl Fn(State) -> bool) {
+    fn end(&self, is_due: impl Fn(ConnectionState) -> bool) {
         for slot in self.lock().iter() {
             let state = slot.state();
             if is_due(state) {
@@ -246,13 +250,13 @@ fn make_room(slots: &mut Vec<Arc<Slot>>, now: Duration, may_wait: bool) -> Room 
     // A connection may become active between the look and the eviction; then the next candidate is tried.
     for _ in 0..slots.len().min(8) {
         let candidates = slots.iter().enumerate().map(|(at, slot)| (at, slot.state()));
-        let idle = |state: &State| state.kind.owes_a_head() || state.kind == Kind::Idle;
+        let idle = |state: &ConnectionState| state.kind.owes_a_head() || state.kind == ConnectionKind::Idle;
         let oldest = candidates
             .filter(|(_, state)| idle(state))
             .min_by_key(|(_, state)| (!state.kind.owes_a_head(), state.since));
         let Some((at, state)) = oldest else { return Room::None };
         let age = now.saturating_sub(Duration::from_micros(state.since));
-        if may_wait && state.kind == Kind::New && age < GRACE {
+        if may_wait && state.kind == ConnectionKind::New && age < GRACE {
             return Room::Later(GRACE - age);
         }
         if slots[at].evict(state) {
@@ -281,30 +285,30 @@ impl Ticket {
     /// connection was evicted.
     pub(crate) fn reading(&self) -> bool {
         let since = Duration::from_micros(self.slot.state().since);
-        self.go(if self.is_first { Kind::Opening } else { Kind::Reading }, since)
+        self.go(if self.is_first { ConnectionKind::Opening } else { ConnectionKind::Reading }, since)
     }
 
     /// Records the end of a handshake: no byte of a request was received yet. The first one is due since the connection was
     /// accepted. False: the connection was evicted.
     pub(crate) fn secured(&self) -> bool {
-        self.go(Kind::New, Duration::from_micros(self.slot.state().since))
+        self.go(ConnectionKind::New, Duration::from_micros(self.slot.state().since))
     }
 
     /// Records a complete head.
     pub(crate) fn active(&mut self, now: Duration) -> bool {
         self.is_first = false;
-        self.go(Kind::Active, now)
+        self.go(ConnectionKind::Active, now)
     }
 
     /// Records the end of a request on a connection that is kept. False if it has to end.
     pub(crate) fn idle(&self, now: Duration) -> bool {
-        self.go(Kind::Idle, now) && !self.table.is_draining()
+        self.go(ConnectionKind::Idle, now) && !self.table.is_draining()
     }
 
-    fn go(&self, kind: Kind, now: Duration) -> bool {
+    fn go(&self, kind: ConnectionKind, now: Duration) -> bool {
         let seen = self.slot.state.load(Ordering::Acquire);
-        let next = State { kind, since: micros(now) }.pack();
-        State::unpack(seen).kind != Kind::Evicted
+        let next = ConnectionState { kind, since: micros(now) }.pack();
+        ConnectionState::unpack(seen).kind != ConnectionKind::Evicted
             && self.slot.state.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
@@ -337,13 +341,13 @@ mod tests {
     /// Admits without a grace period.
     fn admit(table: &Arc<Table>, now: Duration) -> Option<Ticket> {
         match table.admit(now, false) {
-            Admission::Admitted(ticket) => Some(ticket),
-            Admission::Wait(_) | Admission::Full => None,
+            SlotAdmission::Admitted(ticket) => Some(ticket),
+            SlotAdmission::Wait(_) | SlotAdmission::Full => None,
         }
     }
 
     fn is_evicted(ticket: &Ticket) -> bool {
-        ticket.slot.state().kind == Kind::Evicted
+        ticket.slot.state().kind == ConnectionKind::Evicted
     }
 
     #[test]
@@ -360,10 +364,13 @@ mod tests {
             // The new ones become busy, so that they are no candidates.
             assert!(kept[nth].active(10 * SECOND));
             assert!(is_evicted(gone), "{nth}");
-            assert!(!gone.go(Kind::Reading, 11 * SECOND), "an evicted connection serves no request");
+            assert!(
+                !gone.go(ConnectionKind::Reading, 11 * SECOND),
+                "an evicted connection serves no request"
+            );
         }
         assert!(admit(&table, 10 * SECOND).is_none(), "every connection has a request in progress");
-        assert_eq!(table.counts(), Counts { active: 4, idle: 0, refused: 1 });
+        assert_eq!(table.counts(), ConnectionCounts { active: 4, idle: 0, refused: 1 });
     }
 
     #[test]
@@ -373,8 +380,8 @@ mod tests {
             (admit(&table, SECOND).expect("room"), admit(&table, 2 * SECOND).expect("room"));
         assert!(idle.active(SECOND) && idle.idle(SECOND));
         let soon = 2 * SECOND + GRACE / 2;
-        assert!(matches!(table.admit(soon, true), Admission::Wait(wait) if wait == GRACE / 2));
-        assert!(matches!(table.admit(2 * SECOND + GRACE, true), Admission::Admitted(_)));
+        assert!(matches!(table.admit(soon, true), SlotAdmission::Wait(wait) if wait == GRACE / 2));
+        assert!(matches!(table.admit(2 * SECOND + GRACE, true), SlotAdmission::Admitted(_)));
         assert!(is_evicted(&new) && !is_evicted(&idle));
     }
 
@@ -384,7 +391,7 @@ mod tests {
         drop(admit(&table, SECOND).expect("room"));
         let mut ticket = admit(&table, SECOND).expect("room");
         assert!(ticket.active(SECOND));
-        assert_eq!(table.counts(), Counts { active: 1, idle: 0, refused: 0 });
+        assert_eq!(table.counts(), ConnectionCounts { active: 1, idle: 0, refused: 0 });
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn marks(refusal: &Refusal, id: &RequestId) -> Vec<(Bytes, Bytes)> {
 
 fn problem(refusal: &Refusal, id: &RequestId) -> String {
     #[derive(serde::Serialize)]
-    struct Problem<'a> {
+    struct ProblemDocument<'a> {
         r#type: String,
         title: &'a str,
         status: u16,
@@ -141,7 +141,7 @@ fn problem(refusal: &Refusal, id: &RequestId) -> String {
         request_id: &'a str,
     }
     let code: ErrorCode = refusal.code;
-    let problem = Problem {
+    let problem = ProblemDocument {
         r#type: format!("urn:attache:error:{}", code.as_str()),
         title: code.title(),
         status: refusal.status().as_u16(),

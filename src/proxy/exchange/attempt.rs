@@ -11,7 +11,7 @@ use super::idle::Idle;
 use super::outgoing::Head;
 use super::record::Record;
 use super::request::Planned;
-use super::resend::{BrokenConnection, Replay};
+use super::resend::{BrokenConnection, BufferedBody};
 use crate::credentials::SentToken;
 use crate::message::framing::ResponseFraming;
 use crate::message::request::RequestHead;
@@ -55,14 +55,14 @@ pub(super) struct Upload {
     /// The body, if it was read ahead.
     memory: Option<Bytes>,
     /// The parts that were read from the client.
-    pub(super) replay: Replay,
+    pub(super) replay: BufferedBody,
     /// The client was asked for its body: it does not wait for `100 Continue`, or received it.
     is_invited: bool,
 }
 
 impl Upload {
     pub(super) fn new(memory: Option<Bytes>) -> Self {
-        let mut replay = Replay::default();
+        let mut replay = BufferedBody::default();
         if let Some(body) = &memory {
             replay.keep(body);
         }
@@ -198,7 +198,7 @@ impl Attempt {
     }
 
     /// Handles an event of the client.
-    pub(super) async fn take(&mut self, event: Event, replay: &mut Replay) {
+    pub(super) async fn take(&mut self, event: Event, replay: &mut BufferedBody) {
         if let Event::Body { part, end } = event {
             self.is_invited = true;
             replay.keep(&part);

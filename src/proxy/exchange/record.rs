@@ -17,7 +17,7 @@ use crate::request_id::RequestId;
 use crate::route::Route;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::Outcome;
-use crate::telemetry::failures::Failure;
+use crate::telemetry::failures::RecentFailure;
 use crate::telemetry::metrics::{CallerRefusal, Direction, InFlight, LastError, Phase, ServiceStats};
 use crate::transport::Transport;
 use crate::webhook::endpoint::Endpoint;
@@ -228,7 +228,7 @@ impl Record {
                 stats.failed(LastError { code, reason, request_id, at });
             }
         }
-        self.proxy.failures.push(Failure {
+        self.proxy.failures.push(RecentFailure {
             at,
             direction: self.direction,
             service: route.map(|route| &*route.service).or(key.map(Key::service)).map(Into::into),

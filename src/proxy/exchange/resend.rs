@@ -31,7 +31,7 @@ pub(super) struct BrokenConnection {
 
 impl BrokenConnection {
     /// Returns true if the request may be sent once more, on a fresh connection.
-    pub(super) fn allows_resend(&self, is_idempotent: bool, body: &Replay) -> bool {
+    pub(super) fn allows_resend(&self, is_idempotent: bool, body: &BufferedBody) -> bool {
         // A fresh connection that broke shows a fault of the upstream; another would break too.
         self.reused && body.is_whole() && (self.written == 0 || (self.read == 0 && is_idempotent))
     }
@@ -46,7 +46,7 @@ pub(super) fn is_idempotent(method: &Method, fields: &Fields) -> bool {
 
 /// The part of a body that was read so far, if all of it is buffered.
 #[derive(Default)]
-pub(super) struct Replay {
+pub(super) struct BufferedBody {
     parts: Vec<Bytes>,
     bytes: usize,
     is_cut: bool,
@@ -56,7 +56,7 @@ pub(super) struct Replay {
 /// bytes.
 const SMALL: usize = 4 << 10;
 
-impl Replay {
+impl BufferedBody {
     /// Stores a part; a large one without a copy.
     pub(super) fn keep(&mut self, part: &Bytes) {
         self.bytes += part.len();
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_request_that_may_have_been_acted_upon_is_not_sent_again() {
-        let body = Replay::default();
+        let body = BufferedBody::default();
         assert!(!STALE.allows_resend(false, &body), "a POST over a stale connection");
         assert!(
             !BrokenConnection { read: 1, ..STALE }.allows_resend(true, &body),
@@ -116,13 +116,13 @@ mod tests {
 
     #[test]
     fn an_idempotent_request_is_sent_again_after_a_stale_connection() {
-        assert!(STALE.allows_resend(true, &Replay::default()));
-        assert!(BrokenConnection { written: 0, ..STALE }.allows_resend(false, &Replay::default()));
+        assert!(STALE.allows_resend(true, &BufferedBody::default()));
+        assert!(BrokenConnection { written: 0, ..STALE }.allows_resend(false, &BufferedBody::default()));
     }
 
     #[test]
     fn a_body_that_is_not_buffered_is_not_sent_again() {
-        let mut body = Replay::default();
+        let mut body = BufferedBody::default();
         body.keep(&Bytes::from(vec![0; MAX_REPLAY]));
         assert!(STALE.allows_resend(true, &body));
         assert_eq!(body.parts().len(), 1);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_body_of_single_bytes_is_kept_in_few_parts() {
-        let mut body = Replay::default();
+        let mut body = BufferedBody::default();
         for n in 0..MAX_REPLAY {
             body.keep(&Bytes::copy_from_slice(&[n as u8]));
         }

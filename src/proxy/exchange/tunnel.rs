@@ -34,24 +34,8 @@ pub(super) async fn open(
     mut answering: Box<Answering>,
     client: &mut Client,
 ) -> Result<End, NotForwarded> {
-    let head = &answering.head;
-    if !request.head.websocket {
-        // The request was no upgrade: the two sides would parse the following bytes differently.
-        let error = UpstreamError::Protocol("an unsolicited 101");
-        return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
-    }
-    if !head.fields.lists("upgrade", "websocket") {
-        let error = UpstreamError::Protocol("a 101 to another protocol than requested");
-        return Err(NotForwarded::refused(no_response(&planned.plan.route, error)));
-    }
-    let out = client.queue();
-    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_ref());
-    status_line(out, head.status, &edits.reason(&head.reason));
-    edits.write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
-    field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    request.record.status = Some(head.status);
-    request.record.phase = Some(Phase::Body);
+    check_upgrade(request, planned, &answering)?;
+    queue_head(request, planned, &answering, client);
     // A tunnel is no request in progress: neither `max_concurrent` counts it.
     (request.record.permit, request.record.caller_permit) = (None, None);
     // The session may have read beyond the 101.
@@ -65,9 +49,14 @@ pub(super) async fn open(
     let traffic = Traffic::default();
     let tally = Tally { record: &mut request.record, traffic: &traffic };
     let early = std::mem::take(early);
-    let mut near =
-        Side { io: socket, early, read: &traffic.up, blocked: Some(&traffic.blocked), traffic: &traffic };
-    let mut far = Side {
+    let mut near = TunnelSide {
+        io: socket,
+        early,
+        read: &traffic.up,
+        blocked: Some(&traffic.blocked),
+        traffic: &traffic,
+    };
+    let mut far = TunnelSide {
         io: &mut *server,
         early: BytesMut::new(),
         read: &traffic.down,
@@ -94,6 +83,35 @@ pub(super) async fn open(
         }
     }
     Ok(End::Abort)
+}
+
+/// Returns the refusal of a 101 that the request did not ask for.
+fn check_upgrade(request: &Request, planned: &Planned, answering: &Answering) -> Result<(), NotForwarded> {
+    let refused = |fault| {
+        let error = UpstreamError::Protocol(fault);
+        Err(NotForwarded::refused(no_response(&planned.plan.route, error)))
+    };
+    if !request.head.websocket {
+        // The request was no upgrade: the two sides would parse the following bytes differently.
+        return refused("an unsolicited 101");
+    }
+    if !answering.head.fields.lists("upgrade", "websocket") {
+        return refused("a 101 to another protocol than requested");
+    }
+    Ok(())
+}
+
+/// Queues the head of the 101, and records it.
+fn queue_head(request: &mut Request, planned: &Planned, answering: &Answering, client: &mut Client) {
+    let head = &answering.head;
+    let out = client.queue();
+    let edits = Edits::of(&request.record, planned, &request.head, answering.attempt.sent_token.as_ref());
+    status_line(out, head.status, &edits.reason(&head.reason));
+    edits.write_fields(out, &head.fields, &ResponseFilter::new(&head.fields, true));
+    field(out, REQUEST_ID, request.record.id.as_str().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    request.record.status = Some(head.status);
+    request.record.phase = Some(Phase::Body);
 }
 
 /// The bytes that passed, and when.
@@ -155,7 +173,7 @@ impl Drop for Tally<'_> {
 }
 
 /// One side of the tunnel. Counts the bytes read from it.
-struct Side<'a, T> {
+struct TunnelSide<'a, T> {
     io: &'a mut T,
     /// Bytes that this side sent before the tunnel was open.
     early: BytesMut,
@@ -165,7 +183,7 @@ struct Side<'a, T> {
     traffic: &'a Traffic,
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Side<'_, T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TunnelSide<'_, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -189,7 +207,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Side<'_, T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Side<'_, T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TunnelSide<'_, T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut *self.io).poll_write(cx, bytes);
         match self.blocked {

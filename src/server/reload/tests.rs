@@ -1,6 +1,6 @@
 use super::*;
 use crate::admin::View as _;
-use crate::server::Server;
+use crate::server::bound::BoundServer;
 
 const FILE: &str =
     "listen: { outbound: 127.0.0.1:0, webhooks: 127.0.0.1:0, admin: 127.0.0.1:0 }\nservices: {}\n";
@@ -12,8 +12,8 @@ async fn reloader(folder: &Path) -> Reloader {
     let config = config::load(&path, Mode::Full).config.unwrap();
     let fixed = Fixed::of(&config);
     let passed = crate::server::activation::PassedSockets::take().unwrap();
-    let server = Server::new(&path, config, &Problems::default(), None, passed).await.unwrap();
-    let Server { state, tokens, grants, log, .. } = server;
+    let server = BoundServer::new(&path, config, &Problems::default(), None, passed).await.unwrap();
+    let BoundServer { state, tokens, grants, log, .. } = server;
     Reloader { path, state, tokens, grants, log, fixed, background: JoinSet::new() }
 }
 

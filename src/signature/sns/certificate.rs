@@ -4,7 +4,7 @@
 //! authenticated by the TLS connection to the SNS host from which it is fetched; its name and dates are checked as
 //! well. The validators that Amazon publishes do the same or less.
 
-use super::Version;
+use super::SnsVersion;
 use super::topic::CertificateUrl;
 use crate::signature::public_key::rsa_of_certificate;
 use crate::x509;
@@ -82,10 +82,10 @@ impl SigningCertificate {
     }
 
     /// Returns true if the certificate's key signed `text`.
-    pub(super) fn has_signed(&self, version: Version, text: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn has_signed(&self, version: SnsVersion, text: &[u8], signature: &[u8]) -> bool {
         let algorithm: &'static RsaParameters = match version {
-            Version::Sha1 => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
-            Version::Sha256 => &RSA_PKCS1_2048_8192_SHA256,
+            SnsVersion::Sha1 => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            SnsVersion::Sha256 => &RSA_PKCS1_2048_8192_SHA256,
         };
         UnparsedPublicKey::new(algorithm, &self.key).verify(text, signature).is_ok()
     }

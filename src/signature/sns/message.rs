@@ -10,7 +10,7 @@ use std::fmt;
 
 /// The type of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MessageKind {
     Notification,
     SubscriptionConfirmation,
     UnsubscribeConfirmation,
@@ -18,8 +18,8 @@ pub(super) enum Kind {
 
 /// The members of a message that are signed, or say how.
 #[derive(Debug)]
-pub(super) struct Message<'b> {
-    pub(super) kind: Kind,
+pub(super) struct SnsMessage<'b> {
+    pub(super) kind: MessageKind,
     pub(super) message_id: Cow<'b, str>,
     pub(super) topic_arn: Cow<'b, str>,
     pub(super) message: Cow<'b, str>,
@@ -49,7 +49,7 @@ const NAMES: [&str; 11] = [
 /// Maximum length of a member other than `Message`.
 const MAX_VALUE: usize = 2048;
 
-impl Kind {
+impl MessageKind {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Notification => "Notification",
@@ -64,7 +64,7 @@ impl Kind {
     }
 }
 
-impl<'b> Message<'b> {
+impl<'b> SnsMessage<'b> {
     /// Reads the body of a delivery.
     ///
     /// # Errors
@@ -73,8 +73,9 @@ impl<'b> Message<'b> {
     pub(super) fn parse(body: &'b [u8]) -> Result<Self, &'static str> {
         let mut json = serde_json::Deserializer::from_slice(body);
         let mut fault = "the body is not a JSON object";
-        let members =
-            json.deserialize_map(Members { fault: &mut fault }).and_then(|found| json.end().map(|()| found));
+        let members = json
+            .deserialize_map(MessageMembers { fault: &mut fault })
+            .and_then(|found| json.end().map(|()| found));
         let mut members = members.map_err(|_| fault)?;
         let mut take = |name: &str| {
             let at = NAMES.iter().position(|known| *known == name)?;
@@ -85,7 +86,7 @@ impl<'b> Message<'b> {
         let subject = take("Subject");
         let (token, subscribe_url) = (take("Token"), take("SubscribeURL"));
         let mut need = |name| take(name).ok_or(missing);
-        let kind = Kind::parse(&need("Type")?).ok_or("`Type` is none of the types of SNS")?;
+        let kind = MessageKind::parse(&need("Type")?).ok_or("`Type` is none of the types of SNS")?;
         let message = Self {
             kind,
             message_id: need("MessageId")?,
@@ -105,7 +106,7 @@ impl<'b> Message<'b> {
 
     /// Checks that every line of the signed text but the first value's has a certain end.
     fn check(&self) -> Result<(), &'static str> {
-        let is_question = self.kind != Kind::Notification;
+        let is_question = self.kind != MessageKind::Notification;
         let fits = match (&self.token, &self.subscribe_url) {
             (Some(_), Some(_)) => is_question && self.subject.is_none(),
             (None, None) => !is_question,
@@ -161,16 +162,16 @@ impl<'b> Message<'b> {
 }
 
 /// Reads the members of [`NAMES`], and skips the others.
-struct Members<'f> {
+struct MessageMembers<'f> {
     fault: &'f mut &'static str,
 }
 
 #[derive(Deserialize)]
-struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+struct MessageText<'b>(#[serde(borrow)] Cow<'b, str>);
 
 type Values<'b> = [Option<Cow<'b, str>>; NAMES.len()];
 
-impl<'b> Visitor<'b> for Members<'_> {
+impl<'b> Visitor<'b> for MessageMembers<'_> {
     type Value = Values<'b>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,7 +181,7 @@ impl<'b> Visitor<'b> for Members<'_> {
     fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Values<'b>, A::Error> {
         let mut values: Values<'b> = Default::default();
         let mut is_seen = [false; NAMES.len()];
-        while let Some(Text(name)) = map.next_key()? {
+        while let Some(MessageText(name)) = map.next_key()? {
             let Some(at) = NAMES.iter().position(|known| is_near(known, &name)) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -190,8 +191,8 @@ impl<'b> Visitor<'b> for Members<'_> {
                 return Err(A::Error::custom("a member that can be read in two ways"));
             }
             // A null is absent, as SNS means it.
-            values[at] = match map.next_value::<Option<Text<'b>>>() {
-                Ok(value) => value.map(|Text(value)| value),
+            values[at] = match map.next_value::<Option<MessageText<'b>>>() {
+                Ok(value) => value.map(|MessageText(value)| value),
                 Err(error) => {
                     *self.fault = "a member of the body is no text";
                     return Err(error);

@@ -7,7 +7,7 @@
 //!   causes no fetch.
 //! - The signed text is lines, so a value with a line break could be read in two ways. Only `Message` may have one, and
 //!   it is the first: the others are read from the end, and their ends are certain.
-//! - The topic and the type are the last lines. Neither a message of another topic nor one of another type can have the
+//! - The topic and the type are the last lines. A message of another topic or another type cannot have the
 //!   same text, even where SHA-1 (`SignatureVersion` 1) has collisions: two colliding messages would have the same end,
 //!   and so the same topic.
 //!
@@ -26,12 +26,12 @@ use super::{Delivery, Fault, FetchedKeys, KeyName, Lookup, NeededKey, Signed, on
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderName;
-use message::{Kind, Message};
+use message::{MessageKind, SnsMessage};
 use std::time::{Duration, SystemTime};
 
 /// The version of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(super) enum SnsVersion {
     /// RSA PKCS#1 v1.5 with SHA-1.
     Sha1,
     /// The same with SHA-256.
@@ -70,8 +70,8 @@ pub(super) fn verify(
     let seconds = seconds.ok_or(Fault::Content("`Timestamp` is not a time of RFC 3339"))?;
     fresh(seconds, (now, tolerance), trace)?;
     let version = match &*message.signature_version {
-        "1" => Version::Sha1,
-        "2" => Version::Sha256,
+        "1" => SnsVersion::Sha1,
+        "2" => SnsVersion::Sha256,
         _ => return Err(Fault::Content("`SignatureVersion` is neither 1 nor 2")),
     };
     let signature = BASE64_STANDARD.decode(message.signature.as_bytes());
@@ -100,7 +100,7 @@ pub(super) fn verify(
 
 /// Feeds the signed text, which tells deliveries apart.
 pub(super) fn feed(delivery: &Delivery<'_>, mut sink: impl FnMut(&[u8])) {
-    match Message::parse(delivery.body) {
+    match SnsMessage::parse(delivery.body) {
         Ok(message) => sink(message.signed_text().as_bytes()),
         Err(_) => sink(delivery.body),
     }
@@ -112,8 +112,9 @@ pub(super) fn feed(delivery: &Delivery<'_>, mut sink: impl FnMut(&[u8])) {
 ///
 /// If `SubscribeURL` is not the confirmation of this subscription at the SNS host of the topic's region.
 pub fn subscription(body: &[u8]) -> Option<Result<Subscription, Fault>> {
-    let message =
-        Message::parse(body).ok().filter(|message| message.kind == Kind::SubscriptionConfirmation)?;
+    let message = SnsMessage::parse(body)
+        .ok()
+        .filter(|message| message.kind == MessageKind::SubscriptionConfirmation)?;
     let url = || {
         let topic = Topic::parse(&message.topic_arn)?;
         topic.confirmation_url(message.subscribe_url.as_deref()?, message.token.as_deref()?)
@@ -124,7 +125,7 @@ pub fn subscription(body: &[u8]) -> Option<Result<Subscription, Fault>> {
 }
 
 /// Reads the message, and checks that the headers beside it say the same.
-fn read<'d>(delivery: &Delivery<'d>) -> Result<Message<'d>, Fault> {
+fn read<'d>(delivery: &Delivery<'d>) -> Result<SnsMessage<'d>, Fault> {
     let header = |name: &HeaderName| match one(delivery.headers, name) {
         Ok(value) => Ok(Some(value.as_bytes())),
         Err(Fault::Missing(_)) => Ok(None),
@@ -133,7 +134,7 @@ fn read<'d>(delivery: &Delivery<'d>) -> Result<Message<'d>, Fault> {
     if header(&RAW)?.is_some_and(|value| !value.eq_ignore_ascii_case(b"false")) {
         return Err(Fault::Malformed(RAW, "says that the message is raw, and SNS does not sign those"));
     }
-    let message = Message::parse(delivery.body).map_err(Fault::Content)?;
+    let message = SnsMessage::parse(delivery.body).map_err(Fault::Content)?;
     let same = [(TYPE, message.kind.as_str()), (ID, &message.message_id), (TOPIC, &message.topic_arn)];
     for (name, expected) in same {
         if header(&name)?.is_some_and(|value| value != expected.as_bytes()) {
@@ -143,7 +144,7 @@ fn read<'d>(delivery: &Delivery<'d>) -> Result<Message<'d>, Fault> {
     Ok(message)
 }
 
-impl Version {
+impl SnsVersion {
     fn title(self) -> &'static str {
         match self {
             Self::Sha1 => "RSA PKCS#1 v1.5 with SHA-1",

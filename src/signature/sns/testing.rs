@@ -89,9 +89,9 @@ pub(crate) fn signed(message: &Value) -> Vec<u8> {
 }
 
 /// Knows one certificate.
-pub(crate) struct Certificates(pub(crate) SigningCertificate);
+pub(crate) struct OneCertificate(pub(crate) SigningCertificate);
 
-impl FetchedKeys for Certificates {
+impl FetchedKeys for OneCertificate {
     fn claims(&self, _: &str, _: &[u8], _: SystemTime) -> Result<Map<String, Value>, TokenRefused> {
         Err(TokenRefused { reason: JwtRefusal::KeysUnavailable, needs_newer_keys: false })
     }

@@ -1,7 +1,7 @@
 //! Messages that Amazon signed, and what a client may try without Amazon.
 
 use super::testing::{
-    CERTIFICATE_URL, Certificates, at, certificate, certificate_pem, notification, now, question, signed,
+    CERTIFICATE_URL, OneCertificate, at, certificate, certificate_pem, notification, now, question, signed,
     topic,
 };
 use super::*;
@@ -24,7 +24,7 @@ fn delivery<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> Delivery<'a> {
 }
 
 fn check_at(now: SystemTime, headers: &HeaderMap, body: &[u8]) -> Result<Signed, Fault> {
-    let keys = Certificates(certificate());
+    let keys = OneCertificate(certificate());
     verifier(topic().as_str()).verify_with(&delivery(headers, body), &keys, now, &mut Trace::off())
 }
 
@@ -46,7 +46,7 @@ fn with(message: &Value, name: &str, value: impl Into<Value>) -> Value {
 fn amazons_messages_are_good_and_no_signed_member_may_change() {
     let amazon = value(AMAZON.as_bytes());
     let pem = amazon["certificate"].as_str().expect("PEM");
-    let keys = Certificates(SigningCertificate::from_pem(pem.as_bytes()).expect("a certificate"));
+    let keys = OneCertificate(SigningCertificate::from_pem(pem.as_bytes()).expect("a certificate"));
     let verifier = verifier("arn:aws:sns:us-west-2:131990247566:dongie-standard-topic");
     let headers = HeaderMap::new();
     let check = |message: &Value| {
@@ -112,7 +112,7 @@ fn a_message_that_may_not_be_verified_needs_no_certificate() {
         let refused = no_keys(&with(&good, name, value.clone())).expect_err("refused");
         assert!(!matches!(refused, Fault::NeedsKey(_)), "{name} {value}: {refused}");
     }
-    let twice = good.to_string().replacen('{', r#"{"Message":"first","#, 1);
+    let twice = good.to_string().replacen('{', r#"{"SnsMessage":"first","#, 1);
     let escaped = good.to_string().replacen('{', r#"{"M\u0065ssage":"first","#, 1);
     for body in [&twice[..], &escaped, "[]", "", "{}", &format!("{good}{good}"), "\u{feff}{}"] {
         let headers = HeaderMap::new();

@@ -435,7 +435,7 @@ fn a_certificates_key_is_taken() {
     let made = rcgen::generate_simple_self_signed(vec!["provider.example".into()]).expect("a certificate");
     // P-256, as rcgen makes them.
     let parts = Scheme::Sendgrid.ways().remove(0);
-    let key = key::Key::new(&parts, &Secret::new(made.cert.pem()));
+    let key = key::SignatureKey::new(&parts, &Secret::new(made.cert.pem()));
     assert!(key.is_ok());
     assert_eq!(Scheme::Kick.fits(&Secret::new(made.cert.pem())), Err(SecretFault::WrongKind));
 }

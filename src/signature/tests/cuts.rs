@@ -62,15 +62,16 @@ fn accepted(parts: &Parts, values: &Values, checked: bool) -> bool {
     let body = value("{body}");
     let delivery =
         Delivery { method: &method, target: &target, public_url: Some(PUBLIC_URL), headers: &headers, body };
-    let time_is_right = |located: &place::Located<'_, '_>| match (&parts.place.time, &located.time) {
+    let time_is_right = |located: &place::LocatedTexts<'_, '_>| match (&parts.place.time, &located.time) {
         (Some((_, format)), Some(text)) => format.parse(text, parts.signed.boundaries.pinned_time).is_some(),
         _ => true,
     };
-    let check = |located: &place::Located<'_, '_>| {
+    let check = |located: &place::LocatedTexts<'_, '_>| {
         parts.signed.boundaries.check(&parts.place, &delivery, located, &mut Trace::off())
     };
-    let fits =
-        |located: place::Located<'_, '_>| time_is_right(&located) && (!checked || check(&located).is_ok());
+    let fits = |located: place::LocatedTexts<'_, '_>| {
+        time_is_right(&located) && (!checked || check(&located).is_ok())
+    };
     is_request && parts.locate(&delivery).is_ok_and(fits)
 }
 

@@ -10,7 +10,7 @@ fn verifier(name: &str, secrets: &[&str]) -> Verifier {
 }
 
 /// The signature of every other preset covers the id or the type of an event, a time in milliseconds, or a body that has
-/// one of them. What the providers document is in `docs/webhooks.md`.
+/// one of them. `docs/webhooks.md` has the providers' documentation.
 #[test]
 fn these_presets_need_a_header_that_tells_events_apart() {
     let presets = Scheme::NAMES.iter().filter(|name| Scheme::by_name(name).is_some());

@@ -3,7 +3,7 @@
 use super::vectors::vectors;
 use crate::secret::{Secret, hex};
 use crate::signature::form::Encoding::Hex;
-use crate::signature::row::At::{Header, Pair};
+use crate::signature::row::ValueAt::{Header, Pair};
 use crate::signature::row::{Preset, Row};
 use crate::signature::*;
 use http::HeaderValue;

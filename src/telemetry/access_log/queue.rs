@@ -22,7 +22,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Signals work for the writer.
     work: Condvar,
     /// Signals that `queued` fell to zero during a flush.
@@ -32,7 +32,7 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     chunks: VecDeque<Vec<u8>>,
     spare: Option<Vec<u8>>,
     queued: usize,
@@ -168,7 +168,7 @@ impl Queue {
         state.chunks.len() <= 1
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // Every update leaves the state consistent, so it is usable after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

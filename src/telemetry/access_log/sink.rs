@@ -27,13 +27,13 @@ pub(super) struct Stdout {
     file: File,
     /// The reader closed the pipe.
     closed: bool,
-    report: Report,
+    report: LossReport,
 }
 
 impl Stdout {
     pub(super) fn open() -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        Ok(Self { file, closed: false, report: Report::default() })
+        Ok(Self { file, closed: false, report: LossReport::default() })
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) struct LogFile {
     look_up_every: Duration,
     /// The last line is incomplete: the next one must start on a new line.
     torn: bool,
-    report: Report,
+    report: LossReport,
 }
 
 impl LogFile {
@@ -76,7 +76,7 @@ impl LogFile {
             looked_up: Instant::now(),
             look_up_every,
             torn: false,
-            report: Report::default(),
+            report: LossReport::default(),
         })
     }
 
@@ -127,11 +127,11 @@ fn append_to(path: &Path) -> io::Result<File> {
 
 /// Logs that lines are being lost, at a limited rate.
 #[derive(Default)]
-struct Report {
+struct LossReport {
     last: Option<Instant>,
 }
 
-impl Report {
+impl LossReport {
     fn say(&mut self, error: &io::Error) {
         if self.last.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
             self.last = Some(Instant::now());

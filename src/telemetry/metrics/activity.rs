@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::histogram::{BUCKETS, quantile};
 
-/// How long a step is.
+/// The duration of a step.
 pub const STEP: Duration = Duration::from_secs(10);
-/// How many steps are kept: five minutes.
+/// Number of steps that are kept: five minutes.
 pub const STEPS: usize = 30;
 /// Steps in a minute.
 const MINUTE: usize = 6;

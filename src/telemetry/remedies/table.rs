@@ -1,4 +1,6 @@
 //! The rows, in the order of the codes; those without one first.
+//!
+//! Data only, so the file is longer than others: a row is found by its code, and splitting the table would hide its order.
 
 use super::Remedy;
 use crate::error_code::ErrorCode;

@@ -22,7 +22,7 @@ const SECOND_FAMILY: Duration = Duration::from_millis(50);
 
 /// Addresses of a name, at least one.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct FoundAddresses {
     pub(super) addresses: Vec<IpAddr>,
     /// End of the TTL.
     pub(super) expires: Instant,
@@ -40,12 +40,12 @@ enum FamilyFault {
 pub(super) async fn look_up(
     resolver: &TokioResolver,
     name: &str,
-    early: impl FnOnce(Found),
-) -> Result<Found, NoAddress> {
+    early: impl FnOnce(FoundAddresses),
+) -> Result<FoundAddresses, NoAddress> {
     if name == "localhost" {
         // RFC 6761 section 6.3: never sent to a name server, whatever its search list.
         let addresses = vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
-        return Ok(Found { addresses, expires: Instant::now() + TTL.1 });
+        return Ok(FoundAddresses { addresses, expires: Instant::now() + TTL.1 });
     }
     let mut v6 = pin!(family(resolver, name, RecordType::AAAA));
     let mut v4 = pin!(family(resolver, name, RecordType::A));
@@ -66,7 +66,11 @@ pub(super) async fn look_up(
     merge(first, second)
 }
 
-async fn family(resolver: &TokioResolver, name: &str, records: RecordType) -> Result<Found, FamilyFault> {
+async fn family(
+    resolver: &TokioResolver,
+    name: &str,
+    records: RecordType,
+) -> Result<FoundAddresses, FamilyFault> {
     let answers = match resolver.lookup(name, records).await {
         Ok(answers) => answers,
         Err(error) if error.is_nx_domain() => return Err(FamilyFault::NoSuchName),
@@ -81,10 +85,13 @@ async fn family(resolver: &TokioResolver, name: &str, records: RecordType) -> Re
     // The shortest TTL counts, including those of a chain of aliases.
     let ttl = answers.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
     let ttl = Duration::from_secs(ttl.into()).clamp(TTL.0, TTL.1);
-    Ok(Found { addresses, expires: Instant::now() + ttl })
+    Ok(FoundAddresses { addresses, expires: Instant::now() + ttl })
 }
 
-fn merge(one: Result<Found, FamilyFault>, other: Result<Found, FamilyFault>) -> Result<Found, NoAddress> {
+fn merge(
+    one: Result<FoundAddresses, FamilyFault>,
+    other: Result<FoundAddresses, FamilyFault>,
+) -> Result<FoundAddresses, NoAddress> {
     match (one, other) {
         (Ok(mut one), Ok(other)) => {
             one.addresses.extend(other.addresses);

@@ -22,18 +22,18 @@ const CHECK: Duration = Duration::from_secs(1);
 /// Supplies the resolver.
 pub(super) struct ResolverSource {
     resolver: ArcSwapOption<TokioResolver>,
-    files: Option<Mutex<Files>>,
+    files: Option<Mutex<ResolverFiles>>,
 }
 
-struct Files {
+struct ResolverFiles {
     resolv_conf: PathBuf,
     hosts: PathBuf,
-    seen: [Option<Stamp>; 2],
+    seen: [Option<FileStamp>; 2],
     check_from: Instant,
 }
 
 /// Identity of a file's content: modification time, its nanoseconds, size, inode, device.
-type Stamp = (i64, i64, u64, u64, u64);
+type FileStamp = (i64, i64, u64, u64, u64);
 
 impl ResolverSource {
     pub(super) fn fixed(config: ResolverConfig, options: ResolverOpts) -> Self {
@@ -47,7 +47,7 @@ impl ResolverSource {
 
     fn files(resolv_conf: PathBuf, hosts: PathBuf, now: Instant) -> Self {
         // The stamps are taken first: a change between them and the reading is found by the next check.
-        let mut files = Files { resolv_conf, hosts, seen: [None; 2], check_from: now + CHECK };
+        let mut files = ResolverFiles { resolv_conf, hosts, seen: [None; 2], check_from: now + CHECK };
         files.seen = files.stamps();
         let resolver = read(&files.resolv_conf).or_else(|error| {
             warn_unusable(&files.resolv_conf, &error, "only /etc/hosts answers");
@@ -74,7 +74,7 @@ impl ResolverSource {
     }
 }
 
-impl Files {
+impl ResolverFiles {
     fn changed_at(&mut self, now: Instant) -> bool {
         if now < self.check_from {
             return false;
@@ -84,7 +84,7 @@ impl Files {
         std::mem::replace(&mut self.seen, stamps) != stamps
     }
 
-    fn stamps(&self) -> [Option<Stamp>; 2] {
+    fn stamps(&self) -> [Option<FileStamp>; 2] {
         [&self.resolv_conf, &self.hosts].map(|path| {
             let file = fs::metadata(path).ok()?;
             Some((file.mtime(), file.mtime_nsec(), file.size(), file.ino(), file.dev()))

@@ -1,6 +1,6 @@
 //! Typed failures of a TLS handshake.
 
-use super::verifier::SelfSigned;
+use super::verifier::SelfSignedCertificate;
 use rustls::CertificateError;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ pub enum TlsError {
     #[error("{fault}")]
     Certificate {
         /// The kind of fault, with what to do about it.
-        fault: CertificateFault,
+        fault: ServerCertificateFault,
         /// The fault in detail.
         source: rustls::Error,
     },
@@ -48,7 +48,7 @@ impl From<io::Error> for TlsError {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(source @ rustls::Error::InvalidCertificate(cause)) => {
-                Self::Certificate { fault: CertificateFault::from(cause), source: source.clone() }
+                Self::Certificate { fault: ServerCertificateFault::from(cause), source: source.clone() }
             }
             Some(source) => Self::Protocol(source.clone()),
             None => match error.kind() {
@@ -64,7 +64,7 @@ impl From<io::Error> for TlsError {
 
 /// Why a server's certificate is refused. Prints as a sentence that says what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateFault {
+pub enum ServerCertificateFault {
     /// The certificate's last day has passed.
     Expired,
     /// The certificate's first day is in the future.
@@ -85,7 +85,7 @@ pub enum CertificateFault {
     Other,
 }
 
-impl CertificateFault {
+impl ServerCertificateFault {
     /// Returns the machine-readable reason, for logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -102,7 +102,7 @@ impl CertificateFault {
     }
 }
 
-impl fmt::Display for CertificateFault {
+impl fmt::Display for ServerCertificateFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expired => "the server's certificate has expired; the server needs a new one",
@@ -128,7 +128,7 @@ impl fmt::Display for CertificateFault {
     }
 }
 
-impl From<&CertificateError> for CertificateFault {
+impl From<&CertificateError> for ServerCertificateFault {
     fn from(error: &CertificateError) -> Self {
         use CertificateError as E;
         match error {
@@ -141,7 +141,7 @@ impl From<&CertificateError> for CertificateFault {
             E::BadSignature
             | E::UnsupportedSignatureAlgorithmContext { .. }
             | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Self::BadSignature,
-            E::Other(other) if other.0.is::<SelfSigned>() => Self::SelfSigned,
+            E::Other(other) if other.0.is::<SelfSignedCertificate>() => Self::SelfSigned,
             _ => Self::Other,
         }
     }

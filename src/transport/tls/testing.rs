@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub(in super::super) type TestAuthority = CertifiedIssuer<'static, KeyPair>;
-pub(in super::super) type Identity = (Vec<u8>, KeyPair);
+pub(in super::super) type TestIdentity = (Vec<u8>, KeyPair);
 
 pub(in super::super) fn key() -> KeyPair {
     KeyPair::generate().expect("a key")
@@ -33,14 +33,14 @@ pub(in super::super) fn params(names: &[&str]) -> CertificateParams {
 pub(in super::super) fn leaf(
     authority: &TestAuthority,
     change: impl FnOnce(&mut CertificateParams),
-) -> Identity {
+) -> TestIdentity {
     let (mut params, key) = (params(&["localhost"]), key());
     params.distinguished_name.push(DnType::CommonName, "leaf");
     change(&mut params);
     (params.signed_by(&key, authority).expect("a certificate").der().to_vec(), key)
 }
 
-pub(in super::super) fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
+pub(in super::super) fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> TestIdentity {
     let (mut params, key) = (params(&["localhost"]), key());
     change(&mut params);
     (params.self_signed(&key).expect("a certificate").der().to_vec(), key)
@@ -62,7 +62,7 @@ pub(in super::super) struct TlsServer {
 }
 
 /// Starts a server that sends one byte after each handshake.
-pub(in super::super) async fn server((certificate, key): &Identity) -> TlsServer {
+pub(in super::super) async fn server((certificate, key): &TestIdentity) -> TlsServer {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER));
     let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();

@@ -1,4 +1,4 @@
-use super::testing::{Identity, TlsServer, authority, bundle, is_authority, leaf, self_signed, server};
+use super::testing::{TestIdentity, TlsServer, authority, bundle, is_authority, leaf, self_signed, server};
 use super::*;
 use crate::config::model::TokenTls;
 use crate::secret::Secret;
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// Returns the fault for which a server with this identity is refused.
-async fn fault(identity: &Identity, ca: &CaBundle) -> Option<CertificateFault> {
+async fn fault(identity: &TestIdentity, ca: &CaBundle) -> Option<ServerCertificateFault> {
     let client = TlsClients::default().for_ca(Some(ca));
     match server(identity).await.connect(&client).await {
         Ok(_) => None,
@@ -22,10 +22,10 @@ async fn fault(identity: &Identity, ca: &CaBundle) -> Option<CertificateFault> {
 
 #[tokio::test]
 async fn each_fault_of_a_certificate_has_its_type() {
-    use CertificateFault::*;
+    use ServerCertificateFault::*;
     let root = authority("root");
     let ca = bundle(&[root.der()]);
-    let expect = async |identity: Identity, expected| {
+    let expect = async |identity: TestIdentity, expected| {
         assert_eq!(fault(&identity, &ca).await, expected);
     };
     expect(leaf(&root, |_| ()), None).await;
@@ -65,11 +65,14 @@ async fn name_and_dates_of_a_pinned_certificate_count() {
             *params = super::testing::params(&["other.example"]);
             base(params);
         });
-        cases.push((renamed, CertificateFault::WrongName));
-        cases.push((with(|params| params.not_after = date_time_ymd(2020, 1, 1)), CertificateFault::Expired));
+        cases.push((renamed, ServerCertificateFault::WrongName));
+        cases.push((
+            with(|params| params.not_after = date_time_ymd(2020, 1, 1)),
+            ServerCertificateFault::Expired,
+        ));
         cases.push((
             with(|params| params.not_before = date_time_ymd(2090, 1, 1)),
-            CertificateFault::NotYetValid,
+            ServerCertificateFault::NotYetValid,
         ));
     }
     for (identity, expected) in cases {
@@ -87,7 +90,7 @@ async fn a_certificate_with_the_name_of_the_pinned_one_is_refused() {
 async fn without_a_usable_root_every_certificate_is_refused() {
     let identity = leaf(&authority("root"), |_| ());
     for ca in [bundle(&[]), bundle(&[b"garbage"])] {
-        assert_eq!(fault(&identity, &ca).await, Some(CertificateFault::UnknownIssuer));
+        assert_eq!(fault(&identity, &ca).await, Some(ServerCertificateFault::UnknownIssuer));
     }
     let client = TlsClients::default().for_ca(None);
     let refused = server(&identity).await.connect(&client).await.expect_err("refuses");

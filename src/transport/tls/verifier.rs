@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// The certificate is self-signed, where an issuer was expected. Travels inside a [`CertificateError::Other`].
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate is self-signed")]
-pub(super) struct SelfSigned;
+pub(super) struct SelfSignedCertificate;
 
 #[derive(Debug)]
 pub(super) struct CertificateVerifier {
@@ -64,7 +64,7 @@ impl ServerCertVerifier for CertificateVerifier {
             Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))
                 if Certificate::parse(end_entity).is_some_and(|it| it.issuer == it.subject) =>
             {
-                CertificateError::Other(OtherError(Arc::new(SelfSigned))).into()
+                CertificateError::Other(OtherError(Arc::new(SelfSignedCertificate))).into()
             }
             error => error,
         })

@@ -1,9 +1,10 @@
 use super::*;
-use crate::config::model::{ApiKey, Host, Rate, Replay, ServerUrl, User, Webhook};
+use crate::config::model::{ApiKey, Rate, Replay, Webhook};
 use crate::route::{Carried, Parts, Route};
 use crate::secret::{Secret, hex, sha256};
 use crate::signature::{Delivery, Scheme, Verifier};
 use crate::webhook::replay::Deliveries;
+use crate::webhook::tests::webhook_with;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::time::UNIX_EPOCH;
 
@@ -37,14 +38,6 @@ const ORDER: [(Flaw, &str); 8] = [
 ];
 
 fn webhook(active: bool) -> Webhook {
-    let forward_to = ServerUrl {
-        tls: false,
-        host: Host::Name("app".into()),
-        port: 80,
-        authority: "app".into(),
-        path: "/hooks".into(),
-    };
-    let user = Arc::new(User { key: "bot".into(), name: None, active });
     let distinguish_by = vec![HeaderName::from_static(ID)];
     Webhook {
         allow_from: vec!["192.0.2.0/24".parse().expect("a network")],
@@ -52,7 +45,7 @@ fn webhook(active: bool) -> Webhook {
         rate_limit: Some(Rate { requests: 2, per: HOUR, burst: 2 }),
         verify: Verifier::new(Scheme::Github, &[Secret::new("s")], Verifier::DEFAULT_TOLERANCE).ok(),
         replay: Some(Replay { window: HOUR, answer: StatusCode::CONFLICT, distinguish_by }),
-        ..Webhook::new(user, forward_to, vec![ApiKey::new("a", sha256(b"good"))])
+        ..webhook_with(vec![ApiKey::new("a", sha256(b"good"))], active)
     }
 }
 

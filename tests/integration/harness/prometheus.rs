@@ -48,7 +48,7 @@ scrape_configs: [{{ job_name: attache, static_configs: [{{ targets: ['{target}']
     ///
     /// # Errors
     ///
-    /// What it says against the question.
+    /// Returns the answer. Fails with its objection to the question.
     pub(crate) async fn api(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
         let answer = send(self.address, get(format!("/api/v1/{path}?{query}"))).await;
@@ -64,7 +64,7 @@ scrape_configs: [{{ job_name: attache, static_configs: [{{ targets: ['{target}']
     ///
     /// # Errors
     ///
-    /// What it says against the query.
+    /// Returns the values. Fails with its objection to the query.
     pub(crate) async fn query(&self, query: &str) -> Result<Vec<f64>, String> {
         let data = self.api("query", &[("query", query)]).await?;
         let series = data["result"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -379,7 +379,7 @@ impl Stub {
         })
     }
 
-    // What it received.
+    // Views of the requests that it received.
 
     pub(crate) fn seen(&self) -> Seen {
         *self.state.seen.borrow()

@@ -115,7 +115,7 @@ provider.on('grant.revoked', () => console.log('revoked'));
 provider.on('server_error', (_ctx, error) => console.error(error));
 
 if (grant === 'refresh_token') {
-  // What an operator would have got from a consent in a browser.
+  // The grant that a consent in a browser would have given.
   const consent = new provider.Grant({ accountId: 'robot', clientId: 'attache' });
   consent.addOIDCScope(`openid offline_access ${scopes}`);
   const token = new provider.RefreshToken({

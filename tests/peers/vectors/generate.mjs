@@ -29,7 +29,7 @@ const pattern = Buffer.from('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO
 
 const json = whole('json', 'application/json', Buffer.from('{"id":"evt_1","object":"event","amount":1.0}'));
 const empty = whole('empty', 'application/json', Buffer.alloc(0));
-// What a program that parsed, normalized or re-encoded it would change.
+// A program that parsed, normalized or re-encoded this would change it.
 const unusual = 'Grüße, Zoe\u0308 – 世界 \u2028🐙\r\n\t"\\u00fc" \n\n';
 const utf8 = whole('utf-8', 'text/plain; charset=utf-8', Buffer.from(unusual));
 const bytes = whole('bytes', 'application/octet-stream', Buffer.from(Array.from({ length: 256 }, (_, i) => i)));

@@ -160,7 +160,7 @@ def twilio():
     yield entry("form-empty", FORM, "")
     # The order is that of the code points: all capitals are first.
     yield entry("form-order", FORM, "b=1&B=2&a=3&AB=4&A=5&_=6&a1=7&a-=8")
-    # The values are a sorted set: that there are two "b" and that "c" is first, nobody sees in the signature.
+    # The values are a sorted set: the signature shows neither the two "b" nor that "c" is first.
     yield entry("form-repeated", FORM, "Tag=c&Other=1&Tag=b&Tag=a&Tag=b&tag=d")
     escaped = {
         "name with space": "a+b c",

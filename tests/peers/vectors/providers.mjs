@@ -34,7 +34,7 @@ const publicHex = (name) =>
 
 const bodies = [
   ['json', '{"id":"evt_1","event_id":"evt_1","object":"event","amount":1.0}'],
-  // What a program that parsed and wrote it again would change.
+  // A program that parsed and wrote this again would change it.
   ['unusual', '{ "text":"Grüße, Zoe\u0308 – 世界 🐙 \\u00fc\\n", "n":1.50,"n2":[ ] }'],
 ];
 

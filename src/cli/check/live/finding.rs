@@ -14,17 +14,17 @@ use std::time::{Duration, SystemTime};
 
 /// The result for one account, service or webhook. Their order is the order of printing.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in super::super) struct Finding {
-    kind: Kind,
+pub(in super::super) struct LiveFinding {
+    kind: FindingSubject,
     name: String,
-    severity: Option<Severity>,
+    severity: Option<LiveSeverity>,
     text: String,
     details: Vec<String>,
     help: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum FindingSubject {
     Account,
     Issuer,
     Service,
@@ -32,18 +32,18 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Severity {
+enum LiveSeverity {
     Warning,
     Error,
 }
 
-impl Finding {
-    fn new(kind: Kind, name: &str, text: String) -> Self {
+impl LiveFinding {
+    fn new(kind: FindingSubject, name: &str, text: String) -> Self {
         Self { kind, name: name.to_owned(), severity: None, text, details: Vec::new(), help: None }
     }
 
-    pub(super) fn failed(kind: Kind, name: &str, text: String) -> Self {
-        Self { severity: Some(Severity::Error), ..Self::new(kind, name, text) }
+    pub(super) fn failed(kind: FindingSubject, name: &str, text: String) -> Self {
+        Self { severity: Some(LiveSeverity::Error), ..Self::new(kind, name, text) }
     }
 
     pub(super) fn of_token(name: &str, oauth2: &OAuth2, inspected: Result<Inspected, Failure>) -> Self {
@@ -52,7 +52,7 @@ impl Finding {
             Err(failure) => {
                 let needs_login = matches!(failure.cause, Cause::GrantGone { .. });
                 let help = needs_login.then(|| oauth2.grant.remedy(name));
-                return Self { help, ..Self::failed(Kind::Account, name, failure.to_string()) };
+                return Self { help, ..Self::failed(FindingSubject::Account, name, failure.to_string()) };
             }
         };
         let mut text = if found.is_stored {
@@ -76,7 +76,7 @@ impl Finding {
         if let Some(scope) = &found.scope {
             let _ = write!(text, ", scopes {scope}");
         }
-        let mut finding = Self::new(Kind::Account, name, text);
+        let mut finding = Self::new(FindingSubject::Account, name, text);
         finding.details.extend(found.issuer.map(|issuer| format!("issuer {issuer}")));
         finding.details.extend(found.audience.iter().map(|audience| format!("audience {audience}")));
         finding.details.extend(found.expires_at.and_then(date).map(|at| format!("expires {at}")));
@@ -88,7 +88,7 @@ impl Finding {
             warnings.push("the first client_secret is refused; another one of the list does".to_owned());
         }
         if !warnings.is_empty() {
-            finding.severity = Some(Severity::Warning);
+            finding.severity = Some(LiveSeverity::Warning);
             finding.text = format!("{}; {}", warnings.join("; "), finding.text);
         }
         finding
@@ -101,15 +101,18 @@ impl Finding {
                 let text = format!("no keys: {}", Chain(&failure));
                 return Self {
                     help: Some(failure.help().to_owned()),
-                    ..Self::failed(Kind::Issuer, name, text)
+                    ..Self::failed(FindingSubject::Issuer, name, text)
                 };
             }
         };
         let count = keys.len();
-        let mut finding =
-            Self::new(Kind::Issuer, name, format!("{count} key{}", if count == 1 { "" } else { "s" }));
+        let mut finding = Self::new(
+            FindingSubject::Issuer,
+            name,
+            format!("{count} key{}", if count == 1 { "" } else { "s" }),
+        );
         if !keys.skipped().is_empty() {
-            finding.severity = Some(Severity::Warning);
+            finding.severity = Some(LiveSeverity::Warning);
             finding.text.push_str("; others are not used");
             finding.details.extend(keys.skipped().iter().map(ToString::to_string));
         }
@@ -117,7 +120,7 @@ impl Finding {
     }
 
     pub(super) fn of_upstream(
-        kind: Kind,
+        kind: FindingSubject,
         name: &str,
         url: &ServerUrl,
         reached: Result<Reached, Unreachable>,
@@ -149,19 +152,19 @@ impl Finding {
     }
 
     pub(in super::super) fn is_error(&self) -> bool {
-        self.severity == Some(Severity::Error)
+        self.severity == Some(LiveSeverity::Error)
     }
 
     pub(in super::super) fn is_warning(&self) -> bool {
-        self.severity == Some(Severity::Warning)
+        self.severity == Some(LiveSeverity::Warning)
     }
 
     /// Returns one line, and indented ones for details; ends with a line break.
     pub(in super::super) fn human(&self) -> String {
         let mark = match self.severity {
             None => "",
-            Some(Severity::Warning) => "warning: ",
-            Some(Severity::Error) => "error: ",
+            Some(LiveSeverity::Warning) => "warning: ",
+            Some(LiveSeverity::Error) => "error: ",
         };
         let mut text = format!("{} {}: {mark}{}\n", self.kind.as_str(), self.name, self.text);
         for line in &self.details {
@@ -176,15 +179,15 @@ impl Finding {
     /// Returns the finding as a problem of the file without a place, if it is one.
     pub(in super::super) fn problem(&self) -> Option<Value> {
         let severity = match self.severity? {
-            Severity::Warning => "warning",
-            Severity::Error => "error",
+            LiveSeverity::Warning => "warning",
+            LiveSeverity::Error => "error",
         };
         Some(json!({
             "severity": severity,
             "code": match self.kind {
-                Kind::Account => "live_token",
-                Kind::Issuer => "live_keys",
-                Kind::Service | Kind::Webhook => "live_service",
+                FindingSubject::Account => "live_token",
+                FindingSubject::Issuer => "live_keys",
+                FindingSubject::Service | FindingSubject::Webhook => "live_service",
             },
             "file": null,
             "line": null,
@@ -195,7 +198,7 @@ impl Finding {
     }
 }
 
-impl Kind {
+impl FindingSubject {
     fn as_str(self) -> &'static str {
         match self {
             Self::Account => "account",

@@ -11,7 +11,7 @@ fn line() -> Value {
 }
 
 fn human(line: &Value) -> String {
-    let mut report = Report::default();
+    let mut report = ExplainReport::default();
     report.failure(line);
     report.human()
 }
@@ -85,7 +85,7 @@ fn the_plan_of_now_comes_from_the_file() {
     let yaml = "services: { mailer: { account: { authorization: none }, server_url: 'https://api.mailer.example/v3' } }";
     std::fs::write(&path, yaml).unwrap();
     let config = config::load(&path, Mode::Offline).config.unwrap();
-    let mut report = Report::default();
+    let mut report = ExplainReport::default();
     report.plan_now(&line(), Ok(config));
     let told = report.human();
     assert!(told.starts_with("now         request     POST /mailer/messages: forwarded\n"), "{told}");
@@ -95,7 +95,7 @@ fn the_plan_of_now_comes_from_the_file() {
 
 #[test]
 fn a_file_without_a_plan_is_named() {
-    let mut report = Report::default();
+    let mut report = ExplainReport::default();
     report.plan_now(&line(), Err("a.yaml is invalid".to_owned()));
     assert_eq!(report.human(), "now         not known: a.yaml is invalid\n");
     assert!(report.json()["now"].is_null());
@@ -215,7 +215,7 @@ fn the_plan_of_a_line_moves_no_cursor() {
     hostile["method"] = json!("GET\u{1b}[31m");
     hostile["path"] = json!("/mailer/\u{1b}[2J");
     assert!(!human(&hostile).contains('\u{1b}'));
-    let mut report = Report::default();
+    let mut report = ExplainReport::default();
     report.line("now", "GET\u{1b}[31m /x".to_owned());
     assert_eq!(report.human(), "now         GET\\u{1b}[31m /x\n");
 }
@@ -231,7 +231,7 @@ services: { mailer: { account: { authorization: none }, server_url: 'https://api
         let mut line = line();
         line["caller"] = serde_json::from_str(caller).unwrap();
         line["code"] = json!(code);
-        let mut report = Report::default();
+        let mut report = ExplainReport::default();
         report.failure(&line);
         report.plan_now(&line, Ok(config::load(&path, Mode::Offline).config.unwrap()));
         report.human()

@@ -8,7 +8,7 @@ use crate::config::model::{Assertion, PresentedToken};
 use ring::signature::ECDSA_P256_SHA256_FIXED;
 use serde_json::json;
 
-/// What arrives for these: the `Authorization` header and the form.
+/// Returns what arrives: the `Authorization` header and the form.
 async fn sent(id: Option<&str>, auth: ClientAuth) -> (Option<String>, String) {
     let idp = Stub::good().await;
     let mut config = idp.config();

@@ -10,7 +10,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-fn reason(result: Result<Answer, Failure>) -> Unavailability {
+fn reason(result: Result<ReceivedToken, Failure>) -> Unavailability {
     match result {
         Err(Failure { cause: Cause::Unavailable(reason), .. }) => reason,
         other => panic!("not unavailable: {other:?}"),

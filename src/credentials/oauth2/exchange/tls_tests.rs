@@ -23,7 +23,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// What `tls.ca` holds.
+    /// Returns the value of `tls.ca`.
     fn bundle(&self) -> Option<CaBundle> {
         Some(CaBundle { path: "ca.pem".into(), certificates: vec![self.0.der().to_vec()] })
     }
@@ -34,7 +34,7 @@ impl Authority {
         (params.signed_by(&key, &self.0).unwrap(), key)
     }
 
-    /// What `tls.client_certificate` and `tls.client_key` hold.
+    /// Returns the values of `tls.client_certificate` and `tls.client_key`.
     fn identity(&self) -> Option<Secret> {
         let (leaf, key) = self.leaf("attache");
         Some(Secret::new(format!("{}{}", leaf.pem(), key.serialize_pem())))
@@ -64,7 +64,7 @@ async fn endpoint(server: &Authority, clients: Option<&Authority>) -> (OAuth2, J
     task.spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            // The client may trust nobody, or not be trusted.
+            // The client may trust no authority, or not be trusted.
             let Ok(mut socket) = acceptor.accept(socket).await else { continue };
             let mut request = Vec::new();
             while !request.ends_with(b"grant_type=client_credentials") {
@@ -79,11 +79,11 @@ async fn endpoint(server: &Authority, clients: Option<&Authority>) -> (OAuth2, J
     (stub::config(&url), task)
 }
 
-async fn exchange(config: &OAuth2, tls: TokenTls) -> Result<Answer, Failure> {
+async fn exchange(config: &OAuth2, tls: TokenTls) -> Result<ReceivedToken, Failure> {
     stub::client().with_tls(&tls).unwrap().exchange(config, None).await
 }
 
-fn is_refused(result: &Result<Answer, Failure>) -> bool {
+fn is_refused(result: &Result<ReceivedToken, Failure>) -> bool {
     matches!(result, Err(Failure { cause: Cause::Unavailable(Unavailability::Tls), .. }))
 }
 

@@ -1,4 +1,4 @@
-//! What each grant sends, as it arrives at an endpoint.
+//! The request of each grant, as it arrives at an endpoint.
 
 use super::super::error::Cause;
 use super::super::stub::{self, Stub};

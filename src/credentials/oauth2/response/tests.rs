@@ -1,11 +1,11 @@
 //! Unusual forms of token answers, one a test, over a socket and through the whole client.
 
 use super::super::error::Cause;
-use super::super::exchange::Answer;
+use super::super::exchange::ReceivedToken;
 use super::super::stub::{JSON, Stub};
 use super::*;
 
-async fn answered(status: &str, headers: &str, body: &str) -> Result<Answer, Failure> {
+async fn answered(status: &str, headers: &str, body: &str) -> Result<ReceivedToken, Failure> {
     let idp = Stub::with(status, headers, body).await;
     idp.exchange(&idp.config()).await
 }

@@ -1,6 +1,6 @@
 //! The authorization request (RFC 6749 section 4.1.1) with PKCE (RFC 7636), and the redirect that answers it.
 
-use super::super::redact::Secrets;
+use super::super::redact::KnownSecrets;
 use super::SignInError;
 use crate::config::model::{Grant, OAuth2};
 use crate::secret::Secret;
@@ -10,17 +10,17 @@ use std::sync::Arc;
 use url::{Url, form_urlencoded};
 
 /// One request, and what proves that a redirect belongs to it. Good for one login.
-pub struct Authorization {
+pub struct AuthorizationRequest {
     url: Url,
     redirect_uri: String,
-    issuer: Issuer,
+    issuer: AuthorizationServer,
     state: Secret,
     verifier: Secret,
-    secrets: Secrets,
+    secrets: KnownSecrets,
 }
 
 /// The authorization server that answers the request.
-enum Issuer {
+enum AuthorizationServer {
     /// As the file names it.
     Named(String),
     /// One of the origin of this URL.
@@ -48,7 +48,7 @@ pub enum Redirected {
     Foreign,
 }
 
-impl Authorization {
+impl AuthorizationRequest {
     pub(super) fn new(config: &OAuth2, redirect_uri: &Url) -> Option<Self> {
         let Grant::AuthorizationCode { authorization_url, authorization_params, issuer, .. } = &config.grant
         else {
@@ -67,12 +67,12 @@ impl Authorization {
         }
         let (url, state) = request.url();
         let (state, verifier) = (Secret::new(state.into_secret()), Secret::new(verifier.into_secret()));
-        let mut secrets = Secrets::of(config);
+        let mut secrets = KnownSecrets::of(config);
         secrets.add(&state);
         secrets.add(&verifier);
         let issuer = match issuer {
-            Some(issuer) => Issuer::Named(issuer.clone()),
-            None => Issuer::OfOrigin(authorization_url.clone()),
+            Some(issuer) => AuthorizationServer::Named(issuer.clone()),
+            None => AuthorizationServer::OfOrigin(authorization_url.clone()),
         };
         Some(Self { url, redirect_uri: redirect_uri.as_str().to_owned(), issuer, state, verifier, secrets })
     }
@@ -123,8 +123,8 @@ impl Authorization {
     /// Returns the failure of a login whose redirect names another issuer.
     pub fn wrong_issuer(&self, named: Arc<str>) -> SignInError {
         let expected = match &self.issuer {
-            Issuer::Named(issuer) => format!("the account's `issuer` is {issuer}"),
-            Issuer::OfOrigin(url) => {
+            AuthorizationServer::Named(issuer) => format!("the account's `issuer` is {issuer}"),
+            AuthorizationServer::OfOrigin(url) => {
                 format!("`authorization_url` is at {}", url.origin().ascii_serialization())
             }
         };
@@ -140,7 +140,7 @@ impl Authorization {
     }
 }
 
-impl Issuer {
+impl AuthorizationServer {
     /// Issuers are compared as text (RFC 9207 section 2.4); a slash at the end of one of them is a frequent slip.
     fn is(&self, named: &str) -> bool {
         let cut = |issuer: &str| issuer.strip_suffix('/').unwrap_or(issuer).to_owned();

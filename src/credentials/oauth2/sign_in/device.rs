@@ -1,7 +1,7 @@
 //! Waiting for a user who confirms a device (RFC 8628 section 3.5).
 
 use super::super::error::{Cause, Failure, Unavailability};
-use super::super::exchange::Answer;
+use super::super::exchange::ReceivedToken;
 use super::super::login::{DeviceAuthorization, Polled};
 use super::SignInError;
 use crate::secret::Secret;
@@ -56,7 +56,7 @@ impl Device {
     pub(super) async fn poll(
         &self,
         mut ask: impl AsyncFnMut() -> Result<Polled, Failure>,
-    ) -> Result<Answer, SignInError> {
+    ) -> Result<ReceivedToken, SignInError> {
         let mut interval = self.authorization.interval;
         let mut pause = interval;
         loop {

@@ -21,12 +21,12 @@ fn config() -> OAuth2 {
     config
 }
 
-fn authorization() -> Authorization {
+fn authorization() -> AuthorizationRequest {
     authorization_of(&config())
 }
 
-fn authorization_of(config: &OAuth2) -> Authorization {
-    Authorization::new(config, &"http://127.0.0.1:4711/callback".parse().unwrap()).unwrap()
+fn authorization_of(config: &OAuth2) -> AuthorizationRequest {
+    AuthorizationRequest::new(config, &"http://127.0.0.1:4711/callback".parse().unwrap()).unwrap()
 }
 
 fn param(url: &Url, name: &str) -> String {
@@ -197,7 +197,7 @@ fn device(expires_in: u64) -> Device {
 }
 
 fn granted() -> Result<Polled, Failure> {
-    let answer = Answer {
+    let answer = ReceivedToken {
         token: Secret::new("t"),
         expires_in: None,
         refresh_token: Some(Secret::new("r")),
@@ -211,7 +211,7 @@ fn granted() -> Result<Polled, Failure> {
 async fn poll(
     device: &Device,
     answers: &[fn() -> Result<Polled, Failure>],
-) -> (Result<Answer, SignInError>, Vec<u64>) {
+) -> (Result<ReceivedToken, SignInError>, Vec<u64>) {
     let (begun, times) = (Instant::now(), RefCell::new(Vec::new()));
     let result = device
         .poll(async || {
@@ -267,7 +267,7 @@ async fn a_refusal_ends_the_polling() {
 fn the_scopes_of_a_sign_in_are_separated_as_the_file_says() {
     let scope = |separator: &str| {
         let config = OAuth2 { scope_separator: separator.into(), ..config() };
-        let url = Authorization::new(&config, &"http://127.0.0.1:4711/callback".parse().unwrap())
+        let url = AuthorizationRequest::new(&config, &"http://127.0.0.1:4711/callback".parse().unwrap())
             .unwrap()
             .url()
             .clone();

@@ -1,7 +1,7 @@
 //! The simulated token endpoint, and the service that accepts its tokens.
 
 use super::super::error::{Cause, Failure, Unavailability};
-use super::super::exchange::{Answer, Exchange};
+use super::super::exchange::{Exchange, ReceivedToken};
 use super::super::schedule;
 use super::super::stub;
 use super::Random;
@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
-/// How the endpoint behaves.
+/// The behaviour of the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum EndpointMode {
     Works,
     Down,
     /// Down, and asks for so many seconds.
@@ -47,7 +47,7 @@ pub(super) struct Traits {
 
 /// Time as it really is, and as the machine's clock says.
 #[derive(Debug)]
-pub(super) struct Time {
+pub(super) struct SimulatedTime {
     began: Instant,
     /// Milliseconds in which the machine slept.
     slept: AtomicI64,
@@ -55,7 +55,7 @@ pub(super) struct Time {
     fast: AtomicI64,
 }
 
-impl Time {
+impl SimulatedTime {
     pub(super) fn new() -> Self {
         Self { began: Instant::now(), slept: AtomicI64::new(0), fast: AtomicI64::new(0) }
     }
@@ -69,9 +69,9 @@ impl Time {
         self.is() + Duration::from_millis(self.fast.load(Ordering::SeqCst) as u64)
     }
 
-    fn moment(&self) -> Moment {
+    fn moment(&self) -> MachineMoment {
         let slept = Duration::from_millis(self.slept.load(Ordering::SeqCst) as u64);
-        Moment { at: Instant::now(), slept }
+        MachineMoment { at: Instant::now(), slept }
     }
 
     pub(super) fn sleep_machine(&self, time: Duration) {
@@ -85,12 +85,12 @@ impl Time {
 
 /// A time, and how long the machine had slept then.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+struct MachineMoment {
     at: Instant,
     slept: Duration,
 }
 
-impl Moment {
+impl MachineMoment {
     /// Returns the time until `later` by the wall clock.
     fn until(self, later: Self) -> Duration {
         later.at - self.at + (later.slept - self.slept)
@@ -98,7 +98,7 @@ impl Moment {
 }
 
 #[derive(Debug)]
-struct Issued {
+struct IssuedAccess {
     end: SystemTime,
     is_revoked: bool,
 }
@@ -107,7 +107,7 @@ struct Issued {
 #[derive(Debug, Default)]
 struct Records {
     number: u64,
-    access: HashMap<String, Issued>,
+    access: HashMap<String, IssuedAccess>,
     refresh: Option<String>,
     /// Refresh tokens that were spent, and those of them whose answer may not have arrived.
     spent: HashSet<String>,
@@ -118,7 +118,7 @@ struct Records {
     is_revoked: bool,
     last_issued: Option<Instant>,
     /// The last refusal of the grant that has arrived.
-    last_gone: Option<Moment>,
+    last_gone: Option<MachineMoment>,
     /// Refreshes under way, by their source.
     under_way: HashMap<usize, String>,
 }
@@ -135,9 +135,9 @@ pub(super) enum Ended {
 
 pub(super) struct Provider {
     pub(super) traits: Traits,
-    pub(super) time: Arc<Time>,
+    pub(super) time: Arc<SimulatedTime>,
     disk: Arc<Disk>,
-    pub(super) mode: Mutex<Mode>,
+    pub(super) mode: Mutex<EndpointMode>,
     records: Mutex<Records>,
     random: Arc<Random>,
     /// Broken invariants. A panic in a refresh would pass for a failure of the endpoint.
@@ -146,7 +146,8 @@ pub(super) struct Provider {
 
 impl Provider {
     pub(super) fn new(traits: Traits, disk: Arc<Disk>, random: Arc<Random>) -> Self {
-        let (time, mode, records) = (Arc::new(Time::new()), Mutex::new(Mode::Works), Mutex::default());
+        let (time, mode, records) =
+            (Arc::new(SimulatedTime::new()), Mutex::new(EndpointMode::Works), Mutex::default());
         Self { traits, time, disk, mode, records, random, violations: Mutex::default() }
     }
 
@@ -179,7 +180,7 @@ impl Provider {
         let token = format!("access-{}", records.number);
         records.last_issued = Some(Instant::now());
         let end = self.time.is() + self.traits.lifetime;
-        records.access.insert(token.clone(), Issued { end, is_revoked: false });
+        records.access.insert(token.clone(), IssuedAccess { end, is_revoked: false });
         token
     }
 
@@ -193,20 +194,20 @@ impl Provider {
     }
 
     /// The provider decides.
-    fn commit(&self, refresh: Option<&Secret>) -> Result<Answer, Failure> {
+    fn commit(&self, refresh: Option<&Secret>) -> Result<ReceivedToken, Failure> {
         let mode = *self.mode.lock().unwrap();
         let gone = || Failure::from(Cause::GrantGone { code: Some("invalid_grant".into()) });
         let mut records = self.records.lock().unwrap();
         match mode {
-            Mode::Down => return Err(Unavailability::Status(503).into()),
-            Mode::Later(seconds) => {
+            EndpointMode::Down => return Err(Unavailability::Status(503).into()),
+            EndpointMode::Later(seconds) => {
                 let retry_after = Some(Duration::from_secs(seconds));
                 return Err(Failure { retry_after, ..Unavailability::Status(429).into() });
             }
-            Mode::Refuses => return Err(Failure::rejected("invalid_client")),
-            Mode::Suspended if self.traits.stored => return Err(gone()),
-            Mode::Suspended => return Err(Failure::rejected("access_denied")),
-            Mode::Works | Mode::LosesAnswers | Mode::Hangs => {}
+            EndpointMode::Refuses => return Err(Failure::rejected("invalid_client")),
+            EndpointMode::Suspended if self.traits.stored => return Err(gone()),
+            EndpointMode::Suspended => return Err(Failure::rejected("access_denied")),
+            EndpointMode::Works | EndpointMode::LosesAnswers | EndpointMode::Hangs => {}
         }
         let mut next = None;
         if let Some(refresh) = refresh {
@@ -229,7 +230,7 @@ impl Provider {
             }
         }
         let token = self.issue(&mut records);
-        Ok(Answer { refresh_token: next, ..stub::answer(&token, Some(self.traits.lifetime)) })
+        Ok(ReceivedToken { refresh_token: next, ..stub::answer(&token, Some(self.traits.lifetime)) })
     }
 
     /// A process was killed, or could not store all before it ended: what its sources were asking for is lost, and so is a token that it had not stored yet.
@@ -261,11 +262,11 @@ impl Provider {
 
 /// The schedule as the endpoint sees it: of one source of one process.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
-    last: Option<(Moment, Ended)>,
+pub(super) struct EndpointPace {
+    last: Option<(MachineMoment, Ended)>,
     failures: u32,
     /// The last refusal of the grant, until there is another token or login.
-    refused: Option<Moment>,
+    refused: Option<MachineMoment>,
     /// The token may be replaced before its time: a service refused it, or the clock has changed.
     pub(super) is_suspect: bool,
     /// A pause may be cut short: SIGHUP, or a login.
@@ -273,7 +274,7 @@ pub(super) struct Pace {
     pub(super) requests: u64,
 }
 
-impl Pace {
+impl EndpointPace {
     /// A person has signed in: that ends every pause that a missing grant has caused.
     pub(super) fn signed_in(&mut self) {
         (self.refused, self.is_excused) = (None, true);
@@ -293,7 +294,7 @@ impl Pace {
             let records = provider.records.lock().unwrap();
             (records.last_issued.max(provider.disk.renewed_at()), records.last_gone)
         };
-        let counts = |moment: Moment| renewed.is_none_or(|renewed| renewed <= moment.at);
+        let counts = |moment: MachineMoment| renewed.is_none_or(|renewed| renewed <= moment.at);
         self.refused = self.refused.filter(|refused| counts(*refused));
         let Some((ended, how)) = self.last.filter(|(ended, _)| !excused && counts(*ended)) else {
             self.failures = 0;
@@ -332,7 +333,7 @@ impl Pace {
         }
     }
 
-    fn ends(&mut self, how: Ended, now: Moment) {
+    fn ends(&mut self, how: Ended, now: MachineMoment) {
         self.refused = match how {
             Ended::Token(_) => None,
             Ended::Gone => Some(now),
@@ -347,9 +348,9 @@ impl Pace {
 const HOUR: Duration = schedule::RETRY_GRANT.saturating_sub(Duration::from_secs(1));
 
 /// The way of one source to the endpoint.
-pub(super) struct Wire {
+pub(super) struct SimulatedWire {
     pub(super) provider: Arc<Provider>,
-    pub(super) pace: Arc<Mutex<Pace>>,
+    pub(super) pace: Arc<Mutex<EndpointPace>>,
     /// Its process was killed.
     pub(super) is_dead: Arc<AtomicBool>,
     /// The number of its source.
@@ -358,7 +359,7 @@ pub(super) struct Wire {
 
 /// A request under way, for invariant 3.
 struct UnderWay<'a> {
-    wire: &'a Wire,
+    wire: &'a SimulatedWire,
     /// The provider has decided, and the answer has not arrived.
     is_committed: bool,
     /// The schedule knows the outcome.
@@ -383,8 +384,8 @@ impl Drop for UnderWay<'_> {
 }
 
 #[async_trait]
-impl Exchange for Wire {
-    async fn exchange(&self, _: &OAuth2, refresh_token: Option<&Secret>) -> Result<Answer, Failure> {
+impl Exchange for SimulatedWire {
+    async fn exchange(&self, _: &OAuth2, refresh_token: Option<&Secret>) -> Result<ReceivedToken, Failure> {
         let provider = &self.provider;
         self.pace.lock().unwrap().begins(provider);
         if let Some(refresh_token) = refresh_token {
@@ -404,12 +405,12 @@ impl Exchange for Wire {
         let result = provider.commit(refresh_token);
         under_way.is_committed = result.is_ok();
         let mode = *provider.mode.lock().unwrap();
-        if mode == Mode::Hangs {
+        if mode == EndpointMode::Hangs {
             sleep(Duration::from_secs(300)).await;
         }
         sleep(half).await;
         self.dies().await;
-        if mode == Mode::LosesAnswers && result.is_ok() {
+        if mode == EndpointMode::LosesAnswers && result.is_ok() {
             under_way.ends(Ended::Unavailable(None));
             return Err(Unavailability::Transport.into());
         }
@@ -436,7 +437,7 @@ fn least_use(lifetime: Duration, took: Duration) -> Duration {
     schedule::renew_after(lifetime, took, 0.0).saturating_sub(took)
 }
 
-impl Wire {
+impl SimulatedWire {
     /// A killed process does nothing any more.
     async fn dies(&self) {
         if self.is_dead.load(Ordering::SeqCst) {

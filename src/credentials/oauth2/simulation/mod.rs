@@ -36,7 +36,7 @@ fn no_interleaving_breaks_an_invariant() {
         Some(seed) => (seed, 1),
         None => (0, number("ATTACHE_SEEDS").unwrap_or(SEEDS)),
     };
-    let (totals, broken) = (Mutex::new(run::Totals::default()), Mutex::new(Vec::new()));
+    let (totals, broken) = (Mutex::new(run::RunTotals::default()), Mutex::new(Vec::new()));
     let next = std::sync::atomic::AtomicU64::new(first);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {

@@ -10,12 +10,12 @@ use super::super::stub;
 use super::super::token::Token;
 use super::super::tokens::Tokens;
 use super::Random;
-use super::endpoint::{Mode, Pace, Provider, Traits, Wire};
+use super::endpoint::{EndpointMode, EndpointPace, Provider, SimulatedWire, Traits};
 use super::store::{Disk, SimStore};
 use crate::config::model::{ClientAuth, Grant, OAuth2};
 use crate::credentials::AccountStats;
 use crate::secret::Secret;
-use crate::state::{Access, Entry};
+use crate::state::{Entry, StoredAccess};
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,14 +30,14 @@ const PROCESSES: usize = 3;
 
 /// The sums over all runs.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Totals {
+pub(super) struct RunTotals {
     requests: u64,
     token_requests: u64,
     kills: u64,
     reloads: u64,
 }
 
-impl AddAssign for Totals {
+impl AddAssign for RunTotals {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;
         self.token_requests += other.token_requests;
@@ -46,14 +46,14 @@ impl AddAssign for Totals {
     }
 }
 
-struct Process {
+struct SimulatedProcess {
     source: Arc<TokenSource>,
     /// Those of earlier snapshots, which long requests hold.
     old: Vec<Arc<TokenSource>>,
     tokens: Tokens,
     config: OAuth2,
     is_dead: Arc<AtomicBool>,
-    paces: Vec<Arc<Mutex<Pace>>>,
+    paces: Vec<Arc<Mutex<EndpointPace>>>,
     /// The numbers of its sources.
     sources: Vec<usize>,
     /// The token that was in use after the last step, for invariant 2.
@@ -65,18 +65,18 @@ pub(super) struct Run {
     random: Arc<Random>,
     provider: Arc<Provider>,
     disk: Arc<Disk>,
-    processes: Vec<Process>,
+    processes: Vec<SimulatedProcess>,
     requests: Arc<AtomicU64>,
     sources: usize,
     /// `check --live` beside the processes.
     checks: JoinSet<()>,
     /// The machine sleeps now and then; otherwise its clock is set.
     sleeps: bool,
-    totals: Totals,
+    totals: RunTotals,
 }
 
 impl Run {
-    pub(super) fn of(seed: u64) -> Totals {
+    pub(super) fn of(seed: u64) -> RunTotals {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let mut run = Self::new(Arc::new(Random::new(seed)));
@@ -99,7 +99,7 @@ impl Run {
         let disk = Arc::<Disk>::default();
         let provider = Arc::new(Provider::new(traits, disk.clone(), random.clone()));
         let (processes, requests, sources, checks) = Default::default();
-        let (totals, sleeps) = (Totals::default(), provider.traits.stored || random.chance(50));
+        let (totals, sleeps) = (RunTotals::default(), provider.traits.stored || random.chance(50));
         let mut run = Self { random, provider, disk, processes, requests, sources, checks, sleeps, totals };
         run.sign_in();
         for nth in 0..PROCESSES {
@@ -119,7 +119,7 @@ impl Run {
     }
 
     /// Starts a process.
-    fn process(&mut self, nth: usize) -> Process {
+    fn process(&mut self, nth: usize) -> SimulatedProcess {
         let (time, random) = (self.provider.time.clone(), self.random.clone());
         let clock = Clock::new(move || time.wall(), move || random.fraction());
         let tokens = Tokens::with_clock(stub::client(), Handle::current(), clock);
@@ -130,7 +130,7 @@ impl Run {
         let (mut paces, mut sources) = (Vec::new(), Vec::new());
         let source = self.source(&config, &tokens, &is_dead, &mut paces, &mut sources);
         let (old, seen, waiting) = Default::default();
-        Process { source, old, tokens, config, is_dead, paces, sources, seen, waiting }
+        SimulatedProcess { source, old, tokens, config, is_dead, paces, sources, seen, waiting }
     }
 
     fn source(
@@ -138,15 +138,15 @@ impl Run {
         config: &OAuth2,
         tokens: &Tokens,
         is_dead: &Arc<AtomicBool>,
-        paces: &mut Vec<Arc<Mutex<Pace>>>,
+        paces: &mut Vec<Arc<Mutex<EndpointPace>>>,
         sources: &mut Vec<usize>,
     ) -> Arc<TokenSource> {
         self.sources += 1;
-        let pace = Arc::new(Mutex::new(Pace::default()));
+        let pace = Arc::new(Mutex::new(EndpointPace::default()));
         paces.push(pace.clone());
         sources.push(self.sources);
         let (provider, is_dead) = (self.provider.clone(), is_dead.clone());
-        let wire = Arc::new(Wire { provider, pace, is_dead, source: self.sources });
+        let wire = Arc::new(SimulatedWire { provider, pace, is_dead, source: self.sources });
         TokenSource::with_exchange("erp", config.clone(), wire, Arc::new(AccountStats::new()), tokens)
     }
 
@@ -161,7 +161,7 @@ impl Run {
             rotated: false,
             reusable: false,
             obtained_at: wall,
-            access: Some(Access {
+            access: Some(StoredAccess {
                 bound_to: token_identity(&config),
                 token: Secret::new(access),
                 obtained_at: wall,
@@ -283,13 +283,13 @@ impl Run {
 
     fn set_mode(&self) {
         let mode = match self.random.below(12) {
-            0..5 => Mode::Works,
-            5 => Mode::Down,
-            6 => Mode::Later(self.random.below(5000)),
-            7 => Mode::Refuses,
-            8 | 9 => Mode::Suspended,
-            10 => Mode::LosesAnswers,
-            _ => Mode::Hangs,
+            0..5 => EndpointMode::Works,
+            5 => EndpointMode::Down,
+            6 => EndpointMode::Later(self.random.below(5000)),
+            7 => EndpointMode::Refuses,
+            8 | 9 => EndpointMode::Suspended,
+            10 => EndpointMode::LosesAnswers,
+            _ => EndpointMode::Hangs,
         };
         *self.provider.mode.lock().unwrap() = mode;
     }
@@ -304,7 +304,7 @@ impl Run {
         } else {
             let secret = Secret::new(format!("client-{}", self.random.next()));
             process.config.client_auth = ClientAuth::Post(vec![secret]);
-            let Process { config, tokens, is_dead, paces, sources, .. } = &mut process;
+            let SimulatedProcess { config, tokens, is_dead, paces, sources, .. } = &mut process;
             let source = self.source(config, tokens, is_dead, paces, sources);
             source.inherit(&process.source, self.now());
             process.source.retire();
@@ -378,8 +378,8 @@ impl Run {
     }
 
     /// Mends the world, and checks that all is well then: invariant 6.
-    async fn end(mut self) -> Totals {
-        *self.provider.mode.lock().unwrap() = Mode::Works;
+    async fn end(mut self) -> RunTotals {
+        *self.provider.mode.lock().unwrap() = EndpointMode::Works;
         self.provider.time.set_fast(Duration::ZERO);
         self.suspect();
         self.disk.is_full.store(false, Ordering::SeqCst);
@@ -415,15 +415,15 @@ impl Run {
     }
 }
 
-impl Process {
+impl SimulatedProcess {
     /// Returns the way of its first source to the endpoint.
-    fn wire(&self, provider: &Arc<Provider>) -> Arc<Wire> {
+    fn wire(&self, provider: &Arc<Provider>) -> Arc<SimulatedWire> {
         let (provider, pace) = (provider.clone(), self.paces[0].clone());
-        Arc::new(Wire { provider, pace, is_dead: self.is_dead.clone(), source: self.sources[0] })
+        Arc::new(SimulatedWire { provider, pace, is_dead: self.is_dead.clone(), source: self.sources[0] })
     }
 }
 
-fn token_requests(process: &Process) -> u64 {
+fn token_requests(process: &SimulatedProcess) -> u64 {
     process.paces.iter().map(|pace| pace.lock().unwrap().requests).sum()
 }
 

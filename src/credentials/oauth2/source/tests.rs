@@ -6,7 +6,7 @@ mod inheriting;
 mod refusals;
 
 use super::super::error::Cause;
-use super::super::exchange::Answer;
+use super::super::exchange::ReceivedToken;
 use super::super::schedule::MIN_HOLD;
 use super::super::stub;
 use super::*;
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::{sleep, timeout};
 
-type Reply = Result<Answer, Failure>;
+type EndpointReply = Result<ReceivedToken, Failure>;
 
 /// Answers the n-th request (from 1) after a second, unless told otherwise.
 struct Idp {
@@ -28,15 +28,15 @@ struct Idp {
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     takes: Duration,
-    reply: Box<dyn Fn(usize) -> Reply + Send + Sync>,
+    reply: Box<dyn Fn(usize) -> EndpointReply + Send + Sync>,
 }
 
 impl Idp {
-    fn new(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+    fn new(reply: impl Fn(usize) -> EndpointReply + Send + Sync + 'static) -> Arc<Self> {
         Self::slow(secs(1), reply)
     }
 
-    fn slow(takes: Duration, reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+    fn slow(takes: Duration, reply: impl Fn(usize) -> EndpointReply + Send + Sync + 'static) -> Arc<Self> {
         let (calls, at_once, most_at_once) = Default::default();
         Arc::new(Self { calls, at_once, most_at_once, takes, reply: Box::new(reply) })
     }
@@ -62,7 +62,7 @@ fn now(source: &TokenSource) -> Now {
 
 #[async_trait]
 impl Exchange for Idp {
-    async fn exchange(&self, _: &OAuth2, _: Option<&Secret>) -> Reply {
+    async fn exchange(&self, _: &OAuth2, _: Option<&Secret>) -> EndpointReply {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(self.at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let _leave = Leave(&self.at_once);
@@ -91,19 +91,19 @@ const fn secs(n: u64) -> Duration {
 }
 
 /// A token that lives so many seconds from its request on.
-fn token(lifetime: u64) -> Reply {
+fn token(lifetime: u64) -> EndpointReply {
     answer(Some(secs(lifetime)))
 }
 
-fn answer(expires_in: Option<Duration>) -> Reply {
+fn answer(expires_in: Option<Duration>) -> EndpointReply {
     Ok(stub::answer("t0ken", expires_in))
 }
 
-fn down() -> Reply {
+fn down() -> EndpointReply {
     Err(Unavailability::Status(503).into())
 }
 
-fn refused() -> Reply {
+fn refused() -> EndpointReply {
     Err(Failure::rejected("invalid_client").with_words(Arc::from("client is locked")))
 }
 

@@ -17,10 +17,10 @@ fn raw(status: u16, body: &str) -> Raw {
 }
 
 fn judged_as(presented: Presented<'_>, status: u16, body: &str) -> Failure {
-    let secrets = Secrets::default();
+    let secrets = KnownSecrets::default();
     match read(&raw(status, body), &secrets) {
-        Ok(Reply::Refused(refusal)) => refusal.judge(presented, &secrets),
-        Ok(Reply::Members(_)) => panic!("a success: {status} {body}"),
+        Ok(EndpointReply::Refused(refusal)) => refusal.judge(presented, &secrets),
+        Ok(EndpointReply::Members(_)) => panic!("a success: {status} {body}"),
         Err(failure) => failure,
     }
 }
@@ -221,7 +221,7 @@ fn retry_after_is_passed_on_in_full() {
 fn the_words_of_the_provider() {
     let mut redirect = raw(302, r#"{"message":"moved"}"#);
     redirect.location = Some(HeaderValue::from_static("/new?code=c"));
-    let Err(failure) = read(&redirect, &Secrets::default()) else { panic!("no failure") };
+    let Err(failure) = read(&redirect, &KnownSecrets::default()) else { panic!("no failure") };
     assert_eq!(failure.words.as_deref(), Some("location /new"));
     for (status, body, words) in [
         (400, r#"{"error":"a","error_description":"b"}"#, Some("b")),
@@ -239,8 +239,8 @@ fn the_words_of_the_provider() {
 
 #[test]
 fn a_refusal_of_the_client_is_told_from_one_of_the_grant() {
-    let doubts = |status, body| match read(&raw(status, body), &Secrets::default()) {
-        Ok(Reply::Refused(refusal)) => refusal.doubts_the_client(),
+    let doubts = |status, body| match read(&raw(status, body), &KnownSecrets::default()) {
+        Ok(EndpointReply::Refused(refusal)) => refusal.doubts_the_client(),
         _ => panic!("not refused: {body}"),
     };
     for (status, body) in [
@@ -269,7 +269,10 @@ fn a_refusal_of_the_client_is_told_from_one_of_the_grant() {
 fn an_error_that_is_none_beside_a_token() {
     for none in ["null", r#""""#, "false", "0", "{}"] {
         let body = format!(r#"{{"error":{none},"access_token":"t"}}"#);
-        assert!(matches!(read(&raw(200, &body), &Secrets::default()), Ok(Reply::Members(_))), "{body}");
+        assert!(
+            matches!(read(&raw(200, &body), &KnownSecrets::default()), Ok(EndpointReply::Members(_))),
+            "{body}"
+        );
     }
 }
 
@@ -277,8 +280,10 @@ fn an_error_that_is_none_beside_a_token() {
 fn a_description_in_latin1_does_not_hide_the_code() {
     let mut answer = raw(400, "");
     answer.body = b"{\"error\":\"invalid_client\",\"error_description\":\"ung\xfcltig\"}".to_vec();
-    let Ok(Reply::Refused(refusal)) = read(&answer, &Secrets::default()) else { panic!("not refused") };
-    assert_eq!(refusal.judge(GRANT, &Secrets::default()).cause, rejected("invalid_client"));
+    let Ok(EndpointReply::Refused(refusal)) = read(&answer, &KnownSecrets::default()) else {
+        panic!("not refused")
+    };
+    assert_eq!(refusal.judge(GRANT, &KnownSecrets::default()).cause, rejected("invalid_client"));
 }
 
 #[test]

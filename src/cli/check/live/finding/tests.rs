@@ -29,7 +29,7 @@ fn inspected() -> Inspected {
 
 #[test]
 fn a_token_is_described() {
-    let found = Finding::of_token("erp", &oauth2(), Ok(inspected()));
+    let found = LiveFinding::of_token("erp", &oauth2(), Ok(inspected()));
     assert_eq!(
         found.human(),
         "account erp: token in 12 ms, Bearer, valid for 3600 s, scopes a b\n    issuer https://id.example\n    \
@@ -41,7 +41,7 @@ fn a_token_is_described() {
 #[test]
 fn a_token_with_fewer_scopes_than_requested_is_a_warning() {
     let found = Inspected { missing_scopes: vec!["c".into()], second_secret: true, ..inspected() };
-    let found = Finding::of_token("erp", &oauth2(), Ok(found));
+    let found = LiveFinding::of_token("erp", &oauth2(), Ok(found));
     assert!(found.is_warning());
     assert!(found.human().starts_with("account erp: warning: granted without the scopes c; the first "));
     assert_eq!(found.problem().unwrap()["code"], "live_token");
@@ -52,7 +52,7 @@ fn an_account_that_needs_a_login_has_help() {
     let mut oauth2 = oauth2();
     let device_authorization_url = "https://id.example/d".parse().unwrap();
     oauth2.grant = Grant::DeviceCode { device_authorization_url };
-    let found = Finding::of_token("erp", &oauth2, Err(Failure::needs_login()));
+    let found = LiveFinding::of_token("erp", &oauth2, Err(Failure::needs_login()));
     let problem = found.problem().unwrap();
     assert_eq!(problem["severity"], "error");
     assert_eq!(problem["message"], "account erp: the account needs a login");
@@ -61,17 +61,17 @@ fn an_account_that_needs_a_login_has_help() {
         assert!(problem[key].is_null());
     }
     oauth2.grant = Grant::RefreshToken { refresh_token: Secret::new("s3cret") };
-    let found = Finding::of_token("erp", &oauth2, Err(Failure::needs_login()));
+    let found = LiveFinding::of_token("erp", &oauth2, Err(Failure::needs_login()));
     assert_eq!(found.problem().unwrap()["help"], "give the account another `refresh_token`");
 }
 
 #[test]
 fn findings_are_sorted_by_kind_and_name() {
     let mut all = [
-        Finding::new(Kind::Webhook, "a", String::new()),
-        Finding::failed(Kind::Service, "b", String::new()),
-        Finding::new(Kind::Service, "a", String::new()),
-        Finding::failed(Kind::Account, "z", String::new()),
+        LiveFinding::new(FindingSubject::Webhook, "a", String::new()),
+        LiveFinding::failed(FindingSubject::Service, "b", String::new()),
+        LiveFinding::new(FindingSubject::Service, "a", String::new()),
+        LiveFinding::failed(FindingSubject::Account, "z", String::new()),
     ];
     all.sort();
     let order: Vec<_> = all.iter().map(|found| (found.kind.as_str(), &*found.name)).collect();

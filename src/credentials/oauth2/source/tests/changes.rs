@@ -1,4 +1,4 @@
-//! What a change of an account's other settings does not make forgotten.
+//! State that outlives a change of an account's other settings.
 
 use super::*;
 use crate::config::model::Grant;
@@ -10,7 +10,7 @@ struct Account {
 }
 
 impl Account {
-    fn new(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+    fn new(reply: impl Fn(usize) -> EndpointReply + Send + Sync + 'static) -> Self {
         let tokens = Tokens::with_clock(stub::client(), Handle::current(), stub::clock());
         Self { tokens, idp: Idp::new(reply) }
     }
@@ -37,11 +37,11 @@ fn changed(config: &OAuth2, change: fn(&mut OAuth2)) -> OAuth2 {
     config
 }
 
-fn gone() -> Reply {
+fn gone() -> EndpointReply {
     Err(Failure::from(Cause::GrantGone { code: Some("invalid_grant".into()) }))
 }
 
-fn later() -> Reply {
+fn later() -> EndpointReply {
     Err(Failure { retry_after: Some(secs(3000)), ..Unavailability::Status(503).into() })
 }
 

@@ -1,4 +1,4 @@
-//! How many token requests there are, over minutes of virtual time.
+//! The number of token requests over minutes of virtual time.
 
 use super::*;
 

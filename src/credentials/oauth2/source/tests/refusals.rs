@@ -143,7 +143,7 @@ struct NoWire;
 
 #[async_trait]
 impl Exchange for NoWire {
-    async fn exchange(&self, _: &OAuth2, _: Option<&Secret>) -> Reply {
+    async fn exchange(&self, _: &OAuth2, _: Option<&Secret>) -> EndpointReply {
         Err(Unavailability::Connect.into())
     }
 }
