@@ -91,9 +91,18 @@ impl Route {
     ) -> Self {
         let rules = &outbound.rules;
         let max_concurrent = rules.max_concurrent.map(NonZeroU32::get).or(parts.max_concurrent);
+        let upstream = parts.transport.upstream(
+            &sharing(service, outbound, account),
+            &outbound.server_url,
+            &outbound.tls,
+            &outbound.proxy,
+            outbound.private_network,
+        );
+        // A request in absolute form carries the password of the forward proxy, which may echo it.
+        let beside = account.headers.iter().map(|(_, value)| value);
+        let beside = beside.chain(upstream.absolute_form().and_then(|(_, authorization)| authorization));
         let redaction = outbound.redact_responses;
-        let redaction =
-            redaction.map(|scope| Box::new(ResponseRedaction::new(scope, &credential, &account.headers)));
+        let redaction = redaction.map(|scope| Box::new(ResponseRedaction::new(scope, &credential, beside)));
         let mut names = [replaced(&credential, &account.headers), dropped(rules)].concat();
         if redaction.as_ref().is_some_and(|redaction| redaction.searches_bodies()) {
             names.push("accept-encoding".to_owned());
@@ -109,13 +118,7 @@ impl Route {
             limits: Some(Limits::new(rules.rate_limit.as_ref(), max_concurrent, carried.limits)),
             unavailable: blocking(account.unread.as_ref(), outbound.unread.as_ref()),
             credential,
-            upstream: Arc::new(parts.transport.upstream(
-                &sharing(service, outbound, account),
-                &outbound.server_url,
-                &outbound.tls,
-                &outbound.proxy,
-                outbound.private_network,
-            )),
+            upstream: Arc::new(upstream),
             timeout: outbound.timeout,
             connect_timeout: outbound.connect_timeout,
             token_refused_by: match &account.authorization {

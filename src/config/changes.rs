@@ -99,8 +99,8 @@ impl Changes {
         }
     }
 
-    /// Adds entries whose secret is read from another source, which a configuration without secret values does not
-    /// show. `differs` is called for each entry that exists on both sides.
+    /// Adds entries with another source of a secret or another file, which a configuration does not show that was read
+    /// without them. `differs` is called for each entry that exists on both sides.
     pub(crate) fn add_sources(
         &mut self,
         (before, after): (&Config, &Config),
@@ -131,7 +131,7 @@ impl Changes {
                 add(&mut self.callers, name);
             }
         }
-        for key in ["proxy", "identity", "state"] {
+        for key in ["listen", "proxy", "identity", "state"] {
             if !self.settings.contains(&key) && differs(&[key]) {
                 self.settings.push(key);
             }

@@ -37,7 +37,7 @@ pub struct Leaf {
     shown: Value,
     /// Distinguishes values that are displayed alike.
     digest: Option<[u8; 32]>,
-    /// The value names the source of a secret.
+    /// The value names the source of a secret, or a file, or is a part of what is made of one.
     source: bool,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Leaf {
 }
 
 impl Leaf {
-    /// Returns true if the value names the source of a secret.
+    /// Returns true if the configuration shows no change of this value when secrets and files are not read.
     pub fn is_source(&self) -> bool {
         self.source
     }
@@ -240,6 +240,11 @@ impl Reader<'_, '_> {
                     if kind.is_secret() {
                         entries.iter_mut().for_each(|(_, node)| node.mark_as_source());
                     }
+                    // It is a part of the signing key, which may not have been read.
+                    if shape.key("key").is_some_and(|key| key.kind.is_secret()) {
+                        let algorithm = entries.iter_mut().find(|(name, _)| name == "algorithm");
+                        algorithm.into_iter().for_each(|(_, node)| node.mark_as_source());
+                    }
                     Node::Map(entries)
                 }
                 (None, Some(kind)) => {
@@ -347,6 +352,9 @@ fn scalar(text: &str, plain: bool, kind: &Kind) -> Node {
     match kind {
         Kind::Bool | Kind::Integer(..) | Kind::OpenJson if plain => {
             Leaf::plain(serde_yaml::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())))
+        }
+        Kind::Path => {
+            Node::Leaf(Leaf { shown: Value::String(text.to_owned()), digest: None, source: true })
         }
         // Its user info and query may be secret.
         Kind::Url if !url_secrets(text).is_empty() => {

@@ -281,8 +281,8 @@ pub(super) fn bare_url(text: &str) -> Result<ServerUrl, Invalid> {
     base_url(text, ("remove it", "remove it"))
 }
 
-/// Parses a URL: http or https, no user info, query or fragment. The path is kept byte for byte, except slashes at its
-/// end. `remedies` are those for user info and for a query.
+/// Parses a URL: http or https, no user info, query or fragment. The path is kept byte for byte, but for several slashes
+/// at its end, which are one. `remedies` are those for user info and for a query.
 fn base_url(text: &str, remedies: (&str, &str)) -> Result<ServerUrl, Invalid> {
     let (tls, rest) = scheme(text)?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
@@ -319,7 +319,10 @@ fn base_url(text: &str, remedies: (&str, &str)) -> Result<ServerUrl, Invalid> {
     check_path(path)?;
     let host_text = url.host_str().unwrap_or_default();
     let authority = if port == default { host_text.to_owned() } else { format!("{host_text}:{port}") };
-    Ok(ServerUrl { tls, host, port, authority, path: path.trim_end_matches('/').to_owned() })
+    let trimmed = path.trim_end_matches('/');
+    // `https://a.example/` is `https://a.example`.
+    let end = if trimmed.is_empty() || trimmed == path { "" } else { "/" };
+    Ok(ServerUrl { tls, host, port, authority, path: format!("{trimmed}{end}") })
 }
 
 /// Parses the URL of a forward proxy.

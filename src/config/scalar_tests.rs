@@ -96,12 +96,13 @@ fn a_server_url_is_parsed_and_its_path_kept_as_written() {
         host: Host::Name("api.xn--bcher-kva.example".into()),
         port: 443,
         authority: "api.xn--bcher-kva.example".into(),
-        path: "/V3/%41b;x=1".into(),
+        path: "/V3/%41b;x=1/".into(),
     };
     assert_eq!(parsed, expected);
     let parsed = server_url("http://[::1]:8080").unwrap();
     assert_eq!((parsed.authority.as_str(), parsed.port, parsed.path.as_str()), ("[::1]:8080", 8080, ""));
     assert_eq!(parsed.host, Host::Ip(Ipv6Addr::LOCALHOST.into()));
+    assert_eq!(server_url("http://a.example//").unwrap().path, "");
     assert_eq!(server_url("http://a.example:80/").unwrap().authority, "a.example");
     assert_eq!(server_url("http://a.example:443/").unwrap().authority, "a.example:443");
 }

@@ -2,7 +2,6 @@
 
 use super::{Credential, SentToken};
 use crate::config::model::RedactionScope;
-use crate::header_name::FieldName;
 use crate::message::redact::Redactor;
 use crate::secret::{MIN_REDACTED, sha256, without_scheme};
 use arc_swap::ArcSwapOption;
@@ -26,7 +25,7 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.')
 pub struct ResponseRedaction {
     /// The parts of a response that are searched.
     scope: RedactionScope,
-    /// The account's headers beside a token.
+    /// The account's headers beside a token, and what the forward proxy is sent.
     beside: Vec<Vec<u8>>,
     /// Finds the credential, if it is fixed.
     fixed: Option<Arc<Redactor>>,
@@ -35,12 +34,16 @@ pub struct ResponseRedaction {
 }
 
 impl ResponseRedaction {
-    /// Prepares the search for copies of a credential, and of the headers beside it.
-    pub fn new(scope: RedactionScope, credential: &Credential, beside: &[(FieldName, HeaderValue)]) -> Self {
-        let of_header = |(_, value): &(FieldName, HeaderValue)| spellings(without_scheme(value.as_bytes()));
-        let beside: Vec<Vec<u8>> = beside.iter().flat_map(of_header).collect();
+    /// Prepares the search for copies of a credential, and of the values of headers beside it.
+    pub fn new<'a>(
+        scope: RedactionScope,
+        credential: &Credential,
+        beside: impl IntoIterator<Item = &'a HeaderValue>,
+    ) -> Self {
+        let of_value = |value: &HeaderValue| spellings(without_scheme(value.as_bytes()));
+        let beside: Vec<Vec<u8>> = beside.into_iter().flat_map(of_value).collect();
         let own: Vec<Vec<u8>> = match credential {
-            Credential::Headers(headers) => headers.iter().flat_map(of_header).collect(),
+            Credential::Headers(headers) => headers.iter().flat_map(|(_, value)| of_value(value)).collect(),
             Credential::Query(query) => spellings(&query.value()),
             Credential::Path(path) => spellings(path.value().expose().as_bytes()),
             Credential::None | Credential::Unavailable | Credential::Jwt(_) | Credential::OAuth2(_) => {
@@ -133,6 +136,7 @@ fn replaced(secret: &[u8], table: &[(u8, &[u8])]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::credentials::PathCredential;
+    use crate::header_name::FieldName;
     use crate::secret::Secret;
     use base64::engine::general_purpose::STANDARD;
 
@@ -169,7 +173,7 @@ mod tests {
         ] {
             assert_eq!(redacted(secret, copy), "[redacted]", "{copy}");
             let credential = Credential::Path(PathCredential::new(&Secret::new(secret)));
-            let redaction = ResponseRedaction::new(RedactionScope::Headers, &credential, &[]);
+            let redaction = ResponseRedaction::new(RedactionScope::Headers, &credential, []);
             let Credential::Path(path) = &credential else { panic!("a path") };
             let sent = path.encoded().expose();
             let redactor = redaction.redactor(None).expect("a redactor");
@@ -188,7 +192,7 @@ mod tests {
             ("key=abcd efgh", "key=abcd efgh", "[redacted]"),
         ] {
             let credential = headers(value);
-            let redaction = ResponseRedaction::new(RedactionScope::Headers, &credential, &[]);
+            let redaction = ResponseRedaction::new(RedactionScope::Headers, &credential, []);
             let redactor = redaction.redactor(None).expect("a redactor");
             assert_eq!(&*redactor.whole(copy.as_bytes()), expected.as_bytes(), "{value}");
         }

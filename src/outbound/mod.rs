@@ -68,7 +68,12 @@ impl Located<'_> {
         if let Some(unread) = &route.unavailable {
             return Err(unavailable(&route.service, unread.fault.as_str()));
         }
-        Ok(Plan { route: Arc::clone(route), target: route.upstream.target(self.tail), form: self.form })
+        let target = match self.form {
+            // The client has named the whole path, also one without the slash that ends `server_url`.
+            Form::Proxy => [route.upstream.prefix.as_bytes(), self.tail].concat(),
+            Form::Path | Form::Host => route.upstream.target(self.tail),
+        };
+        Ok(Plan { route: Arc::clone(route), target, form: self.form })
     }
 }
 

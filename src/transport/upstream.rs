@@ -46,6 +46,8 @@ pub struct Upstream {
     pub authority: HeaderValue,
     /// The path prefix that no request can leave: empty, or it starts with a slash and does not end with one.
     pub prefix: String,
+    /// The end of the target of a request for the URL itself: a slash if the URL ends with one, or has no path.
+    end: &'static str,
     /// Identifies everything that separates idle connections, except the address.
     group: u64,
     /// True if a name may lead into a private network.
@@ -84,7 +86,8 @@ impl Upstream {
             hop: proxy.map(|proxy| Box::new(Hop::new(proxy, url))),
             // An authority consists of bytes that a header may contain.
             authority: HeaderValue::from_str(&url.authority).unwrap_or(HeaderValue::from_static("")),
-            prefix: url.path.clone(),
+            prefix: url.path.trim_end_matches('/').to_owned(),
+            end: if url.path.is_empty() || url.path.ends_with('/') { "/" } else { "" },
             // The operator chose the proxy.
             private_network: private_network || proxy.is_some(),
             log_limit: LogLimit::default(),
@@ -97,15 +100,10 @@ impl Upstream {
     }
 
     /// Returns the target on the upstream for `rest` (empty, or `/…`, with its query): always below the prefix, always
-    /// in origin form.
+    /// in origin form. Without a path in `rest` it is that of the URL as the file has it.
     pub fn target(&self, rest: &[u8]) -> Vec<u8> {
-        let mut target = Vec::with_capacity(self.prefix.len() + rest.len() + 1);
-        target.extend_from_slice(self.prefix.as_bytes());
-        if target.is_empty() && !rest.starts_with(b"/") {
-            target.push(b'/');
-        }
-        target.extend_from_slice(rest);
-        target
+        let end = if rest.starts_with(b"/") { "" } else { self.end };
+        [self.prefix.as_bytes(), end.as_bytes(), rest].concat()
     }
 
     /// Returns what a request to the forward proxy itself has: the text before its target, which makes it one in absolute
@@ -251,7 +249,7 @@ mod tests {
 
     #[test]
     fn targets_stay_below_the_prefix() {
-        let cases: [(&str, &[u8], &[u8]); 7] = [
+        let cases: [(&str, &[u8], &[u8]); 11] = [
             ("", b"", b"/"),
             ("", b"?x", b"/?x"),
             ("", b"/", b"/"),
@@ -259,6 +257,10 @@ mod tests {
             ("/v3", b"", b"/v3"),
             ("/v3", b"?x", b"/v3?x"),
             ("/v3", b"/mail", b"/v3/mail"),
+            ("/v3/", b"", b"/v3/"),
+            ("/v3/", b"?x", b"/v3/?x"),
+            ("/v3/", b"/", b"/v3/"),
+            ("/v3/", b"/mail", b"/v3/mail"),
         ];
         for (prefix, rest, expected) in cases {
             assert_eq!(upstream(prefix).target(rest), expected, "{prefix} + {}", rest.escape_ascii());

@@ -548,6 +548,25 @@ async fn an_account_of_a_caller_opens_the_service_for_it_alone() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_logged_with_the_account_of_its_caller() {
+    let third_party = third_party();
+    let token = webhook_key();
+    let yaml = "
+        accounts:
+          erp: { authorization: none }
+          erp-billing: { authorization: { bearer: { file: missing } } }
+        callers:
+          billing: { tokens: [{ id: a, sha256: {{token}} }], services: { erp: { account: erp-billing } } }
+        services: { erp: { account: erp, server_url: '{{third_party}}' } }";
+    let setup = attache().given("third_party", third_party.url()).given("token", sha256_hex(&token));
+    let attache = setup.with(yaml).await;
+    let answer = attache.send(get("/erp/x").header("X-Attache-Token", token.as_str())).await;
+    answer.problem("credential_unavailable", 503, "proxy_configuration_error");
+    let line = attache.access_log_line("the refusal", |line| line["path"] == "/erp/x").await;
+    assert_eq!((&line["caller"], &line["account"]), (&json!("billing"), &json!("erp-billing")));
+}
+
+#[tokio::test]
 async fn a_field_that_holds_a_token_is_not_forwarded_and_the_clients_own_is() {
     let at = Topology::enforcing().await;
     let t = &at.tokens;

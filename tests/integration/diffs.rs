@@ -76,6 +76,61 @@ async fn another_source_of_a_secret_is_a_difference() {
 }
 
 #[tokio::test]
+async fn another_file_is_a_difference() {
+    let file = |listener: &str, token: &str, account: &str, service: &str| {
+        format!(
+            "listen:
+  outbound: {{ address: 127.0.0.1:8080, tls: {{ certificate: {listener}.pem, key: {listener}.key }} }}
+  admin: {{ address: 127.0.0.1:9090, tokens: [{{ id: ops, value: {{ env: {token} }} }}] }}
+accounts:
+  m:
+    authorization:
+      oauth2:
+        grant: client_credentials
+        token_url: https://id.example/token
+        client_id: attache
+        client_secret: {{ env: SECRET }}
+        tls: {{ client_certificate: {account}.pem, client_key: {account}.key }}
+services:
+  s: {{ account: m, server_url: https://s.example{service} }}
+"
+        )
+    };
+    let identity = ", tls: { client_certificate: s.pem, client_key: s.key }";
+    let old = file("one", "ONE", "one", "");
+    let cases = [
+        (file("two", "ONE", "one", ""), "listen\n      outbound.tls.certificate: one.pem → two.pem\n"),
+        (file("one", "TWO", "one", ""), "listen\n      admin.tokens[ops].value.env: ONE → TWO\n"),
+        (
+            file("one", "ONE", "two", ""),
+            "m\n      authorization.oauth2.tls.client_certificate: one.pem → two.pem\n",
+        ),
+        (file("one", "ONE", "one", identity), "s\n      tls.client_certificate: s.pem (new)\n"),
+    ];
+    for (new, expected) in cases {
+        let (_folder, paths) = files(&[("old.yaml", old.clone()), ("new.yaml", new)]);
+        let said = command(&["diff", &paths[0], &paths[1]]).finish().await;
+        assert_eq!(said.code, Some(1), "{}{}", said.stdout, said.stderr);
+        assert!(said.stdout.contains(expected), "{}", said.stdout);
+        assert!(!said.stdout.contains("needs a restart"), "{}", said.stdout);
+    }
+}
+
+#[tokio::test]
+async fn another_algorithm_is_a_difference() {
+    let file = |algorithm: &str| {
+        format!(
+            "accounts: {{ m: {{ authorization: {{ jwt: {{ key: {{ file: k.pem }}, algorithm: {algorithm}, issuer: i }} }} }} }}\n\
+             services: {{ s: {{ account: m, server_url: https://s.example }} }}\n"
+        )
+    };
+    let (_folder, paths) = files(&[("old.yaml", file("RS256")), ("new.yaml", file("PS256"))]);
+    let said = command(&["diff", &paths[0], &paths[1]]).finish().await;
+    let expected = "accounts\n  ~ m\n      authorization.jwt.algorithm: RS256 → PS256\n";
+    assert_eq!((said.code, &*said.stdout), (Some(1), expected));
+}
+
+#[tokio::test]
 async fn a_name_cannot_write_lines_of_its_own() {
     let file = |name: &str| format!("users: {{ u: {{ name: \"{name}\" }} }}\nservices: {{}}\n");
     let (_folder, paths) = files(&[("old.yaml", file("a")), ("new.yaml", file("b`\\n# heading \\e[31m"))]);

@@ -339,6 +339,10 @@ async fn a_proxy_that_is_slow_is_a_connection_timeout() {
         answer.problem("service_timeout", 504, "connection_timeout");
         assert!(answer.head_after < Duration::from_secs(4), "{:?}", answer.head_after);
         assert_eq!(last_line(&attache).await["phase"], "connect");
+        if lines.contains("connect_timeout") {
+            let named = format!("through the proxy {}", proxy.authority());
+            assert!(attache.stderr_line("connect_timeout").await.contains(&named));
+        }
     }
 }
 

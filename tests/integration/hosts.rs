@@ -166,3 +166,22 @@ async fn a_placeholder_stands_for_a_credential_in_the_path() {
         answer.problem("service_unknown", 404, "destination_not_found");
     }
 }
+
+#[tokio::test]
+async fn a_client_of_the_http_proxy_names_the_whole_path() {
+    let third_party = third_party();
+    let yaml = "
+        http_proxy: true
+        accounts: { open: { authorization: none } }
+        services:
+          mailer: { account: open, server_url: '{{third_party}}/v3/', hosts: [mailer.internal] }";
+    let attache = attache().given("third_party", third_party.url()).with(yaml).await;
+    let url = third_party.url();
+    for (target, expected) in
+        [(format!("{url}/v3"), "/v3"), (format!("{url}/v3?x"), "/v3?x"), (format!("{url}/v3/"), "/v3/")]
+    {
+        let before = third_party.seen().heads;
+        assert_eq!(attache.send(get(target.clone())).await.status, 200, "{target}");
+        assert_eq!(String::from_utf8_lossy(&third_party.head(before).await.target), expected, "{target}");
+    }
+}

@@ -78,6 +78,9 @@ async fn a_service_alone_is_its_server_url() {
     let prefixed = attache_for(&third_party, "server_url: {{third_party}}/v3").await;
     assert_eq!(arrives(&prefixed, &third_party, b"/mailer").await, b"/v3");
     assert_eq!(arrives(&prefixed, &third_party, b"/mailer?x=1").await, b"/v3?x=1");
+    let slash = attache_for(&third_party, "server_url: {{third_party}}/v3/").await;
+    assert_eq!(arrives(&slash, &third_party, b"/mailer").await, b"/v3/");
+    assert_eq!(arrives(&slash, &third_party, b"/mailer?x=1").await, b"/v3/?x=1");
 }
 
 #[tokio::test]

@@ -35,6 +35,23 @@ async fn copies_in_header_fields_are_replaced() {
     assert_eq!((answer.header("x-other"), answer.header("content-length")), (Some("header"), Some("2")));
 }
 
+/// A forward proxy may answer with the request that it was sent.
+#[tokio::test]
+async fn a_copy_of_the_forward_proxys_password_is_replaced() {
+    let (password, key) = (secret("proxy"), secret("key"));
+    let sent = STANDARD.encode(format!("attache:{password}"));
+    let proxy = third_party().answers_raw(http("", format!("Proxy-Authorization: Basic {sent}").as_bytes()));
+    let lines = "
+        proxy: { url: '{{third_party}}', username: attache, password: { env: PROXY_PASSWORD } }
+        account: { authorization: { header: { name: X-Key, value: { env: KEY } } } }
+        server_url: http://api.example
+        allow_plaintext: true
+        redact_responses: body";
+    let setup = attache().given("third_party", proxy.url()).env("KEY", &key);
+    let attache = setup.env("PROXY_PASSWORD", &password).with(&mailer(lines)).await;
+    assert_eq!(attache.send(get("/mailer/x")).await.text(), "Proxy-Authorization: Basic [redacted]");
+}
+
 #[tokio::test]
 async fn copies_in_a_body_are_replaced_across_every_boundary() {
     let key = secret("body-key-1");

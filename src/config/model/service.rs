@@ -92,8 +92,8 @@ pub struct ServerUrl {
     pub port: u16,
     /// The value of `Host`: the host, and the port unless it is the scheme's default.
     pub authority: String,
-    /// The path prefix, as written and without a trailing slash: empty, or it starts with a slash. That of a `server_url`
-    /// may have [`CREDENTIAL_PLACE`] once.
+    /// The path, as written: empty, or it starts with a slash. It may end with one slash, but is not one alone. That of a
+    /// `server_url` may have [`CREDENTIAL_PLACE`] once.
     pub path: String,
 }
 

@@ -3,7 +3,7 @@
 use super::forward_proxy::Proxies;
 use super::loops::Listeners;
 use super::oauth2::RefreshTokens;
-use super::service_rules::{check_headers, service_rules};
+use super::service_rules::{check_headers, secret_header, service_rules};
 use super::{
     Named, accounts, credential_place, hosts, loops, optional, redaction, refer, retries, tls, urls, webhooks,
 };
@@ -130,11 +130,14 @@ fn outbound(
         );
     }
     if let (Some(url), Given::Value(account)) = (&server_url, &account)
-        && account.authorization != Authorization::None
         && !settings.allow_plaintext
         && !urls::is_private(url)
     {
-        urls::require_tls(decoder, url_at, "the account's credential", "on the service");
+        if account.authorization != Authorization::None {
+            urls::require_tls(decoder, url_at, "the account's credential", "on the service");
+        } else if let Some(header) = secret_header(decoder, map) {
+            urls::require_tls(decoder, url_at, &format!("the secret of {header}"), "on the service");
+        }
     }
     let fits = account.as_ref().value().map_or(Some(()), |account| {
         let place =

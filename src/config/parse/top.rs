@@ -14,7 +14,7 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 pub(super) fn public_url(decoder: &Decoder<'_>, at: &At<'_>) -> Option<String> {
     let url = urls::bare_url(decoder, at)?;
     let scheme = if url.tls { "https" } else { "http" };
-    Some(format!("{scheme}://{}{}", url.authority, url.path))
+    Some(format!("{scheme}://{}{}", url.authority, url.path.trim_end_matches('/')))
 }
 
 pub(super) fn threads(decoder: &Decoder<'_>, at: &At<'_>) -> Option<NonZeroUsize> {

@@ -32,9 +32,14 @@ pub(super) fn decoded(bytes: &[u8]) -> Result<&str, Unfit> {
     std::str::from_utf8(bytes).map_err(|_| unfit("is not UTF-8", "this is not text"))
 }
 
-/// Returns true if the bytes begin with the byte order mark of UTF-16, which is never valid UTF-8.
+/// Returns true if the bytes begin with the byte order mark of UTF-16, which is never valid UTF-8, or are ASCII text in
+/// UTF-16 without one.
 pub(in crate::config) fn is_utf16(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF")
+    let is_ascii = |high: usize| {
+        let zero = bytes.len() >= 4 && bytes.iter().skip(high).step_by(2).all(|&b| b == 0);
+        zero && bytes.iter().skip(1 - high).step_by(2).all(|&b| b != 0)
+    };
+    bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") || is_ascii(0) || is_ascii(1)
 }
 
 /// Removes one line break at the end, and refuses characters that no credential may contain.
@@ -114,8 +119,11 @@ mod tests {
         assert_eq!(read(b"\xEF\xBB\xBF\xEF\xBB\xBFabc"), Ok("\u{feff}abc"));
         assert_eq!(read(b"abc\n\n").unwrap_err().what, "contains a line break");
         assert_eq!(read(b"\xEF\xBB\xBF\n").unwrap_err().fault, ReadFault::Empty);
-        for utf16 in [&b"\xFF\xFEa\0b\0"[..], b"\xFE\xFF\0a\0b"] {
+        for utf16 in [&b"\xFF\xFEa\0b\0"[..], b"\xFE\xFF\0a\0b", b"a\0b\0", b"\0a\0b\0\n"] {
             assert_eq!(decoded(utf16).unwrap_err().what, "is UTF-16");
+        }
+        for text in [&b"a\0bc"[..], b"a\0", b"\0\0\0\0"] {
+            assert_eq!(read(text).unwrap_err().what, "contains a NUL character");
         }
     }
 

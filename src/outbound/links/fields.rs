@@ -82,8 +82,13 @@ fn without_blanks(link: &[u8]) -> Vec<u8> {
 const MAX_LINKS: usize = 500;
 
 /// `Link` (RFC 8288 section 3): several links, each with parameters, of which `anchor` is a reference too. A malformed
-/// remainder is dropped, and so is a parameter with `<` or `>` in it, which simple parsers take for another link.
-pub(super) fn list(value: &[u8], mut decide: impl FnMut(&[u8]) -> Verdict) -> Option<Cow<'_, [u8]>> {
+/// remainder is dropped, and so is a parameter with `<` or `>` in it, which simple parsers take for another link, or with
+/// the credential, as `holds_credential` tells.
+pub(super) fn list(
+    value: &[u8],
+    mut decide: impl FnMut(&[u8]) -> Verdict,
+    holds_credential: impl Fn(&[u8]) -> bool,
+) -> Option<Cow<'_, [u8]>> {
     let (mut out, mut changed, mut count) = (Vec::with_capacity(value.len()), false, 0);
     let mut rest = without_commas(value);
     while !rest.is_empty() {
@@ -92,7 +97,7 @@ pub(super) fn list(value: &[u8], mut decide: impl FnMut(&[u8]) -> Verdict) -> Op
             changed = true;
             break;
         };
-        let (written, used, was_changed) = parameters(after, &mut decide);
+        let (written, used, was_changed) = parameters(after, &mut decide, &holds_credential);
         let verdict = decide(link);
         changed |= was_changed || verdict != Verdict::Keep;
         let link = match verdict {
@@ -136,7 +141,11 @@ fn target(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Reads the parameters of a link. Returns them as they leave, or `None` if the link has to go with its anchor; the number
 /// of bytes read; and whether they changed.
-fn parameters(text: &[u8], decide: &mut impl FnMut(&[u8]) -> Verdict) -> (Option<Vec<u8>>, usize, bool) {
+fn parameters(
+    text: &[u8],
+    decide: &mut impl FnMut(&[u8]) -> Verdict,
+    holds_credential: &impl Fn(&[u8]) -> bool,
+) -> (Option<Vec<u8>>, usize, bool) {
     let (mut out, mut changed, mut at) = (Some(Vec::new()), false, 0);
     loop {
         let blank = text[at..].len() - text[at..].trim_ascii_start().len();
@@ -168,6 +177,7 @@ fn parameters(text: &[u8], decide: &mut impl FnMut(&[u8]) -> Verdict) -> (Option
                 }
                 verdict => verdict,
             },
+            value if holds_credential(raw) || value.as_deref().is_some_and(holds_credential) => Verdict::Drop,
             _ => Verdict::Keep,
         };
         changed |= verdict != Verdict::Keep;

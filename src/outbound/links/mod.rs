@@ -78,7 +78,11 @@ impl<'a> Links<'a> {
     pub fn edit<'v>(&self, field: &Field<'v>) -> Option<Cow<'v, [u8]>> {
         match field.name.len() {
             7 => fields::refresh(field.value, |link| self.decide(link)),
-            4 => fields::list(field.value, |link| self.decide(link)),
+            4 => fields::list(
+                field.value,
+                |link| self.decide(link),
+                |text| credential::removed(&self.route.credential, text).is_some(),
+            ),
             _ => fields::one(field.value, |link| self.decide(link)),
         }
     }

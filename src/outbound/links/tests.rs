@@ -497,3 +497,32 @@ fn every_link_of_a_field_is_rewritten() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(!super::is_link(&Field { name: b"Linq", value: b"" }));
 }
+
+#[test]
+fn a_credential_never_remains_in_a_parameter_of_a_link() {
+    use crate::message::Field;
+    for rewrite in [true, false] {
+        let lines = format!(
+            "rewrite_links: {rewrite}, account: {{ authorization: {{ query: {{ name: key, value: hunter2-hunter2 }} }} }}"
+        );
+        let world = World::with("https://api.mailer.example/v3", &lines);
+        let fields = Fields::collect([(&b"Host"[..], ATTACHE.as_bytes())]);
+        let call =
+            Call { method: &http::Method::GET, target: b"/mailer/a", fields: &fields, absolute: false };
+        let plan = world.routes.plan(&call).unwrap_or_else(|_| panic!("a plan"));
+        let links = Links::new(&world.routes, &plan, b"/mailer/a", &fields, None).expect("links");
+        for parameter in [
+            "rel=\"https://api.mailer.example/rels/next?key=hunter2-hunter2\"",
+            "title=\"hunter2\\-hunter2\"",
+            "title*=UTF-8''hunter2%2Dhunter2",
+            "anchor=\"?key=hunter2-hunter2\"",
+        ] {
+            let value = format!("<b>; {parameter}; type=\"text/html\"");
+            let field = Field { name: b"Link", value: value.as_bytes() };
+            let edited = links.edit(&field).map(|value| String::from_utf8(value.into_owned()).expect("text"));
+            let edited = edited.unwrap_or_default();
+            assert!(edited.starts_with("<b>") && edited.ends_with("; type=\"text/html\""), "{edited}");
+            assert!(!edited.contains("hunter2"), "{edited}");
+        }
+    }
+}

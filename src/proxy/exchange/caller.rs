@@ -110,6 +110,16 @@ pub(super) fn plan(
     plan
 }
 
+/// Returns the route with the account that opens the service for the proven caller, if it is not the service's own.
+pub(super) fn route<'a>(
+    snapshot: &'a Snapshot,
+    proof: &CallerProof,
+    service: &str,
+) -> Option<&'a Arc<Route>> {
+    let callers = snapshot.callers.as_deref()?;
+    callers.get(proof.outcome.as_ref().ok()?.caller).right(service)?.route()
+}
+
 /// Records whose proof the request shows. A refused one is counted.
 fn note_proof(
     callers: &Callers,

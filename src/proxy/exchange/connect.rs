@@ -5,7 +5,7 @@ use super::{Exchange, NotForwarded, failure, record::warn_of_upstream};
 use crate::proxy::downstream::client::ClientError;
 use crate::telemetry::metrics::Phase;
 use crate::transport::dial::DialError;
-use crate::transport::{ConnectError, Connection, stream::ServerStream};
+use crate::transport::{ConnectError, Connection, Upstream, stream::ServerStream};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -22,8 +22,19 @@ pub(super) enum NoConnection {
 
 /// The limit of `connect_timeout` passed.
 #[derive(Debug, thiserror::Error)]
-#[error("no connection within the connect_timeout of {0:?}")]
-pub(super) struct ConnectTimedOut(Duration);
+#[error("no connection{through} within the connect_timeout of {limit:?}")]
+pub(super) struct ConnectTimedOut {
+    limit: Duration,
+    /// The words that name the forward proxy; empty without one.
+    through: String,
+}
+
+impl ConnectTimedOut {
+    fn new(limit: Duration, upstream: &Upstream) -> Self {
+        let through = upstream.proxy().map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
+        Self { limit, through }
+    }
+}
 
 impl Exchange<'_> {
     /// Returns a connection, a pooled one unless `fresh`. The caller enforces the deadline.
@@ -42,7 +53,7 @@ impl Exchange<'_> {
                 None => connecting.await.map_err(NoConnection::Failed),
                 Some(limit) => match timeout(limit, connecting).await {
                     Ok(connected) => connected.map_err(NoConnection::Failed),
-                    Err(_) => Err(NoConnection::TimedOut(ConnectTimedOut(limit))),
+                    Err(_) => Err(NoConnection::TimedOut(ConnectTimedOut::new(limit, &route.upstream))),
                 },
             }
         };

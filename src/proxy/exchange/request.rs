@@ -230,7 +230,8 @@ fn outbound(
         _ => snapshot.routes.plan(&call),
     };
     if let Err(Refusal { service: Some(service), .. }) = &planned {
-        record.route = record.snapshot.routes.get(service).cloned();
+        let of_caller = proof.and_then(|proof| caller::route(&snapshot, proof, service));
+        record.route = of_caller.or_else(|| snapshot.routes.get(service)).cloned();
     }
     let is_known = planned.is_ok() || record.route.is_some();
     // A client of the HTTP proxy may have put a token in the place of the credential.
