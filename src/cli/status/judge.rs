@@ -200,7 +200,9 @@ fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
         let mut services: Vec<&str> = unusable.map(|key| text(&key["service"])).collect();
         // The keys of a service are in a row.
         services.dedup();
-        unread.extend(services.iter().map(|name| format!("service {name} ({UNAVAILABLE}: handshake_unusable)")));
+        unread.extend(
+            services.iter().map(|name| format!("service {name} ({UNAVAILABLE}: handshake_unusable)")),
+        );
     }
     unread
 }
