@@ -212,7 +212,7 @@ fn describe_keys(snapshot: &Snapshot, now: SystemTime) -> Vec<KeyReport> {
                 ErrorCode::CredentialUnavailable.as_str()
             }
             Validity::Valid if !endpoint.user.active => "user_inactive",
-            Validity::Valid if endpoint.waits_for_secret() => "handshake_awaited",
+            Validity::Valid => endpoint.lacks_secret().unwrap_or(Validity::Valid.as_str()),
             validity => validity.as_str(),
         };
         KeyReport {

@@ -4,14 +4,16 @@
 //! party and adds the hash to the configuration. (A command that edits the file would have to keep its comments and
 //! would race with the deployment.)
 
+mod attempt;
 mod caller;
 mod stanza;
 
 use super::file::{self, File};
 use super::stdout;
-use crate::config::model::{Config, KeyIn, ListenAddr};
+use crate::config::model::{Config, ListenAddr};
 use crate::config::{Mode, STDIN, default_path};
 use crate::secret::{Secret, hex};
+use attempt::Attempt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{Timestamp, Unit};
@@ -46,9 +48,10 @@ enum KeysCommand {
   attache keys new --service mailer
   attache keys new --service mailer --id 2026-12 --expires 90d
   attache keys new --caller billing")]
+#[command(group = clap::ArgGroup::new("owner").args(["service", "caller"]).required(true))]
 struct NewArgs {
     /// The service of the webhook
-    #[arg(long, value_name = "NAME", required_unless_present = "caller", conflicts_with = "caller", value_parser = parse_name)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     service: Option<String>,
     /// The caller that the token proves
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
@@ -113,10 +116,7 @@ struct KeyEntry<'c> {
     expires_at: Option<Timestamp>,
     lacks: Lacks,
     layout: Layout,
-    /// The place of the webhook's keys.
-    key_in: KeyIn,
-    /// The webhook has `verify`.
-    is_signed: bool,
+    attempt: Attempt<'c>,
     config: Option<&'c Config>,
 }
 
@@ -128,14 +128,6 @@ fn plan<'c>(
     let name = args.service.as_deref().unwrap_or_default();
     let webhook = config.and_then(|config| config.services.get(name)?.webhook.as_ref());
     let taken: Vec<&str> = webhook.iter().flat_map(|w| &w.api_keys).map(|key| key.id.as_str()).collect();
-    // A webhook that the file does not have yet will be called as `defaults.webhook` says.
-    let (key_in, is_signed) = match webhook {
-        Some(webhook) => (Some(&webhook.key_in), webhook.verify.is_some()),
-        None => {
-            let defaults = config.map(|config| &config.webhook_defaults);
-            (defaults.map(|it| &it.key_in), defaults.is_some_and(|it| it.is_signed))
-        }
-    };
     let id = new_id(args, &taken, now, &format!("services.{name}.webhook already has a key"))?;
     let expires_at = new_expiry(args, now)?;
     Ok(KeyEntry {
@@ -143,8 +135,7 @@ fn plan<'c>(
         expires_at,
         lacks: lacks(config, name),
         layout: Layout::of(path, name),
-        key_in: key_in.cloned().unwrap_or_default(),
-        is_signed,
+        attempt: Attempt::of(config, name),
         config,
     })
 }
@@ -191,18 +182,6 @@ fn lacks(config: Option<&Config>, name: &str) -> Lacks {
     }
 }
 
-/// Returns the start of a `curl` command that reaches the webhook listener from this machine, and the base of its URL.
-fn local(config: &Config) -> Option<(String, String)> {
-    let listener = &config.listen.webhooks;
-    let scheme = if listener.tls.is_some() { "https" } else { "http" };
-    match &listener.address {
-        ListenAddr::Unix(path) => {
-            Some((format!("curl --unix-socket '{}'", path.display()), format!("{scheme}://localhost")))
-        }
-        address => Some(("curl".to_owned(), format!("{scheme}://{}", from_here(address)?))),
-    }
-}
-
 /// Returns the address at which a client on this machine reaches a listener.
 fn from_here(address: &ListenAddr) -> Option<SocketAddr> {
     let ListenAddr::Tcp(address) = address else { return None };
@@ -244,28 +223,15 @@ fn page(
     };
     let (lines, place) = stanza::lines(service, entry.lacks, &item, entry.config, entry.layout)?;
     let (key, base) = (key.expose(), public_url.unwrap_or(PLACEHOLDER));
-    let header = match &entry.key_in {
-        KeyIn::Header(name) => Some(format!("{name}: {key}")),
-        KeyIn::Path | KeyIn::Query(_) => None,
-    };
-    let attempt = entry.config.and_then(local).map(|(curl, base)| {
-        let url = entry.key_in.url(&base, service, key);
-        let header = header.as_ref().map(|header| format!(" -H '{header}'")).unwrap_or_default();
-        format!("try: {curl} -d '{{}}'{header} '{url}'\n")
-    });
+    let header = entry.attempt.header(key);
+    let (attempt, outcome) = entry.attempt.line(service, key).unwrap_or_default();
     Ok(format!(
         "key: {key}\nurl: {url}\n{labelled}{attempt}\n\
-         # The key is shown only now: give {what} to the third party.{once}\n\
+         # The key is shown only now: give {what} to the third party.{outcome}\n\
          # Add these lines {place}:\n{lines}",
-        url = entry.key_in.url(base, service, key),
+        url = entry.attempt.key_in.url(base, service, key),
         labelled = header.as_ref().map(|header| format!("header: {header}\n")).unwrap_or_default(),
         what = if header.is_some() { "URL and header" } else { "the URL" },
-        once = match &attempt {
-            Some(_) if entry.is_signed => " `try` is 401 here: it has no signature.",
-            Some(_) => " `try` works here once the lines are saved.",
-            None => "",
-        },
-        attempt = attempt.unwrap_or_default(),
     ))
 }
 

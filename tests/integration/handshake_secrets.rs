@@ -194,3 +194,20 @@ async fn a_secret_survives_another_state_key() {
     let before = sealed(&path);
     assert!(!before.windows(ASANA.len()).any(|part| part == ASANA.as_bytes()));
 }
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_opened_is_no_wait_for_the_provider() {
+    let world = World::new("asana");
+    let attache = world.start().await;
+    assert_eq!(attache.hook(world.asked(ASANA)).await.status, 200);
+    drop(attache);
+    let other = secret("other-key-0123456789abcdef");
+    let attache = world.setup().env("STATE_KEY", &other).with(YAML).await;
+    let refused = attache.hook(world.signed(ASANA)).await;
+    refused.problem("credential_unavailable", 503, "proxy_configuration_error");
+    let unusable = state(&attache).await;
+    assert_eq!(
+        (&unusable["state"], &unusable["handshake"]["secret"]),
+        (&"handshake_unusable".into(), &"unusable".into())
+    );
+}

@@ -32,8 +32,9 @@ pub(super) fn page(
     let attempt = config.and_then(|config| from_here(&config.listen.outbound.address));
     let secure = config.is_some_and(|config| config.listen.outbound.tls.is_some());
     let attempt = attempt.map(|address| {
-        let scheme = if secure { "https" } else { "http" };
-        format!("try: curl -H 'X-Attache-Token: {text}' {scheme}://{address}/SERVICE/\n")
+        // The certificate is for the name that programs call.
+        let (insecure, scheme) = if secure { (" -k", "https") } else { ("", "http") };
+        format!("try: curl{insecure} -H 'X-Attache-Token: {text}' {scheme}://{address}/SERVICE/\n")
     });
     Ok(format!(
         "token: {text}\n{attempt}\n\

@@ -170,8 +170,12 @@ fn problem_line(problem: &Value) -> String {
 
 /// The state of a credential whose secret can't be read while its last value is in use.
 const DEGRADED: &str = "degraded";
+/// The state of a credential of which nothing is in use.
+const UNAVAILABLE: &str = "unavailable";
 
-/// Returns the accounts, services and listeners with an unreadable secret, in the states for which `is_meant` holds.
+/// Returns the accounts, services and listeners with an unreadable secret, in the states for which `is_meant` holds. A
+/// secret that a provider brought and that can't be used is one: its webhook refuses every delivery. One that has not
+/// come yet is none, since the provider brings it only after the roll-out.
 fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let kinds = [
         ("account", "accounts"),
@@ -183,12 +187,24 @@ fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let all = kinds.iter().flat_map(|(kind, part)| {
         members(&status[*part]).map(move |(name, of)| (kind, name, &of["credential"]))
     });
-    all.filter(|(_, _, credential)| !credential.is_null() && is_meant(text(&credential["state"])))
+    let mut unread: Vec<String> = all
+        .filter(|(_, _, credential)| !credential.is_null() && is_meant(text(&credential["state"])))
         .map(|(kind, name, credential)| {
             let (state, reason) = (text(&credential["state"]), text(&credential["reason"]));
             format!("{kind} {name} ({state}: {reason})")
         })
-        .collect()
+        .collect();
+    if is_meant(UNAVAILABLE) {
+        let keys = status["webhooks"].as_array().into_iter().flatten();
+        let unusable = keys.filter(|key| key["handshake"]["secret"] == "unusable");
+        let mut services: Vec<&str> = unusable.map(|key| text(&key["service"])).collect();
+        // The keys of a service are in a row.
+        services.dedup();
+        unread.extend(
+            services.iter().map(|name| format!("service {name} ({UNAVAILABLE}: handshake_unusable)")),
+        );
+    }
+    unread
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {

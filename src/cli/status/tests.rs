@@ -44,6 +44,21 @@ fn a_hash_is_served_once_it_is_completely_in_effect() {
 }
 
 #[test]
+fn a_brought_secret_that_cannot_be_used_is_an_unavailable_credential() {
+    let key = |secret| json!({ "service": "tasks", "handshake": { "name": "asana", "secret": secret } });
+    let mut status = document();
+    status["webhooks"] = json!([key("unusable"), key("unusable")]);
+    let expected = "a credential is unavailable: service tasks (unavailable: handshake_unusable)";
+    assert_eq!(reasons(&status, "aa"), [expected]);
+    assert!(page(&status).contains("unavailable   service tasks (unavailable: handshake_unusable)\n"));
+    // The provider brings the secret after the roll-out.
+    for fine in ["waiting", "kept"] {
+        status["webhooks"] = json!([key(fine)]);
+        assert_eq!(judge(&status, true, Some("aa")), Verdict::Good, "{fine}");
+    }
+}
+
+#[test]
 fn only_the_rejection_of_the_hash_itself_ends_the_wait() {
     let mut rejected = document();
     rejected["config"]["last_reload"]["result"] = json!("rejected");

@@ -59,6 +59,12 @@ pub struct WebhookDefaults {
     pub key_in: KeyIn,
     /// True if `verify` is there.
     pub is_signed: bool,
+    /// `methods`. Empty: POST.
+    pub methods: Vec<Method>,
+    /// `allow_from`. Empty: all.
+    pub allow_from: Vec<IpNet>,
+    /// `replay.distinguish_by`.
+    pub distinguish_by: Vec<HeaderName>,
 }
 
 impl Webhook {

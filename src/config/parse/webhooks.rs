@@ -175,6 +175,9 @@ pub(super) fn check_defaults(
     WebhookDefaults {
         key_in: settings.key_in.value().unwrap_or_default(),
         is_signed: defaults.get("verify").is_some(),
+        methods: settings.methods.value().unwrap_or_default(),
+        allow_from: settings.allow_from.value().unwrap_or_default(),
+        distinguish_by: settings.replay.value().map(|replay| replay.distinguish_by).unwrap_or_default(),
     }
 }
 
