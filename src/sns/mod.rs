@@ -7,7 +7,8 @@
 //! - Only the URLs of [`crate::signature::sns`] are requested: https, an SNS host of a listed topic's region, and no
 //!   redirect is followed. The egress guard and the file's `proxy` hold as for every server.
 //! - A client that knows the URL of a webhook can cause few fetches: see [`store`]. No lock is held during one.
-//! - A fetch belongs to the request that began it. If that request ends first, one of those that wait begins anew.
+//! - A fetch belongs to no request: it goes on when the request that began it has gone. Otherwise a client that leaves
+//!   would cause more fetches, or none for the others.
 
 mod client;
 mod store;
@@ -24,11 +25,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use store::{Begin, CertificateStore};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// The client of the SNS hosts, with the certificates that it fetched. It outlives snapshots.
+/// The client of the SNS hosts, with the certificates that it fetched. It outlives snapshots; dropping it ends the
+/// fetches.
 #[derive(Default)]
-pub struct Sns(Mutex<CertificateStore>);
+pub struct Sns {
+    store: Arc<Mutex<CertificateStore>>,
+    fetches: Mutex<JoinSet<()>>,
+}
 
 /// The way to the SNS hosts.
 #[derive(Clone)]
@@ -51,26 +57,23 @@ impl Sns {
     }
 
     /// Fetches a certificate for `client`, or waits for the fetch that is under way. Returns at once if none may begin
-    /// now. Dropping the future ends its own fetch.
+    /// now. Dropping the future ends the waiting and nothing else.
     pub async fn fetch(&self, url: &CertificateUrl, client: Option<IpAddr>, way: &Way) {
-        loop {
-            let begin = self.store().begin(url, client, Instant::now());
-            match begin {
-                Begin::NotNow => return,
-                Begin::Wait(mut ended) => {
-                    // An error: the request that fetched has ended, and this one takes over.
-                    if ended.changed().await.is_ok() {
-                        return;
-                    }
-                }
-                Begin::Fetch(end) => {
-                    let fetch = Fetch { sns: self, url, client, end: Some(end) };
-                    let result = SnsClient::new(way).await.certificate(url, SystemTime::now()).await;
-                    fetch.end(result);
-                    return;
-                }
+        let begin = self.store().begin(url, client, Instant::now());
+        let mut ended = match begin {
+            Begin::NotNow => return,
+            Begin::Wait(ended) => ended,
+            Begin::Fetch(end) => {
+                let (ended, store) = (end.subscribe(), Arc::clone(&self.store));
+                let fetch = Fetch { store, url: url.clone(), client, end, has_ended: false };
+                let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+                while fetches.try_join_next().is_some() {}
+                fetches.spawn(fetch.run(way.clone()));
+                ended
             }
-        }
+        };
+        // An error: the fetch panicked.
+        let _ = ended.changed().await;
     }
 
     /// Confirms a subscription whose message was verified.
@@ -106,8 +109,12 @@ impl Sns {
     }
 
     fn store(&self) -> MutexGuard<'_, CertificateStore> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.store)
     }
+}
+
+fn lock(store: &Mutex<CertificateStore>) -> MutexGuard<'_, CertificateStore> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A confirmation under way, counted until it is dropped.
@@ -120,14 +127,20 @@ impl Drop for Confirmation<'_> {
 }
 
 /// A fetch under way. Dropping it notifies the requests that wait.
-struct Fetch<'f> {
-    sns: &'f Sns,
-    url: &'f CertificateUrl,
+struct Fetch {
+    store: Arc<Mutex<CertificateStore>>,
+    url: CertificateUrl,
     client: Option<IpAddr>,
-    end: Option<watch::Sender<()>>,
+    end: watch::Sender<()>,
+    has_ended: bool,
 }
 
-impl Fetch<'_> {
+impl Fetch {
+    async fn run(self, way: Way) {
+        let result = SnsClient::new(&way).await.certificate(&self.url, SystemTime::now()).await;
+        self.end(result);
+    }
+
     fn end(mut self, result: Result<Result<SigningCertificate, CertificateFault>, SnsError>) {
         let url = self.url.as_str();
         let result = match result {
@@ -148,18 +161,16 @@ impl Fetch<'_> {
                 Err(())
             }
         };
-        let mut store = self.sns.store();
-        store.end(self.url, self.client, result, Instant::now());
-        if let Some(end) = self.end.take() {
-            end.send_replace(());
-        }
+        lock(&self.store).end(&self.url, self.client, result, Instant::now());
+        self.has_ended = true;
+        self.end.send_replace(());
     }
 }
 
-impl Drop for Fetch<'_> {
+impl Drop for Fetch {
     fn drop(&mut self) {
-        if self.end.is_some() {
-            self.sns.store().abandon(self.url, self.client, Instant::now());
+        if !self.has_ended {
+            lock(&self.store).end(&self.url, self.client, Err(()), Instant::now());
         }
     }
 }
