@@ -44,7 +44,7 @@ pub(super) async fn admit(
             }
             _ => None,
         };
-        let verdict = decide(request, planned, &admission, read);
+        let verdict = decide(request, planned, &mut admission, read);
         drop(turn);
         match verdict {
             Verdict::NeedsBody => {
@@ -55,7 +55,6 @@ pub(super) async fn admit(
             Verdict::NeedsKey(needed) => {
                 // Boxed, because otherwise every call would hold the memory that only a fetch needs.
                 Box::pin(fetched::key(&needed, request, planned, client)).await?;
-                admission = admission.after_fetch();
             }
             Verdict::NeedsStore(access) => {
                 within(planned.deadline, client, access).await?;
@@ -93,7 +92,7 @@ pub(super) async fn within<T>(
 }
 
 /// Asks the admission with what is known.
-fn decide(request: &Request, planned: &Planned, admission: &Admission, body: Option<&Bytes>) -> Verdict {
+fn decide(request: &Request, planned: &Planned, admission: &mut Admission, body: Option<&Bytes>) -> Verdict {
     let snapshot = &request.record.snapshot;
     let webhooks = snapshot.webhooks();
     let Some(body) = body else { return admission.decide(&webhooks, &planned.plan, None) };
@@ -105,7 +104,7 @@ fn decide(request: &Request, planned: &Planned, admission: &Admission, body: Opt
         headers: &headers,
         body,
     };
-    let decide = || admission.decide(&webhooks, &planned.plan, Some(&delivery));
+    let mut decide = || admission.decide(&webhooks, &planned.plan, Some(&delivery));
     if body.len() >= LARGE { tokio::task::block_in_place(decide) } else { decide() }
 }
 
