@@ -212,7 +212,7 @@ fn describe_keys(snapshot: &Snapshot, now: SystemTime) -> Vec<KeyReport> {
                 ErrorCode::CredentialUnavailable.as_str()
             }
             Validity::Valid if !endpoint.user.active => "user_inactive",
-            Validity::Valid if endpoint.waits_for_secret() => "handshake_awaited",
+            Validity::Valid => endpoint.lacks_secret().unwrap_or(Validity::Valid.as_str()),
             validity => validity.as_str(),
         };
         KeyReport {
@@ -312,6 +312,10 @@ pub fn expose<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a>) {
     }
     for (service, unread) in snapshot.config.unread_services() {
         exposition.unavailable("service", service, !unread.blocks);
+    }
+    // Its deliveries get 503 as if the secret could not be read.
+    for endpoint in snapshot.keys.endpoints().iter().filter(|endpoint| endpoint.lacks_secret().is_some()) {
+        exposition.unavailable("service", endpoint.service(), false);
     }
     for (listener, unread) in snapshot.config.unread_listeners() {
         exposition.unavailable("listener", listener, !unread.blocks);

@@ -70,9 +70,14 @@ impl Endpoint {
         Self { brought, ..self }
     }
 
-    /// Returns true if no delivery can be verified before the provider has brought its secret.
-    pub fn waits_for_secret(&self) -> bool {
-        self.brought.as_ref().is_some_and(|brought| brought.signs() && brought.is_missing())
+    /// Returns the reason for which no delivery can be verified: the provider has not brought its secret yet, or the
+    /// secret can't be used.
+    pub fn lacks_secret(&self) -> Option<&'static str> {
+        match self.brought.as_ref().filter(|brought| brought.signs())?.status().state {
+            "waiting" => Some("handshake_awaited"),
+            "unusable" => Some("handshake_unusable"),
+            _ => None,
+        }
     }
 
     /// Returns the key of its service.

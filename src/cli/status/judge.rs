@@ -98,6 +98,9 @@ pub(super) fn page(status: &Value) -> String {
             line("in trouble", format!("issuer {name}: {what}: {}", text(&failure["reason"])));
         }
     }
+    for (service, trouble) in without_secret(&status["webhooks"]) {
+        line("in trouble", format!("webhook {service}: {trouble}"));
+    }
     for part in ["services", "accounts", "users", "webhooks"] {
         let count = status[part].as_object().map(serde_json::Map::len);
         let count = count.or(status[part].as_array().map(Vec::len)).unwrap_or(0);
@@ -111,6 +114,19 @@ pub(super) fn page(status: &Value) -> String {
         line(if nth == 0 { "last failures" } else { "" }, failure_line(failure, count));
     }
     page
+}
+
+/// Returns the services whose webhooks lack the secret of the provider's handshake, and why.
+fn without_secret(keys: &Value) -> Vec<(&str, &'static str)> {
+    let trouble = |key: &Value| match text(&key["state"]) {
+        "handshake_awaited" => Some("its provider's handshake has not brought its secret yet"),
+        "handshake_unusable" => Some("the secret that its provider brought can't be used"),
+        _ => None,
+    };
+    let keys = keys.as_array().into_iter().flatten();
+    let mut services: Vec<_> = keys.filter_map(|key| Some((text(&key["service"]), trouble(key)?))).collect();
+    services.dedup();
+    services
 }
 
 /// Returns the newest failure of each kind, newest first, and the number of failures of that kind. A flood of one kind,

@@ -71,6 +71,9 @@ fn the_page_shows_problems() {
             "last_request": { "result": "unavailable", "reason": "the token endpoint can't be reached" } },
     });
     status["accounts"]["c"] = json!({ "token": { "state": "valid", "last_request": { "result": "ok" } } });
+    let key = |id, state| json!({ "service": "tasks", "key_id": id, "state": state });
+    status["webhooks"] =
+        json!([key("a", "expired"), key("b", "handshake_awaited"), key("c", "handshake_awaited")]);
     let page = page(&status);
     assert!(!page.contains("account c"), "{page}");
     for part in [
@@ -81,7 +84,7 @@ fn the_page_shows_problems() {
         "degraded      account a (degraded: secret_missing)\n              the last value is in use; a restart would lose it\n",
         "account a: needs_login, invalid_grant",
         "account b: renewal failed, the token endpoint can't be reached",
-        "services      1",
+        "webhook tasks: its provider's handshake has not brought its secret yet\nservices      1",
     ] {
         assert!(page.contains(part), "{part}:\n{page}");
     }
