@@ -15,6 +15,7 @@ mod store;
 
 use crate::config::model::UsedProxy;
 use crate::error_chain::Chain;
+use crate::log_limit::LogLimit;
 use crate::secret::sha256;
 use crate::signature::Lookup;
 use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate, Subscription};
@@ -32,8 +33,16 @@ use tokio::time::Instant;
 /// fetches.
 #[derive(Default)]
 pub struct Sns {
-    store: Arc<Mutex<CertificateStore>>,
+    shared: Arc<Shared>,
     fetches: Mutex<JoinSet<()>>,
+}
+
+/// The parts that a fetch uses.
+#[derive(Default)]
+struct Shared {
+    store: Mutex<CertificateStore>,
+    /// The log lines about fetches that failed: a client may name other certificates without end.
+    log_limit: LogLimit,
 }
 
 /// The way to the SNS hosts.
@@ -64,8 +73,8 @@ impl Sns {
             Begin::NotNow => return,
             Begin::Wait(ended) => ended,
             Begin::Fetch(end) => {
-                let (ended, store) = (end.subscribe(), Arc::clone(&self.store));
-                let fetch = Fetch { store, url: url.clone(), client, end, has_ended: false };
+                let (ended, shared) = (end.subscribe(), Arc::clone(&self.shared));
+                let fetch = Fetch { shared, url: url.clone(), client, end, has_ended: false };
                 let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
                 while fetches.try_join_next().is_some() {}
                 fetches.spawn(fetch.run(way.clone()));
@@ -109,12 +118,14 @@ impl Sns {
     }
 
     fn store(&self) -> MutexGuard<'_, CertificateStore> {
-        lock(&self.store)
+        self.shared.store()
     }
 }
 
-fn lock(store: &Mutex<CertificateStore>) -> MutexGuard<'_, CertificateStore> {
-    store.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn store(&self) -> MutexGuard<'_, CertificateStore> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A confirmation under way, counted until it is dropped.
@@ -128,7 +139,7 @@ impl Drop for Confirmation<'_> {
 
 /// A fetch under way. Dropping it notifies the requests that wait.
 struct Fetch {
-    store: Arc<Mutex<CertificateStore>>,
+    shared: Arc<Shared>,
     url: CertificateUrl,
     client: Option<IpAddr>,
     end: watch::Sender<()>,
@@ -142,7 +153,7 @@ impl Fetch {
     }
 
     fn end(mut self, result: Result<Result<SigningCertificate, CertificateFault>, SnsError>) {
-        let url = self.url.as_str();
+        let (url, log_limit) = (self.url.as_str(), &self.shared.log_limit);
         let result = match result {
             Ok(Ok(certificate)) => {
                 tracing::info!(target: "attache", url, "a certificate of SNS was fetched");
@@ -151,17 +162,22 @@ impl Fetch {
             Ok(Err(fault)) => {
                 let reason = fault.to_string();
                 let help = "a message named it; if it was one of SNS, look at the certificate";
-                tracing::warn!(target: "attache", url, reason, help, "a certificate of SNS is not usable");
+                if let Some(not_logged) = log_limit.take() {
+                    let what = "a certificate of SNS is not usable";
+                    tracing::warn!(target: "attache", url, reason, help, not_logged, "{what}");
+                }
                 Ok(Err(fault))
             }
             Err(failure) => {
                 let (reason, help) = (Chain(&failure).to_string(), failure.help());
                 let what = "a certificate of SNS can't be fetched; its messages get 503";
-                tracing::error!(target: "attache", url, reason, help, "{what}");
+                if let Some(not_logged) = log_limit.take() {
+                    tracing::error!(target: "attache", url, reason, help, not_logged, "{what}");
+                }
                 Err(())
             }
         };
-        lock(&self.store).end(&self.url, self.client, result, Instant::now());
+        self.shared.store().end(&self.url, self.client, result, Instant::now());
         self.has_ended = true;
         self.end.send_replace(());
     }
@@ -170,7 +186,7 @@ impl Fetch {
 impl Drop for Fetch {
     fn drop(&mut self) {
         if !self.has_ended {
-            lock(&self.store).end(&self.url, self.client, Err(()), Instant::now());
+            self.shared.store().end(&self.url, self.client, Err(()), Instant::now());
         }
     }
 }

@@ -14,7 +14,7 @@ fn url() -> CertificateUrl {
 
 fn fetch(sns: &Sns) -> Fetch {
     let Begin::Fetch(end) = sns.store().begin(&url(), None, Instant::now()) else { panic!("no fetch") };
-    Fetch { store: Arc::clone(&sns.store), url: url(), client: None, end, has_ended: false }
+    Fetch { shared: Arc::clone(&sns.shared), url: url(), client: None, end, has_ended: false }
 }
 
 #[tokio::test]
