@@ -328,6 +328,10 @@ fn expose_unavailable<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a
     for (service, unread) in snapshot.config.unread_services() {
         exposition.unavailable("service", service, !unread.blocks);
     }
+    // Its deliveries get 503 as if the secret could not be read.
+    for endpoint in snapshot.keys.endpoints().iter().filter(|endpoint| endpoint.lacks_secret().is_some()) {
+        exposition.unavailable("service", endpoint.service(), false);
+    }
     for (listener, unread) in snapshot.config.unread_listeners() {
         exposition.unavailable("listener", listener, !unread.blocks);
     }

@@ -369,8 +369,8 @@ fn log_path(asked: &ExplainedRequest, snapshot: &Snapshot, decision: &Explained)
             let endpoint = key.map(|key| &**snapshot.keys.get(key).endpoint());
             let head = request::parse(asked.head.clone().into()).ok();
             let shown = endpoint.zip(head.as_ref());
-            let key =
-                shown.and_then(|(endpoint, head)| crate::webhook::key_text(target, &head.fields, endpoint));
+            let key = shown
+                .and_then(|(endpoint, head)| crate::webhook::key_text(target, &head.fields, Some(endpoint)));
             crate::webhook::log_path(&snapshot.keys, target, endpoint, key.as_deref())
         }
     };

@@ -1,15 +1,15 @@
 //! The entry of a secret in the store.
 
 use crate::secret::{Secret, sha256};
-use crate::state::{Entry, Peek, StateError, Store};
+use crate::state::{Entry, HANDSHAKES, Peek, StateError, Store};
 use std::time::{Duration, SystemTime};
 
 /// Maximum time to wait for another process that keeps a secret at the same moment. Asana waits 10 s for the answer.
 const WAIT: Duration = Duration::from_secs(3);
 
-/// Returns the name of a service's entry in the store. No account has a name with a slash.
+/// Returns the name of a service's entry in the store.
 pub fn name(service: &str) -> String {
-    format!("handshakes/{service}")
+    format!("{HANDSHAKES}{service}")
 }
 
 /// Returns the secret that is kept for a service, and since when.

@@ -142,11 +142,6 @@ impl HandshakeSecret {
         self.verifier.is_some()
     }
 
-    /// Returns true if there is no usable secret.
-    pub fn is_missing(&self) -> bool {
-        !matches!(self.known.load().state, SecretState::Kept { .. })
-    }
-
     /// Returns the state for reports.
     pub fn status(&self) -> Status {
         let (state, since) = match &self.known.load().state {

@@ -79,7 +79,7 @@ impl Grants {
 /// Fails if an entry that `before` opens can't be opened by `after`.
 async fn keeps_all(before: &dyn Store, after: &dyn Store, names: &[String]) -> Result<(), StateError> {
     for name in names {
-        if let Err(StateError::WrongKey { path }) = after.peek(name, None).await
+        if let Err(StateError::WrongKey { path, .. }) = after.peek(name, None).await
             && before.peek(name, None).await.is_ok()
         {
             return Err(StateError::Orphaned { path });

@@ -7,13 +7,15 @@
 //! - Only the URLs of [`crate::signature::sns`] are requested: https, an SNS host of a listed topic's region, and no
 //!   redirect is followed. The egress guard and the file's `proxy` hold as for every server.
 //! - A client that knows the URL of a webhook can cause few fetches: see [`store`]. No lock is held during one.
-//! - A fetch belongs to the request that began it. If that request ends first, one of those that wait begins anew.
+//! - A fetch belongs to no request: it goes on when the request that began it has gone. Otherwise a client that leaves
+//!   would cause more fetches, or none for the others.
 
 mod client;
 mod store;
 
 use crate::config::model::UsedProxy;
 use crate::error_chain::Chain;
+use crate::log_limit::LogLimit;
 use crate::secret::sha256;
 use crate::signature::Lookup;
 use crate::signature::sns::{CertificateFault, CertificateUrl, SigningCertificate, Subscription};
@@ -24,11 +26,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use store::{Begin, CertificateStore};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// The client of the SNS hosts, with the certificates that it fetched. It outlives snapshots.
+/// The client of the SNS hosts, with the certificates that it fetched. It outlives snapshots; dropping it ends the
+/// fetches.
 #[derive(Default)]
-pub struct Sns(Mutex<CertificateStore>);
+pub struct Sns {
+    shared: Arc<Shared>,
+    fetches: Mutex<JoinSet<()>>,
+}
+
+/// The parts that a fetch uses.
+#[derive(Default)]
+struct Shared {
+    store: Mutex<CertificateStore>,
+    /// The log lines about fetches that failed: a client may name other certificates without end.
+    log_limit: LogLimit,
+}
 
 /// The way to the SNS hosts.
 #[derive(Clone)]
@@ -51,26 +66,23 @@ impl Sns {
     }
 
     /// Fetches a certificate for `client`, or waits for the fetch that is under way. Returns at once if none may begin
-    /// now. Dropping the future ends its own fetch.
+    /// now. Dropping the future ends the waiting and nothing else.
     pub async fn fetch(&self, url: &CertificateUrl, client: Option<IpAddr>, way: &Way) {
-        loop {
-            let begin = self.store().begin(url, client, Instant::now());
-            match begin {
-                Begin::NotNow => return,
-                Begin::Wait(mut ended) => {
-                    // An error: the request that fetched has ended, and this one takes over.
-                    if ended.changed().await.is_ok() {
-                        return;
-                    }
-                }
-                Begin::Fetch(end) => {
-                    let fetch = Fetch { sns: self, url, client, end: Some(end) };
-                    let result = SnsClient::new(way).await.certificate(url, SystemTime::now()).await;
-                    fetch.end(result);
-                    return;
-                }
+        let begin = self.store().begin(url, client, Instant::now());
+        let mut ended = match begin {
+            Begin::NotNow => return,
+            Begin::Wait(ended) => ended,
+            Begin::Fetch(end) => {
+                let (ended, shared) = (end.subscribe(), Arc::clone(&self.shared));
+                let fetch = Fetch { shared, url: url.clone(), client, end, has_ended: false };
+                let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+                while fetches.try_join_next().is_some() {}
+                fetches.spawn(fetch.run(way.clone()));
+                ended
             }
-        }
+        };
+        // An error: the fetch panicked.
+        let _ = ended.changed().await;
     }
 
     /// Confirms a subscription whose message was verified.
@@ -106,7 +118,13 @@ impl Sns {
     }
 
     fn store(&self) -> MutexGuard<'_, CertificateStore> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.store()
+    }
+}
+
+impl Shared {
+    fn store(&self) -> MutexGuard<'_, CertificateStore> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,16 +138,22 @@ impl Drop for Confirmation<'_> {
 }
 
 /// A fetch under way. Dropping it notifies the requests that wait.
-struct Fetch<'f> {
-    sns: &'f Sns,
-    url: &'f CertificateUrl,
+struct Fetch {
+    shared: Arc<Shared>,
+    url: CertificateUrl,
     client: Option<IpAddr>,
-    end: Option<watch::Sender<()>>,
+    end: watch::Sender<()>,
+    has_ended: bool,
 }
 
-impl Fetch<'_> {
+impl Fetch {
+    async fn run(self, way: Way) {
+        let result = SnsClient::new(&way).await.certificate(&self.url, SystemTime::now()).await;
+        self.end(result);
+    }
+
     fn end(mut self, result: Result<Result<SigningCertificate, CertificateFault>, SnsError>) {
-        let url = self.url.as_str();
+        let (url, log_limit) = (self.url.as_str(), &self.shared.log_limit);
         let result = match result {
             Ok(Ok(certificate)) => {
                 tracing::info!(target: "attache", url, "a certificate of SNS was fetched");
@@ -138,28 +162,31 @@ impl Fetch<'_> {
             Ok(Err(fault)) => {
                 let reason = fault.to_string();
                 let help = "a message named it; if it was one of SNS, look at the certificate";
-                tracing::warn!(target: "attache", url, reason, help, "a certificate of SNS is not usable");
+                if let Some(not_logged) = log_limit.take() {
+                    let what = "a certificate of SNS is not usable";
+                    tracing::warn!(target: "attache", url, reason, help, not_logged, "{what}");
+                }
                 Ok(Err(fault))
             }
             Err(failure) => {
                 let (reason, help) = (Chain(&failure).to_string(), failure.help());
                 let what = "a certificate of SNS can't be fetched; its messages get 503";
-                tracing::error!(target: "attache", url, reason, help, "{what}");
+                if let Some(not_logged) = log_limit.take() {
+                    tracing::error!(target: "attache", url, reason, help, not_logged, "{what}");
+                }
                 Err(())
             }
         };
-        let mut store = self.sns.store();
-        store.end(self.url, self.client, result, Instant::now());
-        if let Some(end) = self.end.take() {
-            end.send_replace(());
-        }
+        self.shared.store().end(&self.url, self.client, result, Instant::now());
+        self.has_ended = true;
+        self.end.send_replace(());
     }
 }
 
-impl Drop for Fetch<'_> {
+impl Drop for Fetch {
     fn drop(&mut self) {
-        if self.end.is_some() {
-            self.sns.store().abandon(self.url, self.client, Instant::now());
+        if !self.has_ended {
+            self.shared.store().end(&self.url, self.client, Err(()), Instant::now());
         }
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! A message names its certificate before anything of it is verified, so a client may name any number of them. The
 //! fetches that it can cause are bounded: [`RATE`] of certificates that are not known, [`MAX_RUNNING`] at the same
-//! time, one for each URL. An address that named one which SNS does not have names no other for [`BLAME`], and one that
-//! left during the fetch for [`LEFT`]. A certificate that is known is fetched again at the age of [`FRESH`], and not
-//! earlier.
+//! time, one for each URL. A URL is not fetched again for [`FAILED`] after no answer, for [`REFUSED`] if SNS has no such
+//! certificate, and for [`FRESH`] if it has, whether the clients that named it wait for the answer or leave.
+//!
+//! An address names at most [`MAX_NAMED`] in [`NAMED`] that are being fetched or that SNS does not have, so that it does
+//! not use [`RATE`] up. More than one, because many clients behind a proxy may have one address, and a client that names
+//! nothing good must not keep the certificate of the others from being fetched.
 
 use crate::config::model::Rate;
 use crate::limits::{RateLimit, network_of};
@@ -34,10 +37,10 @@ const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 const REFUSED: Duration = Duration::from_secs(5 * 60);
 /// Pause after a fetch without an answer.
 const FAILED: Duration = Duration::from_secs(10);
-/// Time for which an address may not name another unknown certificate.
-const BLAME: Duration = Duration::from_secs(60);
-/// The same for an address that left during a fetch.
-const LEFT: Duration = Duration::from_secs(10);
+/// Number of certificates that SNS does not have and that an address may name in [`NAMED`].
+const MAX_NAMED: usize = 3;
+/// See [`MAX_NAMED`].
+const NAMED: Duration = Duration::from_secs(60);
 
 /// The certificates, their fetches, and the confirmed subscriptions.
 pub(super) struct CertificateStore {
@@ -45,9 +48,9 @@ pub(super) struct CertificateStore {
     rate: RateLimit,
     bucket: AtomicU64,
     began: Option<Instant>,
-    /// Clients that named a certificate which SNS does not have, or left before it was known, until when. As many as
-    /// [`RATE`] allows.
-    blamed: VecDeque<(u128, Instant)>,
+    /// The network of each client that named a certificate which is being fetched, or which SNS does not have, and when.
+    /// As many as [`RATE`] allows.
+    named: VecDeque<(u128, Instant)>,
     confirmations: usize,
     /// The hashes of the URLs that were requested last: a question that SNS repeats is not confirmed again.
     confirmed: VecDeque<[u8; 32]>,
@@ -66,9 +69,9 @@ struct Entry {
 
 /// The next step for a certificate that is needed.
 pub(super) enum Begin {
-    /// Fetch it, and notify the requests that wait. Followed by [`CertificateStore::end`] or [`CertificateStore::abandon`].
+    /// Fetch it, and notify the requests that wait. Followed by [`CertificateStore::end`].
     Fetch(watch::Sender<()>),
-    /// Wait for the end of the fetch under way. An error says that it was abandoned.
+    /// Wait for the end of the fetch under way.
     Wait(watch::Receiver<()>),
     /// Do not fetch: no fetch may begin now.
     NotNow,
@@ -81,7 +84,7 @@ impl Default for CertificateStore {
             rate: RateLimit::new(&RATE),
             bucket: AtomicU64::new(0),
             began: None,
-            blamed: VecDeque::new(),
+            named: VecDeque::new(),
             confirmations: 0,
             confirmed: VecDeque::new(),
         }
@@ -120,11 +123,13 @@ impl CertificateStore {
     }
 
     fn may_fetch_unknown(&mut self, client: Option<IpAddr>, now: Instant) -> bool {
-        self.blamed.retain(|(_, until)| now < *until);
+        self.named.retain(|(_, at)| now < *at + NAMED);
         let client = client.map(network_of);
-        let is_blamed = self.blamed.iter().any(|(blamed, _)| Some(*blamed) == client);
+        let named = self.named.iter().filter(|(network, _)| Some(*network) == client).count();
         let uptime = now.saturating_duration_since(*self.began.get_or_insert(now));
-        !is_blamed && self.rate.take_at(&self.bucket, uptime).is_ok()
+        let may_fetch = named < MAX_NAMED && self.rate.take_at(&self.bucket, uptime).is_ok();
+        self.named.extend(client.filter(|_| may_fetch).map(|client| (client, now)));
+        may_fetch
     }
 
     /// Makes room for `url`: refusals are removed before certificates, and the least recently used entry first.
@@ -139,7 +144,7 @@ impl CertificateStore {
         }
     }
 
-    /// Takes the result of a fetch. `Err`: there was no answer, and a certificate that is known stays.
+    /// Takes the result of a fetch for `client`. `Err`: there was no answer, and a certificate that is known stays.
     pub(super) fn end(
         &mut self,
         url: &CertificateUrl,
@@ -149,25 +154,20 @@ impl CertificateStore {
     ) {
         let Some(entry) = self.entries.get_mut(url) else { return };
         entry.ended = None;
+        // A fetch of a known one was not counted.
+        let is_cleared = entry.certificate.is_none() && !matches!(result, Ok(Err(_)));
         match result {
             Ok(Ok(certificate)) => {
                 (entry.certificate, entry.refused, entry.next) = (Some(certificate), None, now + FRESH);
             }
             Ok(Err(fault)) => {
                 (entry.certificate, entry.refused, entry.next) = (None, Some(fault), now + REFUSED);
-                self.blamed.extend(client.map(|client| (network_of(client), now + BLAME)));
             }
             Err(()) => entry.next = now + FAILED,
         }
-    }
-
-    /// Takes back a fetch of `client` whose request has ended. A client that leaves during its fetches could otherwise
-    /// use the rate up.
-    pub(super) fn abandon(&mut self, url: &CertificateUrl, client: Option<IpAddr>, now: Instant) {
-        let Some(entry) = self.entries.get_mut(url) else { return };
-        entry.ended = None;
-        if entry.certificate.is_none() {
-            self.blamed.extend(client.map(|client| (network_of(client), now + LEFT)));
+        let client = client.map(network_of).filter(|_| is_cleared);
+        if let Some(at) = self.named.iter().rposition(|(network, _)| Some(*network) == client) {
+            self.named.remove(at);
         }
     }
 

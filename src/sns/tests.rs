@@ -12,22 +12,37 @@ fn url() -> CertificateUrl {
     topic().certificate_url(url).expect("a URL")
 }
 
-#[tokio::test]
-async fn a_request_that_leaves_hands_its_fetch_to_one_that_waits() {
-    let sns = Sns::default();
+fn fetch(sns: &Sns) -> Fetch {
     let Begin::Fetch(end) = sns.store().begin(&url(), None, Instant::now()) else { panic!("no fetch") };
-    let fetch = Fetch { sns: &sns, url: &url(), client: None, end: Some(end) };
+    Fetch { shared: Arc::clone(&sns.shared), url: url(), client: None, end, has_ended: false }
+}
+
+#[tokio::test]
+async fn a_fetch_that_breaks_off_ends_the_waiting_and_is_not_repeated_at_once() {
+    let sns = Sns::default();
+    let fetch = fetch(&sns);
     let Begin::Wait(mut ended) = sns.store().begin(&url(), None, Instant::now()) else { panic!("no wait") };
     drop(fetch);
     assert!(ended.changed().await.is_err());
-    assert!(matches!(sns.store().begin(&url(), None, Instant::now()), Begin::Fetch(_)));
+    assert!(matches!(sns.store().begin(&url(), None, Instant::now()), Begin::NotNow));
+}
+
+/// The way leads nowhere. Dropping the future is what a client that leaves does.
+#[tokio::test]
+async fn a_certificate_is_fetched_once_however_many_requests_leave() {
+    let (sns, way, url) = (Sns::default(), way(), url());
+    for _ in 0..3 {
+        assert!(tokio::time::timeout(Duration::ZERO, sns.fetch(&url, None, &way)).await.is_err());
+        assert_eq!(sns.fetches.lock().expect("the fetches").len(), 1);
+    }
+    sns.fetch(&url, None, &way).await;
+    assert!(matches!(sns.store().begin(&url, None, Instant::now()), Begin::NotNow), "a pause follows");
 }
 
 #[tokio::test]
 async fn those_that_wait_are_told_of_the_end() {
     let sns = Sns::default();
-    let Begin::Fetch(end) = sns.store().begin(&url(), None, Instant::now()) else { panic!("no fetch") };
-    let fetch = Fetch { sns: &sns, url: &url(), client: None, end: Some(end) };
+    let fetch = fetch(&sns);
     let way = way();
     let url = url();
     let waiting = sns.fetch(&url, None, &way);

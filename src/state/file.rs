@@ -205,13 +205,17 @@ impl Folder {
     pub(super) fn read(&self, account: &str) -> Result<Option<(Entry, usize)>, StateError> {
         let path = self.path(account, "grant");
         let Some(sealed) = read_file(&path)? else { return Ok(None) };
-        match self.unseal(account, &sealed) {
-            Ok(opened) => Ok(Some(opened)),
-            Err(Unopened::NotAGrant) => Err(StateError::NotAGrant { path }),
-            Err(Unopened::UnknownVersion(version)) => Err(StateError::UnknownVersion { path, version }),
-            Err(Unopened::WrongKey) => Err(StateError::WrongKey { path }),
-            Err(Unopened::Damaged) => Err(StateError::Damaged { path }),
-        }
+        let unopened = match self.unseal(account, &sealed) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(unopened) => unopened,
+        };
+        let account = account.to_owned();
+        Err(match unopened {
+            Unopened::NotAGrant => StateError::NotAGrant { account, path },
+            Unopened::UnknownVersion(version) => StateError::UnknownVersion { account, path, version },
+            Unopened::WrongKey => StateError::WrongKey { account, path },
+            Unopened::Damaged => StateError::Damaged { account, path },
+        })
     }
 
     pub(super) fn unseal(&self, account: &str, sealed: &[u8]) -> Result<(Entry, usize), Unopened> {

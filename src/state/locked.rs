@@ -44,7 +44,9 @@ impl Locked {
         let new = match self.folder.unseal(&self.account, &sealed) {
             Ok((new, _)) => new,
             // Complete, and possibly the only copy of the newest token: it must not be overwritten.
-            Err(Unopened::WrongKey) if sealed.len() != RESERVE => return Err(StateError::WrongKey { path }),
+            Err(Unopened::WrongKey) if sealed.len() != RESERVE => {
+                return Err(StateError::WrongKey { account: self.account.clone(), path });
+            }
             Err(_) => return Ok(()),
         };
         let outdated = matches!(
@@ -64,8 +66,8 @@ impl Locked {
         if key != 0 {
             // As long as this fails, the key that opened the entry is still needed; the entry itself is unharmed.
             if let Err(error) = self.write(&entry) {
-                let account = &*self.account;
-                tracing::warn!(target: "attache", account, %error, "a grant could not be sealed with the first `state.key`");
+                let what = super::described(&self.account);
+                tracing::warn!(target: "attache", %error, "{what} could not be sealed with the first `state.key`");
             }
         }
         Ok(Some(entry))

@@ -1,5 +1,5 @@
-//! State that must outlive the process: each account's grant, with its refresh token and its access token. Imports
-//! `secret` only.
+//! State that must outlive the process: each account's grant, with its refresh token and its access token, and the secrets
+//! that providers bring in a handshake. Imports `secret` only.
 //!
 //! Each use of such a refresh token consumes it and returns the next (RFC 6749 section 6, RFC 9700 section 4.14.2), and
 //! a token endpoint that sees one twice may revoke the whole grant. If the newest token is lost, the account needs a
@@ -41,6 +41,10 @@ use async_trait::async_trait;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
+
+/// The beginning of the names of entries that are secrets of handshakes; the service follows. No account has a name with a
+/// slash.
+pub const HANDSHAKES: &str = "handshakes/";
 
 /// The stored grant of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +164,7 @@ pub trait LockedEntry: Send {
     async fn remove(&mut self) -> Result<(), StateError>;
 }
 
-/// Why a grant could not be read or stored. Holds paths and names, never content.
+/// Why an entry could not be read or stored. Holds paths and names, never content.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file system returned an error.
@@ -201,36 +205,43 @@ pub enum StateError {
     /// There is no key to seal with.
     #[error("no key to seal the state with: give `state.key`")]
     NoKey,
-    /// Another task or process has held the account's lock during the whole wait.
+    /// Another task or process has held the entry's lock during the whole wait.
     #[error(
-        "the grant of `{account}` has been in use for {waited:?} by another attache process (lock {path}); it is released \
-         when that process completes its token request or ends",
+        "{what} has been in use for {waited:?} by another attache process (lock {path}); it is released when that process \
+         has stored the next one or ends",
+        what = described(account),
         path = path.display()
     )]
     Locked {
-        /// The account.
+        /// The entry's name.
         account: String,
         /// The path of its lock.
         path: PathBuf,
         /// The duration of the wait.
         waited: Duration,
     },
-    /// The file doesn't start with the header of a grant.
+    /// The file doesn't start with the header of an entry.
     #[error(
-        "{path} is not a grant sealed by attache, or is truncated: restore it, or remove it and log the account in again",
+        "{path} is not sealed by attache, or is truncated: restore it, or {}",
+        replaced(account),
         path = path.display()
     )]
     NotAGrant {
+        /// The entry's name.
+        account: String,
         /// The file.
         path: PathBuf,
     },
     /// A later version of attache wrote the file.
     #[error(
         "{path} has version {version} of the format, which this version of attache can't read: use the version that wrote it, \
-         or remove it and log the account in again",
+         or {}",
+        replaced(account),
         path = path.display()
     )]
     UnknownVersion {
+        /// The entry's name.
+        account: String,
         /// The file.
         path: PathBuf,
         /// Its version.
@@ -239,10 +250,13 @@ pub enum StateError {
     /// None of the keys opens the file.
     #[error(
         "{path} can't be opened with `state.key`: it was sealed with another key (add that one to the list), or is \
-         damaged (restore it, or remove it and log the account in again)",
+         damaged (restore it, or {})",
+        replaced(account),
         path = path.display()
     )]
     WrongKey {
+        /// The entry's name.
+        account: String,
         /// The file.
         path: PathBuf,
     },
@@ -258,15 +272,37 @@ pub enum StateError {
     },
     /// The key is right, but the content is not.
     #[error(
-        "{path} is damaged, or is another account's file under this name: restore it, or remove it and log the \
-         account in again",
+        "{path} is damaged, or is another entry's file under this name: restore it, or {}",
+        replaced(account),
         path = path.display()
     )]
     Damaged {
+        /// The entry's name.
+        account: String,
         /// The file.
         path: PathBuf,
     },
     /// The runtime ended, or the task that performs the file work panicked.
     #[error("the work on the state's files was interrupted")]
     BrokenOff,
+}
+
+/// Names the content of an entry.
+fn described(name: &str) -> String {
+    match name.strip_prefix(HANDSHAKES) {
+        Some(service) => format!("the secret of the handshake of `{service}`"),
+        None => format!("the grant `{name}`"),
+    }
+}
+
+/// Says how an entry that can't be read is replaced by another one.
+fn replaced(name: &str) -> String {
+    match name.strip_prefix(HANDSHAKES) {
+        Some(service) => format!(
+            "remove it by `attache urls --reset-handshake {service}` and set the webhook up anew at the provider, whose \
+             handshake brings another secret"
+        ),
+        None => "remove it and log the account in again (`attache login`), or give it another refresh token"
+            .to_owned(),
+    }
 }

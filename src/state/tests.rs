@@ -177,6 +177,26 @@ async fn another_accounts_file_is_refused() {
     assert!(matches!(read(&store, "crm").await, Err(StateError::Damaged { .. })));
 }
 
+/// What has to be done depends on what was lost: a provider's secret comes by a handshake, and not by a login.
+#[tokio::test]
+async fn an_error_says_how_another_entry_comes() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    for (name, expected, other) in [
+        ("erp@0123456789abcdef", "`attache login`", "handshake"),
+        ("handshakes/tasks", "`attache urls --reset-handshake tasks`", "login"),
+    ] {
+        let sealed = seal::seal(&Secret::new("another-key-of-the-state"), name, &entry(1)).unwrap();
+        for text in [&b"garbage"[..], &sealed] {
+            let path = dir.path().join(format!("{}.grant", stem(name)));
+            fs::write(&path, text).unwrap();
+            let error = store.peek(name, None).await.unwrap_err().to_string();
+            let error = error.replace(&path.display().to_string(), "");
+            assert!(error.contains(expected) && !error.contains(other), "{error}");
+        }
+    }
+}
+
 // ---- the lock
 
 #[tokio::test]

@@ -70,7 +70,8 @@ impl Endpoint {
         Self { brought, ..self }
     }
 
-    /// Returns why no delivery can be verified: the provider has not brought its secret, or the kept one is of no use.
+    /// Returns the reason for which no delivery can be verified: the provider has not brought its secret yet, or the
+    /// secret can't be used.
     pub fn lacks_secret(&self) -> Option<&'static str> {
         match self.brought.as_ref().filter(|brought| brought.signs())?.status().state {
             "waiting" => Some("handshake_awaited"),

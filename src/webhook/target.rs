@@ -138,9 +138,15 @@ pub fn log_path(
     [template_head(endpoint).as_slice(), &shown.join(&b'/')].concat()
 }
 
-/// Returns the text of the key of a call, whose key leads to `endpoint`.
-pub fn key_text<'a>(raw_target: &'a [u8], fields: &'a Fields, endpoint: &Endpoint) -> Option<Cow<'a, [u8]>> {
-    CallTarget::parse(raw_target)?.key_text(&endpoint.key_in, fields)
+/// Returns the text of the key of a call, whose key leads to `endpoint`; without one, the text in the place of a key in the
+/// path.
+pub fn key_text<'a>(
+    raw_target: &'a [u8],
+    fields: &'a Fields,
+    endpoint: Option<&Endpoint>,
+) -> Option<Cow<'a, [u8]>> {
+    let key_in = endpoint.map_or(&KeyIn::Path, |endpoint| &endpoint.key_in);
+    CallTarget::parse(raw_target)?.key_text(key_in, fields)
 }
 
 /// Returns the path of a call for the receiver, with `{key}` in the place of the key.

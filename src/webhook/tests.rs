@@ -73,7 +73,7 @@ fn call_from(
     let fields = Fields::collect(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
     let webhooks =
         Webhooks { keys, unknown_keys, public_url: None, fetched: KnownKeys::default(), asserts: false };
-    let (admission, plan) = match open(&webhooks, &head(method, target, &fields, from)) {
+    let (mut admission, plan) = match open(&webhooks, &head(method, target, &fields, from)) {
         Ok(opened) => opened,
         Err(Stopped::Replied(_, reply)) => return Ok(reply.body),
         Err(Stopped::Refused(refused)) => return Err(told(&refused)),

@@ -66,6 +66,58 @@ async fn a_request_is_one_line() {
     assert!(!attache.stdout_text().contains("secretive"), "query values are never logged");
 }
 
+/// A trace id is 32 hexadecimal digits, and so may a key or a token be; any word may stand in the place of a method.
+#[tokio::test]
+async fn no_text_that_a_client_chooses_shows_its_credential() {
+    let [key, expired, token, other] = [(); 4].map(|()| sha256_hex(&webhook_key())[..32].to_owned());
+    let app = app().answers(200, "ok");
+    let mut setup = attache().given("app", app.url());
+    for (name, text) in [("key", &key), ("expired", &expired), ("token", &token), ("other", &other)] {
+        setup = setup.given(name, sha256_hex(text));
+    }
+    let yaml = "
+users: { bot: {} }
+callers:
+  billing: { tokens: [{ id: now, sha256: '{{token}}' }, { id: next, sha256: '{{other}}' }], services: '*' }
+services:
+  mailer:
+    account: { authorization: none }
+    server_url: '{{app}}'
+    webhook:
+      user: bot
+      forward_to: '{{app}}'
+      api_keys:
+        - { id: k1, sha256: '{{key}}' }
+        - { id: k0, sha256: '{{expired}}', expires_at: 2020-01-01T00:00:00Z }
+      replay: { window: 10m, distinguish_by: [X-Event] }
+";
+    let attache = setup.with(yaml).await;
+    for text in [&key, &expired] {
+        for method in ["POST", text.as_str(), "TRACE"] {
+            let call = post(format!("/webhooks/{text}"), "").method(method);
+            let call = call.header("traceparent", format!("00-{text}-00f067aa0ba902b7-01"));
+            for _ in 0..2 {
+                let answer = attache.hook(call.clone().header("x-event", text.as_str())).await;
+                line(&attache, &answer).await;
+                assert!(!answer.text().contains(text.as_str()), "{}", answer.text());
+            }
+        }
+    }
+    for text in [&token, &other] {
+        for method in ["POST", text.as_str()] {
+            let request = post("/mailer/x", "").method(method).header("x-attache-token", token.as_str());
+            let request = request.header("x-request-id", text.as_str());
+            let answer =
+                attache.send(request.header("traceparent", format!("00-{text}-00f067aa0ba902b7-01"))).await;
+            line(&attache, &answer).await;
+        }
+    }
+    let log = attache.stdout_text();
+    for (name, text) in [("key", &key), ("expired", &expired), ("token", &token), ("other", &other)] {
+        assert!(!log.contains(text.as_str()), "{name}: {log}");
+    }
+}
+
 #[tokio::test]
 async fn every_line_has_every_name() {
     let third_party = third_party();

@@ -86,11 +86,15 @@ async fn asanas_secret_is_kept_and_verifies() {
         (&"handshake_awaited".into(), &"waiting".into())
     );
     assert!(world.urls(&[]).await.stdout.contains("awaits handshake"));
+    let unavailable =
+        async || attache.metrics().await.value("attache_credential_unavailable", &[("service", "tasks")]);
+    assert_eq!(unavailable().await, Some(1.0));
 
     let answer = attache.hook(world.asked(ASANA)).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, ""));
     assert_eq!(answer.all("x-hook-secret"), [ASANA]);
     assert_eq!(attache.hook(world.signed(ASANA)).await.status, 202);
+    assert_eq!(unavailable().await, None);
     attache.hook(world.signed(SECOND)).await.problem("signature_invalid", 401, "http_request_denied");
     // Asana repeats its question if the answer was lost.
     assert_eq!(attache.hook(world.asked(ASANA)).await.all("x-hook-secret"), [ASANA]);
@@ -113,6 +117,22 @@ async fn asanas_secret_is_kept_and_verifies() {
     for output in [attache.said(), attache.status().await.to_string(), attache.metrics().await.0] {
         assert!(!output.contains(ASANA) && !output.contains(SECOND), "{output}");
     }
+}
+
+#[tokio::test]
+async fn a_kept_secret_that_is_damaged_is_reported_with_what_to_do() {
+    let world = World::new("asana");
+    let attache = world.start().await;
+    assert_eq!(attache.hook(world.asked(ASANA)).await.status, 200);
+    let file = world.folder.path().join("state/handshakes%2Ftasks.grant");
+    std::fs::write(file, "damaged").expect("written");
+    attache.stderr_line("ERROR.*urls --reset-handshake tasks").await;
+    let answer = attache.hook(world.signed(ASANA)).await;
+    answer.problem("credential_unavailable", 503, "proxy_configuration_error");
+    assert_eq!(state(&attache).await["state"], "handshake_unusable");
+    assert_eq!(world.urls(&["--reset-handshake", "tasks"]).await.code, Some(0));
+    assert_eq!(attache.hook(world.asked(SECOND)).await.status, 200);
+    assert_eq!(state(&attache).await["state"], "active");
 }
 
 #[tokio::test]

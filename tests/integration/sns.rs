@@ -4,6 +4,7 @@
 use crate::harness::amazon::{Amazon, CERTIFICATE, TOPIC, notification, question, signed};
 use crate::harness::*;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 struct Topology {
     amazon: Amazon,
@@ -112,16 +113,32 @@ async fn a_client_that_names_certificates_causes_few_requests() {
         let url = format!("https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-{number}.pem");
         signed(&notification(&json!({ "SigningCertURL": url })))
     };
-    at.send(named(0)).await.problem("signature_invalid", 401, "http_request_denied");
-    at.send(named(0)).await.problem("signature_invalid", 401, "http_request_denied");
-    for number in 1..20 {
+    for number in [0, 0, 1, 2] {
+        at.send(named(number)).await.problem("signature_invalid", 401, "http_request_denied");
+    }
+    for number in 3..20 {
         let answer = at.send(named(number)).await;
         answer.problem("credential_unavailable", 503, "proxy_configuration_error");
         assert!(answer.header("retry-after").is_some());
     }
-    assert_eq!(at.amazon.targets().len(), 1);
-    assert_eq!(at.refused("key_unavailable").await, 19.0);
+    assert_eq!(at.amazon.targets().len(), 3);
+    assert_eq!(at.refused("key_unavailable").await, 17.0);
     at.attache.stderr_line("WARN.*a certificate of SNS is not usable.*-0.pem").await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_during_a_fetch_keeps_no_other_waiting() {
+    let at = topology("").await;
+    at.amazon.answers_after(Duration::from_millis(500));
+    let message = signed(&notification(&json!({})));
+    let head =
+        format!("POST /webhooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", at.key, message.len());
+    let mut connection = Connection::open(at.attache.webhooks()).await;
+    connection.write([head.as_bytes(), message.as_bytes()].concat().as_slice()).await;
+    at.amazon.host.wait_until("the fetch", |seen| seen.heads == 1).await;
+    drop(connection);
+    assert_eq!(at.send(message).await.status, 202);
+    assert_eq!(at.amazon.targets(), [CERTIFICATE], "it was fetched for both");
 }
 
 /// Answers of the host that bring no certificate.

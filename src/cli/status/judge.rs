@@ -98,6 +98,12 @@ pub(super) fn page(status: &Value) -> String {
             line("in trouble", format!("issuer {name}: {what}: {}", text(&failure["reason"])));
         }
     }
+    for service in with_brought_secret(status, "waiting") {
+        line(
+            "waiting",
+            format!("webhook {service}: its provider's handshake has not brought its secret yet"),
+        );
+    }
     for part in ["services", "accounts", "users", "webhooks"] {
         let count = status[part].as_object().map(serde_json::Map::len);
         let count = count.or(status[part].as_array().map(Vec::len)).unwrap_or(0);
@@ -111,6 +117,16 @@ pub(super) fn page(status: &Value) -> String {
         line(if nth == 0 { "last failures" } else { "" }, failure_line(failure, count));
     }
     page
+}
+
+/// Returns the services with a webhook whose secret, which the provider brings in its handshake, is in this state.
+fn with_brought_secret<'s>(status: &'s Value, state: &str) -> Vec<&'s str> {
+    let keys = status["webhooks"].as_array().into_iter().flatten();
+    let mut services: Vec<&str> =
+        keys.filter(|key| key["handshake"]["secret"] == state).map(|key| text(&key["service"])).collect();
+    // The keys of a service are in a row.
+    services.dedup();
+    services
 }
 
 /// Returns the newest failure of each kind, newest first, and the number of failures of that kind. A flood of one kind,
@@ -195,11 +211,7 @@ fn unread(status: &Value, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
         })
         .collect();
     if is_meant(UNAVAILABLE) {
-        let keys = status["webhooks"].as_array().into_iter().flatten();
-        let unusable = keys.filter(|key| key["handshake"]["secret"] == "unusable");
-        let mut services: Vec<&str> = unusable.map(|key| text(&key["service"])).collect();
-        // The keys of a service are in a row.
-        services.dedup();
+        let services = with_brought_secret(status, "unusable");
         unread.extend(
             services.iter().map(|name| format!("service {name} ({UNAVAILABLE}: handshake_unusable)")),
         );

@@ -54,7 +54,7 @@ fn a_brought_secret_that_cannot_be_used_is_an_unavailable_credential() {
     // The provider brings the secret after the roll-out.
     for fine in ["waiting", "kept"] {
         status["webhooks"] = json!([key(fine)]);
-        assert_eq!(judge(&status, true, Some("aa")), Verdict::Good, "{fine}");
+        assert_eq!(judge(&status, true, Some("aa")), Judgement::Good, "{fine}");
     }
 }
 
@@ -86,6 +86,8 @@ fn the_page_shows_problems() {
             "last_request": { "result": "unavailable", "reason": "the token endpoint can't be reached" } },
     });
     status["accounts"]["c"] = json!({ "token": { "state": "valid", "last_request": { "result": "ok" } } });
+    let key = |id| json!({ "service": "tasks", "key_id": id, "handshake": { "secret": "waiting" } });
+    status["webhooks"] = json!([key("a"), key("b")]);
     let page = page(&status);
     assert!(!page.contains("account c"), "{page}");
     for part in [
@@ -96,7 +98,7 @@ fn the_page_shows_problems() {
         "degraded      account a (degraded: secret_missing)\n              the last value is in use; a restart would lose it\n",
         "account a: needs_login, invalid_grant",
         "account b: renewal failed, the token endpoint can't be reached",
-        "services      1",
+        "waiting       webhook tasks: its provider's handshake has not brought its secret yet\nservices      1",
     ] {
         assert!(page.contains(part), "{part}:\n{page}");
     }

@@ -30,7 +30,7 @@ impl KeyArgs {
     /// Returns the topics of `--topic`.
     pub(super) fn topics(&self) -> Result<Vec<Topic>, String> {
         let topic =
-            |arn: &String| Topic::parse(arn).ok_or_else(|| format!("`{arn}` is not the ARN of a topic"));
+            |arn: &String| Topic::parse(arn).map_err(|fault| format!("`{arn}` can't be a topic: {fault}"));
         self.topic.iter().map(topic).collect()
     }
 

@@ -188,7 +188,10 @@ fn brought(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<()> {
 fn secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: Option<&Scheme>) -> Option<Vec<Secret>> {
     if let (Some(at), Some(scheme)) = (map.get("public_key"), scheme) {
         let (label, help) = if scheme.takes_whpk() {
-            ("the scheme has one key for both kinds", "move it to `secret`, which takes `whsec_…` and `whpk_…`")
+            (
+                "the scheme has one key for both kinds",
+                "move it to `secret`, which takes `whsec_…` and `whpk_…`",
+            )
         } else {
             (
                 "the scheme signs with a secret",

@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::error::{Cause, Failure, Unavailability};
 use super::exchange::{Exchange, ReceivedToken};
-use super::machine::{Demand, Machine};
+use super::machine::{Demand, GrantSource, Machine};
 use super::refresh::{Refresher, store_key};
 use super::stub::{self, Memory};
 use super::token::Issued;
@@ -157,6 +157,32 @@ fn a_suspect_token_is_renewed_before_its_end_though_its_hold_is_longer() {
     }
     machine.tick(at(t + 289));
     assert!(machine.is_refreshing() && machine.token().is_some());
+}
+
+#[test]
+fn a_refusal_in_the_store_does_not_end_the_pause_of_a_failed_request() {
+    let start = Clock::system().now();
+    let at = |n: u64| Now { instant: start.instant + secs(n), wall: start.wall + secs(n) };
+    for (cause, asked, pause) in [
+        (Cause::Rejected { code: "invalid_client".into() }, None, 30),
+        (Cause::Unavailable(Unavailability::Connect), Some(60), 60),
+    ] {
+        let mut machine = Machine::default();
+        assert!(matches!(machine.demand(start), Demand::Wait));
+        let failure = Failure { retry_after: asked.map(secs), ..cause.into() };
+        machine.failed(failure.clone(), GrantSource::Store, start, 0.0);
+        machine.grant_missing(Failure::needs_login(), at(1));
+        assert!(machine.needs_login());
+        machine.grant_missing(Failure::needs_login(), at(3));
+        assert!(
+            matches!(machine.demand(at(10)), Demand::Fail(_)),
+            "a request would look, and find the grant"
+        );
+        machine.grant_found(at(12));
+        let Demand::Fail(told) = machine.demand(at(12)) else { panic!("a request within the pause") };
+        assert_eq!((&*told.failure, told.retry_after), (&failure, secs(pause - 12)));
+        assert!(matches!(machine.demand(at(pause)), Demand::Wait));
+    }
 }
 
 /// A file system that does not answer.

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A token that is still good stays in use in every state until its successor is there: Suspect, Refreshing, Backoff and
-//! NeedsLogin may all hold one.
+//! NeedsLogin may all hold one. The pause of Backoff outlasts a NeedsLogin that another process caused.
 //!
 //! Its owner is [`super::owner`], which carries out what the machine asks for: when [`Machine::is_refreshing`] turns true
 //! it starts a refresh, and reports how that ended.
@@ -59,10 +59,20 @@ enum State {
     },
     /// The last refresh failed. The next one starts after the pause, on demand or, as long as an old token is usable,
     /// by itself.
-    Backoff { old: Option<Old>, failures: u32, failure: Arc<Failure>, until: Instant },
+    Backoff { old: Option<Old>, pause: Pause },
     /// The grant is gone. `retry_at`: the time of the next look at it; `None` if only a change of the account or SIGHUP
-    /// helps.
-    NeedsLogin { old: Option<Old>, failure: Arc<Failure>, retry_at: Option<Instant> },
+    /// helps. `pause`: the one that was running when the store was found to have no grant.
+    NeedsLogin { old: Option<Old>, failure: Arc<Failure>, retry_at: Option<Instant>, pause: Option<Pause> },
+}
+
+/// The time after a failure in which no token request is sent.
+#[derive(Debug, Clone)]
+struct Pause {
+    /// Failures in a row.
+    failures: u32,
+    /// The last of them.
+    failure: Arc<Failure>,
+    until: Instant,
 }
 
 /// A token that is used until its successor is there.
@@ -107,7 +117,7 @@ pub(super) enum GrantSource {
 impl Machine {
     /// Returns a machine of an account of which this much is known: the refusal of its grant, and a token that is over.
     pub(super) fn knowing(refused: Option<Arc<Failure>>, over: Option<Secret>) -> Self {
-        let needs_login = |failure| State::NeedsLogin { old: None, failure, retry_at: None };
+        let needs_login = |failure| State::NeedsLogin { old: None, failure, retry_at: None, pause: None };
         Self { state: refused.map(needs_login).unwrap_or_default(), over, ..Self::default() }
     }
 
@@ -172,8 +182,8 @@ impl Machine {
             return Demand::Token(Arc::clone(token));
         }
         match &self.state {
-            State::Backoff { failure, until, .. } if now.instant < *until => {
-                return Demand::Fail(told(failure, *until - now.instant));
+            State::Backoff { pause, .. } if now.instant < pause.until => {
+                return Demand::Fail(told(&pause.failure, pause.until - now.instant));
             }
             State::NeedsLogin { failure, retry_at, .. } if retry_at.is_none_or(|at| now.instant < at) => {
                 let pause = retry_at.map_or(Duration::ZERO, |at| at - now.instant);
@@ -216,7 +226,7 @@ impl Machine {
         let due = match &self.state {
             State::Refreshing { .. } => return (Successor::Wait, is_first),
             State::Suspect { replace_at, .. } => *replace_at <= now.instant,
-            State::Backoff { until, .. } => *until <= now.instant,
+            State::Backoff { pause, .. } => pause.until <= now.instant,
             State::Empty | State::Valid(_) | State::NeedsLogin { .. } => false,
         };
         if due {
@@ -241,7 +251,7 @@ impl Machine {
             State::Valid(token) => (token, token.renew_at()),
             // At its renewal at the latest: its hold may be longer than its life.
             State::Suspect { token, replace_at, .. } => (token, (*replace_at).min(token.renew_at())),
-            State::Backoff { old: Some(old), until, .. } => (&old.token, *until),
+            State::Backoff { old: Some(old), pause } => (&old.token, pause.until),
             State::Empty | State::Refreshing { .. } | State::Backoff { .. } | State::NeedsLogin { .. } => {
                 return None;
             }
@@ -269,29 +279,32 @@ impl Machine {
         now: Now,
         random: f64,
     ) -> TokenError {
-        let (old, failures) = match std::mem::take(&mut self.state) {
-            State::Refreshing { old, failures, .. } => (old, failures.saturating_add(1)),
-            State::Valid(token) => (Some(Old { token, refused_at: None }), 1),
+        let (old, failures, running) = match std::mem::take(&mut self.state) {
+            State::Refreshing { old, failures, .. } => (old, failures.saturating_add(1), None),
+            State::Valid(token) => (Some(Old { token, refused_at: None }), 1, None),
             State::Suspect { token, refused_at, .. } => {
-                (Some(Old { token, refused_at: Some(refused_at) }), 1)
+                (Some(Old { token, refused_at: Some(refused_at) }), 1, None)
             }
-            State::Backoff { old, failures, .. } => (old, failures),
-            State::Empty => (None, 1),
-            State::NeedsLogin { old, .. } => (old, 1),
+            State::Backoff { old, pause } => (old, pause.failures, Some(pause)),
+            State::Empty => (None, 1, None),
+            State::NeedsLogin { old, pause, .. } => (old, 1, pause),
         };
-        let pause = match &failure.cause {
+        let length = match &failure.cause {
             Cause::Rejected { .. } => schedule::pause_rejected(failures, failure.retry_after, random),
             Cause::GrantGone { .. } => schedule::LOGIN_POLL,
             Cause::Unavailable(_) => schedule::pause_unavailable(failures, failure.retry_after, random),
         };
         let is_gone = matches!(failure.cause, Cause::GrantGone { .. });
         let failure = Arc::new(Failure { successor: None, ..failure });
-        let error = TokenError { failure: Arc::clone(&failure), retry_after: pause };
-        let until = now.instant + pause;
+        let error = TokenError { failure: Arc::clone(&failure), retry_after: length };
+        let until = now.instant + length;
         self.state = if is_gone {
-            State::NeedsLogin { old, failure, retry_at: (grant == GrantSource::Store).then_some(until) }
+            // The grant may be back before the pause is over.
+            let retry_at = running.as_ref().map_or(until, |running| running.until.max(until));
+            let retry_at = (grant == GrantSource::Store).then_some(retry_at);
+            State::NeedsLogin { old, failure, retry_at, pause: running }
         } else {
-            State::Backoff { old, failures, failure, until }
+            State::Backoff { old, pause: Pause { failures, failure, until } }
         };
         error
     }
@@ -318,10 +331,14 @@ impl Machine {
         }
     }
 
-    /// The store has a grant again.
+    /// The store has a grant again. It does not end a pause, which the endpoint may have asked for.
     pub(super) fn grant_found(&mut self, now: Now) {
-        if let State::NeedsLogin { old, .. } = &mut self.state {
-            self.state = without_pause(old.take(), now);
+        if let State::NeedsLogin { old, pause, .. } = &mut self.state {
+            let (old, pause) = (old.take(), pause.take().filter(|pause| now.instant < pause.until));
+            self.state = match pause {
+                Some(pause) => State::Backoff { old, pause },
+                None => without_pause(old, now),
+            };
         }
     }
 
@@ -367,8 +384,10 @@ impl Machine {
                 (Some(Old { token, refused_at: Some(refused_at) }), 0, None)
             }
             State::Refreshing { old, failures, after } => (old, failures, after),
-            State::Backoff { old, failures, failure, .. } => (old, failures, Some(failure)),
-            State::NeedsLogin { old, failure, .. } => (old, 0, Some(failure)),
+            State::Backoff { old, pause } => (old, pause.failures, Some(pause.failure)),
+            State::NeedsLogin { old, failure, pause, .. } => {
+                (old, pause.map_or(0, |pause| pause.failures), Some(failure))
+            }
         };
         self.state = State::Refreshing { old, failures, after };
     }

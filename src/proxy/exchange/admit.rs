@@ -44,7 +44,7 @@ pub(super) async fn admit(
             }
             _ => None,
         };
-        let verdict = decide(request, planned, &admission, read);
+        let verdict = decide(request, planned, &mut admission, read);
         drop(turn);
         match verdict {
             Verdict::NeedsBody => {
@@ -55,7 +55,6 @@ pub(super) async fn admit(
             Verdict::NeedsKey(needed) => {
                 // Boxed, because otherwise every call would hold the memory that only a fetch needs.
                 Box::pin(fetched::key(&needed, request, planned, client)).await?;
-                admission = admission.after_fetch();
             }
             Verdict::NeedsStore(access) => {
                 within(planned.deadline, client, access).await?;
@@ -64,10 +63,7 @@ pub(super) async fn admit(
                 return Err(Box::pin(fetched::confirm(&subscription, request, planned, client)).await);
             }
             Verdict::Reply(reply) => return Err(replied(&mut request.record, reply)),
-            Verdict::Refuse(mut refused) => {
-                refused.delivery_id = refused.delivery_id.filter(|id| !holds_key(planned, id));
-                return Err(refuse(&mut request.record, *refused));
-            }
+            Verdict::Refuse(refused) => return Err(refuse(&mut request.record, *refused)),
             Verdict::Forward(forward) => {
                 note_use(&request.record);
                 forwarded(request, planned, *forward, body);
@@ -96,7 +92,7 @@ pub(super) async fn within<T>(
 }
 
 /// Asks the admission with what is known.
-fn decide(request: &Request, planned: &Planned, admission: &Admission, body: Option<&Bytes>) -> Verdict {
+fn decide(request: &Request, planned: &Planned, admission: &mut Admission, body: Option<&Bytes>) -> Verdict {
     let snapshot = &request.record.snapshot;
     let webhooks = snapshot.webhooks();
     let Some(body) = body else { return admission.decide(&webhooks, &planned.plan, None) };
@@ -108,13 +104,8 @@ fn decide(request: &Request, planned: &Planned, admission: &Admission, body: Opt
         headers: &headers,
         body,
     };
-    let decide = || admission.decide(&webhooks, &planned.plan, Some(&delivery));
+    let mut decide = || admission.decide(&webhooks, &planned.plan, Some(&delivery));
     if body.len() >= LARGE { tokio::task::block_in_place(decide) } else { decide() }
-}
-
-/// Returns true if the id of a delivery holds the key of the call: a header that is not signed may. The log shows the id.
-fn holds_key(planned: &Planned, id: &str) -> bool {
-    planned.delivery.as_ref().is_some_and(|call| key_copies::holds(id.as_bytes(), &call.key))
 }
 
 /// Prepares the request for the receiver.
@@ -127,8 +118,8 @@ fn forwarded(
     if let Some(name) = &forward.removed_field {
         request.head.fields.retain(|field| !field.is(name.as_str()));
     }
-    if let Some(call) = &planned.delivery {
-        key_copies::drop_fields(&mut request.head.fields, &call.key);
+    if let Some(key) = &request.record.credential {
+        key_copies::drop_fields(&mut request.head.fields, key);
     }
     if let Some((body, _)) = &body {
         planned.body = match planned.body {
@@ -137,7 +128,7 @@ fn forwarded(
         };
         request.record.phase = Some(Phase::Connect);
     }
-    request.record.delivery_id = forward.delivery_id.filter(|id| !holds_key(planned, id));
+    request.record.delivery_id = forward.delivery_id;
     request.record.permit = forward.permit;
     if let Some(call) = &mut planned.delivery {
         (call.reservation, call.body_sha256) = (forward.reservation, forward.body_sha256);

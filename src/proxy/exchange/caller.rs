@@ -25,7 +25,7 @@ use std::time::Duration;
 pub(super) struct CallerProof {
     pub(super) outcome: Result<Proven, Unproven>,
     /// The text of the field that counts.
-    text: Option<Bytes>,
+    pub(super) text: Option<Bytes>,
 }
 
 /// Reads the proof of a request, whose connection had the proof `last`. `None` if the file has no callers.
@@ -62,18 +62,6 @@ impl CallerProof {
     /// Takes the keys of an issuer that may make the proof valid.
     pub(super) fn take_newer_keys(&mut self) -> Option<NewerKeys> {
         self.outcome.as_mut().err()?.newer_keys.take()
-    }
-
-    /// Returns true if `text` holds what was shown, or is a token of any caller.
-    pub(super) fn is_token(&self, record: &Record, text: &[u8]) -> bool {
-        let callers = record.snapshot.callers.as_deref().filter(|_| text.len() >= SHORTEST_KEY);
-        self.is_in(text) || callers.is_some_and(|callers| callers.tokens().find(text).is_some())
-    }
-
-    /// Returns true if `text` holds what was shown.
-    pub(super) fn is_in(&self, text: &[u8]) -> bool {
-        let shown = self.text.as_deref().filter(|shown| !shown.is_empty());
-        shown.is_some_and(|shown| memchr::memmem::find(text, shown).is_some())
     }
 }
 
@@ -189,9 +177,11 @@ const TOKEN: &[u8] = b"{token}";
 
 /// Returns a path as the access log may show it: without the text that the request shows as its proof, and without a
 /// token of any caller. A word as long as a token costs a hash.
-pub(super) fn log_path(path: &[u8], record: &Record, proof: Option<&CallerProof>) -> Vec<u8> {
-    let Some(proof) = proof.filter(|_| path.len() >= SHORTEST_KEY) else { return path.to_vec() };
-    let is_proof = |word: &[u8]| word.len() >= SHORTEST_KEY && proof.is_token(record, word);
+pub(super) fn log_path(path: &[u8], record: &Record) -> Vec<u8> {
+    if path.len() < SHORTEST_KEY || record.snapshot.callers.is_none() {
+        return path.to_vec();
+    }
+    let is_proof = |word: &[u8]| word.len() >= SHORTEST_KEY && record.holds_credential(word);
     let mut shown = Vec::with_capacity(path.len());
     for word in path.split_inclusive(|b| !is_token68_byte(*b) || *b == b'/') {
         let (text, end) = match word.split_last() {

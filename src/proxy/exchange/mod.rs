@@ -49,9 +49,9 @@ pub(super) use request::Request;
 use crate::credentials::oauth2::{Cause, Now, Token, TokenError, TokenSource};
 use crate::credentials::{Credential, SentToken};
 use crate::error_code::ErrorCode;
-use crate::message::Version;
 use crate::message::request::BadHead;
 use crate::message::writer::Persistence;
+use crate::message::{Fields, Version};
 use crate::outbound::callers::NewerKeys;
 use crate::plan::{Refusal, Reply};
 use crate::proxy::Entrance;
@@ -500,6 +500,11 @@ pub(super) async fn refuse_head(entrance: &Entrance, client: &mut Client, arrive
         Direction::Outbound => crate::outbound::log_path(&bad.target, false).to_vec(),
         Direction::Webhook => crate::webhook::log_path(&record.snapshot.keys, &bad.target, None, None),
     };
+    if entrance.direction == Direction::Webhook {
+        let fields = Fields::default();
+        let key = crate::webhook::key_text(&bad.target, &fields, None);
+        record.credential = key.map(|key| key.into_owned().into());
+    }
     record.method = Cow::Owned(bad.method);
     let refusal = Refusal::from(bad.error);
     record.refused(&refusal);

@@ -209,7 +209,7 @@ fn identify(
         service: key.service(),
         key_id: key.id(),
         request_id: record.id.as_str(),
-        delivery_id: record.delivery_id.as_deref().filter(|_| call.is_id_signed),
+        delivery_id: record.delivery_id().filter(|_| call.is_id_signed),
         method: request.head.method.as_str(),
         path: &path,
         query_sha256: query.map(sha256),

@@ -9,6 +9,7 @@ use crate::error_chain::Chain;
 use crate::error_code::ErrorCode;
 use crate::limits::Permit;
 use crate::message::request::RequestHead;
+use crate::outbound::SHORTEST_KEY;
 use crate::outbound::callers::tokens::TokenNumber;
 use crate::outbound::callers::{CallerNumber, Callers};
 use crate::plan::Refusal;
@@ -21,6 +22,7 @@ use crate::telemetry::failures::RecentFailure;
 use crate::telemetry::metrics::{CallerRefusal, Direction, InFlight, LastError, Phase, ServiceStats};
 use crate::transport::Transport;
 use crate::webhook::endpoint::Endpoint;
+use crate::webhook::key_copies;
 use crate::webhook::keys::{Key, KeyNumber};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -83,8 +85,12 @@ pub(crate) struct Record {
     pub(crate) upstream: Option<SocketAddr>,
     /// Number of attempts; one without a connection counts too.
     pub(crate) attempts: u32,
+    /// The provider's id of the delivery, which may hold a credential.
     pub(crate) delivery_id: Option<String>,
+    /// May hold a credential.
     traceparent: Option<Bytes>,
+    /// The text of the webhook key, or of the proof of a caller, that the request shows. No `Debug`.
+    pub(crate) credential: Option<Bytes>,
     /// The exchange ended by itself; the client may still have left.
     pub(crate) is_ended: bool,
 }
@@ -133,6 +139,7 @@ impl Record {
             attempts: 0,
             delivery_id: None,
             traceparent: None,
+            credential: None,
             is_ended: false,
         }
     }
@@ -146,6 +153,39 @@ impl Record {
         };
         let traceparent = head.fields.get("traceparent").filter(|value| is_trace_parent(value));
         self.traceparent = traceparent.map(|value| head.fields.share(value));
+    }
+
+    /// Returns true if a text that the client chose holds the credential of the request, or is another one that this
+    /// listener accepts.
+    pub(super) fn holds_credential(&self, text: &[u8]) -> bool {
+        if self.credential.as_deref().is_some_and(|credential| key_copies::holds(text, credential)) {
+            return true;
+        }
+        text.len() >= SHORTEST_KEY
+            && match self.direction {
+                Direction::Webhook => self.snapshot.keys.find(text).is_some(),
+                Direction::Outbound => {
+                    let callers = self.snapshot.callers.as_ref();
+                    callers.is_some_and(|callers| callers.tokens().find(text).is_some())
+                }
+            }
+    }
+
+    /// Returns the method, as the log may show it.
+    fn method(&self) -> &str {
+        if self.holds_credential(self.method.as_bytes()) { "-" } else { &self.method }
+    }
+
+    /// Returns `traceparent`, unless it holds a credential: its trace id is as long as one may be.
+    fn traceparent(&self) -> Option<&str> {
+        let value = std::str::from_utf8(self.traceparent.as_deref()?).ok()?;
+        let mut texts = std::iter::once(value).chain(value.split('-').nth(1));
+        (!texts.any(|text| self.holds_credential(text.as_bytes()))).then_some(value)
+    }
+
+    /// Returns the provider's id of the delivery, unless it holds the key of the call: a header that is not signed may.
+    pub(super) fn delivery_id(&self) -> Option<&str> {
+        self.delivery_id.as_deref().filter(|id| !self.holds_credential(id.as_bytes()))
     }
 
     /// Returns true if the request's client has to be one of the file's callers.
@@ -287,7 +327,7 @@ impl Drop for Record {
             caller: self.caller_key(),
             user: key.and_then(|key| key.endpoint().identity[0].to_str().ok()),
             key_id: key.or(known).map(Key::id).or(self.token_id()),
-            method: &self.method,
+            method: self.method(),
             path: &self.path,
             status,
             code: self.code,
@@ -299,11 +339,11 @@ impl Drop for Record {
             upstream: self.upstream,
             retried: self.attempts > 1,
             request_id: self.id.as_str(),
-            traceparent: self.traceparent.as_deref().and_then(|value| std::str::from_utf8(value).ok()),
+            traceparent: self.traceparent(),
             client: self.client,
             phase: self.phase.filter(|_| has_failed),
             reason: self.reason.as_deref().or(reported(self.lacks)),
-            delivery_id: self.delivery_id.as_deref(),
+            delivery_id: self.delivery_id(),
         });
     }
 }

@@ -62,8 +62,6 @@ pub(super) struct WebhookCall {
     pub(super) client: WebhookClient,
     /// The decision about the delivery.
     pub(super) admission: Admission,
-    /// The text of its key, so that no copy of it is forwarded. Not `Debug`.
-    pub(super) key: Box<[u8]>,
     /// The reservation of the delivery, until the receiver's answer is known.
     pub(super) reservation: Option<DedupReservation>,
     /// The signature covers the delivery's id.
@@ -78,11 +76,10 @@ pub(super) struct WebhookCall {
 
 impl WebhookCall {
     /// Returns the parts of a call whose head passed, before its body is read.
-    fn new(client: WebhookClient, admission: Admission, key: Box<[u8]>) -> Self {
+    fn new(client: WebhookClient, admission: Admission) -> Self {
         Self {
             client,
             admission,
-            key,
             reservation: None,
             is_id_signed: false,
             body_sha256: None,
@@ -132,15 +129,15 @@ impl Planned {
 /// The answer, if it is not forwarded.
 pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result<Planned, NotForwarded> {
     let Request { head, record, .. } = request;
+    record.credential = proof.and_then(|proof| proof.text.clone());
     // An external client does not choose the id, since it appears in attache's log. It must not be a credential.
     let own_id = head.fields.get("x-request-id").filter(|_| record.direction == Direction::Outbound);
-    let is_fit = |id: &&[u8]| !proof.is_some_and(|proof| proof.is_token(record, id));
-    record.id = RequestId::from_caller(own_id.filter(is_fit));
-    let (planned, client, key) = match record.direction {
-        Direction::Outbound => (outbound(head, record, proof).map(|plan| (None, plan)), None, None),
+    record.id = RequestId::from_caller(own_id.filter(|id| !record.holds_credential(id)));
+    let (planned, client) = match record.direction {
+        Direction::Outbound => (outbound(head, record, proof).map(|plan| (None, plan)), None),
         Direction::Webhook => {
-            let Opened { result, client, key } = open(head, record);
-            (result.map(|(admission, plan)| (Some(admission), plan)), Some(client), key)
+            let (result, client) = open(head, record);
+            (result.map(|(admission, plan)| (Some(admission), plan)), Some(client))
         }
     };
     let forwarded = client.is_some_and(|client| client.forwarded);
@@ -176,9 +173,8 @@ pub(super) fn plan(request: &mut Request, proof: Option<&CallerProof>) -> Result
         return Err(NotForwarded::refused(Refusal::body_too_large(&plan.route)));
     }
     limit(record, &plan.route)?;
-    let delivery = client
-        .zip(admission)
-        .map(|(client, admission)| Box::new(WebhookCall::new(client, admission, key.unwrap_or_default())));
+    let delivery =
+        client.zip(admission).map(|(client, admission)| Box::new(WebhookCall::new(client, admission)));
     Ok(Planned {
         deadline: (record.arrived + plan.route.timeout).into(),
         is_idempotent: is_idempotent(&head.method, &head.fields),
@@ -242,20 +238,12 @@ fn outbound(
         }
         _ => &head.target,
     };
-    record.path = caller::log_path(outbound::log_path(shown, is_known), record, proof);
+    record.path = caller::log_path(outbound::log_path(shown, is_known), record);
     planned.map_err(NotForwarded::refused)
 }
 
-/// A webhook call whose head was decided on.
-struct Opened {
-    result: Result<(Admission, Plan), NotForwarded>,
-    client: WebhookClient,
-    /// The text of its key, read before a header that holds it is removed.
-    key: Option<Box<[u8]>>,
-}
-
 /// Opens the admission of a webhook call.
-fn open(head: &RequestHead, record: &mut Record) -> Opened {
+fn open(head: &RequestHead, record: &mut Record) -> (Result<(Admission, Plan), NotForwarded>, WebhookClient) {
     let snapshot = Arc::clone(&record.snapshot);
     let trusted = &snapshot.config.trusted_proxies;
     let client = WebhookClient::of(record.client, record.is_tls, &head.fields, trusted);
@@ -277,14 +265,16 @@ fn open(head: &RequestHead, record: &mut Record) -> Opened {
         Err(Stopped::Refused(refused)) => refused.key,
     };
     let endpoint = record.endpoint().map(|endpoint| &**endpoint);
-    let key = endpoint.and_then(|endpoint| webhook::key_text(&head.target, &head.fields, endpoint));
-    let key = key.map(Box::<[u8]>::from);
+    // Before a header that holds it is removed.
+    let key =
+        webhook::key_text(&head.target, &head.fields, endpoint).map(|key| Bytes::from(key.into_owned()));
     record.path = webhook::log_path(&snapshot.keys, &head.target, endpoint, key.as_deref());
+    record.credential = key;
     let result = opened.map_err(|stopped| match stopped {
         Stopped::Replied(_, reply) => replied(record, reply),
         Stopped::Refused(refused) => refuse(record, *refused),
     });
-    Opened { result, client, key }
+    (result, client)
 }
 
 /// Records the use of the key of a webhook call.

@@ -18,7 +18,7 @@ mod message;
 mod topic;
 
 pub use certificate::{CertificateFault, SigningCertificate};
-pub use topic::{CertificateUrl, Topic};
+pub use topic::{CertificateUrl, Topic, TopicFault};
 
 use super::time::{TimeFormat, fresh};
 use super::trace::Trace;
@@ -116,7 +116,7 @@ pub fn subscription(body: &[u8]) -> Option<Result<Subscription, Fault>> {
         .ok()
         .filter(|message| message.kind == MessageKind::SubscriptionConfirmation)?;
     let url = || {
-        let topic = Topic::parse(&message.topic_arn)?;
+        let topic = Topic::parse(&message.topic_arn).ok()?;
         topic.confirmation_url(message.subscribe_url.as_deref()?, message.token.as_deref()?)
     };
     let fault = "`SubscribeURL` is not the confirmation of this subscription by SNS in the topic's region";

@@ -160,8 +160,24 @@ fn a_certificate_is_at_the_sns_host_of_the_topics_region_only() {
     let url = "https://sns.cn-north-1.amazonaws.com.cn/SimpleNotificationService-0a.pem";
     assert!(china.certificate_url(url).is_some());
     assert!(china.certificate_url(&url.replace(".cn/", "/")).is_none());
+    let sovereign = Topic::parse("arn:aws-eusc:sns:eusc-de-east-1:123456789012:orders").expect("a topic");
+    let url = "https://sns.eusc-de-east-1.amazonaws.eu/SimpleNotificationService-0a.pem";
+    let names = sovereign.certificate_url(url).expect("a URL").names();
+    assert!(names.contains(&"sns-signing.eusc-de-east-1.amazonaws.eu".into()));
+    for (arn, fault) in [
+        ("arn:aws-iso:sns:us-iso-east-1:123456789012:orders", TopicFault::Isolated("aws-iso")),
+        ("arn:aws-iso-f:sns:us-isof-south-1:123456789012:orders", TopicFault::Isolated("aws-iso-f")),
+        ("arn:aws:sns:cn-north-1:123456789012:orders", TopicFault::OtherPartition("aws-cn")),
+        ("arn:aws-cn:sns:eu-central-1:123456789012:orders", TopicFault::OtherPartition("aws")),
+        ("arn:other:sns:eu-central-1:123456789012:orders", TopicFault::UnknownPartition),
+    ] {
+        assert_eq!(Topic::parse(arn), Err(fault), "{arn}");
+    }
     for arn in [
         "",
+        "arn:aws:sns:s3:123456789012:orders",
+        "arn:aws:sns:eu-central:123456789012:orders",
+        "arn:aws:sns:eu--central-1:123456789012:orders",
         "arn:aws:sns:eu-central-1:123456789012",
         "arn:aws:sqs:eu-central-1:123456789012:orders",
         "arn:aws:sns:eu-central-1:123456789012:orders:b24e11a2",
@@ -169,10 +185,9 @@ fn a_certificate_is_at_the_sns_host_of_the_topics_region_only() {
         "arn:aws:sns:*:123456789012:orders",
         "arn:aws:sns:eu-central-1:123456789012:*",
         "arn:aws:sns:eu-central-1:1234:orders",
-        "arn:other:sns:eu-central-1:123456789012:orders",
         "arn:aws:sns:EU-central-1:123456789012:orders",
     ] {
-        assert_eq!(Topic::parse(arn), None, "{arn}");
+        assert_eq!(Topic::parse(arn), Err(TopicFault::NotAnArn), "{arn}");
     }
 }
 

@@ -10,9 +10,51 @@ pub struct Topic {
     /// `sns.eu-central-1.amazonaws.com`.
     host: String,
     region: String,
-    /// `amazonaws.com`, in China with `.cn`.
+    /// The domain of the partition's hosts.
     suffix: &'static str,
 }
+
+/// The reason why a text is not the ARN of a topic whose messages can be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TopicFault {
+    /// It has another form.
+    #[error("an ARN is like `arn:aws:sns:eu-central-1:123456789012:orders`, without a wildcard")]
+    NotAnArn,
+    /// Its partition is none of AWS.
+    #[error("the partition after `arn:` is none of AWS: it is `aws`, `aws-us-gov`, `aws-cn` or `aws-eusc`")]
+    UnknownPartition,
+    /// Its region is in another partition.
+    #[error("its region is in the partition `{0}`, so the ARN begins with `arn:{0}:sns:`")]
+    OtherPartition(&'static str),
+    /// Its partition is not connected to the internet.
+    #[error(
+        "the SNS hosts of `{0}` are not on the internet; topics of `aws`, `aws-us-gov`, `aws-cn` and `aws-eusc` are \
+         supported"
+    )]
+    Isolated(&'static str),
+}
+
+/// A partition of AWS.
+struct Partition {
+    /// Its name in ARNs.
+    name: &'static str,
+    /// The beginning of the names of its regions.
+    regions: &'static str,
+    /// The domain of its hosts. `None`: it is isolated.
+    suffix: Option<&'static str>,
+}
+
+/// All partitions, as the SDKs of AWS have them. The one of a region is the first whose `regions` fits.
+const PARTITIONS: [Partition; 8] = [
+    Partition { name: "aws-cn", regions: "cn-", suffix: Some("amazonaws.com.cn") },
+    Partition { name: "aws-us-gov", regions: "us-gov-", suffix: Some("amazonaws.com") },
+    Partition { name: "aws-eusc", regions: "eusc-", suffix: Some("amazonaws.eu") },
+    Partition { name: "aws-iso", regions: "us-iso-", suffix: None },
+    Partition { name: "aws-iso-b", regions: "us-isob-", suffix: None },
+    Partition { name: "aws-iso-e", regions: "eu-isoe-", suffix: None },
+    Partition { name: "aws-iso-f", regions: "us-isof-", suffix: None },
+    Partition { name: "aws", regions: "", suffix: Some("amazonaws.com") },
+];
 
 /// The URL of a certificate at the SNS host of a topic's region.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -26,34 +68,29 @@ pub struct CertificateUrl {
 const MAX_NAME: usize = 64;
 
 impl Topic {
-    /// Reads an ARN. `None` if it is none of a topic in a partition of AWS that is supported.
-    pub fn parse(arn: &str) -> Option<Self> {
+    /// Reads an ARN.
+    ///
+    /// # Errors
+    ///
+    /// If it is none of a topic in a partition of AWS that is supported.
+    pub fn parse(arn: &str) -> Result<Self, TopicFault> {
         let mut parts = arn.split(':');
         let mut next = || parts.next();
         let (Some("arn"), Some(partition), Some("sns"), Some(region), Some(account), Some(name)) =
             (next(), next(), next(), next(), next(), next())
         else {
-            return None;
+            return Err(TopicFault::NotAnArn);
         };
-        let suffix = match partition {
-            "aws" | "aws-us-gov" => "amazonaws.com",
-            "aws-cn" => "amazonaws.com.cn",
-            _ => return None,
-        };
-        let is_region = (1..=32).contains(&region.len())
-            && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !region.starts_with('-')
-            && !region.ends_with('-');
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         let bare = name.strip_suffix(".fifo").unwrap_or(name);
         let is_name = (1..=256).contains(&name.len())
             && bare.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        (next().is_none() && is_region && is_account && is_name && !bare.is_empty()).then(|| Self {
-            arn: arn.to_owned(),
-            host: format!("sns.{region}.{suffix}"),
-            region: region.to_owned(),
-            suffix,
-        })
+        if next().is_some() || !is_region(region) || !is_account || !is_name || bare.is_empty() {
+            return Err(TopicFault::NotAnArn);
+        }
+        let suffix = suffix(partition, region)?;
+        let (arn, host) = (arn.to_owned(), format!("sns.{region}.{suffix}"));
+        Ok(Self { arn, host, region: region.to_owned(), suffix })
     }
 
     /// Returns the ARN.
@@ -90,6 +127,30 @@ impl Topic {
         let is_plain = query.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
         (is_token && is_same && is_plain).then(|| Url::parse(text).ok()).flatten()
     }
+}
+
+/// Returns true if `text` is like `eu-central-1`. The host of anything else could be one that Amazon gives to a customer.
+fn is_region(text: &str) -> bool {
+    let is_word = |part: &&str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let parts: Vec<&str> = text.split('-').filter(|part| !part.is_empty()).collect();
+    text.len() <= 32
+        && parts.len() >= 3
+        && parts.join("-") == text
+        && parts.iter().all(is_word)
+        && parts.last().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Returns the domain of the hosts of a partition, in which the region is.
+fn suffix(partition: &str, region: &str) -> Result<&'static str, TopicFault> {
+    if !PARTITIONS.iter().any(|known| known.name == partition) {
+        return Err(TopicFault::UnknownPartition);
+    }
+    let of_region = PARTITIONS.iter().find(|known| region.starts_with(known.regions));
+    let of_region = of_region.ok_or(TopicFault::NotAnArn)?;
+    if of_region.name != partition {
+        return Err(TopicFault::OtherPartition(of_region.name));
+    }
+    of_region.suffix.ok_or(TopicFault::Isolated(of_region.name))
 }
 
 impl CertificateUrl {

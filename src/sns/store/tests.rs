@@ -44,34 +44,40 @@ fn a_certificate_is_fetched_once_a_day_and_survives_a_failure() {
 }
 
 #[test]
-fn an_address_that_names_what_sns_does_not_have_waits_and_others_do_not() {
+fn an_address_names_few_that_sns_does_not_have_and_does_not_use_the_rate_up() {
+    let (mut store, now) = (CertificateStore::default(), Instant::now());
+    let of_a_network = |last: usize| format!("2001:db8::{last:x}").parse().ok();
+    for (first, at) in [(0, now), (100, now + NAMED)] {
+        let begun = (first..first + 100).filter(|&number| {
+            let begins = is_fetched(&mut store, number, of_a_network(number), at);
+            store.end(&url(number), of_a_network(number), MISSING, at);
+            begins
+        });
+        assert_eq!(begun.count(), MAX_NAMED);
+        assert!(!is_fetched(&mut store, first, client(2), at + NAMED), "it is known to be missing");
+    }
+    assert!(is_fetched(&mut store, 200, client(2), now + NAMED));
+}
+
+/// Many clients may be behind the proxy.
+#[test]
+fn a_client_that_names_what_sns_does_not_have_keeps_no_other_of_its_address_waiting() {
     let (mut store, now) = (CertificateStore::default(), Instant::now());
     assert!(is_fetched(&mut store, 1, client(1), now));
     store.end(&url(1), client(1), MISSING, now);
-    assert!(!is_fetched(&mut store, 1, client(2), now + REFUSED - SECOND), "it is known to be missing");
-    assert!(!is_fetched(&mut store, 2, client(1), now + BLAME - SECOND));
-    assert!(is_fetched(&mut store, 2, client(2), now + SECOND));
-    store.abandon(&url(2), client(2), now + SECOND);
-    assert!(is_fetched(&mut store, 2, client(1), now + BLAME));
-    let of_a_network = |last: &str| format!("2001:db8::{last}").parse().ok();
-    assert!(is_fetched(&mut store, 3, of_a_network("1"), now + BLAME));
-    store.end(&url(3), of_a_network("1"), MISSING, now + BLAME);
-    assert!(!is_fetched(&mut store, 4, of_a_network("ffff"), now + BLAME + SECOND));
+    for number in 2..10 {
+        assert!(is_fetched(&mut store, number, client(1), now), "{number}");
+        let result = if number % 2 == 0 { good() } else { Err(()) };
+        store.end(&url(number), client(1), result, now);
+    }
 }
 
 #[test]
-fn a_client_that_leaves_during_fetches_does_not_use_the_rate_up() {
+fn fetches_under_way_count_for_their_address() {
     let (mut store, now) = (CertificateStore::default(), Instant::now());
-    let began = (0..100).filter(|&n| {
-        let is_fetched = is_fetched(&mut store, n, client(1), now);
-        if is_fetched {
-            store.abandon(&url(n), client(1), now);
-        }
-        is_fetched
-    });
-    assert_eq!(began.count(), 1);
-    assert!(is_fetched(&mut store, 0, client(2), now), "the same certificate for another client");
-    assert!(is_fetched(&mut store, 100, client(1), now + LEFT));
+    let running = (0..10).filter(|number| is_fetched(&mut store, *number, client(1), now)).count();
+    assert_eq!(running, MAX_NAMED);
+    assert!(is_fetched(&mut store, 10, client(2), now));
 }
 
 #[test]
@@ -99,7 +105,7 @@ fn fetches_at_the_same_time_and_memory_are_bounded() {
         store.end(&url(number), None, good(), now);
     }
     for number in 10..200 {
-        let at = now + BLAME * (number as u32);
+        let at = now + NAMED * (number as u32);
         assert!(is_fetched(&mut store, number, None, at));
         store.end(&url(number), None, MISSING, at);
     }

@@ -232,7 +232,9 @@ impl<'a> Exposition<'a> {
         self.services.sort_by_key(|(service, direction, _)| (*service, *direction));
         self.accounts.sort_by_key(|row| row.account);
         self.issuers.sort_by_key(|row| row.issuer);
+        // Of a service that lacks two secrets, one without a value in its place comes first.
         self.unavailable.sort_unstable();
+        self.unavailable.dedup_by_key(|(label, name, _)| (*label, *name));
         self.keys.sort_by_key(|row| (row.service, row.key_id));
         self.callers.sort_unstable_by_key(|(caller, _)| *caller);
         self.tokens.sort_by_key(|row| (row.caller, row.token_id));

@@ -14,16 +14,22 @@ use crate::webhook::handshake::sns;
 use crate::webhook::keys::Key;
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::mem::replace;
 use std::time::{Duration, SystemTime};
 
 impl Admission {
     /// Decides about the delivery, as far as it is known. `delivery` is `None` until the body was read; it has the fields
     /// that the receiver will see.
-    pub fn decide(&self, webhooks: &Webhooks<'_>, plan: &Plan, delivery: Option<&Delivery<'_>>) -> Verdict {
+    pub fn decide(
+        &mut self,
+        webhooks: &Webhooks<'_>,
+        plan: &Plan,
+        delivery: Option<&Delivery<'_>>,
+    ) -> Verdict {
         let key = webhooks.keys.get(self.key);
         let endpoint = key.endpoint();
         let decided = match delivery {
-            None if self.asks || endpoint.reads_body() => return Verdict::NeedsBody,
+            None if self.is_question || endpoint.reads_body() => return Verdict::NeedsBody,
             None => self
                 .rate(key)
                 .and_then(|()| place(key, self.uptime))
@@ -35,7 +41,7 @@ impl Admission {
     }
 
     fn with_body(
-        &self,
+        &mut self,
         webhooks: &Webhooks<'_>,
         key: Key<'_>,
         plan: &Plan,
@@ -91,9 +97,11 @@ impl Admission {
     }
 
     /// Returns the verdict on a delivery whose signature is not valid, or can't be verified yet.
-    fn unsigned(&self, key: Key<'_>, fault: Fault) -> Verdict {
+    fn unsigned(&mut self, key: Key<'_>, fault: Fault) -> Verdict {
         match fault {
-            Fault::NeedsKey(needed) if self.has_fetched => Verdict::Refuse(unsigned(key, &needed.otherwise)),
+            Fault::NeedsKey(needed) if replace(&mut self.asked.key, true) => {
+                Verdict::Refuse(unsigned(key, &needed.otherwise))
+            }
             Fault::NeedsKey(needed) => Verdict::NeedsKey(Box::new(needed)),
             fault => Verdict::Refuse(unsigned(key, &fault)),
         }

@@ -1,6 +1,6 @@
 //! The checks that need only the head of a call.
 
-use super::{Admission, Call, Refused, Stopped, Webhooks, question};
+use super::{Admission, Asked, Call, Refused, Stopped, Webhooks, question};
 use crate::config::model::Validity;
 use crate::error_code::ErrorCode;
 use crate::message::Framing;
@@ -32,8 +32,8 @@ pub fn open(webhooks: &Webhooks<'_>, call: &Call<'_>) -> Result<(Admission, Plan
         return Err(Stopped::Replied(key.number(), answer.map_err(refused)?));
     }
     method(endpoint, call.method).map_err(refused)?;
-    let asks = question::reads_body(endpoint, call, target.query);
-    form(endpoint, call, target.rest, asks).map_err(refused)?;
+    let is_question = question::reads_body(endpoint, call, target.query);
+    form(endpoint, call, target.rest, is_question).map_err(refused)?;
     if key_copies::holds(target.rest, &text) {
         return Err(refused((key_in_path(), WebhookRefusal::Request)).into());
     }
@@ -42,9 +42,8 @@ pub fn open(webhooks: &Webhooks<'_>, call: &Call<'_>) -> Result<(Admission, Plan
         target: target.forwarded(endpoint, &text),
         form: Form::Path,
     };
-    let asked = endpoint.brought.is_some().then(Arc::default);
-    let has_fetched = false;
-    Ok((Admission { key: key.number(), now: call.now, uptime: call.uptime, has_fetched, asks, asked }, plan))
+    let (key, asked) = (key.number(), Asked::default());
+    Ok((Admission { key, now: call.now, uptime: call.uptime, is_question, asked }, plan))
 }
 
 /// Returns the valid key of a call, with its text.

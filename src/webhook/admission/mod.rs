@@ -51,6 +51,7 @@ use super::fetched_keys::KnownKeys;
 use super::keys::{Key, KeyNumber, KeyTable};
 use super::rate::UnknownKeyLimiter;
 use super::replay::DedupReservation;
+use crate::handshake_secrets::{KeepError, Kept};
 use crate::limits::Permit;
 use crate::message::{Fields, Framing};
 use crate::plan::{Refusal, Reply};
@@ -59,7 +60,7 @@ use crate::signature::sns::Subscription;
 use crate::telemetry::metrics::WebhookRefusal;
 use http::{HeaderName, Method};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 /// The parts of a snapshot that decide about webhook calls.
@@ -103,21 +104,23 @@ pub struct Admission {
     key: KeyNumber,
     now: SystemTime,
     uptime: Duration,
-    /// The needed key was fetched, or its fetch failed. A delivery whose key is still not known is refused.
-    has_fetched: bool,
     /// The body may be the question of a handshake.
-    asks: bool,
-    /// The accesses to the store, for a webhook whose provider brings the secret.
-    asked: Option<Arc<question::Asked>>,
+    is_question: bool,
+    asked: Asked,
+}
+
+/// The requests of an admission so far. Each is made once: after the second time, the delivery is refused.
+#[derive(Debug, Clone, Default)]
+struct Asked {
+    /// A key was to be fetched.
+    key: bool,
+    /// The store was to be looked into.
+    look: bool,
+    /// The secret of the question was to be kept, with the result once it is there.
+    kept: Option<Arc<OnceLock<Result<Kept, KeepError>>>>,
 }
 
 impl Admission {
-    /// Returns the admission after the fetch of a key, whether it brought one or not.
-    #[must_use]
-    pub fn after_fetch(self) -> Self {
-        Self { has_fetched: true, ..self }
-    }
-
     /// Returns the key of the call.
     pub fn key(&self) -> KeyNumber {
         self.key
@@ -143,7 +146,7 @@ pub enum Verdict {
     /// The body decides: read at most the route's `max_body` bytes, and ask again with the whole of it.
     NeedsBody,
     /// The signature needs a key of an issuer, or a certificate: fetch it within the deadline by [`KnownKeys::fetch`], and
-    /// ask again with [`Admission::after_fetch`].
+    /// ask again, whether that brought one or not.
     NeedsKey(Box<NeededKey>),
     /// The store has to be read for the secret that the provider brought, or has to keep the one it brings: await the
     /// access within the deadline, and ask again. The admission knows its result.
@@ -159,8 +162,6 @@ pub enum Verdict {
 }
 
 /// An access to the store of the secrets that providers bring. The store is not accessed before the future is polled.
-///
-/// An admission asks for at most one look and one write. After the same question a second time, it refuses.
 pub type StoreAccess = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A delivery that goes to the receiver.

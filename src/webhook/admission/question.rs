@@ -11,20 +11,9 @@ use crate::telemetry::metrics::WebhookRefusal;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::handshake::{Headers, Outcome, Question};
 use crate::webhook::keys::Key;
+use std::mem::replace;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-
-/// The accesses of one admission to the store, for a secret that the provider brings.
-#[derive(Debug, Default)]
-pub(super) struct Asked {
-    /// The store was asked if there is one.
-    has_looked: AtomicBool,
-    /// The secret of the question was passed on to be kept.
-    is_keeping: AtomicBool,
-    /// The result.
-    kept: OnceLock<Result<Kept, KeepError>>,
-}
+use std::sync::Arc;
 
 /// The verifier of a delivery.
 pub(super) enum InUse<'k> {
@@ -85,7 +74,7 @@ fn reason(refusal: &Refusal) -> WebhookRefusal {
 impl Admission {
     /// Decides about a question that the provider does not sign, or whose signature is valid. `None`: it is a delivery.
     pub(super) fn question(
-        &self,
+        &mut self,
         key: Key<'_>,
         delivery: &Delivery<'_>,
         verified: Option<&Verifier>,
@@ -111,24 +100,24 @@ impl Admission {
     }
 
     /// Has a secret kept, and answers once it is.
-    fn keep(&self, key: Key<'_>, secret: Secret, reply: Reply) -> Verdict {
-        let (Some(brought), Some(asked)) = (&key.endpoint().brought, &self.asked) else {
+    fn keep(&mut self, key: Key<'_>, secret: Secret, reply: Reply) -> Verdict {
+        let Some(brought) = &key.endpoint().brought else {
             return Verdict::Refuse(not_kept(key, &KeepError::Closed));
         };
-        match asked.kept.get() {
-            Some(Ok(Kept::First | Kept::Again)) => return Verdict::Reply(reply),
-            Some(Ok(Kept::Ignored)) => return Verdict::Refuse(ignored(key)),
-            Some(Err(error)) => return Verdict::Refuse(not_kept(key, error)),
-            // The deadline passed meanwhile.
-            None if asked.is_keeping.swap(true, Relaxed) => {
-                return Verdict::Refuse(not_kept(key, &KeepError::Late));
-            }
-            None => {}
+        if let Some(kept) = &self.asked.kept {
+            return match kept.get() {
+                Some(Ok(Kept::First | Kept::Again)) => Verdict::Reply(reply),
+                Some(Ok(Kept::Ignored)) => Verdict::Refuse(ignored(key)),
+                Some(Err(error)) => Verdict::Refuse(not_kept(key, error)),
+                // The deadline passed meanwhile.
+                None => Verdict::Refuse(not_kept(key, &KeepError::Late)),
+            };
         }
-        let (brought, asked, now) = (Arc::clone(brought), Arc::clone(asked), self.now);
+        let kept = Arc::clone(self.asked.kept.insert(Arc::default()));
+        let (brought, now) = (Arc::clone(brought), self.now);
         Verdict::NeedsStore(Box::pin(async move {
-            // Set once: the flag lets one attempt begin.
-            let _ = asked.kept.set(brought.keep(&secret, now).await);
+            // Set once: this is the only attempt.
+            let _ = kept.set(brought.keep(&secret, now).await);
         }))
     }
 
@@ -137,16 +126,15 @@ impl Admission {
     /// # Errors
     ///
     /// The store has to be asked, or it was and there is no secret.
-    pub(super) fn verifier<'k>(&self, key: Key<'k>) -> Result<Option<InUse<'k>>, Verdict> {
+    pub(super) fn verifier<'k>(&mut self, key: Key<'k>) -> Result<Option<InUse<'k>>, Verdict> {
         let endpoint = key.endpoint();
-        let (Some(brought), Some(asked)) = (endpoint.brought.as_ref().filter(|b| b.signs()), &self.asked)
-        else {
+        let Some(brought) = endpoint.brought.as_ref().filter(|brought| brought.signs()) else {
             return Ok(endpoint.verifier.as_ref().map(InUse::Own));
         };
         if let Some(verifier) = brought.verifier() {
             return Ok(Some(InUse::Brought(verifier)));
         }
-        if asked.has_looked.swap(true, Relaxed) {
+        if replace(&mut self.asked.look, true) {
             return Err(Verdict::Refuse(missing(key, brought)));
         }
         let brought = Arc::clone(brought);

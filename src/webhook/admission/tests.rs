@@ -79,7 +79,7 @@ fn ask(keys: &KeyTable, flaws: &[Flaw], id: &'static str) -> Verdict {
         now: UNIX_EPOCH + HOUR,
         uptime: UPTIME,
     };
-    let (admission, plan) = match open(&webhooks, &call) {
+    let (mut admission, plan) = match open(&webhooks, &call) {
         Ok(opened) => opened,
         Err(Stopped::Refused(refused)) => return Verdict::Refuse(refused),
         Err(Stopped::Replied(..)) => panic!("it is no handshake"),

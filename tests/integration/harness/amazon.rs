@@ -2,7 +2,7 @@
 //! trusts it by `SSL_CERT_FILE`, so that what runs is the program as it is published.
 
 use super::attache::{Setup, attache};
-use super::stub::{Step, Stub, third_party};
+use super::stub::{Received, Step, Stub, third_party};
 use super::tls::CertificateAuthority;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -37,17 +38,7 @@ impl Amazon {
         let ca = CertificateAuthority::new();
         let host = third_party().with_tls_for(&ca, HOST);
         let certificate = certificate();
-        host.does(move |request| {
-            let body = match request.target().as_str() {
-                CERTIFICATE => certificate.clone(),
-                target if target.starts_with("/?Action=ConfirmSubscription") => "<xml/>".to_owned(),
-                _ => {
-                    return vec![Step::Send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_vec())];
-                }
-            };
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-            vec![Step::Send([head, body].concat().into_bytes())]
-        });
+        host.does(move |request| vec![answer(&certificate, request)]);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
         let proxy = listener.local_addr().expect("an address");
         let behind = host.authority();
@@ -68,10 +59,26 @@ impl Amazon {
         setup.env("SSL_CERT_FILE", roots)
     }
 
+    /// Answers after this time.
+    pub(crate) fn answers_after(&self, pause: Duration) {
+        let certificate = certificate();
+        self.host.does(move |request| vec![Step::Pause(pause), answer(&certificate, request)]);
+    }
+
     /// Returns the targets of the requests so far.
     pub(crate) fn targets(&self) -> Vec<String> {
         self.host.requests().iter().map(|request| request.target()).collect()
     }
+}
+
+fn answer(certificate: &str, request: &Received) -> Step {
+    let target = request.target();
+    let body = match target.as_str() {
+        CERTIFICATE => certificate,
+        target if target.starts_with("/?Action=ConfirmSubscription") => "<xml/>",
+        _ => return Step::Send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_vec()),
+    };
+    Step::Send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
 }
 
 async fn tunnel(mut client: TcpStream, behind: String) {

@@ -6,7 +6,7 @@ use crate::config::parse::{Named, refer};
 use crate::config::problem::Finding;
 use crate::config::tree::View;
 use crate::secret::Secret;
-use crate::signature::sns::Topic;
+use crate::signature::sns::{Topic, TopicFault};
 use crate::signature::{KeySource, RequiredToken, Scheme, Verifier};
 
 /// Maximum number of topics of one webhook.
@@ -114,12 +114,16 @@ fn topics(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Topic>> {
     }
     let topic = |at: &At<'_>| {
         let text = decoder.string(at)?;
-        Topic::parse(text).or_else(|| {
-            let message = format!("{at} is not the ARN of a topic");
-            let finding = Finding::error("invalid_value", decoder.place(at), message);
-            let label = "an ARN is like `arn:aws:sns:eu-central-1:123456789012:orders`, without a wildcard";
-            decoder.reject(finding.label(label))
-        })
+        let fault = match Topic::parse(text) {
+            Ok(topic) => return Some(topic),
+            Err(fault) => fault,
+        };
+        let message = match fault {
+            TopicFault::Isolated(_) => format!("{at} is a topic that attache can't reach"),
+            _ => format!("{at} is not the ARN of a topic"),
+        };
+        let finding = Finding::error("invalid_value", decoder.place(at), message);
+        decoder.reject(finding.label(fault.to_string()))
     };
     let all: Vec<Option<Topic>> = items.iter().map(topic).collect();
     all.into_iter().collect()
