@@ -21,7 +21,7 @@ mod map;
 mod unknown;
 
 pub(super) use given::Given;
-pub(super) use map::{At, Map};
+pub(super) use map::{At, Map, is_word};
 use map::{Keys, Step, UNKNOWN};
 
 /// Maximum of every duration in the file.
@@ -412,9 +412,11 @@ impl<'t> Decoder<'t> {
             View::Mapping(_) => "a mapping",
         };
         let finding = finding.label(format!("this is {found}"));
-        self.reject(match example(at.kind) {
-            Some(example) => finding.help(format!("write it like `{example}`")),
-            None => finding,
+        self.reject(match (example(at.kind), at.absent) {
+            (Some(example), Some(word)) => finding.help(format!("write it like `{example}`, or `{word}`")),
+            (Some(example), None) => finding.help(format!("write it like `{example}`")),
+            (None, Some(word)) => finding.help(format!("write {expected}, or `{word}`")),
+            (None, None) => finding,
         })
     }
 
