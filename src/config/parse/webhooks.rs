@@ -67,7 +67,8 @@ pub(super) fn webhook(
     context: &Context<'_>,
     all: &mut All<'_>,
 ) -> Option<Webhook> {
-    let (webhook, unread) = decoder.secrets.owned(at.to_string(), || read(decoder, at, context, all));
+    let read = || decoder.inheriting(at, context.webhook_defaults, || read(decoder, at, context, all));
+    let (webhook, unread) = decoder.secrets.owned(at.to_string(), read);
     let mut webhook = webhook?;
     let brings_secret = webhook.handshake.as_ref().is_some_and(Handshake::brings_secret);
     let sealed_with = all.brought.sealed_with.as_ref().filter(|_| brings_secret);
