@@ -4,6 +4,7 @@ use super::optional;
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::model::{Handshake, UnreadSecret, Verify};
 use crate::config::problem::Finding;
+use crate::config::scalar::{self, Invalid};
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
 use std::cell::Cell;
@@ -219,12 +220,13 @@ fn with_settings(decoder: &Decoder<'_>, name: &str, at: &At<'_>) -> Option<Hands
     Some(match Handshake::by_name(name)? {
         Handshake::Meta { .. } => Handshake::Meta { verify_token: token()? },
         Handshake::Websub { .. } => {
-            let topics = decoder.required(&map, "topics").and_then(|at| texts(decoder, &at, "a topic"));
+            let topics =
+                decoder.required(&map, "topics").and_then(|at| texts(decoder, &at, "a topic", scalar::topic));
             let verify_token = token();
             Handshake::Websub { topics: topics?, verify_token: verify_token? }
         }
         Handshake::Cloudevents { .. } => {
-            let origins = optional(map.get("origins"), |at| texts(decoder, at, "an origin"));
+            let origins = optional(map.get("origins"), |at| texts(decoder, at, "an origin", scalar::origin));
             Handshake::Cloudevents { origins: origins.or(Vec::new())? }
         }
         plain => plain,
@@ -232,19 +234,23 @@ fn with_settings(decoder: &Decoder<'_>, name: &str, at: &At<'_>) -> Option<Hands
 }
 
 /// Reads a list of texts that arrive in the head of a request.
-fn texts(decoder: &Decoder<'_>, at: &At<'_>, what: &str) -> Option<Vec<String>> {
+fn texts(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    what: &str,
+    parse: fn(&str) -> Result<String, Invalid>,
+) -> Option<Vec<String>> {
     let items: Vec<At<'_>> = decoder.sequence(at)?.collect();
     if items.is_empty() {
         return decoder.empty(at);
     }
-    let text = |at: &At<'_>| {
-        let text = decoder.string(at)?;
+    let visible = |text: &str| {
         if text.len() <= MAX_TEXT && text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Some(text.to_owned());
+            return parse(text);
         }
-        let finding = Finding::error("invalid_value", decoder.place(at), format!("{at} is not {what}"));
-        decoder.reject(finding.label(format!("visible ASCII characters only, at most {MAX_TEXT}")))
+        Err(Invalid { label: "visible ASCII characters only, at most 2048", help: None })
     };
-    let texts: Vec<Option<String>> = items.iter().map(text).collect();
+    let texts: Vec<Option<String>> =
+        items.iter().map(|at| decoder.parsed(at, "invalid_value", what, visible)).collect();
     texts.into_iter().collect()
 }

@@ -4,6 +4,7 @@ mod fetched;
 mod fit;
 mod parts;
 mod replay;
+mod text;
 
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Use};
