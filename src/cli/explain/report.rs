@@ -217,6 +217,7 @@ impl Report {
             let scheme = verifier.scheme().as_str();
             let whose = match (verifier.token(), verifier.topics()) {
                 (Some(token), _) => format!("{scheme} of the issuer `{}`", token.issuer),
+                (None, Some([topic])) => format!("{scheme} of the topic {}", topic.as_str()),
                 (None, Some(topics)) => format!("{scheme} of {} topics", topics.len()),
                 (None, None) => scheme.to_owned(),
             };

@@ -111,6 +111,27 @@ fn a_webhook_call_gets_its_plan() {
 }
 
 #[test]
+fn a_signature_is_named_as_in_the_file() {
+    let arn = |name: &str| format!("arn:aws:sns:eu-central-1:123456789012:{name}");
+    let (one, two) = (arn("orders"), format!("{}, {}", arn("orders"), arn("returns")));
+    for (verify, name, line) in [
+        ("scheme: custom, header: X-S, secret: hunter2".to_owned(), "custom", "custom;"),
+        ("scheme: hmac, header: X-S, secret: hunter2".to_owned(), "hmac", "hmac;"),
+        (format!("scheme: sns, topics: [{one}]"), "sns", &*format!("sns of the topic {one};")),
+        (format!("scheme: sns, topics: [{two}]"), "sns", "sns of 2 topics;"),
+    ] {
+        let yaml = yaml().replacen(
+            "      allow_from: [10.0.0.0/8]\n",
+            &format!("      verify: {{ {verify} }}\n"),
+            1,
+        );
+        let (json, human) = explain_with(&yaml, &["POST", &format!("/webhooks/{KEY}")]);
+        assert_eq!(json["verify"], name, "{json}");
+        assert!(human.contains(&format!("signature   {line}")), "{human}");
+    }
+}
+
+#[test]
 fn a_refusal_is_explained_as_the_log_would() {
     let old = format!("/webhooks/{OLD}");
     let new = format!("/webhooks/{KEY}");
