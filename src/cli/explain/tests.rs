@@ -107,6 +107,7 @@ fn a_webhook_call_gets_its_plan() {
         assert_eq!((&json["allow_from"], &json["max_body"]), (&json!(["10.0.0.0/8"]), &json!(1 << 20)));
     }
     let (json, _) = explain(&["POST", "/webhooks/chat", "--header", &format!("x-key: {NAMED}")]);
+    assert_eq!(json["buffered"], Value::Null, "no body is read ahead: {json}");
     assert_eq!((&json["service"], &json["outcome"]), (&json!("chat"), &json!("forwarded")), "{json}");
 }
 
@@ -126,7 +127,7 @@ fn a_signature_is_named_as_in_the_file() {
             1,
         );
         let (json, human) = explain_with(&yaml, &["POST", &format!("/webhooks/{KEY}")]);
-        assert_eq!(json["verify"], name, "{json}");
+        assert_eq!((&json["verify"], &json["buffered"]), (&json!(name), &json!(256 << 20)), "{json}");
         assert!(human.contains(&format!("signature   {line}")), "{human}");
     }
 }
