@@ -62,7 +62,8 @@ pub(super) fn handshake(
         (Some(handshake), Some(at)) => {
             let fits = fits(decoder, map, &at, &handshake, verify);
             if handshake.brings_secret() {
-                secrets.need(decoder, &at);
+                let of_verify = (at.name() == Some("verify")).then(|| below(decoder, &at, "secret")).flatten();
+                secrets.need(decoder, of_verify.as_ref().unwrap_or(&at));
             }
             if fits { Given::Value(handshake) } else { Given::Invalid }
         }
@@ -93,7 +94,8 @@ fn has_idle_token(decoder: &Decoder<'_>, map: &Map<'_>, verify: Option<&Verify>)
     if verify.verify_token.is_none() {
         return false;
     }
-    let message = format!("{at}.verify_token has no effect with `handshake`");
+    let Some(at) = below(decoder, &at, "verify_token") else { return true };
+    let message = format!("{at} has no effect with `handshake`");
     let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
     decoder.report(
         finding
@@ -151,13 +153,19 @@ fn fits(
 /// Reports a `secret: { handshake: true }` without a handshake that brings one.
 fn no_one_brings(decoder: &Decoder<'_>, map: &Map<'_>) {
     let Some(at) = map.get("verify") else { return };
-    let message = format!("{at} has a secret that comes by the handshake, and no handshake brings one");
+    let Some(at) = below(decoder, &at, "secret") else { return };
+    let message = format!("{at} comes by the handshake, and no handshake brings one");
     let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
     decoder.report(
         finding
             .label("`secret: { handshake: true }` waits for it")
             .help("`handshake: asana` and `handshake: notion` bring a secret"),
     );
+}
+
+/// Returns the place of a key of `verify`, which has been read.
+fn below<'a>(decoder: &'a Decoder<'_>, verify: &'a At<'a>, key: &'static str) -> Option<At<'a>> {
+    decoder.names(verify)?.own(key)
 }
 
 /// Reads a name, or a name with its settings. The inner `None` is the word `none`.
