@@ -2,11 +2,13 @@
 
 use super::optional;
 use crate::config::decode::{At, Decoder, Given, Map};
+use crate::config::header::{Distinct, Use};
 use crate::config::model::{Handshake, UnreadSecret, Verify};
 use crate::config::problem::Finding;
 use crate::config::scalar::{self, Invalid};
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
+use http::HeaderName;
 use std::cell::Cell;
 
 /// Maximum length of a topic or an origin: both arrive in the head of a request.
@@ -38,12 +40,13 @@ impl BroughtSecrets {
     }
 }
 
-/// Reads `handshake`, or takes the one that `verify` implies, and checks that the two fit together.
+/// Reads `handshake`, or takes the one that `verify` implies, and checks that the two fit together. `removed` has the
+/// headers that are removed from a call before.
 pub(super) fn handshake(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
     verify: &Given<Verify>,
-    secrets: &BroughtSecrets,
+    (secrets, removed): (&BroughtSecrets, &Distinct<'_>),
 ) -> Given<Handshake> {
     let given = optional(map.get("handshake"), |at| read(decoder, at));
     if given.is_invalid() || verify.is_invalid() {
@@ -60,9 +63,11 @@ pub(super) fn handshake(
     };
     match (chosen, map.get("handshake").or_else(|| map.get("verify"))) {
         (Some(handshake), Some(at)) => {
-            let fits = fits(decoder, map, &at, &handshake, verify);
+            let fits =
+                fits(decoder, map, &at, &handshake, verify) && is_there(decoder, &at, &handshake, removed);
             if handshake.brings_secret() {
-                let of_verify = (at.name() == Some("verify")).then(|| below(decoder, &at, "secret")).flatten();
+                let of_verify =
+                    (at.name() == Some("verify")).then(|| below(decoder, &at, "secret")).flatten();
                 secrets.need(decoder, of_verify.as_ref().unwrap_or(&at));
             }
             if fits { Given::Value(handshake) } else { Given::Invalid }
@@ -148,6 +153,14 @@ fn fits(
         return false;
     }
     true
+}
+
+/// Reports a header by which the question is told from a delivery, and that has another use.
+fn is_there(decoder: &Decoder<'_>, at: &At<'_>, handshake: &Handshake, removed: &Distinct<'_>) -> bool {
+    handshake.headers().iter().all(|name| {
+        let (key, place) = (format!("{name} of {at}"), Some(decoder.key(at)));
+        removed.check(decoder, &Use { name: HeaderName::from_static(name), key, place })
+    })
 }
 
 /// Reports a `secret: { handshake: true }` without a handshake that brings one.
