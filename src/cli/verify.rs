@@ -198,7 +198,7 @@ fn of_service(config: &Config, name: &str) -> Result<(Verifier, Option<Handshake
 fn of_arguments(args: &VerifyArgs) -> Result<Verifier, String> {
     let name = args.scheme.as_deref().unwrap_or_default();
     let scheme = match (name, &args.hmac.header) {
-        ("hmac", Some(header)) => Scheme::Custom(Box::new(args.hmac.parts(header.clone())?)),
+        ("hmac", Some(header)) => Scheme::Hmac(Box::new(args.hmac.parts(header.clone())?)),
         ("custom", _) => {
             return Err("a custom scheme has its parts in the configuration: use --service".to_owned());
         }

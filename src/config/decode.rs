@@ -16,12 +16,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 mod given;
+mod inherit;
 mod json;
 mod map;
 mod unknown;
 
 pub(super) use given::Given;
-pub(super) use map::{At, Map};
+pub(super) use map::{At, Map, is_word};
 use map::{Keys, Step, UNKNOWN};
 
 /// Maximum of every duration in the file.
@@ -34,13 +35,17 @@ const SHOWN_KNOWN: usize = 8;
 /// The code of a text with a placeholder that another program should have replaced.
 const PLACEHOLDER: &str = "placeholder";
 
+/// The identity of a reported problem, and the part that it concerns if a value of `defaults` causes it there.
+type Reported = ((Span, &'static str, String), Option<Span>);
+
 /// State of one pass over the tree.
 pub(super) struct Decoder<'t> {
     pub(super) tree: &'t Tree<'t>,
     pub(super) sources: &'t [Source],
     pub(super) secrets: super::secrets::Secrets<'t>,
     findings: RefCell<Vec<Finding>>,
-    reported: RefCell<HashSet<(Span, &'static str, String)>>,
+    reported: RefCell<HashSet<Reported>>,
+    inherited: inherit::Inherited,
     hidden: RefCell<Vec<NodeId>>,
     suggestions: Cell<usize>,
 }
@@ -57,6 +62,7 @@ impl<'t> Decoder<'t> {
             secrets,
             findings: RefCell::default(),
             reported: RefCell::default(),
+            inherited: inherit::Inherited::default(),
             hidden: RefCell::default(),
             suggestions: Cell::new(10_000_000),
         }
@@ -72,9 +78,18 @@ impl<'t> Decoder<'t> {
         self.findings.borrow().iter().any(Finding::refuses)
     }
 
-    /// Reports a problem. A problem in shared text (an anchor, `defaults`) is reported once.
+    /// Reports a problem. A problem in shared text (an anchor, `defaults`) is reported once; one that a value of `defaults`
+    /// has only in the parts that inherit it, once for each of them.
     pub(super) fn report(&self, finding: Finding) {
-        let known = finding.identity().is_some_and(|identity| !self.reported.borrow_mut().insert(identity));
+        let known = finding.identity().is_some_and(|identity| {
+            let heir = self.inherited.heir_of(identity.0);
+            let mut reported = self.reported.borrow_mut();
+            let of_all = (identity, None);
+            if heir.is_some() && reported.contains(&of_all) {
+                return true;
+            }
+            !reported.insert((of_all.0, heir))
+        });
         if !known {
             self.findings.borrow_mut().push(finding);
         }
@@ -412,9 +427,11 @@ impl<'t> Decoder<'t> {
             View::Mapping(_) => "a mapping",
         };
         let finding = finding.label(format!("this is {found}"));
-        self.reject(match example(at.kind) {
-            Some(example) => finding.help(format!("write it like `{example}`")),
-            None => finding,
+        self.reject(match (example(at.kind), at.absent) {
+            (Some(example), Some(word)) => finding.help(format!("write it like `{example}`, or `{word}`")),
+            (Some(example), None) => finding.help(format!("write it like `{example}`")),
+            (None, Some(word)) => finding.help(format!("write {expected}, or `{word}`")),
+            (None, None) => finding,
         })
     }
 

@@ -3,6 +3,7 @@
 //! Built from the tree by the schema, so it needs no list of keys. `attache render` prints it, and `attache diff`
 //! compares it field by field.
 
+use super::decode::is_word;
 use super::redact::url_secrets;
 use super::scalar::invisible;
 use super::schema::{FILE, Key, Kind, Shape, is_source};
@@ -268,6 +269,11 @@ impl Reader<'_, '_> {
         let entry = |at: Option<NodeId>, name: &str| self.entry(at?, name);
         let value = |key: &'static Key| {
             let given = entry(node, key.name).or_else(|| entry(defaults, key.name));
+            if let (Some(node), Some(word)) = (given, key.absent)
+                && is_word(self.tree, node, word)
+            {
+                return None;
+            }
             let found = match given {
                 Some(node) => self.node(node, &key.kind),
                 None if ALWAYS.contains(&key.name) && std::ptr::eq(shape, FILE.shape()?) => {

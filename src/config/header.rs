@@ -80,7 +80,7 @@ impl Purpose {
 }
 
 /// A set of names that must differ in more than case and separators.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Distinct<'a> {
     /// The names of the whole file, for a part of it.
     above: Option<&'a Distinct<'a>>,
@@ -88,7 +88,7 @@ pub(super) struct Distinct<'a> {
 }
 
 /// A name with its use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Use {
     /// The name.
     pub(super) name: HeaderName,

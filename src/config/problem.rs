@@ -420,6 +420,21 @@ impl Finding {
         Self { secondary: Some((span, label.into())), ..self }
     }
 
+    /// Returns true if it points into `text`.
+    pub(super) fn is_within(&self, text: Span) -> bool {
+        self.span.is_some_and(|span| text.contains(span))
+    }
+
+    /// Adds the part of the file that it concerns, whose place is another one.
+    pub(super) fn concern(&mut self, part: &str, place: Span, remedy: &str) {
+        self.message = format!("{part}: {}", self.message);
+        self.help = Some(match self.help.take() {
+            Some(help) => format!("{help}; {remedy}"),
+            None => remedy.to_owned(),
+        });
+        self.secondary.get_or_insert_with(|| (place, "it inherits the default".to_owned()));
+    }
+
     /// Returns what two reports of one problem have in common, if it has a place.
     pub(super) fn identity(&self) -> Option<(Span, &'static str, String)> {
         self.span.map(|span| (span, self.code, self.label.clone()))

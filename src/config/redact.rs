@@ -4,6 +4,7 @@
 //! only if no secret could look like it. Everything else in a line (a comment, an anchor, a tag) is hidden, because
 //! only the tree's nodes are known not to be secret. Of a file without a tree each line is shown up to its first `:`.
 
+use super::decode::is_word;
 use super::scalar::invisible;
 use super::schema::{self, FILE, Kind};
 use super::source::{Line, Source, Span};
@@ -216,7 +217,10 @@ impl Walk<'_, '_> {
             match (shape.and_then(|shape| shape.key(name)), named) {
                 (Some(known), _) => {
                     self.key(*key, false);
-                    self.node(*value, &known.kind, name);
+                    match known.absent {
+                        Some(word) if is_word(self.tree, *value, word) => self.show(*value),
+                        _ => self.node(*value, &known.kind, name),
+                    }
                 }
                 (None, Some(kind)) => {
                     self.key(*key, true);

@@ -149,11 +149,38 @@ pub(super) fn instant(text: &str) -> Result<SystemTime, Invalid> {
 pub(super) fn method(text: &str) -> Result<Method, Invalid> {
     match Method::from_bytes(text.as_bytes()) {
         Ok(Method::CONNECT) => invalid("CONNECT opens a tunnel, which is never forwarded"),
+        Ok(_) if ["TRACE", "TRACK"].iter().any(|name| text.eq_ignore_ascii_case(name)) => {
+            invalid("every request with this method is refused: the answer would show what attache adds")
+        }
         Ok(_) if text.bytes().any(|b| b.is_ascii_lowercase()) => {
             invalid_try("methods are case-sensitive", format!("write `{}`", text.to_ascii_uppercase()))
         }
         Ok(method) => Ok(method),
         Err(_) => invalid_try("a method is one word", "write it like `POST`"),
+    }
+}
+
+/// Parses the name by which a sender of CloudEvents introduces itself.
+pub(super) fn origin(text: &str) -> Result<String, Invalid> {
+    if let Some((_, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':']).next().unwrap_or_default();
+        return invalid_try("a sender states its host name, not a URL", format!("write `{host}`"));
+    }
+    if text.contains('*') {
+        return invalid_try("patterns are not supported", "list each name, or remove `origins` to allow all");
+    }
+    if text.contains(':') {
+        return invalid_try("a sender states no port", "remove it");
+    }
+    check_host(text).map(|()| text.to_owned())
+}
+
+/// Parses the topic of a hub: the URL of a feed. It is compared as it stands.
+pub(super) fn topic(text: &str) -> Result<String, Invalid> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.to_owned()),
+        _ => invalid_try("a hub names a topic by its URL", "write it like `https://blog.example/feed`"),
     }
 }
 

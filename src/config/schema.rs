@@ -59,6 +59,8 @@ pub(super) struct Key {
     pub(super) required: bool,
     /// The default, as the file would spell it.
     pub(super) default: Option<&'static str>,
+    /// The word that has the effect of a left-out key. With it, a service or webhook rejects a value of `defaults`.
+    pub(super) absent: Option<&'static str>,
     /// The key and the value with which it has effect.
     pub(super) with: Option<(&'static str, &'static str)>,
     /// The key and the value with which it has no effect.
@@ -273,6 +275,7 @@ const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
         doc,
         required: false,
         default: None,
+        absent: None,
         with: None,
         unless: None,
         also: &[],
@@ -287,6 +290,10 @@ impl Key {
 
     const fn default(self, default: &'static str) -> Self {
         Self { default: Some(default), ..self }
+    }
+
+    const fn absent(self, word: &'static str) -> Self {
+        Self { absent: Some(word), ..self }
     }
 
     const fn with(self, key: &'static str, value: &'static str) -> Self {

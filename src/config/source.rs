@@ -16,6 +16,13 @@ pub(super) struct Span {
     pub(super) end: u32,
 }
 
+impl Span {
+    /// Returns true if `other` is a part of it.
+    pub(super) fn contains(self, other: Self) -> bool {
+        self.file == other.file && self.start <= other.start && other.end <= self.end
+    }
+}
+
 /// A file of the configuration.
 #[derive(Debug)]
 pub(super) struct Source {

@@ -20,6 +20,8 @@ macro_rules! presets {
             $($(#[$doc])* $variant,)*
             /// Any other provider, as the file says.
             Custom(Box<Parts>),
+            /// The same under its other name, for an HMAC.
+            Hmac(Box<Parts>),
         }
 
         impl Scheme {
@@ -38,8 +40,8 @@ macro_rules! presets {
             pub fn as_str(&self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
-                    Self::Custom(parts) if parts.algorithm.is_hmac() => "hmac",
                     Self::Custom(_) => "custom",
+                    Self::Hmac(_) => "hmac",
                 }
             }
 
@@ -49,7 +51,7 @@ macro_rules! presets {
                         static PRESET: Preset = $preset;
                         Some(&PRESET)
                     })*
-                    Self::Custom(_) => None,
+                    Self::Custom(_) | Self::Hmac(_) => None,
                 }
             }
         }

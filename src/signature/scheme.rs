@@ -48,10 +48,18 @@ impl Scheme {
         new.map(drop).map_err(|(_, fault)| fault)
     }
 
+    /// Returns the parts that the file spells out.
+    pub fn parts(&self) -> Option<&Parts> {
+        match self {
+            Self::Custom(parts) | Self::Hmac(parts) => Some(parts),
+            _ => None,
+        }
+    }
+
     /// Returns the ways to sign. The one whose header is sent counts.
     pub fn ways(&self) -> Vec<Parts> {
-        match (self, self.preset()) {
-            (Self::Custom(parts), _) => vec![(**parts).clone()],
+        match (self.parts(), self.preset()) {
+            (Some(parts), _) => vec![parts.clone()],
             (_, Some(preset)) => preset.parts(""),
             (_, None) => Vec::new(),
         }
@@ -100,9 +108,9 @@ impl Scheme {
 
     /// Returns the header that holds the secret itself. The receiver does not need it.
     pub fn token_header(&self) -> Option<HeaderName> {
-        match self {
-            Self::Custom(parts) => parts.token_header().cloned(),
-            _ => self.preset()?.token_header().map(HeaderName::from_static),
+        match self.parts() {
+            Some(parts) => parts.token_header().cloned(),
+            None => self.preset()?.token_header().map(HeaderName::from_static),
         }
     }
 

@@ -167,6 +167,10 @@ impl ExplainReport {
         self.upstream(asked, &webhook.forward_to, plan);
         self.deadline(plan.route.timeout, plan.route.idle_timeout);
         self.limits(webhook);
+        if snapshot.keys.get(key).endpoint().reads_body() || webhook.handshake.is_some() {
+            let line = format!("the bodies of all webhooks use {} bytes at most", config.buffered);
+            self.add("buffered", json!(config.buffered), "read ahead", line);
+        }
         let misleading = CLIENT_ADDRESS.iter().chain([&CGI_PROXY]).map(|name| (*name).to_owned());
         let token = webhook.verify.as_ref().and_then(|verifier| verifier.scheme().token_header());
         let token = token.map(|name| name.as_str().to_owned());
@@ -217,6 +221,7 @@ impl ExplainReport {
             let scheme = verifier.scheme().as_str();
             let whose = match (verifier.token(), verifier.topics()) {
                 (Some(token), _) => format!("{scheme} of the issuer `{}`", token.issuer),
+                (None, Some([topic])) => format!("{scheme} of the topic {}", topic.as_str()),
                 (None, Some(topics)) => format!("{scheme} of {} topics", topics.len()),
                 (None, None) => scheme.to_owned(),
             };

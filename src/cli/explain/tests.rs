@@ -107,7 +107,29 @@ fn a_webhook_call_gets_its_plan() {
         assert_eq!((&json["allow_from"], &json["max_body"]), (&json!(["10.0.0.0/8"]), &json!(1 << 20)));
     }
     let (json, _) = explain(&["POST", "/webhooks/chat", "--header", &format!("x-key: {NAMED}")]);
+    assert_eq!(json["buffered"], Value::Null, "no body is read ahead: {json}");
     assert_eq!((&json["service"], &json["outcome"]), (&json!("chat"), &json!("forwarded")), "{json}");
+}
+
+#[test]
+fn a_signature_is_named_as_in_the_file() {
+    let arn = |name: &str| format!("arn:aws:sns:eu-central-1:123456789012:{name}");
+    let (one, two) = (arn("orders"), format!("{}, {}", arn("orders"), arn("returns")));
+    for (verify, name, line) in [
+        ("scheme: custom, header: X-S, secret: hunter2".to_owned(), "custom", "custom;"),
+        ("scheme: hmac, header: X-S, secret: hunter2".to_owned(), "hmac", "hmac;"),
+        (format!("scheme: sns, topics: [{one}]"), "sns", &*format!("sns of the topic {one};")),
+        (format!("scheme: sns, topics: [{two}]"), "sns", "sns of 2 topics;"),
+    ] {
+        let yaml = yaml().replacen(
+            "      allow_from: [10.0.0.0/8]\n",
+            &format!("      verify: {{ {verify} }}\n"),
+            1,
+        );
+        let (json, human) = explain_with(&yaml, &["POST", &format!("/webhooks/{KEY}")]);
+        assert_eq!((&json["verify"], &json["buffered"]), (&json!(name), &json!(256 << 20)), "{json}");
+        assert!(human.contains(&format!("signature   {line}")), "{human}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::config::schema::{FILE, Kind, Shape};
 use crate::config::source::Span;
-use crate::config::tree::{Entry, NodeId, Tree, shown_key};
+use crate::config::tree::{Entry, NodeId, Tree, View, shown_key};
 use std::fmt;
 
 /// A node and its path.
@@ -15,6 +15,13 @@ pub(in crate::config) struct At<'a> {
     pub(in crate::config) node: NodeId,
     /// The kind that the schema expects.
     pub(in crate::config) kind: &'static Kind,
+    /// The word that has the effect of a left-out key, if the schema has one for this key.
+    pub(super) absent: Option<&'static str>,
+}
+
+/// Returns true if a value is this word.
+pub(in crate::config) fn is_word(tree: &Tree<'_>, node: NodeId, word: &str) -> bool {
+    matches!(tree.view(node), View::Scalar { text, .. } if text == word)
 }
 
 /// The kind of values below a key that the schema does not know.
@@ -29,7 +36,7 @@ pub(super) enum Step<'a> {
 
 impl<'a> At<'a> {
     pub(in crate::config) fn root(node: NodeId) -> Self {
-        Self { parent: None, step: Step::Root, key: None, node, kind: &FILE }
+        Self { parent: None, step: Step::Root, key: None, node, kind: &FILE, absent: None }
     }
 
     /// Returns its key in the mapping around it.
@@ -42,7 +49,7 @@ impl<'a> At<'a> {
 
     pub(super) fn item(&'a self, index: usize, node: NodeId) -> Self {
         let kind = self.kind.items().unwrap_or(UNKNOWN);
-        At { parent: Some(self), step: Step::Index(index), key: None, node, kind }
+        At { parent: Some(self), step: Step::Index(index), key: None, node, kind, absent: None }
     }
 }
 
@@ -83,9 +90,13 @@ pub(super) enum Keys {
 }
 
 impl<'a> Map<'a> {
-    /// Returns the value of a key, or its default from the file's `defaults`.
+    /// Returns the value of a key, or its default from the file's `defaults`. `None` for the word that has the effect of a
+    /// left-out key.
     pub(in crate::config) fn get(&self, key: &'static str) -> Option<At<'a>> {
-        self.own(key).or_else(|| self.defaults.filter(|defaults| defaults.knows(key))?.own(key))
+        let given = self.own(key);
+        let given = given.or_else(|| self.defaults.filter(|defaults| defaults.knows(key))?.own(key))?;
+        let absent = given.absent.is_some_and(|word| is_word(self.tree, given.node, word));
+        (!absent).then_some(given)
     }
 
     /// Returns the value of a key in the mapping itself.
@@ -111,12 +122,12 @@ impl<'a> Map<'a> {
 
     fn below(&self, &(key, node): &Entry) -> (&'a str, At<'a>) {
         let name = self.tree.key(key);
-        let kind = match self.keys {
-            Keys::Declared(shape) => shape.key(name).map_or(UNKNOWN, |key| &key.kind),
-            Keys::Any(kind) => kind,
+        let (kind, absent) = match self.keys {
+            Keys::Declared(shape) => shape.key(name).map_or((UNKNOWN, None), |key| (&key.kind, key.absent)),
+            Keys::Any(kind) => (kind, None),
         };
         let key = Some(self.tree.span(key));
-        (name, At { parent: Some(self.at), step: Step::Key(name), key, node, kind })
+        (name, At { parent: Some(self.at), step: Step::Key(name), key, node, kind, absent })
     }
 
     /// Returns the entries whose keys the schema knows.

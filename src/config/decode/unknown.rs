@@ -170,6 +170,7 @@ mod tests {
             doc: "",
             required: true,
             default: None,
+            absent: None,
             with: None,
             unless: None,
             also: &[],
@@ -198,7 +199,8 @@ mod tests {
         let root = tree.read(0, &sources[0], &mut Vec::new());
         let last = LastValues::default();
         let decoder = Decoder::new(&tree, &sources, Secrets::new(&Silent, true, &last));
-        let at = At { parent: None, step: Step::Root, key: None, node: root.unwrap(), kind: &KIND };
+        let (node, kind) = (root.unwrap(), &KIND);
+        let at = At { parent: None, step: Step::Root, key: None, node, kind, absent: None };
         let map = decoder.mapping(&at).unwrap();
         for name in ["deadline", "passphrase"] {
             decoder.required(&map, name);

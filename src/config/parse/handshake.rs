@@ -2,10 +2,13 @@
 
 use super::optional;
 use crate::config::decode::{At, Decoder, Given, Map};
+use crate::config::header::{Distinct, Use};
 use crate::config::model::{Handshake, UnreadSecret, Verify};
 use crate::config::problem::Finding;
+use crate::config::scalar::{self, Invalid};
 use crate::config::secrets::PlainText;
 use crate::config::tree::View;
+use http::HeaderName;
 use std::cell::Cell;
 
 /// Maximum length of a topic or an origin: both arrive in the head of a request.
@@ -37,12 +40,13 @@ impl BroughtSecrets {
     }
 }
 
-/// Reads `handshake`, or takes the one that `verify` implies, and checks that the two fit together.
+/// Reads `handshake`, or takes the one that `verify` implies, and checks that the two fit together. `removed` has the
+/// headers that are removed from a call before.
 pub(super) fn handshake(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
     verify: &Given<Verify>,
-    secrets: &BroughtSecrets,
+    (secrets, removed): (&BroughtSecrets, &Distinct<'_>),
 ) -> Given<Handshake> {
     let given = optional(map.get("handshake"), |at| read(decoder, at));
     if given.is_invalid() || verify.is_invalid() {
@@ -59,9 +63,12 @@ pub(super) fn handshake(
     };
     match (chosen, map.get("handshake").or_else(|| map.get("verify"))) {
         (Some(handshake), Some(at)) => {
-            let fits = fits(decoder, map, &at, &handshake, verify);
+            let fits =
+                fits(decoder, map, &at, &handshake, verify) && is_there(decoder, &at, &handshake, removed);
             if handshake.brings_secret() {
-                secrets.need(decoder, &at);
+                let of_verify =
+                    (at.name() == Some("verify")).then(|| below(decoder, &at, "secret")).flatten();
+                secrets.need(decoder, of_verify.as_ref().unwrap_or(&at));
             }
             if fits { Given::Value(handshake) } else { Given::Invalid }
         }
@@ -92,7 +99,8 @@ fn has_idle_token(decoder: &Decoder<'_>, map: &Map<'_>, verify: Option<&Verify>)
     if verify.verify_token.is_none() {
         return false;
     }
-    let message = format!("{at}.verify_token has no effect with `handshake`");
+    let Some(at) = below(decoder, &at, "verify_token") else { return true };
+    let message = format!("{at} has no effect with `handshake`");
     let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
     decoder.report(
         finding
@@ -147,16 +155,30 @@ fn fits(
     true
 }
 
+/// Reports a header by which the question is told from a delivery, and that has another use.
+fn is_there(decoder: &Decoder<'_>, at: &At<'_>, handshake: &Handshake, removed: &Distinct<'_>) -> bool {
+    handshake.headers().iter().all(|name| {
+        let (key, place) = (format!("{name} of {at}"), Some(decoder.key(at)));
+        removed.check(decoder, &Use { name: HeaderName::from_static(name), key, place })
+    })
+}
+
 /// Reports a `secret: { handshake: true }` without a handshake that brings one.
 fn no_one_brings(decoder: &Decoder<'_>, map: &Map<'_>) {
     let Some(at) = map.get("verify") else { return };
-    let message = format!("{at} has a secret that comes by the handshake, and no handshake brings one");
+    let Some(at) = below(decoder, &at, "secret") else { return };
+    let message = format!("{at} comes by the handshake, and no handshake brings one");
     let finding = Finding::error("conflicting_keys", decoder.key(&at), message);
     decoder.report(
         finding
             .label("`secret: { handshake: true }` waits for it")
             .help("`handshake: asana` and `handshake: notion` bring a secret"),
     );
+}
+
+/// Returns the place of a key of `verify`, which has been read.
+fn below<'a>(decoder: &'a Decoder<'_>, verify: &'a At<'a>, key: &'static str) -> Option<At<'a>> {
+    decoder.names(verify)?.own(key)
 }
 
 /// Reads a name, or a name with its settings. The inner `None` is the word `none`.
@@ -219,12 +241,13 @@ fn with_settings(decoder: &Decoder<'_>, name: &str, at: &At<'_>) -> Option<Hands
     Some(match Handshake::by_name(name)? {
         Handshake::Meta { .. } => Handshake::Meta { verify_token: token()? },
         Handshake::Websub { .. } => {
-            let topics = decoder.required(&map, "topics").and_then(|at| texts(decoder, &at, "a topic"));
+            let topics =
+                decoder.required(&map, "topics").and_then(|at| texts(decoder, &at, "a topic", scalar::topic));
             let verify_token = token();
             Handshake::Websub { topics: topics?, verify_token: verify_token? }
         }
         Handshake::Cloudevents { .. } => {
-            let origins = optional(map.get("origins"), |at| texts(decoder, at, "an origin"));
+            let origins = optional(map.get("origins"), |at| texts(decoder, at, "an origin", scalar::origin));
             Handshake::Cloudevents { origins: origins.or(Vec::new())? }
         }
         plain => plain,
@@ -232,19 +255,23 @@ fn with_settings(decoder: &Decoder<'_>, name: &str, at: &At<'_>) -> Option<Hands
 }
 
 /// Reads a list of texts that arrive in the head of a request.
-fn texts(decoder: &Decoder<'_>, at: &At<'_>, what: &str) -> Option<Vec<String>> {
+fn texts(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    what: &str,
+    parse: fn(&str) -> Result<String, Invalid>,
+) -> Option<Vec<String>> {
     let items: Vec<At<'_>> = decoder.sequence(at)?.collect();
     if items.is_empty() {
         return decoder.empty(at);
     }
-    let text = |at: &At<'_>| {
-        let text = decoder.string(at)?;
+    let visible = |text: &str| {
         if text.len() <= MAX_TEXT && text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Some(text.to_owned());
+            return parse(text);
         }
-        let finding = Finding::error("invalid_value", decoder.place(at), format!("{at} is not {what}"));
-        decoder.reject(finding.label(format!("visible ASCII characters only, at most {MAX_TEXT}")))
+        Err(Invalid { label: "visible ASCII characters only, at most 2048", help: None })
     };
-    let texts: Vec<Option<String>> = items.iter().map(text).collect();
+    let texts: Vec<Option<String>> =
+        items.iter().map(|at| decoder.parsed(at, "invalid_value", what, visible)).collect();
     texts.into_iter().collect()
 }

@@ -290,6 +290,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         // An unreadable secret concerns the webhooks that use it.
         new_webhook = Some(decoder.secrets.owned(defaults.at.to_string(), check).0);
     }
+    for defaults in service_defaults.iter().chain(&webhook_defaults) {
+        decoder.inherit(defaults);
+    }
     let services = named(decoder, &map, "services", |at, name| {
         services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
     });

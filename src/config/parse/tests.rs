@@ -322,3 +322,19 @@ proptest! {
         }
     }
 }
+
+/// Reads the case with its `defaults`, and without.
+#[test]
+fn a_service_that_leaves_every_default_out_is_as_without_defaults() {
+    let text = std::fs::read_to_string("tests/config_cases/valid_defaults_left_out.yaml").unwrap();
+    let texts = [text.clone(), text.replace("\ndefaults:", "\nx-defaults:")];
+    let [with, without] = texts.each_ref().map(|text| good(text));
+    assert!(with.services["own"] == without.services["own"], "{:?}", with.services["own"]);
+    assert!(with.services["default"] != without.services["default"]);
+    let fields = texts.map(|text| {
+        let effective = effective(&[Source::new("a.yaml".into(), text)]).unwrap();
+        effective.fields(&["services", "own"])
+    });
+    assert_eq!(fields[0], fields[1]);
+    assert!(!fields[0].keys().any(|field| field.starts_with("webhook.replay")), "{:?}", fields[0]);
+}

@@ -4,6 +4,7 @@ mod fetched;
 mod fit;
 mod parts;
 mod replay;
+mod text;
 
 use crate::config::decode::{At, Decoder, Given, Map};
 use crate::config::header::{Distinct, Use};
@@ -140,8 +141,8 @@ fn is_webhook_id_right(
 
 /// Reports the headers of the scheme that have another use.
 fn are_distinct(decoder: &Decoder<'_>, map: &Map<'_>, scheme: &Scheme, names: &mut Distinct<'_>) -> bool {
-    if let Scheme::Custom(custom) = scheme {
-        return fit::are_distinct(decoder, map, custom, names);
+    if let Some(parts) = scheme.parts() {
+        return fit::are_distinct(decoder, map, parts, names);
     }
     let mut fine = true;
     if let Some(at) = map.get("scheme") {
@@ -274,8 +275,10 @@ fn public_keys(decoder: &Decoder<'_>, map: &Map<'_>, scheme: &Scheme) -> Option<
 
 fn scheme(decoder: &Decoder<'_>, map: &Map<'_>, at: &At<'_>) -> Option<Scheme> {
     let name = decoder.string(at)?;
-    if name == "hmac" || name == "custom" {
-        return parts::parts(decoder, map, name).map(|parts| Scheme::Custom(Box::new(parts)));
+    match name {
+        "custom" => return parts::parts(decoder, map, name).map(|parts| Scheme::Custom(Box::new(parts))),
+        "hmac" => return parts::parts(decoder, map, name).map(|parts| Scheme::Hmac(Box::new(parts))),
+        _ => {}
     }
     let Some(scheme) = Scheme::by_name(name) else {
         let message = format!("{at} is not a known scheme");

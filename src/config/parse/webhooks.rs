@@ -67,7 +67,8 @@ pub(super) fn webhook(
     context: &Context<'_>,
     all: &mut All<'_>,
 ) -> Option<Webhook> {
-    let (webhook, unread) = decoder.secrets.owned(at.to_string(), || read(decoder, at, context, all));
+    let read = || decoder.inheriting(at, context.webhook_defaults, || read(decoder, at, context, all));
+    let (webhook, unread) = decoder.secrets.owned(at.to_string(), read);
     let mut webhook = webhook?;
     let brings_secret = webhook.handshake.as_ref().is_some_and(Handshake::brings_secret);
     let sealed_with = all.brought.sealed_with.as_ref().filter(|_| brings_secret);
@@ -134,11 +135,13 @@ struct Settings {
 fn settings(decoder: &Decoder<'_>, map: &Map<'_>, context: &Context<'_>, all: &All<'_>) -> Settings {
     let mut names = Distinct::below(all.names);
     let key_in = optional(map.get("key_in"), |at| key_in(decoder, at, &mut names));
+    // Those that are removed from a call before `verify`, `handshake` and `replay` read it. They may share theirs.
+    let removed = names.clone();
     let surroundings = (all.public_url, all.issuers);
     let verify = optional(map.get("verify"), |at| verify::verify(decoder, at, surroundings, &mut names));
-    let handshake = handshake::handshake(decoder, map, &verify, &all.brought);
+    let handshake = handshake::handshake(decoder, map, &verify, (&all.brought, &removed));
     let verifier = verify.as_ref().value().map(|verify| &verify.verifier);
-    let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier));
+    let replay = optional(map.get("replay"), |at| verify::replay(decoder, at, verifier, &removed));
     let told_apart_by = replay.as_ref().value().map_or(&[][..], |replay| &replay.distinguish_by);
     let asked_by = handshake.as_ref().value().map_or(&[][..], Handshake::headers);
     let read = (verifier, asked_by, told_apart_by);

@@ -69,7 +69,7 @@ static WEBSUB: Shape = Shape {
         key(
             "topics",
             Kind::List(&Kind::Text),
-            "The topics that are wanted, as the hub names them. A subscription to another one is not confirmed; the end of \
+            "The topics that are wanted: their URLs, as the hub names them. A subscription to another one is not confirmed; the end of \
              one of these neither.",
         )
         .required()
@@ -84,8 +84,12 @@ static CLOUDEVENTS: Shape = Shape {
     name: "handshake.cloudevents",
     doc: "The handshake of CloudEvents. `rate_limit` of the webhook is the rate that it allows.",
     example: "{ origins: [eventgrid.azure.net] }",
-    keys: &[key("origins", Kind::List(&Kind::Text), "The senders that may deliver. Default: all.")
-        .also(&["origin"])],
+    keys: &[key(
+        "origins",
+        Kind::List(&Kind::Text),
+        "The host names of the senders that may deliver. Default: all.",
+    )
+    .also(&["origin"])],
     extends: None,
     elsewhere: &[],
 };

@@ -48,6 +48,9 @@ fn object(shape: &'static Shape) -> Value {
 fn property(key: &Key) -> Value {
     let fewest = usize::from(!MAY_BE_EMPTY.contains(&key.name));
     let mut property = kind(&key.kind, fewest);
+    if let Some(word) = key.absent {
+        property = json!({ "anyOf": [property, { "const": word }] });
+    }
     if let Value::Object(property) = &mut property {
         // Draft-07 ignores keywords beside a `$ref`.
         if let Some(reference) = property.remove("$ref") {

@@ -41,7 +41,8 @@ fn row(page: &mut String, key: &Key) {
     let with = key.with.map_or(String::new(), |(key, value)| format!("With `{key}: {value}`. "));
     let unless = key.unless.map_or(String::new(), |(key, value)| format!("Not with `{key}: {value}`. "));
     let doc = format!("{with}{unless}{}", key.doc.replace('|', "\\|"));
-    let _ = writeln!(page, "| {name} | {} | {default} | {doc} |", value(&key.kind));
+    let absent = key.absent.map_or(String::new(), |word| format!(", or `{word}`"));
+    let _ = writeln!(page, "| {name} | {}{absent} | {default} | {doc} |", value(&key.kind));
 }
 
 fn value(kind: &Kind) -> String {

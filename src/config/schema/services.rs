@@ -83,6 +83,7 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
             "Time limit for one connection to the service: its name, TCP, TLS, and the proxy before it. Default: what is \
              left of `timeout`.",
         )
+        .absent("none")
         .also(&["connection_timeout", "connect_timeout_ms", "proxy_connect_timeout"]),
         key(
             "timeout_message",
@@ -93,7 +94,8 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
             "timeout_response",
             Kind::Map(&TIMEOUT_RESPONSE),
             "The whole answer on timeout, instead of attache's.",
-        ),
+        )
+        .absent("none"),
         key(
             "idle_timeout",
             Kind::Duration,
@@ -107,13 +109,15 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
              token.",
         )
         .default("true"),
-        ALLOW,
-        SET_HEADERS,
-        REMOVE_HEADERS,
-        MAX_BODY,
-        RATE_LIMIT,
+        ALLOW.absent("all"),
+        SET_HEADERS.absent("none"),
+        REMOVE_HEADERS.absent("none"),
+        MAX_BODY.absent("none"),
+        RATE_LIMIT.absent("none"),
         MAX_CONCURRENT,
-        key("retries", Kind::Map(&RETRIES), "The repetition of requests that failed. Off by default.").also(&["retry"]),
+        key("retries", Kind::Map(&RETRIES), "The repetition of requests that failed. Off by default.")
+            .absent("none")
+            .also(&["retry"]),
         key("proxy", OWN_PROXY, "The forward proxy to the service in place of the file's, or `direct`."),
         key("tls", Kind::Map(&SERVICE_TLS), "TLS of the connections to the service."),
         key(
@@ -128,7 +132,8 @@ pub(super) static SERVICE_SETTINGS: Shape = Shape {
             Kind::Word(&["headers", "body"]),
             "Replaces copies of the credential in responses by `[redacted]`: in header fields, or also in bodies of text. \
              Best effort. The credential has at least 8 characters.",
-        ),
+        )
+        .absent("none"),
         key(
             "private_network",
             Kind::Bool,

@@ -107,3 +107,20 @@ fn the_shipped_file_has_every_key() {
     });
     assert!(missing.is_empty(), "config/attache.yaml does not name {missing:?}");
 }
+
+/// One service can do without a default of the file: by a word for a left-out key, or by a value that is the default.
+#[test]
+fn every_key_of_defaults_can_be_left_out_again() {
+    // `user` has no default; `handshake` has its own `none`; `tls: {}` and `proxy: direct` are values; a text and a number
+    // that attache chooses can only be replaced.
+    const VALUES: [&str; 6] = ["user", "handshake", "tls", "proxy", "timeout_message", "max_concurrent"];
+    let defaults = ROOT.key("defaults").and_then(|key| key.kind.shape()).unwrap();
+    for section in defaults.keys() {
+        for key in section.kind.shape().unwrap().keys() {
+            let word = key.absent.is_some_and(|word| ["none", "all"].contains(&word));
+            let found = word || key.default.is_some() || VALUES.contains(&key.name);
+            assert!(found, "{}.{}", section.name, key.name);
+            assert!(!key.absent.is_some_and(|word| key.kind.words().contains(&word)), "{}", key.name);
+        }
+    }
+}

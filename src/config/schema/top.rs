@@ -274,8 +274,8 @@ static STATE: Shape = Shape {
 
 static DEFAULTS: Shape = Shape {
     name: "defaults",
-    doc: "Values for keys that are left out. A service's own value replaces the \
-             default as a whole.",
+    doc: "Values for keys that are left out. A service's own value replaces the default as a whole; `none`, or `all` \
+          where a key restricts, has the effect of a file without that default.",
     example: "{ service: { timeout: 10s } }",
     keys: &[
         key("service", Kind::Map(&SERVICE_SETTINGS), "For services with a `server_url`."),

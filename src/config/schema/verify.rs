@@ -43,7 +43,8 @@ pub(super) static VERIFY: Shape = Shape {
         key(
             "claims",
             Kind::Names(&Kind::OpenJson),
-            "The claims that this token must have, with their values.",
+            "The claims that this token must have, with their values, beside those that attache checks by itself: `iss`, `aud`, \
+             and the times.",
         ),
         key(
             "tolerance",

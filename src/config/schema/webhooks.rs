@@ -63,12 +63,14 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
             Kind::OneOf(&[Kind::List(&Kind::Network), Kind::Network]),
             "The addresses and networks that calls may come from. Default: all.",
         )
+        .absent("all")
         .also(&["allow", "allowlist", "whitelist", "ip_allowlist"]),
         key(
             "rate_limit",
             Kind::Map(&RATE),
             "The rate of each key. Only deliveries that would be forwarded count. Default: none.",
         )
+        .absent("none")
         .also(&["rate", "limit"]),
         key(
             "max_concurrent",
@@ -76,9 +78,11 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
             "The maximum number of calls that are being forwarded at the same time; tunnels are not counted. \
              Default: none.",
         )
+        .absent("none")
         .also(&["max_connections", "concurrency", "max_requests"]),
-        SET_HEADERS,
+        SET_HEADERS.absent("none"),
         key("verify", Kind::Map(&VERIFY), "The signature that a call needs in addition to its key.")
+            .absent("none")
             .also(&["signature", "hmac"]),
         key(
             "handshake",
@@ -86,12 +90,15 @@ pub(super) static WEBHOOK_SETTINGS: Shape = Shape {
             "The provider's question before its first delivery, which attache answers. Default: the one of `verify.scheme`.",
         )
         .also(&["challenge", "validation"]),
-        key("replay", Kind::Map(&REPLAY), "The treatment of duplicate deliveries.").also(&["dedup"]),
+        key("replay", Kind::Map(&REPLAY), "The treatment of duplicate deliveries.")
+            .absent("none")
+            .also(&["dedup"]),
         key(
             "refusals",
             Kind::Map(&REFUSALS),
             "Changed answers to refused calls, if a provider requires them.",
-        ),
+        )
+        .absent("none"),
     ],
     extends: None,
     elsewhere: &[],

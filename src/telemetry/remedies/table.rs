@@ -753,8 +753,8 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         code: Some(ErrorCode::SignatureInvalid),
         reasons: &["signature_missing"],
-        cause: "A header of the signature is missing.",
-        action: "Switch signing on at the provider, and compare `verify.scheme`.",
+        cause: "A header of the signature is missing, or the provider signs one that attache removes.",
+        action: "Switch signing on at the provider, and compare `verify.scheme`. The line of the log names a header that the provider must not sign.",
         see: "",
     },
     Remedy {

@@ -3,6 +3,7 @@
 use super::duplicate::{Identity, MAX_ID};
 use super::{Admission, Forward, Refused, Verdict, Webhooks};
 use crate::error_code::ErrorCode;
+use crate::header_name::{HOP_BY_HOP, is_reserved, misleads_receiver, same};
 use crate::jwt::verify::JwtRefusal;
 use crate::limits::Permit;
 use crate::plan::{Plan, Refusal};
@@ -146,13 +147,30 @@ pub fn verify_at(
     Ok(signed)
 }
 
-fn unsigned(key: Key<'_>, fault: &Fault) -> Box<Refused> {
+/// Returns the text of a fault. A provider may sign headers that the receiver does not get. They are removed before the
+/// signature is verified, so that all that is verified is forwarded; at the provider's end they are not missing.
+fn explained(key: Key<'_>, fault: &Fault) -> String {
+    let Fault::Missing(name) = fault else { return fault.to_string() };
+    let why = if HOP_BY_HOP.contains(&name.as_str()) {
+        "it concerns one connection only"
+    } else if is_reserved(name.as_str()) || misleads_receiver(name.as_str()) {
+        "the receiver could take it for a fact about the client"
+    } else if key.endpoint().route.replaced.iter().any(|replaced| same(name.as_str(), replaced)) {
+        "the receiver gets one of attache's, or it holds the key of the call"
+    } else {
+        return fault.to_string();
+    };
+    format!("attache removes the header {name} before it verifies: {why}; the provider must not sign it")
+}
+
+pub(super) fn unsigned(key: Key<'_>, fault: &Fault) -> Box<Refused> {
     if let Fault::KeyUnavailable(what) = fault {
         let detail = format!("{what} can't be fetched now, so the signature can't be verified");
         let refusal = Refusal::new(ErrorCode::CredentialUnavailable, detail).retry_later();
         return Refused::new(key, refusal, WebhookRefusal::KeyUnavailable).logged(fault.to_string());
     }
-    let detail = format!("the request's signature is not valid: {fault}");
+    let explained = explained(key, fault);
+    let detail = format!("the request's signature is not valid: {explained}");
     let reason = match fault {
         Fault::Missing(_) => WebhookRefusal::SignatureMissing,
         Fault::Duplicate(_) | Fault::Malformed(..) | Fault::Content(_) => WebhookRefusal::SignatureMalformed,
@@ -167,7 +185,7 @@ fn unsigned(key: Key<'_>, fault: &Fault) -> Box<Refused> {
         | Fault::KeyUnavailable(_) => WebhookRefusal::SignatureMismatch,
     };
     let refusal = Refusal::new(ErrorCode::SignatureInvalid, detail);
-    Refused::new(key, refusal, reason).logged(fault.to_string())
+    Refused::new(key, refusal, reason).logged(explained)
 }
 
 fn of_token(reason: JwtRefusal) -> WebhookRefusal {

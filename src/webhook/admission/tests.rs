@@ -1,8 +1,8 @@
 use super::*;
-use crate::config::model::{ApiKey, Rate, Replay, Webhook};
+use crate::config::model::{ApiKey, KeyIn, Rate, Replay, Webhook};
 use crate::route::{Carried, Parts, Route};
 use crate::secret::{Secret, hex, sha256};
-use crate::signature::{Delivery, Scheme, Verifier};
+use crate::signature::{Delivery, Fault, Scheme, Verifier};
 use crate::webhook::replay::Deliveries;
 use crate::webhook::tests::webhook_with;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -174,4 +174,23 @@ fn an_unsigned_id_is_logged_and_not_vouched_for() {
     assert_eq!(again.delivery_id.as_deref(), Some("1"));
     let forward = forwarded(ask(&keys, &[], "with white space"));
     assert_eq!(forward.delivery_id, None, "no id of a provider");
+}
+
+/// A provider may sign what no receiver gets; its signature is not missing.
+#[test]
+fn a_signed_header_that_attache_removes_is_named_as_such() {
+    let webhook = Webhook { key_in: KeyIn::Header(HeaderName::from_static("x-key")), ..webhook(true) };
+    let keys = table(&webhook, &Arc::default());
+    let key = keys.iter().next().expect("a key");
+    for (name, text) in [
+        ("x-forwarded-for", "the receiver could take it for a fact about the client"),
+        ("cf-connecting-ip", "the receiver could take it for a fact about the client"),
+        ("te", "it concerns one connection only"),
+        ("x-key", "it holds the key of the call"),
+        ("x-signature", "the header x-signature is missing"),
+    ] {
+        let refused = delivery::unsigned(key, &Fault::Missing(HeaderName::from_static(name)));
+        let log = refused.log.as_deref().unwrap_or_default();
+        assert!(log.contains(text) && refused.refusal.detail.contains(text), "{log}");
+    }
 }

@@ -8,6 +8,7 @@ use crate::config::tree::View;
 use crate::secret::Secret;
 use crate::signature::sns::{Topic, TopicFault};
 use crate::signature::{KeySource, RequiredToken, Scheme, Verifier};
+use serde_json::Value;
 
 /// Maximum number of topics of one webhook.
 const MAX_TOPICS: usize = 256;
@@ -55,7 +56,8 @@ pub(super) fn needs(
     let topics = map.get("topics").map(|at| topics(decoder, &at));
     let issuer =
         map.get("issuer").map(|at| refer(decoder, &at, "issuer", issuers, "define it under `issuers`"));
-    let given = map.get("claims").map(|at| claims(decoder, &at));
+    let named = issuer.as_ref().and_then(Option::as_deref);
+    let given = map.get("claims").map(|at| claims(decoder, &at, scheme, named));
     let source = scheme.map(Scheme::key_source);
     let mut fine = true;
     let mut no_use = |key: &'static str, label: &str, help: &str| {
@@ -129,12 +131,60 @@ fn topics(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<Topic>> {
     all.into_iter().collect()
 }
 
-/// Reads `claims`: their names, and the values that a token must have.
-fn claims(decoder: &Decoder<'_>, at: &At<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
+/// Reads `claims`: their names, and the values that a token must have. A value that no good token has is refused.
+fn claims(
+    decoder: &Decoder<'_>,
+    at: &At<'_>,
+    scheme: Option<&Scheme>,
+    issuer: Option<&Issuer>,
+) -> Option<serde_json::Map<String, Value>> {
     let entries = decoder.names(at)?;
-    let all = entries.entries().map(|(name, at)| (name.to_owned(), decoder.json(&at)));
-    let all: Vec<_> = all.collect();
-    all.into_iter().map(|(name, value)| Some((name, value?))).collect()
+    let always = scheme.map_or(&[][..], |scheme| scheme.claims().1);
+    let read = |(name, at): (&str, At<'_>)| {
+        let value = decoder.json(&at)?;
+        if let Some((label, help)) = unmatched(name, &value, always, issuer) {
+            let message = format!("{at} can't be required of a token");
+            let finding = Finding::error("invalid_value", decoder.key(&at), message);
+            return decoder.reject(finding.label(label).help(help));
+        }
+        Some((name.to_owned(), value))
+    };
+    let all: Vec<_> = entries.entries().map(read).collect();
+    all.into_iter().collect()
+}
+
+/// Returns why no token passes with this value of the claim, or only one, and the remedy.
+fn unmatched(
+    name: &str,
+    value: &Value,
+    always: &[&str],
+    issuer: Option<&Issuer>,
+) -> Option<(&'static str, &'static str)> {
+    Some(match name {
+        "iss" => ("it is compared with `issuer` of the issuer already", "remove it"),
+        "exp" | "nbf" | "iat" => ("attache compares the times of each token with its clock", "remove it"),
+        "jti" => ("it is another one in each token", "remove it"),
+        "aud" => {
+            let audiences = &issuer?.audiences;
+            let is_one =
+                |value: &Value| value.as_str().is_some_and(|text| audiences.iter().any(|a| a == text));
+            let passes = match value {
+                Value::Array(list) => list.iter().all(Value::is_string) && list.iter().any(is_one),
+                value => is_one(value),
+            };
+            if passes {
+                return None;
+            }
+            (
+                "a token for another audience than those of the issuer is refused",
+                "add it to `audience` of the issuer",
+            )
+        }
+        name if always.contains(&name) && *value != Value::Bool(true) => {
+            ("the scheme accepts a token only if this is `true`", "remove it")
+        }
+        _ => return None,
+    })
 }
 
 /// Adds the claims that the scheme requires.
@@ -142,8 +192,8 @@ fn required_claims(
     decoder: &Decoder<'_>,
     map: &Map<'_>,
     scheme: &Scheme,
-    given: Option<Option<serde_json::Map<String, serde_json::Value>>>,
-) -> Option<serde_json::Map<String, serde_json::Value>> {
+    given: Option<Option<serde_json::Map<String, Value>>>,
+) -> Option<serde_json::Map<String, Value>> {
     let mut claims = given.unwrap_or_else(|| Some(serde_json::Map::new()))?;
     let (needed, always) = scheme.claims();
     if let Some(name) = needed.iter().find(|name| !claims.contains_key(**name)) {

@@ -1,6 +1,7 @@
 //! `scheme: custom`: the four parts of a signature, as the file spells them out.
 
 use super::fit::fit_together;
+use super::text;
 use crate::config::decode::{At, Decoder, Map};
 use crate::config::header::Purpose;
 use crate::config::parse::optional;
@@ -13,6 +14,9 @@ use crate::signature::{
 };
 use http::HeaderName;
 use std::borrow::Cow;
+
+/// The character between the key and the value of a pair.
+const ASSIGN: char = '=';
 
 /// The keys of `scheme: custom`.
 pub(super) const KEYS: [&str; 15] = [
@@ -77,7 +81,7 @@ fn signature(
     map: &Map<'_>,
     pairs: Option<&(Pairs, Option<Cow<'static, str>>)>,
 ) -> Option<SignatureAt> {
-    let prefix = map.get("prefix").map_or(Some(""), |at| decoder.string_or_empty(&at));
+    let prefix = map.get("prefix").map_or(Some(""), |at| text::beginning(decoder, &at));
     if let (Some(_), Some(at)) = (map.get("pairs"), map.get("prefix")) {
         return conflict(decoder, &at, "the keys of `pairs` stand before the signatures");
     }
@@ -111,8 +115,12 @@ pub(super) fn headers(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<HeaderNa
 /// Reads `pairs`, and the key of the time among them.
 fn pairs(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(Pairs, Option<Cow<'static, str>>)> {
     let map = decoder.mapping(at)?;
-    let separator = map.get("separator").map_or(Some(","), |at| decoder.string(&at));
-    let owned = |at: &At<'_>| decoder.string(at).map(|key| Cow::Owned(key.to_owned()));
+    let separator = map.get("separator").map_or(Some(','), |at| text::separator(decoder, &at, ASSIGN));
+    // A key is judged by a valid separator alone.
+    let between = separator.unwrap_or(',');
+    let owned = |at: &At<'_>| {
+        text::key(decoder, at, between, ASSIGN).map(|key| Cow::<'static, str>::Owned(key.to_owned()))
+    };
     let time = optional(map.get("time"), owned).checked().ok();
     let signatures = decoder.required(&map, "version").and_then(|at| match decoder.tree.view(at.node) {
         View::Sequence([]) => decoder.empty(&at),
@@ -122,14 +130,13 @@ fn pairs(decoder: &Decoder<'_>, at: &At<'_>) -> Option<(Pairs, Option<Cow<'stati
         }
         _ => owned(&at).map(|key| vec![key]),
     });
-    let mut characters = separator?.chars();
-    let (Some(separator), None) = (characters.next(), characters.next()) else {
-        let at = map.get("separator")?;
-        let message = format!("{at} is not one character");
-        return decoder
-            .reject(Finding::error("invalid_value", decoder.place(&at), message).label("too long"));
-    };
-    Some((Pairs { separator, assign: '=', signatures: signatures?, ed25519: None }, time?))
+    let (separator, time, signatures): (_, _, Vec<_>) = (separator?, time?, signatures?);
+    if let (Some(key), Some(at)) = (&time, map.get("time"))
+        && signatures.contains(key)
+    {
+        return conflict(decoder, &at, "`version` has this key, of a signature");
+    }
+    Some((Pairs { separator, assign: ASSIGN, signatures, ed25519: None }, time))
 }
 
 /// Reads a value that is in a header or in a member of the body. The outer `None` is an invalid one.
@@ -171,7 +178,7 @@ fn require(decoder: &Decoder<'_>, at: &At<'_>) -> Option<Vec<(HeaderName, String
     let map = decoder.names(at)?;
     let mut all = Vec::new();
     for (name, value) in map.entries() {
-        let value_text = decoder.string(&value).map(str::to_owned);
+        let value_text = text::whole(decoder, &value).map(str::to_owned);
         let parsed = match Purpose::Received.parse(name) {
             Ok(name) => Some(name.into_header_name()),
             Err(invalid) => {

@@ -2,6 +2,7 @@
 
 use super::parts::headers;
 use crate::config::decode::{At, Decoder};
+use crate::config::header::{Distinct, Use};
 use crate::config::model::Replay;
 use crate::config::parse::optional;
 use crate::config::problem::Finding;
@@ -12,11 +13,13 @@ use std::time::Duration;
 
 const DEFAULT_WINDOW: Duration = Duration::from_secs(600);
 
-/// Reads `replay`. It must remember a request for as long as its signature is valid.
+/// Reads `replay`. It must remember a request for as long as its signature is valid. `removed` has the headers that are
+/// removed from a call before.
 pub(in crate::config::parse) fn replay(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     verifier: Option<&Verifier>,
+    removed: &Distinct<'_>,
 ) -> Option<Replay> {
     const ANSWERS: [(&str, StatusCode); 2] = [("409", StatusCode::CONFLICT), ("200", StatusCode::OK)];
     let map = decoder.mapping(at)?;
@@ -29,7 +32,8 @@ pub(in crate::config::parse) fn replay(
                 .help("remove it: such a notification only states that something changed"),
         );
     }
-    let distinguish_by = optional(map.get("distinguish_by"), |at| distinguish_by(decoder, at, verifier));
+    let distinguish_by =
+        optional(map.get("distinguish_by"), |at| distinguish_by(decoder, at, verifier, removed));
     let distinguish_by = distinguish_by.checked().ok();
     if let (Some(verifier), None) = (verifier, map.get("distinguish_by")) {
         needs_no_header(decoder, at, verifier)?;
@@ -79,8 +83,15 @@ fn distinguish_by(
     decoder: &Decoder<'_>,
     at: &At<'_>,
     verifier: Option<&Verifier>,
+    removed: &Distinct<'_>,
 ) -> Option<Vec<HeaderName>> {
     let names = headers(decoder, at)?;
+    let place = Some(decoder.place(at));
+    let is_there =
+        |name: &HeaderName| removed.check(decoder, &Use { name: name.clone(), key: at.to_string(), place });
+    if !names.iter().all(is_there) {
+        return None;
+    }
     if let Some(verifier) = verifier.filter(|verifier| verifier.signs_id()) {
         let message = format!("{at} has no effect");
         let label = format!("`scheme: {}` signs the id of each delivery", verifier.scheme().as_str());
