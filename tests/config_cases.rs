@@ -156,7 +156,9 @@ fn every_alert_uses_existing_metrics() {
     let alerts = fs::read_to_string("config/prometheus/alerts.yaml").expect("the alerts");
     let parsed: serde_yaml::Value = serde_yaml::from_str(&alerts).expect("YAML");
     let groups = parsed["groups"].as_sequence().expect("groups");
-    let known = fs::read_to_string("src/telemetry/metrics/exposition.rs").expect("the metrics");
+    let subjects = fs::read_dir("src/telemetry/metrics/exposition").expect("the families by subject");
+    let files = subjects.map(|entry| entry.expect("a file").path());
+    let known: String = files.map(|file| fs::read_to_string(file).expect("the metrics")).collect();
     let mut seen = 0;
     for rule in groups.iter().flat_map(|group| group["rules"].as_sequence().expect("rules")) {
         let expression = rule["expr"].as_str().expect("an expression");

@@ -3,7 +3,6 @@
 use super::record::{Record, warn_of_caller};
 use crate::config::model::Rights;
 use crate::header_name::same;
-use crate::issuers::Issuers;
 use crate::message::Field;
 use crate::message::authorization::is_token68_byte;
 use crate::message::request::RequestHead;
@@ -143,8 +142,8 @@ fn note_use(callers: &Callers, record: &Record) {
 /// The fields of a caller's request that are not forwarded: those that hold a proof of any caller, and where the caller's
 /// methods or paths are restricted, those that could state another one.
 pub(super) struct Withheld<'a> {
+    snapshot: &'a Snapshot,
     callers: &'a Callers,
-    issuers: &'a Issuers,
     /// The text that proves the caller.
     text: Option<&'a [u8]>,
     rights: Option<&'a Rights>,
@@ -163,12 +162,13 @@ impl<'a> Withheld<'a> {
         let text = proof.text.as_deref().filter(|_| proven.is_some_and(|proven| proven.by_field));
         let restricted = record.caller.filter(|_| callers.enforces() && proven.is_some());
         let rights = restricted.and_then(|caller| callers.get(caller).right(&route.service)?.rights());
-        Some(Self { callers, issuers: &snapshot.issuers, text, rights })
+        Some(Self { snapshot, callers, text, rights })
     }
 
     pub(super) fn has(&self, field: &Field<'_>) -> bool {
         let is_override = |rights: &Rights| overrides(rights).any(|folded| same(field.name_str(), folded));
-        self.callers.holds_proof(self.issuers, field, self.text) || self.rights.is_some_and(is_override)
+        self.callers.holds_proof(&self.snapshot.issuers, field, self.text)
+            || self.rights.is_some_and(is_override)
     }
 }
 
