@@ -72,6 +72,11 @@ impl Scheme {
         self.ways().iter().all(|parts| parts.algorithm.is_public_key())
     }
 
+    /// Returns true if a secret may also be the public key of Standard Webhooks, `whpk_…`.
+    pub fn takes_whpk(&self) -> bool {
+        self.ways().iter().any(|parts| parts.place.has_ed25519())
+    }
+
     /// Returns the kind of key that verifies the signature.
     pub fn key_source(&self) -> KeySource {
         let ways = self.ways();

@@ -186,10 +186,18 @@ fn brought(decoder: &Decoder<'_>, map: &Map<'_>) -> Given<()> {
 
 /// Reads `secret` or `secrets`: one secret or a list, under either name.
 fn secrets(decoder: &Decoder<'_>, map: &Map<'_>, scheme: Option<&Scheme>) -> Option<Vec<Secret>> {
-    if let (Some(at), Some(_)) = (map.get("public_key"), scheme) {
-        let label = "the scheme signs with a secret";
-        let help =
-            "the provider's secret stands under `secret`; others know a public key, and could sign with it";
+    if let (Some(at), Some(scheme)) = (map.get("public_key"), scheme) {
+        let (label, help) = if scheme.takes_whpk() {
+            (
+                "the scheme has one key for both kinds",
+                "move it to `secret`, which takes `whsec_…` and `whpk_…`",
+            )
+        } else {
+            (
+                "the scheme signs with a secret",
+                "the provider's secret stands under `secret`; others know a public key, and could sign with it",
+            )
+        };
         decoder.no_use(&at, "this scheme", label, help);
         return None;
     }
