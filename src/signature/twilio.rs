@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use subtle::ConstantTimeEq as _;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-twilio-signature");
-/// Maximum number of different parameters of a form. Twilio sends fewer than a hundred, and receivers parse no more by
-/// default (Express, PHP, Django). Without a limit, 1 MiB of `0&1&2&…` occupies some 60 times its size.
+/// Maximum number of parameters of a form. Twilio sends fewer than a hundred, and receivers parse no more by default
+/// (Express, PHP, Django). Without a limit, 1 MiB of `0&1&2&…` occupies some 60 times its size. Repeated ones count: each
+/// is compared with others, so 1 MiB of `0&0&0&…` would cost ten times as much as its hash.
 const MAX_PARAMETERS: usize = 1000;
 
 /// The parameters of a form: names and values, each pair once, in the order in which they are signed.
@@ -108,11 +109,11 @@ fn is_form(delivery: &Delivery<'_>) -> Result<bool, Fault> {
 /// Returns the parameters of a form.
 fn form<'d>(body: &'d [u8], trace: &mut Trace) -> Result<Parameters<'d>, Fault> {
     let mut params = Parameters::new();
-    for param in url::form_urlencoded::parse(body) {
-        params.insert(param);
-        if params.len() > MAX_PARAMETERS {
+    for (nth, param) in url::form_urlencoded::parse(body).enumerate() {
+        if nth == MAX_PARAMETERS {
             return Err(Fault::Content("the form has more than 1000 parameters"));
         }
+        params.insert(param);
     }
     trace.passed(|| format!("the body is a form with {} parameters", params.len()));
     Ok(params)
