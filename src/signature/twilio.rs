@@ -14,10 +14,12 @@ use std::collections::BTreeSet;
 use subtle::ConstantTimeEq as _;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-twilio-signature");
-/// Maximum number of parameters of a form. Twilio sends fewer than a hundred, and receivers parse no more by default
-/// (Express, PHP, Django). Without a limit, 1 MiB of `0&1&2&…` occupies some 60 times its size. Repeated ones count: each
-/// is compared with others, so 1 MiB of `0&0&0&…` would cost ten times as much as its hash.
+/// Maximum number of different parameters of a form. Twilio sends fewer than a hundred, and receivers parse no more by
+/// default (Express, PHP, Django). Without a limit, 1 MiB of `0&1&2&…` occupies some 60 times its size.
 const MAX_PARAMETERS: usize = 1000;
+/// Maximum number of parameters, repeated ones included: each is compared with others, so 1 MiB of `0&0&0&…` would cost ten
+/// times as much as its hash.
+const MAX_REPEATED: usize = 20_000;
 
 /// The parameters of a form: names and values, each pair once, in the order in which they are signed.
 type Parameters<'d> = BTreeSet<(Cow<'d, str>, Cow<'d, str>)>;
@@ -110,10 +112,12 @@ fn is_form(delivery: &Delivery<'_>) -> Result<bool, Fault> {
 fn form<'d>(body: &'d [u8], trace: &mut Trace) -> Result<Parameters<'d>, Fault> {
     let mut params = Parameters::new();
     for (nth, param) in url::form_urlencoded::parse(body).enumerate() {
-        if nth == MAX_PARAMETERS {
-            return Err(Fault::Content("the form has more than 1000 parameters"));
-        }
         params.insert(param);
+        if params.len() > MAX_PARAMETERS || nth == MAX_REPEATED {
+            return Err(Fault::Content(
+                "the form has more than 1000 different parameters, or more than 20000",
+            ));
+        }
     }
     trace.passed(|| format!("the body is a form with {} parameters", params.len()));
     Ok(params)
