@@ -353,9 +353,7 @@ fn scalar(text: &str, plain: bool, kind: &Kind) -> Node {
         Kind::Bool | Kind::Integer(..) | Kind::OpenJson if plain => {
             Leaf::plain(serde_yaml::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())))
         }
-        Kind::Path => {
-            Node::Leaf(Leaf { shown: Value::String(text.to_owned()), digest: None, source: true })
-        }
+        Kind::Path => Node::Leaf(Leaf { shown: Value::String(text.to_owned()), digest: None, source: true }),
         // Its user info and query may be secret.
         Kind::Url if !url_secrets(text).is_empty() => {
             let mut shown = text.to_owned();

@@ -305,9 +305,12 @@ async fn a_key_given_by_value_works_like_its_digest() {
 async fn a_slash_that_ends_forward_to_is_kept() {
     let app = app();
     let at = topology(&app.url(), &YAML.replace("{{app}}/hooks/mailer", "{{app}}/hooks/mailer/")).await;
-    for (rest, expected) in
-        [("", "/hooks/mailer/"), ("?a=1", "/hooks/mailer/?a=1"), ("/", "/hooks/mailer/"), ("/x", "/hooks/mailer/x")]
-    {
+    for (rest, expected) in [
+        ("", "/hooks/mailer/"),
+        ("?a=1", "/hooks/mailer/?a=1"),
+        ("/", "/hooks/mailer/"),
+        ("/x", "/hooks/mailer/x"),
+    ] {
         let before = app.seen().heads;
         assert_eq!(at.attache.hook(at.call(rest)).await.status, 200, "{rest}");
         assert_eq!(String::from_utf8_lossy(&app.head(before).await.target), expected, "{rest}");
