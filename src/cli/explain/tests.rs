@@ -197,3 +197,22 @@ services:
         }
     }
 }
+
+#[test]
+fn what_a_callers_right_drops_is_listed() {
+    let yaml = "
+callers:
+  billing:
+    tokens: [{ id: t, sha256: 5e20dfe2397513938b8ab7dbcfd225179d6d504189012a286364ce0a37da168f }]
+    services: { erp: { methods: [GET] }, crm: { methods: [GET] } }
+services:
+  erp: { account: { authorization: none }, server_url: https://erp.example }
+  crm: { account: { authorization: none }, server_url: https://crm.example, allow: { methods: [GET] } }
+";
+    for service in ["erp", "crm"] {
+        let (json, _) = explain_with(yaml, &["--caller", "billing", "GET", &format!("/{service}/x")]);
+        let dropped = json["headers_dropped"].as_array().unwrap();
+        let times = dropped.iter().filter(|name| *name == "x-http-method-override").count();
+        assert_eq!(times, 1, "{service}: {json}");
+    }
+}
