@@ -216,3 +216,26 @@ services:
         assert_eq!(times, 1, "{service}: {json}");
     }
 }
+
+#[test]
+fn what_is_not_read_is_still_told() {
+    let yaml = "
+proxy: { from_environment: true, no_proxy: [inner.example] }
+accounts: { a: { authorization: none } }
+services:
+  bank: { account: a, server_url: https://bank.example, tls: { client_certificate: a.pem, client_key: a.key } }
+  inner: { account: a, server_url: https://inner.example }
+";
+    let (bank, text) = explain_with(yaml, &["GET", "/bank/x"]);
+    assert_eq!(
+        (&bank["tls_client_certificate"], &bank["proxy_from_environment"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(text.contains("a client certificate") && text.contains("attache's own environment"), "{text}");
+    let (inner, text) = explain_with(yaml, &["GET", "/inner/x"]);
+    assert_eq!(
+        (&inner["tls_client_certificate"], &inner["proxy_from_environment"]),
+        (&json!(false), &Value::Null)
+    );
+    assert!(!text.contains("environment"), "{text}");
+}
