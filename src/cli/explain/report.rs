@@ -49,7 +49,7 @@ impl ExplainReport {
         match decision {
             Explained::Outbound(plan, sender) => {
                 report.sender(snapshot, sender.as_ref(), plan);
-                report.outbound(asked, &snapshot.config, plan);
+                report.outbound(asked, snapshot, sender.as_ref(), plan);
             }
             Explained::Webhook(key, plan) => report.webhook(asked, snapshot, *key, plan),
             Explained::Reply(key, reply) => {
@@ -74,8 +74,14 @@ impl ExplainReport {
         self.facts.push(Fact { member: None, line: Some((label, line)) });
     }
 
-    fn outbound(&mut self, asked: &ExplainedRequest, config: &Config, plan: &Plan) {
-        let route = &plan.route;
+    fn outbound(
+        &mut self,
+        asked: &ExplainedRequest,
+        snapshot: &Snapshot,
+        sender: Option<&Sender>,
+        plan: &Plan,
+    ) {
+        let (config, route) = (&snapshot.config, &plan.route);
         let Some(service) = config.services.get(&route.service) else { return };
         let Some(outbound) = &service.outbound else { return };
         self.add("service", json!(service.key), "service", named(&service.key, service.name.as_deref()));
@@ -107,7 +113,8 @@ impl ExplainReport {
             self.add("redacted", json!(parts), "redacted", format!("copies of the credential in {parts}"));
         }
         self.rules(&outbound.rules);
-        self.headers(added_outbound(config, outbound, account), &route.replaced);
+        let dropped = [&route.replaced[..], &overrides(snapshot, sender, plan)].concat();
+        self.headers(added_outbound(config, outbound, account), &dropped);
         if let Authorization::Query { name, .. } = &account.authorization {
             let line = format!("{name}={REDACTED}, instead of every parameter of that name");
             self.add("query", json!([{ "name": name, "value": REDACTED }]), "query", line);
@@ -425,4 +432,16 @@ fn added_webhook(snapshot: &Snapshot, webhook: &Webhook, key: KeyNumber) -> Vec<
     }
     added.extend(webhook.set_headers.iter().map(|(name, _)| (spelling(name), REDACTED.to_owned())));
     added
+}
+
+/// Returns the headers that could state another method or path than the caller's right has, but for those that are dropped
+/// on the route for every client.
+fn overrides(snapshot: &Snapshot, sender: Option<&Sender>, plan: &Plan) -> Vec<String> {
+    let route = &plan.route;
+    let enforced = snapshot.callers.as_deref().filter(|callers| callers.enforces());
+    let right = enforced.zip(sender).and_then(|(callers, sender)| {
+        callers.get(callers.named(sender.caller.as_deref()?)?).right(&route.service)
+    });
+    let all = right.into_iter().flat_map(Right::overrides);
+    all.filter(|name| !route.replaced.iter().any(|own| own == name)).map(str::to_owned).collect()
 }

@@ -219,3 +219,45 @@ services:
         }
     }
 }
+
+#[test]
+fn what_a_callers_right_drops_is_listed() {
+    let yaml = "
+callers:
+  billing:
+    tokens: [{ id: t, sha256: 5e20dfe2397513938b8ab7dbcfd225179d6d504189012a286364ce0a37da168f }]
+    services: { erp: { methods: [GET] }, crm: { methods: [GET] } }
+services:
+  erp: { account: { authorization: none }, server_url: https://erp.example }
+  crm: { account: { authorization: none }, server_url: https://crm.example, allow: { methods: [GET] } }
+";
+    for service in ["erp", "crm"] {
+        let (json, _) = explain_with(yaml, &["--caller", "billing", "GET", &format!("/{service}/x")]);
+        let dropped = json["headers_dropped"].as_array().unwrap();
+        let times = dropped.iter().filter(|name| *name == "x-http-method-override").count();
+        assert_eq!(times, 1, "{service}: {json}");
+    }
+}
+
+#[test]
+fn what_is_not_read_is_still_told() {
+    let yaml = "
+proxy: { from_environment: true, no_proxy: [inner.example] }
+accounts: { a: { authorization: none } }
+services:
+  bank: { account: a, server_url: https://bank.example, tls: { client_certificate: a.pem, client_key: a.key } }
+  inner: { account: a, server_url: https://inner.example }
+";
+    let (bank, text) = explain_with(yaml, &["GET", "/bank/x"]);
+    assert_eq!(
+        (&bank["tls_client_certificate"], &bank["proxy_from_environment"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(text.contains("a client certificate") && text.contains("attache's own environment"), "{text}");
+    let (inner, text) = explain_with(yaml, &["GET", "/inner/x"]);
+    assert_eq!(
+        (&inner["tls_client_certificate"], &inner["proxy_from_environment"]),
+        (&json!(false), &Value::Null)
+    );
+    assert!(!text.contains("environment"), "{text}");
+}

@@ -21,6 +21,10 @@ impl ExplainReport {
                 format!("{} ({how})", proxy.url.authority),
             );
         }
+        if outbound.proxy.may_be_of_environment(&outbound.server_url) {
+            self.only("proxy_from_environment", json!(true));
+            self.line("through", "the proxy of attache's own environment, which is not read here".to_owned());
+        }
         if let Some(Retries { attempts, on, methods }) = &outbound.retries {
             let on: Vec<&str> = on.iter().map(RetryOn::as_str).collect();
             let named =
@@ -39,9 +43,8 @@ impl ExplainReport {
             self.add("tls_server_name", json!(name), "TLS name", name.clone());
         }
         if outbound.server_url.tls {
-            let shows = tls.identity.is_some();
-            self.only("tls_client_certificate", json!(shows));
-            if shows {
+            self.only("tls_client_certificate", json!(tls.is_mutual));
+            if tls.is_mutual {
                 self.line("shows", "a client certificate".to_owned());
             }
         }

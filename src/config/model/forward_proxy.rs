@@ -21,6 +21,8 @@ pub struct ProxyRules {
     pub http: Option<Arc<ForwardProxy>>,
     /// The proxy for https servers.
     pub https: Option<Arc<ForwardProxy>>,
+    /// `from_environment`: the proxies are those of the variables, if these were read.
+    pub from_environment: bool,
     /// `no_proxy`.
     pub no_proxy: Vec<NoProxy>,
     /// The password, if it can't be read.
@@ -62,6 +64,12 @@ impl UsedProxy {
         let rules = self.rules.as_ref()?;
         let proxy = if server.tls { &rules.https } else { &rules.http };
         proxy.as_ref().filter(|_| !rules.is_direct(server))
+    }
+
+    /// Returns true if variables that were not read, or are not set, may name a proxy on the way to `server`.
+    pub fn may_be_of_environment(&self, server: &ServerUrl) -> bool {
+        let rules = self.rules.as_ref().filter(|rules| rules.from_environment && !rules.is_direct(server));
+        rules.is_some() && self.for_server(server).is_none()
     }
 
     /// Returns the unreadable password of the proxy on the way to `server`.
@@ -111,7 +119,8 @@ mod tests {
     fn used(no_proxy: &[&str]) -> UsedProxy {
         let no_proxy = no_proxy.iter().map(|text| scalar::no_proxy(text).unwrap()).collect();
         let (http, https) = (proxy("http://plain.example:3128"), proxy("http://tls.example:3129"));
-        UsedProxy { rules: Some(Arc::new(ProxyRules { http, https, no_proxy, unread: None })), is_own: false }
+        let rules = ProxyRules { http, https, no_proxy, ..ProxyRules::default() };
+        UsedProxy { rules: Some(Arc::new(rules)), is_own: false }
     }
 
     fn port(used: &UsedProxy, url: &str) -> Option<u16> {

@@ -159,8 +159,10 @@ pub struct TimeoutResponse {
 pub struct ServiceTls {
     /// `ca`: the only roots trusted for this service; `None` is the system's.
     pub ca: Option<CaBundle>,
-    /// `client_certificate` and `client_key`, one PEM text.
+    /// `client_certificate` and `client_key`, one PEM text; `None` also if they were not read.
     pub identity: Option<Secret>,
+    /// The file has a `client_certificate`.
+    pub is_mutual: bool,
     /// `server_name`: the name for SNI and in the certificate, instead of the URL's host.
     pub server_name: Option<String>,
 }

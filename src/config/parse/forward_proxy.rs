@@ -176,7 +176,7 @@ fn environment(decoder: &Decoder<'_>, at: &At<'_>) -> Option<ProxyRules> {
             }
         }
     }
-    Some(ProxyRules { http: http?, https: https?, no_proxy, unread: None })
+    Some(ProxyRules { http: http?, https: https?, from_environment: true, no_proxy, unread: None })
 }
 
 /// Parses the value of a variable: a URL with or without its scheme, which may hold user and password.

@@ -30,6 +30,7 @@ pub(super) fn service_tls(decoder: &Decoder<'_>, at: &At<'_>) -> Option<ServiceT
     Some(ServiceTls {
         ca: ca.checked().ok()?,
         identity: identity.checked().ok()?,
+        is_mutual: map.get("client_certificate").is_some(),
         server_name: server_name.checked().ok()?,
     })
 }

@@ -147,7 +147,9 @@ impl IdentityFields {
 
     fn proxy(&mut self, rules: Option<&ProxyRules>) {
         self.count(usize::from(rules.is_some()));
-        let Some(ProxyRules { http, https, no_proxy, unread: _ }) = rules else { return };
+        let Some(ProxyRules { http, https, from_environment: _, no_proxy, unread: _ }) = rules else {
+            return;
+        };
         for proxy in [http, https] {
             self.optional(proxy.as_ref().map(|proxy| proxy.url.authority.as_str()));
             let value = proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());

@@ -4,7 +4,7 @@ use super::tokens::{Token, Tokens};
 use crate::config::model::{Caller, CallerRules, CallerServices, Config, Rights};
 use crate::limits::{Exceeded, LimitState, Limits, Permit};
 use crate::log_limit::LogLimit;
-use crate::route::Route;
+use crate::route::{Route, overrides};
 use crate::telemetry::metrics::{CallerRefusal, CallerStats};
 use crate::x509::San;
 use std::collections::HashMap;
@@ -72,6 +72,11 @@ impl<'a> Right<'a> {
     /// Returns its restrictions, if it names any service.
     pub fn rights(self) -> Option<&'a Rights> {
         self.0.map(|right| &right.rights)
+    }
+
+    /// Returns the folded names of the headers that could state another method or path than the right has.
+    pub fn overrides(self) -> impl Iterator<Item = &'static str> {
+        self.rights().into_iter().flat_map(overrides)
     }
 
     /// Returns the route that opens the service for the caller, if it is not the service's own.
