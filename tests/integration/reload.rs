@@ -298,6 +298,7 @@ async fn with_log_format_json_each_line_is_an_object_and_problems_are_a_field() 
         (&"error".into(), &"unknown_key".into())
     );
     assert!(
-        find("ready").is_some_and(|line| line["time"].is_string() && line["target"] == "attache::server")
+        find("ready")
+            .is_some_and(|line| line["time"].is_string() && line["target"] == "attache::server::serving")
     );
 }
