@@ -112,7 +112,7 @@ fn a_message_that_may_not_be_verified_needs_no_certificate() {
         let refused = no_keys(&with(&good, name, value.clone())).expect_err("refused");
         assert!(!matches!(refused, Fault::NeedsKey(_)), "{name} {value}: {refused}");
     }
-    let twice = good.to_string().replacen('{', r#"{"SnsMessage":"first","#, 1);
+    let twice = good.to_string().replacen('{', r#"{"Message":"first","#, 1);
     let escaped = good.to_string().replacen('{', r#"{"M\u0065ssage":"first","#, 1);
     for body in [&twice[..], &escaped, "[]", "", "{}", &format!("{good}{good}"), "\u{feff}{}"] {
         let headers = HeaderMap::new();
