@@ -2,6 +2,7 @@
 
 mod live;
 
+use super::brought;
 use crate::config::model::Config;
 use crate::config::{self, Loaded, Mode};
 use crate::telemetry::logging::may_color;
@@ -72,6 +73,9 @@ pub fn run(args: &CheckArgs, path: Option<&Path>) -> i32 {
             CheckFormat::Human => print(io::stdout(), &line),
             CheckFormat::Json | CheckFormat::Github => print(io::stderr(), &line),
         }
+        if !args.offline {
+            print(io::stderr(), &awaited(config));
+        }
     }
     let mut warnings = loaded.problems.warnings();
     let mut problems = loaded.problems.to_json();
@@ -113,6 +117,19 @@ fn summary(path: &Path, config: &Config, warnings: usize) -> String {
         parts.push(count(warnings, "warning"));
     }
     format!("{name}: ok, {}, hash {}\n", parts.join(", "), config.hash)
+}
+
+/// Returns a note for each webhook that waits for the secret of its handshake. It is no problem of the file: the provider
+/// brings the secret once the file is served.
+fn awaited(config: &Config) -> String {
+    let waiting = config.brought_secrets().filter(|(service, _)| brought::is_awaited(config, service));
+    let note = |(service, handshake)| {
+        format!(
+            "note: services.{service}.webhook waits for the secret that `{handshake}` brings: set the webhook up at the \
+             provider, with the URL of `attache keys new`\n"
+        )
+    };
+    waiting.map(note).collect()
 }
 
 /// Prints the results and returns the problems among them; the higher status is kept.

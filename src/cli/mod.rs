@@ -1,5 +1,6 @@
 //! The command line: one file per command. Nothing here ends the process; every command returns its exit status.
 
+mod brought;
 pub mod check;
 pub mod completions;
 pub mod demo;

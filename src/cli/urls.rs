@@ -6,12 +6,10 @@
 mod handshake;
 
 use super::file;
-use super::stdout;
+use super::{brought, stdout};
 use crate::config::Mode;
 use crate::config::model::{ApiKey, Config, Handshake, KeyIn, User, Validity};
-use crate::handshake_secrets;
 use crate::secret::Secret;
-use crate::state::FileStore;
 use handshake::Act;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -65,12 +63,7 @@ fn rows(config: &Config, now: SystemTime, reveal: bool) -> Vec<UrlRow> {
     for service in config.services.values() {
         let Some(webhook) = &service.webhook else { continue };
         let brings = webhook.handshake.as_ref().is_some_and(Handshake::brings_secret);
-        let waits = brings
-            && config.state.as_ref().is_some_and(|state| {
-                // Without the folder, nothing is known: a service manager may have given another one to attache.
-                state.dir.exists()
-                    && !FileStore::has_entry(&state.dir, &handshake_secrets::name(&service.key))
-            });
+        let waits = brings && brought::is_awaited(config, &service.key);
         for key in &webhook.api_keys {
             let (shown, remark) = match (&key.value, reveal) {
                 (Some(value), true) if matches!(webhook.key_in, KeyIn::Header(_)) => {
