@@ -1,7 +1,10 @@
 use super::*;
+use crate::config::model::{ForwardProxy, ProxyRules, ServerUrl};
 use crate::signature::sns::testing::topic;
 use crate::transport;
+use std::net::Ipv4Addr;
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 fn way() -> Way {
     Way { transport: Arc::new(transport::for_tests()), proxy: UsedProxy::default() }
@@ -27,14 +30,25 @@ async fn a_fetch_that_breaks_off_ends_the_waiting_and_is_not_repeated_at_once() 
     assert!(matches!(sns.store().begin(&url(), None, Instant::now()), Begin::NotNow));
 }
 
-/// The way leads nowhere. Dropping the future is what a client that leaves does.
+/// A way through a forward proxy that says nothing.
+fn through(proxy: &TcpListener) -> Way {
+    let url = format!("http://{}", proxy.local_addr().expect("an address")).parse().expect("a URL");
+    let url = ServerUrl::of(&url).expect("a server");
+    let proxy = Some(Arc::new(ForwardProxy { url, authorization: None }));
+    let rules = Some(Arc::new(ProxyRules { https: proxy, ..ProxyRules::default() }));
+    Way { proxy: UsedProxy { rules, is_own: true }, ..way() }
+}
+
+/// Dropping the future is what a client that leaves does.
 #[tokio::test]
 async fn a_certificate_is_fetched_once_however_many_requests_leave() {
-    let (sns, way, url) = (Sns::default(), way(), url());
+    let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
+    let (sns, way, url) = (Sns::default(), through(&proxy), url());
     for _ in 0..3 {
         assert!(tokio::time::timeout(Duration::ZERO, sns.fetch(&url, None, &way)).await.is_err());
         assert_eq!(sns.fetches.lock().expect("the fetches").len(), 1);
     }
+    drop(proxy);
     sns.fetch(&url, None, &way).await;
     assert!(matches!(sns.store().begin(&url, None, Instant::now()), Begin::NotNow), "a pause follows");
 }
