@@ -311,8 +311,8 @@ proptest! {
         ]), 1..20),
         indents in prop::collection::vec(0usize..6, 20),
     ) {
-        // A lone word in the place of all services or users is shown: it is taken for a name.
-        prop_assume!(!words.windows(2).any(|pair| matches!(pair, ["services:" | "users:", "hunter2"])));
+        // A lone word in the place of all services, users or listeners is shown: it is taken for a name.
+        prop_assume!(!words.windows(2).any(|pair| matches!(pair, ["services:" | "users:" | "listen:", "hunter2"])));
         let text: String = words.iter().zip(indents).map(|(word, indent)| format!("{}{word}\n", "  ".repeat(indent))).collect();
         let (_, problems) = read(&text, &Says("s3cret"), false);
         for shown in [problems.render_human(false), problems.to_json().to_string()] {
