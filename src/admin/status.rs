@@ -328,8 +328,8 @@ fn expose_unavailable<'a>(snapshot: &'a Snapshot, exposition: &mut Exposition<'a
     for (service, unread) in snapshot.config.unread_services() {
         exposition.unavailable("service", service, !unread.blocks);
     }
-    // Its deliveries get 503 as if the secret could not be read.
-    for endpoint in snapshot.keys.endpoints().iter().filter(|endpoint| endpoint.lacks_secret().is_some()) {
+    // One that has not come yet is no fault: its provider brings it once the webhook is served.
+    for endpoint in snapshot.keys.endpoints().iter().filter(|endpoint| endpoint.has_unusable_secret()) {
         exposition.unavailable("service", endpoint.service(), false);
     }
     for (listener, unread) in snapshot.config.unread_listeners() {

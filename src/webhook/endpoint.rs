@@ -13,6 +13,9 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use std::sync::Arc;
 
+/// The reason of a webhook whose provider brought a secret that can't be used.
+const UNUSABLE: &str = "handshake_unusable";
+
 /// The prepared webhook of one service.
 pub struct Endpoint {
     /// The route to the receiver.
@@ -70,12 +73,17 @@ impl Endpoint {
         Self { brought, ..self }
     }
 
+    /// Returns true if the provider has brought a secret that can't be used.
+    pub fn has_unusable_secret(&self) -> bool {
+        self.lacks_secret() == Some(UNUSABLE)
+    }
+
     /// Returns the reason for which no delivery can be verified: the provider has not brought its secret yet, or the
     /// secret can't be used.
     pub fn lacks_secret(&self) -> Option<&'static str> {
         match self.brought.as_ref().filter(|brought| brought.signs())?.status().state {
             "waiting" => Some("handshake_awaited"),
-            "unusable" => Some("handshake_unusable"),
+            "unusable" => Some(UNUSABLE),
             _ => None,
         }
     }

@@ -74,6 +74,11 @@ async fn state(attache: &Attache) -> serde_json::Value {
     attache.status().await["webhooks"][0].clone()
 }
 
+/// Returns the gauge of the unavailable credentials for the service.
+async fn unavailable(attache: &Attache) -> Option<f64> {
+    attache.metrics().await.value("attache_credential_unavailable", &[("service", "tasks")])
+}
+
 #[tokio::test]
 async fn asanas_secret_is_kept_and_verifies() {
     let world = World::new("asana");
@@ -86,15 +91,12 @@ async fn asanas_secret_is_kept_and_verifies() {
         (&"handshake_awaited".into(), &"waiting".into())
     );
     assert!(world.urls(&[]).await.stdout.contains("awaits handshake"));
-    let unavailable =
-        async || attache.metrics().await.value("attache_credential_unavailable", &[("service", "tasks")]);
-    assert_eq!(unavailable().await, Some(1.0));
+    assert_eq!(unavailable(&attache).await, None, "the provider brings it later");
 
     let answer = attache.hook(world.asked(ASANA)).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, ""));
     assert_eq!(answer.all("x-hook-secret"), [ASANA]);
     assert_eq!(attache.hook(world.signed(ASANA)).await.status, 202);
-    assert_eq!(unavailable().await, None);
     attache.hook(world.signed(SECOND)).await.problem("signature_invalid", 401, "http_request_denied");
     // Asana repeats its question if the answer was lost.
     assert_eq!(attache.hook(world.asked(ASANA)).await.all("x-hook-secret"), [ASANA]);
@@ -130,6 +132,7 @@ async fn a_kept_secret_that_is_damaged_is_reported_with_what_to_do() {
     let answer = attache.hook(world.signed(ASANA)).await;
     answer.problem("credential_unavailable", 503, "proxy_configuration_error");
     assert_eq!(state(&attache).await["state"], "handshake_unusable");
+    assert_eq!(unavailable(&attache).await, Some(1.0));
     assert_eq!(world.urls(&["--reset-handshake", "tasks"]).await.code, Some(0));
     assert_eq!(attache.hook(world.asked(SECOND)).await.status, 200);
     assert_eq!(state(&attache).await["state"], "active");

@@ -47,7 +47,7 @@ impl Exposition<'_> {
         );
         text.family(
             "attache_credential_unavailable",
-            "1 while a secret of the account, the caller, the issuer, the service or the listener can't be read, even while its last value is in use, or the provider has not brought the one of the service's webhook.",
+            "1 while a secret of the account, the caller, the issuer, the service or the listener can't be read, even while its last value is in use, or the one that the provider of the service's webhook brought can't be used.",
             MetricType::GAUGE,
             self.unavailable.iter().map(|&(label, name, _)| gauge(&[(label, name)], 1.0)),
         );
