@@ -72,20 +72,21 @@ pub fn run(args: &KeysArgs, path: Option<&Path>) -> i32 {
         Ok(File::Missing(_)) => None,
         Err(status) => return status,
     };
-    if let Some(caller) = &args.caller {
-        return finish(caller::page(caller, args, config.as_deref(), Timestamp::now()));
-    }
-    let service = args.service.as_deref().unwrap_or_default();
     let path = path.map(Path::to_owned).or_else(|| default_path().ok());
     // Standard input was read to its end.
     let path = path.filter(|path| path != Path::new(STDIN));
+    let file = (config.as_deref(), path.as_deref());
+    if let Some(caller) = &args.caller {
+        return finish(caller::page(caller, args, file, Timestamp::now()));
+    }
+    let service = args.service.as_deref().unwrap_or_default();
     let public_url = config.as_deref().and_then(|c| c.public_url.as_deref());
     if public_url.is_none() {
         let why = if config.is_some() { "the file has no public_url" } else { "no file was found" };
         eprintln!("note: {why}; replace {PLACEHOLDER} by your address");
     }
     finish(
-        plan(args, (config.as_deref(), path.as_deref()), Timestamp::now())
+        plan(args, file, Timestamp::now())
             .and_then(|entry| page(service, &entry, &fresh("whk_")?, public_url)),
     )
 }

@@ -6,7 +6,7 @@
 use super::effective::Effective;
 use super::files::Files;
 use super::model::{Config, LastValues, Listen, ListenAddr, ReadFault};
-use super::parse::{self, digest, hash, parse};
+use super::parse::{self, Written, digest, hash, parse};
 use super::problem::{Finding, Problems};
 use super::redact::Redaction;
 use super::secrets::{ReadError, SecretSource, is_utf16};
@@ -75,10 +75,9 @@ pub fn admin_address(path: Option<&Path>) -> (ListenAddr, bool) {
     found.unwrap_or_else(|| (Listen::default().admin.address, false))
 }
 
-/// Returns the number of spaces before the first entry of the section at `section` in the file at `path`, if the file
-/// writes one on a line of its own.
-pub fn indentation(path: &Path, section: &[&str]) -> Option<usize> {
-    parse::indentation(&read_texts(path, &mut Files::new(path)).sources, section)
+/// Returns the way in which the file at `path` writes the entries of the section at `section`.
+pub fn written(path: &Path, section: &[&str]) -> Written {
+    parse::written(&read_texts(path, &mut Files::new(path)).sources, section)
 }
 
 /// As [`load()`] offline, with the effective file if it has no errors.

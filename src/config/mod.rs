@@ -22,9 +22,8 @@ mod tree;
 pub mod watch;
 
 pub use files::Files;
-pub use load::{
-    Loaded, Mode, STDIN, admin_address, check, default_path, indentation, inspect, load, load_after,
-};
+pub use load::{Loaded, Mode, STDIN, admin_address, check, default_path, inspect, load, load_after, written};
+pub use parse::Written;
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use schema::is_usual_variable;
 pub use schema::{json_schema, reference};

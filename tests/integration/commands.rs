@@ -414,6 +414,44 @@ async fn a_key_for_a_file_without_services_and_for_a_name_that_yaml_reads_otherw
 }
 
 #[tokio::test]
+async fn keys_new_says_how_lines_fit_a_section_without_lines() {
+    let own_lines = "after giving each entry there a line of its own";
+    let services = "in place of the file's empty `services`";
+    let users = "in place of the file's empty `users`";
+    let mailer = "mailer: { account: { authorization: none }, server_url: https://api.mailer.example }";
+    for (yaml, place) in [
+        ("services: {}\n".to_owned(), services),
+        ("users: {}\n".to_owned(), users),
+        (format!("services: {{ {mailer} }}\n"), own_lines),
+        (format!("services:\n  {mailer}\n"), own_lines),
+        (format!("services:\n  {mailer}\nusers: {{ bot: {{}} }}\n"), "under users, after giving each"),
+    ] {
+        let (_folder, path) = file(&yaml);
+        let at = path.display().to_string();
+        let made = command(&["keys", "new", "-c", &at, "--service", "mailer"]).finish().await;
+        assert!(made.code == Some(0) && made.stdout.contains(place), "{yaml}{made:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_callers_token_has_the_indentation_of_the_file() {
+    let wide = format!("{GOOD}callers:\n   one:\n       services: [mailer]\n       tokens: []\n");
+    let (_folder, path) = file(&wide.replace("       tokens: []\n", ""));
+    let at = path.display().to_string();
+    let made = command(&["keys", "new", "-c", &at, "--caller", "one"]).finish().await;
+    let (first, _) = lines_to_paste(&made.stdout);
+    std::fs::write(&path, wide.replace("       tokens: []\n", &first)).expect("write");
+    let made = command(&["keys", "new", "-c", &at, "--caller", "one"]).finish().await;
+    let (second, _) = lines_to_paste(&made.stdout);
+    let other = command(&["keys", "new", "-c", &at, "--caller", "other"]).finish().await;
+    let (other, _) = lines_to_paste(&other.stdout);
+    let other = other.replace("SERVICE", "mailer");
+    std::fs::write(&path, wide.replace("       tokens: []\n", &first) + &second + &other).expect("write");
+    let checked = command(&["check", "-c", &at]).env("KEY", &secret("key")).finish().await;
+    assert_eq!(checked.code, Some(0), "{checked:?}\n{}", std::fs::read_to_string(&path).expect("a file"));
+}
+
+#[tokio::test]
 async fn urls_are_redacted_unless_revealed() {
     let (_folder, path) = file(HOOK);
     let (at, key) = (path.display().to_string(), webhook_key());

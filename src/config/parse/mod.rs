@@ -33,7 +33,8 @@ mod urls;
 mod verify;
 mod webhooks;
 
-pub(super) use layout::indentation;
+pub use layout::Written;
+pub(super) use layout::written;
 
 use super::decode::{At, Decoder, Given, Map};
 use super::effective::Effective;
