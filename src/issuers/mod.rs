@@ -138,10 +138,12 @@ impl Issuers {
     }
 
     /// Returns true if a token that these issuers verified still proves the same at `now`: its issuer's keys are the same
-    /// ones, and its times allow it.
+    /// ones, its times allow it, and no issuer with the same `iss` is asked before, which may accept it meanwhile.
     pub fn still_accept(&self, verified: &Verified, now: SystemTime) -> bool {
-        let known = self.get(&verified.issuer).and_then(|issuer| issuer.keys.known());
-        known.is_some_and(|keys| Arc::ptr_eq(&keys, &verified.keys))
+        let Some(issuer) = self.get(&verified.issuer) else { return false };
+        let first = self.0.iter().find(|one| one.issuer == issuer.issuer);
+        first.is_some_and(|first| first.key == issuer.key)
+            && issuer.keys.known().is_some_and(|keys| Arc::ptr_eq(&keys, &verified.keys))
             && verified.claims.times.check_at(now).is_ok()
     }
 

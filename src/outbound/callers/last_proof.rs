@@ -121,17 +121,20 @@ mod tests {
     }
 
     fn issuers(seeds: &[u8]) -> Issuers {
+        Issuers::of([issuer("id", seeds)].iter())
+    }
+
+    fn issuer(key_in_file: &str, seeds: &[u8]) -> Arc<Issuer> {
         let key = |seed: &u8| with(&TestKey::ed25519(*seed).jwk(), &json!({ "kid": seed.to_string() }));
         let keys = json!({ "keys": seeds.iter().map(key).collect::<Vec<_>>() }).to_string();
         let keys = KeySet::parse(keys.as_bytes()).unwrap();
-        let issuer = Issuer {
-            key: "id".to_owned(),
+        Arc::new(Issuer {
+            key: key_in_file.to_owned(),
             issuer: ISSUER.to_owned(),
             audiences: vec!["attache".to_owned()],
             jwks: Jwks::File { path: "jwks.json".into(), keys },
             unread: None,
-        };
-        Issuers::of([Arc::new(issuer)].iter())
+        })
     }
 
     fn jwt() -> String {
@@ -187,6 +190,15 @@ mod tests {
         assert_eq!(connection.request(&jwt(), at(NOW)), Err(CallerRefusal::JwtKey));
         connection.issuers = Issuers::default();
         assert_eq!(connection.request(&jwt(), at(NOW)), Err(CallerRefusal::UnknownToken));
+    }
+
+    /// An issuer that is asked before may get the key meanwhile.
+    #[test]
+    fn a_jwt_of_the_second_issuer_of_a_name_is_verified_each_time() {
+        let mut connection = Connection::new(billing());
+        connection.issuers = Issuers::of([issuer("other", &[2]), issuer("id", &[1])].iter());
+        assert_eq!(connection.request(&jwt(), at(NOW)).as_deref(), Ok("billing"));
+        assert!(!connection.remembers(&jwt(), at(NOW)));
     }
 
     #[test]
