@@ -163,13 +163,8 @@ fn fixed_header(
 /// Returns the treatment of a header's value in plain text, where the header need not be a credential: a version, a tenant
 /// or the type of a token is none.
 pub(super) fn plain_text_of(name: &str) -> PlainText<'static> {
-    if names_credential(name) { PlainText::WARN } else { PlainText::Fine }
-}
-
-/// Returns true if a header of this name is likely to hold a credential.
-pub(super) fn names_credential(name: &str) -> bool {
     let describes = ["-id", "-type", "-version"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
-    may_be_secret(name) && !describes
+    if may_be_secret(name) && !describes { PlainText::WARN } else { PlainText::Fine }
 }
 
 /// Reads a secret that is sent in a header.

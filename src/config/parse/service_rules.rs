@@ -1,6 +1,6 @@
 //! Rules of a service: the requests that it takes, and how they are changed.
 
-use super::accounts::{names_credential, plain_text_of};
+use super::accounts::plain_text_of;
 use super::headers::headers;
 use super::{limits, optional, rights};
 use crate::config::decode::{At, Decoder, Given, Map};
@@ -89,15 +89,15 @@ pub(super) fn check_headers(decoder: &Decoder<'_>, map: &Map<'_>, account: &Acco
     fine.then_some(())
 }
 
-/// Returns the first header of `set_headers` whose value is read from elsewhere, as a secret is, or whose name is that of a
-/// credential.
+/// Returns the first header of `set_headers` whose value is read from elsewhere, as a secret is.
 pub(super) fn secret_header(decoder: &Decoder<'_>, map: &Map<'_>) -> Option<String> {
     let set = map.get("set_headers")?;
-    let is_secret = |name: &str, at: &At<'_>| {
-        matches!(decoder.tree.view(at.node), View::Mapping(_)) || names_credential(name)
+    let is_secret = |at: &At<'_>| {
+        matches!(decoder.tree.view(at.node), View::Mapping(_))
+            && decoder.names(at).is_some_and(|source| source.own("literal").is_none())
     };
     let mut headers = decoder.names(&set)?.entries();
-    headers.find(|(name, at)| is_secret(name, at)).map(|(_, at)| at.to_string())
+    headers.find(|(_, at)| is_secret(at)).map(|(_, at)| at.to_string())
 }
 
 /// Reports at `at` an account that a caller opens the service with, and that sets a header of `rules`.
