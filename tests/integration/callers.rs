@@ -644,7 +644,13 @@ async fn report_lets_everything_through_and_says_what_it_lacks() {
     let t = &at.tokens;
     let attempts = [
         attempt("nothing", get("/bank/x"), 200, "no_proof"),
-        attempt("unknown", get("/bank/x").header("X-Attache-Token", "wrong"), 200, "unknown_token"),
+        // A word as the proof does not hide the method from the log.
+        attempt(
+            "unknown",
+            request("DELETE", "/bank/x").header("X-Attache-Token", "DELETE"),
+            200,
+            "unknown_token",
+        ),
         attempt("expired", get("/bank/x").header("Authorization", bearer(&t.past)), 200, "token_expired"),
         attempt("service", get("/bank/x").header("Authorization", bearer(&t.good)), 200, "caller_service"),
         attempt(
@@ -665,6 +671,7 @@ async fn report_lets_everything_through_and_says_what_it_lacks() {
         let line = &lines[&format!("attempt-{number}")];
         assert_eq!(line["reason"], attempt.reason, "{}: {line:#}", attempt.name);
     }
+    assert_eq!(lines["attempt-1"]["method"], "DELETE");
     let metrics = at.attache.metrics().await;
     let refused = |caller, reason| {
         metrics.value("attache_caller_refused_total", &[("caller", caller), ("reason", reason)])

@@ -158,9 +158,14 @@ impl Record {
     /// Returns true if a text that the client chose holds the credential of the request, or is another one that this
     /// listener accepts.
     pub(super) fn holds_credential(&self, text: &[u8]) -> bool {
-        if self.credential.as_deref().is_some_and(|credential| key_copies::holds(text, credential)) {
-            return true;
-        }
+        self.holds_shown(text) || self.is_accepted(text)
+    }
+
+    fn holds_shown(&self, text: &[u8]) -> bool {
+        self.credential.as_deref().is_some_and(|credential| key_copies::holds(text, credential))
+    }
+
+    fn is_accepted(&self, text: &[u8]) -> bool {
         text.len() >= SHORTEST_KEY
             && match self.direction {
                 Direction::Webhook => self.snapshot.keys.find(text).is_some(),
@@ -171,16 +176,19 @@ impl Record {
             }
     }
 
-    /// Returns the method, as the log may show it.
+    /// Returns the method, as the log may show it. A short one is shown if the client has proved nothing: it could hide its
+    /// method behind the same word as its proof.
     fn method(&self) -> &str {
-        if self.holds_credential(self.method.as_bytes()) { "-" } else { &self.method }
+        let is_known = self.key.or(self.known_key).is_some() || self.caller.is_some();
+        let may_be_credential = is_known || self.method.len() >= SHORTEST_KEY;
+        if may_be_credential && self.holds_credential(self.method.as_bytes()) { "-" } else { &self.method }
     }
 
     /// Returns `traceparent`, unless it holds a credential: its trace id is as long as one may be.
     fn traceparent(&self) -> Option<&str> {
         let value = std::str::from_utf8(self.traceparent.as_deref()?).ok()?;
-        let mut texts = std::iter::once(value).chain(value.split('-').nth(1));
-        (!texts.any(|text| self.holds_credential(text.as_bytes()))).then_some(value)
+        let trace_id = value.split('-').nth(1).unwrap_or_default();
+        (!self.holds_shown(value.as_bytes()) && !self.is_accepted(trace_id.as_bytes())).then_some(value)
     }
 
     /// Returns the provider's id of the delivery, unless it holds the key of the call: a header that is not signed may.
