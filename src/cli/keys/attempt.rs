@@ -1,6 +1,7 @@
 //! The `curl` line by which a new webhook key is tried on this machine.
 
 use super::from_here;
+use crate::cli::brought;
 use crate::config::model::{Config, KeyIn, ListenAddr, Listener};
 use http::{HeaderName, Method};
 use ipnet::IpNet;
@@ -17,6 +18,8 @@ pub(super) struct Attempt<'c> {
     /// The first header of `replay.distinguish_by`, which a delivery must have.
     told_apart_by: Option<&'c HeaderName>,
     is_signed: bool,
+    /// The provider has not brought the secret yet.
+    awaits_secret: bool,
     is_user_active: bool,
 }
 
@@ -33,6 +36,7 @@ impl<'c> Attempt<'c> {
                 allow_from: &webhook.allow_from,
                 told_apart_by: webhook.replay.as_ref().and_then(|replay| replay.distinguish_by.first()),
                 is_signed: webhook.verify.is_some(),
+                awaits_secret: config.is_some_and(|config| awaits_secret(config, service)),
                 is_user_active: webhook.user.active,
             },
             None => {
@@ -44,6 +48,7 @@ impl<'c> Attempt<'c> {
                     allow_from: defaults.map_or(&[], |it| &it.allow_from),
                     told_apart_by: defaults.and_then(|it| it.distinguish_by.first()),
                     is_signed: defaults.is_some_and(|it| it.is_signed),
+                    awaits_secret: false,
                     is_user_active: true,
                 }
             }
@@ -110,12 +115,18 @@ impl<'c> Attempt<'c> {
             " `try` is 403 here: `allow_from` does not have this machine."
         } else if !self.is_user_active {
             " `try` is 403 here: the user is not active."
+        } else if self.awaits_secret {
+            " `try` is 503 here until the provider's handshake has brought its secret."
         } else if self.is_signed {
             " `try` is 401 here: it has no signature."
         } else {
             " `try` works here once the lines are saved."
         }
     }
+}
+
+fn awaits_secret(config: &Config, service: &str) -> bool {
+    config.brought_secrets().any(|(name, _)| name == service) && brought::is_awaited(config, service)
 }
 
 #[cfg(test)]
