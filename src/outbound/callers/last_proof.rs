@@ -7,6 +7,7 @@ use super::table::TableId;
 use super::{Callers, Proven};
 use crate::config::model::Validity;
 use crate::issuers::{Issuers, Verified};
+use crate::message::authorization::is_token68;
 use std::hint::black_box;
 use std::time::SystemTime;
 use zeroize::Zeroizing;
@@ -45,13 +46,14 @@ impl LastProof {
         is_valid.then_some(last.proven)
     }
 
-    /// Remembers a text that `callers` verified, unless it is longer than [`MAX_TEXT`].
+    /// Remembers a text that `callers` verified, unless it is longer than [`MAX_TEXT`], or a password that would be
+    /// malformed in another field.
     pub(super) fn set(&mut self, callers: &Callers, text: &[u8], proven: Proven, jwt: Option<Verified>) {
         let remembered = || {
             let text = Zeroizing::new(text.into());
             Box::new(Remembered { text, table: callers.id().clone(), proven, jwt })
         };
-        self.0 = (text.len() <= MAX_TEXT).then(remembered);
+        self.0 = (text.len() <= MAX_TEXT && is_token68(text)).then(remembered);
     }
 }
 

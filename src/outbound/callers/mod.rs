@@ -146,6 +146,9 @@ impl Callers {
         if let Some(proven) = last.proven(self, issuers, &proof.text, now) {
             return Ok(proven);
         }
+        if !proof.is_well_formed() {
+            return Err(CallerRefusal::MalformedProof.into());
+        }
         let (proven, jwt) = match self.tokens().find(&proof.text) {
             Some(number) => (self.by_token(number, now)?, None),
             None => self.by_jwt(issuers, &proof.text, now).map(|(proven, jwt)| (proven, Some(jwt)))?,

@@ -5,7 +5,7 @@
 //! `Authorization` alone may be meant for the provider, so it is present only with the scheme `Bearer`.
 
 use crate::header_name::same;
-use crate::message::authorization::{basic, bearer, has_scheme, is_token68};
+use crate::message::authorization::{basic, bearer, credentials, has_scheme, is_token68};
 use crate::message::{Field, Fields};
 use crate::telemetry::metrics::CallerRefusal;
 use std::borrow::Cow;
@@ -67,6 +67,13 @@ pub struct Proof<'a> {
 }
 
 impl Proof<'_> {
+    /// Returns true if the text has the form of its scheme. A text that repeats was checked before, so [`shown`] leaves it
+    /// to the verification.
+    pub(super) fn is_well_formed(&self) -> bool {
+        // The password of Basic may hold any bytes.
+        self.field == ProofField::ProxyAuthorization || is_token68(&self.text)
+    }
+
     /// Returns true if the field may also hold a credential for the provider.
     pub(super) fn is_shared(&self) -> bool {
         self.field == ProofField::Authorization
@@ -77,7 +84,7 @@ impl Proof<'_> {
 ///
 /// # Errors
 ///
-/// If the field that counts is not one proof in the form of its scheme.
+/// If the field that counts is not one proof.
 pub fn shown(fields: &Fields, absolute_form: bool) -> Result<Option<Proof<'_>>, CallerRefusal> {
     let mut found = [Found::default(); ORIGIN_FORM.len()];
     for field in fields.iter() {
@@ -118,8 +125,8 @@ fn read<'a>(
         return Err(CallerRefusal::RepeatedProof);
     }
     let text = match field {
-        ProofField::Token => Some(Cow::Borrowed(first)).filter(|text| is_token68(text)),
-        ProofField::Authorization => bearer(first).map(Cow::Borrowed),
+        ProofField::Token => Some(Cow::Borrowed(first)),
+        ProofField::Authorization => credentials(first, "bearer").map(Cow::Borrowed),
         ProofField::ProxyAuthorization => {
             bearer(first).map(Cow::Borrowed).or_else(|| password(first).map(Cow::Owned))
         }
@@ -137,8 +144,11 @@ mod tests {
 
     fn of(list: &[(&str, &str)], absolute_form: bool) -> Result<Option<(String, ProofField)>, CallerRefusal> {
         let fields = Fields::collect(list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
-        let text = |proof: Proof<'_>| (String::from_utf8_lossy(&proof.text).into_owned(), proof.field);
-        shown(&fields, absolute_form).map(|proof| proof.map(text))
+        let Some(proof) = shown(&fields, absolute_form)? else { return Ok(None) };
+        match proof.is_well_formed() {
+            true => Ok(Some((String::from_utf8_lossy(&proof.text).into_owned(), proof.field))),
+            false => Err(CallerRefusal::MalformedProof),
+        }
     }
 
     fn origin(list: &[(&str, &str)]) -> Result<Option<(String, ProofField)>, CallerRefusal> {
