@@ -124,7 +124,7 @@ async fn a_large_reload_is_quick() {
     println!("10 reloads of {services} services: {cost:?}");
     if std::env::var_os("ATTACHE_STRICT_TIMING").is_some() {
         // From the signal to the log line.
-        assert!(cost.longest < Duration::from_secs(1), "{cost:?}");
+        assert!(cost.longest < ms(1250), "{cost:?}");
         assert!(cost.slowest_request < ms(20), "{cost:?}");
         assert!(cost.peak < 2 * cost.before, "{cost:?}");
     }
