@@ -295,7 +295,9 @@ fn decode(decoder: &Decoder<'_>, root: NodeId) -> Option<Config> {
         decoder.inherit(defaults);
     }
     let services = named(decoder, &map, "services", |at, name| {
-        services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
+        decoder.inheriting(at, context.service_defaults, || {
+            services::service(decoder, at, name, &context, &mut refresh_tokens, &mut webhooks)
+        })
     });
     let mut proofs = callers::Proofs::after(webhooks.into_seen_keys());
     let context = callers::Context {

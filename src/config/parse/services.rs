@@ -45,18 +45,6 @@ pub(super) fn service(
     refresh_tokens: &mut RefreshTokens,
     webhooks: &mut webhooks::All<'_>,
 ) -> Option<Service> {
-    let read = || read(decoder, at, key, context, refresh_tokens, webhooks);
-    decoder.inheriting(at, context.service_defaults, read)
-}
-
-fn read(
-    decoder: &Decoder<'_>,
-    at: &At<'_>,
-    key: &str,
-    context: &Context<'_>,
-    refresh_tokens: &mut RefreshTokens,
-    webhooks: &mut webhooks::All<'_>,
-) -> Option<Service> {
     let map = decoder.mapping(at)?.with_defaults(context.service_defaults);
     let name = map.get("name").and_then(|at| decoder.free_text(&at)).map(str::to_owned);
     let account =
